@@ -1,0 +1,37 @@
+# An index of scripts/; each says more with --help. No logic here.
+
+# List what there is
+default:
+    @just --list --unsorted
+
+# The whole gate: format, lints, tests, documentation, generated files
+check:
+    scripts/check
+
+# What CI runs, from nothing
+ci:
+    .ci/run
+
+# The real model that tests use; --gemma for a second architecture
+fetch-test-model *flags:
+    scripts/fetch-test-model {{flags}}
+
+# llama.cpp, the peer that tests take as an oracle
+llama-cpp *flags:
+    scripts/peer/llama-cpp {{flags}}
+
+# Measure the real model with the release build and check the record
+real-model:
+    scripts/real-model
+
+# The hub: download, kill, resume; BENCH and MODEL.gguf
+test-hub bench model:
+    scripts/test-hub {{bench}} {{model}}
+
+# A quantized Llama GGUF as the folder of safetensors it could have come from
+dequantize-to-safetensors *arguments:
+    scripts/dequantize-to-safetensors {{arguments}}
+
+# Stock candle for NVIDIA GPUs, built with or without one
+build-candle-cuda *flags:
+    scripts/build-candle-cuda {{flags}}

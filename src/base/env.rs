@@ -1,0 +1,82 @@
+//! The only door to environment variables.
+//!
+//! None of them changes a measurement. Each is listed here with what it is for; a value that
+//! matters to a record is put into it by whoever asked.
+#![expect(clippy::disallowed_methods, reason = "this is the one door to the environment")]
+
+use std::path::PathBuf;
+
+fn non_empty(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+/// `HF_TOKEN`: the access token for gated repositories on the Hugging Face hub.
+pub fn hf_token() -> Option<String> {
+    non_empty("HF_TOKEN")
+}
+
+/// `HF_ENDPOINT`: another address for the hub (a mirror), without a trailing slash.
+pub fn hf_endpoint() -> Option<String> {
+    non_empty("HF_ENDPOINT").map(|url| url.trim_end_matches('/').to_owned())
+}
+
+/// `HF_HUB_OFFLINE`: take files from the cache only.
+pub fn hf_offline() -> bool {
+    non_empty("HF_HUB_OFFLINE").is_some_and(|value| !matches!(value.as_str(), "0" | "false" | "no"))
+}
+
+/// The hub's cache folder: `HF_HUB_CACHE`, else `HF_HOME/hub`, else `~/.cache/huggingface/hub`.
+pub fn hf_cache() -> PathBuf {
+    if let Some(path) = non_empty("HF_HUB_CACHE") {
+        return path.into();
+    }
+    if let Some(home) = non_empty("HF_HOME") {
+        return PathBuf::from(home).join("hub");
+    }
+    cache_home().join("huggingface/hub")
+}
+
+/// `XDG_CONFIG_HOME/infercost`, else `~/.config/infercost`: the user's own catalog files.
+pub fn config_folder() -> PathBuf {
+    non_empty("XDG_CONFIG_HOME").map_or_else(|| home().join(".config"), PathBuf::from).join("infercost")
+}
+
+/// `XDG_CACHE_HOME/infercost`, else `~/.cache/infercost`: what can be computed again.
+pub fn cache_folder() -> PathBuf {
+    cache_home().join("infercost")
+}
+
+/// `NO_COLOR` (<https://no-color.org>): no colours whatever the terminal can do.
+pub fn no_color() -> bool {
+    non_empty("NO_COLOR").is_some()
+}
+
+/// `RAYON_NUM_THREADS`: threads of the candle engine when `--threads` is not given; named in the record.
+pub fn rayon_num_threads() -> Option<usize> {
+    non_empty("RAYON_NUM_THREADS")?.parse().ok()
+}
+
+/// `INFERCOST_TEST_MODEL`: where tests find the real SmolLM2-135M GGUF, instead of `models/` in the cache folder.
+pub fn test_model() -> Option<PathBuf> {
+    non_empty("INFERCOST_TEST_MODEL").map(PathBuf::from)
+}
+
+/// `INFERCOST_LLAMA_CPP`: the folder of llama.cpp's programs, which tests take as an oracle, else where
+/// `scripts/peer/llama-cpp` puts them.
+pub fn llama_cpp_folder() -> PathBuf {
+    non_empty("INFERCOST_LLAMA_CPP")
+        .map_or_else(|| cache_folder().join("llama.cpp/current/bin"), PathBuf::from)
+}
+
+/// `CI=true`: a test that would be skipped for want of a file fails instead.
+pub fn is_ci() -> bool {
+    non_empty("CI").is_some_and(|value| value == "true")
+}
+
+fn cache_home() -> PathBuf {
+    non_empty("XDG_CACHE_HOME").map_or_else(|| home().join(".cache"), PathBuf::from)
+}
+
+fn home() -> PathBuf {
+    non_empty("HOME").map_or_else(|| PathBuf::from("."), PathBuf::from)
+}

@@ -1,0 +1,239 @@
+//! The only door to the operating system: interrupts, memory, and what the processor can do.
+//!
+//! Linux is where all of it answers; elsewhere an unknown thing is `None`, never a guess.
+#![allow(unsafe_code, reason = "the one door to system calls that std does not offer")]
+
+use std::fs;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::units::{Bytes, Seconds};
+
+/// Says whether the user asked to stop, and by which signal.
+///
+/// The first Ctrl-C (SIGINT) or SIGTERM sets the flag, and whoever works looks at it between two
+/// steps. A second signal ends the process at once, for work that does not look.
+#[derive(Debug, Clone, Default)]
+pub struct Interrupt(Arc<AtomicUsize>);
+
+impl Interrupt {
+    /// Installs the handlers for SIGINT and SIGTERM.
+    ///
+    /// # Errors
+    /// When the system refuses a handler.
+    pub fn install() -> std::io::Result<Self> {
+        use signal_hook::consts::{SIGINT, SIGTERM};
+        let flag = Self::default();
+        let asked = Arc::new(std::sync::atomic::AtomicBool::new(false));
+        for (signal, code) in [(SIGINT, 130), (SIGTERM, 143)] {
+            // Order matters: the shutdown looks at the flag before this signal sets it.
+            signal_hook::flag::register_conditional_shutdown(signal, code, Arc::clone(&asked))?;
+            signal_hook::flag::register(signal, Arc::clone(&asked))?;
+            signal_hook::flag::register_usize(
+                signal,
+                Arc::clone(&flag.0),
+                usize::try_from(code).unwrap_or(1),
+            )?;
+        }
+        Ok(flag)
+    }
+
+    /// The exit code that the signal stands for (130 or 143) once one has arrived.
+    pub fn exit_code(&self) -> Option<u8> {
+        u8::try_from(self.0.load(Ordering::Relaxed)).ok().filter(|code| *code != 0)
+    }
+
+    /// Whether a signal has arrived.
+    pub fn requested(&self) -> bool {
+        self.exit_code().is_some()
+    }
+
+    /// Behaves as if SIGINT had arrived; for callers that have their own way to ask.
+    pub fn request(&self) {
+        self.0.store(130, Ordering::Relaxed);
+    }
+}
+
+/// What the process has used since it started.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Usage {
+    /// Largest resident set so far.
+    pub peak_memory: Bytes,
+    /// Processor time in user mode, all threads.
+    pub user: Seconds,
+    /// Processor time in the kernel, all threads.
+    pub system: Seconds,
+    /// Times the scheduler took the processor away while a thread still wanted it.
+    pub involuntary_switches: u64,
+}
+
+/// The process's resource usage, from `getrusage(2)`.
+pub fn usage() -> Option<Usage> {
+    let mut raw = std::mem::MaybeUninit::<libc::rusage>::uninit();
+    // SAFETY: `raw` is writable memory of the right size; it is read only when the call says it was filled.
+    let raw = unsafe {
+        if libc::getrusage(libc::RUSAGE_SELF, raw.as_mut_ptr()) != 0 {
+            return None;
+        }
+        raw.assume_init()
+    };
+    let time = |t: libc::timeval| Seconds::new(t.tv_sec as f64 + t.tv_usec as f64 / 1e6);
+    // Linux counts ru_maxrss in KiB, macOS in bytes.
+    let unit = if cfg!(target_os = "macos") { 1 } else { 1024 };
+    Some(Usage {
+        peak_memory: Bytes::new(u64::try_from(raw.ru_maxrss).ok()? * unit),
+        user: time(raw.ru_utime),
+        system: time(raw.ru_stime),
+        involuntary_switches: u64::try_from(raw.ru_nivcsw).ok()?,
+    })
+}
+
+/// The machine's memory, all of it and what can be taken without swapping.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Memory {
+    /// Installed, or the container's limit when that is lower.
+    pub total: Bytes,
+    /// Free or reclaimable now, within the container's limit.
+    pub available: Bytes,
+}
+
+/// Memory of this machine, or of the container (cgroup v2) when it is given less.
+pub fn memory() -> Option<Memory> {
+    let text = fs::read_to_string("/proc/meminfo").ok()?;
+    let field = |name: &str| {
+        let line = text.lines().find(|line| line.starts_with(name))?;
+        let kib: u64 = line.split_whitespace().nth(1)?.parse().ok()?;
+        Some(kib * 1024)
+    };
+    let (mut total, mut available) = (field("MemTotal:")?, field("MemAvailable:")?);
+    let number = |path: &str| fs::read_to_string(path).ok()?.trim().parse::<u64>().ok();
+    if let Some(limit) = number("/sys/fs/cgroup/memory.max") {
+        total = total.min(limit);
+        if let Some(current) = number("/sys/fs/cgroup/memory.current") {
+            available = available.min(limit.saturating_sub(current));
+        }
+    }
+    Some(Memory { total: Bytes::new(total), available: Bytes::new(available) })
+}
+
+/// The processor as the operating system names it.
+pub fn cpu_model() -> Option<String> {
+    let text = fs::read_to_string("/proc/cpuinfo").ok()?;
+    let line = text.lines().find(|line| line.starts_with("model name"))?;
+    Some(line.split_once(':')?.1.trim().to_owned())
+}
+
+/// Logical processors this process may use.
+pub fn logical_cpus() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+}
+
+/// Instruction sets that matter to inference and that this processor has, widest last.
+pub fn instruction_sets() -> Vec<&'static str> {
+    #[cfg(target_arch = "x86_64")]
+    {
+        let mut found = Vec::new();
+        macro_rules! probe {
+            ($($name:tt),+) => { $(if std::arch::is_x86_feature_detected!($name) { found.push($name); })+ };
+        }
+        probe!(
+            "sse4.2",
+            "avx",
+            "f16c",
+            "fma",
+            "avx2",
+            "avxvnni",
+            "avx512f",
+            "avx512bw",
+            "avx512vnni",
+            "avx512bf16"
+        );
+        found
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    {
+        vec![std::env::consts::ARCH]
+    }
+}
+
+/// Whether Linux lists `flag` for the first processor (`amx_int8`); std knows some features by name only
+/// in its nightly form.
+pub fn has_cpu_flag(flag: &str) -> bool {
+    let text = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let line = text.lines().find(|line| line.starts_with("flags"));
+    line.is_some_and(|line| line.split_whitespace().any(|word| word == flag))
+}
+
+/// Name and version of the operating system and its kernel.
+pub fn operating_system() -> (Option<String>, Option<String>) {
+    let pretty = fs::read_to_string("/etc/os-release").ok().and_then(|text| {
+        let line = text.lines().find(|line| line.starts_with("PRETTY_NAME="))?;
+        Some(line.trim_start_matches("PRETTY_NAME=").trim_matches('"').to_owned())
+    });
+    let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").ok().map(|text| text.trim().to_owned());
+    (pretty, kernel)
+}
+
+/// Which container the process runs in, as far as it can tell.
+pub fn container() -> Option<&'static str> {
+    if fs::exists("/.dockerenv").unwrap_or(false) {
+        return Some("docker");
+    }
+    if fs::exists("/run/.containerenv").unwrap_or(false) {
+        return Some("podman");
+    }
+    let groups = fs::read_to_string("/proc/1/cgroup").unwrap_or_default();
+    ["kubepods", "docker", "lxc", "containerd"].into_iter().find(|name| groups.contains(name))
+}
+
+/// Identifies this start of this machine: changes at every reboot.
+pub fn boot_id() -> Option<String> {
+    Some(fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?.trim().to_owned())
+}
+
+/// Identifies this installation of the operating system; private, so only ever stored hashed.
+pub fn machine_id() -> Option<String> {
+    Some(fs::read_to_string("/etc/machine-id").ok()?.trim().to_owned()).filter(|id| !id.is_empty())
+}
+
+/// Limits candle's two thread pools, which read their size from the environment only.
+///
+/// Must be called before any other thread exists and before candle computes anything.
+#[expect(clippy::disallowed_methods, reason = "the one writer of the environment, before any thread exists")]
+pub fn limit_candle_threads(threads: usize) {
+    for name in ["RAYON_NUM_THREADS", "CANDLE_NUM_THREADS"] {
+        // SAFETY: called from main before the first thread starts, so nobody reads the environment meanwhile.
+        unsafe { std::env::set_var(name, threads.to_string()) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn usage_counts_what_was_allocated() {
+        let before = usage().expect("getrusage");
+        let block = vec![1u8; 64 << 20];
+        std::hint::black_box(&block);
+        let after = usage().expect("getrusage");
+        assert!(after.peak_memory >= before.peak_memory);
+        assert!(after.peak_memory.get() > 64 << 20, "{after:?}");
+    }
+
+    #[test]
+    fn memory_is_plausible() {
+        let memory = memory().expect("/proc/meminfo");
+        assert!(memory.available <= memory.total);
+        assert!(memory.total.get() > 100 << 20);
+    }
+
+    #[test]
+    fn an_interrupt_is_seen_by_every_clone() {
+        let flag = Interrupt::default();
+        let other = flag.clone();
+        assert_eq!(other.exit_code(), None);
+        flag.request();
+        assert_eq!(other.exit_code(), Some(130));
+    }
+}

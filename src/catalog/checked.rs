@@ -1,0 +1,72 @@
+//! Values refused at the door: serde readers for numbers and dates in catalog files.
+//!
+//! A refusal carries the value's place in the file, which a check after parsing would have lost.
+
+use jiff::civil::Date;
+use rust_decimal::Decimal;
+use serde::de::{Deserialize, Deserializer, Error};
+
+/// An amount of money above zero.
+pub(super) fn money<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Decimal, D::Error> {
+    let amount = <Decimal as Deserialize>::deserialize(deserializer)?;
+    if amount > Decimal::ZERO {
+        Ok(amount)
+    } else {
+        Err(D::Error::custom(format!("a price is above zero, found {amount}")))
+    }
+}
+
+/// An amount of money of zero or above: some hosts give input, or cached input, away.
+pub(super) fn money_or_free<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Decimal, D::Error> {
+    let amount = <Decimal as Deserialize>::deserialize(deserializer)?;
+    if amount >= Decimal::ZERO {
+        Ok(amount)
+    } else {
+        Err(D::Error::custom(format!("a price is not negative, found {amount}")))
+    }
+}
+
+/// [`money_or_free`], when the field is there.
+pub(super) fn optional_money<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Decimal>, D::Error> {
+    money_or_free(deserializer).map(Some)
+}
+
+/// A finite number above zero.
+pub(super) fn positive<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+    let number = f64::deserialize(deserializer)?;
+    if number.is_finite() && number > 0.0 {
+        Ok(number)
+    } else {
+        Err(D::Error::custom(format!("expected a number above zero, found {number}")))
+    }
+}
+
+/// [`positive`], when the field is there.
+pub(super) fn optional_positive<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<f64>, D::Error> {
+    positive(deserializer).map(Some)
+}
+
+/// A whole number above zero.
+pub(super) fn count<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
+    match u32::deserialize(deserializer)? {
+        0 => Err(D::Error::custom("expected a whole number above zero, found 0")),
+        number => Ok(number),
+    }
+}
+
+/// A date, as text (`"2026-11-23"`) or as TOML's own date (`2026-11-23`).
+pub(super) fn date<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Date, D::Error> {
+    let value = toml::Value::deserialize(deserializer)?;
+    let text = match &value {
+        toml::Value::String(text) => text.clone(),
+        other => other.to_string(),
+    };
+    text.parse().map_err(|_| D::Error::custom(format!("expected a date like \"2026-11-23\", found {value}")))
+}
+
+/// [`date`], when the field is there.
+pub(super) fn optional_date<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Date>, D::Error> {
+    date(deserializer).map(Some)
+}

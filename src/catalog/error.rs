@@ -1,0 +1,68 @@
+//! Why the catalog cannot be read or a row not found. Each message names file, line, field, value and the way out.
+
+use std::path::PathBuf;
+
+/// A failure to read a catalog file or to find a row.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// No row has this id or alias (exit code 2).
+    #[error("no {kind} `{id}` in the catalog{}; `bench catalog {listing}` lists them", did_you_mean(nearest))]
+    Unknown {
+        /// What was looked for: `gpu`, `model`, `API price`.
+        kind: &'static str,
+        /// Subcommand of `bench catalog` that lists them.
+        listing: &'static str,
+        /// As typed.
+        id: String,
+        /// Up to three ids or aliases that look alike, nearest first.
+        nearest: Vec<String>,
+    },
+    /// A catalog file is not what it should be (exit code 1).
+    #[error("{file}:{line}: {reason}")]
+    Invalid {
+        /// The file, or `bundled configs/…`.
+        file: String,
+        /// Line, counted from 1.
+        line: usize,
+        /// Field, value, what was expected and the way out.
+        reason: String,
+    },
+    /// Two rows answer to the same name (exit code 1).
+    #[error(
+        "{kind} `{first}` and {kind} `{second}` both answer to `{name}`; rename one of them, or give your row the id `{first}` to replace it"
+    )]
+    Collision {
+        /// `gpu` or `model`.
+        kind: &'static str,
+        /// The row that had the name.
+        first: String,
+        /// The row that claims it too.
+        second: String,
+        /// The name.
+        name: String,
+    },
+    /// The folder given as `--config` is not there or holds no catalog file (exit code 13).
+    #[error("{}: {reason}", path.display())]
+    Missing {
+        /// The folder.
+        path: PathBuf,
+        /// What was looked for, and the way out.
+        reason: String,
+    },
+    /// A catalog file could not be read (exit code 1).
+    #[error("cannot read {}: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+}
+
+fn did_you_mean(nearest: &[String]) -> String {
+    match nearest {
+        [] => String::new(),
+        [only] => format!(" (did you mean `{only}`?)"),
+        [init @ .., last] => format!(" (did you mean `{}` or `{last}`?)", init.join("`, `")),
+    }
+}

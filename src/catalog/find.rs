@@ -1,0 +1,183 @@
+//! Finding a row by what a person types or a driver reports.
+
+use std::collections::HashMap;
+
+use super::error::Error;
+use super::{ApiPrice, Catalog, Electricity, Gpu, ModelRow, Vm};
+
+/// How far the driver's total may be from the marketed memory: drivers count 2^30, hold some back, or subtract ECC.
+const MEMORY_TOLERANCE: std::ops::RangeInclusive<f64> = 0.90..=1.10;
+
+impl Catalog {
+    /// The GPU with this id, alias or family; a family gives its row that bears the name, else its first.
+    ///
+    /// # Errors
+    /// [`Error::Unknown`] with the nearest names.
+    pub fn gpu(&self, id: &str) -> Result<&Gpu, Error> {
+        let wanted = plain(id);
+        self.gpus
+            .iter()
+            .find(|gpu| answers(&gpu.id, &gpu.aliases, &wanted) || plain(&gpu.name) == wanted)
+            .or_else(|| self.gpus.iter().find(|gpu| plain(&gpu.family) == wanted))
+            .ok_or_else(|| {
+                unknown("GPU", "gpus", id, self.gpus.iter().flat_map(|gpu| names(&gpu.id, &gpu.aliases)))
+            })
+    }
+
+    /// Every GPU of the family that `id` names or that its GPU belongs to.
+    ///
+    /// # Errors
+    /// [`Error::Unknown`] with the nearest names.
+    pub fn gpu_family(&self, id: &str) -> Result<Vec<&Gpu>, Error> {
+        let family = &self.gpu(id)?.family;
+        Ok(self.gpus.iter().filter(|gpu| gpu.family == *family).collect())
+    }
+
+    /// The GPU that a driver reports under `name` with `memory_bytes` of memory; absent when none fits both.
+    pub fn gpu_by_device_name(&self, name: &str, memory_bytes: u64) -> Option<&Gpu> {
+        let wanted = plain(name);
+        let gpu = self
+            .gpus
+            .iter()
+            .find(|gpu| plain(&gpu.name) == wanted || answers(&gpu.id, &gpu.aliases, &wanted))?;
+        let share = memory_bytes as f64 / (gpu.memory_gb * f64::from(1 << 30));
+        MEMORY_TOLERANCE.contains(&share).then_some(gpu)
+    }
+
+    /// The model with this id or alias.
+    ///
+    /// # Errors
+    /// [`Error::Unknown`] with the nearest names.
+    pub fn model(&self, id: &str) -> Result<&ModelRow, Error> {
+        let wanted = plain(id);
+        self.models.iter().find(|row| answers(&row.id, &row.aliases, &wanted)).ok_or_else(|| {
+            unknown("model", "models", id, self.models.iter().flat_map(|row| names(&row.id, &row.aliases)))
+        })
+    }
+
+    /// The API price called `provider/model`; of several the one checked last.
+    ///
+    /// # Errors
+    /// [`Error::Unknown`] with the nearest ids.
+    pub fn api(&self, id: &str) -> Result<&ApiPrice, Error> {
+        let wanted = plain(id);
+        let (provider, model) = wanted.split_once('/').unwrap_or_default();
+        self.api_prices
+            .iter()
+            .filter(|row| {
+                plain(&row.provider) == provider
+                    && [&row.model, &row.source_model_id].iter().any(|name| plain(name) == model)
+            })
+            .max_by_key(|row| row.as_of)
+            .ok_or_else(|| unknown("API price", "prices api", id, self.api_prices.iter().map(ApiPrice::id)))
+    }
+
+    /// Every host's price of one model, by the word in [`ModelRow::api_model`].
+    pub fn api_hosts(&self, model: &str) -> Vec<&ApiPrice> {
+        self.api_prices.iter().filter(|row| row.model.eq_ignore_ascii_case(model)).collect()
+    }
+
+    /// The virtual machine with this id.
+    ///
+    /// # Errors
+    /// [`Error::Unknown`] with the nearest ids.
+    pub fn vm(&self, id: &str) -> Result<&Vm, Error> {
+        let wanted = plain(id);
+        let found = self.vms.iter().find(|row| plain(&row.id) == wanted);
+        found.ok_or_else(|| {
+            unknown("virtual machine", "prices vms", id, self.vms.iter().map(|row| row.id.clone()))
+        })
+    }
+
+    /// The electricity price with this id.
+    ///
+    /// # Errors
+    /// [`Error::Unknown`] with the nearest ids.
+    pub fn electricity(&self, id: &str) -> Result<&Electricity, Error> {
+        let wanted = plain(id);
+        self.electricity.iter().find(|row| plain(&row.id) == wanted).ok_or_else(|| {
+            unknown(
+                "electricity price",
+                "prices electricity",
+                id,
+                self.electricity.iter().map(|row| row.id.clone()),
+            )
+        })
+    }
+}
+
+/// The names in `known` most like `wanted`, at most three, nearest first; none when nothing is alike.
+///
+/// Alike is a normalised Damerau-Levenshtein similarity of at least 0.6, or one name inside the other.
+pub(super) fn nearest<S: AsRef<str>>(wanted: &str, known: impl IntoIterator<Item = S>) -> Vec<String> {
+    let wanted = plain(wanted);
+    let mut scored: Vec<(f64, String)> = known
+        .into_iter()
+        .filter_map(|name| {
+            let score = similarity(&wanted, &plain(name.as_ref()));
+            (score >= 0.6).then(|| (score, name.as_ref().to_owned()))
+        })
+        .collect();
+    scored.sort_by(|a, b| b.0.total_cmp(&a.0).then_with(|| a.1.cmp(&b.1)));
+    scored.dedup_by(|a, b| plain(&a.1) == plain(&b.1));
+    scored.into_iter().take(3).map(|(_, name)| name).collect()
+}
+
+fn similarity(wanted: &str, name: &str) -> f64 {
+    let whole = strsim::normalized_damerau_levenshtein(wanted, name);
+    // `gpt-4o-mini` means `openai/gpt-4o-mini`.
+    let tail = name.rsplit('/').next().unwrap_or(name);
+    let model =
+        if tail == name { whole } else { 0.99 * strsim::normalized_damerau_levenshtein(wanted, tail) };
+    let inside = wanted.len() >= 3 && name.contains(wanted) || name.len() >= 3 && wanted.contains(name);
+    let part = if inside {
+        0.6 + 0.3 * wanted.len().min(name.len()) as f64 / wanted.len().max(name.len()) as f64
+    } else {
+        0.0
+    };
+    whole.max(model).max(part)
+}
+
+/// Names that two different rows claim would make one of them unreachable.
+pub(super) fn check_names<'a>(
+    kind: &'static str,
+    rows: impl Iterator<Item = (&'a str, &'a [String])>,
+) -> Result<(), Error> {
+    let mut owners: HashMap<String, &str> = HashMap::new();
+    for (id, aliases) in rows {
+        for name in std::iter::once(id).chain(aliases.iter().map(String::as_str)) {
+            if let Some(first) = owners.insert(plain(name), id).filter(|first| *first != id) {
+                return Err(Error::Collision {
+                    kind,
+                    first: first.to_owned(),
+                    second: id.to_owned(),
+                    name: name.to_owned(),
+                });
+            }
+        }
+    }
+    Ok(())
+}
+
+/// One spelling for `NVIDIA H100_SXM`, `h100 sxm` and `H100-SXM`.
+fn plain(name: &str) -> String {
+    let name = name.trim().to_lowercase().replace([' ', '_'], "-");
+    name.strip_prefix("nvidia-").map_or(name.clone(), ToOwned::to_owned)
+}
+
+fn answers(id: &str, aliases: &[String], wanted: &str) -> bool {
+    plain(id) == wanted || aliases.iter().any(|alias| plain(alias) == wanted)
+}
+
+fn names(id: &str, aliases: &[String]) -> Vec<String> {
+    std::iter::once(id.to_owned()).chain(aliases.iter().cloned()).collect()
+}
+
+fn unknown(
+    kind: &'static str,
+    listing: &'static str,
+    id: &str,
+    known: impl Iterator<Item = String>,
+) -> Error {
+    Error::Unknown { kind, listing, id: id.to_owned(), nearest: nearest(id, known) }
+}

@@ -1,0 +1,122 @@
+//! GPUs: what their data sheets say.
+//!
+//! Peaks here are printed by the maker, dense, without sparsity. A measured peak of the device at hand is always
+//! the better ceiling; these stand beside it, and plan a run on a device that is not at hand.
+
+use jiff::civil::Date;
+use serde::{Deserialize, Serialize};
+
+use super::checked::{date, optional_positive, positive};
+use super::provenance::Trust;
+
+/// One GPU of `configs/gpus.toml`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Gpu {
+    /// What `--gpu` takes: `h100-sxm5-80gb`.
+    pub id: String,
+    /// Cards of one kind that differ in form or memory: `h100`. `--gpu` takes it too.
+    pub family: String,
+    /// The name that the driver reports.
+    pub name: String,
+    /// Other names that `--gpu` takes.
+    #[serde(default)]
+    pub aliases: Vec<String>,
+    /// `hopper`, `ada`, `blackwell` …
+    pub architecture: String,
+    /// CUDA compute capability, `9.0`.
+    pub compute_capability: String,
+    /// What one row counts, where a product holds several GPUs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub per: Option<String>,
+    /// Marketed memory, GB.
+    #[serde(deserialize_with = "positive")]
+    pub memory_gb: f64,
+    /// Memory left to programs where the maker prints it apart, GB.
+    #[serde(default, deserialize_with = "optional_positive", skip_serializing_if = "Option::is_none")]
+    pub memory_usable_gb: Option<f64>,
+    /// `HBM3`, `GDDR6X` …
+    pub memory_type: String,
+    /// Peak memory bandwidth, 10^9 bytes per second.
+    #[serde(deserialize_with = "positive")]
+    pub memory_bandwidth_gb_s: f64,
+    /// Dense BF16 peak with FP32 accumulation, TFLOPS.
+    #[serde(default, deserialize_with = "optional_positive")]
+    pub bf16_dense_tflops: Option<f64>,
+    /// Dense FP16 peak where there is no BF16, TFLOPS.
+    #[serde(default, deserialize_with = "optional_positive", skip_serializing_if = "Option::is_none")]
+    pub fp16_dense_tflops: Option<f64>,
+    /// Dense FP8 peak with FP32 accumulation, TFLOPS.
+    #[serde(default, deserialize_with = "optional_positive")]
+    pub fp8_dense_tflops: Option<f64>,
+    /// Dense FP8 peak with FP16 accumulation, TFLOPS.
+    #[serde(default, deserialize_with = "optional_positive", skip_serializing_if = "Option::is_none")]
+    pub fp8_fp16acc_dense_tflops: Option<f64>,
+    /// Dense FP4 peak, TFLOPS.
+    #[serde(default, deserialize_with = "optional_positive")]
+    pub fp4_dense_tflops: Option<f64>,
+    /// Dense INT8 peak, TOPS.
+    #[serde(default, deserialize_with = "optional_positive")]
+    pub int8_dense_tops: Option<f64>,
+    /// Board power limit as shipped, watts.
+    #[serde(default, deserialize_with = "optional_positive")]
+    pub tdp_watts: Option<f64>,
+    /// What is particular about the power limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tdp_note: Option<String>,
+    /// Streaming multiprocessors.
+    #[serde(default)]
+    pub sm_count: Option<u32>,
+    /// `NVLink` bandwidth of both directions together, 10^9 bytes per second.
+    #[serde(default, deserialize_with = "optional_positive")]
+    pub nvlink_gb_s: Option<f64>,
+    /// What is particular about the link.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nvlink_note: Option<String>,
+    /// Numbers computed from sourced ones.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub derived: Option<Derived>,
+    /// What a reader should know besides.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
+    /// Where the numbers were read; keys of the file's `[sources]` are resolved.
+    pub sources: Vec<String>,
+    /// Sources that disagree, and which was taken.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub conflict: Vec<String>,
+    /// How far the row can be believed.
+    #[serde(default)]
+    pub trust: Trust,
+    /// When the row was last compared with its sources.
+    #[serde(deserialize_with = "date")]
+    pub checked: Date,
+}
+
+/// Numbers that no data sheet prints, computed from ones that are printed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Derived {
+    /// Dense BF16 peak, TFLOPS.
+    #[serde(default, deserialize_with = "optional_positive", skip_serializing_if = "Option::is_none")]
+    pub bf16_dense_tflops: Option<f64>,
+    /// Dense FP8 peak, TFLOPS.
+    #[serde(default, deserialize_with = "optional_positive", skip_serializing_if = "Option::is_none")]
+    pub fp8_dense_tflops: Option<f64>,
+    /// Streaming multiprocessors.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sm_count: Option<u32>,
+    /// How they were computed.
+    pub method: String,
+}
+
+impl Gpu {
+    /// Dense BF16 peak in TFLOPS, printed or derived.
+    pub fn bf16_tflops(&self) -> Option<f64> {
+        self.bf16_dense_tflops.or_else(|| self.derived.as_ref()?.bf16_dense_tflops)
+    }
+
+    /// Dense FP8 peak in TFLOPS, printed or derived.
+    pub fn fp8_tflops(&self) -> Option<f64> {
+        self.fp8_dense_tflops.or_else(|| self.derived.as_ref()?.fp8_dense_tflops)
+    }
+}

@@ -1,0 +1,103 @@
+//! What renting a GPU costs.
+
+use jiff::civil::Date;
+use rust_decimal::Decimal;
+use serde::{Deserialize, Serialize};
+
+use super::checked::{money, optional_date};
+use super::provenance::Trust;
+
+/// One price of `configs/prices/rental.toml`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rental {
+    /// Who rents it out: `lambda`.
+    pub provider: String,
+    /// The GPU's id in the catalog; an alias in a file is resolved.
+    pub gpu: String,
+    /// The terms.
+    pub kind: RentalKind,
+    /// USD per GPU and hour: the instance's price divided by its GPUs.
+    #[serde(deserialize_with = "money", serialize_with = "rust_decimal::serde::float::serialize")]
+    pub usd_per_gpu_hour: Decimal,
+    /// The provider's name of the instance.
+    #[serde(default)]
+    pub instance: Option<String>,
+    /// The day on which the price was seen.
+    #[serde(default, deserialize_with = "optional_date")]
+    pub observed: Option<Date>,
+    /// `Month` when only the month is known and `observed` is its middle or first day.
+    #[serde(default)]
+    pub observed_precision: Option<Precision>,
+    /// The price held on some day from here …
+    #[serde(default, deserialize_with = "optional_date")]
+    pub observed_from: Option<Date>,
+    /// … to here. Alone it is only an upper bound, and the row never counts as fresh.
+    #[serde(default, deserialize_with = "optional_date")]
+    pub observed_to: Option<Date>,
+    /// What a reader should know besides.
+    #[serde(default)]
+    pub note: Option<String>,
+    /// Where it was read; a key of the file's `[sources]` is resolved.
+    pub source: String,
+    /// How far the row can be believed.
+    #[serde(default)]
+    pub trust: Trust,
+}
+
+impl Rental {
+    /// The day from which the price's age counts: `observed`, else `observed_from`.
+    pub fn dated(&self) -> Option<Date> {
+        self.observed.or(self.observed_from)
+    }
+}
+
+/// The terms of a rent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RentalKind {
+    /// By the hour, without commitment.
+    OnDemand,
+    /// Interruptible.
+    Spot,
+    /// By the hour, hosted by third parties.
+    Community,
+    /// By the second of use.
+    ServerlessFlex,
+    /// Committed for a year.
+    #[serde(rename = "reserved_1y")]
+    Reserved1y,
+    /// Committed for three years.
+    #[serde(rename = "reserved_3y")]
+    Reserved3y,
+    /// A market index.
+    Index,
+    /// A cost model's output.
+    TcoModel,
+}
+
+impl RentalKind {
+    /// The word in files and tables.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::OnDemand => "on_demand",
+            Self::Spot => "spot",
+            Self::Community => "community",
+            Self::ServerlessFlex => "serverless_flex",
+            Self::Reserved1y => "reserved_1y",
+            Self::Reserved3y => "reserved_3y",
+            Self::Index => "index",
+            Self::TcoModel => "tco_model",
+        }
+    }
+}
+
+/// How exactly a date is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Precision {
+    /// To the day.
+    Day,
+    /// To the month.
+    Month,
+}

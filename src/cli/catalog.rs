@@ -1,0 +1,378 @@
+//! `bench catalog`: lists the rows of the catalog and shows one with every field and its source.
+//!
+//! The JSON forms are described in docs/catalog.md; they hold whole rows, the tables a choice of columns.
+
+mod tables;
+
+use std::io::Write;
+
+use anyhow::Context as _;
+use clap::{Args, Subcommand, ValueEnum};
+use jiff::civil::Date;
+use serde_json::{Value, json};
+
+use crate::catalog::{ApiPrice, Catalog, Electricity, Error, Gpu, ModelRow, Rental, Vm};
+
+/// `bench catalog`.
+#[derive(Debug, Args)]
+pub(super) struct CatalogArgs {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    /// GPUs: memory, bandwidth, dense peaks, power
+    Gpus {
+        /// Only rows whose id, name, alias or family contains this
+        filter: Option<String>,
+    },
+    /// Models: parameters and where their files are
+    Models {
+        /// Only rows whose id, name or alias contains this
+        filter: Option<String>,
+    },
+    /// Prices: rents of GPUs, API tokens, virtual machines, electricity
+    Prices(PricesArgs),
+    /// Every field of one row, with its source
+    Show {
+        /// A GPU, a model, an API price (`provider/model`), a virtual machine or an electricity price
+        id: String,
+    },
+}
+
+#[derive(Debug, Args)]
+struct PricesArgs {
+    /// Which prices [default: all that the filters leave]
+    kind: Option<PriceKind>,
+    /// Rents of this GPU or family
+    #[arg(long, value_name = "ID")]
+    gpu: Option<String>,
+    /// API prices of models whose name contains this
+    #[arg(long, value_name = "NAME")]
+    model: Option<String>,
+    /// Prices of this provider
+    #[arg(long, value_name = "NAME")]
+    provider: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum PriceKind {
+    /// Renting a GPU, USD per GPU-hour
+    Rental,
+    /// Tokens of a managed API, USD per million
+    Api,
+    /// Renting a machine without a GPU, USD per hour
+    Vms,
+    /// Electricity, USD per kWh
+    Electricity,
+}
+
+/// Writes what was asked for to `out`: a table of at most 80 columns, or JSON.
+///
+/// # Errors
+/// [`Error::Unknown`] when nothing has the name asked for; an I/O error of `out`.
+pub(super) fn run(
+    args: &CatalogArgs,
+    catalog: &Catalog,
+    out: &mut dyn Write,
+    json: bool,
+) -> anyhow::Result<()> {
+    view(args, catalog, out, json, super::today())
+}
+
+fn view(
+    args: &CatalogArgs,
+    catalog: &Catalog,
+    out: &mut dyn Write,
+    json: bool,
+    today: Date,
+) -> anyhow::Result<()> {
+    let (text, value) = match &args.what {
+        What::Gpus { filter } => {
+            let rows = gpus(catalog, filter.as_deref())?;
+            (tables::gpus(&rows), json!({ "gpus": rows }))
+        }
+        What::Models { filter } => {
+            let rows = models(catalog, filter.as_deref())?;
+            (tables::models(&rows, catalog), json!({ "models": rows }))
+        }
+        What::Prices(args) => {
+            let prices = Prices::select(args, catalog)?;
+            (prices.tables(args, catalog, today)?, prices.json())
+        }
+        What::Show { id } => {
+            let value = find(catalog, id)?;
+            (tables::fields(&value), value)
+        }
+    };
+    if json {
+        serde_json::to_writer_pretty(&mut *out, &value).context("writing JSON")?;
+        writeln!(out)?;
+    } else {
+        out.write_all(text.as_bytes())?;
+    }
+    Ok(())
+}
+
+fn gpus<'a>(catalog: &'a Catalog, filter: Option<&str>) -> Result<Vec<&'a Gpu>, Error> {
+    let Some(filter) = filter else { return Ok(catalog.gpus.iter().collect()) };
+    let part = filter.to_lowercase();
+    let has = |text: &str| text.to_lowercase().contains(&part);
+    let matches = |row: &&Gpu| {
+        has(&row.id) || has(&row.family) || has(&row.name) || row.aliases.iter().any(|alias| has(alias))
+    };
+    let rows: Vec<&Gpu> = catalog.gpus.iter().filter(matches).collect();
+    if rows.is_empty() { catalog.gpu(filter).map(|row| vec![row]) } else { Ok(rows) }
+}
+
+fn models<'a>(catalog: &'a Catalog, filter: Option<&str>) -> Result<Vec<&'a ModelRow>, Error> {
+    let Some(filter) = filter else { return Ok(catalog.models.iter().collect()) };
+    let part = filter.to_lowercase();
+    let has = |text: &str| text.to_lowercase().contains(&part);
+    let matches =
+        |row: &&ModelRow| has(&row.id) || has(&row.name) || row.aliases.iter().any(|alias| has(alias));
+    let rows: Vec<&ModelRow> = catalog.models.iter().filter(matches).collect();
+    if rows.is_empty() { catalog.model(filter).map(|row| vec![row]) } else { Ok(rows) }
+}
+
+/// The prices that the filters leave; a kind that was not asked for is absent.
+struct Prices<'a> {
+    rental: Option<Vec<&'a Rental>>,
+    api: Option<Vec<&'a ApiPrice>>,
+    vms: Option<Vec<&'a Vm>>,
+    electricity: Option<Vec<&'a Electricity>>,
+}
+
+impl<'a> Prices<'a> {
+    fn select(args: &PricesArgs, catalog: &'a Catalog) -> Result<Self, Error> {
+        // `--gpu` speaks of rents only and `--model` of APIs only, so either narrows the kinds.
+        let wanted = |kind| match args.kind {
+            Some(asked) => asked == kind,
+            None if args.gpu.is_some() && args.model.is_some() => {
+                matches!(kind, PriceKind::Rental | PriceKind::Api)
+            }
+            None if args.gpu.is_some() => kind == PriceKind::Rental,
+            None if args.model.is_some() => kind == PriceKind::Api,
+            None if args.provider.is_some() => kind != PriceKind::Electricity,
+            None => true,
+        };
+        let cards: Option<Vec<&str>> = match &args.gpu {
+            Some(id) if catalog.gpus.iter().any(|gpu| gpu.family.eq_ignore_ascii_case(id)) => {
+                Some(catalog.gpu_family(id)?.into_iter().map(|gpu| gpu.id.as_str()).collect())
+            }
+            Some(id) => Some(vec![catalog.gpu(id)?.id.as_str()]),
+            None => None,
+        };
+        let from =
+            |provider: &str| args.provider.as_ref().is_none_or(|name| name.eq_ignore_ascii_case(provider));
+        let part = args.model.as_ref().map(|name| name.to_lowercase());
+        let called = |model: &str| part.as_ref().is_none_or(|part| model.to_lowercase().contains(part));
+        let mut rental: Vec<&Rental> = catalog
+            .rentals
+            .iter()
+            .filter(|row| {
+                from(&row.provider) && cards.as_ref().is_none_or(|cards| cards.contains(&row.gpu.as_str()))
+            })
+            .collect();
+        let place = |row: &Rental| catalog.gpus.iter().position(|gpu| gpu.id == row.gpu);
+        rental.sort_by(|a, b| {
+            (place(a), a.kind.label(), a.usd_per_gpu_hour).cmp(&(
+                place(b),
+                b.kind.label(),
+                b.usd_per_gpu_hour,
+            ))
+        });
+        let api = catalog.api_prices.iter().filter(|row| from(&row.provider) && called(&row.model)).collect();
+        let vms = catalog.vms.iter().filter(|row| from(&row.provider)).collect();
+        let electricity = catalog.electricity.iter().collect();
+        Ok(Self {
+            rental: wanted(PriceKind::Rental).then_some(rental),
+            api: wanted(PriceKind::Api).then_some(api),
+            vms: wanted(PriceKind::Vms).then_some(vms),
+            electricity: wanted(PriceKind::Electricity).then_some(electricity),
+        })
+    }
+
+    fn tables(&self, args: &PricesArgs, catalog: &Catalog, today: Date) -> Result<String, Error> {
+        let mut parts = Vec::new();
+        if let Some(rows) = &self.rental {
+            let default = args.gpu.as_ref().map(|id| catalog.gpu(id)).transpose()?;
+            let default = default.map(|gpu| (gpu, catalog.rental_price(gpu, today)));
+            parts.push(tables::rental(rows, default));
+        }
+        if let Some(rows) = &self.api {
+            parts.push(tables::api(rows, today));
+        }
+        if let Some(rows) = &self.vms {
+            parts.push(tables::vms(rows));
+        }
+        if let Some(rows) = &self.electricity {
+            parts.push(tables::electricity(rows));
+        }
+        Ok(parts.join("\n"))
+    }
+
+    fn json(&self) -> Value {
+        let kinds = [
+            ("rental", self.rental.as_ref().map(|rows| json!(rows))),
+            ("api", self.api.as_ref().map(|rows| json!(rows))),
+            ("vms", self.vms.as_ref().map(|rows| json!(rows))),
+            ("electricity", self.electricity.as_ref().map(|rows| json!(rows))),
+        ];
+        kinds
+            .into_iter()
+            .filter_map(|(name, rows)| Some((name.to_owned(), rows?)))
+            .collect::<serde_json::Map<_, _>>()
+            .into()
+    }
+}
+
+/// The row called `id`, of whatever kind, as `{kind, rows}`: two sources may disagree about one API price.
+fn find(catalog: &Catalog, id: &str) -> Result<Value, Error> {
+    let mut candidates = Vec::new();
+    let mut miss = |error: Error| {
+        if let Error::Unknown { nearest, .. } = error {
+            candidates.extend(nearest);
+        }
+    };
+    match catalog.gpu(id) {
+        Ok(row) => return Ok(json!({ "kind": "gpu", "rows": [row] })),
+        Err(error) => miss(error),
+    }
+    match catalog.model(id) {
+        Ok(row) => return Ok(json!({ "kind": "model", "rows": [row] })),
+        Err(error) => miss(error),
+    }
+    match catalog.api(id) {
+        Ok(found) => {
+            let rows: Vec<_> = catalog.api_prices.iter().filter(|row| row.id() == found.id()).collect();
+            return Ok(json!({ "kind": "api", "rows": rows }));
+        }
+        Err(error) => miss(error),
+    }
+    match catalog.vm(id) {
+        Ok(row) => return Ok(json!({ "kind": "vm", "rows": [row] })),
+        Err(error) => miss(error),
+    }
+    match catalog.electricity(id) {
+        Ok(row) => return Ok(json!({ "kind": "electricity", "rows": [row] })),
+        Err(error) => miss(error),
+    }
+    candidates.truncate(3);
+    Err(Error::Unknown { kind: "row", listing: "gpus|models|prices", id: id.to_owned(), nearest: candidates })
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Bench {
+        #[command(flatten)]
+        catalog: CatalogArgs,
+    }
+
+    const TODAY: Date = jiff::civil::date(2026, 11, 23);
+
+    fn output(arguments: &str, json: bool) -> anyhow::Result<String> {
+        let args =
+            Bench::try_parse_from(std::iter::once("catalog").chain(arguments.split(' '))).unwrap().catalog;
+        let mut out = Vec::new();
+        view(&args, &Catalog::bundled(), &mut out, json, TODAY)?;
+        Ok(String::from_utf8(out).unwrap())
+    }
+
+    #[test]
+    fn tables_fit_eighty_columns_and_cut_nothing() {
+        for arguments in [
+            "gpus",
+            "models",
+            "prices",
+            "prices rental",
+            "prices api",
+            "prices vms",
+            "prices electricity",
+            "prices --gpu h100",
+        ] {
+            let text = output(arguments, false).unwrap();
+            for line in text.lines() {
+                assert!(line.chars().count() <= 80, "{arguments}: {} columns: {line}", line.chars().count());
+                assert!(!line.ends_with(' '), "{arguments}: trailing space in {line:?}");
+            }
+        }
+        let gpus = output("gpus", false).unwrap();
+        let h100 = gpus.lines().find(|line| line.starts_with("h100-sxm5-80gb")).unwrap();
+        for word in ["80", "3350", "989.4", "1978.9", "700", "high"] {
+            assert!(h100.split_whitespace().any(|found| found == word), "{word} is not in {h100}");
+        }
+        // What is computed and not printed by the maker is marked.
+        assert!(
+            gpus.lines().any(|line| line.starts_with("rtx-3090-24gb") && line.contains("~71.2")),
+            "{gpus}"
+        );
+    }
+
+    #[test]
+    fn json_holds_whole_rows() {
+        let value: Value = serde_json::from_str(&output("gpus h100", true).unwrap()).unwrap();
+        assert_eq!(value["gpus"].as_array().unwrap().len(), 3);
+        assert_eq!(value["gpus"][0]["memory_bandwidth_gb_s"], 3350.0);
+        assert!(value["gpus"][0]["sources"][0].as_str().unwrap().starts_with("https://"));
+        let value: Value = serde_json::from_str(&output("prices", true).unwrap()).unwrap();
+        let sizes = ["rental", "api", "vms", "electricity"].map(|kind| value[kind].as_array().unwrap().len());
+        assert_eq!(sizes, [71, 134, 15, 8]);
+        let value: Value =
+            serde_json::from_str(&output("prices --gpu v100-sxm2-16gb", true).unwrap()).unwrap();
+        assert_eq!(value.as_object().unwrap().keys().collect::<Vec<_>>(), ["rental"]);
+        assert!(value["rental"].as_array().unwrap().iter().any(|row| row["usd_per_gpu_hour"] == 0.1381));
+    }
+
+    #[test]
+    fn filters_narrow_the_prices() {
+        let text = output("prices rental --gpu h100 --provider lambda", false).unwrap();
+        assert!(
+            text.contains("4.29") && text.contains("h100-pcie-80gb") && !text.contains("nebius"),
+            "{text}"
+        );
+        let text = output("prices --model llama-3.1-8b", false).unwrap();
+        assert!(text.contains("groq/llama-3.1-8b") && !text.contains("openai/"), "{text}");
+    }
+
+    #[test]
+    fn a_gpus_rents_end_with_the_price_a_run_would_take() {
+        let text = output("prices --gpu h100", false).unwrap();
+        assert!(text.contains("default for h100-sxm5-80gb: 2.69 USD/h"), "{text}");
+        assert!(text.contains("185 days old"), "{text}");
+    }
+
+    #[test]
+    fn show_prints_every_field_of_any_kind() {
+        let text = output("show h200", false).unwrap();
+        for needle in ["gpu", "memory_bandwidth_gb_s", "4800", "sources", "conflict", "trust", "checked"] {
+            assert!(text.contains(needle), "{needle} is not in {text}");
+        }
+        assert!(output("show llama-3.1-8b", false).unwrap().contains("rope_factors"));
+        assert!(output("show azure/d4s-v5", false).unwrap().contains("0.192"));
+        assert!(output("show eu-household", false).unwrap().contains("ECB reference rate"));
+        let value: Value =
+            serde_json::from_str(&output("show together/llama-3.3-70b", true).unwrap()).unwrap();
+        assert_eq!((value["kind"].as_str(), value["rows"].as_array().unwrap().len()), (Some("api"), 2));
+    }
+
+    #[test]
+    fn an_unknown_name_is_the_catalogs_error() {
+        for (arguments, expected) in [
+            ("show h1000", "h100"),
+            ("gpus h1000", "h100"),
+            ("prices --gpu h1000", "h100"),
+            ("models llamma-3-8b", "llama-3-8b"),
+        ] {
+            let error = output(arguments, false).unwrap_err();
+            assert!(matches!(error.downcast_ref(), Some(Error::Unknown { .. })), "{error:?}");
+            assert!(error.to_string().contains(&format!("`{expected}`")), "{arguments}: {error}");
+        }
+    }
+}

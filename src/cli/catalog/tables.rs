@@ -1,0 +1,240 @@
+//! The catalog's rows as tables of at most 80 columns, and one row as a list of fields.
+
+use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table, presets};
+use jiff::civil::Date;
+use rust_decimal::Decimal;
+use serde_json::Value;
+
+use crate::catalog::{ApiPrice, Catalog, Electricity, Gpu, ModelRow, Rental, RentalPrice, Trust, Vm};
+
+const WIDTH: u16 = 80;
+
+/// `rows` under `header`; a column whose header ends in `>` is flush right.
+fn table(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
+    let mut table = Table::new();
+    table.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic).set_width(WIDTH);
+    table.set_header(header.iter().map(|name| name.trim_end_matches('>')));
+    for (index, name) in header.iter().enumerate() {
+        if let Some(column) = table.column_mut(index) {
+            // Two columns of air between neighbours, none at the edges.
+            column.set_padding((if index == 0 { 0 } else { 2 }, 0));
+            if index == 0 {
+                // Names are for copying: they are never broken.
+                column.set_constraint(ColumnConstraint::ContentWidth);
+            }
+            if name.ends_with('>') {
+                column.set_cell_alignment(CellAlignment::Right);
+            }
+        }
+    }
+    for row in rows {
+        table.add_row(row);
+    }
+    let mut text = String::new();
+    for line in table.lines() {
+        text.push_str(line.trim_end());
+        text.push('\n');
+    }
+    text
+}
+
+fn trust(trust: Trust) -> &'static str {
+    match trust {
+        Trust::High => "high",
+        Trust::Medium => "medium",
+        Trust::Low => "low",
+    }
+}
+
+/// A number as it stands in the file, `~` before it when it is derived, a dash when there is none.
+fn number(printed: Option<f64>, derived: Option<f64>) -> String {
+    match (printed, derived) {
+        (Some(number), _) => number.to_string(),
+        (None, Some(number)) => format!("~{number}"),
+        (None, None) => "-".to_owned(),
+    }
+}
+
+pub(super) fn gpus(rows: &[&Gpu]) -> String {
+    let header = ["id", "GB>", "GB/s>", "BF16>", "FP8>", "W>", "sources>", "trust"];
+    let body = rows.iter().map(|row| {
+        vec![
+            row.id.clone(),
+            row.memory_gb.to_string(),
+            row.memory_bandwidth_gb_s.to_string(),
+            number(row.bf16_dense_tflops, row.bf16_tflops()),
+            number(row.fp8_dense_tflops, row.fp8_tflops()),
+            number(row.tdp_watts, None),
+            row.sources.len().to_string(),
+            trust(row.trust).to_owned(),
+        ]
+    });
+    table(&header, body)
+        + "\nBF16 and FP8 are dense TFLOPS; ~ is computed, not printed by the maker.\n\
+           `bench catalog show ID` prints every field with its sources.\n"
+}
+
+pub(super) fn models(rows: &[&ModelRow], catalog: &Catalog) -> String {
+    let body = rows.iter().map(|row| {
+        let billions = row.shape.matrix_parameters() as f64 / 1e9;
+        let (owner, quantizations) = row.hub.as_ref().map_or(("-", String::new()), |hub| {
+            let names: Vec<&str> = hub.files.keys().map(String::as_str).collect();
+            (hub.repo.split('/').next().unwrap_or_default(), names.join(" "))
+        });
+        let hosts = row.api_model.as_ref().map_or(0, |model| catalog.api_hosts(model).len());
+        vec![row.id.clone(), format!("{billions:.2}"), hosts.to_string(), owner.to_owned(), quantizations]
+    });
+    table(&["id", "10^9>", "APIs>", "GGUF by", "known files"], body)
+        + "\n10^9 counts weights. `--model ID:QUANT` takes any file of the GGUF repository,\n\
+           `--model synthetic:ID:QUANT` only the shape. `bench catalog show ID` prints all.\n"
+}
+
+/// When a rent was seen: the day, the month, or the bounds.
+fn seen(row: &Rental) -> String {
+    match (row.observed, row.observed_from, row.observed_to) {
+        (Some(day), ..) if row.observed_precision == Some(crate::catalog::rentals::Precision::Month) => {
+            format!("{:04}-{:02}", day.year(), day.month())
+        }
+        (Some(day), ..) => day.to_string(),
+        (None, Some(from), _) => format!("from {from}"),
+        (None, None, Some(to)) => format!("by {to}"),
+        (None, None, None) => "undated".to_owned(),
+    }
+}
+
+pub(super) fn rental(rows: &[&Rental], default: Option<(&Gpu, Option<RentalPrice>)>) -> String {
+    let mut body = Vec::new();
+    let mut gpu = "";
+    for row in rows {
+        if row.gpu != gpu {
+            gpu = &row.gpu;
+            body.push(vec![gpu.to_owned()]);
+        }
+        body.push(vec![
+            format!("  {}", row.provider),
+            row.usd_per_gpu_hour.to_string(),
+            row.kind.label().to_owned(),
+            seen(row),
+            trust(row.trust).to_owned(),
+        ]);
+    }
+    let text = table(&["rent of a GPU", "USD/h>", "terms", "seen", "trust"], body);
+    let default = match default {
+        Some((gpu, Some(price))) => {
+            let spread = match price.rows {
+                1 => String::new(),
+                _ => format!(" ({} to {})", price.min, price.max),
+            };
+            let warning = price.warning.map(|warning| indented(&format!("warning: {warning}")));
+            format!(
+                "\ndefault for {}: {} USD/h{spread}\n{}{}",
+                gpu.id,
+                price.usd_per_hour,
+                indented(&price.label),
+                warning.unwrap_or_default()
+            )
+        }
+        Some((gpu, None)) => format!("\nno price of {} or its family is known\n", gpu.id),
+        None => String::new(),
+    };
+    text + &default
+}
+
+pub(super) fn api(rows: &[&ApiPrice], today: Date) -> String {
+    let body = rows.iter().map(|row| {
+        let age = if row.is_stale(today) { format!("{} stale", row.as_of) } else { row.as_of.to_string() };
+        vec![
+            row.id(),
+            row.input_usd_per_mtok.to_string(),
+            row.output_usd_per_mtok.to_string(),
+            age,
+            row.source.split(' ').next().unwrap_or_default().to_owned(),
+        ]
+    });
+    table(&["API, USD per million tokens", "input>", "output>", "checked by", "source"], body)
+}
+
+pub(super) fn vms(rows: &[&Vm]) -> String {
+    let body = rows.iter().map(|row| {
+        let each = (row.usd_per_hour / Decimal::from(row.vcpus)).round_dp(5).normalize();
+        let seen = row.observed.map_or("undated".to_owned(), |day| day.to_string());
+        vec![
+            row.id.clone(),
+            row.vcpus.to_string(),
+            row.memory_gb.to_string(),
+            row.usd_per_hour.to_string(),
+            each.to_string(),
+            seen,
+        ]
+    });
+    table(&["virtual machine", "vCPU>", "GB>", "USD/h>", "per vCPU>", "seen"], body)
+}
+
+pub(super) fn electricity(rows: &[&Electricity]) -> String {
+    let body = rows.iter().map(|row| {
+        vec![
+            row.id.clone(),
+            row.usd_per_kwh.to_string(),
+            row.region.clone(),
+            row.observed.to_string(),
+            trust(row.trust).to_owned(),
+        ]
+    });
+    table(&["electricity", "USD/kWh>", "region", "seen", "trust"], body)
+}
+
+/// `{kind, rows}` as fields, one a line; what is absent is left out.
+pub(super) fn fields(value: &Value) -> String {
+    let mut lines = Vec::new();
+    for row in value["rows"].as_array().into_iter().flatten() {
+        if !lines.is_empty() {
+            lines.push(String::new());
+        }
+        lines.push(field("kind", &value["kind"]));
+        object(&mut lines, row, 0);
+    }
+    lines.join("\n") + "\n"
+}
+
+fn object(lines: &mut Vec<String>, value: &Value, depth: usize) {
+    for (key, value) in value.as_object().into_iter().flatten() {
+        let key = format!("{:indent$}{key}", "", indent = 2 * depth);
+        match value {
+            Value::Null => {}
+            Value::Object(inner) if inner.is_empty() => {}
+            Value::Object(_) => {
+                lines.push(key);
+                object(lines, value, depth + 1);
+            }
+            Value::Array(items) => {
+                let keys = std::iter::once(key.as_str()).chain(std::iter::repeat(""));
+                lines.extend(keys.zip(items).map(|(key, item)| field(key, item)));
+            }
+            other => lines.push(field(&key, other)),
+        }
+    }
+}
+
+fn field(key: &str, value: &Value) -> String {
+    format!("{key:<28}{}", plain(value))
+}
+
+fn plain(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), ToOwned::to_owned)
+}
+
+/// `text` on lines of at most 80 columns, two of them indent, broken at spaces.
+fn indented(text: &str) -> String {
+    let mut lines = vec![String::from(" ")];
+    for word in text.split_whitespace() {
+        let line = lines.last().map_or(0, |line| line.chars().count());
+        if line + 1 + word.chars().count() > usize::from(WIDTH) && line > 1 {
+            lines.push(String::from(" "));
+        }
+        if let Some(line) = lines.last_mut() {
+            line.push(' ');
+            line.push_str(word);
+        }
+    }
+    lines.join("\n") + "\n"
+}

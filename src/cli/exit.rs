@@ -1,0 +1,90 @@
+//! From an error to an exit code: the one place that knows them all.
+//!
+//! 1 it is there and cannot be used · 2 a flag's value is wrong whatever the machine · 12 invalid ·
+//! 13 something named is not there · 130 and 143 interrupted.
+
+use crate::{catalog, cost, engine, hardware, model, record, run};
+
+/// Ends the command with a code and nothing more to say: the command has said it.
+#[derive(Debug, thiserror::Error)]
+#[error("exit code {0}")]
+pub(super) struct Silent(pub(super) u8);
+
+/// The record is invalid, and was not asked for all the same.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(super) struct Invalid(pub(super) String);
+
+/// The exit code for a failed command: that of the first error in the chain that has one.
+pub(super) fn code(error: &anyhow::Error) -> u8 {
+    error.chain().find_map(of).unwrap_or(1)
+}
+
+fn of(error: &(dyn std::error::Error + 'static)) -> Option<u8> {
+    if let Some(Silent(code)) = error.downcast_ref() {
+        return Some(*code);
+    }
+    if error.is::<Invalid>() {
+        return Some(12);
+    }
+    if let Some(error) = error.downcast_ref::<catalog::Error>() {
+        return Some(match error {
+            catalog::Error::Unknown { .. } => 2,
+            catalog::Error::Missing { .. } => 13,
+            _ => 1,
+        });
+    }
+    if let Some(error) = error.downcast_ref::<model::Error>() {
+        return Some(match error {
+            model::Error::BadName { .. } => 2,
+            model::Error::Missing { .. } => 13,
+            model::Error::Interrupted => 130,
+            _ => 1,
+        });
+    }
+    if let Some(error) = error.downcast_ref::<record::Error>() {
+        return Some(match error {
+            record::Error::Missing { .. } => 13,
+            _ => 1,
+        });
+    }
+    if let Some(error) = error.downcast_ref::<engine::Error>() {
+        return Some(match error {
+            engine::Error::NoDevice(_) => 13,
+            engine::Error::Interrupted => 130,
+            _ => 1,
+        });
+    }
+    if let Some(error) = error.downcast_ref::<run::plan::Error>() {
+        return Some(match error {
+            run::plan::Error::Usage { .. } => 2,
+            _ => 1,
+        });
+    }
+    if let Some(run::runner::Error::Engine(error)) = error.downcast_ref() {
+        return of(error);
+    }
+    if error.is::<hardware::device::Error>() {
+        return Some(13);
+    }
+    if error.is::<cost::Error>() {
+        return Some(2);
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::Context as _;
+
+    use super::*;
+
+    #[test]
+    fn the_code_survives_context() {
+        let missing: Result<(), record::Error> = Err(record::Error::Missing { path: "x".into() });
+        assert_eq!(code(&missing.context("while pricing").expect_err("missing")), 13);
+        let device = engine::Error::NoDevice("none".into());
+        assert_eq!(code(&run::runner::Error::Engine(device).into()), 13);
+        assert_eq!(code(&anyhow::anyhow!("anything else")), 1);
+    }
+}

@@ -1,0 +1,149 @@
+//! The command line: one thin file a subcommand, `args` as typed, `exit` from error to code.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "this room and report talk to the user")]
+
+mod args;
+mod catalog;
+mod cost;
+mod exit;
+mod run;
+
+use std::ffi::OsString;
+use std::io::{self, IsTerminal as _, Write as _};
+use std::process::ExitCode;
+
+use clap::{CommandFactory as _, Parser as _};
+
+use crate::base::{clock, env};
+use crate::report::terminal::Style;
+use crate::{catalog as rows, record};
+
+use args::{Cli, Color, Command, OutputArgs};
+
+/// Runs the program with the process's own arguments.
+pub fn main() -> ExitCode {
+    let argv: Vec<OsString> = std::env::args_os().map(llama_bench_spelling).collect();
+    let cli = match Cli::try_parse_from(&argv) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // clap's own code for usage errors is 2, the contract's as well; help and version are 0.
+            let code = u8::try_from(error.exit_code()).unwrap_or(2);
+            return match error.print() {
+                Ok(()) => ExitCode::from(code),
+                Err(_) => ExitCode::FAILURE,
+            };
+        }
+    };
+    let output = Output::new(&cli.output);
+    match dispatch(cli, &output, &argv) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            if error.downcast_ref::<exit::Silent>().is_none() {
+                output.failed(&error);
+            }
+            ExitCode::from(exit::code(&error))
+        }
+    }
+}
+
+/// llama-bench writes `-pg`; clap would read that as `-p g`.
+fn llama_bench_spelling(argument: OsString) -> OsString {
+    match argument.to_str() {
+        Some("-pg") => "--pg".into(),
+        Some(text) if text.starts_with("-pg=") => format!("--pg={}", &text[4..]).into(),
+        _ => argument,
+    }
+}
+
+fn dispatch(cli: Cli, output: &Output, argv: &[OsString]) -> anyhow::Result<()> {
+    let catalog = || rows::Catalog::load(cli.output.config.as_deref());
+    match cli.command {
+        Command::Run(args) => run::run(&args, &catalog, output, argv),
+        Command::Cost(args) => cost::run(&args, &catalog()?, output),
+        Command::Catalog(args) => {
+            let mut text = Vec::new();
+            catalog::run(&args, &catalog()?, &mut text, output.json)?;
+            output.stdout(&String::from_utf8_lossy(&text))
+        }
+        Command::Schema => output.stdout(&(record::write::to_json(&record::json_schema())? + "\n")),
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "bench", &mut script);
+            output.stdout(&String::from_utf8_lossy(&script))
+        }
+    }
+}
+
+/// The day, for the age of prices.
+fn today() -> jiff::civil::Date {
+    clock::wall().to_zoned(jiff::tz::TimeZone::UTC).date()
+}
+
+/// Where human and machine output go.
+#[derive(Debug)]
+pub(super) struct Output {
+    json: bool,
+    quiet: bool,
+    verbose: u8,
+    color: Color,
+}
+
+impl Output {
+    fn new(args: &OutputArgs) -> Self {
+        Self { json: args.json, quiet: args.quiet, verbose: args.verbose, color: args.color }
+    }
+
+    fn style(&self, terminal: bool) -> Style {
+        Style::new(match self.color {
+            Color::Always => true,
+            Color::Never => false,
+            Color::Auto => terminal && !env::no_color(),
+        })
+    }
+
+    /// The style of human output.
+    fn human_style(&self) -> Style {
+        self.style(if self.json { io::stderr().is_terminal() } else { io::stdout().is_terminal() })
+    }
+
+    /// Whether a bar can be shown.
+    fn progress(&self) -> bool {
+        !self.quiet && io::stderr().is_terminal()
+    }
+
+    /// Text for people: stdout, or stderr when stdout is for a machine.
+    ///
+    /// # Errors
+    /// When stdout is full or closed for another reason than a reader that has had enough.
+    fn human(&self, text: &str) -> anyhow::Result<()> {
+        if self.json {
+            eprint!("{text}");
+            return Ok(());
+        }
+        self.stdout(text)
+    }
+
+    /// A remark on the way, never in the machine's stream.
+    fn note(&self, text: &str) {
+        if !self.quiet {
+            eprintln!("{text}");
+        }
+    }
+
+    /// Text for a machine, or for whoever reads stdout.
+    ///
+    /// # Errors
+    /// When stdout cannot be written; a closed pipe is none, the reader has had enough.
+    #[allow(clippy::unused_self, reason = "one door for all output")]
+    fn stdout(&self, text: &str) -> anyhow::Result<()> {
+        let mut stdout = io::stdout().lock();
+        match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+            other => Ok(other.map_err(|source| record::Error::Write { path: "stdout".into(), source })?),
+        }
+    }
+
+    fn failed(&self, error: &anyhow::Error) {
+        let style = self.style(io::stderr().is_terminal());
+        eprintln!("{} {error:#}", style.bad("error:"));
+    }
+}

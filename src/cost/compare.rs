@@ -1,0 +1,77 @@
+//! The same tokens bought from an API: cheapest first, and by how much.
+
+use jiff::civil::Date;
+use rust_decimal::prelude::ToPrimitive;
+
+use crate::catalog::{self, ApiPrice, Catalog};
+use crate::record::{ApiComparison, Cost};
+
+use super::cells::mix_usd_per_million;
+
+/// What is compared with when no API serves the model and none was named: a price that many know.
+const FAMILIAR: &str = "openai/gpt-4o-mini";
+
+/// Fills in `cost.api_comparison` at the headline cell's own mix of input and output.
+///
+/// With `named` empty, every API that serves the catalog's model `catalog_id`; when there is none, one
+/// that many know, marked as another model.
+///
+/// # Errors
+/// [`catalog::Error::Unknown`] when a named API is not in the catalog.
+pub fn api_comparison(
+    cost: &mut Cost,
+    catalog_id: Option<&str>,
+    named: &[String],
+    catalog: &Catalog,
+    today: Date,
+) -> Result<(), catalog::Error> {
+    let served_as = catalog_id.and_then(|id| catalog.model(id).ok()).and_then(|row| row.api_model.as_deref());
+    let same = |row: &ApiPrice| served_as == Some(row.model.as_str());
+    let mut rows: Vec<&ApiPrice> = Vec::new();
+    if named.is_empty() {
+        rows.extend(catalog.api_prices.iter().filter(|row| same(row)));
+        if rows.is_empty() {
+            rows.extend(catalog.api(FAMILIAR).ok());
+        }
+    } else {
+        for id in named {
+            rows.push(catalog.api(id)?);
+        }
+    }
+    cost.api_comparison.clear();
+    let top = cost.cells.iter().find(|cell| Some(&cell.cell) == cost.headline_cell.as_ref());
+    let Some(top) = top else {
+        let reason =
+            cost.headline_cell_reason.clone().unwrap_or_else(|| "there is no priced cell".to_owned());
+        cost.api_comparison_reason = Some(format!("nothing to compare: {reason}"));
+        return Ok(());
+    };
+    let here = mix_usd_per_million(top);
+    let [input, output] = top.tokens.map(|count| count as f64);
+    let mut found: Vec<ApiComparison> = rows
+        .into_iter()
+        .map(|row| {
+            let usd = |price: rust_decimal::Decimal| price.to_f64().unwrap_or(f64::NAN);
+            let mix = (usd(row.input_usd_per_mtok) * input + usd(row.output_usd_per_mtok) * output)
+                / (input + output);
+            ApiComparison {
+                api: format!("{}/{}", row.provider, row.model),
+                input_usd_per_million: row.input_usd_per_mtok,
+                output_usd_per_million: row.output_usd_per_mtok,
+                mix_usd_per_million: mix,
+                here_usd_per_million: here,
+                ratio: here / mix,
+                same_model: same(row),
+                source: row.source.clone(),
+                observed: row.as_of.to_string(),
+                stale: row.is_stale(today),
+            }
+        })
+        .collect();
+    found.sort_by(|a, b| a.mix_usd_per_million.total_cmp(&b.mix_usd_per_million));
+    cost.api_comparison_reason = found.is_empty().then(|| {
+        "no API in the catalog serves this model; name another with --api provider/model".to_owned()
+    });
+    cost.api_comparison = found;
+    Ok(())
+}

@@ -1,0 +1,109 @@
+//! Stock candle-transformers: the baseline, and every architecture it knows.
+//!
+//! Nothing of candle is patched here: what it computes is what a program gets that takes it from the
+//! registry. So this room also owns the list of what it does *not* do: [`supports`] and [`can_run`] refuse
+//! before anything is loaded, [`Engine::run`] before the first step, and what runs, but with other
+//! numbers than the model's, is a caveat in [`Capabilities`] that makes the record suspect. The list was
+//! read in the source of candle 0.11.1; what a processor can show of it is held by tests.
+//!
+//! Start at [`load`]; `run` in `driver.rs` is the loop that is measured.
+
+mod device;
+mod driver;
+mod facts;
+mod folder;
+mod gguf;
+mod memory;
+mod network;
+mod repack;
+mod support;
+mod unquantized;
+
+use std::sync::Arc;
+
+use crate::base::sys::Interrupt;
+use crate::model::{self, Model, Source};
+
+use super::{Capabilities, Engine, Error};
+
+pub use device::Device;
+pub use memory::{Demand, memory_foreseen};
+pub use support::{can_run, supports};
+
+/// The engine's name in errors and records.
+pub(super) const NAME: &str = "candle";
+
+/// Version of candle that this program was built with.
+pub(super) const VERSION: &str = "0.11.1";
+
+/// Threads that candle computes with on the CPU, from the environment or the machine's cores.
+pub fn threads() -> usize {
+    candle_core::utils::get_num_threads()
+}
+
+/// How to load.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Options {
+    /// Where to compute.
+    pub device: Device,
+    /// Most positions that any sequence will have, where known: Phi-3 takes memory for that many at once.
+    pub max_positions: Option<u32>,
+}
+
+/// Loads `model` and returns an engine with it.
+///
+/// # Errors
+/// [`Error::Unsupported`] as [`supports`] says, [`Error::NoDevice`] when the device is not there or
+/// this binary has no code for it, [`Error::Load`] when candle or the file refuses, and
+/// [`Error::Interrupted`] when the user asked to stop meanwhile.
+pub fn load(model: &Model, options: &Options, interrupt: &Interrupt) -> Result<Box<dyn Engine>, Error> {
+    supports(&model.header)?;
+    let device = options.device.open()?;
+    let loaded = match &model.source {
+        Source::Gguf(_) | Source::Synthetic(_) => {
+            let reader = model.open_gguf(interrupt).map_err(|error| unreadable(&error))?;
+            gguf::load(reader, &model.header, options, &device, interrupt)?
+        }
+        Source::Safetensors(folder) => unquantized::load(folder, &model.header, options, &device, interrupt)?,
+    };
+    let capabilities = Capabilities {
+        engine: NAME,
+        version: VERSION.to_owned(),
+        device: options.device.to_string(),
+        threads: options.device.threads(),
+        max_batch: loaded.facts.max_batch,
+        max_context: loaded.facts.max_context,
+        kv_type: loaded.facts.kv_type,
+        caveats: loaded.caveats,
+    };
+    Ok(Box::new(driver::Driver::new(
+        loaded.network,
+        Arc::new(loaded.facts),
+        capabilities,
+        device,
+        model.header.spec.vocabulary,
+    )))
+}
+
+fn unsupported(what: impl Into<String>, reason: impl Into<String>) -> Error {
+    Error::Unsupported { engine: NAME, what: what.into(), reason: reason.into() }
+}
+
+fn not_loaded(reason: impl Into<String>) -> Error {
+    Error::Load { engine: NAME, reason: reason.into() }
+}
+
+/// What candle says, without the backtrace that it appends when `RUST_BACKTRACE` is set.
+fn first_line(error: &candle_core::Error) -> String {
+    error.to_string().lines().next().unwrap_or_default().to_owned()
+}
+
+fn unreadable(error: &model::Error) -> Error {
+    match error {
+        model::Error::Interrupted => Error::Interrupted,
+        other => not_loaded(other.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,350 @@
+//! Tiny random models of each architecture as real GGUF files, with a byte vocabulary so that other
+//! programs load them too.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::path::Path;
+
+use candle_core::quantized::gguf_file::{self, Value};
+use candle_core::quantized::{GgmlDType, QTensor};
+use candle_core::{Device, Tensor};
+
+use crate::model::{Header, gguf, safetensors};
+
+use super::super::support::Family;
+
+/// A tiny model's shape.
+#[derive(Debug, Clone)]
+pub(super) struct Tiny {
+    pub(super) architecture: &'static str,
+    pub(super) family: Family,
+    pub(super) layers: usize,
+    pub(super) width: usize,
+    pub(super) feed_forward: usize,
+    pub(super) heads: usize,
+    pub(super) kv_heads: usize,
+    pub(super) head_size: usize,
+    pub(super) context_length: u32,
+    pub(super) tied: bool,
+    pub(super) dtype: GgmlDType,
+    pub(super) rope_factors: bool,
+    /// Metadata to leave out, by the end of their keys.
+    pub(super) without: &'static [&'static str],
+    /// Metadata to add or replace.
+    pub(super) with: Vec<(&'static str, Value)>,
+}
+
+pub(super) const VOCABULARY: usize = 320;
+
+impl Tiny {
+    /// The default shape of `architecture`: two blocks (gemma3: seven, so that one attends to all).
+    pub(super) fn of(architecture: &'static str) -> Self {
+        let family = match architecture {
+            "llama" => Family::Llama,
+            "qwen2" => Family::Qwen2,
+            "qwen3" => Family::Qwen3,
+            "gemma3" => Family::Gemma3,
+            "phi3" => Family::Phi3,
+            other => panic!("no tiny {other}"),
+        };
+        Self {
+            architecture,
+            family,
+            layers: if family == Family::Gemma3 { 7 } else { 2 },
+            width: 256,
+            feed_forward: 512,
+            heads: 4,
+            // candle's unquantized Gemma 3 knows one only.
+            kv_heads: if family == Family::Gemma3 { 1 } else { 2 },
+            head_size: 64,
+            context_length: 2048,
+            tied: family != Family::Phi3,
+            dtype: GgmlDType::Q8_0,
+            rope_factors: false,
+            without: &[],
+            with: Vec::new(),
+        }
+    }
+
+    fn metadata(&self) -> Vec<(String, Value)> {
+        let prefix = self.architecture;
+        let whole =
+            |key: &str, value: usize| (format!("{prefix}.{key}"), Value::U32(u32::try_from(value).unwrap()));
+        let real = |key: &str, value: f32| (format!("{prefix}.{key}"), Value::F32(value));
+        let mut entries = vec![
+            ("general.architecture".to_owned(), Value::String(prefix.to_owned())),
+            ("general.name".to_owned(), Value::String(format!("tiny {prefix}"))),
+            whole("block_count", self.layers),
+            whole("context_length", self.context_length as usize),
+            whole("embedding_length", self.width),
+            whole("feed_forward_length", self.feed_forward),
+            whole("attention.head_count", self.heads),
+            whole("attention.head_count_kv", self.kv_heads),
+            whole("attention.key_length", self.head_size),
+            whole("attention.value_length", self.head_size),
+            whole("rope.dimension_count", self.head_size),
+            whole("vocab_size", VOCABULARY),
+            real("attention.layer_norm_rms_epsilon", 1e-5),
+            real("rope.freq_base", self.rope_theta()),
+        ];
+        if self.family == Family::Gemma3 {
+            entries.push(whole("attention.sliding_window", 512));
+        }
+        entries.retain(|(key, _)| !self.without.iter().any(|end| key.ends_with(end)));
+        for (key, value) in &self.with {
+            entries.retain(|(other, _)| other != key);
+            entries.push(((*key).to_owned(), value.clone()));
+        }
+        entries.extend(vocabulary());
+        entries
+    }
+
+    /// Names, shapes (rows first) and formats of all tensors.
+    fn tensors(&self) -> Vec<(String, Vec<usize>, GgmlDType)> {
+        let (q, kv) = (self.heads * self.head_size, self.kv_heads * self.head_size);
+        let mut tensors = vec![
+            ("token_embd.weight".to_owned(), vec![VOCABULARY, self.width], self.dtype),
+            ("output_norm.weight".to_owned(), vec![self.width], GgmlDType::F32),
+        ];
+        if !self.tied {
+            tensors.push(("output.weight".to_owned(), vec![VOCABULARY, self.width], self.dtype));
+        }
+        if self.rope_factors {
+            tensors.push(("rope_freqs.weight".to_owned(), vec![self.head_size / 2], GgmlDType::F32));
+        }
+        for layer in 0..self.layers {
+            for name in self.family.block_tensors() {
+                let shape = match *name {
+                    "attn_q.weight" => vec![q, self.width],
+                    "attn_k.weight" | "attn_v.weight" => vec![kv, self.width],
+                    "attn_qkv.weight" => vec![q + 2 * kv, self.width],
+                    "attn_output.weight" => vec![self.width, q],
+                    "attn_q.bias" => vec![q],
+                    "attn_k.bias" | "attn_v.bias" => vec![kv],
+                    "attn_q_norm.weight" | "attn_k_norm.weight" => vec![self.head_size],
+                    "ffn_up.weight" if self.family == Family::Phi3 => vec![2 * self.feed_forward, self.width],
+                    "ffn_gate.weight" | "ffn_up.weight" => vec![self.feed_forward, self.width],
+                    "ffn_down.weight" => vec![self.width, self.feed_forward],
+                    _ => vec![self.width],
+                };
+                let dtype = if shape.len() == 1 { GgmlDType::F32 } else { self.dtype };
+                tensors.push((format!("blk.{layer}.{name}"), shape, dtype));
+            }
+        }
+        tensors
+    }
+
+    /// The weights as f32, in GGUF's names and layout.
+    fn weights(&self) -> Vec<(String, Vec<usize>, GgmlDType, Vec<f32>)> {
+        let mut random = Random(0x5eed);
+        let with_values = |(name, shape, dtype): (String, Vec<usize>, GgmlDType)| {
+            let elements: usize = shape.iter().product();
+            // Gemma scales its embedding up; a tied random head would only echo a large one.
+            let embedding = if self.family == Family::Gemma3 { 0.05 } else { 1.0 };
+            let (mean, spread) = match shape.len() {
+                1 if name.contains("bias") => (0.0, 1.0),
+                1 => (1.0, 0.1),
+                _ if name == "token_embd.weight" => (0.0, embedding),
+                _ => (0.0, 2.0 / (shape[1] as f32).sqrt()),
+            };
+            let values = if name == "rope_freqs.weight" {
+                llama3_factors(self.rope_theta(), self.head_size)
+            } else {
+                (0..elements).map(|_| mean + spread * random.next()).collect()
+            };
+            (name, shape, dtype, values)
+        };
+        self.tensors().into_iter().map(with_values).collect()
+    }
+
+    /// Writes the model to `path` as GGUF and describes it.
+    pub(super) fn write(&self, path: &Path) -> Header {
+        let quantized: Vec<(String, QTensor)> = self
+            .weights()
+            .into_iter()
+            .map(|(name, shape, dtype, values)| {
+                let tensor = Tensor::from_vec(values, shape, &Device::Cpu).unwrap();
+                (name, QTensor::quantize(&tensor, dtype).unwrap())
+            })
+            .collect();
+        let metadata = self.metadata();
+        let entries: Vec<(&str, &Value)> =
+            metadata.iter().map(|(key, value)| (key.as_str(), value)).collect();
+        let tensors: Vec<(&str, &QTensor)> =
+            quantized.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
+        let mut file = File::create(path).unwrap();
+        gguf_file::write(&mut file, &entries, &tensors).unwrap();
+        gguf::read(path).unwrap().header
+    }
+
+    /// Writes the same weights to `folder` as safetensors and describes them.
+    pub(super) fn write_folder(&self, folder: &Path) -> Header {
+        let tensors: HashMap<String, Tensor> = self
+            .weights()
+            .into_iter()
+            // In a folder they follow from the configuration.
+            .filter(|(name, ..)| name != "rope_freqs.weight")
+            .map(|(name, shape, _, mut values)| {
+                if self.family == Family::Llama && (name.contains("attn_q.") || name.contains("attn_k.")) {
+                    values = unpermuted(&values, shape[1], self.head_size);
+                }
+                if self.family == Family::Gemma3 && shape.len() == 1 {
+                    for value in &mut values {
+                        *value -= 1.0;
+                    }
+                }
+                (self.name_there(&name), Tensor::from_vec(values, shape, &Device::Cpu).unwrap())
+            })
+            .collect();
+        candle_core::safetensors::save(&tensors, folder.join("model.safetensors")).unwrap();
+        let model_type = if self.family == Family::Gemma3 { "gemma3_text" } else { self.architecture };
+        let config = serde_json::json!({
+            "model_type": model_type,
+            "hidden_size": self.width,
+            "intermediate_size": self.feed_forward,
+            "num_hidden_layers": self.layers,
+            "num_attention_heads": self.heads,
+            "num_key_value_heads": self.kv_heads,
+            "head_dim": self.head_size,
+            "vocab_size": VOCABULARY,
+            "max_position_embeddings": self.context_length,
+            "tie_word_embeddings": self.tied,
+            "rope_theta": self.rope_theta(),
+            "rms_norm_eps": 1e-5,
+            "rope_scaling": self.rope_factors.then(|| serde_json::json!({
+                "rope_type": "llama3",
+                "factor": SCALING.factor,
+                "low_freq_factor": SCALING.low,
+                "high_freq_factor": SCALING.high,
+                "original_max_position_embeddings": SCALING.original,
+            })),
+            "sliding_window": (self.family == Family::Gemma3).then_some(512),
+        });
+        std::fs::write(folder.join("config.json"), config.to_string()).unwrap();
+        safetensors::read(folder).unwrap()
+    }
+
+    fn rope_theta(&self) -> f32 {
+        if self.family == Family::Gemma3 { 1e6 } else { 1e4 }
+    }
+
+    /// A tensor's name in a safetensors folder.
+    fn name_there(&self, name: &str) -> String {
+        let Some((layer, part)) = name.strip_prefix("blk.").and_then(|rest| rest.split_once('.')) else {
+            return match name {
+                "token_embd.weight" => "model.embed_tokens.weight",
+                "output_norm.weight" => "model.norm.weight",
+                "output.weight" => "lm_head.weight",
+                other => panic!("no name for {other}"),
+            }
+            .to_owned();
+        };
+        let (part, kind) = part.rsplit_once('.').unwrap();
+        let gemma = self.family == Family::Gemma3;
+        let part = match part {
+            "attn_q" => "self_attn.q_proj",
+            "attn_k" => "self_attn.k_proj",
+            "attn_v" => "self_attn.v_proj",
+            "attn_qkv" => "self_attn.qkv_proj",
+            "attn_output" => "self_attn.o_proj",
+            "attn_q_norm" => "self_attn.q_norm",
+            "attn_k_norm" => "self_attn.k_norm",
+            "ffn_gate" => "mlp.gate_proj",
+            "ffn_up" if self.family == Family::Phi3 => "mlp.gate_up_proj",
+            "ffn_up" => "mlp.up_proj",
+            "ffn_down" => "mlp.down_proj",
+            "attn_norm" => "input_layernorm",
+            "ffn_norm" if gemma => "pre_feedforward_layernorm",
+            "ffn_norm" | "post_attention_norm" => "post_attention_layernorm",
+            "post_ffw_norm" => "post_feedforward_layernorm",
+            other => panic!("no name for {other}"),
+        };
+        format!("model.layers.{layer}.{part}.{kind}")
+    }
+}
+
+/// Llama 3.1's scaling of rotary angles, here so strong that it matters within a short prompt.
+struct Scaling {
+    factor: f32,
+    low: f32,
+    high: f32,
+    original: u32,
+}
+
+const SCALING: Scaling = Scaling { factor: 8.0, low: 1.0, high: 4.0, original: 64 };
+
+/// What a GGUF file of such a model carries: the divisor of each frequency.
+fn llama3_factors(theta: f32, head_size: usize) -> Vec<f32> {
+    let Scaling { factor, low, high, original } = SCALING;
+    let of = |i: usize| {
+        let wavelength = 2.0 * std::f32::consts::PI * theta.powf(2.0 * i as f32 / head_size as f32);
+        let turns = original as f32 / wavelength;
+        if turns > high {
+            return 1.0;
+        }
+        if turns < low {
+            return factor;
+        }
+        let smooth = (turns - low) / (high - low);
+        1.0 / ((1.0 - smooth) / factor + smooth)
+    };
+    (0..head_size / 2).map(of).collect()
+}
+
+/// GGUF pairs rotated rows as neighbours (2i, 2i+1) for Llama, safetensors as halves (i, i + size/2).
+fn unpermuted(values: &[f32], columns: usize, head_size: usize) -> Vec<f32> {
+    let row = |index: usize| &values[index * columns..(index + 1) * columns];
+    let half = head_size / 2;
+    (0..values.len() / columns)
+        .flat_map(|there| {
+            let (head, within) = (there / head_size, there % head_size);
+            row(head * head_size + 2 * (within % half) + within / half)
+        })
+        .copied()
+        .collect()
+}
+
+/// 3 special tokens, the ASCII bytes, and fillers: a vocabulary whose every token is text.
+fn vocabulary() -> Vec<(String, Value)> {
+    let special = ["<unk>", "<s>", "</s>"].map(str::to_owned);
+    let bytes = (0..128u8).map(|byte| format!("<0x{byte:02X}>"));
+    // llama.cpp looks for the first of these in every Phi-3.
+    let fillers =
+        std::iter::once("<|endoftext|>".to_owned()).chain((132..VOCABULARY).map(|id| format!("tok{id}")));
+    let tokens: Vec<Value> = special.into_iter().chain(bytes).chain(fillers).map(Value::String).collect();
+    let kinds = (0..VOCABULARY).map(|id| {
+        Value::I32(match id {
+            0 => 2,
+            1 | 2 => 3,
+            3..131 => 6,
+            _ => 1,
+        })
+    });
+    let scores = (0..VOCABULARY).map(|id| Value::F32(-(id as f32)));
+    vec![
+        ("tokenizer.ggml.model".to_owned(), Value::String("llama".to_owned())),
+        ("tokenizer.ggml.tokens".to_owned(), Value::Array(tokens)),
+        ("tokenizer.ggml.scores".to_owned(), Value::Array(scores.collect())),
+        ("tokenizer.ggml.token_type".to_owned(), Value::Array(kinds.collect())),
+        ("tokenizer.ggml.bos_token_id".to_owned(), Value::U32(1)),
+        ("tokenizer.ggml.eos_token_id".to_owned(), Value::U32(2)),
+        ("tokenizer.ggml.unknown_token_id".to_owned(), Value::U32(0)),
+        ("tokenizer.ggml.add_bos_token".to_owned(), Value::Bool(false)),
+        ("tokenizer.ggml.add_space_prefix".to_owned(), Value::Bool(false)),
+    ]
+}
+
+/// Approximately normal numbers, the same on every machine.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> f32 {
+        let mut sum = 0.0;
+        for _ in 0..4 {
+            self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            sum += (self.0 >> 40) as f32 / (1u64 << 24) as f32 - 0.5;
+        }
+        // The sum of four has variance 1/3.
+        sum * 1.732
+    }
+}

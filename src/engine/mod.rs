@@ -1,0 +1,197 @@
+//! What makes tokens: the two traits and their contract.
+//!
+//! [`Engine`] is what the runner sees. It runs a [`Schedule`] and reports every step and token as an
+//! event of [`base::event`](crate::base::event), so that `measure` is the same for every engine.
+//! [`StepEngine`] is one floor lower: a back end that advances a batch by one step and leaves the
+//! choice of what to step to a scheduler. An engine that is not a scheduler over a `StepEngine`
+//! (candle: static batches of equal length) implements `Engine` itself.
+//!
+//! The contract of a step's times: `start` is read before the host prepares the step, `end` after the
+//! device is synchronised and the step's tokens are on the host. Nothing else happens in between.
+
+pub mod candle;
+
+use serde::Serialize;
+
+use crate::base::event::EventSink;
+use crate::base::sys::Interrupt;
+use crate::base::units::{Bytes, Seconds};
+
+/// Why an engine did not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The engine cannot do this at all; another may (exit code 1).
+    #[error("engine {engine} cannot {what}: {reason}")]
+    Unsupported {
+        /// Which engine.
+        engine: &'static str,
+        /// What was asked of it.
+        what: String,
+        /// Why not, and the way out.
+        reason: String,
+    },
+    /// Loading failed though the header was fine (exit code 1).
+    #[error("engine {engine} could not load the model: {reason}")]
+    Load {
+        /// Which engine.
+        engine: &'static str,
+        /// What it said.
+        reason: String,
+    },
+    /// A step failed (exit code 1).
+    #[error("engine {engine} failed in {what}: {reason}")]
+    Step {
+        /// Which engine.
+        engine: &'static str,
+        /// Which step.
+        what: String,
+        /// What it said.
+        reason: String,
+    },
+    /// The device that was asked for is not there or this binary has no code for it (exit code 13).
+    #[error("{0}")]
+    NoDevice(String),
+    /// The user asked to stop (exit code 130 or 143).
+    #[error("interrupted")]
+    Interrupted,
+}
+
+/// What a loaded engine is and can do.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Capabilities {
+    /// The engine's name: `candle`.
+    pub engine: &'static str,
+    /// Its version.
+    pub version: String,
+    /// The device in words: `cpu`, `cuda:0`.
+    pub device: String,
+    /// Threads that compute, where that is the engine's to say.
+    pub threads: Option<usize>,
+    /// Largest number of parallel sequences.
+    pub max_batch: u32,
+    /// Most positions a sequence may have, context, prompt and output together.
+    pub max_context: u32,
+    /// Format of the KV cache: `f32`, `f16`.
+    pub kv_type: &'static str,
+    /// What it does wrong or differently on this very model; each makes the record suspect.
+    pub caveats: Vec<String>,
+}
+
+/// What to run: sequences that start together and end together.
+///
+/// All random choices were made by whoever built the schedule, so the same schedule gives the same
+/// work on every engine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Schedule {
+    /// The sequences, at least one.
+    pub sequences: Vec<SequencePlan>,
+}
+
+/// One sequence's work.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct SequencePlan {
+    /// Tokens that fill the KV cache before the row's clock starts ([`Phase::Context`]).
+    ///
+    /// An engine may keep the cache of one context and use it for the next schedule with the same
+    /// contexts. When `prompt` is empty, the context's last logits give the first output token, which
+    /// is not counted among `output_tokens`.
+    ///
+    /// [`Phase::Context`]: crate::base::event::Phase::Context
+    pub context: Vec<u32>,
+    /// Prompt tokens processed under the clock ([`Phase::Prefill`](crate::base::event::Phase::Prefill)).
+    pub prompt: Vec<u32>,
+    /// Output tokens to yield: the first by the prompt's step (when there is a prompt), each further
+    /// one by a decode step fed with the greedy choice before it.
+    pub output_tokens: u32,
+}
+
+/// What a schedule left behind beside its events.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outcome {
+    /// The output tokens of each sequence, in the schedule's order.
+    pub tokens: Vec<Vec<u32>>,
+    /// Steps whose logits held a NaN or an infinity in the row that was sampled.
+    pub non_finite_steps: u32,
+}
+
+/// An engine with a model in it.
+pub trait Engine {
+    /// What this engine is and can do with the model it holds.
+    fn capabilities(&self) -> &Capabilities;
+
+    /// Says whether this engine can run `schedule` with the model it holds, without running anything.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] with what it cannot do and the way out.
+    fn accepts(&self, schedule: &Schedule) -> Result<(), Error>;
+
+    /// Runs `schedule` to its end and reports every step and token to `events`.
+    ///
+    /// Looks at `interrupt` between two steps.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] before the first step when [`accepts`](Self::accepts) says so,
+    /// [`Error::Step`] when a step fails, [`Error::Interrupted`] when the user asked to stop; the events
+    /// reported until then are true.
+    fn run(
+        &mut self,
+        schedule: &Schedule,
+        events: &mut dyn EventSink,
+        interrupt: &Interrupt,
+    ) -> Result<Outcome, Error>;
+}
+
+/// A back end that advances live sequences by one step; `engine::schedule` makes an [`Engine`] of it.
+pub trait StepEngine {
+    /// What this back end is and can do with the model it holds.
+    fn capabilities(&self) -> &Capabilities;
+
+    /// Feeds each sequence its tokens and yields each one's next token.
+    ///
+    /// # Errors
+    /// [`Error::Step`] when the device fails.
+    fn step(&mut self, batch: &StepBatch<'_>) -> Result<StepOutput, Error>;
+}
+
+/// The live sequences of one step.
+#[derive(Debug)]
+pub struct StepBatch<'a> {
+    /// One entry for each live sequence.
+    pub sequences: &'a [StepSequence<'a>],
+}
+
+/// What one sequence does in one step.
+#[derive(Debug)]
+pub struct StepSequence<'a> {
+    /// Tokens to feed now: a chunk of the prompt, or the one token decoded before.
+    pub tokens: &'a [u32],
+    /// Position of the first of them.
+    pub position: u32,
+    /// Pages of the KV cache that hold the sequence, in order.
+    pub pages: &'a [u32],
+}
+
+/// What a step yields.
+#[derive(Debug)]
+pub struct StepOutput {
+    /// Each sequence's next token, sampled on the device.
+    pub next: Vec<u32>,
+    /// Each sequence's last logits, `[sequences × vocabulary]`, when they were asked for.
+    pub logits: Option<Vec<f32>>,
+    /// Time the device was busy with the step.
+    pub device_time: Seconds,
+}
+
+/// Memory an engine will need, foreseen from the header alone.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct MemoryForeseen {
+    /// Each part with its name: weights, embedding as f32, KV cache, activations.
+    pub parts: Vec<(&'static str, Bytes)>,
+}
+
+impl MemoryForeseen {
+    /// All parts together.
+    pub fn total(&self) -> Bytes {
+        self.parts.iter().fold(Bytes::default(), |sum, (_, bytes)| sum + *bytes)
+    }
+}

@@ -1,0 +1,181 @@
+//! Which device a run uses: what was asked for, against what is here and what this program can drive.
+
+use super::{Error, Found};
+use crate::catalog::Gpu as GpuRow;
+
+/// Command that builds a program with an engine for NVIDIA GPUs.
+const BUILD: &str = "scripts/build-candle-cuda";
+
+/// `--device`, as typed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum DeviceRequest {
+    /// The GPU if there is one and this program can drive it, else the CPU.
+    #[default]
+    Auto,
+    /// The CPU whatever is here.
+    Cpu,
+    /// This GPU.
+    Cuda(usize),
+}
+
+impl std::str::FromStr for DeviceRequest {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            "cpu" => Ok(Self::Cpu),
+            "cuda" => Ok(Self::Cuda(0)),
+            _ => text
+                .strip_prefix("cuda:")
+                .and_then(|index| index.parse().ok())
+                .map(Self::Cuda)
+                .ok_or_else(|| format!("`{text}` is no device; take auto, cpu, cuda or cuda:N")),
+        }
+    }
+}
+
+/// The device a run will use.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Choice {
+    /// The CPU, with the reason when a GPU is here and cannot be used.
+    Cpu {
+        /// One line for the user, the command that mends it included.
+        note: Option<String>,
+    },
+    /// A GPU by NVML's index.
+    Cuda(usize),
+}
+
+/// Chooses the device.
+///
+/// `wanted` is the catalog row that `--gpu` names, `family_of` gives the family of the GPU with this index
+/// when the catalog knows it, and `drives_cuda` says whether this program has an engine
+/// for NVIDIA GPUs.
+///
+/// # Errors
+/// [`Error::Absent`] when the device asked for is not here, is of another family, or cannot be driven.
+pub fn choose(
+    request: DeviceRequest,
+    wanted: Option<&GpuRow>,
+    found: &Found,
+    family_of: impl Fn(usize) -> Option<String>,
+    drives_cuda: bool,
+) -> Result<Choice, Error> {
+    let index = match request {
+        DeviceRequest::Cuda(index) => index,
+        _ => 0,
+    };
+    let gpu = found.gpus.get(index);
+    if let Some(wanted) = wanted {
+        let Some(gpu) = gpu else {
+            let why = found.no_gpu.as_deref().unwrap_or("there is no such GPU");
+            return Err(Error::Absent(format!(
+                "--gpu {}: no NVIDIA GPU was found on this machine: {why}. Run this on the box with the GPU, or leave --gpu out to measure this machine; `bench cost RECORD --price-per-hour USD` prices a record from elsewhere",
+                wanted.id
+            )));
+        };
+        let found_family = family_of(index);
+        if found_family.as_deref() != Some(wanted.family.as_str()) {
+            return Err(Error::Absent(format!(
+                "--gpu {}: the GPU on this machine is `{}`{}. Name its own family, or leave --gpu out",
+                wanted.id,
+                gpu.name,
+                found_family.map_or(String::new(), |family| format!(" of the family {family}"))
+            )));
+        }
+    }
+    let explicit = matches!(request, DeviceRequest::Cuda(_)) || wanted.is_some();
+    match (request, gpu) {
+        (DeviceRequest::Cpu, _) | (DeviceRequest::Auto, None) => Ok(Choice::Cpu { note: None }),
+        (_, Some(_)) if drives_cuda => Ok(Choice::Cuda(index)),
+        (_, Some(gpu)) if explicit => Err(Error::Absent(format!(
+            "GPU `{}` found, and this build has no engine for it; build one that has with `{BUILD}`",
+            gpu.name
+        ))),
+        (_, Some(gpu)) => Ok(Choice::Cpu {
+            note: Some(format!(
+                "GPU `{}` found, this build cannot use it: measuring the CPU. Build one that can: {BUILD}",
+                gpu.name
+            )),
+        }),
+        (DeviceRequest::Cuda(_), None) => Err(Error::Absent(format!(
+            "--device cuda:{index}: no such GPU on this machine: {}. Take --device cpu, or run this on the box with the GPU",
+            found.no_gpu.clone().unwrap_or_else(|| format!("{} found", found.gpus.len()))
+        ))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::units::Bytes;
+    use crate::hardware::nvml::GpuFound;
+
+    fn found(name: Option<&str>) -> Found {
+        let gpus = name.map(|name| GpuFound {
+            name: name.to_owned(),
+            uuid: "GPU-0".to_owned(),
+            memory_total: Bytes::new(80 << 30),
+            memory_free: Bytes::new(80 << 30),
+        });
+        Found {
+            no_gpu: gpus.is_none().then(|| "NVML cannot be loaded".to_owned()),
+            gpus: gpus.into_iter().collect(),
+            driver: None,
+            cuda: None,
+            cpu: None,
+            logical_cpus: 2,
+        }
+    }
+
+    fn h100() -> GpuRow {
+        crate::catalog::Catalog::bundled().gpu("h100").expect("bundled").clone()
+    }
+
+    #[test]
+    fn without_flags_the_best_that_can_be_driven_is_taken() {
+        let auto = |found: &Found, drives| choose(DeviceRequest::Auto, None, found, |_| None, drives);
+        assert_eq!(auto(&found(None), true).expect("a CPU"), Choice::Cpu { note: None });
+        assert_eq!(auto(&found(Some("NVIDIA H200")), true).expect("a GPU"), Choice::Cuda(0));
+        let Choice::Cpu { note: Some(note) } = auto(&found(Some("NVIDIA H200")), false).expect("a CPU")
+        else {
+            panic!("the user must learn that the GPU is idle")
+        };
+        assert!(note.contains("NVIDIA H200") && note.contains("scripts/build-candle-cuda"), "{note}");
+    }
+
+    #[test]
+    fn a_named_family_must_be_here() {
+        let here = found(Some("NVIDIA A100-SXM4-80GB"));
+        let error = choose(DeviceRequest::Auto, Some(&h100()), &here, |_| Some("a100".into()), true)
+            .expect_err("another family");
+        assert!(error.to_string().contains("A100"), "{error}");
+        let pcie = found(Some("NVIDIA H100 PCIe"));
+        let choice = choose(DeviceRequest::Auto, Some(&h100()), &pcie, |_| Some("h100".into()), true);
+        assert_eq!(choice.expect("the same family"), Choice::Cuda(0));
+        let error =
+            choose(DeviceRequest::Auto, Some(&h100()), &found(None), |_| None, true).expect_err("none");
+        assert!(error.to_string().contains("no NVIDIA GPU was found"), "{error}");
+    }
+
+    #[test]
+    fn an_explicit_gpu_is_never_replaced_by_the_cpu() {
+        for (found, drives) in [(found(None), true), (found(Some("NVIDIA H200")), false)] {
+            assert!(choose(DeviceRequest::Cuda(0), None, &found, |_| None, drives).is_err());
+        }
+    }
+
+    #[test]
+    fn devices_parse() {
+        for (text, expected) in [
+            ("auto", Ok(DeviceRequest::Auto)),
+            ("cpu", Ok(DeviceRequest::Cpu)),
+            ("cuda", Ok(DeviceRequest::Cuda(0))),
+            ("cuda:3", Ok(DeviceRequest::Cuda(3))),
+        ] {
+            assert_eq!(text.parse(), expected);
+        }
+        assert!("gpu".parse::<DeviceRequest>().is_err());
+    }
+}

@@ -1,0 +1,15 @@
+//! What this box is.
+
+mod choose;
+mod discover;
+
+pub use choose::{Choice, DeviceRequest, choose};
+pub use discover::{Found, discover, environment};
+
+/// Why the device that was asked for cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// No such device here, or this program has no code for it (exit code 13).
+    #[error("{0}")]
+    Absent(String),
+}

@@ -1,0 +1,36 @@
+//! infercost: what a million tokens of this model cost on the hardware in front of you.
+//!
+//! Data goes one way through the rooms; each imports only rooms above it (`docs/architecture.md`).
+//!
+//! ```text
+//! configs/ + flags ─► plan ─► model ─► engine
+//!                                        │ step and token events
+//!                     runner ────────────┤
+//!                                        ▼
+//!                     measure ─► validity ─► cost ─► record (JSON) ─► report ─► cli
+//! ```
+//!
+//! Start reading at `cli/run.rs` (`bench run` from flags to record), then [`run::runner`] (the loop that
+//! measures), [`engine`] (the contract of whatever makes tokens) and [`record`] (the contract with
+//! whoever reads a record).
+
+/// Units, statistics, the clock, events, and the doors to environment and system.
+pub mod base;
+/// The record: schema types, fingerprint, reading, writing once.
+pub mod record;
+/// What is known before measuring: GPUs, prices, models.
+pub mod catalog;
+/// What this machine is, and which of its devices a run uses.
+pub mod hardware;
+/// What to load: from a name to a header and a reader over the weights.
+pub mod model;
+/// What makes tokens: the traits, and stock candle behind them.
+pub mod engine;
+/// Dollars per million tokens, and the comparison with APIs.
+pub mod cost;
+/// From a plan to a sealed record.
+pub mod run;
+/// Views of records for people.
+pub mod report;
+/// The command line.
+pub mod cli;

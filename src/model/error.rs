@@ -1,0 +1,51 @@
+//! Why a model cannot be had or used. Each message names the file or id, the field, the value found
+//! and the way out.
+
+use std::path::PathBuf;
+
+/// A failure to find, fetch or understand a model.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The name cannot be a model's name, whatever the machine (exit code 2).
+    #[error("`{name}` is not a model: {reason}")]
+    BadName {
+        /// As typed.
+        name: String,
+        /// What is wrong with it and what would be right.
+        reason: String,
+    },
+    /// Something named is not there: file, folder, repository, file in a repository (exit code 13).
+    #[error("{what} is not there: {reason}")]
+    Missing {
+        /// The path, repository or URL.
+        what: String,
+        /// What was looked for, and the way out.
+        reason: String,
+    },
+    /// The file is there and cannot be used: corrupt, truncated, of an unknown version or type (exit code 1).
+    #[error("{}: {reason}", path.display())]
+    Unusable {
+        /// The file or folder.
+        path: PathBuf,
+        /// The field, the value, what was expected and the way out.
+        reason: String,
+    },
+    /// A file could not be read (exit code 1, or 13 when it vanished).
+    #[error("cannot read {}: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The user asked to stop (exit code 130 or 143).
+    #[error("interrupted")]
+    Interrupted,
+}
+
+impl Error {
+    /// An [`Error::Unusable`] about `path`.
+    pub fn unusable(path: impl Into<PathBuf>, reason: impl Into<String>) -> Self {
+        Self::Unusable { path: path.into(), reason: reason.into() }
+    }
+}

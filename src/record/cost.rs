@@ -1,0 +1,139 @@
+//! Dollars, as they stand in a record. The arithmetic is the `cost` room's.
+
+use rust_decimal::Decimal;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{Cell, Unknown};
+
+/// What a million tokens cost at the price of the hour.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Cost {
+    /// The price of the hour; `null` when none is known.
+    pub price: Option<Price>,
+    /// Why `price` is `null`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub price_reason: Option<String>,
+    /// USD per million input tokens of the headline cell.
+    pub usd_per_million_input_tokens: Option<Figure>,
+    /// Why it is `null`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usd_per_million_input_tokens_reason: Option<String>,
+    /// USD per million output tokens of the headline cell.
+    pub usd_per_million_output_tokens: Option<Figure>,
+    /// Why it is `null`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usd_per_million_output_tokens_reason: Option<String>,
+    /// USD per million tokens, input and output blended at `blend_ratio`.
+    pub usd_per_million_blended_tokens: Option<Figure>,
+    /// Why it is `null`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usd_per_million_blended_tokens_reason: Option<String>,
+    /// USD per million output tokens when input is called free: the naive figure others quote.
+    pub usd_per_million_all_output_tokens: Option<Figure>,
+    /// Why it is `null`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usd_per_million_all_output_tokens_reason: Option<String>,
+    /// Input tokens for each output token in the blended figure.
+    pub blend_ratio: f64,
+    /// Share of the hour in which the engine is busy: 1 as measured.
+    pub utilization: f64,
+    /// The cell that the four figures above repeat.
+    pub headline_cell: Option<Cell>,
+    /// Why it is `null`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub headline_cell_reason: Option<String>,
+    /// One entry for each prompt length, output length, batch and depth.
+    pub cells: Vec<CostCell>,
+    /// What the same tokens cost from an API, cheapest first.
+    pub api_comparison: Vec<ApiComparison>,
+    /// Why `api_comparison` is empty.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub api_comparison_reason: Option<String>,
+    /// Fields this version does not know.
+    #[serde(flatten)]
+    pub unknown: Unknown,
+}
+
+/// The price of one hour of what the model ran on.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Price {
+    /// USD for one hour.
+    #[serde(with = "rust_decimal::serde::float")]
+    #[schemars(with = "f64")]
+    pub usd_per_hour: Decimal,
+    /// What the hour buys, in words: `one H100 SXM5, median of 7 on-demand prices`.
+    pub label: String,
+    /// Where the price comes from.
+    pub source: String,
+    /// The day the price was seen (YYYY-MM-DD).
+    pub observed: Option<String>,
+    /// Why `observed` is `null`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_reason: Option<String>,
+    /// Lowest and highest price among the rows it was taken from, USD per hour.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub range_usd_per_hour: Option<[f64; 2]>,
+    /// What to keep in mind about it: age, scaling.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
+}
+
+/// A figure in dollars with its 95% interval.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Figure {
+    /// USD per million tokens.
+    pub value: f64,
+    /// Low and high end of the 95% interval; `null` when one sample or one price has none.
+    pub ci95: Option<[f64; 2]>,
+}
+
+/// The cost of one cell.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct CostCell {
+    /// Which cell.
+    pub cell: Cell,
+    /// USD per million input tokens.
+    pub usd_per_million_input_tokens: Figure,
+    /// USD per million output tokens.
+    pub usd_per_million_output_tokens: Figure,
+    /// USD per million tokens at the blend ratio.
+    pub usd_per_million_blended_tokens: Figure,
+    /// USD per million output tokens when input is called free.
+    pub usd_per_million_all_output_tokens: Figure,
+    /// Seconds the cell takes, input part and output part.
+    pub seconds: [f64; 2],
+    /// Tokens of the cell, input and output, summed over the batch.
+    pub tokens: [u64; 2],
+    /// Share of the time in steps that mixed input and output, which had to be split by a model.
+    pub mixed_time_share: f64,
+}
+
+/// The same tokens bought from an API.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ApiComparison {
+    /// `provider/model`.
+    pub api: String,
+    /// USD per million input tokens.
+    #[serde(with = "rust_decimal::serde::float")]
+    #[schemars(with = "f64")]
+    pub input_usd_per_million: Decimal,
+    /// USD per million output tokens.
+    #[serde(with = "rust_decimal::serde::float")]
+    #[schemars(with = "f64")]
+    pub output_usd_per_million: Decimal,
+    /// USD per million tokens at the headline cell's own mix of input and output.
+    pub mix_usd_per_million: f64,
+    /// This machine's USD per million tokens at the same mix.
+    pub here_usd_per_million: f64,
+    /// This machine ÷ API: below 1 this machine is cheaper.
+    pub ratio: f64,
+    /// Whether it is the same model or another that was named.
+    pub same_model: bool,
+    /// Where the price comes from.
+    pub source: String,
+    /// The last day the price can have been checked (YYYY-MM-DD).
+    pub observed: String,
+    /// Whether the price is older than prices of its kind should be.
+    pub stale: bool,
+}

@@ -1,0 +1,128 @@
+//! The program and the machine, as far as they bear on the figures.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::Unknown;
+
+/// The program that measured.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Tool {
+    /// `infercost`.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// blake3 of the running executable.
+    pub binary_blake3: Option<String>,
+    /// Why it is `null`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub binary_blake3_reason: Option<String>,
+    /// `release` or `debug`: a debug build's speed says nothing.
+    pub profile: String,
+    /// Cargo features it was built with.
+    pub features: Vec<String>,
+    /// How CUDA is bound: `run time` or `link time`.
+    pub cuda_linkage: String,
+    /// Fields this version does not know.
+    #[serde(flatten)]
+    pub unknown: Unknown,
+}
+
+/// The machine.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Environment {
+    /// The processor's name.
+    pub cpu: Option<String>,
+    /// Why it is `null`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu_reason: Option<String>,
+    /// Logical processors the process may use.
+    pub logical_cpus: usize,
+    /// Instruction sets that matter to inference.
+    pub instruction_sets: Vec<String>,
+    /// Installed memory, or the container's limit.
+    pub memory_bytes: Option<u64>,
+    /// Why it is `null`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_bytes_reason: Option<String>,
+    /// Name and version of the operating system.
+    pub operating_system: Option<String>,
+    /// Why it is `null`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub operating_system_reason: Option<String>,
+    /// Version of the kernel.
+    pub kernel: Option<String>,
+    /// Why it is `null`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kernel_reason: Option<String>,
+    /// Container the process runs in.
+    pub container: Option<String>,
+    /// Why it is `null`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub container_reason: Option<String>,
+    /// GPUs found, used or not.
+    pub gpus: Vec<Gpu>,
+    /// Why `gpus` is empty.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gpus_reason: Option<String>,
+    /// NVIDIA driver.
+    pub driver: Option<String>,
+    /// Why it is `null`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub driver_reason: Option<String>,
+    /// Newest CUDA that the driver can run.
+    pub cuda: Option<String>,
+    /// Why it is `null`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cuda_reason: Option<String>,
+    /// Fields this version does not know.
+    #[serde(flatten)]
+    pub unknown: Unknown,
+}
+
+/// One GPU, as NVML describes it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Gpu {
+    /// Name of the product: `NVIDIA H100 80GB HBM3`.
+    pub name: String,
+    /// The board's unique id.
+    pub uuid: String,
+    /// Row of the catalog it is.
+    pub catalog_id: Option<String>,
+    /// Why it is `null`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub catalog_id_reason: Option<String>,
+    /// Memory, all of it.
+    pub memory_bytes: u64,
+    /// Whether the run used it.
+    pub used: bool,
+    /// Fields this version does not know.
+    #[serde(flatten)]
+    pub unknown: Unknown,
+}
+
+/// What was watched beside the run, and what watching cost.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Telemetry {
+    /// Smallest difference the clock shows.
+    pub clock_precision_seconds: f64,
+    /// Cost of reading the clock once.
+    pub clock_overhead_seconds: f64,
+    /// Cost of metering one step: two readings of the clock and the events kept.
+    pub meter_overhead_seconds_per_step: f64,
+    /// That cost as a share of the shortest measured step.
+    pub meter_overhead_share: Option<f64>,
+    /// Why it is `null`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub meter_overhead_share_reason: Option<String>,
+    /// How intervals were timed: `host` clock with the device synchronised, or `device` events.
+    pub timing_method: String,
+    /// Times the scheduler took the processor away from a working thread during the run.
+    pub involuntary_switches: Option<u64>,
+    /// Why it is `null`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub involuntary_switches_reason: Option<String>,
+    /// Fields this version does not know.
+    #[serde(flatten)]
+    pub unknown: Unknown,
+}

@@ -1,0 +1,30 @@
+//! Why a record cannot be read or written.
+
+use std::path::PathBuf;
+
+/// A failure to read or write a record.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// No such file or folder (exit code 13).
+    #[error("{} is not there; `bench run` writes records under results/", path.display())]
+    Missing {
+        /// The path that was named.
+        path: PathBuf,
+    },
+    /// It is there and is no record this version can read (exit code 1).
+    #[error("{} is not a record that can be read: {reason}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// The field and what is wrong with it.
+        reason: String,
+    },
+    /// It could not be written (exit code 1).
+    #[error("cannot write {}: {source}; choose another folder with `--output DIR`, or `--output -` for stdout", path.display())]
+    Write {
+        /// The file or folder.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+}

@@ -1,0 +1,89 @@
+//! Figures and the raw samples under them.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::Unknown;
+use crate::base::stats::Interval;
+
+/// One figure with everything needed to judge it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Measurement {
+    /// Name of the metric: `decode_tokens_per_second`.
+    pub metric: String,
+    /// Id of the formula, explained in `docs/metrics.md`: tools share names and not formulas.
+    pub formula: String,
+    /// Unit of `value`: `tokens/s`, `s`, `bytes`.
+    pub unit: String,
+    /// The figure.
+    pub value: Option<f64>,
+    /// Why `value` is `null`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub value_reason: Option<String>,
+    /// 95% confidence interval, low and high.
+    pub ci95: Option<[f64; 2]>,
+    /// Why `ci95` is `null`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ci95_reason: Option<String>,
+    /// Number of samples.
+    pub n: usize,
+    /// How `value` and `ci95` come from the samples.
+    pub method: String,
+    /// What was being run; `null` for figures of the whole process.
+    pub cell: Option<Cell>,
+    /// Why `cell` is `null`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cell_reason: Option<String>,
+    /// The raw samples.
+    pub samples: Samples,
+    /// Fields this version does not know.
+    #[serde(flatten)]
+    pub unknown: Unknown,
+}
+
+/// The corner of the workload a figure belongs to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Cell {
+    /// Prompt tokens of each sequence; 0 in a pure decode row.
+    pub prompt_tokens: u32,
+    /// Output tokens of each sequence; 0 in a pure prefill row.
+    pub output_tokens: u32,
+    /// Parallel sequences.
+    pub batch: u32,
+    /// Tokens already in the context before the row.
+    pub depth: u32,
+    /// `prefill`, `decode` or `joint`.
+    pub phase: String,
+}
+
+/// Raw samples: in place when few, else in a file beside the record that is named by its hash.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Samples {
+    /// What one sample is, with its unit: `seconds per trial`.
+    pub unit: String,
+    /// The samples in the order they were taken; `null` when they are in `file`.
+    pub values: Option<Vec<f64>>,
+    /// Why `values` is `null`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub values_reason: Option<String>,
+    /// Name of the file beside the record that holds them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file: Option<String>,
+    /// Samples taken before the row was steady, not used for `value`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warmup: Vec<f64>,
+}
+
+impl Samples {
+    /// Samples kept in place.
+    pub fn inline(unit: impl Into<String>, values: Vec<f64>) -> Self {
+        Self { unit: unit.into(), values: Some(values), values_reason: None, file: None, warmup: Vec::new() }
+    }
+}
+
+impl Measurement {
+    /// The interval as a pair of numbers, when there is one.
+    pub fn interval(&self) -> Option<Interval> {
+        self.ci95.map(|[low, high]| Interval { low, high })
+    }
+}

@@ -1,0 +1,120 @@
+//! The record: one measured run as plain data, written once and never edited.
+//!
+//! The types are the contract with everyone who reads a record; the rooms below fill them. Three rules
+//! hold for all of them. A thing not known, `x`, is `null` with a sibling `x_reason`. The unit stands in
+//! the key. Fields this version does not know survive a read and a write.
+
+pub mod cost;
+pub mod environment;
+pub mod error;
+pub mod fingerprint;
+pub mod measurement;
+pub mod model;
+pub mod quality;
+pub mod read;
+pub mod validity;
+pub mod write;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+pub use cost::{ApiComparison, Cost, CostCell, Figure, Price};
+pub use environment::{Environment, Gpu, Telemetry, Tool};
+pub use error::Error;
+pub use fingerprint::Fingerprint;
+pub use measurement::{Cell, Measurement, Samples};
+pub use model::{EngineInfo, ModelInfo};
+pub use quality::{Greedy, Quality};
+pub use validity::{Check, Energy, Validity, Verdict};
+
+/// The schema this version writes.
+pub const SCHEMA: &str = "infercost.record/1";
+
+/// Fields of a newer version or of somebody else, kept as they came.
+pub type Unknown = serde_json::Map<String, serde_json::Value>;
+
+/// One run, as it is stored.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Record {
+    /// Name and version of the schema: `infercost.record/1`.
+    pub schema: String,
+    /// Unique name of the run; the file's name ends with it.
+    pub id: String,
+    /// When the run began, in UTC (RFC 3339).
+    pub created: String,
+    /// The program that measured.
+    pub tool: Tool,
+    /// What was asked and what it was resolved to.
+    pub command: Command,
+    /// The machine it ran on.
+    pub environment: Environment,
+    /// The model that was measured.
+    pub model: ModelInfo,
+    /// The engine that ran it.
+    pub engine: EngineInfo,
+    /// What the engine was given to do.
+    pub workload: Workload,
+    /// Every figure, each with the cell it belongs to.
+    pub measurements: Vec<Measurement>,
+    /// What was watched beside the run, and what watching cost.
+    pub telemetry: Telemetry,
+    /// Energy: how far its figures can be trusted.
+    pub energy: Energy,
+    /// Dollars.
+    pub cost: Cost,
+    /// Whether the figures can be true.
+    pub validity: Validity,
+    /// Whether the output is what the model should say.
+    pub quality: Quality,
+    /// What this record can be compared with.
+    pub fingerprint: Fingerprint,
+    /// Fields this version does not know.
+    #[serde(flatten)]
+    pub unknown: Unknown,
+}
+
+/// What was asked for, and what it was resolved to.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Command {
+    /// The command line as typed, the program's name first.
+    pub argv: Vec<String>,
+    /// Every choice after defaults, files and catalog were applied.
+    pub plan: serde_json::Value,
+    /// Seed of every random choice.
+    pub seed: u64,
+    /// Exit code of the signal that ended the run early: 130 or 143; `null` when it ran to its end.
+    pub interrupted: Option<u8>,
+    /// Why `interrupted` is `null`, or in which phase the signal came.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interrupted_reason: Option<String>,
+    /// Fields this version does not know.
+    #[serde(flatten)]
+    pub unknown: Unknown,
+}
+
+/// What the engine was given to do.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Workload {
+    /// `shapes`: prompts of fixed length that start together, without queueing.
+    pub kind: String,
+    /// The rows in llama-bench's words: `pp512`, `tg128`, `pp512+tg128 @ d4096`.
+    pub rows: Vec<String>,
+    /// Where the prompts' tokens come from.
+    pub tokens: String,
+    /// How the next token is chosen: `greedy`.
+    pub sampling: String,
+    /// Whether a prompt's keys and values may be shared with another's: never when measuring.
+    pub prefix_cache: bool,
+    /// Fields this version does not know.
+    #[serde(flatten)]
+    pub unknown: Unknown,
+}
+
+/// The JSON Schema of a record, generated from these types.
+pub fn json_schema() -> serde_json::Value {
+    let mut schema = schemars::schema_for!(Record).to_value();
+    if let Some(object) = schema.as_object_mut() {
+        object.insert("title".into(), "infercost record, version 1".into());
+    }
+    schema
+}

@@ -1,0 +1,39 @@
+//! Whether the output is what the model should say.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::Unknown;
+
+/// Evidence that the load was not broken.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Quality {
+    /// The greedy continuation of a fixed prompt.
+    pub greedy: Option<Greedy>,
+    /// Why it is `null`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub greedy_reason: Option<String>,
+    /// Perplexity of a text.
+    pub perplexity: Option<f64>,
+    /// Why it is `null`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub perplexity_reason: Option<String>,
+    /// Fields this version does not know.
+    #[serde(flatten)]
+    pub unknown: Unknown,
+}
+
+/// The greedy continuation of a fixed prompt.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Greedy {
+    /// The prompt.
+    pub prompt: String,
+    /// Its tokens, with the model's beginning-of-sequence token when the model wants one.
+    pub prompt_tokens: Vec<u32>,
+    /// Tokens of the continuation.
+    pub tokens: Vec<u32>,
+    /// The continuation as text.
+    pub text: String,
+    /// blake3 of the continuation's tokens, each as four little-endian bytes.
+    pub tokens_blake3: String,
+}

@@ -1,0 +1,39 @@
+//! Reads records, this version's and older ones.
+
+use std::fs;
+use std::io::ErrorKind;
+use std::path::Path;
+
+use super::{Error, Record, SCHEMA};
+
+/// Reads one record.
+///
+/// # Errors
+/// [`Error::Missing`] when there is no such file, [`Error::Unreadable`] when it is no record of a known
+/// schema; the message names the field.
+pub fn read(path: &Path) -> Result<Record, Error> {
+    let text = fs::read_to_string(path).map_err(|error| match error.kind() {
+        ErrorKind::NotFound => Error::Missing { path: path.to_owned() },
+        _ => Error::Unreadable { path: path.to_owned(), reason: error.to_string() },
+    })?;
+    parse(&text).map_err(|reason| Error::Unreadable { path: path.to_owned(), reason })
+}
+
+/// Reads a record from its text; the error says which field is wrong.
+///
+/// # Errors
+/// One sentence that names the field or the schema found.
+pub fn parse(text: &str) -> Result<Record, String> {
+    let value: serde_json::Value =
+        serde_json::from_str(text).map_err(|error| format!("it is not JSON ({error})"))?;
+    match value.get("schema").and_then(serde_json::Value::as_str) {
+        Some(SCHEMA) => {}
+        Some(other) => {
+            return Err(format!(
+                "its schema is `{other}`, and this version reads `{SCHEMA}`; take a newer `bench` for a newer schema"
+            ));
+        }
+        None => return Err(format!("the field `schema` is missing; a record says `{SCHEMA}` there")),
+    }
+    serde_json::from_str(text).map_err(|error| error.to_string())
+}

@@ -1,0 +1,29 @@
+//! The terminal: a result that fits 80 columns, and a bar that shows where the run is.
+
+mod plan;
+mod progress;
+mod result;
+mod style;
+
+pub use plan::render_plan;
+pub use progress::Bar;
+pub use result::{render, render_cost};
+pub use style::Style;
+
+/// Columns that every table fits.
+pub const WIDTH: usize = 80;
+
+/// Text that grows line by line.
+#[derive(Debug, Default)]
+struct Page(String);
+
+impl Page {
+    fn line(&mut self, text: std::fmt::Arguments<'_>) {
+        self.0.push_str(text.to_string().trim_end_matches(' '));
+        self.0.push('\n');
+    }
+
+    fn into_text(self) -> String {
+        self.0
+    }
+}

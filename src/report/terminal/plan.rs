@@ -1,0 +1,42 @@
+//! A plan as text, for `--dry-run`.
+
+use crate::base::units::Bytes;
+use crate::run::plan::Plan;
+
+use super::Page;
+
+/// Everything that was resolved, and nothing measured.
+pub fn render_plan(plan: &Plan, available: Option<Bytes>) -> String {
+    let mut out = Page::default();
+    let mut line = |name: &str, value: String| out.line(format_args!("{name:<10} {value}"));
+    line("model", format!("{} ({}, {} of weights)", plan.model, plan.quantization, plan.weight_bytes));
+    let threads = plan.threads.map_or(String::new(), |threads| format!(", {threads} threads"));
+    line("engine", format!("{} on {}{threads}", plan.engine, plan.device));
+    for row in &plan.rows {
+        line("row", format!("{:<24} {} of memory", row.label, row.memory_bytes));
+    }
+    if plan.grow_batch {
+        line("batch", "doubles until throughput stops rising or memory ends".into());
+    }
+    for (name, bytes) in &plan.memory.parts {
+        line("memory", format!("{bytes:<12} {name}", bytes = bytes.to_string()));
+    }
+    let available = available.map_or(String::new(), |bytes| format!(" of {bytes} available"));
+    line(
+        "memory",
+        format!("{} in all{available} ({} bytes)", plan.memory.total(), plan.memory.total().get()),
+    );
+    let limits = &plan.limits;
+    let until = match (limits.repetitions, limits.tier) {
+        (Some(repetitions), _) => format!("{repetitions} trials a row"),
+        (None, Some(tier)) if limits.max_time_seconds.is_none() => {
+            format!("tier {tier:?}, at least {} a row", limits.row_seconds).to_lowercase()
+        }
+        _ => format!("until the 95% interval is within {}%", limits.precision * 100.0),
+    };
+    let bound =
+        limits.max_time_seconds.map_or(String::new(), |time| format!(", {time} of measuring at most"));
+    line("length", format!("{until}{bound}"));
+    line("seed", plan.seed.to_string());
+    out.into_text()
+}

@@ -1,0 +1,335 @@
+//! One record as a table, its dollars and its verdict.
+
+use crate::base::units::{Bytes, Seconds, significant, thousands};
+use crate::record::{ApiComparison, Cell, Cost, Figure, Measurement, Record, Verdict};
+
+use super::{Page, Style};
+
+/// The whole result of a run.
+pub fn render(record: &Record, style: Style) -> String {
+    let mut out = Page::default();
+    heading(&mut out, record, style);
+    table(&mut out, record, style);
+    cost(&mut out, &record.cost, style);
+    if let Some(greedy) = &record.quality.greedy {
+        let text: String =
+            greedy.text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(58).collect();
+        out.line(format_args!("\nOutput   {}", style.dim(&format!("“{}…”", text.trim()))));
+    }
+    validity(&mut out, record, style);
+    out.into_text()
+}
+
+fn heading(out: &mut Page, record: &Record, style: Style) {
+    let model = &record.model;
+    out.line(format_args!("{} · {}", style.strong(&shorten(&model.name, 60)), model.quantization));
+    let threads = record.engine.threads.map_or(String::new(), |threads| format!(", {threads} threads"));
+    let device = match record.environment.gpus.iter().find(|gpu| gpu.used) {
+        Some(gpu) => gpu.name.clone(),
+        None => record.environment.cpu.clone().unwrap_or_else(|| "CPU".to_owned()),
+    };
+    let size = Bytes::new(model.weight_bytes);
+    out.line(format_args!("{}, {} parameters, {size}", model.architecture, parameters(model.parameters)));
+    let engine = format!("{} {}", record.engine.name, record.engine.version);
+    out.line(format_args!("{engine} on {}{threads}", shorten(&device, 44)));
+    if model.synthetic {
+        out.line(format_args!(
+            "{}",
+            style.warn("synthetic weights: speed is real, text and quality are not")
+        ));
+    }
+    let figure = |metric: &str| record.measurements.iter().find(|m| m.metric == metric).and_then(|m| m.value);
+    let mut facts = Vec::new();
+    if let Some(load) = figure("model_load_seconds") {
+        facts.push(format!("loaded in {}", Seconds::new(load)));
+    }
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a count of bytes")]
+    if let Some(peak) = figure("peak_memory_bytes") {
+        facts.push(format!("peak memory {}", Bytes::new(peak as u64)));
+    }
+    if !facts.is_empty() {
+        out.line(format_args!("{}", style.dim(&facts.join(", "))));
+    }
+}
+
+fn table(out: &mut Page, record: &Record, style: Style) {
+    let rows = rows(&record.measurements);
+    if rows.is_empty() {
+        out.line(format_args!("\nno row was measured"));
+        return;
+    }
+    let widest = rows.iter().map(|row| row.label.chars().count()).max().unwrap_or(0).clamp(3, 26);
+    let header = format!("{:<widest$} {:>12} {:>8} {:>5}   {}", "row", "tokens/s", "95% ±", "n", "latency");
+    out.line(format_args!("\n{}", style.dim(&header)));
+    for row in rows {
+        out.line(format_args!(
+            "{:<widest$} {} {:>8} {:>5}   {}",
+            row.label,
+            style.strong(&format!("{:>12}", row.rate)),
+            row.interval,
+            row.n,
+            row.latency
+        ));
+    }
+}
+
+struct TableRow {
+    label: String,
+    rate: String,
+    interval: String,
+    n: usize,
+    latency: String,
+}
+
+fn rows(measurements: &[Measurement]) -> Vec<TableRow> {
+    let same = |a: &Measurement, metric: &str| {
+        measurements
+            .iter()
+            .find(|b| b.metric == metric && b.cell == a.cell)
+            .and_then(|m| m.value)
+            .map(Seconds::new)
+    };
+    let mut rows = Vec::new();
+    for m in measurements {
+        let Some(cell) = &m.cell else { continue };
+        let latency = match (m.metric.as_str(), cell.phase.as_str()) {
+            ("prefill_tokens_per_second", "prefill") => {
+                same(m, "time_to_first_token_seconds").map(|time| format!("TTFT {time}"))
+            }
+            ("decode_tokens_per_second", "decode") => {
+                same(m, "time_per_output_token_seconds").map(|time| format!("TPOT {time}"))
+            }
+            ("total_tokens_per_second", "joint") => {
+                let first = same(m, "time_to_first_token_seconds");
+                first
+                    .zip(same(m, "end_to_end_latency_seconds"))
+                    .map(|(ttft, all)| format!("TTFT {ttft}, all {all}"))
+            }
+            _ => continue,
+        };
+        let interval = m.interval().zip(m.value).map_or_else(
+            || "–".to_owned(),
+            |(interval, value)| format!("{:.1}%", interval.relative_half_width(value) * 100.0),
+        );
+        rows.push(TableRow {
+            label: label(cell),
+            rate: m.value.map_or_else(|| "–".to_owned(), rate),
+            interval,
+            n: m.n,
+            latency: latency.unwrap_or_default(),
+        });
+    }
+    rows
+}
+
+/// A cell in llama-bench's words.
+fn label(cell: &Cell) -> String {
+    let mut label = match cell.phase.as_str() {
+        "prefill" => format!("pp{}", cell.prompt_tokens),
+        "decode" => format!("tg{}", cell.output_tokens),
+        _ => format!("pp{}+tg{}", cell.prompt_tokens, cell.output_tokens),
+    };
+    if cell.depth > 0 {
+        label = format!("{label} @ d{}", cell.depth);
+    }
+    if cell.batch > 1 {
+        label = format!("{label} b{}", cell.batch);
+    }
+    label
+}
+
+/// The dollars of a record and what they compare with.
+pub fn render_cost(record_cost: &Cost, style: Style) -> String {
+    let mut out = Page::default();
+    cost(&mut out, record_cost, style);
+    out.into_text()
+}
+
+fn cost(out: &mut Page, cost: &Cost, style: Style) {
+    let Some(price) = &cost.price else {
+        let reason = cost.price_reason.as_deref().unwrap_or("unknown");
+        out.line(format_args!("\nNo cost: {reason}"));
+        return;
+    };
+    let observed = price.observed.as_ref().map_or(String::new(), |day| format!(", {day}"));
+    let hour = format!("\nCost at ${} an hour", price.usd_per_hour.normalize());
+    out.line(format_args!("{}", style.strong(&hour)));
+    for text in wrap(&format!("{}{observed}", price.label), 78) {
+        out.line(format_args!("  {}", style.dim(&text)));
+    }
+    for text in price.warnings.iter().flat_map(|warning| wrap(warning, 78)) {
+        out.line(format_args!("  {}", style.warn(&text)));
+    }
+    if let Some(cell) = &cost.headline_cell {
+        let busy = if cost.utilization < 1.0 {
+            format!(", {}% of the time busy", significant(cost.utilization * 100.0, 3))
+        } else {
+            String::new()
+        };
+        out.line(format_args!(
+            "  {}",
+            style.dim(&format!("USD per million tokens, at {}{busy}", label(cell)))
+        ));
+    }
+    let blended = format!("blended {}:1", cost.blend_ratio);
+    for (name, figure, note) in [
+        ("input", cost.usd_per_million_input_tokens, ""),
+        ("output", cost.usd_per_million_output_tokens, ""),
+        (blended.as_str(), cost.usd_per_million_blended_tokens, ""),
+        ("all output", cost.usd_per_million_all_output_tokens, "input called free"),
+    ] {
+        if let Some(figure) = figure {
+            let value = style.strong(&format!("{:>10}", format!("${}", dollars(figure.value))));
+            out.line(format_args!("  {name:<12} {value}   {:<22} {}", interval(figure), style.dim(note)));
+        }
+    }
+    comparison(out, cost, style);
+}
+
+fn comparison(out: &mut Page, cost: &Cost, style: Style) {
+    let Some(best) = cost.api_comparison.first() else {
+        if let Some(reason) = &cost.api_comparison_reason {
+            out.line(format_args!(""));
+            for text in wrap(reason, 78) {
+                out.line(format_args!("  {}", style.dim(&text)));
+            }
+        }
+        return;
+    };
+    let mix = cost
+        .headline_cell
+        .as_ref()
+        .map_or(String::new(), |cell| format!(", {} in : {} out", cell.prompt_tokens, cell.output_tokens));
+    out.line(format_args!("\n{}", style.dim(&format!("USD per million tokens at this mix{mix}"))));
+    out.line(format_args!("  {:<44} {:>9}", "here", format!("${}", dollars(best.here_usd_per_million))));
+    for api in cost.api_comparison.iter().take(5) {
+        out.line(format_args!(
+            "  {:<44} {:>9}   {}",
+            shorten(&api.api, 44),
+            format!("${}", dollars(api.mix_usd_per_million)),
+            relation(api, style)
+        ));
+    }
+    if cost.api_comparison.len() > 5 {
+        out.line(format_args!("  {}", style.dim(&format!("and {} dearer", cost.api_comparison.len() - 5))));
+    }
+    out.line(format_args!("{} {}", style.strong("Verdict "), verdict(best, style)));
+    if !best.same_model {
+        out.line(format_args!(
+            "         {}",
+            style.dim("another model: this compares prices, not what they buy")
+        ));
+    }
+}
+
+fn relation(api: &ApiComparison, style: Style) -> String {
+    let text = if api.ratio <= 1.0 {
+        style.good(&format!("{}× here", significant(1.0 / api.ratio, 2)))
+    } else {
+        style.bad(&format!("1/{} of here", significant(api.ratio, 2)))
+    };
+    if api.stale { format!("{text} {}", style.warn("old")) } else { text }
+}
+
+fn verdict(best: &ApiComparison, style: Style) -> String {
+    let which = if best.same_model { "the cheapest API for this model" } else { "the cheapest API named" };
+    if best.ratio <= 1.0 {
+        style.good(&format!("{}× cheaper here than {which}", significant(1.0 / best.ratio, 2)))
+    } else {
+        style.bad(&format!("{}× dearer here than {which}", significant(best.ratio, 2)))
+    }
+}
+
+fn validity(out: &mut Page, record: &Record, style: Style) {
+    let verdict = match record.validity.verdict {
+        Verdict::Valid => style.good("valid"),
+        Verdict::Suspect => style.warn("suspect"),
+        Verdict::Invalid => style.bad("INVALID"),
+    };
+    let made = record.validity.checks.len();
+    out.line(format_args!("{} {verdict}, {made} checks", style.strong("Figures ")));
+    for check in record.validity.checks.iter().filter(|check| check.verdict != Verdict::Valid) {
+        for (index, text) in wrap(&format!("{}: {}", check.name, check.evidence), 70).iter().enumerate() {
+            out.line(format_args!("         {}{}", if index > 0 { "  " } else { "" }, style.warn(text)));
+        }
+    }
+}
+
+fn interval(figure: Figure) -> String {
+    figure.ci95.map_or_else(
+        || "no interval".to_owned(),
+        |[low, high]| format!("${} to ${}", dollars(low), dollars(high)),
+    )
+}
+
+/// Three significant digits, at least cents, never an exponent.
+fn dollars(value: f64) -> String {
+    if value >= 100.0 {
+        format!("{value:.0}")
+    } else if value >= 10.0 {
+        format!("{value:.2}")
+    } else {
+        significant(value, 3)
+    }
+}
+
+#[allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a rate above 1,000 is a positive whole number here"
+)]
+fn rate(value: f64) -> String {
+    if value >= 1000.0 { thousands(value.round() as u64) } else { significant(value, 4) }
+}
+
+fn parameters(count: u64) -> String {
+    let count = count as f64;
+    if count >= 1e9 {
+        format!("{}B", significant(count / 1e9, 3))
+    } else {
+        format!("{}M", significant(count / 1e6, 3))
+    }
+}
+
+fn shorten(text: &str, width: usize) -> String {
+    if text.chars().count() <= width {
+        return text.to_owned();
+    }
+    text.chars().take(width - 1).chain(['…']).collect()
+}
+
+/// Breaks `text` at spaces into lines of at most `width` characters.
+fn wrap(text: &str, width: usize) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split_whitespace() {
+        match lines.last_mut() {
+            Some(line) if line.chars().count() + 1 + word.chars().count() <= width => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_read_naturally() {
+        for (value, text) in [(0.012_34, "0.0123"), (1.5, "1.50"), (12.345, "12.35"), (1234.5, "1234")] {
+            assert_eq!(dollars(value), text);
+        }
+        for (value, text) in [(12_345.6, "12,346"), (999.94, "999.9"), (27.0, "27.00")] {
+            assert_eq!(rate(value), text);
+        }
+    }
+
+    #[test]
+    fn lines_are_broken_at_spaces() {
+        assert_eq!(wrap("one two three", 7), ["one two", "three"]);
+        assert_eq!(wrap("", 7), Vec::<String>::new());
+    }
+}

@@ -1,0 +1,254 @@
+//! One row: its trials turned into measurements with intervals.
+//!
+//! A rate is tokens ÷ mean seconds, so its interval is the seconds' t interval under the same map and
+//! the mean of rates (which a single fast trial pulls up) is never taken.
+
+use crate::base::stats::{Interval, mean, median, quantile, t_interval, t_interval_positive};
+use crate::base::units::Seconds;
+use crate::record::{Measurement, Samples, Unknown};
+use crate::run::plan::Row;
+
+use super::trial::Trial;
+
+const CONFIDENCE: f64 = 0.95;
+
+/// The trials of one row, warm-up apart.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RowTrials {
+    /// The row.
+    pub row: Row,
+    /// Trials before the row was steady; kept and not used.
+    pub warmup: Vec<Trial>,
+    /// The measured trials, at least one unless the run was interrupted.
+    pub trials: Vec<Trial>,
+}
+
+/// Relative half width of the 95% interval of a row's length; `None` under two trials.
+pub fn half_width(trials: &[Trial]) -> Option<f64> {
+    let lengths: Vec<f64> = trials.iter().map(|trial| trial.length().get()).collect();
+    Some(t_interval(&lengths, CONFIDENCE)?.relative_half_width(mean(&lengths)?))
+}
+
+/// All measurements of one row, each with its raw samples.
+pub fn measurements(trials: &RowTrials) -> Vec<Measurement> {
+    let row = trials.row;
+    let batch = f64::from(row.batch);
+    let mut found = Vec::new();
+    let of = |pick: fn(&Trial) -> Option<Seconds>| Series::of(trials, pick);
+
+    if row.prompt_tokens() > 0 {
+        let seconds = of(|trial| trial.first_token);
+        let tokens = f64::from(row.prompt_tokens()) * batch;
+        found.push(seconds.rate(row, "prefill_tokens_per_second", tokens));
+        found.push(seconds.time(row, "time_to_first_token_seconds"));
+    }
+    if row.output_tokens() > 0 {
+        let decoded = match row.prompt_tokens() {
+            0 => row.output_tokens(),
+            _ => row.output_tokens() - 1,
+        };
+        if decoded > 0 {
+            let seconds = of(|trial| trial.decode);
+            found.push(seconds.rate(row, "decode_tokens_per_second", f64::from(decoded) * batch));
+            found.push(seconds.scaled(1.0 / f64::from(decoded)).time(row, "time_per_output_token_seconds"));
+            found.push(gaps(trials));
+        }
+    }
+    if row.prompt_tokens() > 0 && row.output_tokens() > 0 {
+        let seconds = of(|trial| Some(trial.length()));
+        let output = f64::from(row.output_tokens()) * batch;
+        found.push(seconds.rate(row, "output_tokens_per_second", output));
+        let total = output + f64::from(row.prompt_tokens()) * batch;
+        found.push(seconds.rate(row, "total_tokens_per_second", total));
+        found.push(seconds.time(row, "end_to_end_latency_seconds"));
+        found.push(of(|trial| Some(trial.split[0])).time(row, "input_time_seconds"));
+        found.push(of(|trial| Some(trial.split[1])).time(row, "output_time_seconds"));
+    }
+    found
+}
+
+/// Seconds of each trial, warm-up apart.
+struct Series {
+    values: Vec<f64>,
+    warmup: Vec<f64>,
+}
+
+impl Series {
+    fn of(trials: &RowTrials, pick: fn(&Trial) -> Option<Seconds>) -> Self {
+        let seconds =
+            |trials: &[Trial]| trials.iter().filter_map(pick).map(Seconds::get).collect::<Vec<f64>>();
+        Self { values: seconds(&trials.trials), warmup: seconds(&trials.warmup) }
+    }
+
+    fn scaled(&self, factor: f64) -> Self {
+        let scale = |values: &[f64]| values.iter().map(|value| value * factor).collect();
+        Self { values: scale(&self.values), warmup: scale(&self.warmup) }
+    }
+
+    fn rate(&self, row: Row, metric: &str, tokens: f64) -> Measurement {
+        let map = move |seconds: f64| tokens / seconds;
+        self.measurement(
+            row,
+            metric,
+            "tokens/s",
+            map,
+            "tokens ÷ mean seconds; t interval of the log of seconds, effective sample size",
+        )
+    }
+
+    fn time(&self, row: Row, metric: &str) -> Measurement {
+        self.measurement(
+            row,
+            metric,
+            "s",
+            |seconds| seconds,
+            "mean; t interval of the log, effective sample size",
+        )
+    }
+
+    fn measurement(
+        &self,
+        row: Row,
+        metric: &str,
+        unit: &str,
+        map: impl Fn(f64) -> f64,
+        method: &str,
+    ) -> Measurement {
+        let interval = t_interval_positive(&self.values, CONFIDENCE).map(|interval| interval.map(&map));
+        let value = mean(&self.values).map(&map);
+        let mut samples = Samples::inline("seconds per trial", self.values.clone());
+        samples.warmup.clone_from(&self.warmup);
+        finish(row, metric, unit, value, interval, self.values.len(), method, samples)
+    }
+}
+
+/// Every gap between two deliveries, pooled over the trials; its median, and tails with enough samples.
+fn gaps(trials: &RowTrials) -> Measurement {
+    let all = |trials: &[Trial]| -> Vec<f64> {
+        trials.iter().flat_map(|trial| trial.gaps.iter().map(|gap| gap.get())).collect()
+    };
+    let values = all(&trials.trials);
+    let n = values.len();
+    let tail = |q: f64, needed: usize| (n >= needed).then(|| quantile(&values, q)).flatten();
+    let mut samples = Samples::inline("seconds per gap", values.clone());
+    samples.warmup = all(&trials.warmup);
+    let value = median(&values);
+    let mut found = finish(
+        trials.row,
+        "inter_token_latency_seconds",
+        "s",
+        value,
+        None,
+        n,
+        "median of all gaps (type 7)",
+        samples,
+    );
+    found.ci95_reason = Some(
+        "gaps of one trial are not independent; the trials' interval stands at time_per_output_token_seconds"
+            .into(),
+    );
+    for (name, q, needed) in [("p90", 0.90, 20), ("p99", 0.99, 100)] {
+        if let Some(value) = tail(q, needed) {
+            found.unknown.insert(name.to_owned(), value.into());
+        }
+    }
+    found
+}
+
+#[allow(clippy::too_many_arguments, reason = "the fields of one measurement, filled in one place")]
+fn finish(
+    row: Row,
+    metric: &str,
+    unit: &str,
+    value: Option<f64>,
+    interval: Option<Interval>,
+    n: usize,
+    method: &str,
+    samples: Samples,
+) -> Measurement {
+    Measurement {
+        metric: metric.to_owned(),
+        formula: format!("infercost.{metric}/1"),
+        unit: unit.to_owned(),
+        value,
+        value_reason: value.is_none().then(|| "no trial was finished".to_owned()),
+        ci95: interval.map(|interval| [interval.low, interval.high]),
+        ci95_reason: interval.is_none().then(|| format!("{n} trial(s); an interval takes two")),
+        n,
+        method: method.to_owned(),
+        cell: Some(row.cell()),
+        cell_reason: None,
+        samples,
+        unknown: Unknown::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::run::plan::RowKind;
+
+    fn trial(first_token_ms: f64, gaps_ms: &[f64]) -> Trial {
+        let seconds = |ms: f64| Seconds::new(ms / 1e3);
+        let decode: f64 = gaps_ms.iter().sum();
+        Trial {
+            first_token: (first_token_ms > 0.0).then(|| seconds(first_token_ms)),
+            decode: Some(seconds(decode)),
+            gaps: gaps_ms.iter().map(|&ms| seconds(ms)).collect(),
+            split: [seconds(first_token_ms), seconds(decode)],
+            delivered: 0,
+        }
+    }
+
+    fn value(found: &[Measurement], metric: &str) -> f64 {
+        found.iter().find(|m| m.metric == metric).and_then(|m| m.value).expect(metric)
+    }
+
+    #[test]
+    fn given_latencies_give_the_known_rates() {
+        let row = Row { kind: RowKind::Joint { prompt_tokens: 100, output_tokens: 3 }, batch: 4, depth: 0 };
+        let trials = RowTrials {
+            row,
+            warmup: vec![trial(900.0, &[90.0, 90.0])],
+            trials: vec![trial(200.0, &[10.0, 30.0]), trial(300.0, &[20.0, 20.0])],
+        };
+        let found = measurements(&trials);
+        // 400 prompt tokens in a mean of 0.25 s.
+        assert!((value(&found, "prefill_tokens_per_second") - 1600.0).abs() < 1e-9);
+        // Two steps of 4 sequences in 40 ms.
+        assert!((value(&found, "decode_tokens_per_second") - 200.0).abs() < 1e-9);
+        assert!((value(&found, "time_per_output_token_seconds") - 0.020).abs() < 1e-12);
+        assert!((value(&found, "inter_token_latency_seconds") - 0.020).abs() < 1e-12);
+        assert!((value(&found, "output_tokens_per_second") - 12.0 / 0.29).abs() < 1e-9);
+        assert!((value(&found, "total_tokens_per_second") - 412.0 / 0.29).abs() < 1e-9);
+        let prefill = &found[0];
+        assert_eq!((prefill.n, prefill.samples.warmup.len()), (2, 1));
+        let [low, high] = prefill.ci95.expect("two trials");
+        assert!(low < 1600.0 && 1600.0 < high);
+    }
+
+    #[test]
+    fn no_tail_is_claimed_from_few_gaps() {
+        let row = Row { kind: RowKind::Decode { output_tokens: 2 }, batch: 1, depth: 0 };
+        let few = RowTrials { row, warmup: vec![], trials: vec![trial(0.0, &[10.0, 12.0]); 9] };
+        let found = measurements(&few);
+        let gaps = found.iter().find(|m| m.metric == "inter_token_latency_seconds").expect("a decode row");
+        assert_eq!(
+            (gaps.n, gaps.unknown.contains_key("p90"), gaps.unknown.contains_key("p99")),
+            (18, false, false)
+        );
+        let many = RowTrials { row, warmup: vec![], trials: vec![trial(0.0, &[10.0, 12.0]); 50] };
+        let found = measurements(&many);
+        let gaps = found.iter().find(|m| m.metric == "inter_token_latency_seconds").expect("a decode row");
+        assert_eq!((gaps.n, gaps.unknown.contains_key("p99")), (100, true));
+    }
+
+    #[test]
+    fn one_trial_has_a_value_and_no_interval() {
+        let row = Row { kind: RowKind::Prefill { prompt_tokens: 10 }, batch: 1, depth: 0 };
+        let found = measurements(&RowTrials { row, warmup: vec![], trials: vec![trial(100.0, &[])] });
+        assert_eq!(found[0].value.map(f64::round), Some(100.0));
+        assert_eq!(found[0].ci95, None);
+        assert!(found[0].ci95_reason.is_some());
+    }
+}

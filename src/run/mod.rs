@@ -1,0 +1,8 @@
+//! From a plan to a sealed record: plan → runner → measure → validity → seal.
+
+pub mod measure;
+pub mod plan;
+mod prompts;
+pub mod runner;
+pub mod seal;
+pub mod validity;

@@ -1,0 +1,170 @@
+//! Rows: the unit of a result table, in llama-bench's words.
+
+use serde::Serialize;
+
+use crate::record::Cell;
+
+/// What a row measures.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RowKind {
+    /// `ppP`: a prompt of P tokens, up to its first output token.
+    Prefill {
+        /// Prompt tokens of each sequence.
+        prompt_tokens: u32,
+    },
+    /// `tgN`: N decode steps after the context's own first token.
+    Decode {
+        /// Output tokens of each sequence.
+        output_tokens: u32,
+    },
+    /// `ppP+tgN`: a prompt and its continuation, one after the other.
+    Joint {
+        /// Prompt tokens of each sequence.
+        prompt_tokens: u32,
+        /// Output tokens of each sequence, the prompt's own first token among them.
+        output_tokens: u32,
+    },
+}
+
+/// One row: a kind at a batch and a depth.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Row {
+    /// What it measures.
+    pub kind: RowKind,
+    /// Parallel sequences.
+    pub batch: u32,
+    /// Tokens in the context before the row's clock starts.
+    pub depth: u32,
+}
+
+impl Row {
+    /// The row's name: `pp512`, `tg128 @ d4096 b8`.
+    pub fn label(&self) -> String {
+        let mut label = match self.kind {
+            RowKind::Prefill { prompt_tokens } => format!("pp{prompt_tokens}"),
+            RowKind::Decode { output_tokens } => format!("tg{output_tokens}"),
+            RowKind::Joint { prompt_tokens, output_tokens } => format!("pp{prompt_tokens}+tg{output_tokens}"),
+        };
+        if self.depth > 0 {
+            label = format!("{label} @ d{}", self.depth);
+        }
+        if self.batch > 1 {
+            label = format!("{label} b{}", self.batch);
+        }
+        label
+    }
+
+    /// Prompt tokens of each sequence under the row's clock.
+    pub fn prompt_tokens(&self) -> u32 {
+        match self.kind {
+            RowKind::Prefill { prompt_tokens } | RowKind::Joint { prompt_tokens, .. } => prompt_tokens,
+            RowKind::Decode { .. } => 0,
+        }
+    }
+
+    /// Output tokens of each sequence; a prefill row's single one is not its object and counts as none.
+    pub fn output_tokens(&self) -> u32 {
+        match self.kind {
+            RowKind::Decode { output_tokens } | RowKind::Joint { output_tokens, .. } => output_tokens,
+            RowKind::Prefill { .. } => 0,
+        }
+    }
+
+    /// Tokens of context fed before the clock: a decode row needs one to start from.
+    pub fn context_tokens(&self) -> u32 {
+        match self.kind {
+            RowKind::Decode { .. } => self.depth.max(1),
+            _ => self.depth,
+        }
+    }
+
+    /// Positions each sequence takes at the end of the row.
+    pub fn positions(&self) -> u64 {
+        u64::from(self.context_tokens()) + u64::from(self.prompt_tokens()) + u64::from(self.output_tokens())
+    }
+
+    /// The row as a record names it.
+    pub fn cell(&self) -> Cell {
+        Cell {
+            prompt_tokens: self.prompt_tokens(),
+            output_tokens: self.output_tokens(),
+            batch: self.batch,
+            depth: self.depth,
+            phase: match self.kind {
+                RowKind::Prefill { .. } => "prefill",
+                RowKind::Decode { .. } => "decode",
+                RowKind::Joint { .. } => "joint",
+            }
+            .to_owned(),
+        }
+    }
+}
+
+/// The shapes as they were asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Shapes {
+    /// `-p`: prompt lengths.
+    pub prompt_tokens: Vec<u32>,
+    /// `-n`: output lengths.
+    pub output_tokens: Vec<u32>,
+    /// `--pg`: joint rows.
+    pub joint: Vec<(u32, u32)>,
+    /// `-b`: batches.
+    pub batch: Vec<u32>,
+    /// `-d`: depths.
+    pub depth: Vec<u32>,
+}
+
+/// Every row that the shapes stand for: depths outermost, then batches, then prefill, decode and joint
+/// rows; a length of zero asks for no row, as in llama-bench.
+pub fn expand(shapes: &Shapes) -> Vec<Row> {
+    let mut rows: Vec<Row> = Vec::new();
+    for &depth in &shapes.depth {
+        for &batch in &shapes.batch {
+            let prefill =
+                shapes.prompt_tokens.iter().map(|&prompt_tokens| RowKind::Prefill { prompt_tokens });
+            let decode = shapes.output_tokens.iter().map(|&output_tokens| RowKind::Decode { output_tokens });
+            let joint = shapes
+                .joint
+                .iter()
+                .map(|&(prompt_tokens, output_tokens)| RowKind::Joint { prompt_tokens, output_tokens });
+            for kind in prefill.chain(decode).chain(joint) {
+                let row = Row { kind, batch, depth };
+                if row.prompt_tokens() + row.output_tokens() > 0 && !rows.contains(&row) {
+                    rows.push(row);
+                }
+            }
+        }
+    }
+    rows
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_come_in_order_and_once() {
+        let rows = expand(&Shapes {
+            prompt_tokens: vec![0, 128, 128],
+            output_tokens: vec![32],
+            joint: vec![(64, 16)],
+            batch: vec![1, 8],
+            depth: vec![0],
+        });
+        let labels: Vec<String> = rows.iter().map(Row::label).collect();
+        assert_eq!(labels, ["pp128", "tg32", "pp64+tg16", "pp128 b8", "tg32 b8", "pp64+tg16 b8"]);
+    }
+
+    #[test]
+    fn a_decode_row_needs_a_token_to_start_from() {
+        let row = Row { kind: RowKind::Decode { output_tokens: 32 }, batch: 1, depth: 0 };
+        assert_eq!((row.context_tokens(), row.positions()), (1, 33));
+        let deep = Row { depth: 4096, ..row };
+        assert_eq!(
+            (deep.context_tokens(), deep.positions(), deep.label()),
+            (4096, 4128, "tg32 @ d4096".into())
+        );
+    }
+}

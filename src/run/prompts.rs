@@ -1,0 +1,90 @@
+//! The tokens a row is fed: random, uniform over the vocabulary, the same for the same seed.
+//!
+//! Every trial has prompts of its own, so nothing that remembers a prompt can look fast; the context of
+//! a row is the same in all its trials, so an engine may keep its KV cache.
+
+use crate::engine::{Schedule, SequencePlan};
+
+use super::plan::Row;
+
+/// The schedule of trial `number` of `row`.
+pub(super) fn schedule(row: &Row, vocabulary: u32, seed: u64, number: usize) -> Schedule {
+    let sequences = (0..row.batch)
+        .map(|sequence| {
+            let place = u64::from(row.depth) << 32 | u64::from(sequence);
+            let context = Tokens::new(seed, place, 0, vocabulary).take(row.context_tokens() as usize);
+            let trial = number as u64 + 1;
+            let prompt = Tokens::new(seed, place, trial, vocabulary).take(row.prompt_tokens() as usize);
+            SequencePlan {
+                context: context.collect(),
+                prompt: prompt.collect(),
+                output_tokens: row.output_tokens().max(1),
+            }
+        })
+        .collect();
+    Schedule { sequences }
+}
+
+/// An endless stream of token ids by `SplitMix64` (Steele, Lea and Flood 2014).
+struct Tokens {
+    state: u64,
+    vocabulary: u32,
+}
+
+impl Tokens {
+    fn new(seed: u64, place: u64, trial: u64, vocabulary: u32) -> Self {
+        let mut tokens = Self { state: seed, vocabulary };
+        // Each part is mixed in by a full round, so that neighbours share nothing.
+        for part in [place, trial] {
+            tokens.state = tokens.word() ^ part;
+        }
+        tokens
+    }
+
+    fn word(&mut self) -> u64 {
+        self.state = self.state.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.state;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^ (z >> 31)
+    }
+}
+
+impl Iterator for Tokens {
+    type Item = u32;
+
+    #[allow(clippy::cast_possible_truncation, reason = "the high word of a product with a u32 is a u32")]
+    fn next(&mut self) -> Option<u32> {
+        // Multiply and shift maps 32 random bits to 0..vocabulary without a division's bias.
+        Some((((self.word() >> 32) * u64::from(self.vocabulary)) >> 32) as u32)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::run::plan::RowKind;
+
+    #[test]
+    fn prompts_are_new_each_trial_and_contexts_are_not() {
+        let row = Row { kind: RowKind::Joint { prompt_tokens: 64, output_tokens: 4 }, batch: 2, depth: 32 };
+        let (a, b) = (schedule(&row, 1000, 7, 0), schedule(&row, 1000, 7, 1));
+        assert_eq!(a, schedule(&row, 1000, 7, 0));
+        assert_ne!(a, schedule(&row, 1000, 8, 0));
+        assert_eq!(a.sequences[0].context, b.sequences[0].context);
+        assert_ne!(a.sequences[0].prompt, b.sequences[0].prompt);
+        assert_ne!(a.sequences[0].prompt, a.sequences[1].prompt);
+        assert_ne!(a.sequences[0].context, a.sequences[1].context);
+        assert_eq!((a.sequences[0].context.len(), a.sequences[0].prompt.len()), (32, 64));
+    }
+
+    #[test]
+    fn tokens_fill_the_vocabulary_evenly() {
+        let mut counts = [0u32; 10];
+        for token in Tokens::new(1, 2, 3, 10).take(100_000) {
+            counts[token as usize] += 1;
+        }
+        // Standard deviation of a count is 95.
+        assert!(counts.iter().all(|&count| count.abs_diff(10_000) < 500), "{counts:?}");
+    }
+}

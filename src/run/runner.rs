@@ -1,0 +1,540 @@
+//! The one place that joins engine and measure: load, check the output, then each row's warm-up and trials.
+//!
+//! The runner prints nothing: it tells an [`Observer`] where it is. It stops between two steps when the
+//! user asks to, and what was measured until then is kept.
+
+use crate::base::clock;
+use crate::base::event::Event;
+use crate::base::sys::Interrupt;
+use crate::base::units::Seconds;
+use crate::engine::{Capabilities, Engine, Error as EngineError, Outcome, Schedule, SequencePlan};
+
+use super::measure::{self, RowTrials, Trial};
+use super::plan::{Limits, Row};
+use super::prompts;
+
+/// Most trials of a row's warm-up.
+const MOST_WARMUP: usize = 5;
+/// Share of a row's time that its warm-up may take.
+const WARMUP_SHARE: f64 = 0.25;
+/// Two successive warm-up trials that differ by less than this are steady.
+const STEADY: f64 = 0.03;
+/// A doubled batch must raise throughput by this factor to be doubled again.
+const WORTH_DOUBLING: f64 = 1.03;
+/// Tokens of the greedy continuation that a record keeps.
+pub const GREEDY_TOKENS: u32 = 32;
+
+/// Why a run produced nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The engine failed.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// The engine's events are not those of the row: a fault of the engine.
+    #[error("{row}: {source}")]
+    Events {
+        /// The row.
+        row: String,
+        /// What is wrong with them.
+        source: measure::TrialError,
+    },
+}
+
+/// Where a run is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// Reading the weights.
+    Load,
+    /// Continuing the fixed prompt.
+    Greedy,
+    /// Warming a row up.
+    Warmup,
+    /// Measuring a row.
+    Measure,
+}
+
+impl Stage {
+    /// The stage's name for people.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Load => "loading",
+            Self::Greedy => "checking the output",
+            Self::Warmup => "warming up",
+            Self::Measure => "measuring",
+        }
+    }
+}
+
+/// A report of where the run is.
+#[derive(Debug, Clone)]
+pub struct Progress {
+    /// The stage.
+    pub stage: Stage,
+    /// The row's label, once there is one.
+    pub row: Option<String>,
+    /// Rows finished and rows known of.
+    pub rows: (usize, usize),
+    /// Trials of this row so far.
+    pub trials: usize,
+    /// Time left at most; `None` when nothing bounds it.
+    pub left: Option<Seconds>,
+}
+
+/// Is told where the run is; called between trials, never inside one.
+pub trait Observer {
+    /// The run has come to `progress`.
+    fn update(&mut self, progress: &Progress);
+}
+
+/// What to run.
+pub struct Job<'a> {
+    /// Rows in their order.
+    pub rows: &'a [Row],
+    /// When a row is over.
+    pub limits: Limits,
+    /// Seed of the prompts.
+    pub seed: u64,
+    /// Entries in the vocabulary.
+    pub vocabulary: u32,
+    /// Tokens of the fixed prompt, when the model's text means something.
+    pub greedy_prompt: Option<Vec<u32>>,
+    /// The rows of a larger batch, when batches are to grow and this one fits.
+    pub next_batch: Option<&'a dyn Fn(u32) -> Option<Vec<Row>>>,
+    /// Whether the user wants to stop.
+    pub interrupt: &'a Interrupt,
+}
+
+/// What a run left behind.
+#[derive(Debug)]
+pub struct Finished {
+    /// Seconds from the first byte read to an engine that can step.
+    pub load: Option<Seconds>,
+    /// What the engine said of itself; `None` when it was not loaded.
+    pub capabilities: Option<Capabilities>,
+    /// The rows in the order in which they ran.
+    pub rows: Vec<MeasuredRow>,
+    /// Tokens of the greedy continuation.
+    pub greedy: Option<Vec<u32>>,
+    /// The stage in which the user stopped the run.
+    pub interrupted: Option<Stage>,
+}
+
+/// One row with the evidence for its checks.
+#[derive(Debug)]
+pub struct MeasuredRow {
+    /// Its trials.
+    pub trials: RowTrials,
+    /// Output tokens that were asked for and did not come.
+    pub missing_tokens: u64,
+    /// Steps with non-finite logits.
+    pub non_finite_steps: u32,
+    /// Whether the last two warm-up trials agreed.
+    pub steady: bool,
+}
+
+/// Loads the engine with `load` and runs `job`.
+///
+/// # Errors
+/// [`Error`] when the engine fails; an interrupt is no error but a [`Finished`] that says so.
+pub fn run(
+    job: &Job<'_>,
+    load: impl FnOnce() -> Result<Box<dyn Engine>, EngineError>,
+    observer: &mut dyn Observer,
+) -> Result<Finished, Error> {
+    let mut finished =
+        Finished { load: None, capabilities: None, rows: Vec::new(), greedy: None, interrupted: None };
+    observer.update(&Progress {
+        stage: Stage::Load,
+        row: None,
+        rows: (0, job.rows.len()),
+        trials: 0,
+        left: job.limits.max_time_seconds,
+    });
+    let begin = clock::now();
+    let mut engine = match load() {
+        Ok(engine) => engine,
+        Err(EngineError::Interrupted) => {
+            finished.interrupted = Some(Stage::Load);
+            return Ok(finished);
+        }
+        Err(error) => return Err(error.into()),
+    };
+    finished.load = Some(clock::now().since(begin));
+    finished.capabilities = Some(engine.capabilities().clone());
+    let mut runner =
+        Runner { job, engine: engine.as_mut(), observer, spent: Seconds::ZERO, total: job.rows.len() };
+    match runner.all(&mut finished) {
+        Ok(()) | Err(Error::Engine(EngineError::Interrupted)) => Ok(finished),
+        Err(error) => Err(error),
+    }
+}
+
+struct Runner<'a> {
+    job: &'a Job<'a>,
+    engine: &'a mut dyn Engine,
+    observer: &'a mut dyn Observer,
+    /// Time in trials so far, warm-up included.
+    spent: Seconds,
+    /// Rows known of.
+    total: usize,
+}
+
+impl Runner<'_> {
+    fn all(&mut self, finished: &mut Finished) -> Result<(), Error> {
+        // Every row is checked before the first runs: a refusal at the end would lose the rows before it.
+        for row in self.job.rows {
+            self.accepts(row)?;
+        }
+        if let Some(prompt) = &self.job.greedy_prompt {
+            self.report(Stage::Greedy, None, 0, 0);
+            finished.interrupted = Some(Stage::Greedy);
+            let sequence =
+                SequencePlan { context: Vec::new(), prompt: prompt.clone(), output_tokens: GREEDY_TOKENS };
+            let schedule = Schedule { sequences: vec![sequence] };
+            let outcome = self.engine.run(&schedule, &mut Vec::new(), self.job.interrupt)?;
+            finished.greedy = outcome.tokens.into_iter().next();
+            finished.interrupted = None;
+        }
+        let mut rows: Vec<Row> = self.job.rows.to_vec();
+        let mut previous_best = 0.0;
+        let mut batch_begin = 0;
+        let mut index = 0;
+        while index < rows.len() {
+            self.total = rows.len();
+            self.row(rows[index], index, finished)?;
+            index += 1;
+            if index == rows.len()
+                && let Some(next_batch) = self.job.next_batch
+            {
+                let best = best_rate(&finished.rows[batch_begin..]);
+                if best >= previous_best * WORTH_DOUBLING {
+                    previous_best = best;
+                    batch_begin = index;
+                    let grown = next_batch(rows[index - 1].batch * 2).into_iter().flatten();
+                    rows.extend(grown.filter(|row| self.accepts(row).is_ok()));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn accepts(&self, row: &Row) -> Result<(), EngineError> {
+        self.engine.accepts(&prompts::schedule(row, self.job.vocabulary, self.job.seed, 0))
+    }
+
+    fn row(&mut self, row: Row, index: usize, finished: &mut Finished) -> Result<(), Error> {
+        let limits = self.job.limits;
+        // Rows of larger batches may follow, so a growing run keeps time back for them.
+        let waiting = self.total - index + if self.job.next_batch.is_some() { 4 } else { 0 };
+        let share = limits
+            .max_time_seconds
+            .map(|total| Seconds::new((total - self.spent).get().max(0.0) / waiting.max(1) as f64));
+        let mut measured = MeasuredRow {
+            trials: RowTrials { row, warmup: Vec::new(), trials: Vec::new() },
+            missing_tokens: 0,
+            non_finite_steps: 0,
+            steady: false,
+        };
+
+        let mut spent = Seconds::ZERO;
+        loop {
+            self.report(Stage::Warmup, Some(&row), index, measured.trials.warmup.len());
+            finished.interrupted = Some(Stage::Warmup);
+            let trial = self.trial(row, measured.trials.warmup.len(), Seconds::ZERO, &mut measured)?;
+            finished.interrupted = None;
+            spent += trial.length();
+            let before = measured.trials.warmup.last().map(Trial::length);
+            let now = trial.length();
+            measured.trials.warmup.push(trial);
+            measured.steady = before.is_some_and(|before| (now.get() / before.get() - 1.0).abs() <= STEADY);
+            let over = share.is_some_and(|share| spent.get() >= share.get() * WARMUP_SHARE);
+            if measured.steady || over || measured.trials.warmup.len() >= MOST_WARMUP {
+                break;
+            }
+        }
+
+        let mut in_trials = Seconds::ZERO;
+        while !limits.row_is_done(
+            measured.trials.trials.len(),
+            measure::half_width(&measured.trials.trials),
+            in_trials,
+            share.map(|share| share - spent),
+        ) {
+            self.report(Stage::Measure, Some(&row), index, measured.trials.trials.len());
+            let number = MOST_WARMUP + measured.trials.trials.len();
+            match self.trial(row, number, limits.trial_seconds, &mut measured) {
+                Ok(trial) => {
+                    in_trials += trial.length();
+                    measured.trials.trials.push(trial);
+                }
+                Err(error) => {
+                    finished.interrupted = Some(Stage::Measure);
+                    // What this row has so far is still true.
+                    if !measured.trials.trials.is_empty() {
+                        finished.rows.push(measured);
+                    }
+                    return Err(error);
+                }
+            }
+        }
+        finished.rows.push(measured);
+        Ok(())
+    }
+
+    /// One sample: the row's schedule, repeated until it has lasted `at_least`, then averaged.
+    fn trial(
+        &mut self,
+        row: Row,
+        number: usize,
+        at_least: Seconds,
+        measured: &mut MeasuredRow,
+    ) -> Result<Trial, Error> {
+        let schedule = prompts::schedule(&row, self.job.vocabulary, self.job.seed, number);
+        let mut parts = Vec::new();
+        let mut lasted = Seconds::ZERO;
+        while parts.is_empty() || lasted < at_least {
+            let mut events: Vec<Event> = Vec::with_capacity(events_expected(&row));
+            let outcome = self.engine.run(&schedule, &mut events, self.job.interrupt)?;
+            let trial = Trial::from_events(&row, &events)
+                .map_err(|source| Error::Events { row: row.label(), source })?;
+            measured.missing_tokens += missing(&schedule, &outcome);
+            measured.non_finite_steps += outcome.non_finite_steps;
+            self.spent += trial.length();
+            lasted += trial.length();
+            parts.push(trial);
+        }
+        Ok(Trial::average(parts))
+    }
+
+    fn report(&mut self, stage: Stage, row: Option<&Row>, done: usize, trials: usize) {
+        let left = self.job.limits.max_time_seconds.map(|total| total - self.spent);
+        self.observer.update(&Progress {
+            stage,
+            row: row.map(Row::label),
+            rows: (done, self.total),
+            trials,
+            left: left.map(|left| if left < Seconds::ZERO { Seconds::ZERO } else { left }),
+        });
+    }
+}
+
+/// Steps and tokens that a row reports, so that no allocation falls between two steps.
+fn events_expected(row: &Row) -> usize {
+    let steps = row.output_tokens() as usize + 2;
+    // A context or a prompt may be fed in chunks.
+    steps * (row.batch as usize + 1) + 1024
+}
+
+fn missing(schedule: &Schedule, outcome: &Outcome) -> u64 {
+    let expected = schedule.sequences.iter().map(|sequence| sequence.output_tokens as usize);
+    let found = outcome.tokens.iter().map(Vec::len).chain(std::iter::repeat(0));
+    expected.zip(found).map(|(expected, found)| expected.saturating_sub(found) as u64).sum()
+}
+
+/// The best rate among rows of one batch, output tokens first: that is what batching is for.
+fn best_rate(rows: &[MeasuredRow]) -> f64 {
+    let of = |metric: &str| {
+        rows.iter()
+            .flat_map(|row| measure::measurements(&row.trials))
+            .filter(|m| m.metric == metric)
+            .filter_map(|m| m.value)
+            .fold(0.0, f64::max)
+    };
+    let decode = of("decode_tokens_per_second");
+    if decode > 0.0 { decode } else { of("prefill_tokens_per_second") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::event::{EventSink, Phase, StepEvent, Tick};
+    use crate::run::plan::RowKind;
+    use crate::run::plan::limits::Asked;
+
+    /// An engine whose steps last a given time, so that the loop is tested without waiting.
+    struct Scripted {
+        capabilities: Capabilities,
+        now_ns: u64,
+        /// Length of the k-th schedule's every step.
+        step_ns: Box<dyn Fn(usize, u32) -> u64>,
+        runs: usize,
+        stop_after: usize,
+    }
+
+    impl Scripted {
+        fn boxed(step_ns: impl Fn(usize, u32) -> u64 + 'static, stop_after: usize) -> Box<dyn Engine> {
+            let capabilities = Capabilities {
+                engine: "scripted",
+                version: "0".into(),
+                device: "none".into(),
+                threads: None,
+                max_batch: 64,
+                max_context: 4096,
+                kv_type: "none",
+                caveats: vec![],
+            };
+            Box::new(Self { capabilities, now_ns: 0, step_ns: Box::new(step_ns), runs: 0, stop_after })
+        }
+    }
+
+    impl Engine for Scripted {
+        fn capabilities(&self) -> &Capabilities {
+            &self.capabilities
+        }
+
+        fn accepts(&self, schedule: &Schedule) -> Result<(), EngineError> {
+            if schedule.sequences.len() <= self.capabilities.max_batch as usize {
+                return Ok(());
+            }
+            let (what, reason) = ("run it".into(), "the batch is too large".into());
+            Err(EngineError::Unsupported { engine: "scripted", what, reason })
+        }
+
+        fn run(
+            &mut self,
+            schedule: &Schedule,
+            events: &mut dyn EventSink,
+            _: &Interrupt,
+        ) -> Result<Outcome, EngineError> {
+            if self.runs == self.stop_after {
+                return Err(EngineError::Interrupted);
+            }
+            let batch = u32::try_from(schedule.sequences.len()).expect("small");
+            let first = &schedule.sequences[0];
+            let prefill = u32::from(!first.prompt.is_empty());
+            for step in 0..first.output_tokens {
+                let length = (self.step_ns)(self.runs, batch);
+                let is_prefill = step < prefill;
+                events.take(Event::Step(StepEvent {
+                    phase: if is_prefill { Phase::Prefill } else { Phase::Decode },
+                    start: Tick::from_nanos(self.now_ns),
+                    end: Tick::from_nanos(self.now_ns + length),
+                    sequences: batch,
+                    prompt_tokens: if is_prefill {
+                        u32::try_from(first.prompt.len()).expect("small") * batch
+                    } else {
+                        0
+                    },
+                    output_tokens: batch,
+                }));
+                self.now_ns += length;
+            }
+            self.runs += 1;
+            let tokens = schedule.sequences.iter().map(|s| vec![1; s.output_tokens as usize]).collect();
+            Ok(Outcome { tokens, non_finite_steps: 0 })
+        }
+    }
+
+    #[derive(Default)]
+    struct Stages(Vec<(Stage, Option<String>)>);
+
+    impl Observer for Stages {
+        fn update(&mut self, progress: &Progress) {
+            self.0.push((progress.stage, progress.row.clone()));
+        }
+    }
+
+    fn decode_row(batch: u32) -> Row {
+        Row { kind: RowKind::Decode { output_tokens: 10 }, batch, depth: 0 }
+    }
+
+    fn job<'a>(rows: &'a [Row], asked: Asked, interrupt: &'a Interrupt) -> Job<'a> {
+        Job {
+            rows,
+            limits: Limits::resolve(asked).expect("no conflict"),
+            seed: 0,
+            vocabulary: 100,
+            greedy_prompt: None,
+            next_batch: None,
+            interrupt,
+        }
+    }
+
+    #[test]
+    fn phases_come_in_order() {
+        let (rows, interrupt) = ([decode_row(1)], Interrupt::default());
+        let mut job = job(&rows, Asked { repetitions: Some(2), ..Asked::default() }, &interrupt);
+        job.greedy_prompt = Some(vec![1, 2, 3]);
+        let mut stages = Stages::default();
+        let finished = run(&job, || Ok(Scripted::boxed(|_, _| 1_000_000, 99)), &mut stages).expect("runs");
+        let names: Vec<Stage> = stages.0.iter().map(|(stage, _)| *stage).collect();
+        let expected =
+            [Stage::Load, Stage::Greedy, Stage::Warmup, Stage::Warmup, Stage::Measure, Stage::Measure];
+        assert_eq!(names, expected);
+        assert_eq!(finished.greedy.as_deref().map(<[u32]>::len), Some(GREEDY_TOKENS as usize));
+        assert_eq!(finished.rows[0].trials.trials.len(), 2);
+    }
+
+    #[test]
+    fn a_slow_start_is_warm_up_and_not_measured() {
+        let (rows, interrupt) = ([decode_row(1)], Interrupt::default());
+        let job = job(&rows, Asked::default(), &interrupt);
+        // 3 ms, 2 ms, then 1 ms a step.
+        let engine = || {
+            Ok(Scripted::boxed(|run, _| [3_000_000, 2_000_000].get(run).copied().unwrap_or(1_000_000), 99))
+        };
+        let finished = run(&job, engine, &mut Stages::default()).expect("runs");
+        let row = &finished.rows[0];
+        assert_eq!((row.trials.warmup.len(), row.trials.trials.len(), row.steady), (4, 5, true));
+        assert!(row.trials.trials.iter().all(|trial| (trial.length().get() - 0.01).abs() < 1e-12));
+    }
+
+    #[test]
+    fn noise_goes_on_until_time_is_up() {
+        let (rows, interrupt) = ([decode_row(1), decode_row(2)], Interrupt::default());
+        let asked = Asked { max_time: Some(Seconds::new(4.0)), ..Asked::default() };
+        // Alternates between 1 and 2 ms a step: 10 and 20 ms a trial, never within 2%.
+        let engine = || Ok(Scripted::boxed(|run, _| if run % 3 == 0 { 2_000_000 } else { 1_000_000 }, 9999));
+        let finished = run(&job(&rows, asked, &interrupt), engine, &mut Stages::default()).expect("runs");
+        let seconds = |row: &MeasuredRow| -> f64 { row.trials.trials.iter().map(|t| t.length().get()).sum() };
+        for row in &finished.rows {
+            assert!((1.7..=2.1).contains(&seconds(row)), "{}", seconds(row));
+        }
+    }
+
+    #[test]
+    fn every_row_gets_a_trial_though_time_is_up() {
+        let (rows, interrupt) = ([decode_row(1), decode_row(2), decode_row(4)], Interrupt::default());
+        let asked = Asked { max_time: Some(Seconds::new(1.0)), ..Asked::default() };
+        let engine = || Ok(Scripted::boxed(|_, _| 1_000_000_000, 99));
+        let finished = run(&job(&rows, asked, &interrupt), engine, &mut Stages::default()).expect("runs");
+        let trials: Vec<usize> = finished.rows.iter().map(|row| row.trials.trials.len()).collect();
+        assert_eq!(trials, [1, 1, 1]);
+    }
+
+    #[test]
+    fn an_interrupt_keeps_what_was_measured() {
+        let (rows, interrupt) = ([decode_row(1), decode_row(2)], Interrupt::default());
+        let job = job(&rows, Asked::default(), &interrupt);
+        let finished =
+            run(&job, || Ok(Scripted::boxed(|_, _| 1_000_000, 10)), &mut Stages::default()).expect("partial");
+        // Row 1: 2 of warm-up and 5 trials; row 2: 2 of warm-up and one trial.
+        assert_eq!(finished.interrupted, Some(Stage::Measure));
+        assert_eq!((finished.rows.len(), finished.rows[1].trials.trials.len()), (2, 1));
+        let early = run(&job, || Err(EngineError::Interrupted), &mut Stages::default()).expect("partial");
+        assert_eq!(early.interrupted, Some(Stage::Load));
+    }
+
+    #[test]
+    fn what_the_engine_cannot_do_is_refused_before_anything_runs() {
+        let (rows, interrupt) = ([decode_row(1), decode_row(65)], Interrupt::default());
+        let job = job(&rows, Asked::default(), &interrupt);
+        let mut stages = Stages::default();
+        let refused = run(&job, || Ok(Scripted::boxed(|_, _| 1, 99)), &mut stages);
+        assert!(matches!(refused, Err(Error::Engine(EngineError::Unsupported { .. }))));
+        assert_eq!(stages.0.len(), 1, "nothing but loading happened: {:?}", stages.0);
+    }
+
+    #[test]
+    fn batches_grow_until_throughput_stops_rising() {
+        let (rows, interrupt) = ([decode_row(1)], Interrupt::default());
+        let mut job = job(&rows, Asked { repetitions: Some(1), ..Asked::default() }, &interrupt);
+        let next = |batch: u32| (batch <= 64).then(|| vec![decode_row(batch)]);
+        job.next_batch = Some(&next);
+        // A step costs the same up to 8 sequences, then grows with them.
+        let engine = || Ok(Scripted::boxed(|_, batch| 1_000_000 * u64::from(batch.max(8)) / 8, 999));
+        let finished = run(&job, engine, &mut Stages::default()).expect("runs");
+        let batches: Vec<u32> = finished.rows.iter().map(|row| row.trials.row.batch).collect();
+        assert_eq!(batches, [1, 2, 4, 8, 16]);
+    }
+}

@@ -1,0 +1,383 @@
+//! Puts a record together: measure → validity → cost → fingerprint. Writing it is the caller's.
+
+use std::collections::BTreeMap;
+
+use crate::base::clock::{self, ClockQuality};
+use crate::base::event::{Event, EventSink as _, Phase, StepEvent};
+use crate::base::units::Seconds;
+use crate::base::{stats, sys};
+use crate::catalog::Catalog;
+use crate::cost::{self, Assumptions};
+use crate::engine::Capabilities;
+use crate::hardware::device::{self, Found};
+use crate::model::{Model, Source};
+use crate::record::{
+    Command, Energy, EngineInfo, Fingerprint, Greedy, ModelInfo, Price, Quality, Record, SCHEMA, Telemetry,
+    Tool, Unknown, Workload,
+};
+
+use super::measure;
+use super::plan::Plan;
+use super::runner::Finished;
+use super::validity::{self, Evidence};
+
+/// Everything that goes into a record beside what the runner found.
+pub struct Sealing<'a> {
+    /// The command line as typed.
+    pub argv: Vec<String>,
+    /// The plan.
+    pub plan: &'a Plan,
+    /// When the run began.
+    pub created: jiff::Timestamp,
+    /// Unique name of the run.
+    pub id: String,
+    /// The machine.
+    pub found: &'a Found,
+    /// NVML's index of the GPU that computed.
+    pub gpu: Option<usize>,
+    /// The model.
+    pub model: &'a Model,
+    /// sha256 of its content, or why there is none.
+    pub sha256: Result<String, String>,
+    /// The catalog's row for it.
+    pub catalog_id: Option<String>,
+    /// The greedy continuation as far as the command has it, or why there is none.
+    pub greedy: Result<Greedy, String>,
+    /// The price of the hour, or why there is none.
+    pub price: Result<Price, String>,
+    /// APIs that were named.
+    pub apis: &'a [String],
+    /// Catalog of GPUs and prices.
+    pub catalog: &'a Catalog,
+    /// The day for the age of prices.
+    pub today: jiff::civil::Date,
+    /// Exit code of the signal that stopped the run.
+    pub signal: Option<u8>,
+    /// Largest resident set when measuring ended.
+    pub usage: Option<sys::Usage>,
+}
+
+/// Seals a record.
+///
+/// # Errors
+/// [`cost::Error`] or the catalog's when an API that was named is not in it.
+pub fn seal(finished: &Finished, s: Sealing<'_>) -> Result<Record, crate::catalog::Error> {
+    let mut measurements: Vec<_> =
+        finished.rows.iter().flat_map(|row| measure::measurements(&row.trials)).collect();
+    let peak = s.usage.map(|usage| usage.peak_memory.get() as f64);
+    measurements.push(measure::of_process(
+        "model_load_seconds",
+        "s",
+        finished.load.map(Seconds::get).ok_or_else(|| "the model was not loaded".to_owned()),
+        "from the first byte read to an engine that can step",
+    ));
+    measurements.push(measure::of_process(
+        "peak_memory_bytes",
+        "bytes",
+        peak.ok_or_else(|| "the system does not say".to_owned()),
+        "largest resident set of the process (getrusage)",
+    ));
+
+    let clock_quality = clock::measure_quality();
+    let meter = meter_overhead();
+    let capabilities = finished.capabilities.as_ref();
+    let evidence = Evidence {
+        rows: &finished.rows,
+        caveats: capabilities.map_or(&[], |c| c.caveats.as_slice()),
+        interrupted: finished.interrupted,
+        clock: clock_quality,
+        meter,
+        debug_build: cfg!(debug_assertions),
+        repetitions: s.plan.limits.repetitions,
+    };
+    let validity = validity::validate(&evidence);
+    let telemetry = telemetry(clock_quality, meter, validity::shortest_step(&evidence), s.usage);
+
+    let mut cost = cost::assess(&measurements, s.price, Assumptions::default());
+    cost::api_comparison(&mut cost, s.catalog_id.as_deref(), s.apis, s.catalog, s.today)?;
+
+    let tool = tool();
+    let environment = device::environment(s.found, s.gpu, s.catalog);
+    let model = model_info(s.model, s.sha256, s.catalog_id);
+    let engine = engine_info(capabilities, s.plan);
+    let workload = workload(s.plan);
+    let gpu = environment.gpus.iter().find(|gpu| gpu.used);
+    let fingerprint = fingerprint(&FingerprintParts {
+        tool: &tool,
+        model: &model,
+        engine: &engine,
+        workload: &workload,
+        gpu,
+        cpu: environment.cpu.as_deref(),
+        driver: environment.driver.as_deref(),
+        kernel: environment.kernel.as_deref(),
+        logical_cpus: environment.logical_cpus,
+        argv: &s.argv,
+        seed: s.plan.seed,
+    });
+    let (greedy, greedy_reason) = split(s.greedy);
+    Ok(Record {
+        schema: SCHEMA.to_owned(),
+        id: s.id,
+        created: s.created.to_string(),
+        tool,
+        command: Command {
+            argv: s.argv,
+            plan: serde_json::to_value(s.plan).unwrap_or_default(),
+            seed: s.plan.seed,
+            interrupted_reason: Some(match finished.interrupted {
+                Some(stage) => format!("the signal came while {}", stage.name()),
+                None => "the run came to its end".to_owned(),
+            }),
+            interrupted: s.signal.filter(|_| finished.interrupted.is_some()),
+            unknown: Unknown::new(),
+        },
+        environment,
+        model,
+        engine,
+        workload,
+        measurements,
+        telemetry,
+        energy: no_energy(),
+        cost,
+        validity,
+        quality: Quality {
+            greedy,
+            greedy_reason,
+            perplexity: None,
+            perplexity_reason: Some("`bench run` does not measure it".to_owned()),
+            unknown: Unknown::new(),
+        },
+        fingerprint,
+        unknown: Unknown::new(),
+    })
+}
+
+fn split<T>(known: Result<T, String>) -> (Option<T>, Option<String>) {
+    match known {
+        Ok(value) => (Some(value), None),
+        Err(reason) => (None, Some(reason)),
+    }
+}
+
+/// Cost of metering one step: two readings of the clock and two events kept, the mean of many.
+fn meter_overhead() -> Seconds {
+    const STEPS: u32 = 2000;
+    let mut events: Vec<Event> = Vec::with_capacity(STEPS as usize * 2);
+    let begin = clock::now();
+    for step in 0..STEPS {
+        let start = clock::now();
+        let end = clock::now();
+        events.take(Event::Step(StepEvent {
+            phase: Phase::Decode,
+            start,
+            end,
+            sequences: 1,
+            prompt_tokens: 0,
+            output_tokens: 1,
+        }));
+        events.take(Event::Token(crate::base::event::TokenEvent { sequence: 0, at: end, token: step }));
+    }
+    std::hint::black_box(&events);
+    clock::now().since(begin) * (1.0 / f64::from(STEPS))
+}
+
+fn telemetry(
+    clock: ClockQuality,
+    meter: Seconds,
+    shortest: Option<f64>,
+    usage: Option<sys::Usage>,
+) -> Telemetry {
+    let share = shortest.map(|step| meter.get() / step);
+    Telemetry {
+        clock_precision_seconds: clock.precision.get(),
+        clock_overhead_seconds: clock.overhead.get(),
+        meter_overhead_seconds_per_step: meter.get(),
+        meter_overhead_share_reason: share.is_none().then(|| "no step was measured".to_owned()),
+        meter_overhead_share: share,
+        timing_method: "host".to_owned(),
+        involuntary_switches_reason: usage.is_none().then(|| "the system does not say".to_owned()),
+        involuntary_switches: usage.map(|usage| usage.involuntary_switches),
+        unknown: Unknown::new(),
+    }
+}
+
+fn no_energy() -> Energy {
+    let reason = || Some("this version does not measure power".to_owned());
+    Energy {
+        grade: None,
+        grade_reason: reason(),
+        reasons: Vec::new(),
+        source: None,
+        source_reason: reason(),
+        scope: None,
+        scope_reason: reason(),
+        unknown: Unknown::new(),
+    }
+}
+
+fn tool() -> Tool {
+    let (binary_blake3, binary_blake3_reason) = split(binary_hash());
+    let cuda = cfg!(feature = "candle-cuda");
+    Tool {
+        name: env!("CARGO_PKG_NAME").to_owned(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        binary_blake3,
+        binary_blake3_reason,
+        profile: if cfg!(debug_assertions) { "debug" } else { "release" }.to_owned(),
+        features: if cuda { vec!["candle-cuda".to_owned()] } else { Vec::new() },
+        cuda_linkage: if cuda { "link time" } else { "run time" }.to_owned(),
+        unknown: Unknown::new(),
+    }
+}
+
+fn binary_hash() -> Result<String, String> {
+    let hash = || {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update_reader(std::fs::File::open(std::env::current_exe()?)?)?;
+        Ok::<_, std::io::Error>(hasher.finalize().to_hex().to_string())
+    };
+    hash().map_err(|error| format!("the executable cannot be read ({error})"))
+}
+
+fn model_info(model: &Model, sha256: Result<String, String>, catalog_id: Option<String>) -> ModelInfo {
+    let (sha256, sha256_reason) = split(sha256);
+    let spec = &model.header.spec;
+    ModelInfo {
+        id: model.id.clone(),
+        name: model.header.name.clone(),
+        source: model.origin.clone(),
+        synthetic: matches!(model.source, Source::Synthetic(_)),
+        architecture: spec.architecture.clone(),
+        parameters: model.header.parameters(),
+        quantization: model.header.quantization.clone(),
+        weight_bytes: model.header.weight_bytes().get(),
+        context_length: spec.context_length,
+        layers: spec.layers,
+        vocabulary: spec.vocabulary,
+        sha256,
+        sha256_reason,
+        catalog_id_reason: catalog_id.is_none().then(|| "no row of the catalog is this model".to_owned()),
+        catalog_id,
+        unknown: Unknown::new(),
+    }
+}
+
+fn engine_info(capabilities: Option<&Capabilities>, plan: &Plan) -> EngineInfo {
+    let not_loaded = || "the model was not loaded".to_owned();
+    let threads = capabilities.and_then(|c| c.threads);
+    EngineInfo {
+        name: plan.engine.clone(),
+        version: capabilities.map_or_else(String::new, |c| c.version.clone()),
+        device: plan.device.clone(),
+        threads_reason: threads
+            .is_none()
+            .then(|| if capabilities.is_some() { "a GPU computes".to_owned() } else { not_loaded() }),
+        threads,
+        kv_type: capabilities.map_or_else(String::new, |c| c.kv_type.to_owned()),
+        foreseen_memory_bytes: plan.memory.total().get(),
+        caveats: capabilities.map_or_else(Vec::new, |c| c.caveats.clone()),
+        unknown: Unknown::new(),
+    }
+}
+
+fn workload(plan: &Plan) -> Workload {
+    Workload {
+        kind: "shapes".to_owned(),
+        rows: plan.rows.iter().map(|row| row.label.clone()).collect(),
+        tokens: "random, uniform over the vocabulary, new in each trial".to_owned(),
+        sampling: "greedy".to_owned(),
+        prefix_cache: false,
+        unknown: Unknown::new(),
+    }
+}
+
+struct FingerprintParts<'a> {
+    tool: &'a Tool,
+    model: &'a ModelInfo,
+    engine: &'a EngineInfo,
+    workload: &'a Workload,
+    gpu: Option<&'a crate::record::Gpu>,
+    cpu: Option<&'a str>,
+    driver: Option<&'a str>,
+    kernel: Option<&'a str>,
+    logical_cpus: usize,
+    argv: &'a [String],
+    seed: u64,
+}
+
+fn fingerprint(p: &FingerprintParts<'_>) -> Fingerprint {
+    let fields = |pairs: &[(&str, String)]| -> BTreeMap<String, String> {
+        pairs.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect()
+    };
+    let text = |value: Option<&str>| value.unwrap_or("unknown").to_owned();
+    let hashed = |value: Option<String>| {
+        // Private ids are stored hashed: they tell machines apart and name none.
+        value.map_or_else(|| "unknown".to_owned(), |id| blake3::hash(id.as_bytes()).to_hex()[..16].to_owned())
+    };
+    let content = p.model.sha256.clone().unwrap_or_else(|| p.model.source.clone());
+    let threads = p.engine.threads.map_or_else(|| "none".to_owned(), |threads| threads.to_string());
+    let series = fields(&[
+        ("model_content", content),
+        ("quantization", p.model.quantization.clone()),
+        ("engine", p.engine.name.clone()),
+        ("kv_type", p.engine.kv_type.clone()),
+        ("workload", p.workload.rows.join(", ")),
+        ("seed", p.seed.to_string()),
+        ("device", p.gpu.map_or_else(|| text(p.cpu), |gpu| gpu.name.clone())),
+        ("isa", if p.gpu.is_some() { "none".to_owned() } else { sys::instruction_sets().join(" ") }),
+        ("threads", threads),
+    ]);
+    let machine = fields(&[
+        ("gpu_uuid", p.gpu.map_or_else(|| "none".to_owned(), |gpu| gpu.uuid.clone())),
+        ("machine", hashed(sys::machine_id())),
+        ("boot", hashed(sys::boot_id())),
+        ("cpu", text(p.cpu)),
+        ("logical_cpus", p.logical_cpus.to_string()),
+        ("driver", text(p.driver)),
+        ("kernel", text(p.kernel)),
+    ]);
+    let treatment = fields(&[
+        ("binary", p.tool.binary_blake3.clone().unwrap_or_else(|| p.tool.version.clone())),
+        ("features", p.tool.features.join(",")),
+        ("flags", p.argv.get(1..).unwrap_or_default().join(" ")),
+    ]);
+    Fingerprint::of(series, machine, treatment)
+}
+
+/// A name for the run that no other run has: the hash of its start, its process and a reading of the clock.
+pub fn unique_id(created: jiff::Timestamp) -> String {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(created.to_string().as_bytes());
+    hasher.update(&std::process::id().to_le_bytes());
+    hasher.update(&clock::now().nanos().to_le_bytes());
+    hasher.update(sys::boot_id().unwrap_or_default().as_bytes());
+    hasher.finalize().to_hex()[..12].to_owned()
+}
+
+/// The file's name without its ending: `<date>-<device>-<model>-<id>`.
+pub fn stem(record: &Record) -> String {
+    let date = record.created.split('T').next().unwrap_or_default();
+    let device = match record.environment.gpus.iter().find(|gpu| gpu.used) {
+        Some(gpu) => gpu.catalog_id.clone().unwrap_or_else(|| gpu.name.clone()),
+        None => "cpu".to_owned(),
+    };
+    let model = record.model.id.rsplit('/').next().unwrap_or_default();
+    let model = model.trim_end_matches(".gguf").trim_start_matches("synthetic:");
+    let clean = |text: &str| {
+        let plain = text
+            .chars()
+            .map(|c| if c.is_ascii_alphanumeric() || c == '.' { c.to_ascii_lowercase() } else { '-' });
+        plain.take(60).collect::<String>()
+    };
+    format!("{date}-{}-{}-{}", clean(&device), clean(model), record.id)
+}
+
+/// The relative half width that the record's rows reached, the widest of them; for a line at the end.
+pub fn widest(record: &Record) -> Option<f64> {
+    let widths = record.measurements.iter().filter(|m| m.unit == "tokens/s").filter_map(|m| {
+        let interval: stats::Interval = m.interval()?;
+        Some(interval.relative_half_width(m.value?))
+    });
+    widths.max_by(f64::total_cmp)
+}

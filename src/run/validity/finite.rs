@@ -1,0 +1,12 @@
+//! Non-finite logits: the arithmetic broke, and its speed is the speed of nothing.
+
+use super::{Check, Evidence, Verdict, check, labels};
+
+pub(super) fn run(evidence: &Evidence<'_>) -> Check {
+    let steps: u32 = evidence.rows.iter().map(|row| row.non_finite_steps).sum();
+    if steps == 0 {
+        return check("finite_logits", Verdict::Valid, "the logits of every sampled row were finite".into());
+    }
+    let rows = labels(evidence.rows, |row| row.non_finite_steps > 0).join(", ");
+    check("finite_logits", Verdict::Invalid, format!("{steps} steps gave NaN or infinite logits in {rows}"))
+}

@@ -1,0 +1,159 @@
+//! One check a file: evidence in, verdict out.
+//!
+//! A check never looks at the machine: everything it needs is in [`Evidence`], so it can be tried on
+//! given numbers. Its evidence says what it saw even when it found nothing wrong.
+
+mod build;
+mod caveats;
+mod finite;
+mod interrupted;
+mod meter;
+mod samples;
+mod steady;
+mod tokens;
+
+use crate::base::clock::ClockQuality;
+use crate::base::units::Seconds;
+use crate::record::{Check, Validity, Verdict};
+
+use super::runner::{MeasuredRow, Stage};
+
+/// What the checks look at.
+#[derive(Debug)]
+pub struct Evidence<'a> {
+    /// The rows with their trials.
+    pub rows: &'a [MeasuredRow],
+    /// What the engine does wrong or differently on this model.
+    pub caveats: &'a [String],
+    /// Where the user stopped the run.
+    pub interrupted: Option<Stage>,
+    /// The clock's own precision and cost.
+    pub clock: ClockQuality,
+    /// Cost of metering one step.
+    pub meter: Seconds,
+    /// Whether the program was built without optimisation for measuring.
+    pub debug_build: bool,
+    /// Whether `--repetitions` was given: then few samples were asked for.
+    pub repetitions: Option<usize>,
+}
+
+/// Makes every check.
+pub fn validate(evidence: &Evidence<'_>) -> Validity {
+    Validity::of(vec![
+        tokens::run(evidence),
+        finite::run(evidence),
+        caveats::run(evidence),
+        samples::run(evidence),
+        steady::run(evidence),
+        meter::run(evidence),
+        build::run(evidence),
+        interrupted::run(evidence),
+    ])
+}
+
+fn check(name: &str, verdict: Verdict, evidence: String) -> Check {
+    Check { name: name.to_owned(), verdict, evidence }
+}
+
+/// Seconds of the shortest step that was measured.
+pub fn shortest_step(evidence: &Evidence<'_>) -> Option<f64> {
+    meter::shortest_step(evidence)
+}
+
+/// The labels of the rows for which `wrong` holds.
+fn labels<'a>(rows: &'a [MeasuredRow], wrong: impl Fn(&MeasuredRow) -> bool + 'a) -> Vec<String> {
+    rows.iter().filter(|row| wrong(row)).map(|row| row.trials.row.label()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::run::measure::{RowTrials, Trial};
+    use crate::run::plan::{Row, RowKind};
+
+    fn row(trials: usize) -> MeasuredRow {
+        let trial = Trial {
+            first_token: None,
+            decode: Some(Seconds::new(0.08)),
+            gaps: vec![Seconds::new(0.01); 8],
+            split: [Seconds::ZERO, Seconds::new(0.08)],
+            delivered: 8,
+        };
+        let row = Row { kind: RowKind::Decode { output_tokens: 8 }, batch: 1, depth: 0 };
+        MeasuredRow {
+            trials: RowTrials { row, warmup: vec![trial.clone(); 2], trials: vec![trial; trials] },
+            missing_tokens: 0,
+            non_finite_steps: 0,
+            steady: true,
+        }
+    }
+
+    fn verdict(rows: &[MeasuredRow], change: impl FnOnce(&mut Evidence<'_>)) -> (Verdict, Vec<String>) {
+        let mut evidence = Evidence {
+            rows,
+            caveats: &[],
+            interrupted: None,
+            clock: ClockQuality { precision: Seconds::new(1e-8), overhead: Seconds::new(3e-8) },
+            meter: Seconds::new(1e-7),
+            debug_build: false,
+            repetitions: None,
+        };
+        change(&mut evidence);
+        let validity = validate(&evidence);
+        let wrong = validity.checks.iter().filter(|check| check.verdict != Verdict::Valid);
+        (validity.verdict, wrong.map(|check| check.name.clone()).collect())
+    }
+
+    #[test]
+    fn a_clean_run_is_valid() {
+        assert_eq!(verdict(&[row(5)], |_| ()), (Verdict::Valid, vec![]));
+    }
+
+    #[test]
+    fn each_fault_is_named_by_its_own_check() {
+        let one = |name: &str, found: (Verdict, Vec<String>), expected: Verdict| {
+            assert_eq!(found, (expected, vec![name.to_owned()]));
+        };
+        let mut short = row(5);
+        short.missing_tokens = 3;
+        one("tokens_complete", verdict(&[short], |_| ()), Verdict::Invalid);
+        let mut broken = row(5);
+        broken.non_finite_steps = 1;
+        one("finite_logits", verdict(&[broken], |_| ()), Verdict::Invalid);
+        one("sample_count", verdict(&[row(1)], |_| ()), Verdict::Suspect);
+        one("sample_count", verdict(&[row(2)], |e| e.repetitions = Some(5)), Verdict::Suspect);
+        let mut drifting = row(5);
+        drifting.steady = false;
+        for (index, trial) in drifting.trials.trials.iter_mut().enumerate() {
+            trial.split[1] = Seconds::new(0.08 * (1.0 + index as f64 / 5.0));
+        }
+        one("steady_state", verdict(&[drifting], |_| ()), Verdict::Suspect);
+        one("meter_overhead", verdict(&[row(5)], |e| e.meter = Seconds::new(2e-4)), Verdict::Suspect);
+        one("release_build", verdict(&[row(5)], |e| e.debug_build = true), Verdict::Suspect);
+        one("run_complete", verdict(&[row(5)], |e| e.interrupted = Some(Stage::Measure)), Verdict::Invalid);
+        let caveats = ["rope_freqs.weight is ignored".to_owned()];
+        let rows = [row(5)];
+        let evidence = Evidence {
+            rows: &rows,
+            caveats: &caveats,
+            interrupted: None,
+            clock: ClockQuality { precision: Seconds::new(1e-8), overhead: Seconds::new(3e-8) },
+            meter: Seconds::new(1e-7),
+            debug_build: false,
+            repetitions: None,
+        };
+        assert_eq!(validate(&evidence).verdict, Verdict::Suspect);
+    }
+
+    #[test]
+    fn asking_for_few_repetitions_is_not_a_fault() {
+        assert_eq!(verdict(&[row(2)], |e| e.repetitions = Some(2)).0, Verdict::Valid);
+    }
+
+    #[test]
+    fn no_row_at_all_is_invalid() {
+        let (verdict, names) = verdict(&[], |_| ());
+        assert_eq!(verdict, Verdict::Invalid);
+        assert_eq!(names, ["sample_count"]);
+    }
+}

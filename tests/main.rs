@@ -1,0 +1,15 @@
+//! The program from outside: every test here runs the built `bench`.
+//!
+//! One executable with a module for each concern.
+#![allow(clippy::print_stderr, reason = "a test that is skipped says so")]
+#![allow(clippy::disallowed_methods, reason = "the doors are the program's; a test stands outside")]
+
+mod architecture; // the house as drawn, against the house as built
+mod bad_input; // each a clear error with the way out, the right exit code and nothing half-written
+mod catalog; // bundled rows, the user's own files
+mod cost; // a record priced again
+mod interrupt; // a signal in each phase
+mod real_model; // the real SmolLM2, from a GGUF file to a record
+mod record; // schema, nulls with reasons, fields nobody knows
+mod run; // `bench run` on synthetic weights
+mod support;

@@ -1,0 +1,165 @@
+//! `bench run` on synthetic weights: no file, no network, no GPU.
+
+use crate::support::{Bench, quick};
+
+#[test]
+fn without_flags_it_says_what_it_measures_and_leaves_one_record() {
+    let bench = Bench::new();
+    let ran = bench.run(&["run", "--max-time", "2s"]);
+    assert_eq!(ran.code, 0, "{}\n{}", ran.stdout, ran.stderr);
+    assert!(ran.stderr.contains("no --model: measuring synthetic:smollm2-135m:q4_0"), "{}", ran.stderr);
+    for word in ["pp128", "tg32", "input", "output", "blended 3:1", "all output", "Verdict"] {
+        assert!(ran.stdout.contains(word), "{word} is missing in\n{}", ran.stdout);
+    }
+    let widest = ran.stdout.lines().map(|line| line.chars().count()).max();
+    assert!(widest <= Some(80) || widest_is_a_path(&ran.stdout), "{}", ran.stdout);
+    assert!(!ran.stdout.contains('\x1b'), "colours must be off when piped");
+    assert_eq!(bench.records().len(), 1);
+}
+
+fn widest_is_a_path(text: &str) -> bool {
+    text.lines().filter(|line| line.chars().count() > 80).all(|line| line.starts_with("Record"))
+}
+
+#[test]
+fn json_is_the_record_and_nothing_else() {
+    let bench = Bench::new();
+    let record = bench.json(&quick(&["--json", "--output", "-"]));
+    assert_eq!(record["schema"], "infercost.record/1");
+    assert_eq!(record["model"]["synthetic"], true);
+    assert!(record["model"]["sha256"].is_null() && record["model"]["sha256_reason"].is_string());
+    assert!(record["quality"]["greedy"].is_null() && record["quality"]["greedy_reason"].is_string());
+    assert_eq!(bench.records().len(), 0, "--output - writes no file");
+}
+
+#[test]
+fn lists_and_ranges_make_rows() {
+    let bench = Bench::new();
+    let plan = bench.json(&[
+        "run",
+        "--dry-run",
+        "--json",
+        "-p",
+        "16-64*2",
+        "-n",
+        "4,8",
+        "-b",
+        "1,2",
+        "-d",
+        "0",
+        "-pg",
+        "8,4",
+    ]);
+    let labels: Vec<&str> =
+        plan["rows"].as_array().expect("rows").iter().map(|r| r["label"].as_str().expect("label")).collect();
+    assert_eq!(
+        labels,
+        [
+            "pp16",
+            "pp32",
+            "pp64",
+            "tg4",
+            "tg8",
+            "pp8+tg4",
+            "pp16 b2",
+            "pp32 b2",
+            "pp64 b2",
+            "tg4 b2",
+            "tg8 b2",
+            "pp8+tg4 b2"
+        ]
+    );
+}
+
+#[test]
+fn a_batch_at_depth_is_measured_and_each_token_accounted_for() {
+    let bench = Bench::new();
+    let record = bench.json(&[
+        "run",
+        "-p",
+        "0",
+        "-n",
+        "4",
+        "-r",
+        "2",
+        "-b",
+        "2",
+        "-d",
+        "16",
+        "--price-per-hour",
+        "1",
+        "--json",
+        "--output",
+        "-",
+    ]);
+    let checks = record["validity"]["checks"].as_array().expect("checks");
+    let tokens = checks.iter().find(|check| check["name"] == "tokens_complete").expect("the check");
+    assert_eq!(tokens["verdict"], "valid", "{tokens}");
+    let cost = &record["cost"];
+    assert_eq!(cost["usd_per_million_input_tokens_reason"], "a prompt row (-p) was not measured in this run");
+    assert!(cost["usd_per_million_output_tokens"]["value"].as_f64().expect("a figure") > 0.0);
+}
+
+#[test]
+fn a_joint_row_at_depth_has_a_cell_of_its_own() {
+    let bench = Bench::new();
+    let record = bench.json(&quick(&["-pg", "8,4", "-d", "16", "--json", "--output", "-"]));
+    let cells = record["cost"]["cells"].as_array().expect("cells").iter();
+    let cells: Vec<_> = cells.map(|c| (c["cell"]["phase"].clone(), c["cell"]["depth"].clone())).collect();
+    assert_eq!(cells, [("pair".into(), 16.into()), ("joint".into(), 16.into())]);
+}
+
+#[test]
+fn a_growing_batch_doubles() {
+    let bench = Bench::new();
+    let record = bench.json(&[
+        "run",
+        "--json",
+        "--output",
+        "-",
+        "-p",
+        "0",
+        "-n",
+        "4",
+        "-b",
+        "auto",
+        "-r",
+        "1",
+        "--price-per-hour",
+        "1",
+    ]);
+    let mut batches: Vec<u64> = record["measurements"]
+        .as_array()
+        .expect("measurements")
+        .iter()
+        .filter(|m| m["metric"] == "decode_tokens_per_second")
+        .map(|m| m["cell"]["batch"].as_u64().expect("batch"))
+        .collect();
+    batches.truncate(2);
+    assert_eq!(batches, [1, 2]);
+}
+
+#[test]
+fn two_runs_at_once_never_meet() {
+    let bench = Bench::new();
+    let start = || bench.command(&quick(&[])).stdout(std::process::Stdio::null()).spawn().expect("starts");
+    let mut running: Vec<_> = (0..4).map(|_| start()).collect();
+    for child in &mut running {
+        assert!(child.wait().expect("ends").success());
+    }
+    let records = bench.records();
+    assert_eq!(records.len(), 4, "{records:?}");
+}
+
+#[test]
+fn the_dry_run_foresees_the_70b_by_arithmetic_and_writes_nothing() {
+    let bench = Bench::new();
+    let ran = bench.run(&["run", "--model", "synthetic:llama-3-70b:q4_k_m", "--dry-run", "--json"]);
+    // Where memory is too small the plan is refused; the message bears the same figure.
+    if ran.code == 1 {
+        assert!(ran.stderr.contains("GiB of memory"), "{}", ran.stderr);
+    } else {
+        assert_eq!(ran.code, 0, "{}", ran.stderr);
+    }
+    assert_eq!(bench.records().len(), 0);
+}

@@ -1,0 +1,109 @@
+//! Runs the program and looks at what it left.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+/// The program, in a clean environment of its own.
+pub(crate) struct Bench {
+    folder: tempfile::TempDir,
+}
+
+/// What a run left behind.
+pub(crate) struct Ran {
+    pub(crate) code: i32,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+impl Bench {
+    pub(crate) fn new() -> Self {
+        Self { folder: tempfile::tempdir().expect("a temporary folder") }
+    }
+
+    /// The folder in which the program runs.
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// The program with its arguments, ready to start.
+    pub(crate) fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_bench"));
+        command
+            .args(args)
+            .current_dir(self.folder())
+            .env_clear()
+            .env("HOME", self.folder())
+            .env("PATH", "/usr/bin:/bin")
+            // Two programs whose threads wait for each other on the same cores wait for very long.
+            .env("RAYON_NUM_THREADS", "1")
+            // No hub can be reached from a test, and none must be tried.
+            .env("HF_ENDPOINT", "http://127.0.0.1:9");
+        command
+    }
+
+    pub(crate) fn run(&self, args: &[&str]) -> Ran {
+        ran(&self.command(args).output().expect("the program starts"))
+    }
+
+    /// Runs and expects success; the JSON on stdout.
+    pub(crate) fn json(&self, args: &[&str]) -> Value {
+        let ran = self.run(args);
+        assert_eq!(ran.code, 0, "{args:?}\n{}\n{}", ran.stdout, ran.stderr);
+        serde_json::from_str(&ran.stdout).unwrap_or_else(|error| panic!("{error}: {}", ran.stdout))
+    }
+
+    /// Writes a file into the folder and returns its path.
+    pub(crate) fn file(&self, name: &str, content: &[u8]) -> PathBuf {
+        let path = self.folder().join(name);
+        fs::create_dir_all(path.parent().expect("a parent")).expect("a folder");
+        fs::write(&path, content).expect("a file");
+        path
+    }
+
+    /// The records in the folder's `results/`.
+    pub(crate) fn records(&self) -> Vec<PathBuf> {
+        let Ok(entries) = fs::read_dir(self.folder().join("results")) else { return Vec::new() };
+        let mut paths: Vec<PathBuf> = entries.map(|entry| entry.expect("an entry").path()).collect();
+        paths.sort();
+        paths
+    }
+}
+
+pub(crate) fn ran(output: &Output) -> Ran {
+    Ran {
+        code: output.status.code().unwrap_or(-1),
+        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+    }
+}
+
+/// Arguments of a run that takes a second: few tokens, one trial.
+pub(crate) const QUICK: &[&str] = &["run", "-p", "8", "-n", "4", "-r", "2", "--price-per-hour", "2.49"];
+
+/// `QUICK` with more arguments behind it.
+pub(crate) fn quick<'a>(more: &[&'a str]) -> Vec<&'a str> {
+    QUICK.iter().chain(more).copied().collect()
+}
+
+/// The real model, or `None` with a word on how to get it; under `CI=true` its absence is a failure.
+pub(crate) fn real_model() -> Option<PathBuf> {
+    let named = std::env::var_os("INFERCOST_TEST_MODEL").map(PathBuf::from);
+    let cached = || {
+        let home = PathBuf::from(std::env::var_os("HOME")?);
+        let cache = std::env::var_os("XDG_CACHE_HOME").map_or_else(|| home.join(".cache"), PathBuf::from);
+        Some(cache.join("infercost/models/SmolLM2-135M-Instruct.Q4_1.gguf"))
+    };
+    let found = named.or_else(cached).filter(|path| path.is_file());
+    if found.is_none() {
+        assert_ne!(
+            std::env::var("CI").as_deref(),
+            Ok("true"),
+            "CI needs the model: scripts/fetch-test-model"
+        );
+        eprintln!("skipped: the test model is not here; get it with scripts/fetch-test-model");
+    }
+    found
+}
