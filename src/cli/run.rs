@@ -75,10 +75,13 @@ pub(super) fn run(
     if args.dry_run {
         bar.clear();
         if output.json {
-            return output.stdout(&(record::write::to_json(&plan)? + "\n"));
+            output.stdout(&(record::write::to_json(&plan)? + "\n"))?;
+        } else {
+            output.human(&terminal::render_plan(&plan, place.available))?;
         }
-        return output.human(&terminal::render_plan(&plan, place.available));
+        return check_memory(&plan, &place);
     }
+    check_memory(&plan, &place)?;
     if output.verbose > 0 {
         output.note(terminal::render_plan(&plan, place.available).trim_end());
     }
@@ -270,10 +273,6 @@ fn make_plan(args: &RunArgs, limits: Limits, model: &Model, place: &Place) -> an
         .collect();
     let largest = planned.iter().max_by_key(|row| row.memory_bytes).map_or(rows[0], |row| row.row);
     let memory = foreseen(model, &largest, place.engine_device);
-    if let Some(available) = place.available {
-        let where_to = if on_gpu { format!(" on {}", place.engine_device) } else { String::new() };
-        plan::check_memory(&largest, &memory, available, &where_to)?;
-    }
     let threads = (!on_gpu).then(|| args.threads.map_or_else(candle::threads, usize::from));
     Ok(Plan {
         model: model.id.clone(),
@@ -290,6 +289,16 @@ fn make_plan(args: &RunArgs, limits: Limits, model: &Model, place: &Place) -> an
         weight_bytes: model.header.weight_bytes(),
         memory,
     })
+}
+
+fn check_memory(plan: &Plan, place: &Place) -> anyhow::Result<()> {
+    let (Some(available), Some(largest)) =
+        (place.available, plan.rows.iter().max_by_key(|row| row.memory_bytes))
+    else {
+        return Ok(());
+    };
+    let where_to = if place.gpu.is_some() { format!(" on {}", plan.device) } else { String::new() };
+    Ok(plan::check_memory(&largest.row, &plan.memory, available, &where_to)?)
 }
 
 fn foreseen(model: &Model, row: &Row, device: candle::Device) -> crate::engine::MemoryForeseen {
