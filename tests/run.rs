@@ -35,25 +35,13 @@ fn json_is_the_record_and_nothing_else() {
 #[test]
 fn lists_and_ranges_make_rows() {
     let bench = Bench::new();
-    let plan = bench.json(&[
-        "run",
-        "--dry-run",
-        "--json",
-        "-p",
-        "16-64*2",
-        "-n",
-        "4,8",
-        "-b",
-        "1,2",
-        "-d",
-        "0",
-        "-pg",
-        "8,4",
-    ]);
-    let labels: Vec<&str> =
-        plan["rows"].as_array().expect("rows").iter().map(|r| r["label"].as_str().expect("label")).collect();
+    let labels = |args: &[&str]| -> Vec<String> {
+        let plan = bench.json(&[&["run", "--dry-run", "--json"], args].concat());
+        let rows = plan["rows"].as_array().expect("rows").iter();
+        rows.map(|row| row["label"].as_str().expect("a label").to_owned()).collect()
+    };
     assert_eq!(
-        labels,
+        labels(&["-p", "16-64*2", "-n", "4,8", "-d", "0,32", "-pg", "8,4"]),
         [
             "pp16",
             "pp32",
@@ -61,14 +49,25 @@ fn lists_and_ranges_make_rows() {
             "tg4",
             "tg8",
             "pp8+tg4",
-            "pp16 b2",
-            "pp32 b2",
-            "pp64 b2",
-            "tg4 b2",
-            "tg8 b2",
-            "pp8+tg4 b2"
+            "pp16 @ d32",
+            "pp32 @ d32",
+            "pp64 @ d32",
+            "tg4 @ d32",
+            "tg8 @ d32",
+            "pp8+tg4 @ d32"
         ]
     );
+    // A flag given again adds to its list.
+    assert_eq!(labels(&["-p", "0", "-n", "4", "-n", "8", "-b", "1-3"]).len(), 6);
+}
+
+#[test]
+fn what_the_engine_cannot_do_is_refused_by_name_before_loading() {
+    let bench = Bench::new();
+    let ran = bench.run(&["run", "-p", "16", "-n", "4", "-b", "2"]);
+    assert_eq!(ran.code, 1, "{}", ran.stderr);
+    assert!(ran.stderr.contains("2 prompts of 16 tokens") && ran.stderr.contains("-p 0"), "{}", ran.stderr);
+    assert_eq!(bench.records().len(), 0);
 }
 
 #[test]
