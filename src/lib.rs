@@ -14,23 +14,23 @@
 //! measures), [`engine`] (the contract of whatever makes tokens) and [`record`] (the contract with
 //! whoever reads a record).
 
-/// Units, statistics, the clock, events, and the doors to environment and system.
+// Units, statistics, the clock, events, and the doors to environment and system.
 pub mod base;
-/// The record: schema types, fingerprint, reading, writing once.
+// The record: schema types, fingerprint, reading, writing once.
 pub mod record;
-/// What is known before measuring: GPUs, prices, models.
+// What is known before measuring: GPUs, prices, models.
 pub mod catalog;
-/// What this machine is, and which of its devices a run uses.
+// What this machine is, and which of its devices a run uses.
 pub mod hardware;
-/// What to load: from a name to a header and a reader over the weights.
+// What to load: from a name to a header and a reader over the weights.
 pub mod model;
-/// What makes tokens: the traits, and stock candle behind them.
+// What makes tokens: the traits, and stock candle behind them.
 pub mod engine;
-/// Dollars per million tokens, and the comparison with APIs.
+// Dollars per million tokens, and the comparison with APIs.
 pub mod cost;
-/// From a plan to a sealed record.
+// From a plan to a sealed record.
 pub mod run;
-/// Views of records for people.
+// Views of records for people.
 pub mod report;
-/// The command line.
+// The command line.
 pub mod cli;

@@ -2,7 +2,7 @@
 //!
 //! Names, cache folders and the listing's form are hf-hub's, and the cache is the one that every other
 //! tool of the field shares (`blobs/ETAG`, `snapshots/COMMIT/FILE`, `refs/BRANCH`, locks under `.locks`;
-//! layout as `huggingface_hub` documents it). The transfer is our own ([`download`]), because hf-hub 0.5
+//! layout as `huggingface_hub` documents it). The transfer is our own (`download`), because hf-hub 0.5
 //! cannot be interrupted, checks neither length nor hash, and fails by panic on odd answers.
 //!
 //! A file in the cache is used without asking the hub, so that a measurement can be repeated offline and
