@@ -35,3 +35,11 @@ dequantize-to-safetensors *arguments:
 # Stock candle for NVIDIA GPUs, built with or without one
 build-candle-cuda *flags:
     scripts/build-candle-cuda {{flags}}
+
+# Does the harness add anything to a bare loop over candle? MODEL.gguf
+harness-overhead model:
+    scripts/harness-overhead {{model}}
+
+# How soon the program says something
+start-up:
+    scripts/start-up
