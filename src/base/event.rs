@@ -1,12 +1,12 @@
-//! What happened and when: the only wire from an engine into `measure`.
+//! What happened and when: the only wire from an engine and from the sensors into `measure`.
 //!
 //! Every engine reports the same two things: a step (one pass of the model over a batch, with the
 //! device synchronised before its end is read) and a token (one output token that reached the host).
 
-use super::units::Seconds;
+use super::units::{Joules, Seconds, Watts};
 
 /// A moment on the process's monotonic clock, in nanoseconds since the clock's origin.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub struct Tick(u64);
 
 impl Tick {
@@ -84,4 +84,101 @@ impl EventSink for Vec<Event> {
     fn take(&mut self, event: Event) {
         self.push(event);
     }
+}
+
+/// What a power figure averages over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum PowerKind {
+    /// The sensor's own short window: 25 ms on an H100.
+    Instant,
+    /// The last second.
+    Average,
+    /// The sensor does not say: instantaneous up to GA100, the last second on newer GPUs.
+    Unspecified,
+}
+
+/// One reading of a power sensor.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct PowerSample {
+    /// When it was read; the sensor's window ends at or before this moment.
+    pub at: Tick,
+    /// What it showed.
+    pub watts: Watts,
+    /// Over which window.
+    pub kind: PowerKind,
+}
+
+/// One reading of a counter of energy.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct EnergyReading {
+    /// When it was read.
+    pub at: Tick,
+    /// What it showed, since the counter's own beginning.
+    pub joules: Joules,
+}
+
+/// A reading taken at the moment the counter took its step, so that two of them are a whole number of the
+/// counter's own intervals apart.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct EnergyEdge {
+    /// The reading behind the step, or a plain one when no step came.
+    pub reading: EnergyReading,
+    /// The step fell within this time before `reading.at`: an interval between two polls, or the whole
+    /// wait when no step came.
+    pub uncertainty: Seconds,
+    /// Whether the counter was seen to step.
+    pub aligned: bool,
+}
+
+/// What holds a GPU's clocks back, as a set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Throttle {
+    /// The power limit (normal at full load on a capped board).
+    pub power_cap: bool,
+    /// Heat, told by the driver or by the board.
+    pub thermal: bool,
+    /// The supply asked for less (power brake).
+    pub power_brake: bool,
+    /// The board slowed itself down for another reason.
+    pub hardware_slowdown: bool,
+}
+
+/// The state of a device beside its power.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct ClockSample {
+    /// When it was read.
+    pub at: Tick,
+    /// Clock of the compute units.
+    pub sm_mhz: Option<u32>,
+    /// Clock of the memory.
+    pub memory_mhz: Option<u32>,
+    /// Temperature of the chip.
+    pub celsius: Option<f64>,
+    /// What holds the clocks back now; `None` when the device does not say.
+    pub throttle: Option<Throttle>,
+}
+
+/// Time a device has been held back since its driver was loaded, by cause; a difference of two readings
+/// also holds what no poll saw.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct ThrottledTime {
+    /// By the power limit.
+    pub power_cap: Option<Seconds>,
+    /// By heat, driver and board together.
+    pub thermal: Option<Seconds>,
+    /// By the power brake.
+    pub power_brake: Option<Seconds>,
+}
+
+/// All that the sensors said beside a run, in the order of time.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Trace {
+    /// Power, of every kind that is published.
+    pub power: Vec<PowerSample>,
+    /// Polls of the energy counter, not aligned with its steps.
+    pub energy: Vec<EnergyReading>,
+    /// Clocks and temperature.
+    pub clocks: Vec<ClockSample>,
+    /// Readings that failed while others worked: what and why, each once.
+    pub failures: Vec<String>,
 }

@@ -83,6 +83,71 @@ impl fmt::Display for Seconds {
     }
 }
 
+/// Energy in joules.
+#[derive(Debug, Clone, Copy, PartialEq, PartialOrd, Default, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Joules(f64);
+
+impl Joules {
+    /// No energy at all.
+    pub const ZERO: Self = Self(0.0);
+
+    /// An energy of `joules`.
+    pub const fn new(joules: f64) -> Self {
+        Self(joules)
+    }
+
+    /// The number of joules.
+    pub const fn get(self) -> f64 {
+        self.0
+    }
+}
+
+impl Add for Joules {
+    type Output = Self;
+    fn add(self, other: Self) -> Self {
+        Self(self.0 + other.0)
+    }
+}
+
+impl Sub for Joules {
+    type Output = Self;
+    fn sub(self, other: Self) -> Self {
+        Self(self.0 - other.0)
+    }
+}
+
+impl Div<Seconds> for Joules {
+    type Output = Watts;
+    fn div(self, time: Seconds) -> Watts {
+        Watts(self.0 / time.0)
+    }
+}
+
+/// Power in watts.
+#[derive(Debug, Clone, Copy, PartialEq, PartialOrd, Default, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Watts(f64);
+
+impl Watts {
+    /// A power of `watts`.
+    pub const fn new(watts: f64) -> Self {
+        Self(watts)
+    }
+
+    /// The number of watts.
+    pub const fn get(self) -> f64 {
+        self.0
+    }
+}
+
+impl Mul<Seconds> for Watts {
+    type Output = Joules;
+    fn mul(self, time: Seconds) -> Joules {
+        Joules(self.0 * time.0)
+    }
+}
+
 /// A number of tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
 #[serde(transparent)]

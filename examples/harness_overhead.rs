@@ -1,0 +1,165 @@
+//! Does the harness add anything? The runner of `bench run` against a bare loop over candle, trial by trial.
+//!
+//! Both have the same file in this one process, so a pair is seconds apart and shares the machine's mood:
+//! with a fresh process for each side, pairs on a shared machine differed by several percent. The order is
+//! ABBA, so a drift cancels. Printed for prefill and for decode: the ratio of the harness's speed to the
+//! bare loop's, its 95% interval, and whether that lies inside 3%. Exit code 1 when one does not.
+//!
+//! ```text
+//! harness_overhead MODEL.gguf [-p 512] [-n 64] [--pairs 12]
+//! ```
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program that prints")]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "the bare loop may not use base::clock, so it reads time itself"
+)]
+
+#[path = "bare_candle/bare.rs"]
+#[allow(dead_code, reason = "the greedy text is compared elsewhere")]
+mod bare;
+
+use std::process::ExitCode;
+
+use bare::{Bare, Outcome};
+use infercost::base::stats::{mean, sample_sd, t_interval};
+use infercost::base::sys::Interrupt;
+use infercost::base::units::Seconds;
+use infercost::catalog::Catalog;
+use infercost::engine::candle;
+use infercost::model::Request;
+use infercost::model::hub::HubSettings;
+use infercost::model::resolve::Sources;
+use infercost::run::measure::Trial;
+use infercost::run::plan::{Limits, Row, RowKind, limits::Asked};
+use infercost::run::runner::{self, Job, Observer, Progress, Stage};
+
+const BAR: f64 = 0.03;
+const WARMUP: usize = 3;
+
+/// Runs the bare loop between the runner's trials.
+struct Pairs {
+    bare: Bare,
+    prompt: usize,
+    output: usize,
+    /// Seconds of the bare loop, prefill and decode.
+    seconds: [Vec<f64>; 2],
+    failure: Option<String>,
+}
+
+impl Pairs {
+    fn time(&mut self, phase: usize) -> Outcome<()> {
+        let time = |bare: &mut Bare| match phase {
+            0 => bare.time_prefill(self.prompt),
+            _ => bare.time_decode(1, self.output),
+        };
+        if self.seconds[phase].is_empty() {
+            for _ in 0..WARMUP {
+                time(&mut self.bare)?;
+            }
+        }
+        let seconds = time(&mut self.bare)?;
+        self.seconds[phase].push(seconds);
+        Ok(())
+    }
+}
+
+impl Observer for Pairs {
+    fn update(&mut self, progress: &Progress) {
+        let Some(row) = progress.row.as_deref().filter(|_| progress.stage == Stage::Measure) else { return };
+        let phase = usize::from(row.starts_with("tg"));
+        // B0 H0 H1 B1 B2 H2 H3 B3 …: this is called before trial H(trials).
+        let turns = match (progress.trials, progress.trials % 2) {
+            (0, _) => 1,
+            (_, 0) => 2,
+            _ => 0,
+        };
+        for _ in 0..turns {
+            if let Err(error) = self.time(phase) {
+                self.failure = Some(error.to_string());
+            }
+        }
+    }
+}
+
+fn main() -> Outcome<ExitCode> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let [path, flags @ ..] = arguments.as_slice() else {
+        return Err("usage: harness_overhead MODEL.gguf [-p 512] [-n 64] [--pairs 12]".into());
+    };
+    let flag = |name: &str, default: u32| {
+        let given = flags.windows(2).find(|pair| pair[0] == name);
+        given.map_or(Ok(default), |pair| pair[1].parse())
+    };
+    let (prompt, output, pairs) = (flag("-p", 512)?, flag("-n", 64)?, flag("--pairs", 12)? as usize);
+    if pairs < 2 || pairs % 2 == 1 || prompt == 0 || output == 0 {
+        return Err("--pairs must be even and at least 2, -p and -n at least 1".into());
+    }
+
+    let catalog = Catalog::bundled();
+    let (interrupt, hub) = (Interrupt::install()?, HubSettings::from_env());
+    let sources = Sources { catalog: &catalog, hub: &hub, seed: 0, progress: &(), interrupt: &interrupt };
+    let model = sources.open(&Request::parse(path)?)?;
+    let row = |kind| Row { kind, batch: 1, depth: 0 };
+    let rows =
+        [row(RowKind::Prefill { prompt_tokens: prompt }), row(RowKind::Decode { output_tokens: output })];
+    // The bare trial of the last pair is run before one more trial of the harness, which is dropped.
+    let asked = Asked {
+        repetitions: Some(pairs + 1),
+        max_time: Some(Seconds::new(7.0 * 86_400.0)),
+        ..Asked::default()
+    };
+    let job = Job {
+        rows: &rows,
+        limits: Limits::resolve(asked)?,
+        seed: 0,
+        vocabulary: model.header.spec.vocabulary,
+        greedy_prompt: None,
+        next_batch: None,
+        interrupt: &interrupt,
+    };
+    let mut observer = Pairs {
+        bare: Bare::load(path)?,
+        prompt: prompt as usize,
+        output: output as usize,
+        seconds: [Vec::new(), Vec::new()],
+        failure: None,
+    };
+    let load = || candle::load(&model, &candle::Options::default(), &interrupt);
+    let finished = runner::run(&job, load, &mut observer)?;
+    if let Some(failure) = observer.failure {
+        return Err(failure.into());
+    }
+
+    if finished.interrupted.is_some() {
+        return Err("interrupted".into());
+    }
+
+    let mut inside = true;
+    for (phase, name) in ["prefill", "decode"].into_iter().enumerate() {
+        let of = |trial: &Trial| if phase == 0 { trial.first_token } else { trial.decode };
+        let harness = finished.rows[phase].trials.trials.iter().filter_map(of).map(Seconds::get);
+        let logs: Vec<f64> = observer.seconds[phase]
+            .iter()
+            .zip(harness)
+            .take(pairs)
+            .map(|(bare, harness)| (bare / harness).ln())
+            .collect();
+        for (number, log) in logs.iter().enumerate() {
+            println!("{name} pair {:2}: {:.4}", number + 1, log.exp());
+        }
+        let (Some(mean), Some(interval)) = (mean(&logs), t_interval(&logs, 0.95)) else {
+            return Err("too few pairs".into());
+        };
+        let (low, high) = (interval.low.exp(), interval.high.exp());
+        let ok = 1.0 - BAR <= low && high <= 1.0 + BAR;
+        inside &= ok;
+        println!(
+            "{name}: {:.4} of the bare loop's speed, 95% {low:.4} to {high:.4}, {} pairs, pair SD {:.2}%: {} 3%",
+            mean.exp(),
+            logs.len(),
+            sample_sd(&logs).unwrap_or(0.0) * 100.0,
+            if ok { "inside" } else { "OUTSIDE" }
+        );
+    }
+    Ok(if inside { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
