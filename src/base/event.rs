@@ -182,3 +182,40 @@ pub struct Trace {
     /// Readings that failed while others worked: what and why, each once.
     pub failures: Vec<String>,
 }
+
+impl Trace {
+    /// Notes a reading that failed; the same failure only once.
+    pub fn failed(&mut self, what: &str, reason: &str) {
+        let failure = format!("{what}: {reason}");
+        if !self.failures.contains(&failure) {
+            self.failures.push(failure);
+        }
+    }
+}
+
+/// One edge of a phase, as the sensors saw it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PhaseEdge {
+    /// When the edge was taken.
+    pub at: Tick,
+    /// The counter's edge, or why there is none.
+    pub energy: Result<EnergyEdge, String>,
+    /// Time throttled until then.
+    pub throttled: ThrottledTime,
+}
+
+/// A stretch of time, from its beginning to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Span {
+    /// Beginning.
+    pub from: Tick,
+    /// End.
+    pub to: Tick,
+}
+
+impl Span {
+    /// How long it is.
+    pub fn length(self) -> Seconds {
+        self.to.since(self.from)
+    }
+}

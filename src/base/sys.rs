@@ -88,6 +88,19 @@ pub fn usage() -> Option<Usage> {
     })
 }
 
+/// Processor time of the calling thread so far, where the system says.
+pub fn thread_time() -> Option<Seconds> {
+    let mut raw = std::mem::MaybeUninit::<libc::timespec>::uninit();
+    // SAFETY: `raw` is writable memory of the right size; it is read only when the call says it was filled.
+    let raw = unsafe {
+        if libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, raw.as_mut_ptr()) != 0 {
+            return None;
+        }
+        raw.assume_init()
+    };
+    Some(Seconds::new(raw.tv_sec as f64 + raw.tv_nsec as f64 / 1e9))
+}
+
 /// The machine's memory, all of it and what can be taken without swapping.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Memory {

@@ -30,6 +30,7 @@ pub(super) fn run(args: &CostArgs, catalog: &Catalog, output: &Output) -> anyhow
                 .ok_or_else(|| "the record has no price; give one with --price-per-hour USD".to_owned()),
         };
         let mut cost = cost::assess(&record.measurements, price, assume);
+        cost::electricity(&mut cost, &record.measurements, catalog);
         cost::api_comparison(
             &mut cost,
             record.model.catalog_id.as_deref(),

@@ -102,6 +102,7 @@ pub(super) fn run(
         vocabulary: model.header.spec.vocabulary,
         greedy_prompt: prompt.as_ref().ok().cloned(),
         next_batch: plan.grow_batch.then_some(&next),
+        recorder: None,
         interrupt: &interrupt,
     };
     let options = candle::Options { device: place.engine_device, max_positions: most_positions(&rows) };
@@ -129,6 +130,7 @@ pub(super) fn run(
             today,
             signal: interrupt.exit_code(),
             usage: sys::usage(),
+            sensors: Err("this version does not measure power".to_owned()),
         },
     )?;
 

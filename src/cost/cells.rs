@@ -197,6 +197,8 @@ pub fn assess(measurements: &[Measurement], price: Result<Price, String>, assume
         blend_ratio: assume.blend_ratio,
         utilization: assume.utilization,
         headline_cell: top.map(|c| c.cell.clone()),
+        electricity: None,
+        electricity_reason: Some("not looked at".to_owned()),
         cells,
         api_comparison: Vec::new(),
         api_comparison_reason: Some("not compared".to_owned()),

@@ -6,10 +6,12 @@
 
 mod cells;
 mod compare;
+mod electricity;
 mod price;
 
 pub use cells::{Assumptions, assess, price_cells};
 pub use compare::api_comparison;
+pub use electricity::electricity;
 pub use price::{cpu_price, given_price, gpu_price};
 
 /// Why a cost cannot be computed.

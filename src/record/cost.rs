@@ -43,6 +43,11 @@ pub struct Cost {
     /// Why it is `null`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub headline_cell_reason: Option<String>,
+    /// The electricity of a million tokens, beside the rent and never added to it.
+    pub electricity: Option<Electricity>,
+    /// Why it is `null`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub electricity_reason: Option<String>,
     /// One entry for each prompt length, output length, batch and depth.
     pub cells: Vec<CostCell>,
     /// What the same tokens cost from an API, cheapest first.
@@ -86,6 +91,32 @@ pub struct Figure {
     pub value: f64,
     /// Low and high end of the 95% interval; `null` when one sample or one price has none.
     pub ci95: Option<[f64; 2]>,
+}
+
+/// What the measured energy costs: the device's alone, without its host, fans and the building.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Electricity {
+    /// USD per kWh.
+    pub usd_per_kwh: f64,
+    /// Whose price it is: `us-commercial`.
+    pub label: String,
+    /// Where the price comes from.
+    pub source: String,
+    /// The day the price can have been checked (YYYY-MM-DD).
+    pub observed: Option<String>,
+    /// Why `observed` is `null`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_reason: Option<String>,
+    /// USD of electricity per million input tokens of the headline cell.
+    pub usd_per_million_input_tokens: Option<f64>,
+    /// Why it is `null`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usd_per_million_input_tokens_reason: Option<String>,
+    /// USD of electricity per million output tokens of the headline cell.
+    pub usd_per_million_output_tokens: Option<f64>,
+    /// Why it is `null`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usd_per_million_output_tokens_reason: Option<String>,
 }
 
 /// The cost of one cell.

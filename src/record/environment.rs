@@ -117,6 +117,14 @@ pub struct Telemetry {
     pub meter_overhead_share_reason: Option<String>,
     /// How intervals were timed: `host` clock with the device synchronised, or `device` events.
     pub timing_method: String,
+    /// Readings of power and energy taken beside the run.
+    #[serde(default)]
+    pub sampler_readings: usize,
+    /// Processor time that taking them cost.
+    pub sampler_processor_seconds: Option<f64>,
+    /// Why it is `null`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sampler_processor_seconds_reason: Option<String>,
     /// Times the scheduler took the processor away from a working thread during the run.
     pub involuntary_switches: Option<u64>,
     /// Why it is `null`.

@@ -5,6 +5,7 @@
 //! the key. Fields this version does not know survive a read and a write.
 
 pub mod cost;
+pub mod energy;
 pub mod environment;
 pub mod error;
 pub mod fingerprint;
@@ -18,14 +19,15 @@ pub mod write;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub use cost::{ApiComparison, Cost, CostCell, Figure, Price};
+pub use cost::{ApiComparison, Cost, CostCell, Electricity, Figure, Price};
+pub use energy::{Energy, EnergyWindow, Grade};
 pub use environment::{Environment, Gpu, Telemetry, Tool};
 pub use error::Error;
 pub use fingerprint::Fingerprint;
 pub use measurement::{Cell, Measurement, Samples};
 pub use model::{EngineInfo, ModelInfo};
 pub use quality::{Greedy, Quality};
-pub use validity::{Check, Energy, Validity, Verdict};
+pub use validity::{Check, Validity, Verdict};
 
 /// The schema this version writes.
 pub const SCHEMA: &str = "infercost.record/1";

@@ -47,28 +47,3 @@ pub struct Check {
     /// What it saw, with numbers.
     pub evidence: String,
 }
-
-/// How far the energy figures can be trusted.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct Energy {
-    /// Grade of trust; `null` when no energy was measured.
-    pub grade: Option<String>,
-    /// Why it is `null`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub grade_reason: Option<String>,
-    /// What lowered the grade.
-    pub reasons: Vec<String>,
-    /// Sensor the energy was read from.
-    pub source: Option<String>,
-    /// Why it is `null`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub source_reason: Option<String>,
-    /// What the sensor covers.
-    pub scope: Option<String>,
-    /// Why it is `null`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub scope_reason: Option<String>,
-    /// Fields this version does not know.
-    #[serde(flatten)]
-    pub unknown: Unknown,
-}

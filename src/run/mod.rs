@@ -1,5 +1,6 @@
 //! From a plan to a sealed record: plan → runner → measure → validity → seal.
 
+pub mod energy;
 pub mod measure;
 pub mod plan;
 mod prompts;

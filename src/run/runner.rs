@@ -4,12 +4,13 @@
 //! user asks to, and what was measured until then is kept.
 
 use crate::base::clock;
-use crate::base::event::Event;
+use crate::base::event::{Event, PhaseEdge, Span};
 use crate::base::sys::Interrupt;
-use crate::base::units::Seconds;
+use crate::base::units::{Seconds, Watts};
 use crate::engine::{Capabilities, Engine, Error as EngineError, Outcome, Schedule, SequencePlan};
+use crate::hardware::telemetry::Recorder;
 
-use super::measure::{self, RowTrials, Trial};
+use super::measure::{self, RowTrials, Trial, energy};
 use super::plan::{Limits, Row};
 use super::prompts;
 
@@ -43,6 +44,8 @@ pub enum Error {
 /// Where a run is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stage {
+    /// Measuring the idle device.
+    Idle,
     /// Reading the weights.
     Load,
     /// Continuing the fixed prompt.
@@ -57,6 +60,7 @@ impl Stage {
     /// The stage's name for people.
     pub fn name(self) -> &'static str {
         match self {
+            Self::Idle => "measuring the idle device",
             Self::Load => "loading",
             Self::Greedy => "checking the output",
             Self::Warmup => "warming up",
@@ -100,6 +104,8 @@ pub struct Job<'a> {
     pub greedy_prompt: Option<Vec<u32>>,
     /// The rows of a larger batch, when batches are to grow and this one fits.
     pub next_batch: Option<&'a dyn Fn(u32) -> Option<Vec<Row>>>,
+    /// Records the sensors beside the run, when energy is measured.
+    pub recorder: Option<&'a Recorder>,
     /// Whether the user wants to stop.
     pub interrupt: &'a Interrupt,
 }
@@ -107,6 +113,8 @@ pub struct Job<'a> {
 /// What a run left behind.
 #[derive(Debug)]
 pub struct Finished {
+    /// Power of the device before the model was loaded, or why it is not known; `None` without a recorder.
+    pub idle: Option<Result<Watts, String>>,
     /// Seconds from the first byte read to an engine that can step.
     pub load: Option<Seconds>,
     /// What the engine said of itself; `None` when it was not loaded.
@@ -130,6 +138,8 @@ pub struct MeasuredRow {
     pub non_finite_steps: u32,
     /// Whether the last two warm-up trials agreed.
     pub steady: bool,
+    /// The stretch of its trials as the sensors saw it; `None` without a recorder.
+    pub window: Option<energy::Window>,
 }
 
 /// Loads the engine with `load` and runs `job`.
@@ -141,8 +151,24 @@ pub fn run(
     load: impl FnOnce() -> Result<Box<dyn Engine>, EngineError>,
     observer: &mut dyn Observer,
 ) -> Result<Finished, Error> {
-    let mut finished =
-        Finished { load: None, capabilities: None, rows: Vec::new(), greedy: None, interrupted: None };
+    let mut finished = Finished {
+        idle: None,
+        load: None,
+        capabilities: None,
+        rows: Vec::new(),
+        greedy: None,
+        interrupted: None,
+    };
+    if let Some(recorder) = job.recorder {
+        let rows = (0, job.rows.len());
+        let left = job.limits.max_time_seconds;
+        observer.update(&Progress { stage: Stage::Idle, row: None, rows, trials: 0, left });
+        finished.idle = Some(idle_power(recorder, job.interrupt));
+        if job.interrupt.requested() {
+            finished.interrupted = Some(Stage::Idle);
+            return Ok(finished);
+        }
+    }
     observer.update(&Progress {
         stage: Stage::Load,
         row: None,
@@ -161,8 +187,14 @@ pub fn run(
     };
     finished.load = Some(clock::now().since(begin));
     finished.capabilities = Some(engine.capabilities().clone());
-    let mut runner =
-        Runner { job, engine: engine.as_mut(), observer, spent: Seconds::ZERO, total: job.rows.len() };
+    let mut runner = Runner {
+        job,
+        engine: engine.as_mut(),
+        observer,
+        spent: Seconds::ZERO,
+        total: job.rows.len(),
+        spans: Vec::new(),
+    };
     match runner.all(&mut finished) {
         Ok(()) | Err(Error::Engine(EngineError::Interrupted)) => Ok(finished),
         Err(error) => Err(error),
@@ -177,6 +209,8 @@ struct Runner<'a> {
     spent: Seconds,
     /// Rows known of.
     total: usize,
+    /// Own and context stretches of the schedules that ran since they were last cleared.
+    spans: Vec<[Option<Span>; 2]>,
 }
 
 impl Runner<'_> {
@@ -234,7 +268,9 @@ impl Runner<'_> {
             missing_tokens: 0,
             non_finite_steps: 0,
             steady: false,
+            window: None,
         };
+        let limits = limits.for_row(share);
 
         let mut spent = Seconds::ZERO;
         loop {
@@ -254,6 +290,9 @@ impl Runner<'_> {
         }
 
         let mut in_trials = Seconds::ZERO;
+        // What the warm-up did is not in the window.
+        self.spans.clear();
+        let begin = self.job.recorder.map(Recorder::edge);
         while !limits.row_is_done(
             measured.trials.trials.len(),
             measure::half_width(&measured.trials.trials),
@@ -269,6 +308,7 @@ impl Runner<'_> {
                 }
                 Err(error) => {
                     finished.interrupted = Some(Stage::Measure);
+                    measured.window = self.window(begin);
                     // What this row has so far is still true.
                     if !measured.trials.trials.is_empty() {
                         finished.rows.push(measured);
@@ -277,8 +317,18 @@ impl Runner<'_> {
                 }
             }
         }
+        measured.window = self.window(begin);
         finished.rows.push(measured);
         Ok(())
+    }
+
+    /// Closes the window that `begin` opened, over the schedules that ran since.
+    fn window(&mut self, begin: Option<PhaseEdge>) -> Option<energy::Window> {
+        let (begin, recorder) = begin.zip(self.job.recorder)?;
+        let end = recorder.edge();
+        let spans = std::mem::take(&mut self.spans);
+        let of = |part: usize| spans.iter().filter_map(|spans| spans[part]).collect();
+        Some(energy::Window { begin, end, own: of(0), context: of(1) })
     }
 
     /// One sample: the row's schedule, repeated until it has lasted `at_least`, then averaged.
@@ -295,6 +345,7 @@ impl Runner<'_> {
         while parts.is_empty() || lasted < at_least {
             let mut events: Vec<Event> = Vec::with_capacity(events_expected(&row));
             let outcome = self.engine.run(&schedule, &mut events, self.job.interrupt)?;
+            self.spans.push(energy::spans(&events));
             let trial = Trial::from_events(&row, &events)
                 .map_err(|source| Error::Events { row: row.label(), source })?;
             measured.missing_tokens += missing(&schedule, &outcome);
@@ -315,6 +366,25 @@ impl Runner<'_> {
             trials,
             left: left.map(|left| if left < Seconds::ZERO { Seconds::ZERO } else { left }),
         });
+    }
+}
+
+/// How long the idle device is measured.
+const IDLE: Seconds = Seconds::new(2.0);
+
+/// Power of the device while nothing runs on it.
+fn idle_power(recorder: &Recorder, interrupt: &Interrupt) -> Result<Watts, String> {
+    let begin = recorder.edge();
+    while clock::now().since(begin.at) < IDLE && !interrupt.requested() {
+        clock::sleep(std::time::Duration::from_millis(50));
+    }
+    let end = recorder.edge();
+    let (from, to) = (begin.energy?.reading, end.energy?.reading);
+    let watts = (to.joules - from.joules) / to.at.since(from.at);
+    if watts.get() > 0.0 {
+        Ok(watts)
+    } else {
+        Err("the counter did not move while the device idled".to_owned())
     }
 }
 
@@ -446,6 +516,7 @@ mod tests {
             vocabulary: 100,
             greedy_prompt: None,
             next_batch: None,
+            recorder: None,
             interrupt,
         }
     }

@@ -12,10 +12,11 @@ use crate::engine::Capabilities;
 use crate::hardware::device::{self, Found};
 use crate::model::{Model, Source};
 use crate::record::{
-    Command, Energy, EngineInfo, Fingerprint, Greedy, ModelInfo, Price, Quality, Record, SCHEMA, Telemetry,
-    Tool, Unknown, Workload,
+    Command, EngineInfo, Fingerprint, Greedy, ModelInfo, Price, Quality, Record, SCHEMA, Telemetry, Tool,
+    Unknown, Workload,
 };
 
+use super::energy::{self, Sensors};
 use super::measure;
 use super::plan::Plan;
 use super::runner::Finished;
@@ -55,6 +56,8 @@ pub struct Sealing<'a> {
     pub signal: Option<u8>,
     /// Largest resident set when measuring ended.
     pub usage: Option<sys::Usage>,
+    /// What the sensors said, or why none were read.
+    pub sensors: Result<Sensors, String>,
 }
 
 /// Seals a record.
@@ -78,6 +81,9 @@ pub fn seal(finished: &Finished, s: Sealing<'_>) -> Result<Record, crate::catalo
         "largest resident set of the process (getrusage)",
     ));
 
+    let energy = energy::energy(finished, s.sensors.as_ref());
+    measurements.extend(energy.windows.iter().flat_map(measure::energy::measurements));
+
     let clock_quality = clock::measure_quality();
     let meter = meter_overhead();
     let capabilities = finished.capabilities.as_ref();
@@ -91,9 +97,11 @@ pub fn seal(finished: &Finished, s: Sealing<'_>) -> Result<Record, crate::catalo
         repetitions: s.plan.limits.repetitions,
     };
     let validity = validity::validate(&evidence);
-    let telemetry = telemetry(clock_quality, meter, validity::shortest_step(&evidence), s.usage);
+    let telemetry =
+        telemetry(clock_quality, meter, validity::shortest_step(&evidence), s.usage, s.sensors.as_ref().ok());
 
     let mut cost = cost::assess(&measurements, s.price, Assumptions::default());
+    cost::electricity(&mut cost, &measurements, s.catalog);
     cost::api_comparison(&mut cost, s.catalog_id.as_deref(), s.apis, s.catalog, s.today)?;
 
     let tool = tool();
@@ -138,7 +146,7 @@ pub fn seal(finished: &Finished, s: Sealing<'_>) -> Result<Record, crate::catalo
         workload,
         measurements,
         telemetry,
-        energy: no_energy(),
+        energy,
         cost,
         validity,
         quality: Quality {
@@ -187,7 +195,10 @@ fn telemetry(
     meter: Seconds,
     shortest: Option<f64>,
     usage: Option<sys::Usage>,
+    sensors: Option<&Sensors>,
 ) -> Telemetry {
+    let sampler = sensors.map(|sensors| &sensors.recorded);
+    let sampler_time = sampler.and_then(|recorded| recorded.processor_time);
     let share = shortest.map(|step| meter.get() / step);
     Telemetry {
         clock_precision_seconds: clock.precision.get(),
@@ -198,20 +209,12 @@ fn telemetry(
         timing_method: "host".to_owned(),
         involuntary_switches_reason: usage.is_none().then(|| "the system does not say".to_owned()),
         involuntary_switches: usage.map(|usage| usage.involuntary_switches),
-        unknown: Unknown::new(),
-    }
-}
-
-fn no_energy() -> Energy {
-    let reason = || Some("this version does not measure power".to_owned());
-    Energy {
-        grade: None,
-        grade_reason: reason(),
-        reasons: Vec::new(),
-        source: None,
-        source_reason: reason(),
-        scope: None,
-        scope_reason: reason(),
+        sampler_readings: sampler.map_or(0, |r| r.trace.energy.len().max(r.trace.power.len())),
+        sampler_processor_seconds_reason: sampler_time.is_none().then(|| match sampler {
+            Some(_) => "the system does not say".to_owned(),
+            None => "no sensor was read beside the run".to_owned(),
+        }),
+        sampler_processor_seconds: sampler_time.map(Seconds::get),
         unknown: Unknown::new(),
     }
 }

@@ -4,6 +4,11 @@
 //! asked and keeps no time; [`Recorder`] asks it at its rate from a thread of its own, and [`Recorder::edge`]
 //! at the edges of a phase.
 
+pub mod recorder;
+pub mod sensor;
+
+pub use recorder::{Rate, Recorded, Recorder};
+
 use crate::base::event::{ClockSample, PowerKind, ThrottledTime};
 use crate::base::units::{Joules, Watts};
 

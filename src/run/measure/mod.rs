@@ -3,6 +3,7 @@
 //! No I/O, no clock, no engine: a trial is a list of events, a row is a list of trials, and the
 //! formulas are those of `docs/metrics.md`.
 
+pub mod energy;
 mod row;
 mod trial;
 

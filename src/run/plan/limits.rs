@@ -35,6 +35,8 @@ pub struct Limits {
     pub trial_seconds: Seconds,
     /// A row is measured for at least this long.
     pub row_seconds: Seconds,
+    /// A row whose energy is measured lasts at least this long, where its share of the time allows; 0 without.
+    pub energy_seconds: Seconds,
     /// The tier that was named.
     pub tier: Option<Tier>,
 }
@@ -86,8 +88,28 @@ impl Limits {
             min_trials: MIN_TRIALS,
             trial_seconds: Seconds::new(trial),
             row_seconds: Seconds::new(row),
+            energy_seconds: Seconds::ZERO,
             tier: asked.tier,
         })
+    }
+
+    /// The rule for a row with this share of the time: stretched to what a sensor of energy needs.
+    ///
+    /// A share that is too short is left alone, and the energy's grade says so.
+    pub fn for_row(self, share: Option<Seconds>) -> Self {
+        let needed = self.energy_seconds;
+        if share.is_some_and(|share| share < needed) {
+            return self;
+        }
+        let longer = |a: Seconds, b: Seconds| if a > b { a } else { b };
+        match self.repetitions {
+            // As many trials as were asked for, each repeated.
+            Some(count) => {
+                let each = needed * (1.0 / count.max(1) as f64);
+                Self { trial_seconds: longer(self.trial_seconds, each), ..self }
+            }
+            None => Self { row_seconds: longer(self.row_seconds, needed), ..self },
+        }
     }
 
     /// Whether a row with these trials is finished.
@@ -142,6 +164,18 @@ mod tests {
         let share = Some(Seconds::new(3.0));
         assert!(!limits.row_is_done(0, None, Seconds::new(9.0), share));
         assert!(limits.row_is_done(1, None, Seconds::new(3.0), share));
+    }
+
+    #[test]
+    fn energy_stretches_a_row_where_its_share_allows() {
+        let limits = Limits { energy_seconds: Seconds::new(5.0), ..limits(Asked::default()) };
+        let share = Some(Seconds::new(30.0));
+        assert!(!limits.for_row(share).row_is_done(50, Some(0.0), Seconds::new(4.9), share));
+        assert!(limits.for_row(share).row_is_done(50, Some(0.0), Seconds::new(5.0), share));
+        let short = Some(Seconds::new(4.0));
+        assert!(limits.for_row(short).row_is_done(50, Some(0.0), Seconds::new(1.0), short));
+        let counted = Limits { repetitions: Some(2), ..limits };
+        assert!((counted.for_row(None).trial_seconds.get() - 2.5).abs() < 1e-12);
     }
 
     #[test]

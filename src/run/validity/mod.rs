@@ -85,6 +85,7 @@ mod tests {
             missing_tokens: 0,
             non_finite_steps: 0,
             steady: true,
+            window: None,
         }
     }
 

@@ -1,0 +1,116 @@
+//! The electricity of a million tokens: joules per token at the price of a kWh.
+
+use rust_decimal::prelude::ToPrimitive as _;
+
+use crate::catalog::Catalog;
+use crate::record::{Cost, Electricity, Measurement};
+
+/// The row of the catalog that is taken: data centres buy as commercial customers do.
+const DEFAULT: &str = "us-commercial";
+const JOULES_PER_KWH: f64 = 3.6e6;
+
+/// Fills the electricity of `cost` from the joules per token of the headline cell, else of the first row.
+pub fn electricity(cost: &mut Cost, measurements: &[Measurement], catalog: &Catalog) {
+    let of = |metric: &str| {
+        let mut all = measurements.iter().filter(|m| m.metric == metric && m.value.is_some());
+        let wanted = cost.headline_cell.as_ref();
+        let in_headline = |m: &&Measurement| {
+            m.cell.as_ref().zip(wanted).is_some_and(|(cell, top)| {
+                (cell.batch, cell.depth) == (top.batch, top.depth)
+                    && (cell.prompt_tokens == 0 || cell.prompt_tokens == top.prompt_tokens)
+                    && (cell.output_tokens == 0 || cell.output_tokens == top.output_tokens)
+            })
+        };
+        match wanted {
+            Some(_) => all.find(in_headline),
+            None => all.next(),
+        }
+        .and_then(|m| m.value)
+        .ok_or_else(|| "no energy was measured for this cell".to_owned())
+    };
+    let (input, output) = (of("joules_per_input_token"), of("joules_per_output_token"));
+    if let (Err(reason), Err(_)) = (&input, &output) {
+        cost.electricity_reason = Some(reason.clone());
+        return;
+    }
+    let row = match catalog.electricity(DEFAULT) {
+        Ok(row) => row,
+        Err(error) => {
+            cost.electricity_reason = Some(error.to_string());
+            return;
+        }
+    };
+    let usd_per_kwh = row.usd_per_kwh.to_f64().unwrap_or(f64::NAN);
+    let usd = |joules: Result<f64, String>| match joules {
+        Ok(joules) => (Some(1e6 * joules / JOULES_PER_KWH * usd_per_kwh), None),
+        Err(reason) => (None, Some(reason)),
+    };
+    let ((input, input_reason), (output, output_reason)) = (usd(input), usd(output));
+    cost.electricity = Some(Electricity {
+        usd_per_kwh,
+        label: row.id.clone(),
+        source: row.source.clone(),
+        observed: Some(row.observed.to_string()),
+        observed_reason: None,
+        usd_per_million_input_tokens: input,
+        usd_per_million_input_tokens_reason: input_reason,
+        usd_per_million_output_tokens: output,
+        usd_per_million_output_tokens_reason: output_reason,
+    });
+    cost.electricity_reason = None;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cost::{Assumptions, assess};
+    use crate::record::{Cell, Samples, Unknown};
+
+    fn joules(metric: &str, prompt_tokens: u32, output_tokens: u32, batch: u32, value: f64) -> Measurement {
+        let phase = if prompt_tokens > 0 { "prefill" } else { "decode" };
+        Measurement {
+            metric: metric.to_owned(),
+            formula: String::new(),
+            unit: "J/token".to_owned(),
+            value: Some(value),
+            value_reason: None,
+            ci95: None,
+            ci95_reason: None,
+            n: 1,
+            method: String::new(),
+            cell: Some(Cell { prompt_tokens, output_tokens, batch, depth: 0, phase: phase.to_owned() }),
+            cell_reason: None,
+            samples: Samples::inline("", vec![]),
+            unknown: Unknown::new(),
+        }
+    }
+
+    /// By hand: 3.6 J/token is 1 kWh per million tokens.
+    #[test]
+    fn joules_become_dollars_at_the_price_of_a_kwh() {
+        let catalog = Catalog::bundled();
+        let measured = [
+            joules("joules_per_input_token", 128, 0, 1, 0.36),
+            joules("joules_per_output_token", 0, 32, 8, 1.0),
+            joules("joules_per_output_token", 0, 32, 1, 3.6),
+        ];
+        let mut cost = assess(&measured, Err("none".into()), Assumptions::default());
+        let headline =
+            Cell { prompt_tokens: 128, output_tokens: 32, batch: 1, depth: 0, phase: "pair".into() };
+        cost.headline_cell = Some(headline);
+        electricity(&mut cost, &measured, &catalog);
+        let found = cost.electricity.expect("measured");
+        let kwh = catalog.electricity(DEFAULT).expect("bundled").usd_per_kwh.to_f64().expect("a number");
+        let [input, output] = [found.usd_per_million_input_tokens, found.usd_per_million_output_tokens];
+        assert!((output.expect("its row") - kwh).abs() < 1e-12, "{output:?}");
+        assert!((input.expect("its row") - kwh / 10.0).abs() < 1e-12, "{input:?}");
+    }
+
+    #[test]
+    fn without_energy_it_is_null_with_the_reason() {
+        let mut cost = assess(&[], Err("none".into()), Assumptions::default());
+        electricity(&mut cost, &[], &Catalog::bundled());
+        assert_eq!(cost.electricity, None);
+        assert!(cost.electricity_reason.expect("a reason").contains("no energy"));
+    }
+}

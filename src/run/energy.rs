@@ -1,0 +1,87 @@
+//! The energy of a record: each row's window, the device they belong to, and the worst grade of all.
+
+use crate::hardware::telemetry::{Recorded, Scope};
+use crate::record::{Energy, EnergyWindow, Unknown};
+
+use super::measure::energy::{self, Device};
+use super::runner::Finished;
+
+/// The sensors beside a run.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Sensors {
+    /// What they said.
+    pub recorded: Recorded,
+    /// Whether they belong to another device than the one that did the work.
+    pub other_device: bool,
+}
+
+/// Puts the energy of a run together.
+pub fn energy(finished: &Finished, sensors: Result<&Sensors, &String>) -> Energy {
+    let sensors = match sensors {
+        Ok(sensors) => sensors,
+        Err(reason) => return none(reason),
+    };
+    let description = &sensors.recorded.description;
+    let idle = match &finished.idle {
+        Some(Ok(watts)) => Ok(*watts),
+        Some(Err(reason)) => Err(reason.as_str()),
+        None => Err("the run ended before the idle device was measured"),
+    };
+    let device = Device {
+        trace: &sensors.recorded.trace,
+        idle,
+        module: description.scope == Scope::Module,
+        other_device: sensors.other_device,
+    };
+    let windows: Vec<EnergyWindow> = finished
+        .rows
+        .iter()
+        .filter_map(|row| Some(energy::of_row(&row.trials.row, row.window.as_ref()?, &device)))
+        .collect();
+    let grade = windows.iter().filter_map(|window| window.grade).max();
+    let mut reasons: Vec<String> = Vec::new();
+    for reason in windows.iter().flat_map(|window| window.reasons.iter().chain(&window.joules_reason)) {
+        if !reasons.contains(reason) {
+            reasons.push(reason.clone());
+        }
+    }
+    let scope = if sensors.other_device { "other-device" } else { description.scope.name() };
+    Energy {
+        grade_reason: grade
+            .is_none()
+            .then(|| reasons.first().cloned().unwrap_or_else(|| "no row was finished".to_owned())),
+        grade,
+        reasons,
+        source: Some(description.name.to_owned()),
+        source_reason: None,
+        scope: Some(scope.to_owned()),
+        scope_reason: None,
+        device: Some(description.device.clone()),
+        device_reason: None,
+        idle_watts: idle.ok().map(crate::base::units::Watts::get),
+        idle_watts_reason: idle.err().map(str::to_owned),
+        windows_reason: windows.is_empty().then(|| "no row was finished".to_owned()),
+        windows,
+        unknown: Unknown::new(),
+    }
+}
+
+fn none(reason: &str) -> Energy {
+    let why = || Some(reason.to_owned());
+    Energy {
+        grade: None,
+        grade_reason: why(),
+        reasons: Vec::new(),
+        source: None,
+        source_reason: why(),
+        scope: None,
+        scope_reason: why(),
+        device: None,
+        device_reason: why(),
+        idle_watts: None,
+        idle_watts_reason: why(),
+        windows: Vec::new(),
+        windows_reason: why(),
+        unknown: Unknown::new(),
+    }
+}

@@ -1,0 +1,320 @@
+//! Energy of a row: two edges of a counter, the power samples between them, and which of the time was the row's.
+//!
+//! The counter's difference between two edges is primary: read often and summed, a counter that advances every
+//! 100 ms is wrong by tens of percent (HARNESS notes in `docs/power.md`). The samples' integral is the check on it.
+
+mod grade;
+mod integral;
+
+use crate::base::event::{ClockSample, Event, Phase, PhaseEdge, Span, ThrottledTime, Trace};
+use crate::base::units::{Joules, Seconds, Watts};
+use crate::record::{EnergyWindow, Measurement, Samples, Unknown};
+use crate::run::plan::Row;
+
+/// Windows are stretched to this length where energy is asked for.
+pub const SHORTEST: Seconds = grade::SHORTEST;
+
+/// The stretch in which a row's trials ran.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Window {
+    /// The edge before the first trial.
+    pub begin: PhaseEdge,
+    /// The edge behind the last.
+    pub end: PhaseEdge,
+    /// The row's own steps, a stretch for each schedule that ran.
+    pub own: Vec<Span>,
+    /// The steps that filled contexts.
+    pub context: Vec<Span>,
+}
+
+/// What is known of the device beside its trace.
+#[derive(Debug, Clone, Copy)]
+pub struct Device<'a> {
+    /// What its sensors said.
+    pub trace: &'a Trace,
+    /// Its power before the model was loaded, or why that is not known.
+    pub idle: Result<Watts, &'a str>,
+    /// Whether its sensors cover more than a GPU.
+    pub module: bool,
+    /// Whether it is another device than the one that did the work.
+    pub other_device: bool,
+}
+
+/// The stretches of one schedule's own steps and of its context's, from the events that it reported.
+pub fn spans(events: &[Event]) -> [Option<Span>; 2] {
+    let of = |context: bool| {
+        let mut steps = events.iter().filter_map(|event| match event {
+            Event::Step(step) if (step.phase == Phase::Context) == context => Some(step),
+            _ => None,
+        });
+        let first = steps.next()?;
+        let last = steps.last().unwrap_or(first);
+        Some(Span { from: first.start, to: last.end })
+    };
+    [of(false), of(true)]
+}
+
+/// What a row took.
+pub fn of_row(row: &Row, window: &Window, device: &Device<'_>) -> EnergyWindow {
+    let span = Span { from: window.begin.at, to: window.end.at };
+    let total = |spans: &[Span]| spans.iter().fold(Seconds::ZERO, |sum, span| sum + span.length());
+    let (own, context) = (total(&window.own), total(&window.context));
+    let runs = window.own.len() as u64 * u64::from(row.batch);
+    let counter = counter_joules(window);
+    let kind = integral::best_kind(&device.trace.power);
+    let integrated = |span: Span| match kind {
+        Some(kind) => integral::integral(&device.trace.power, kind, span),
+        None => Err("this device has no power sensor".to_owned()),
+    };
+    let integral = integrated(span);
+
+    let whole =
+        counter.clone().or_else(|reason| integral.clone().map_err(|second| format!("{reason}; {second}")));
+    let share = shared(&whole, span.length(), own, context, device.idle);
+    let edges = match (&counter, &window.begin.energy, &window.end.energy) {
+        (Ok(_), Ok(begin), Ok(end)) => (begin.uncertainty + end.uncertainty).get() / span.length().get(),
+        _ => 0.0,
+    };
+    let aligned = [&window.begin, &window.end].iter().all(|e| e.energy.as_ref().is_ok_and(|e| e.aligned));
+    let (joules, error_bound) = match share {
+        Ok((joules, open)) => (Ok(joules), Ok(open + edges)),
+        Err(reason) => (Err(reason.clone()), Err(reason)),
+    };
+    let idle = device.idle.map_err(str::to_owned);
+    let subtracted = joules.clone().and_then(|joules| Ok(joules - idle? * own));
+    let mean = joules.clone().map(|joules| joules / own);
+    let clocks: Vec<&ClockSample> =
+        device.trace.clocks.iter().filter(|c| span.from <= c.at && c.at <= span.to).collect();
+    let celsius = celsius(&device.trace.clocks, span);
+    let sm_mhz = range(clocks.iter().filter_map(|sample| sample.sm_mhz));
+    let [held_back, capped] =
+        throttled(&window.begin.throttled, &window.end.throttled, &clocks, span.length());
+    let peak = device
+        .trace
+        .power
+        .iter()
+        .filter(|sample| span.from <= sample.at && sample.at <= span.to)
+        .map(|sample| sample.watts.get())
+        .reduce(f64::max);
+    let graded = error_bound.as_ref().ok().map(|bound| {
+        grade::grade(&grade::Evidence {
+            counter: counter.is_ok(),
+            length: span.length(),
+            aligned,
+            error_bound: *bound,
+            disagreement: counter
+                .as_ref()
+                .ok()
+                .zip(integral.as_ref().ok())
+                .map(|(c, i)| c.get() / i.get() - 1.0),
+            throttled: held_back,
+            warmed: celsius.map(|[before, after]| after - before),
+            module: device.module,
+            other_device: device.other_device,
+        })
+    });
+    let (grade, mut reasons) = graded.map_or((None, Vec::new()), |(grade, reasons)| (Some(grade), reasons));
+    reasons.extend(device.trace.failures.iter().map(|failure| format!("a reading failed: {failure}")));
+    let method = joules.is_ok().then(|| if counter.is_ok() { "counter" } else { "samples" }.to_owned());
+    let (joules, joules_reason) = split(joules.map(Joules::get));
+    let (error_bound_share, error_bound_share_reason) = split(error_bound);
+    let (idle_subtracted_joules, idle_subtracted_joules_reason) = split(subtracted.map(Joules::get));
+    let (counter_joules, counter_joules_reason) = split(counter.map(Joules::get));
+    let (integral_joules, integral_joules_reason) = split(integral.map(Joules::get));
+    let (mean_watts, mean_watts_reason) = split(mean.map(Watts::get));
+    let unsaid = |missing: bool, what: &str| missing.then(|| format!("the device does not say {what}"));
+    EnergyWindow {
+        cell: row.cell(),
+        seconds: span.length().get(),
+        own_seconds: own.get(),
+        context_seconds: context.get(),
+        input_tokens: runs * u64::from(row.prompt_tokens()),
+        output_tokens: runs * u64::from(row.output_tokens()),
+        method_reason: method.is_none().then(|| joules_reason.clone().unwrap_or_default()),
+        method,
+        grade_reason: grade.is_none().then(|| joules_reason.clone().unwrap_or_default()),
+        grade,
+        joules,
+        joules_reason,
+        error_bound_share,
+        error_bound_share_reason,
+        idle_subtracted_joules,
+        idle_subtracted_joules_reason,
+        counter_joules,
+        counter_joules_reason,
+        integral_joules,
+        integral_joules_reason,
+        mean_watts,
+        mean_watts_reason,
+        peak_watts_reason: unsaid(peak.is_none(), "its power"),
+        peak_watts: peak,
+        throttled_share_reason: unsaid(held_back.is_none(), "what holds its clocks back"),
+        throttled_share: held_back,
+        power_capped_share_reason: unsaid(capped.is_none(), "when it is at its power limit"),
+        power_capped_share: capped,
+        celsius_reason: unsaid(celsius.is_none(), "its temperature"),
+        celsius,
+        sm_mhz_reason: unsaid(sm_mhz.is_none(), "its clocks"),
+        sm_mhz,
+        reasons,
+    }
+}
+
+/// The contract's metrics of energy, one cell's at a time.
+pub fn measurements(window: &EnergyWindow) -> Vec<Measurement> {
+    let reason = || window.joules_reason.clone().unwrap_or_else(|| "no energy was measured".to_owned());
+    let per = |tokens: u64, other: u64, what: &str| match window.joules {
+        Some(_) if tokens > 0 && other > 0 => {
+            Err(format!("{what} tokens share this row with others; the pure row has its own figure"))
+        }
+        Some(joules) => Ok(joules / tokens as f64),
+        None => Err(reason()),
+    };
+    let mut found = vec![
+        one(
+            window,
+            "energy_joules",
+            "J",
+            window.joules.ok_or_else(reason),
+            "energy of the row's own steps in its window",
+        ),
+        one(
+            window,
+            "power_watts",
+            "W",
+            window.mean_watts.ok_or_else(reason),
+            "energy ÷ seconds in the row's own steps",
+        ),
+    ];
+    let (input, output) = (window.input_tokens, window.output_tokens);
+    if input > 0 {
+        let value = per(input, output, "input");
+        found.push(one(window, "joules_per_input_token", "J/token", value, "energy ÷ prompt tokens"));
+    }
+    if output > 0 {
+        let value = per(output, input, "output");
+        found.push(one(window, "joules_per_output_token", "J/token", value, "energy ÷ output tokens"));
+    }
+    found
+}
+
+fn one(
+    window: &EnergyWindow,
+    metric: &str,
+    unit: &str,
+    value: Result<f64, String>,
+    method: &str,
+) -> Measurement {
+    let (value, value_reason) = split(value);
+    Measurement {
+        metric: metric.to_owned(),
+        formula: format!("infercost.{metric}/1"),
+        unit: unit.to_owned(),
+        value,
+        value_reason,
+        ci95: None,
+        ci95_reason: Some("one window; its bound of error stands in energy.windows".to_owned()),
+        n: usize::from(value.is_some()),
+        method: method.to_owned(),
+        cell: Some(window.cell.clone()),
+        cell_reason: None,
+        samples: Samples::inline(unit, value.into_iter().collect()),
+        unknown: Unknown::new(),
+    }
+}
+
+fn split<T>(known: Result<T, String>) -> (Option<T>, Option<String>) {
+    match known {
+        Ok(value) => (Some(value), None),
+        Err(reason) => (None, Some(reason)),
+    }
+}
+
+/// The counter's difference, where it can be one.
+fn counter_joules(window: &Window) -> Result<Joules, String> {
+    let (begin, end) = (window.begin.energy.clone()?, window.end.energy.clone()?);
+    let joules = end.reading.joules - begin.reading.joules;
+    if joules < Joules::ZERO {
+        return Err(format!("the counter went back by {:.1} J: it was reset", -joules.get()));
+    }
+    if joules == Joules::ZERO {
+        return Err("the counter did not move".to_owned());
+    }
+    Ok(joules)
+}
+
+/// Contexts may take this share of the working time before the row's part cannot be told from theirs.
+const CONTEXT_SHARE: f64 = 0.25;
+
+/// The part of `whole` that the row's own steps took, and the share of it that is open.
+///
+/// Between steps the device idles, at the power that it had before the run where that is known; the steps of a
+/// context draw the power of the row's own, give or take, so they are shared by time.
+fn shared(
+    whole: &Result<Joules, String>,
+    window: Seconds,
+    own: Seconds,
+    context: Seconds,
+    idle: Result<Watts, &str>,
+) -> Result<(Joules, f64), String> {
+    let whole = whole.clone()?;
+    if own <= Seconds::ZERO {
+        return Err("no step was finished".to_owned());
+    }
+    let working = own + context;
+    let foreign = context.get() / working.get();
+    if foreign > CONTEXT_SHARE {
+        return Err(format!(
+            "filling the context took {:.0}% of the working time, and the counter cannot tell its energy from the row's",
+            foreign * 100.0
+        ));
+    }
+    let between = Seconds::new((window - working).get().max(0.0));
+    let busy = match idle {
+        Ok(idle) => whole - idle * between,
+        Err(_) => whole,
+    };
+    if busy <= Joules::ZERO {
+        return Err("the device took no more than when it idles".to_owned());
+    }
+    // Just behind a step a device draws more than when it idles: a third of the time between is left open.
+    let open = between.get() / window.get() / if idle.is_ok() { 3.0 } else { 1.0 };
+    Ok((Joules::new(busy.get() * own.get() / working.get()), open + foreign * 0.2))
+}
+
+fn celsius(samples: &[ClockSample], span: Span) -> Option<[f64; 2]> {
+    let known = || samples.iter().filter_map(|sample| Some((sample.at, sample.celsius?)));
+    let before = known().filter(|(at, _)| *at <= span.from).last().or_else(|| known().next())?;
+    let after = known().filter(|(at, _)| *at <= span.to).last()?;
+    Some([before.1, after.1])
+}
+
+fn range(values: impl Iterator<Item = u32> + Clone) -> Option<[u32; 2]> {
+    Some([values.clone().min()?, values.max()?])
+}
+
+/// Shares of the window held back by heat, brake or board, and by the power limit. The cumulative counters say
+/// what no poll saw; where they are silent, the polls are counted.
+fn throttled(
+    begin: &ThrottledTime,
+    end: &ThrottledTime,
+    polls: &[&ClockSample],
+    window: Seconds,
+) -> [Option<f64>; 2] {
+    let between = |pick: fn(&ThrottledTime) -> Option<Seconds>| {
+        pick(end).zip(pick(begin)).map(|(to, from)| ((to - from).get() / window.get()).clamp(0.0, 1.0))
+    };
+    let states: Vec<_> = polls.iter().filter_map(|sample| sample.throttle).collect();
+    let polled = |held: fn(&crate::base::event::Throttle) -> bool| {
+        (!states.is_empty()).then(|| states.iter().filter(|s| held(s)).count() as f64 / states.len() as f64)
+    };
+    let most = |a: Option<f64>, b: Option<f64>| a.zip(b).map(|(a, b)| a.max(b)).or(a).or(b);
+    let counted = most(between(|t| t.thermal), between(|t| t.power_brake));
+    [
+        most(counted, polled(|s| s.thermal || s.power_brake || s.hardware_slowdown)),
+        most(between(|t| t.power_cap), polled(|s| s.power_cap)),
+    ]
+}
+
+#[cfg(test)]
+mod tests;
