@@ -132,6 +132,7 @@ pub struct EnergyEdge {
 
 /// What holds a GPU's clocks back, as a set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[allow(clippy::struct_excessive_bools, reason = "a set of four")]
 pub struct Throttle {
     /// The power limit (normal at full load on a capped board).
     pub power_cap: bool,

@@ -54,8 +54,8 @@ pub struct Description {
 
 /// One set of sensors.
 ///
-/// # Errors
 /// Every reading may fail on its own; the `String` is a reason for people (`NVML: not supported by this GPU`).
+#[allow(clippy::missing_errors_doc, reason = "said once, above")]
 pub trait Source: Send {
     /// What it is, decided when it was opened.
     fn description(&self) -> &Description;

@@ -78,7 +78,7 @@ impl PowerKind {
 ///
 /// `constant` is a stretch of the trace under a constant load, for the shortest window; `wave` is the load that
 /// ran, or why none did.
-pub fn analyse(trace: &Trace, constant: Option<Span>, wave: Result<&SquareWave, String>) -> Sensor {
+pub fn analyse(trace: &Trace, constant: Option<Span>, wave: Result<&SquareWave, &str>) -> Sensor {
     let counter = counter(&trace.energy, constant);
     let mut kinds: Vec<PowerKind> = trace.power.iter().map(|sample| sample.kind).collect();
     kinds.sort_unstable();
@@ -101,7 +101,7 @@ pub fn analyse(trace: &Trace, constant: Option<Span>, wave: Result<&SquareWave, 
             .map(|kind| {
                 let samples: Vec<PowerSample> =
                     trace.power.iter().copied().filter(|sample| sample.kind == kind).collect();
-                power(kind, &samples, wave.as_ref().map_err(Clone::clone).copied())
+                power(kind, &samples, wave)
             })
             .collect(),
         poll_seconds: median(&gaps),
@@ -146,12 +146,12 @@ fn shortest_window(steps: &[EnergyReading]) -> Option<f64> {
     })
 }
 
-fn power(kind: PowerKind, samples: &[PowerSample], wave: Result<&SquareWave, String>) -> Power {
+fn power(kind: PowerKind, samples: &[PowerSample], wave: Result<&SquareWave, &str>) -> Power {
     let changes: Vec<PowerSample> =
         samples.windows(2).filter(|pair| pair[1].watts != pair[0].watts).map(|pair| pair[1]).collect();
     let periods: Vec<f64> = changes.windows(2).map(|pair| pair[1].at.since(pair[0].at).get()).collect();
     let period = (periods.len() >= 2).then(|| median(&periods)).flatten();
-    let fit = wave.and_then(|wave| fit(&changes, wave));
+    let fit = wave.map_err(str::to_owned).and_then(|wave| fit(&changes, wave));
     let (window, lag, reason) = match fit {
         Ok((window, lag)) => (Some(window.get()), Some(lag.get()), None),
         Err(reason) => (None, None, Some(reason)),
@@ -235,6 +235,7 @@ mod tests {
     use super::*;
     use crate::base::units::{Joules, Watts};
 
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "small and positive")]
     fn tick(seconds: f64) -> Tick {
         Tick::from_nanos((seconds * 1e9).round() as u64)
     }
@@ -293,7 +294,7 @@ mod tests {
     fn without_a_load_the_window_is_null_with_the_reason() {
         let wave = wave(0.37, 50);
         let trace = polled(&wave, 0.1, 25, PowerKind::Instant);
-        let sensor = analyse(&trace, None, Err("no CUDA here".to_owned()));
+        let sensor = analyse(&trace, None, Err("no CUDA here"));
         assert_eq!(sensor.power[0].window_seconds, None);
         assert_eq!(sensor.power[0].window_reason.as_deref(), Some("no CUDA here"));
         assert!(sensor.power[0].period_seconds.is_some());
@@ -303,7 +304,7 @@ mod tests {
     fn a_frozen_counter_has_no_period() {
         let readings = |ms: u32| EnergyReading { at: tick(f64::from(ms) / 1e3), joules: Joules::new(7.0) };
         let trace = Trace { energy: (0..1000).map(readings).collect(), ..Trace::default() };
-        let sensor = analyse(&trace, None, Err(String::new()));
+        let sensor = analyse(&trace, None, Err(""));
         assert_eq!(sensor.counter, None);
         assert!(sensor.counter_reason.expect("a reason").contains("fewer than three steps"));
     }

@@ -1,5 +1,6 @@
 //! The terminal: a result that fits 80 columns, and a bar that shows where the run is.
 
+mod energy;
 mod plan;
 mod progress;
 mod result;

@@ -10,6 +10,7 @@ pub fn render(record: &Record, style: Style) -> String {
     let mut out = Page::default();
     heading(&mut out, record, style);
     table(&mut out, record, style);
+    super::energy::render(&mut out, &record.energy, style);
     cost(&mut out, &record.cost, style);
     if let Some(greedy) = &record.quality.greedy {
         let text: String =
@@ -123,7 +124,7 @@ fn rows(measurements: &[Measurement]) -> Vec<TableRow> {
 }
 
 /// A cell in llama-bench's words.
-fn label(cell: &Cell) -> String {
+pub(super) fn label(cell: &Cell) -> String {
     let mut label = match cell.phase.as_str() {
         "prefill" => format!("pp{}", cell.prompt_tokens),
         "decode" => format!("tg{}", cell.output_tokens),
@@ -183,7 +184,20 @@ fn cost(out: &mut Page, cost: &Cost, style: Style) {
             out.line(format_args!("  {name:<12} {value}   {:<22} {}", interval(figure), style.dim(note)));
         }
     }
+    electricity(out, cost, style);
     comparison(out, cost, style);
+}
+
+fn electricity(out: &mut Page, cost: &Cost, style: Style) {
+    let Some(electricity) = &cost.electricity else { return };
+    let part = |usd: Option<f64>, name: &str| usd.map(|usd| format!("${} {name}", dollars(usd)));
+    let parts = [
+        part(electricity.usd_per_million_input_tokens, "input"),
+        part(electricity.usd_per_million_output_tokens, "output"),
+    ];
+    let parts: Vec<String> = parts.into_iter().flatten().collect();
+    let price = format!("at ${} per kWh ({}), part of a rent", electricity.usd_per_kwh, electricity.label);
+    out.line(format_args!("  {:<12} {}   {}", "electricity", parts.join(", "), style.dim(&price)));
 }
 
 fn comparison(out: &mut Page, cost: &Cost, style: Style) {
@@ -299,7 +313,7 @@ fn shorten(text: &str, width: usize) -> String {
 }
 
 /// Breaks `text` at spaces into lines of at most `width` characters.
-fn wrap(text: &str, width: usize) -> Vec<String> {
+pub(super) fn wrap(text: &str, width: usize) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for word in text.split_whitespace() {
         match lines.last_mut() {

@@ -5,6 +5,7 @@ use crate::record::Grade;
 
 /// What the grade looks at.
 #[derive(Debug, Clone, Copy)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub(super) struct Evidence {
     /// Whether the counter gave the energy; the samples otherwise.
     pub(super) counter: bool,

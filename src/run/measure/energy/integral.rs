@@ -50,7 +50,7 @@ pub(super) fn integral(samples: &[PowerSample], kind: PowerKind, span: Span) -> 
     let edge = |at: Tick| (at, value(&points, at));
     let line: Vec<(Tick, f64)> =
         std::iter::once(edge(span.from)).chain(inside).chain(std::iter::once(edge(span.to))).collect();
-    let joules = line.windows(2).map(|p| (p[0].1 + p[1].1) / 2.0 * p[1].0.since(p[0].0).get()).sum();
+    let joules = line.windows(2).map(|p| f64::midpoint(p[0].1, p[1].1) * p[1].0.since(p[0].0).get()).sum();
     Ok(Joules::new(joules))
 }
 

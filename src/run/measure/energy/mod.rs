@@ -48,7 +48,7 @@ pub fn spans(events: &[Event]) -> [Option<Span>; 2] {
             _ => None,
         });
         let first = steps.next()?;
-        let last = steps.last().unwrap_or(first);
+        let last = steps.next_back().unwrap_or(first);
         Some(Span { from: first.start, to: last.end })
     };
     [of(false), of(true)]
@@ -284,8 +284,8 @@ fn shared(
 
 fn celsius(samples: &[ClockSample], span: Span) -> Option<[f64; 2]> {
     let known = || samples.iter().filter_map(|sample| Some((sample.at, sample.celsius?)));
-    let before = known().filter(|(at, _)| *at <= span.from).last().or_else(|| known().next())?;
-    let after = known().filter(|(at, _)| *at <= span.to).last()?;
+    let before = known().rfind(|(at, _)| *at <= span.from).or_else(|| known().next())?;
+    let after = known().rfind(|(at, _)| *at <= span.to)?;
     Some([before.1, after.1])
 }
 

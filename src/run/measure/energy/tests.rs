@@ -9,10 +9,12 @@ const IDLE: f64 = 70.0;
 /// The load lasts from 2 s to 8 s.
 const LOAD: (f64, f64) = (2.0, 8.0);
 
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "small and positive")]
 fn tick(seconds: f64) -> Tick {
     Tick::from_nanos((seconds * 1e9).round() as u64)
 }
 
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "small and positive")]
 /// Energy of `watts` between two moments, in millisecond steps.
 fn energy(watts: &dyn Fn(f64) -> f64, from: f64, to: f64) -> f64 {
     let steps = ((to - from) * 1e3).round() as u32;
@@ -76,7 +78,8 @@ fn under_load(shape: impl Fn(f64) -> f64) -> impl Fn(f64) -> f64 {
 
 #[test]
 fn known_energy_is_found_by_both_methods() {
-    let shapes: [(&str, Box<dyn Fn(f64) -> f64>); 4] = [
+    type Shape = Box<dyn Fn(f64) -> f64>;
+    let shapes: [(&str, Shape); 4] = [
         ("constant", Box::new(under_load(|_| 650.0))),
         ("ramp", Box::new(under_load(|t| 200.0 + 75.0 * t))),
         ("square 0.7 s", Box::new(under_load(|t| if (t / 0.7).fract() < 0.5 { 700.0 } else { 250.0 }))),

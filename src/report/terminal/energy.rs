@@ -1,0 +1,57 @@
+//! Joules, watts and how far they can be trusted.
+
+use super::result::{label, wrap};
+use super::{Page, Style};
+use crate::base::units::significant;
+use crate::record::{Energy, EnergyWindow, Grade};
+
+/// The energy of a run; nothing at all when none was measured.
+pub(super) fn render(out: &mut Page, energy: &Energy, style: Style) {
+    if energy.windows.is_empty() {
+        return;
+    }
+    let widest =
+        energy.windows.iter().map(|w| label(&w.cell).chars().count()).max().unwrap_or(3).clamp(3, 26);
+    let header = format!(
+        "{:<widest$} {:>12} {:>8} {:>8} {:>6} {:>5}",
+        "energy", "J/token", "watts", "peak", "± open", "grade"
+    );
+    out.line(format_args!("\n{}", style.dim(&header)));
+    for window in &energy.windows {
+        let number =
+            |value: Option<f64>, digits| value.map_or("–".to_owned(), |value| significant(value, digits));
+        let open =
+            window.error_bound_share.map_or("–".to_owned(), |share| format!("{:.1}%", share * 100.0));
+        out.line(format_args!(
+            "{:<widest$} {} {:>8} {:>8} {:>6} {:>5}",
+            label(&window.cell),
+            style.strong(&format!("{:>12}", number(joules_per_token(window), 3))),
+            number(window.mean_watts, 3),
+            number(window.peak_watts, 3),
+            open,
+            grade(window.grade, style),
+        ));
+    }
+    let of = [&energy.source, &energy.scope, &energy.device].into_iter().flatten();
+    let sensors = of.map(String::as_str).collect::<Vec<_>>().join(", ");
+    let idle = energy.idle_watts.map_or(String::new(), |watts| format!(", {} W idle", significant(watts, 3)));
+    out.line(format_args!("  {}", style.dim(&format!("{sensors}{idle}"))));
+    for text in energy.reasons.iter().flat_map(|reason| wrap(reason, 78)) {
+        out.line(format_args!("  {}", style.warn(&text)));
+    }
+}
+
+/// The figure of a row's own kind of token; of all tokens in a joint row.
+fn joules_per_token(window: &EnergyWindow) -> Option<f64> {
+    let tokens = window.input_tokens + window.output_tokens;
+    window.joules.filter(|_| tokens > 0).map(|joules| joules / tokens as f64)
+}
+
+fn grade(grade: Option<Grade>, style: Style) -> String {
+    match grade {
+        None => format!("{:>5}", "–"),
+        Some(grade @ Grade::A) => style.good(&format!("{:>5}", format!("{grade:?}"))),
+        Some(grade @ Grade::B) => format!("{:>5}", format!("{grade:?}")),
+        Some(grade) => style.warn(&format!("{:>5}", format!("{grade:?}"))),
+    }
+}
