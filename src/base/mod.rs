@@ -8,4 +8,5 @@ pub mod env;
 pub mod event;
 pub mod stats;
 pub mod sys;
+pub mod undo;
 pub mod units;

@@ -4,37 +4,64 @@
 #![allow(unsafe_code, reason = "the one door to system calls that std does not offer")]
 
 use std::fs;
+use std::io::Read as _;
+use std::os::unix::net::UnixStream;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
+use super::undo;
 use super::units::{Bytes, Seconds};
 
 /// Says whether the user asked to stop, and by which signal.
 ///
 /// The first Ctrl-C (SIGINT) or SIGTERM sets the flag, and whoever works looks at it between two
-/// steps. A second signal ends the process at once, for work that does not look.
+/// steps. A second signal ends the process at once, for work that does not look, and so does the loss of
+/// the terminal (SIGHUP) or SIGQUIT; what the process has changed on the machine is put back before
+/// ([`undo`]). While that happens a further signal ends the process without waiting.
 #[derive(Debug, Clone, Default)]
 pub struct Interrupt(Arc<AtomicUsize>);
 
 impl Interrupt {
-    /// Installs the handlers for SIGINT and SIGTERM.
+    /// Installs the handlers, and a thread that ends the process when it must end at once: what has to be
+    /// put back cannot be put back inside a signal handler.
     ///
     /// # Errors
-    /// When the system refuses a handler.
+    /// When the system refuses a handler, the pipe or the thread.
     pub fn install() -> std::io::Result<Self> {
-        use signal_hook::consts::{SIGINT, SIGTERM};
+        use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
         let flag = Self::default();
-        let asked = Arc::new(std::sync::atomic::AtomicBool::new(false));
-        for (signal, code) in [(SIGINT, 130), (SIGTERM, 143)] {
-            // Order matters: the shutdown looks at the flag before this signal sets it.
-            signal_hook::flag::register_conditional_shutdown(signal, code, Arc::clone(&asked))?;
-            signal_hook::flag::register(signal, Arc::clone(&asked))?;
-            signal_hook::flag::register_usize(
-                signal,
-                Arc::clone(&flag.0),
-                usize::try_from(code).unwrap_or(1),
-            )?;
+        let at_once = Arc::new(AtomicUsize::new(0));
+        let ending = Arc::new(AtomicBool::new(false));
+        let (mut woken, wakes) = UnixStream::pair()?;
+        let signals = [
+            (SIGINT, 130, &flag.0),
+            (SIGTERM, 143, &flag.0),
+            (SIGHUP, 129, &at_once),
+            (SIGQUIT, 131, &at_once),
+        ];
+        for (signal, code, told) in signals {
+            if signal == SIGHUP && is_ignored(signal) {
+                continue; // `nohup` asked for that.
+            }
+            // Order matters: the thread looks at the number behind the wake-up.
+            signal_hook::flag::register_conditional_shutdown(signal, code, Arc::clone(&ending))?;
+            signal_hook::flag::register_usize(signal, Arc::clone(told), usize::try_from(code).unwrap_or(1))?;
+            signal_hook::low_level::pipe::register(signal, wakes.try_clone()?)?;
         }
+        let asked = Arc::clone(&flag.0);
+        std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
+            let mut seen = 0;
+            while woken.read_exact(&mut [0]).is_ok() {
+                seen += 1;
+                let code = match at_once.load(Ordering::SeqCst) {
+                    0 if seen < 2 => continue,
+                    0 => asked.load(Ordering::SeqCst),
+                    code => code,
+                };
+                ending.store(true, Ordering::SeqCst);
+                undo::before(|| signal_hook::low_level::exit(i32::try_from(code).unwrap_or(1)));
+            }
+        })?;
         Ok(flag)
     }
 
@@ -51,6 +78,17 @@ impl Interrupt {
     /// Behaves as if SIGINT had arrived; for callers that have their own way to ask.
     pub fn request(&self) {
         self.0.store(130, Ordering::Relaxed);
+    }
+}
+
+/// Whether the process was started with this signal ignored.
+fn is_ignored(signal: libc::c_int) -> bool {
+    let mut action = std::mem::MaybeUninit::<libc::sigaction>::uninit();
+    // SAFETY: no new action is given, and `action` is writable memory of the right size that is read only
+    // when the call says it was filled.
+    unsafe {
+        libc::sigaction(signal, std::ptr::null(), action.as_mut_ptr()) == 0
+            && action.assume_init().sa_sigaction == libc::SIG_IGN
     }
 }
 
@@ -211,11 +249,16 @@ pub fn machine_id() -> Option<String> {
 
 /// Limits candle's two thread pools, which read their size from the environment only.
 ///
-/// Must be called before any other thread exists and before candle computes anything.
-#[expect(clippy::disallowed_methods, reason = "the one writer of the environment, before any thread exists")]
+/// Must be called before any other thread exists, that of [`Interrupt`] apart, and before candle computes
+/// anything.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the one writer of the environment, before any thread reads it"
+)]
 pub fn limit_candle_threads(threads: usize) {
     for name in ["RAYON_NUM_THREADS", "CANDLE_NUM_THREADS"] {
-        // SAFETY: called from main before the first thread starts, so nobody reads the environment meanwhile.
+        // SAFETY: called from main before any thread starts but the one that waits for signals, and that one
+        // never looks at the environment, so nobody reads it meanwhile.
         unsafe { std::env::set_var(name, threads.to_string()) };
     }
 }
