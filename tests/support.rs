@@ -6,6 +6,8 @@ use std::process::{Command, Output};
 
 use serde_json::Value;
 
+pub(crate) mod fake_nvml;
+
 /// The program, in a clean environment of its own.
 pub(crate) struct Bench {
     folder: tempfile::TempDir,
