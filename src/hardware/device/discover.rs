@@ -1,5 +1,7 @@
 //! Looks the machine over, once, at the start of a run.
 
+use std::path::Path;
+
 use crate::base::sys;
 use crate::catalog::Catalog;
 use crate::hardware::nvml::{self, GpuFound};
@@ -24,8 +26,20 @@ pub struct Found {
 
 /// Looks for processors and GPUs. Takes a millisecond without a GPU and some tens with one.
 pub fn discover() -> Found {
+    found(nvml::discover(None))
+}
+
+/// Looks for processors and GPUs, for the latter through the library at `nvml`.
+///
+/// # Errors
+/// [`nvml::Absent`] when that library is not there or cannot be used.
+pub fn discover_through(nvml: &Path) -> Result<Found, nvml::Absent> {
+    nvml::discover(Some(nvml)).map(|gpus| found(Ok(gpus)))
+}
+
+fn found(gpus: Result<nvml::Gpus, nvml::Absent>) -> Found {
     let (cpu, logical_cpus) = (sys::cpu_model(), sys::logical_cpus());
-    match nvml::discover() {
+    match gpus {
         Ok(found) => Found {
             no_gpu: found.gpus.is_empty().then(|| "NVML counts no GPU".to_owned()),
             gpus: found.gpus,
@@ -34,9 +48,14 @@ pub fn discover() -> Found {
             cpu,
             logical_cpus,
         },
-        Err(reason) => {
-            Found { gpus: Vec::new(), no_gpu: Some(reason), driver: None, cuda: None, cpu, logical_cpus }
-        }
+        Err(absent) => Found {
+            gpus: Vec::new(),
+            no_gpu: Some(absent.to_string()),
+            driver: None,
+            cuda: None,
+            cpu,
+            logical_cpus,
+        },
     }
 }
 

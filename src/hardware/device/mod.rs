@@ -4,7 +4,7 @@ mod choose;
 mod discover;
 
 pub use choose::{Choice, DeviceRequest, choose};
-pub use discover::{Found, discover, environment};
+pub use discover::{Found, discover, discover_through, environment};
 
 /// Why the device that was asked for cannot be used.
 #[derive(Debug, thiserror::Error)]
