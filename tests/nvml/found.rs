@@ -1,11 +1,14 @@
 //! Which GPUs are here, which one is meant, and what each says of itself.
 
+use std::path::Path;
+
 use infercost::base::units::{Bytes, Watts};
 use infercost::hardware::device;
 use infercost::hardware::nvml::{self, Absent};
 
 use super::gpu;
 use crate::support::fake_nvml::{FakeNvml, GpuScript, Script};
+use crate::support::{Bench, ran};
 
 /// Three GPUs in NVML's order, that of PCI addresses; CUDA would put the fastest first.
 fn three() -> FakeNvml {
@@ -135,4 +138,18 @@ fn a_gpu_of_cuda_is_the_one_with_its_uuid_or_address() {
     assert_eq!(matched(None, Some("0001:3b:00.0")), Ok(2));
     assert!(matched(h200, Some("0000:1B:00.0")).expect_err("two GPUs").contains("cannot be told apart"));
     assert!(matched(Some("GPU-cccc"), None).expect_err("none").contains("does not know"));
+}
+
+#[test]
+fn the_program_finds_the_library_under_its_own_name() {
+    let fake = FakeNvml::gpu(GpuScript { name: "NVIDIA Scripted".to_owned(), ..GpuScript::default() });
+    let bench = Bench::new();
+    let with = |folder: &Path| {
+        let mut command = bench.command(&["run", "--dry-run"]);
+        ran(&command.env("LD_LIBRARY_PATH", folder).output().expect("the program starts"))
+    };
+    let found = with(fake.library().parent().expect("its folder"));
+    assert_eq!(found.code, 0, "{}", found.stderr);
+    assert!(found.stderr.contains("GPU `NVIDIA Scripted` found"), "{}", found.stderr);
+    assert!(!with(bench.folder()).stderr.contains("Scripted"));
 }

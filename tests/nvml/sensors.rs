@@ -1,8 +1,9 @@
 //! Readings against the script's truth, and the reason where there is none.
 
+use infercost::base::clock;
 use infercost::base::event::{PowerKind, Throttle};
 use infercost::base::units::{Seconds, Watts};
-use infercost::hardware::telemetry::{Scope, Source as _};
+use infercost::hardware::telemetry::{Rate, Recorder, Scope, Source as _};
 
 use super::source;
 use crate::support::fake_nvml::{CounterScript, FakeNvml, GpuScript, PowerScript, Script, Trace, monotonic};
@@ -134,10 +135,10 @@ fn a_module_without_a_sensor_of_its_gpu_is_named_as_such() {
 
 #[test]
 fn a_gpu_lost_while_it_is_read_says_so() {
-    let fake = FakeNvml::gpu(GpuScript { lost_at: Some(0.8), ..GpuScript::default() });
+    let fake = FakeNvml::gpu(GpuScript { lost_at: Some(1.5), ..GpuScript::default() });
     let mut source = source(&fake);
     assert!(source.energy().is_ok() && source.power().is_ok(), "lost too early, at {} s", fake.now());
-    while fake.now() < 0.8 {
+    while fake.now() < 1.5 {
         std::thread::sleep(std::time::Duration::from_millis(20));
     }
     assert!(source.energy().expect_err("lost").contains("the GPU is lost"));
@@ -213,4 +214,28 @@ fn clocks_temperature_and_reasons_come_with_one_reading() {
     assert_eq!((sample.sm_mhz, sample.memory_mhz, sample.celsius), (Some(1410), Some(2619), Some(81.0)));
     let expected = Throttle { power_cap: true, thermal: true, ..Throttle::default() };
     assert_eq!(sample.throttle, Some(expected));
+}
+
+#[test]
+fn recorded_energy_is_the_true_one_within_its_edges() {
+    let fake = FakeNvml::gpu(GpuScript {
+        watts: Trace::Square { period: 0.37, duty: 0.4, low: 90.0, high: 650.0 },
+        counter: CounterScript { phase: 0.041, ..CounterScript::default() },
+        ..GpuScript::default()
+    });
+    let recorder = Recorder::start(Box::new(source(&fake)), Rate::default()).expect("a thread");
+    let origin = fake.now() - clock::now().nanos() as f64 / 1e9;
+    let begin = recorder.edge().energy.expect("a counter");
+    std::thread::sleep(std::time::Duration::from_millis(900));
+    let end = recorder.edge().energy.expect("a counter");
+    let recorded = recorder.stop();
+    assert!(begin.aligned && end.aligned, "{begin:?} {end:?}");
+    let joules = end.reading.joules.get() - begin.reading.joules.get();
+    let at = |edge: &infercost::base::event::EnergyEdge| origin + edge.reading.at.nanos() as f64 / 1e9;
+    let truth = fake.true_joules(0, at(&begin), at(&end));
+    let bound = 650.0 * (begin.uncertainty.get() + end.uncertainty.get()) + 0.01;
+    assert!((joules - truth).abs() <= bound, "{joules} J, in truth {truth} J, within {bound} J");
+    let kinds = |kind| recorded.trace.power.iter().filter(|sample| sample.kind == kind).count();
+    assert!(kinds(PowerKind::Instant) > 5 && kinds(PowerKind::Instant) == kinds(PowerKind::Average));
+    assert_eq!(recorded.trace.failures, [] as [String; 0]);
 }

@@ -123,7 +123,7 @@ pub(super) fn is_mig(device: &Device<'_>) -> Fact<bool> {
 }
 
 /// Who computes on the GPU.
-pub(super) fn processes(device: &Device<'_>) -> Fact<Vec<GpuProcess>> {
+fn processes(device: &Device<'_>) -> Fact<Vec<GpuProcess>> {
     let processes = said(device.running_compute_processes())?.into_iter().map(|process| GpuProcess {
         pid: process.pid,
         memory: match process.used_gpu_memory {
@@ -135,6 +135,14 @@ pub(super) fn processes(device: &Device<'_>) -> Fact<Vec<GpuProcess>> {
 }
 
 impl Gpu {
+    /// Who computes on it now; for a look before a run and behind it.
+    ///
+    /// # Errors
+    /// A reason for people, as with every fact.
+    pub fn processes(&self) -> Fact<Vec<GpuProcess>> {
+        processes(self.device())
+    }
+
     /// All that NVML says about this GPU now.
     pub fn facts(&self) -> GpuFacts {
         let (library, device) = (self.library(), self.device());
