@@ -10,6 +10,7 @@ mod catalog; // bundled rows, the user's own files
 mod cost; // a record priced again
 mod interrupt; // a signal in each phase
 mod nvml; // GPUs, sensors and settings through a library that behaves like NVML
+mod power; // joules, through a library that behaves like NVML
 mod real_model; // the real SmolLM2, from a GGUF file to a record
 mod record; // schema, nulls with reasons, fields nobody knows
 mod run; // `bench run` on synthetic weights

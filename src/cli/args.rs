@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use rust_decimal::Decimal;
 
-use crate::base::units::Seconds;
+use crate::base::units::{Seconds, Watts};
 use crate::hardware::device::DeviceRequest;
+use crate::hardware::telemetry::choose::PowerRequest;
 use crate::run::plan::{Tier, ranges};
 
 /// What does a million tokens of this model cost here, and is that cheaper than buying them?
@@ -103,6 +104,19 @@ pub(super) struct RunArgs {
     /// Threads that compute on the CPU [default: the physical cores]
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..), help_heading = "Where")]
     pub(super) threads: Option<u16>,
+
+    /// Sensors of energy: auto (of the device that works), nvml, nvml:UUID, rapl or none
+    #[arg(long, value_name = "SENSORS", default_value = "auto", help_heading = "Where")]
+    pub(super) power: PowerRequest,
+    /// NVIDIA's management library, when it is not where the system looks
+    #[arg(long, value_name = "PATH", help_heading = "Where")]
+    pub(super) nvml_library: Option<PathBuf>,
+    /// Hold the GPU's clocks, at MHZ or at its default application clock, and let them go at the end; needs root
+    #[arg(long, value_name = "MHZ", num_args = 0..=1, default_missing_value = "default", value_parser = clock, help_heading = "Where")]
+    pub(super) lock_clocks: Option<LockClocks>,
+    /// Power limit of the GPU, put back at the end; several make a record each: `350,500,700`; needs root
+    #[arg(long, value_name = "W", value_delimiter = ',', value_parser = watts, help_heading = "Where")]
+    pub(super) power_limit: Vec<Watts>,
 
     /// Exactly this many trials a row
     #[arg(short, long, value_name = "R", value_parser = clap::value_parser!(u32).range(1..), help_heading = "How long")]
@@ -220,6 +234,31 @@ fn batch(text: &str) -> Result<Batch, String> {
         return Err("a batch is at least 1 sequence".to_owned());
     }
     Ok(Batch::These(values))
+}
+
+/// `--lock-clocks`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum LockClocks {
+    /// At the GPU's default application clock.
+    Default,
+    /// At this one, in MHz.
+    At(u32),
+}
+
+fn clock(text: &str) -> Result<LockClocks, String> {
+    match (text, text.trim_end_matches("MHz").trim().parse()) {
+        ("default", _) => Ok(LockClocks::Default),
+        (_, Ok(mhz)) if mhz > 0 => Ok(LockClocks::At(mhz)),
+        _ => Err("a clock is a whole number of MHz, such as `1410`".to_owned()),
+    }
+}
+
+/// A power limit: `500` or `500W`.
+fn watts(text: &str) -> Result<Watts, String> {
+    match text.trim_end_matches(['W', 'w']).trim().parse::<f64>() {
+        Ok(watts) if (1.0..=100_000.0).contains(&watts) => Ok(Watts::new(watts)),
+        _ => Err("a power limit is a number of watts above 0, such as `500`".to_owned()),
+    }
 }
 
 /// A share: `2%` or `0.02`, above 0 and at most 1.

@@ -67,6 +67,18 @@ fn of(error: &(dyn std::error::Error + 'static)) -> Option<u8> {
     if error.is::<hardware::device::Error>() {
         return Some(13);
     }
+    if let Some(error) = error.downcast_ref::<hardware::telemetry::choose::Error>() {
+        return Some(match error {
+            hardware::telemetry::choose::Error::Absent(_) => 13,
+            hardware::telemetry::choose::Error::Unusable(_) => 1,
+        });
+    }
+    if let Some(error) = error.downcast_ref::<hardware::nvml::Absent>() {
+        return Some(match error {
+            hardware::nvml::Absent::Unusable { .. } => 1,
+            _ => 13,
+        });
+    }
     if error.is::<cost::Error>() {
         return Some(2);
     }

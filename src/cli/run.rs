@@ -3,23 +3,28 @@
 use std::ffi::OsString;
 use std::path::Path;
 
-use crate::base::units::Bytes;
+use crate::base::units::{Bytes, Watts};
 use crate::base::{clock, sys};
 use crate::catalog::Catalog;
 use crate::cost;
 use crate::engine::candle;
 use crate::hardware::device::{self, Choice, Found};
+use crate::hardware::nvml::{self, ClockLock, PowerLimit};
+use crate::hardware::telemetry::choose::{self, Chosen};
+use crate::hardware::telemetry::{Rate, Recorder};
 use crate::model::hub::HubSettings;
 use crate::model::resolve::Sources;
 use crate::model::tokenizer::Tokenizer;
 use crate::model::{self, Model, Request, Source};
-use crate::record::{self, Greedy, Price, Verdict};
+use crate::record::{self, Greedy, Price, Record, Verdict};
 use crate::report::terminal::{self, Bar};
+use crate::run::energy::Sensors;
+use crate::run::measure::energy;
 use crate::run::plan::{self, Limits, Plan, PlannedRow, Row, limits, rows};
 use crate::run::runner::{self, Finished, Job};
 use crate::run::seal::{self, Sealing};
 
-use super::args::{Batch, EngineName, List, RunArgs};
+use super::args::{Batch, EngineName, List, LockClocks, RunArgs};
 use super::{Output, exit, today};
 
 /// The prompt whose greedy continuation every record of a real model keeps.
@@ -46,15 +51,22 @@ pub(super) fn run(
         repetitions: args.repetitions.map(|r| r as usize),
         tier: args.tier.map(Into::into),
     };
-    let limits = Limits::resolve(asked)?;
+    let mut limits = Limits::resolve(asked)?;
     let catalog = catalog()?;
     let wanted = args.gpu.as_deref().map(|id| catalog.gpu(id)).transpose()?;
     for api in &args.api {
         catalog.api(api)?;
     }
-    let found = device::discover();
+    let found = match &args.nvml_library {
+        Some(library) => device::discover_through(library)?,
+        None => device::discover(),
+    };
     let place = choose(args, wanted, &found, &catalog)?;
     announce(args, &place, output);
+    let chosen = choose_sensors(args, &found, &place)?;
+    if chosen.is_ok() {
+        limits.energy_seconds = energy::SHORTEST;
+    }
     let to_stdout = args.output == Path::new("-");
     if !to_stdout && !args.dry_run {
         record::write::probe_folder(&args.output)?;
@@ -93,69 +105,201 @@ pub(super) fn run(
         let tokens = tokenizer.encode(GREEDY_PROMPT, tokenizer.adds_bos());
         tokens.map_err(|error| format!("the prompt cannot be turned into tokens ({error})"))
     });
-    let rows: Vec<Row> = plan.rows.iter().map(|row| row.row).collect();
-    let next = |batch: u32| next_batch(&rows, &model, &place, batch);
-    let job = Job {
-        rows: &rows,
-        limits: plan.limits,
-        seed: plan.seed,
-        vocabulary: model.header.spec.vocabulary,
-        greedy_prompt: prompt.as_ref().ok().cloned(),
-        next_batch: plan.grow_batch.then_some(&next),
-        recorder: None,
+    bar.clear();
+    let mut settings = Settings::apply(args, chosen.as_ref().ok())?;
+    let measuring = Measuring {
+        args,
+        argv,
+        output,
+        catalog: &catalog,
+        found: &found,
+        place: &place,
+        plan: &plan,
+        request: &request,
+        model: &model,
+        sha256,
+        tokenizer,
+        prompt,
+        chosen,
         interrupt: &interrupt,
     };
-    let options = candle::Options { device: place.engine_device, max_positions: most_positions(&rows) };
-    let mut observer = bar;
-    let finished = runner::run(&job, || candle::load(&model, &options, &interrupt), &mut observer)?;
-    observer.clear();
-
-    let today = today();
-    let record = seal::seal(
-        &finished,
-        Sealing {
-            argv: argv.iter().map(|argument| argument.to_string_lossy().into_owned()).collect(),
-            plan: &plan,
-            created,
-            id: seal::unique_id(created),
-            found: &found,
-            gpu: place.gpu,
-            model: &model,
-            sha256,
-            catalog_id: catalog_row(&request, &model, &catalog),
-            greedy: greedy(&finished, tokenizer, prompt),
-            price: price(args, &place, &found, &catalog, today),
-            apis: &args.api,
-            catalog: &catalog,
-            today,
-            signal: interrupt.exit_code(),
-            usage: sys::usage(),
-            sensors: Err("this version does not measure power".to_owned()),
-        },
-    )?;
-
-    let style = output.human_style();
-    let mut human = terminal::render(&record, style);
-    let mut machine = None;
-    if to_stdout || output.json {
-        machine = Some(record::write::to_json(&record)? + "\n");
-    }
-    if !to_stdout {
-        let path = record::write::write(&record, &args.output, &seal::stem(&record))?;
-        human = format!("{human}{} {}\n", style.strong("Record  "), path.display());
-    }
-    if let Some(machine) = machine {
-        if !output.quiet {
-            eprint!("{human}");
+    let mut worst = Ok(());
+    let mut swept = Vec::new();
+    for number in 0..args.power_limit.len().max(1) {
+        let limit = settings.limit(args, number)?;
+        let created = if number == 0 { created } else { clock::wall() };
+        let (record, stopped) = measuring.one(created, Bar::new(output.progress()))?;
+        let verdict = record.validity.verdict;
+        swept.extend(limit.map(|limit| (limit, record)));
+        if stopped {
+            return Err(exit::Silent(interrupt.exit_code().unwrap_or(130)).into());
         }
-        output.stdout(&machine)?;
-    } else {
-        output.human(&human)?;
+        if verdict == Verdict::Invalid {
+            worst = Err(exit::Silent(12).into());
+        }
     }
-    match (interrupt.exit_code().filter(|_| finished.interrupted.is_some()), record.validity.verdict) {
-        (Some(code), _) => Err(exit::Silent(code).into()),
-        (None, Verdict::Invalid) => Err(exit::Silent(12).into()),
-        (None, _) => Ok(()),
+    drop(settings);
+    if swept.len() > 1 {
+        let table = terminal::render_power_limits(&swept, output.human_style());
+        if output.json { eprint!("{table}") } else { output.human(&table)? }
+    }
+    worst
+}
+
+/// Everything that is the same for each power limit.
+struct Measuring<'a> {
+    args: &'a RunArgs,
+    argv: &'a [OsString],
+    output: &'a Output,
+    catalog: &'a Catalog,
+    found: &'a Found,
+    place: &'a Place,
+    plan: &'a Plan,
+    request: &'a Request,
+    model: &'a Model,
+    sha256: Result<String, String>,
+    tokenizer: Result<Tokenizer, String>,
+    prompt: Result<Vec<u32>, String>,
+    chosen: Result<Chosen, String>,
+    interrupt: &'a sys::Interrupt,
+}
+
+impl Measuring<'_> {
+    /// Measures, seals, writes and prints one record; says whether a signal stopped it.
+    fn one(&self, created: jiff::Timestamp, mut observer: Bar) -> anyhow::Result<(Record, bool)> {
+        let plan = self.plan;
+        let rows: Vec<Row> = plan.rows.iter().map(|row| row.row).collect();
+        let next = |batch: u32| next_batch(&rows, self.model, self.place, batch);
+        let recorder = match &self.chosen {
+            Ok(chosen) => chosen.open().and_then(|source| {
+                Recorder::start(source, Rate::default())
+                    .map_err(|error| format!("the sensors' thread cannot be started ({error})"))
+            }),
+            Err(reason) => Err(reason.clone()),
+        };
+        let job = Job {
+            rows: &rows,
+            limits: plan.limits,
+            seed: plan.seed,
+            vocabulary: self.model.header.spec.vocabulary,
+            greedy_prompt: self.prompt.as_ref().ok().cloned(),
+            next_batch: plan.grow_batch.then_some(&next),
+            recorder: recorder.as_ref().ok(),
+            interrupt: self.interrupt,
+        };
+        let options =
+            candle::Options { device: self.place.engine_device, max_positions: most_positions(&rows) };
+        let load = || candle::load(self.model, &options, self.interrupt);
+        let finished = runner::run(&job, load, &mut observer)?;
+        let sensors = recorder.map(|recorder| Sensors {
+            recorded: recorder.stop(),
+            other_device: self.chosen.as_ref().is_ok_and(|chosen| chosen.other_device),
+        });
+        observer.clear();
+
+        let today = today();
+        let record = seal::seal(
+            &finished,
+            Sealing {
+                argv: self.argv.iter().map(|argument| argument.to_string_lossy().into_owned()).collect(),
+                plan,
+                created,
+                id: seal::unique_id(created),
+                found: self.found,
+                gpu: self.place.gpu,
+                model: self.model,
+                sha256: self.sha256.clone(),
+                catalog_id: catalog_row(self.request, self.model, self.catalog),
+                greedy: greedy(&finished, &self.tokenizer, &self.prompt),
+                price: price(self.args, self.place, self.found, self.catalog, today),
+                apis: &self.args.api,
+                catalog: self.catalog,
+                today,
+                signal: self.interrupt.exit_code(),
+                usage: sys::usage(),
+                sensors,
+            },
+        )?;
+        self.publish(&record)?;
+        Ok((record, finished.interrupted.is_some()))
+    }
+
+    /// Writes the record and prints it.
+    fn publish(&self, record: &Record) -> anyhow::Result<()> {
+        let output = self.output;
+        let to_stdout = self.args.output == Path::new("-");
+        let style = output.human_style();
+        let mut human = terminal::render(record, style);
+        let mut machine = None;
+        if to_stdout || output.json {
+            machine = Some(record::write::to_json(record)? + "\n");
+        }
+        if !to_stdout {
+            let path = record::write::write(record, &self.args.output, &seal::stem(record))?;
+            human = format!("{human}{} {}\n", style.strong("Record  "), path.display());
+        }
+        if let Some(machine) = machine {
+            if !output.quiet {
+                eprint!("{human}");
+            }
+            return output.stdout(&machine);
+        }
+        output.human(&human)
+    }
+}
+
+/// The sensors that are read beside the run, or why none are.
+fn choose_sensors(args: &RunArgs, found: &Found, place: &Place) -> anyhow::Result<Result<Chosen, String>> {
+    let used = place.gpu.and_then(|index| found.gpus.get(index)).map(|gpu| gpu.uuid.as_str());
+    Ok(choose::choose(&args.power, used, args.nvml_library.as_deref())?)
+}
+
+/// What this run changes on a GPU; put back when it is dropped, and by every other way out.
+#[derive(Default)]
+struct Settings {
+    _clocks: Option<ClockLock>,
+    power_limit: Option<PowerLimit>,
+}
+
+impl Settings {
+    /// Makes the changes that were asked for, on the GPU whose sensors are read.
+    fn apply(args: &RunArgs, chosen: Option<&Chosen>) -> anyhow::Result<Self> {
+        if args.lock_clocks.is_none() && args.power_limit.is_empty() {
+            return Ok(Self::default());
+        }
+        let flag = if args.lock_clocks.is_some() { "--lock-clocks" } else { "--power-limit" };
+        let unusable = |flag: &str, reason: String| choose::Error::Unusable(format!("{flag}: {reason}"));
+        let gpu = chosen.and_then(Chosen::gpu).ok_or_else(|| {
+            choose::Error::Absent(format!(
+                "{flag}: no GPU is measured by this run; it takes one that computes, or --power nvml[:UUID]"
+            ))
+        })?;
+        let clocks = match args.lock_clocks {
+            None => None,
+            Some(asked) => {
+                let mhz = if let LockClocks::At(mhz) = asked { Some(mhz) } else { None };
+                Some(nvml::lock_clocks(gpu, mhz).map_err(|reason| unusable("--lock-clocks", reason))?)
+            }
+        };
+        let power_limit = match args.power_limit.first() {
+            None => None,
+            Some(watts) => {
+                Some(nvml::set_power_limit(gpu, *watts).map_err(|reason| unusable("--power-limit", reason))?)
+            }
+        };
+        Ok(Self { _clocks: clocks, power_limit })
+    }
+
+    /// Moves on to the power limit with this number, and says which is in force.
+    fn limit(&mut self, args: &RunArgs, number: usize) -> anyhow::Result<Option<Watts>> {
+        let (Some(limit), Some(watts)) = (&mut self.power_limit, args.power_limit.get(number)) else {
+            return Ok(None);
+        };
+        if number > 0 {
+            let unusable = |reason| choose::Error::Unusable(format!("--power-limit: {reason}"));
+            limit.change(*watts).map_err(unusable)?;
+        }
+        Ok(Some(limit.watts))
     }
 }
 
@@ -273,7 +417,7 @@ fn make_plan(args: &RunArgs, limits: Limits, model: &Model, place: &Place) -> an
             memory_bytes: foreseen(model, row, place.engine_device).total(),
         })
         .collect();
-    let largest = planned.iter().max_by_key(|row| row.memory_bytes).map_or(rows[0], |row| row.row);
+    let largest = plan::largest(&planned).map_or(rows[0], |row| row.row);
     let memory = foreseen(model, &largest, place.engine_device);
     let threads = (!on_gpu).then(|| args.threads.map_or_else(candle::threads, usize::from));
     Ok(Plan {
@@ -294,9 +438,7 @@ fn make_plan(args: &RunArgs, limits: Limits, model: &Model, place: &Place) -> an
 }
 
 fn check_memory(plan: &Plan, place: &Place) -> anyhow::Result<()> {
-    let (Some(available), Some(largest)) =
-        (place.available, plan.rows.iter().max_by_key(|row| row.memory_bytes))
-    else {
+    let (Some(available), Some(largest)) = (place.available, plan::largest(&plan.rows)) else {
         return Ok(());
     };
     let where_to = if place.gpu.is_some() { format!(" on {}", plan.device) } else { String::new() };
@@ -360,10 +502,10 @@ fn tokenizer(model: &Model) -> Result<Tokenizer, String> {
 
 fn greedy(
     finished: &Finished,
-    tokenizer: Result<Tokenizer, String>,
-    prompt: Result<Vec<u32>, String>,
+    tokenizer: &Result<Tokenizer, String>,
+    prompt: &Result<Vec<u32>, String>,
 ) -> Result<Greedy, String> {
-    let (tokenizer, prompt_tokens) = (tokenizer?, prompt?);
+    let (tokenizer, prompt_tokens) = (tokenizer.as_ref().map_err(Clone::clone)?, prompt.clone()?);
     let tokens =
         finished.greedy.clone().ok_or("the run was interrupted before the fixed prompt was continued")?;
     let text = tokenizer

@@ -96,6 +96,10 @@ pub struct Gpu {
     pub memory_bytes: u64,
     /// Whether the run used it.
     pub used: bool,
+    /// What NVML said of it before the run, the unit in each key: PCI address, firmware, power limits, clocks, ECC,
+    /// persistence, MIG, link, temperature, processes. What it does not say is `null` beside its reason.
+    #[serde(default)]
+    pub facts: Unknown,
     /// Fields this version does not know.
     #[serde(flatten)]
     pub unknown: Unknown,

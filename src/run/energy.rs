@@ -66,7 +66,8 @@ pub fn energy(finished: &Finished, sensors: Result<&Sensors, &String>) -> Energy
     }
 }
 
-fn none(reason: &str) -> Energy {
+/// The energy of a run without sensors.
+pub fn none(reason: &str) -> Energy {
     let why = || Some(reason.to_owned());
     Energy {
         grade: None,

@@ -95,6 +95,7 @@ pub fn seal(finished: &Finished, s: Sealing<'_>) -> Result<Record, crate::catalo
         meter,
         debug_build: cfg!(debug_assertions),
         repetitions: s.plan.limits.repetitions,
+        energy: Some(&energy),
     };
     let validity = validity::validate(&evidence);
     let telemetry =

@@ -122,6 +122,7 @@ mod tests {
         Found {
             no_gpu: gpus.is_none().then(|| "NVML cannot be loaded".to_owned()),
             gpus: gpus.into_iter().collect(),
+            facts: Vec::new(),
             driver: None,
             cuda: None,
             cpu: None,

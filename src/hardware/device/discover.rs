@@ -5,6 +5,8 @@ use std::path::Path;
 use crate::base::sys;
 use crate::catalog::Catalog;
 use crate::hardware::nvml::{self, GpuFound};
+
+use super::facts::{self, Facts};
 use crate::record::{Environment, Gpu, Unknown};
 
 /// What was found.
@@ -12,6 +14,8 @@ use crate::record::{Environment, Gpu, Unknown};
 pub struct Found {
     /// GPUs in NVML's order.
     pub gpus: Vec<GpuFound>,
+    /// What NVML says of each, for the record; in the same order.
+    pub facts: Vec<Facts>,
     /// Why there are none, when there are none.
     pub no_gpu: Option<String>,
     /// Version of the NVIDIA driver.
@@ -26,7 +30,7 @@ pub struct Found {
 
 /// Looks for processors and GPUs. Takes a millisecond without a GPU and some tens with one.
 pub fn discover() -> Found {
-    found(nvml::discover(None))
+    found(nvml::discover(None), None)
 }
 
 /// Looks for processors and GPUs, for the latter through the library at `nvml`.
@@ -34,14 +38,15 @@ pub fn discover() -> Found {
 /// # Errors
 /// [`nvml::Absent`] when that library is not there or cannot be used.
 pub fn discover_through(nvml: &Path) -> Result<Found, nvml::Absent> {
-    nvml::discover(Some(nvml)).map(|gpus| found(Ok(gpus)))
+    nvml::discover(Some(nvml)).map(|gpus| found(Ok(gpus), Some(nvml)))
 }
 
-fn found(gpus: Result<nvml::Gpus, nvml::Absent>) -> Found {
+fn found(gpus: Result<nvml::Gpus, nvml::Absent>, library: Option<&Path>) -> Found {
     let (cpu, logical_cpus) = (sys::cpu_model(), sys::logical_cpus());
     match gpus {
         Ok(found) => Found {
             no_gpu: found.gpus.is_empty().then(|| "NVML counts no GPU".to_owned()),
+            facts: found.gpus.iter().map(|gpu| facts::of(&gpu.uuid, library)).collect(),
             gpus: found.gpus,
             driver: found.driver,
             cuda: found.cuda,
@@ -50,6 +55,7 @@ fn found(gpus: Result<nvml::Gpus, nvml::Absent>) -> Found {
         },
         Err(absent) => Found {
             gpus: Vec::new(),
+            facts: Vec::new(),
             no_gpu: Some(absent.to_string()),
             driver: None,
             cuda: None,
@@ -78,6 +84,7 @@ pub fn environment(found: &Found, used: Option<usize>, catalog: &Catalog) -> Env
                 catalog_id_reason: row.is_none().then(|| "no row of the catalog has this name".to_owned()),
                 memory_bytes: gpu.memory_total.get(),
                 used: used == Some(index),
+                facts: found.facts.get(index).cloned().unwrap_or_default(),
                 unknown: Unknown::new(),
             }
         })

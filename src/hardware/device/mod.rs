@@ -2,9 +2,11 @@
 
 mod choose;
 mod discover;
+mod facts;
 
 pub use choose::{Choice, DeviceRequest, choose};
 pub use discover::{Found, discover, discover_through, environment};
+pub use facts::Facts;
 
 /// Why the device that was asked for cannot be used.
 #[derive(Debug, thiserror::Error)]

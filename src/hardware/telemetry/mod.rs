@@ -4,6 +4,8 @@
 //! asked and keeps no time; [`Recorder`] asks it at its rate from a thread of its own, and [`Recorder::edge`]
 //! at the edges of a phase.
 
+pub mod choose;
+pub mod rapl;
 pub mod recorder;
 pub mod sensor;
 

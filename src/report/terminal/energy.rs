@@ -2,8 +2,8 @@
 
 use super::result::{label, wrap};
 use super::{Page, Style};
-use crate::base::units::significant;
-use crate::record::{Energy, EnergyWindow, Grade};
+use crate::base::units::{Watts, significant};
+use crate::record::{Energy, EnergyWindow, Grade, Record};
 
 /// The energy of a run; nothing at all when none was measured.
 pub(super) fn render(out: &mut Page, energy: &Energy, style: Style) {
@@ -39,6 +39,35 @@ pub(super) fn render(out: &mut Page, energy: &Energy, style: Style) {
     for text in energy.reasons.iter().flat_map(|reason| wrap(reason, 78)) {
         out.line(format_args!("  {}", style.warn(&text)));
     }
+}
+
+/// What each power limit does to speed and to energy.
+pub fn render_power_limits(swept: &[(Watts, Record)], style: Style) -> String {
+    let mut out = Page::default();
+    let header = format!("{:<9} {:<20} {:>12} {:>12} {:>8}", "limit", "row", "tokens/s", "J/token", "watts");
+    out.line(format_args!("\n{}", style.dim(&header)));
+    for (limit, record) in swept {
+        for window in &record.energy.windows {
+            let rate = record.measurements.iter().find(|m| {
+                m.cell.as_ref() == Some(&window.cell)
+                    && match window.cell.phase.as_str() {
+                        "prefill" => m.metric == "prefill_tokens_per_second",
+                        "decode" => m.metric == "decode_tokens_per_second",
+                        _ => m.metric == "total_tokens_per_second",
+                    }
+            });
+            let number = |value: Option<f64>| value.map_or("–".to_owned(), |value| significant(value, 4));
+            out.line(format_args!(
+                "{:<9} {:<20} {:>12} {:>12} {:>8}",
+                format!("{} W", significant(limit.get(), 3)),
+                label(&window.cell),
+                number(rate.and_then(|m| m.value)),
+                number(joules_per_token(window)),
+                number(window.mean_watts),
+            ));
+        }
+    }
+    out.into_text()
 }
 
 /// The figure of a row's own kind of token; of all tokens in a joint row.

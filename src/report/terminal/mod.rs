@@ -6,6 +6,7 @@ mod progress;
 mod result;
 mod style;
 
+pub use energy::render_power_limits;
 pub use plan::render_plan;
 pub use progress::Bar;
 pub use result::{render, render_cost};

@@ -196,8 +196,14 @@ fn electricity(out: &mut Page, cost: &Cost, style: Style) {
         part(electricity.usd_per_million_output_tokens, "output"),
     ];
     let parts: Vec<String> = parts.into_iter().flatten().collect();
-    let price = format!("at ${} per kWh ({}), part of a rent", electricity.usd_per_kwh, electricity.label);
-    out.line(format_args!("  {:<12} {}   {}", "electricity", parts.join(", "), style.dim(&price)));
+    out.line(format_args!("  {:<12} {}", "electricity", parts.join(", ")));
+    let price = format!(
+        "of the device alone, at ${} per kWh ({}); a rent contains it",
+        electricity.usd_per_kwh, electricity.label
+    );
+    for text in wrap(&price, 63) {
+        out.line(format_args!("  {:<12} {}", "", style.dim(&text)));
+    }
 }
 
 fn comparison(out: &mut Page, cost: &Cost, style: Style) {

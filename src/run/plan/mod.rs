@@ -100,6 +100,11 @@ pub struct PlannedRow {
     pub memory_bytes: Bytes,
 }
 
+/// The row that takes most memory.
+pub fn largest(rows: &[PlannedRow]) -> Option<&PlannedRow> {
+    rows.iter().max_by_key(|row| row.memory_bytes)
+}
+
 /// Checks that the model can hold every row.
 ///
 /// # Errors

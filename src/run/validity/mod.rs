@@ -5,16 +5,18 @@
 
 mod build;
 mod caveats;
+mod energy_device;
 mod finite;
 mod interrupted;
 mod meter;
 mod samples;
 mod steady;
+mod throttled;
 mod tokens;
 
 use crate::base::clock::ClockQuality;
 use crate::base::units::Seconds;
-use crate::record::{Check, Validity, Verdict};
+use crate::record::{Check, Energy, Validity, Verdict};
 
 use super::runner::{MeasuredRow, Stage};
 
@@ -35,6 +37,8 @@ pub struct Evidence<'a> {
     pub debug_build: bool,
     /// Whether `--repetitions` was given: then few samples were asked for.
     pub repetitions: Option<usize>,
+    /// The energy as the record will have it.
+    pub energy: Option<&'a Energy>,
 }
 
 /// Makes every check.
@@ -48,6 +52,8 @@ pub fn validate(evidence: &Evidence<'_>) -> Validity {
         meter::run(evidence),
         build::run(evidence),
         interrupted::run(evidence),
+        energy_device::run(evidence),
+        throttled::run(evidence),
     ])
 }
 
@@ -89,7 +95,10 @@ mod tests {
         }
     }
 
-    fn verdict(rows: &[MeasuredRow], change: impl FnOnce(&mut Evidence<'_>)) -> (Verdict, Vec<String>) {
+    fn verdict<'a>(
+        rows: &'a [MeasuredRow],
+        change: impl FnOnce(&mut Evidence<'a>),
+    ) -> (Verdict, Vec<String>) {
         let mut evidence = Evidence {
             rows,
             caveats: &[],
@@ -98,6 +107,7 @@ mod tests {
             meter: Seconds::new(1e-7),
             debug_build: false,
             repetitions: None,
+            energy: None,
         };
         change(&mut evidence);
         let validity = validate(&evidence);
@@ -142,8 +152,21 @@ mod tests {
             meter: Seconds::new(1e-7),
             debug_build: false,
             repetitions: None,
+            energy: None,
         };
         assert_eq!(validate(&evidence).verdict, Verdict::Suspect);
+    }
+
+    #[test]
+    fn energy_of_another_device_or_of_a_broken_counter_is_suspect() {
+        use crate::run::energy;
+        let mut sensed = energy::none("none");
+        assert_eq!(verdict(&[row(5)], |e| e.energy = Some(&sensed)).0, Verdict::Valid);
+        (sensed.source, sensed.scope) = (Some("nvml".into()), Some("gpu".into()));
+        assert_eq!(verdict(&[row(5)], |e| e.energy = Some(&sensed)).0, Verdict::Valid);
+        sensed.scope = Some("other-device".into());
+        let found = verdict(&[row(5)], |e| e.energy = Some(&sensed));
+        assert_eq!(found, (Verdict::Suspect, vec!["energy_sensors".to_owned()]));
     }
 
     #[test]

@@ -1,0 +1,188 @@
+//! The processor's energy: RAPL's counters as Linux shows them under powercap.
+//!
+//! Packages are summed, and DRAM where it is a domain of its own; `core` and `uncore` lie inside the package and
+//! `psys` outside, so they are left out. AMD's counters appear under the same `intel-rapl` names. A counter wraps
+//! at `max_energy_range_uj` (262 kJ on many: 20 minutes at 200 W), so each reading is unwrapped against the one
+//! before; the recorder reads every 50 ms, and a wrap cannot be missed at less than 5 MW.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::{Description, Scope, Source};
+use crate::base::event::{ClockSample, PowerKind, ThrottledTime};
+use crate::base::units::{Joules, Watts};
+
+/// Where Linux shows the counters.
+pub const ROOT: &str = "/sys/class/powercap";
+
+/// The packages of this machine, and their memory where it is counted.
+#[derive(Debug)]
+pub struct RaplSource {
+    domains: Vec<Domain>,
+    description: Description,
+}
+
+#[derive(Debug)]
+struct Domain {
+    file: PathBuf,
+    /// Value at which the counter starts again, in microjoules.
+    range: u64,
+    last: u64,
+    /// Microjoules since the source was opened.
+    total: u64,
+}
+
+impl RaplSource {
+    /// Opens every package and DRAM domain under `root`.
+    ///
+    /// # Errors
+    /// One sentence that says why there is nothing to read, with the command that mends it where one does.
+    pub fn open(root: &Path) -> Result<Self, String> {
+        let mut zones: Vec<PathBuf> = fs::read_dir(root)
+            .map_err(|_| {
+                "this system shows no RAPL counters (no /sys/class/powercap); virtual machines seldom do"
+                    .to_owned()
+            })?
+            .filter_map(|entry| Some(entry.ok()?.path()))
+            .filter(|zone| {
+                zone.file_name().is_some_and(|name| name.to_string_lossy().starts_with("intel-rapl:"))
+            })
+            .collect();
+        zones.sort();
+        let mut domains = Vec::new();
+        let mut names = Vec::new();
+        let mut dram = false;
+        for zone in &zones {
+            let Ok(name) = fs::read_to_string(zone.join("name")) else { continue };
+            let name = name.trim().to_owned();
+            if !(name.starts_with("package") || name == "dram") {
+                continue;
+            }
+            domains.push(Domain::open(zone)?);
+            dram |= name == "dram";
+            names.push(name);
+        }
+        if domains.is_empty() {
+            return Err(
+                "this system shows no RAPL counters of a package; virtual machines seldom do".to_owned()
+            );
+        }
+        let description = Description {
+            name: "rapl",
+            device: names.join(", "),
+            scope: if dram { Scope::PackageAndDram } else { Scope::Package },
+            no_counter: None,
+            no_power: Some("RAPL counts energy and has no power sensor".to_owned()),
+        };
+        Ok(Self { domains, description })
+    }
+}
+
+impl Domain {
+    fn open(zone: &Path) -> Result<Self, String> {
+        let file = zone.join("energy_uj");
+        let last = read(&file)?;
+        let range = read(&zone.join("max_energy_range_uj"))?;
+        Ok(Self { file, range, last, total: 0 })
+    }
+
+    fn advance(&mut self) -> Result<u64, String> {
+        let now = read(&self.file)?;
+        self.total += match now.checked_sub(self.last) {
+            Some(step) => step,
+            // Wrapped once: a second wrap between two readings is out of reach.
+            None => now + self.range.saturating_sub(self.last),
+        };
+        self.last = now;
+        Ok(self.total)
+    }
+}
+
+fn read(file: &Path) -> Result<u64, String> {
+    let text = fs::read_to_string(file).map_err(|error| match error.kind() {
+        std::io::ErrorKind::PermissionDenied => format!(
+            "{} is for root alone; `sudo chmod a+r /sys/class/powercap/intel-rapl:*/energy_uj` opens it until the next boot",
+            file.display()
+        ),
+        _ => format!("{}: {error}", file.display()),
+    })?;
+    text.trim().parse().map_err(|_| format!("{}: `{}` is no number", file.display(), text.trim()))
+}
+
+impl Source for RaplSource {
+    fn description(&self) -> &Description {
+        &self.description
+    }
+
+    fn energy(&mut self) -> Result<Joules, String> {
+        let mut microjoules = 0;
+        for domain in &mut self.domains {
+            microjoules += domain.advance()?;
+        }
+        Ok(Joules::new(microjoules as f64 / 1e6))
+    }
+
+    fn power(&mut self) -> Result<Vec<(PowerKind, Watts)>, String> {
+        Err("RAPL counts energy and has no power sensor".to_owned())
+    }
+
+    fn clocks(&mut self) -> ClockSample {
+        ClockSample::default()
+    }
+
+    fn throttled(&mut self) -> ThrottledTime {
+        ThrottledTime::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn zone(root: &Path, zone: &str, name: &str, energy: u64) {
+        let folder = root.join(zone);
+        fs::create_dir_all(&folder).expect("a folder");
+        fs::write(folder.join("name"), format!("{name}\n")).expect("a file");
+        fs::write(folder.join("max_energy_range_uj"), "1000000\n").expect("a file");
+        fs::write(folder.join("energy_uj"), format!("{energy}\n")).expect("a file");
+    }
+
+    fn set(root: &Path, zone: &str, energy: u64) {
+        fs::write(root.join(zone).join("energy_uj"), format!("{energy}\n")).expect("a file");
+    }
+
+    #[test]
+    fn packages_and_memory_are_summed_and_unwrapped() {
+        let root = tempfile::tempdir().expect("a folder");
+        let root = root.path();
+        zone(root, "intel-rapl:0", "package-0", 900_000);
+        zone(root, "intel-rapl:0:0", "core", 5);
+        zone(root, "intel-rapl:0:1", "dram", 100);
+        zone(root, "intel-rapl:1", "psys", 7);
+        zone(root, "intel-rapl-mmio:0", "package-0", 9);
+        let mut source = RaplSource::open(root).expect("readable");
+        assert_eq!(source.description().device, "package-0, dram");
+        assert_eq!(source.description().scope, Scope::PackageAndDram);
+        assert_eq!(source.energy(), Ok(Joules::ZERO));
+        set(root, "intel-rapl:0", 950_000);
+        set(root, "intel-rapl:0:0", 999_999);
+        assert_eq!(source.energy(), Ok(Joules::new(0.05)));
+        // Wraps at one joule: 50,000 to the end and 30,000 behind it.
+        set(root, "intel-rapl:0", 30_000);
+        set(root, "intel-rapl:0:1", 20_100);
+        assert_eq!(source.energy(), Ok(Joules::new(0.15)));
+    }
+
+    #[test]
+    fn nothing_to_read_is_said_with_the_way_out() {
+        let root = tempfile::tempdir().expect("a folder");
+        let missing = RaplSource::open(&root.path().join("powercap")).expect_err("absent");
+        assert!(missing.contains("virtual machines seldom do"), "{missing}");
+        let empty = RaplSource::open(root.path()).expect_err("empty");
+        assert!(empty.contains("of a package"), "{empty}");
+        zone(root.path(), "intel-rapl:0", "package-0", 1);
+        fs::write(root.path().join("intel-rapl:0/energy_uj"), "watts").expect("a file");
+        let broken = RaplSource::open(root.path()).expect_err("no number");
+        assert!(broken.contains("energy_uj") && broken.contains("`watts` is no number"), "{broken}");
+    }
+}

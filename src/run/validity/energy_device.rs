@@ -1,0 +1,28 @@
+//! Energy of a device that did not do the work, and counters that cannot be believed.
+
+use super::{Check, Evidence, Verdict, check};
+
+/// What counters say that went back or stood still; the energy is null then, and the reason begins so.
+const BROKEN: [&str; 2] = ["the counter went back", "the counter did not move"];
+
+pub(super) fn run(evidence: &Evidence<'_>) -> Check {
+    let name = "energy_sensors";
+    let Some(energy) = evidence.energy else {
+        return check(name, Verdict::Valid, "not looked at: no energy was measured".to_owned());
+    };
+    if energy.source.is_none() {
+        let reason = energy.source_reason.as_deref().unwrap_or("no sensor was read");
+        return check(name, Verdict::Valid, format!("no energy was measured: {reason}"));
+    }
+    if energy.scope.as_deref() == Some("other-device") {
+        let device = energy.device.as_deref().unwrap_or("unknown");
+        let evidence = format!("the energy is that of {device}, which did not do this work");
+        return check(name, Verdict::Suspect, evidence);
+    }
+    let reasons = || energy.windows.iter().filter_map(|window| window.counter_joules_reason.as_deref());
+    if let Some(reason) = reasons().find(|reason| BROKEN.iter().any(|broken| reason.starts_with(broken))) {
+        return check(name, Verdict::Suspect, reason.to_owned());
+    }
+    let grade = energy.grade.map_or("none".to_owned(), |grade| format!("{grade:?}"));
+    check(name, Verdict::Valid, format!("{} windows, grade {grade}", energy.windows.len()))
+}

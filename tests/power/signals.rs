@@ -1,0 +1,131 @@
+//! A signal in each phase of a run that holds clocks and power limit: both are put back, and the library's own log says so.
+
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use crate::support::Bench;
+use crate::support::fake_nvml::{FakeNvml, GpuScript};
+
+/// Starts a run that changes the GPU, sends `signals` after `delay` and gives the exit code and the setters' log.
+fn signalled(model: &str, signals: &[&str], delay: Duration) -> (i32, Vec<String>) {
+    let fake = FakeNvml::gpu(GpuScript::default());
+    let bench = Bench::new();
+    let library = fake.library();
+    let library = library.to_str().expect("text");
+    let args = [
+        "run",
+        "--model",
+        model,
+        "--device",
+        "cpu",
+        "--power",
+        "nvml",
+        "--nvml-library",
+        library,
+        "--lock-clocks",
+        "1410",
+        "--power-limit",
+        "350,500",
+        "-p",
+        "32",
+        "-n",
+        "16",
+        "--max-time",
+        "600s",
+        "--precision",
+        "0.01%",
+    ];
+    let mut child =
+        bench.command(&args).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the program starts");
+    // From the moment at which there is something to put back.
+    let begin = Instant::now();
+    while fake.setters().len() < 2 {
+        assert!(begin.elapsed() < Duration::from_mins(1), "nothing was set");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    std::thread::sleep(delay);
+    for signal in signals {
+        let status = std::process::Command::new("kill")
+            .args([&format!("-{signal}"), &child.id().to_string()])
+            .status();
+        assert!(status.expect("kill").success());
+    }
+    let status = child.wait().expect("it ends");
+    (status.code().unwrap_or(-1), fake.setters())
+}
+
+fn restored(log: &[String]) -> bool {
+    let said = |what: &str| log.iter().filter(|line| line.ends_with(what)).count();
+    said("lock clocks 1410 1410") == 1
+        && said("power limit 350000") == 1
+        && said("reset clocks") == 1
+        && said("power limit 700000") == 1
+}
+
+#[test]
+fn whatever_the_phase_clocks_and_limit_are_put_back() {
+    // Idle for 2 s, then loading and warming up, then measuring.
+    for (signal, code, millis) in
+        [("INT", 130, 100), ("TERM", 143, 1500), ("INT", 130, 2600), ("TERM", 143, 4500)]
+    {
+        let (exit, log) = signalled("synthetic:smollm2-135m:q4_0", &[signal], Duration::from_millis(millis));
+        assert_eq!(exit, code, "{signal} after {millis} ms");
+        assert!(restored(&log), "{signal} after {millis} ms: {log:?}");
+    }
+}
+
+#[test]
+fn a_second_signal_puts_back_too() {
+    let (exit, log) = signalled("synthetic:llama-3.2-1b:q8_0", &["INT", "INT"], Duration::from_millis(2500));
+    assert_eq!(exit, 130);
+    assert!(restored(&log), "{log:?}");
+}
+
+#[test]
+fn the_end_of_a_sweep_puts_back_once() {
+    let fake = FakeNvml::gpu(GpuScript::default());
+    let bench = Bench::new();
+    let library = fake.library();
+    let library = library.to_str().expect("text");
+    let args = [
+        "run",
+        "--device",
+        "cpu",
+        "--power",
+        "nvml",
+        "--nvml-library",
+        library,
+        "--power-limit",
+        "350,500",
+        "-p",
+        "8",
+        "-n",
+        "4",
+        "-r",
+        "1",
+    ];
+    let ran = bench.run(&args);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    assert_eq!(bench.records().len(), 2);
+    let ends: Vec<String> =
+        fake.setters().iter().map(|line| line.rsplit(' ').next().unwrap_or("").to_owned()).collect();
+    assert_eq!(ends, ["350000", "500000", "700000"]);
+    assert!(ran.stdout.contains("350 W") && ran.stdout.contains("500 W"), "{}", ran.stdout);
+}
+
+#[test]
+fn settings_without_permission_or_a_gpu_are_refused_before_anything_runs() {
+    let bench = Bench::new();
+    let ran = bench.run(&["run", "--lock-clocks", "-p", "8", "-n", "4"]);
+    assert_eq!(ran.code, 13, "{}", ran.stderr);
+    assert!(ran.stderr.contains("--lock-clocks") && ran.stderr.contains("--power nvml"), "{}", ran.stderr);
+    let denied = crate::support::fake_nvml::Script { denied: true, ..Default::default() };
+    let fake = FakeNvml::new(denied);
+    let library = fake.library();
+    let library = library.to_str().expect("text");
+    let base = ["run", "--device", "cpu", "--power", "nvml", "--nvml-library", library, "--lock-clocks=1410"];
+    let ran = bench.run(&base);
+    assert_eq!(ran.code, 1, "{}", ran.stderr);
+    assert!(ran.stderr.contains("root"), "{}", ran.stderr);
+    assert!(bench.records().is_empty());
+}
