@@ -179,6 +179,62 @@ pub fn logical_cpus() -> usize {
     std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }
 
+/// The processors this process may run on, by the system's numbers; empty where it does not say.
+pub fn allowed_cpus() -> Vec<usize> {
+    #[cfg(target_os = "linux")]
+    {
+        let mut set = std::mem::MaybeUninit::<libc::cpu_set_t>::zeroed();
+        // SAFETY: `set` is writable memory of the size that is told; it is read only when the call says it was filled.
+        let set = unsafe {
+            if libc::sched_getaffinity(0, size_of::<libc::cpu_set_t>(), set.as_mut_ptr()) != 0 {
+                return Vec::new();
+            }
+            set.assume_init()
+        };
+        let most = usize::try_from(libc::CPU_SETSIZE).unwrap_or(0);
+        // SAFETY: every index is below the size of the set.
+        (0..most).filter(|cpu| unsafe { libc::CPU_ISSET(*cpu, &set) }).collect()
+    }
+    #[cfg(not(target_os = "linux"))]
+    Vec::new()
+}
+
+/// Keeps the calling thread on one processor; says whether the system agreed.
+pub fn pin_thread(cpu: usize) -> bool {
+    #[cfg(target_os = "linux")]
+    {
+        if cpu >= usize::try_from(libc::CPU_SETSIZE).unwrap_or(0) {
+            return false;
+        }
+        let mut set = std::mem::MaybeUninit::<libc::cpu_set_t>::zeroed();
+        // SAFETY: an empty set is all zeros, and `cpu` is below its size.
+        unsafe {
+            libc::CPU_SET(cpu, set.assume_init_mut());
+            libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), set.as_ptr()) == 0
+        }
+    }
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _ = cpu;
+        false
+    }
+}
+
+/// Size of the largest cache of the first processor.
+pub fn last_level_cache() -> Option<Bytes> {
+    let folder = fs::read_dir("/sys/devices/system/cpu/cpu0/cache").ok()?;
+    let sizes = folder.flatten().filter_map(|entry| {
+        let text = fs::read_to_string(entry.path().join("size")).ok()?;
+        let text = text.trim();
+        let (number, unit) = match text.strip_suffix('K') {
+            Some(number) => (number, 1 << 10),
+            None => (text.strip_suffix('M')?, 1 << 20),
+        };
+        Some(Bytes::new(number.parse::<u64>().ok()? * unit))
+    });
+    sizes.max_by_key(|bytes| bytes.get())
+}
+
 /// Instruction sets that matter to inference and that this processor has, widest last.
 pub fn instruction_sets() -> Vec<&'static str> {
     #[cfg(target_arch = "x86_64")]

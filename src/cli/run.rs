@@ -11,7 +11,7 @@ use crate::engine::candle;
 use crate::hardware::device::{self, Choice, Found};
 use crate::hardware::nvml::{self, ClockLock, PowerLimit};
 use crate::hardware::telemetry::choose::{self, Chosen};
-use crate::hardware::telemetry::{Rate, Recorder};
+use crate::hardware::telemetry::{Rate, Recorder, host};
 use crate::model::hub::HubSettings;
 use crate::model::resolve::Sources;
 use crate::model::tokenizer::Tokenizer;
@@ -190,11 +190,22 @@ impl Measuring<'_> {
         let options =
             candle::Options { device: self.place.engine_device, max_positions: most_positions(&rows) };
         let load = || candle::load(self.model, &options, self.interrupt);
+        let before = host::read();
         let finished = runner::run(&job, load, &mut observer)?;
+        let host = host::between(&before, &host::read());
         let sensors = recorder.map(|recorder| Sensors {
             recorded: recorder.stop(),
             other_device: self.chosen.as_ref().is_ok_and(|chosen| chosen.other_device),
         });
+        let usage = sys::usage();
+        let peaks = match (self.place.gpu, finished.interrupted) {
+            (Some(_), _) => Err("the GPU's are not measured yet".to_owned()),
+            (None, Some(_)) => Err("the run was interrupted".to_owned()),
+            (None, None) => {
+                observer.spin("measuring what the processors can do at most");
+                device::peaks::measure(plan.threads.unwrap_or_else(sys::logical_cpus))
+            }
+        };
         observer.clear();
 
         let today = today();
@@ -216,7 +227,9 @@ impl Measuring<'_> {
                 catalog: self.catalog,
                 today,
                 signal: self.interrupt.exit_code(),
-                usage: sys::usage(),
+                usage,
+                host,
+                peaks,
                 sensors,
             },
         )?;

@@ -60,6 +60,11 @@ pub struct Environment {
     /// Why it is `null`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub container_reason: Option<String>,
+    /// What the processors can do at most; `null` when a GPU computed.
+    pub peaks: Option<Peaks>,
+    /// Why it is `null`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peaks_reason: Option<String>,
     /// GPUs found, used or not.
     pub gpus: Vec<Gpu>,
     /// Why `gpus` is empty.
@@ -78,6 +83,27 @@ pub struct Environment {
     /// Fields this version does not know.
     #[serde(flatten)]
     pub unknown: Unknown,
+}
+
+/// What the processors did at most, measured behind the run: the best of several rounds.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Peaks {
+    /// Threads that worked at once: the engine's number.
+    pub threads: usize,
+    /// Bytes per second read from memory.
+    pub read_bytes_per_second: f64,
+    /// Bytes per second written to memory.
+    pub write_bytes_per_second: f64,
+    /// Bytes per second copied, read and written bytes counted once.
+    pub copy_bytes_per_second: f64,
+    /// Single-precision operations per second.
+    pub flops_per_second: f64,
+    /// Instruction set that did them.
+    pub flops_instruction_set: String,
+    /// Bytes of the arrays.
+    pub array_bytes: u64,
+    /// Every round of read, write, copy and arithmetic.
+    pub rounds: [Vec<f64>; 4],
 }
 
 /// One GPU, as NVML describes it.
@@ -121,6 +147,24 @@ pub struct Telemetry {
     pub meter_overhead_share_reason: Option<String>,
     /// How intervals were timed: `host` clock with the device synchronised, or `device` events.
     pub timing_method: String,
+    /// Share of all processors' time, from load to end, that other processes used.
+    pub foreign_processor_share: Option<f64>,
+    /// Why it is `null`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub foreign_processor_share_reason: Option<String>,
+    /// Share of it that the hypervisor gave to somebody else.
+    pub stolen_processor_share: Option<f64>,
+    /// Why it is `null`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stolen_processor_share_reason: Option<String>,
+    /// Times a processor was slowed down by heat.
+    pub thermal_events: Option<u64>,
+    /// Why it is `null`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub thermal_events_reason: Option<String>,
+    /// What the wall clock moved beside the monotonic one.
+    #[serde(default)]
+    pub clock_step_seconds: f64,
     /// Readings of power and energy taken beside the run.
     #[serde(default)]
     pub sampler_readings: usize,

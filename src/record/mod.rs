@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 
 pub use cost::{ApiComparison, Cost, CostCell, Electricity, Figure, Price};
 pub use energy::{Energy, EnergyWindow, Grade};
-pub use environment::{Environment, Gpu, Telemetry, Tool};
+pub use environment::{Environment, Gpu, Peaks, Telemetry, Tool};
 pub use error::Error;
 pub use fingerprint::Fingerprint;
 pub use measurement::{Cell, Measurement, Samples};

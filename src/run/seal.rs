@@ -4,20 +4,24 @@ use std::collections::BTreeMap;
 
 use crate::base::clock::{self, ClockQuality};
 use crate::base::event::{Event, EventSink as _, Phase, StepEvent};
-use crate::base::units::Seconds;
+use crate::base::units::{Bytes, Seconds};
 use crate::base::{stats, sys};
 use crate::catalog::Catalog;
 use crate::cost::{self, Assumptions};
 use crate::engine::Capabilities;
+use crate::hardware::device::peaks::{self, CpuPeaks};
 use crate::hardware::device::{self, Found};
+use crate::hardware::telemetry::host::HostWindow;
+use crate::model::header::Header;
 use crate::model::{Model, Source};
 use crate::record::{
-    Command, EngineInfo, Fingerprint, Greedy, ModelInfo, Price, Quality, Record, SCHEMA, Telemetry, Tool,
-    Unknown, Workload,
+    Command, EngineInfo, Fingerprint, Greedy, ModelInfo, Peaks, Price, Quality, Record, SCHEMA, Telemetry,
+    Tool, Unknown, Workload,
 };
 
 use super::energy::{self, Sensors};
 use super::measure;
+use super::measure::roofline::{self, Ceiling, ModelDemand};
 use super::plan::Plan;
 use super::runner::Finished;
 use super::validity::{self, Evidence};
@@ -56,6 +60,10 @@ pub struct Sealing<'a> {
     pub signal: Option<u8>,
     /// Largest resident set when measuring ended.
     pub usage: Option<sys::Usage>,
+    /// What happened on the machine beside the run.
+    pub host: HostWindow,
+    /// What the processors can do at most, or why that was not measured.
+    pub peaks: Result<CpuPeaks, String>,
     /// What the sensors said, or why none were read.
     pub sensors: Result<Sensors, String>,
 }
@@ -87,6 +95,16 @@ pub fn seal(finished: &Finished, s: Sealing<'_>) -> Result<Record, crate::catalo
     let clock_quality = clock::measure_quality();
     let meter = meter_overhead();
     let capabilities = finished.capabilities.as_ref();
+    let rows = s.peaks.as_ref().map_err(Clone::clone).map(|peaks| {
+        let ceiling = Ceiling {
+            read: peaks::best(&peaks.read),
+            flops: peaks::best(&peaks.flops),
+            cache: peaks::last_level_cache(),
+        };
+        let demand = model_demand(&s.model.header, capabilities.map_or("f32", |c| c.kv_type));
+        roofline::utilization(&measurements, &demand, &ceiling)
+    });
+    measurements.extend(rows.iter().flatten().flat_map(roofline::measurements));
     let evidence = Evidence {
         rows: &finished.rows,
         caveats: capabilities.map_or(&[], |c| c.caveats.as_slice()),
@@ -96,17 +114,23 @@ pub fn seal(finished: &Finished, s: Sealing<'_>) -> Result<Record, crate::catalo
         debug_build: cfg!(debug_assertions),
         repetitions: s.plan.limits.repetitions,
         energy: Some(&energy),
+        host: Some(s.host),
+        gpu_processes: gpu_processes(s.found, s.gpu),
+        roofline: rows.as_deref().map_err(String::as_str),
     };
     let validity = validity::validate(&evidence);
     let telemetry =
-        telemetry(clock_quality, meter, validity::shortest_step(&evidence), s.usage, s.sensors.as_ref().ok());
+        telemetry(clock_quality, meter, validity::shortest_step(&evidence), s.host, s.sensors.as_ref().ok());
 
     let mut cost = cost::assess(&measurements, s.price, Assumptions::default());
     cost::electricity(&mut cost, &measurements, s.catalog);
     cost::api_comparison(&mut cost, s.catalog_id.as_deref(), s.apis, s.catalog, s.today)?;
 
     let tool = tool();
-    let environment = device::environment(s.found, s.gpu, s.catalog);
+    let mut environment = device::environment(s.found, s.gpu, s.catalog);
+    let (found_peaks, peaks_reason) = split(s.peaks);
+    environment.peaks = found_peaks.map(record_peaks);
+    environment.peaks_reason = peaks_reason;
     let model = model_info(s.model, s.sha256, s.catalog_id);
     let engine = engine_info(capabilities, s.plan);
     let workload = workload(s.plan);
@@ -195,11 +219,12 @@ fn telemetry(
     clock: ClockQuality,
     meter: Seconds,
     shortest: Option<f64>,
-    usage: Option<sys::Usage>,
+    host: HostWindow,
     sensors: Option<&Sensors>,
 ) -> Telemetry {
     let sampler = sensors.map(|sensors| &sensors.recorded);
     let sampler_time = sampler.and_then(|recorded| recorded.processor_time);
+    let unsaid = |missing: bool| missing.then(|| "the system does not say".to_owned());
     let share = shortest.map(|step| meter.get() / step);
     Telemetry {
         clock_precision_seconds: clock.precision.get(),
@@ -208,8 +233,15 @@ fn telemetry(
         meter_overhead_share_reason: share.is_none().then(|| "no step was measured".to_owned()),
         meter_overhead_share: share,
         timing_method: "host".to_owned(),
-        involuntary_switches_reason: usage.is_none().then(|| "the system does not say".to_owned()),
-        involuntary_switches: usage.map(|usage| usage.involuntary_switches),
+        involuntary_switches_reason: unsaid(host.involuntary_switches.is_none()),
+        involuntary_switches: host.involuntary_switches,
+        foreign_processor_share_reason: unsaid(host.foreign_share.is_none()),
+        foreign_processor_share: host.foreign_share,
+        stolen_processor_share_reason: unsaid(host.stolen_share.is_none()),
+        stolen_processor_share: host.stolen_share,
+        thermal_events_reason: unsaid(host.thermal_events.is_none()),
+        thermal_events: host.thermal_events,
+        clock_step_seconds: host.clock_step_seconds,
         sampler_readings: sampler.map_or(0, |r| r.trace.energy.len().max(r.trace.power.len())),
         sampler_processor_seconds_reason: sampler_time.is_none().then(|| match sampler {
             Some(_) => "the system does not say".to_owned(),
@@ -217,6 +249,44 @@ fn telemetry(
         }),
         sampler_processor_seconds: sampler_time.map(Seconds::get),
         unknown: Unknown::new(),
+    }
+}
+
+fn record_peaks(peaks: CpuPeaks) -> Peaks {
+    Peaks {
+        threads: peaks.threads,
+        read_bytes_per_second: peaks::best(&peaks.read),
+        write_bytes_per_second: peaks::best(&peaks.write),
+        copy_bytes_per_second: peaks::best(&peaks.copy),
+        flops_per_second: peaks::best(&peaks.flops),
+        flops_instruction_set: peaks.instruction_set.to_owned(),
+        array_bytes: peaks.bytes.get(),
+        rounds: [peaks.read, peaks.write, peaks.copy, peaks.flops],
+    }
+}
+
+/// Processes that NVML saw on the GPU that computes, before the run.
+fn gpu_processes(found: &Found, gpu: Option<usize>) -> Option<usize> {
+    Some(found.facts.get(gpu?)?.get("processes")?.as_array()?.len())
+}
+
+/// What the model asks of a device, from its header.
+fn model_demand(header: &Header, kv_type: &str) -> ModelDemand {
+    let spec = &header.spec;
+    let embedding =
+        ["token_embd.weight", "model.embed_tokens.weight"].iter().find_map(|name| header.tensor(name));
+    let (elements, bytes) = embedding.map_or((0, Bytes::default()), |e| (e.elements(), e.bytes()));
+    // A tied embedding is the head and is streamed; one of its own is looked up row by row.
+    let own = if spec.tied_head { Bytes::default() } else { bytes };
+    let head = u64::from(spec.vocabulary) * u64::from(spec.width);
+    let not_body = if spec.tied_head { elements } else { elements + head };
+    let layers = f64::from(spec.layers) * f64::from(spec.heads) * f64::from(spec.head_size);
+    ModelDemand {
+        weight_bytes: Bytes::new(header.weight_bytes().get() - own.get()),
+        kv_bytes_per_position: spec.kv_bytes_per_position(if kv_type == "f32" { 4 } else { 2 }),
+        body_parameters: header.parameters().saturating_sub(not_body) as f64,
+        head_parameters: head as f64,
+        attention_operations: 4.0 * layers,
     }
 }
 

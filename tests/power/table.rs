@@ -54,7 +54,7 @@ pub(super) fn faults() -> Vec<(Fault, GpuScript)> {
             counter(CounterScript { frozen_at: Some(0.5), ..CounterScript::default() }),
         ),
         (
-            Fault { lies: true, ..fault("counter stops half-way", "disagree") },
+            fault("counter stops half-way", "the counter stopped"),
             counter(CounterScript { frozen_at: Some(4.5), ..CounterScript::default() }),
         ),
         (

@@ -103,6 +103,8 @@ pub fn environment(found: &Found, used: Option<usize>, catalog: &Catalog) -> Env
         kernel,
         container_reason: container.is_none().then(|| "no sign of a container".to_owned()),
         container,
+        peaks: None,
+        peaks_reason: Some("not measured".to_owned()),
         gpus_reason: gpus.is_empty().then(no_driver).flatten(),
         gpus,
         driver_reason: found.driver.is_none().then(no_driver).flatten(),

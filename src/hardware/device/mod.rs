@@ -3,6 +3,7 @@
 mod choose;
 mod discover;
 mod facts;
+pub mod peaks;
 
 pub use choose::{Choice, DeviceRequest, choose};
 pub use discover::{Found, discover, discover_through, environment};

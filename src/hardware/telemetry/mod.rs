@@ -5,6 +5,7 @@
 //! at the edges of a phase.
 
 pub mod choose;
+pub mod host;
 pub mod rapl;
 pub mod recorder;
 pub mod sensor;

@@ -4,6 +4,7 @@
 //! formulas are those of `docs/metrics.md`.
 
 pub mod energy;
+pub mod roofline;
 mod row;
 mod trial;
 

@@ -3,7 +3,7 @@
 use super::{Check, Evidence, Verdict, check};
 
 /// What counters say that went back or stood still; the energy is null then, and the reason begins so.
-const BROKEN: [&str; 2] = ["the counter went back", "the counter did not move"];
+const BROKEN: [&str; 3] = ["the counter went back", "the counter did not move", "the counter stopped"];
 
 pub(super) fn run(evidence: &Evidence<'_>) -> Check {
     let name = "energy_sensors";

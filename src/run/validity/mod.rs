@@ -5,10 +5,13 @@
 
 mod build;
 mod caveats;
+mod clock_step;
 mod energy_device;
 mod finite;
+mod foreign_load;
 mod interrupted;
 mod meter;
+mod roofline;
 mod samples;
 mod steady;
 mod throttled;
@@ -16,8 +19,10 @@ mod tokens;
 
 use crate::base::clock::ClockQuality;
 use crate::base::units::Seconds;
+use crate::hardware::telemetry::host::HostWindow;
 use crate::record::{Check, Energy, Validity, Verdict};
 
+use super::measure::roofline::Utilization;
 use super::runner::{MeasuredRow, Stage};
 
 /// What the checks look at.
@@ -39,6 +44,12 @@ pub struct Evidence<'a> {
     pub repetitions: Option<usize>,
     /// The energy as the record will have it.
     pub energy: Option<&'a Energy>,
+    /// What happened on the machine beside the run.
+    pub host: Option<HostWindow>,
+    /// Processes on the GPU before the run, when one computes and NVML says so.
+    pub gpu_processes: Option<usize>,
+    /// The rows against the device's measured peaks, or why there are none.
+    pub roofline: Result<&'a [Utilization], &'a str>,
 }
 
 /// Makes every check.
@@ -54,6 +65,9 @@ pub fn validate(evidence: &Evidence<'_>) -> Validity {
         interrupted::run(evidence),
         energy_device::run(evidence),
         throttled::run(evidence),
+        foreign_load::run(evidence),
+        clock_step::run(evidence),
+        roofline::run(evidence),
     ])
 }
 
@@ -108,6 +122,9 @@ mod tests {
             debug_build: false,
             repetitions: None,
             energy: None,
+            host: None,
+            gpu_processes: None,
+            roofline: Err("not measured"),
         };
         change(&mut evidence);
         let validity = validate(&evidence);
@@ -153,6 +170,9 @@ mod tests {
             debug_build: false,
             repetitions: None,
             energy: None,
+            host: None,
+            gpu_processes: None,
+            roofline: Err("not measured"),
         };
         assert_eq!(validate(&evidence).verdict, Verdict::Suspect);
     }
@@ -167,6 +187,43 @@ mod tests {
         sensed.scope = Some("other-device".into());
         let found = verdict(&[row(5)], |e| e.energy = Some(&sensed));
         assert_eq!(found, (Verdict::Suspect, vec!["energy_sensors".to_owned()]));
+    }
+
+    #[test]
+    fn others_on_the_machine_and_a_clock_that_was_set_are_suspect() {
+        let quiet =
+            HostWindow { foreign_share: Some(0.01), stolen_share: Some(0.0), ..HostWindow::default() };
+        let found = |host: HostWindow, gpu: Option<usize>| {
+            verdict(&[row(5)], |e| (e.host, e.gpu_processes) = (Some(host), gpu)).1
+        };
+        assert_eq!(found(quiet, Some(0)), Vec::<String>::new());
+        assert_eq!(found(HostWindow { foreign_share: Some(0.06), ..quiet }, None), ["foreign_load"]);
+        assert_eq!(found(HostWindow { stolen_share: Some(0.02), ..quiet }, None), ["foreign_load"]);
+        assert_eq!(found(quiet, Some(1)), ["foreign_load"]);
+        assert_eq!(found(HostWindow { clock_step_seconds: -3600.0, ..quiet }, None), ["clock_step"]);
+    }
+
+    #[test]
+    fn faster_than_the_device_is_invalid() {
+        let cell = row(5).trials.row.cell();
+        let at = |bandwidth: Option<f64>, compute: f64| {
+            [Utilization {
+                cell: cell.clone(),
+                seconds: 0.01,
+                bytes: 1e9,
+                operations: 1e9,
+                bandwidth,
+                compute,
+            }]
+        };
+        for (rows, expected) in [
+            (at(Some(1.0), 0.5), Verdict::Valid),
+            (at(Some(1.06), 0.5), Verdict::Invalid),
+            (at(None, 4.1), Verdict::Valid),
+            (at(None, 4.3), Verdict::Invalid),
+        ] {
+            assert_eq!(verdict(&[row(5)], |e| e.roofline = Ok(&rows)).0, expected, "{rows:?}");
+        }
     }
 
     #[test]

@@ -237,6 +237,9 @@ fn counter_joules(window: &Window) -> Result<Joules, String> {
     if joules < Joules::ZERO {
         return Err(format!("the counter went back by {:.1} J: it was reset", -joules.get()));
     }
+    if joules > Joules::ZERO && begin.aligned && !end.aligned {
+        return Err(format!("the counter stopped: no step came within {} at the end", end.uncertainty));
+    }
     if joules == Joules::ZERO {
         return Err("the counter did not move".to_owned());
     }

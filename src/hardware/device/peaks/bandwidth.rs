@@ -1,0 +1,60 @@
+//! Memory: arrays beyond the last-level cache, read, written and copied.
+
+use std::hint::black_box;
+use std::sync::Mutex;
+
+use super::together;
+
+/// Rounds of each kind.
+const ROUNDS: usize = 4;
+
+pub(super) struct Bandwidth {
+    pub(super) read: Vec<f64>,
+    pub(super) write: Vec<f64>,
+    pub(super) copy: Vec<f64>,
+}
+
+/// Measures with one pair of arrays of `bytes` for each thread.
+pub(super) fn measure(threads: usize, bytes: usize) -> Bandwidth {
+    let words = (bytes / 8).max(1024);
+    // Each thread touches its own arrays first, so that they lie in the memory next to it.
+    let arrays: Vec<Mutex<(Vec<u64>, Vec<u64>)>> = (0..threads).map(|_| Mutex::default()).collect();
+    let each = |work: fn(&mut [u64], &mut [u64])| {
+        together(threads, |index| {
+            let mut arrays = arrays[index].lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            let (a, b) = &mut *arrays;
+            work(a, b);
+        })
+    };
+    together(threads, |index| {
+        let mut arrays = arrays[index].lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        *arrays = (vec![1; words], vec![2; words]);
+    });
+    let total = (words * 8 * threads) as f64;
+    let rounds = |work: fn(&mut [u64], &mut [u64])| (0..ROUNDS).map(|_| total / each(work)).collect();
+    Bandwidth {
+        read: rounds(|a, _| {
+            black_box(sum(a));
+        }),
+        // Large fills and copies of the C library go past the cache.
+        write: rounds(|a, _| {
+            a.fill(black_box(3));
+            black_box(&*a);
+        }),
+        copy: rounds(|a, b| {
+            b.copy_from_slice(a);
+            black_box(&*b);
+        }),
+    }
+}
+
+/// The sum in 32 lanes, so that loads wait for memory and for nothing else.
+fn sum(words: &[u64]) -> u64 {
+    let mut lanes = [0u64; 32];
+    for chunk in words.chunks_exact(32) {
+        for (lane, word) in lanes.iter_mut().zip(chunk) {
+            *lane = lane.wrapping_add(*word);
+        }
+    }
+    lanes.iter().fold(0, |sum, lane| sum.wrapping_add(*lane))
+}

@@ -1,0 +1,118 @@
+//! What this machine's processors can do at most, measured here and now: the ceiling that figures are held against.
+//!
+//! Data sheets are no ceiling for a slice of a shared machine. Threads of their own, pinned one to a processor that
+//! this process may use, do nothing but read, write, copy or multiply; the best of several rounds counts, since
+//! whatever disturbs a round only lowers it. Takes about a second.
+
+mod bandwidth;
+mod flops;
+
+use crate::base::units::Bytes;
+use crate::base::{clock, sys};
+
+/// The processors' peaks.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CpuPeaks {
+    /// Threads that worked at once.
+    pub threads: usize,
+    /// Bytes per second read, each round.
+    pub read: Vec<f64>,
+    /// Bytes per second written.
+    pub write: Vec<f64>,
+    /// Bytes per second copied, read and written bytes counted once.
+    pub copy: Vec<f64>,
+    /// Single-precision operations per second, a fused multiply-add counted as two.
+    pub flops: Vec<f64>,
+    /// Instruction set that multiplied: `avx512f`, `avx2+fma`, `portable`.
+    pub instruction_set: &'static str,
+    /// Bytes that went through the threads' arrays in one round.
+    pub bytes: Bytes,
+}
+
+/// The best of several rounds.
+pub fn best(rounds: &[f64]) -> f64 {
+    rounds.iter().copied().fold(0.0, f64::max)
+}
+
+/// Measures with `threads` threads.
+///
+/// # Errors
+/// One sentence when the machine has too little memory free.
+pub fn measure(threads: usize) -> Result<CpuPeaks, String> {
+    let bytes = array_bytes(threads)?;
+    let bandwidth = bandwidth::measure(threads, bytes);
+    let (flops, instruction_set) = flops::measure(threads);
+    Ok(CpuPeaks {
+        threads,
+        read: bandwidth.read,
+        write: bandwidth.write,
+        copy: bandwidth.copy,
+        flops,
+        instruction_set,
+        bytes: Bytes::new((bytes * threads) as u64),
+    })
+}
+
+/// Largest cache that the arrays must exceed; shared by more processors than ours on a slice of a machine.
+pub fn last_level_cache() -> Bytes {
+    sys::last_level_cache().unwrap_or(Bytes::new(64 << 20))
+}
+
+/// Bytes of one thread's array: all of them four times the last-level cache, at most a quarter of what is free.
+fn array_bytes(threads: usize) -> Result<usize, String> {
+    let wanted = (last_level_cache().get() * 4).clamp(128 << 20, 1 << 30);
+    let free = sys::memory().map_or(u64::MAX, |memory| memory.available.get());
+    // A copy has two arrays.
+    let total = wanted.min(free / 8);
+    if total < last_level_cache().get() * 2 {
+        return Err(format!("{} of memory are free, too few for arrays beyond the cache", Bytes::new(free)));
+    }
+    usize::try_from(total).map(|total| total / threads.max(1)).map_err(|error| error.to_string())
+}
+
+/// Runs `work` once in each of `threads` pinned threads at the same time, and gives the longest time in seconds.
+fn together(threads: usize, work: impl Fn(usize) + Sync) -> f64 {
+    let cpus = sys::allowed_cpus();
+    let barrier = std::sync::Barrier::new(threads);
+    let spans: Vec<_> = std::thread::scope(|scope| {
+        let handles: Vec<_> = (0..threads)
+            .map(|index| {
+                let (work, barrier, cpus) = (&work, &barrier, &cpus);
+                scope.spawn(move || {
+                    if let Some(cpu) = cpus.get(index % cpus.len().max(1)) {
+                        // A thread that cannot be pinned still measures.
+                        let _pinned: bool = sys::pin_thread(*cpu);
+                    }
+                    barrier.wait();
+                    let begin = clock::now();
+                    work(index);
+                    (begin, clock::now())
+                })
+            })
+            .collect();
+        handles.into_iter().filter_map(|handle| handle.join().ok()).collect()
+    });
+    let begin = spans.iter().map(|(begin, _)| *begin).min();
+    let end = spans.iter().map(|(_, end)| *end).max();
+    begin.zip(end).map_or(f64::INFINITY, |(begin, end)| end.since(begin).get())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn peaks_are_positive_and_in_order() {
+        let peaks = measure(1).expect("memory");
+        for rounds in [&peaks.read, &peaks.write, &peaks.copy, &peaks.flops] {
+            assert!(
+                rounds.len() >= 3 && rounds.iter().all(|rate| rate.is_finite() && *rate > 0.0),
+                "{peaks:?}"
+            );
+        }
+        // A multiplication takes less time than eight bytes from memory on every machine there is.
+        assert!(best(&peaks.flops) > best(&peaks.read) / 8.0, "{peaks:?}");
+        // A compiler that dropped the loop would show petabytes.
+        assert!(best(&peaks.read) < 4e12 && best(&peaks.flops) < 4e12, "{peaks:?}");
+    }
+}

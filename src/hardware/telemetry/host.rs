@@ -1,0 +1,144 @@
+//! The machine around a run: who else used its processors, what its hypervisor took, whether its clock was set.
+//!
+//! Two readings, before and behind; nothing runs between them.
+
+use std::fs;
+
+use crate::base::event::Tick;
+use crate::base::units::Seconds;
+use crate::base::{clock, sys};
+
+/// The machine's counters at one moment.
+#[derive(Debug, Clone, PartialEq)]
+pub struct HostReading {
+    at: Tick,
+    wall: jiff::Timestamp,
+    /// Processor time of everybody and time stolen by the hypervisor, all processors together.
+    processors: Option<Processors>,
+    /// This process's processor time and involuntary switches.
+    own: Option<sys::Usage>,
+    /// Times a processor was slowed down by heat, all processors together.
+    thermal: Option<u64>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Processors {
+    count: usize,
+    busy: Seconds,
+    stolen: Seconds,
+}
+
+/// What happened between two readings; what the system does not say is `None`.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct HostWindow {
+    /// Share of all processors' time that other processes used.
+    pub foreign_share: Option<f64>,
+    /// Share of all processors' time that the hypervisor gave to somebody else.
+    pub stolen_share: Option<f64>,
+    /// Times the scheduler took a processor away from this process.
+    pub involuntary_switches: Option<u64>,
+    /// Times a processor was slowed down by heat.
+    pub thermal_events: Option<u64>,
+    /// What the wall clock moved beside the monotonic one: a clock that was set.
+    pub clock_step_seconds: f64,
+}
+
+/// Reads the counters.
+pub fn read() -> HostReading {
+    HostReading {
+        at: clock::now(),
+        wall: clock::wall(),
+        processors: fs::read_to_string("/proc/stat").ok().and_then(|text| processors(&text)),
+        own: sys::usage(),
+        thermal: thermal(),
+    }
+}
+
+/// What happened from `begin` to `end`.
+pub fn between(begin: &HostReading, end: &HostReading) -> HostWindow {
+    let wall_seconds = end.at.since(begin.at).get();
+    let own = begin.own.zip(end.own);
+    let shares = begin.processors.zip(end.processors).filter(|_| wall_seconds > 0.0).map(|(from, to)| {
+        let capacity = wall_seconds * to.count as f64;
+        let ours = own.map_or(0.0, |(a, b)| ((b.user + b.system) - (a.user + a.system)).get());
+        let foreign = ((to.busy - from.busy).get() - ours).max(0.0) / capacity;
+        [foreign, (to.stolen - from.stolen).get() / capacity]
+    });
+    let dates = end.wall.duration_since(begin.wall).as_secs_f64();
+    HostWindow {
+        foreign_share: shares.map(|[foreign, _]| foreign.min(1.0)),
+        stolen_share: shares.map(|[_, stolen]| stolen.clamp(0.0, 1.0)),
+        involuntary_switches: own.map(|(a, b)| b.involuntary_switches - a.involuntary_switches),
+        thermal_events: begin.thermal.zip(end.thermal).map(|(a, b)| b.saturating_sub(a)),
+        clock_step_seconds: dates - wall_seconds,
+    }
+}
+
+/// The first line of `/proc/stat`, in the kernel's hundredths of a second; guests are counted in `user` already.
+fn processors(text: &str) -> Option<Processors> {
+    let mut fields = text.lines().next()?.strip_prefix("cpu ")?.split_whitespace().map(str::parse::<u64>);
+    let mut next = || fields.next()?.ok().map(|ticks| Seconds::new(ticks as f64 / 100.0));
+    let [user, nice, system, _idle, _iowait, irq, softirq, stolen] =
+        [next()?, next()?, next()?, next()?, next()?, next()?, next()?, next()?];
+    let count = text.lines().filter(|line| line.starts_with("cpu") && !line.starts_with("cpu ")).count();
+    Some(Processors { count, busy: user + nice + system + irq + softirq, stolen })
+}
+
+fn thermal() -> Option<u64> {
+    let mut total = None;
+    for entry in fs::read_dir("/sys/devices/system/cpu").ok()?.flatten() {
+        let file = entry.path().join("thermal_throttle/core_throttle_count");
+        if let Some(count) = fs::read_to_string(file).ok().and_then(|text| text.trim().parse::<u64>().ok()) {
+            *total.get_or_insert(0) += count;
+        }
+    }
+    total
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reading(seconds: f64, busy: f64, stolen: f64, own: f64) -> HostReading {
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "small and positive")]
+        let nanos = (seconds * 1e9) as u64;
+        HostReading {
+            at: Tick::from_nanos(nanos),
+            wall: jiff::Timestamp::from_nanosecond(i128::from(nanos)).expect("a date"),
+            processors: Some(Processors { count: 2, busy: Seconds::new(busy), stolen: Seconds::new(stolen) }),
+            own: Some(sys::Usage {
+                peak_memory: crate::base::units::Bytes::new(0),
+                user: Seconds::new(own),
+                system: Seconds::ZERO,
+                involuntary_switches: 7,
+            }),
+            thermal: None,
+        }
+    }
+
+    #[test]
+    fn others_are_told_from_this_process() {
+        // 20 s of two processors: 40 s, of which 30 are busy, 26 of them ours; 2 are stolen.
+        let window = between(&reading(100.0, 500.0, 1.0, 50.0), &reading(120.0, 530.0, 3.0, 76.0));
+        assert!((window.foreign_share.expect("read") - 0.1).abs() < 1e-12, "{window:?}");
+        assert!((window.stolen_share.expect("read") - 0.05).abs() < 1e-12, "{window:?}");
+        assert!(window.clock_step_seconds.abs() < 1e-6);
+        assert_eq!((window.involuntary_switches, window.thermal_events), (Some(0), None));
+    }
+
+    #[test]
+    fn a_clock_that_was_set_shows() {
+        let mut end = reading(120.0, 530.0, 3.0, 76.0);
+        end.wall = jiff::Timestamp::from_second(3720).expect("a date");
+        let window = between(&reading(100.0, 500.0, 1.0, 50.0), &end);
+        assert!((window.clock_step_seconds - 3600.0).abs() < 1e-6, "{window:?}");
+    }
+
+    #[test]
+    fn the_kernels_line_is_read() {
+        let text = "cpu  100 20 300 4000 50 6 7 80 0 0\ncpu0 1 2 3\ncpu1 1 2 3\nintr 5\n";
+        let found = processors(text).expect("a line");
+        assert_eq!((found.count, found.busy, found.stolen), (2, Seconds::new(4.33), Seconds::new(0.8)));
+        assert_eq!(processors("cpu  1 2"), None);
+    }
+}

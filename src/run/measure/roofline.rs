@@ -1,0 +1,186 @@
+//! The ceiling: bytes and operations that a model must move, against what the device moved and did at most.
+//!
+//!     decode step   bytes = weights − embedding of its own + batch × positions × KV bytes of a position
+//!                   operations = batch × (2 × weights in matrices + 4 × layers × heads × head size × positions)
+//!     prompt        operations = batch × (2 × P × body + 2 × head + 4 × layers × heads × head size × P × (depth + P ÷ 2))
+//!     MBU = bytes ÷ (seconds × read bandwidth)         MFU = operations ÷ (seconds × single-precision peak)
+//!
+//! What must be moved is a lower bound: activations, padding and unpacking come on top. The head counts once per
+//! prompt, for its last position.
+
+use crate::base::units::Bytes;
+use crate::record::{Cell, Measurement, Samples, Unknown};
+
+/// What a model asks of a device.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct ModelDemand {
+    /// Weights that every step streams.
+    pub weight_bytes: Bytes,
+    /// Keys and values of one position.
+    pub kv_bytes_per_position: Bytes,
+    /// Weights in the layers' matrices.
+    pub body_parameters: f64,
+    /// Weights in the output head.
+    pub head_parameters: f64,
+    /// Operations of attention for each pair of a query and a key: 4 × layers × heads × head size.
+    pub attention_operations: f64,
+}
+
+/// What the device can do.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Ceiling {
+    /// Bytes per second from memory.
+    pub read: f64,
+    /// Single-precision operations per second.
+    pub flops: f64,
+    /// Largest cache: weights that fit in it need not come from memory.
+    pub cache: Bytes,
+}
+
+/// One row against the ceiling.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Utilization {
+    /// Which row.
+    pub cell: Cell,
+    /// Seconds of one step, or of the prompt.
+    pub seconds: f64,
+    /// Bytes that had to come.
+    pub bytes: f64,
+    /// Operations that had to be done.
+    pub operations: f64,
+    /// Share of the read bandwidth; `None` when all of it fits in the cache.
+    pub bandwidth: Option<f64>,
+    /// Share of the single-precision peak; above 1 is possible with narrower numbers.
+    pub compute: f64,
+}
+
+/// Every pure row that was measured.
+pub fn utilization(measured: &[Measurement], model: &ModelDemand, ceiling: &Ceiling) -> Vec<Utilization> {
+    measured
+        .iter()
+        .filter_map(|m| {
+            let cell = m.cell.as_ref()?;
+            let (batch, depth) = (f64::from(cell.batch), f64::from(cell.depth));
+            let kv = model.kv_bytes_per_position.get() as f64;
+            let weights = model.weight_bytes.get() as f64;
+            let (bytes, operations) = match (m.metric.as_str(), cell.phase.as_str()) {
+                ("time_to_first_token_seconds", "prefill") => {
+                    let prompt = f64::from(cell.prompt_tokens);
+                    let pairs = prompt * (depth + prompt / 2.0);
+                    let matrices = 2.0 * prompt * model.body_parameters + 2.0 * model.head_parameters;
+                    (weights, batch * (matrices + model.attention_operations * pairs))
+                }
+                ("time_per_output_token_seconds", "decode") => {
+                    let positions = depth + f64::from(cell.output_tokens) / 2.0;
+                    let matrices = 2.0 * (model.body_parameters + model.head_parameters);
+                    let operations = batch * (matrices + model.attention_operations * positions);
+                    (weights + batch * positions * kv, operations)
+                }
+                _ => return None,
+            };
+            let seconds = m.value.filter(|seconds| *seconds > 0.0)?;
+            let beyond_cache = bytes > 2.0 * ceiling.cache.get() as f64;
+            Some(Utilization {
+                cell: cell.clone(),
+                seconds,
+                bytes,
+                operations,
+                bandwidth: beyond_cache.then(|| bytes / (seconds * ceiling.read)),
+                compute: operations / (seconds * ceiling.flops),
+            })
+        })
+        .collect()
+}
+
+/// The two shares as measurements.
+pub fn measurements(row: &Utilization) -> Vec<Measurement> {
+    let one = |metric: &str, value: Result<f64, String>, method: &str| {
+        let (value, value_reason) = match value {
+            Ok(value) => (Some(value), None),
+            Err(reason) => (None, Some(reason)),
+        };
+        Measurement {
+            metric: metric.to_owned(),
+            formula: format!("infercost.{metric}/1"),
+            unit: "share".to_owned(),
+            value,
+            value_reason,
+            ci95: None,
+            ci95_reason: Some("it follows from the row's time, whose interval stands there".to_owned()),
+            n: usize::from(value.is_some()),
+            method: method.to_owned(),
+            cell: Some(row.cell.clone()),
+            cell_reason: None,
+            samples: Samples::inline("share", value.into_iter().collect()),
+            unknown: Unknown::new(),
+        }
+    };
+    let cached = || "the weights fit in the largest cache, so memory is no ceiling".to_owned();
+    vec![
+        one(
+            "model_bandwidth_utilization",
+            row.bandwidth.ok_or_else(cached),
+            "bytes that must come ÷ (seconds × read bandwidth measured here)",
+        ),
+        one(
+            "model_flops_utilization",
+            Ok(row.compute),
+            "operations ÷ (seconds × single-precision peak measured here)",
+        ),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::run::measure::of_process;
+
+    fn measured(metric: &str, phase: &str, cell: [u32; 4], seconds: f64) -> Measurement {
+        let [prompt_tokens, output_tokens, batch, depth] = cell;
+        let cell = Cell { prompt_tokens, output_tokens, batch, depth, phase: phase.to_owned() };
+        Measurement { cell: Some(cell), ..of_process(metric, "s", Ok(seconds), "") }
+    }
+
+    /// A model of 1 GB in the body and 0.1 GB in the head at 8 bits, by hand.
+    #[test]
+    fn shares_follow_from_bytes_and_operations() {
+        let model = ModelDemand {
+            weight_bytes: Bytes::new(1_100_000_000),
+            kv_bytes_per_position: Bytes::new(100_000),
+            body_parameters: 1e9,
+            head_parameters: 1e8,
+            attention_operations: 1e5,
+        };
+        let ceiling = Ceiling { read: 10e9, flops: 1e12, cache: Bytes::new(32 << 20) };
+        let rows = [
+            measured("time_per_output_token_seconds", "decode", [0, 100, 2, 450], 0.24),
+            measured("time_to_first_token_seconds", "prefill", [100, 0, 1, 0], 1.0),
+            measured("time_to_first_token_seconds", "joint", [100, 10, 1, 0], 1.0),
+        ];
+        let found = utilization(&rows, &model, &ceiling);
+        assert_eq!(found.len(), 2);
+        // 1.1 GB + 2 · 500 · 100 kB = 1.2 GB in 0.24 s of 10 GB/s.
+        assert!((found[0].bandwidth.expect("beyond the cache") - 0.5).abs() < 1e-12, "{:?}", found[0]);
+        // 2 · (2.2e9 + 1e5 · 500) operations.
+        assert!((found[0].operations - 4.5e9).abs() < 1.0);
+        // 100 · 2e9 + 2e8 + 1e5 · 5000.
+        assert!((found[1].operations - 200.7e9).abs() < 1.0 && (found[1].compute - 0.2007).abs() < 1e-12);
+    }
+
+    #[test]
+    fn what_fits_in_the_cache_has_no_ceiling_of_memory() {
+        let model = ModelDemand {
+            weight_bytes: Bytes::new(20 << 20),
+            kv_bytes_per_position: Bytes::new(0),
+            body_parameters: 1e7,
+            head_parameters: 0.0,
+            attention_operations: 0.0,
+        };
+        let ceiling = Ceiling { read: 10e9, flops: 1e12, cache: Bytes::new(32 << 20) };
+        let rows = [measured("time_per_output_token_seconds", "decode", [0, 8, 1, 0], 1e-3)];
+        let found = utilization(&rows, &model, &ceiling);
+        assert_eq!(found[0].bandwidth, None);
+        let [bandwidth, _] = &measurements(&found[0])[..] else { panic!("two figures") };
+        assert!(bandwidth.value_reason.as_deref().expect("a reason").contains("cache"));
+    }
+}

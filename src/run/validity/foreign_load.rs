@@ -1,0 +1,40 @@
+//! Somebody else on the machine: other processes, other tenants of the hypervisor, another user of the GPU.
+
+use super::{Check, Evidence, Verdict, check};
+
+/// Share of the processors' time that others may use.
+const MOST_FOREIGN: f64 = 0.05;
+/// Share that the hypervisor may take.
+const MOST_STOLEN: f64 = 0.01;
+
+pub(super) fn run(evidence: &Evidence<'_>) -> Check {
+    let name = "foreign_load";
+    let mut wrong = Vec::new();
+    let mut seen = Vec::new();
+    let host = evidence.host;
+    for (share, most, who) in [
+        (host.and_then(|host| host.foreign_share), MOST_FOREIGN, "other processes used"),
+        (host.and_then(|host| host.stolen_share), MOST_STOLEN, "the hypervisor took"),
+    ] {
+        match share {
+            Some(share) => {
+                let text = format!("{who} {:.1}% of the processors' time", share * 100.0);
+                if share > most { wrong.push(text) } else { seen.push(text) }
+            }
+            None => seen.push(format!("what {who} is not known")),
+        }
+    }
+    match evidence.gpu_processes {
+        Some(0) => seen.push("nobody else was on the GPU".to_owned()),
+        Some(count) => wrong.push(format!("{count} other process(es) were on the GPU before the run")),
+        None => {}
+    }
+    if wrong.is_empty() {
+        return check(name, Verdict::Valid, seen.join("; "));
+    }
+    check(
+        name,
+        Verdict::Suspect,
+        format!("{}; run it on a machine with nothing else on it", wrong.join("; ")),
+    )
+}

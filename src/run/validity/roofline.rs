@@ -1,0 +1,34 @@
+//! Faster than this device can be: such a time is of less work than was asked for.
+
+use crate::run::measure::roofline::Utilization;
+
+use super::{Check, Evidence, Verdict, check};
+
+/// The peaks are measured, so they too are off by a little.
+const SLACK: f64 = 1.05;
+/// Narrow dot products do at most this many operations for one of single precision: four 8-bit products a lane.
+const NARROW: f64 = 4.0;
+
+pub(super) fn run(evidence: &Evidence<'_>) -> Check {
+    let name = "roofline";
+    let rows = match &evidence.roofline {
+        Ok(rows) => *rows,
+        Err(reason) => return check(name, Verdict::Valid, format!("not looked at: {reason}")),
+    };
+    let share = |row: &Utilization| row.bandwidth.unwrap_or(0.0).max(row.compute / NARROW);
+    let Some(highest) = rows.iter().max_by(|a, b| share(a).total_cmp(&share(b))) else {
+        return check(name, Verdict::Valid, "not looked at: no pure row was measured".to_owned());
+    };
+    let text = format!(
+        "{} of {} tokens moves {:.3} GB and does {:.3} Gop in {:.4} s: {} of the bandwidth and {:.0}% of {NARROW} × the single-precision peak measured here",
+        highest.cell.phase,
+        highest.cell.prompt_tokens + highest.cell.output_tokens,
+        highest.bytes / 1e9,
+        highest.operations / 1e9,
+        highest.seconds,
+        highest.bandwidth.map_or("cached, none".to_owned(), |share| format!("{:.0}%", share * 100.0)),
+        highest.compute / NARROW * 100.0
+    );
+    let verdict = if share(highest) > SLACK { Verdict::Invalid } else { Verdict::Valid };
+    check(name, verdict, text)
+}
