@@ -40,6 +40,10 @@ build-candle-cuda *flags:
 harness-overhead model:
     scripts/harness-overhead {{model}}
 
+# The table of traces and faults in docs/power.md
+power-table:
+    scripts/power-table
+
 # How soon the program says something
 start-up:
     scripts/start-up
