@@ -44,6 +44,10 @@ harness-overhead model:
 power-table:
     scripts/power-table
 
+# What the sensors cost beside a run
+telemetry-overhead *arguments:
+    scripts/telemetry-overhead {{arguments}}
+
 # How soon the program says something
 start-up:
     scripts/start-up
