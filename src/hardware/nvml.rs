@@ -2,6 +2,8 @@
 //!
 //! A box without the library is the normal case and no error; why there are no GPUs is said in words.
 
+use std::path::Path;
+
 use nvml_wrapper::Nvml;
 
 use crate::base::units::Bytes;
@@ -30,12 +32,16 @@ pub struct GpuFound {
     pub memory_free: Bytes,
 }
 
-/// Looks for GPUs.
+/// Looks for GPUs, through the library at `path` or the one that the system finds.
 ///
 /// # Errors
 /// One sentence that says why NVML cannot be asked: no library, no driver, no permission.
-pub fn discover() -> Result<Gpus, String> {
-    let nvml = Nvml::init().map_err(|error| format!("NVML cannot be loaded ({error})"))?;
+pub fn discover(path: Option<&Path>) -> Result<Gpus, String> {
+    let nvml = match path {
+        Some(path) => Nvml::builder().lib_path(path.as_os_str()).init(),
+        None => Nvml::init(),
+    };
+    let nvml = nvml.map_err(|error| format!("NVML cannot be loaded ({error})"))?;
     let count = nvml.device_count().map_err(|error| format!("NVML cannot count the GPUs ({error})"))?;
     let mut gpus = Vec::new();
     for index in 0..count {

@@ -25,7 +25,7 @@ pub struct Found {
 /// Looks for processors and GPUs. Takes a millisecond without a GPU and some tens with one.
 pub fn discover() -> Found {
     let (cpu, logical_cpus) = (sys::cpu_model(), sys::logical_cpus());
-    match nvml::discover() {
+    match nvml::discover(None) {
         Ok(found) => Found {
             no_gpu: found.gpus.is_empty().then(|| "NVML counts no GPU".to_owned()),
             gpus: found.gpus,
