@@ -20,6 +20,18 @@ fetch-test-model *flags:
 llama-cpp *flags:
     scripts/peer/llama-cpp {{flags}}
 
+# NVRTC, with which kernels compile without a GPU
+fetch-nvrtc:
+    scripts/fetch-nvrtc
+
+# What goes to a bare GPU box, in parts of at most 60 MiB
+gpu-pack *flags:
+    scripts/gpu/pack {{flags}}
+
+# On the GPU box: everything that can be checked there, one step after the other
+gpu-selfcheck *arguments:
+    scripts/gpu/selfcheck {{arguments}}
+
 # Measure the real model with the release build and check the record
 real-model:
     scripts/real-model

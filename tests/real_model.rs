@@ -30,7 +30,9 @@ fn the_real_model_speaks_and_its_record_is_valid_but_for_the_build() {
     assert_eq!(greedy["tokens"].as_array().expect("tokens").len(), 32);
     assert!(greedy["text"].as_str().expect("text").contains("Paris"), "{greedy}");
     for check in record["validity"]["checks"].as_array().expect("checks") {
-        if !["release_build", "steady_state", "foreign_load"].contains(&check["name"].as_str().expect("a name")) {
+        if !["release_build", "steady_state", "foreign_load"]
+            .contains(&check["name"].as_str().expect("a name"))
+        {
             assert_eq!(check["verdict"], "valid", "{check}");
         }
     }

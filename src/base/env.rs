@@ -56,6 +56,41 @@ pub fn rayon_num_threads() -> Option<usize> {
     non_empty("RAYON_NUM_THREADS")?.parse().ok()
 }
 
+/// `LD_LIBRARY_PATH`: folders in which the dynamic loader looks first.
+pub fn library_path() -> Vec<PathBuf> {
+    paths("LD_LIBRARY_PATH")
+}
+
+/// `CUDA_HOME`, else `CUDA_PATH`: where a CUDA toolkit is installed.
+pub fn cuda_home() -> Option<PathBuf> {
+    non_empty("CUDA_HOME").or_else(|| non_empty("CUDA_PATH")).map(PathBuf::from)
+}
+
+/// Folders below which a Python keeps `lib/python3.N/site-packages`: `VIRTUAL_ENV`, `CONDA_PREFIX`, those of
+/// each `python3` on `PATH`, `~/.local`.
+pub fn python_prefixes() -> Vec<PathBuf> {
+    let named = ["VIRTUAL_ENV", "CONDA_PREFIX"].into_iter().filter_map(non_empty).map(PathBuf::from);
+    let on_path = paths("PATH").into_iter().filter(|folder| folder.join("python3").exists());
+    // A virtual environment's `python3` is a link to the Python it was made from, which has packages too.
+    let both = on_path.flat_map(|folder| {
+        let real =
+            folder.join("python3").canonicalize().ok().and_then(|file| Some(file.parent()?.to_owned()));
+        [Some(folder), real]
+    });
+    let prefixes = both.flatten().filter_map(|folder| Some(folder.parent()?.to_owned()));
+    named.chain(prefixes).chain([home().join(".local")]).collect()
+}
+
+/// `PYTHONPATH`: further folders with Python packages.
+pub fn python_path() -> Vec<PathBuf> {
+    paths("PYTHONPATH")
+}
+
+fn paths(name: &str) -> Vec<PathBuf> {
+    let value = non_empty(name).unwrap_or_default();
+    std::env::split_paths(&value).filter(|path| path.is_absolute()).collect()
+}
+
 /// `INFERCOST_TEST_MODEL`: where tests find the real SmolLM2-135M GGUF, instead of `models/` in the cache folder.
 pub fn test_model() -> Option<PathBuf> {
     non_empty("INFERCOST_TEST_MODEL").map(PathBuf::from)

@@ -3,9 +3,12 @@
 //! Linux is where all of it answers; elsewhere an unknown thing is `None`, never a guess.
 #![allow(unsafe_code, reason = "the one door to system calls that std does not offer")]
 
+use std::ffi::CString;
 use std::fs;
 use std::io::Read as _;
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
@@ -165,6 +168,20 @@ pub fn memory() -> Option<Memory> {
         }
     }
     Some(Memory { total: Bytes::new(total), available: Bytes::new(available) })
+}
+
+/// Free space of the disk that `folder` lies on, as far as this user may fill it.
+pub fn disk_free(folder: &Path) -> Option<Bytes> {
+    let path = CString::new(folder.as_os_str().as_bytes()).ok()?;
+    let mut raw = std::mem::MaybeUninit::<libc::statvfs>::uninit();
+    // SAFETY: `path` ends in zero, `raw` is writable memory of the right size and read only when filled.
+    let raw = unsafe {
+        if libc::statvfs(path.as_ptr(), raw.as_mut_ptr()) != 0 {
+            return None;
+        }
+        raw.assume_init()
+    };
+    Some(Bytes::new(raw.f_bavail.saturating_mul(raw.f_frsize)))
 }
 
 /// The processor as the operating system names it.
@@ -338,6 +355,12 @@ mod tests {
         let memory = memory().expect("/proc/meminfo");
         assert!(memory.available <= memory.total);
         assert!(memory.total.get() > 100 << 20);
+    }
+
+    #[test]
+    fn a_disk_has_room_and_a_folder_that_is_not_there_has_none() {
+        assert!(disk_free(Path::new("/")).is_some());
+        assert_eq!(disk_free(Path::new("/no/such/folder")), None);
     }
 
     #[test]

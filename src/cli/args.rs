@@ -58,6 +58,8 @@ pub(super) enum Command {
     Run(Box<RunArgs>),
     /// Price records again: another rent, another utilization
     Cost(CostArgs),
+    /// Say what this box can do, and how to mend what it cannot
+    Doctor(DoctorArgs),
     /// List and show GPUs, models and prices, each with its source
     Catalog(super::catalog::CatalogArgs),
     /// Print the JSON Schema of a record
@@ -169,6 +171,17 @@ pub(super) struct CostArgs {
     /// Price a record whose figures are invalid, too
     #[arg(long)]
     pub(super) allow_invalid: bool,
+}
+
+/// `bench doctor`.
+#[derive(Debug, Args)]
+pub(super) struct DoctorArgs {
+    /// NVML to load instead of the one that the system finds
+    #[arg(long, value_name = "PATH")]
+    pub(super) nvml_library: Option<PathBuf>,
+    /// Measure the GPU's power sensor: its period, step and window (45 s; the GPU works meanwhile)
+    #[arg(long)]
+    pub(super) calibrate_power: bool,
 }
 
 /// Engines by name.

@@ -4,6 +4,7 @@
 mod args;
 mod catalog;
 mod cost;
+mod doctor;
 mod exit;
 mod run;
 
@@ -59,6 +60,7 @@ fn dispatch(cli: Cli, output: &Output, argv: &[OsString]) -> anyhow::Result<()> 
     match cli.command {
         Command::Run(args) => run::run(&args, &catalog, output, argv),
         Command::Cost(args) => cost::run(&args, &catalog()?, output),
+        Command::Doctor(args) => doctor::run(args, output),
         Command::Catalog(args) => {
             let mut text = Vec::new();
             catalog::run(&args, &catalog()?, &mut text, output.json)?;

@@ -1,0 +1,39 @@
+//! `bench doctor`: what this box can do, and how to mend what it cannot.
+
+mod plot;
+mod view;
+
+use std::path::PathBuf;
+
+use crate::hardware::doctor::{self, Examination, Status, Wanted, calibrate::Timing};
+use crate::record;
+
+use super::args::DoctorArgs;
+use super::{Output, exit};
+
+pub(super) fn run(args: DoctorArgs, output: &Output) -> anyhow::Result<()> {
+    let wanted = Wanted { nvml: args.nvml_library, results: PathBuf::from("results") };
+    let lines = doctor::examine(&wanted);
+    let style = output.human_style();
+    if !output.json {
+        output.human(&view::lines(&lines, style))?;
+    }
+    let calibration = args.calibrate_power.then(|| {
+        output.note("measuring the power sensor, at rest and, where CUDA permits, under load");
+        doctor::calibrate(&wanted, &Timing::default())
+    });
+    let mut examination = Examination::new(lines);
+    if let Some(calibration) = calibration {
+        examination.calibrated(calibration);
+    }
+    if output.json {
+        output.stdout(&(record::write::to_json(&examination)? + "\n"))?;
+    } else {
+        output.human(&view::calibration(&examination, style))?;
+        output.human(&view::verdict(&examination.lines, style))?;
+    }
+    if examination.verdict == Status::Fail {
+        return Err(exit::Silent(1).into());
+    }
+    Ok(())
+}

@@ -1,0 +1,20 @@
+//! CUDA at run time: finds its libraries, compiles the kernels that are embedded in the program, runs them.
+//!
+//! Nothing here is linked. A box without any of it is the normal case: each step says in words what it lacks.
+
+mod architecture;
+mod find;
+mod launch;
+mod library;
+mod load;
+mod module;
+mod nvrtc;
+#[cfg(test)]
+mod testing;
+
+pub use architecture::Architecture;
+pub use find::{Kind, Library, Place, Places};
+pub use launch::Device;
+pub use load::Load;
+pub use module::{Kernel, LOAD, cubin};
+pub use nvrtc::{Compiled, Nvrtc};

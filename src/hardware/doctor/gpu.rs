@@ -1,0 +1,174 @@
+//! NVIDIA GPUs: all that the doctor asks NVML and CUDA stands here.
+
+use std::fs;
+use std::path::Path;
+
+use super::line::{Area, Line};
+use crate::base::env;
+use crate::hardware::cuda::{Device, Kind, Load, Nvrtc, Places};
+use crate::hardware::nvml;
+use crate::hardware::telemetry::Source;
+
+/// NVIDIA's number among the makers of PCI devices.
+const NVIDIA: &str = "0x10de";
+/// Share of a GPU's memory that a driver without any work on it holds.
+const IDLE_SHARE: f64 = 0.02;
+
+/// What was found.
+pub(super) struct Gpus {
+    /// GPUs that NVML counts.
+    pub(super) count: usize,
+    /// One a fact.
+    pub(super) lines: Vec<Line>,
+}
+
+pub(super) fn look(root: &Path, library: Option<&Path>) -> Gpus {
+    let found = match nvml::discover(library) {
+        Ok(found) if !found.gpus.is_empty() => found,
+        Ok(_) => return none(root, library, "NVML counts no GPU"),
+        Err(reason) => return none(root, library, &reason.to_string()),
+    };
+    let unknown = || "unknown".to_owned();
+    let (driver, cuda) = (found.driver.unwrap_or_else(unknown), found.cuda.unwrap_or_else(unknown));
+    let mut lines = vec![
+        Line::ok(Area::Gpu, "driver", format!("{driver}, runs CUDA up to {cuda}"))
+            .fact("driver", driver)
+            .fact("cuda", cuda),
+    ];
+    for (index, gpu) in found.gpus.iter().enumerate() {
+        let text = format!("{}, {} free of {}, {}", gpu.name, gpu.memory_free, gpu.memory_total, gpu.uuid);
+        let line = Line::ok(Area::Gpu, format!("GPU {index}"), text)
+            .fact("name", gpu.name.as_str())
+            .fact("uuid", gpu.uuid.as_str())
+            .fact("memory_bytes_free", gpu.memory_free.get())
+            .fact("memory_bytes_total", gpu.memory_total.get());
+        let held = 1.0 - gpu.memory_free.get() as f64 / gpu.memory_total.get().max(1) as f64;
+        lines.push(if held > IDLE_SHARE {
+            line.warn("another program holds memory on it: nvidia-smi names it")
+        } else {
+            line
+        });
+    }
+    lines.push(engine());
+    lines.push(cuda_order(&found.gpus));
+    Gpus { count: found.gpus.len(), lines }
+}
+
+/// A box without a GPU is in order; one with a GPU that no driver serves is not, and neither is a library that
+/// somebody named.
+fn none(root: &Path, library: Option<&Path>, reason: &str) -> Gpus {
+    let line = Line::ok(Area::Gpu, "driver", format!("no NVIDIA GPU: {reason}"));
+    let line = if library.is_some() {
+        line.fail("name the library that the driver brought (ldconfig -p | grep libnvidia-ml), or leave --nvml-library out")
+    } else if on_the_bus(root) {
+        Line { found: format!("an NVIDIA GPU is on the bus and cannot be used: {reason}"), ..line }
+            .warn("install NVIDIA's driver, or start the container with it: docker run --gpus all")
+    } else {
+        line
+    };
+    Gpus { count: 0, lines: vec![line] }
+}
+
+/// Whether a display or 3D controller of NVIDIA's is on the PCI bus.
+fn on_the_bus(root: &Path) -> bool {
+    let Ok(entries) = fs::read_dir(root.join("sys/bus/pci/devices")) else { return false };
+    entries.filter_map(Result::ok).any(|entry| {
+        let read = |name: &str| fs::read_to_string(entry.path().join(name)).unwrap_or_default();
+        read("vendor").trim() == NVIDIA && read("class").starts_with("0x03")
+    })
+}
+
+/// Whether this build has an engine for it.
+fn engine() -> Line {
+    if cfg!(feature = "candle-cuda") {
+        return Line::ok(Area::Gpu, "engine", "stock candle");
+    }
+    Line::ok(Area::Gpu, "engine", "this build has none for NVIDIA GPUs").warn("scripts/build-candle-cuda")
+}
+
+/// Whether CUDA offers the same GPUs, told by their ids: a container or `CUDA_VISIBLE_DEVICES` may hide some.
+fn cuda_order(gpus: &[nvml::GpuFound]) -> Line {
+    let line = |text: String| Line::ok(Area::Gpu, "CUDA", text);
+    let devices = match Device::all(&Places::here()) {
+        Ok(devices) => devices,
+        Err(reason) => {
+            return line(reason)
+                .warn("nvidia-smi says whether the driver answers; reboot after an update of it");
+        }
+    };
+    let index = |device: &Device| gpus.iter().position(|gpu| gpu.uuid.eq_ignore_ascii_case(&device.uuid));
+    let order: Vec<Option<usize>> = devices.iter().map(index).collect();
+    let text = format!("{} of {} GPUs, {}", devices.len(), gpus.len(), describe(&order));
+    let line = line(text).fact("nvml_index_of_each_device", order.clone());
+    if order.contains(&None) {
+        return line.warn("unset CUDA_VISIBLE_DEVICES; a slice of a GPU (MIG) has no sensors of its own");
+    }
+    line
+}
+
+fn describe(order: &[Option<usize>]) -> &'static str {
+    if order.contains(&None) {
+        "some unknown to NVML"
+    } else if order.iter().enumerate().all(|(at, index)| *index == Some(at)) {
+        "in NVML's order"
+    } else {
+        "in another order than NVML's, matched by UUID"
+    }
+}
+
+/// The first GPU of CUDA's, and the load on it.
+pub(super) fn load() -> Result<(Device, Load), String> {
+    let places = Places::here();
+    let newest = Device::newest_cuda(&places)?;
+    let library = places.find(Kind::Nvrtc, Some(newest)).ok_or_else(|| {
+        format!("no NVRTC of CUDA {newest} or older is here; bench doctor says how to get it")
+    })?;
+    let nvrtc = Nvrtc::open(&library)?;
+    let device = Device::all(&places)?.into_iter().next().ok_or("CUDA offers no GPU")?;
+    let load = Load::new(&device, &nvrtc, &env::cache_folder())?;
+    Ok((device, load))
+}
+
+/// The sensors of the GPU that CUDA calls by this UUID and PCI address, or of NVML's first without one.
+pub(super) fn sensors(
+    library: Option<&Path>,
+    cuda: Option<&(String, String)>,
+) -> Result<Box<dyn Source>, String> {
+    let library = nvml::open(library).map_err(|absent| absent.to_string())?;
+    let gpu = match cuda {
+        Some((uuid, pci)) => nvml::by_cuda(library, Some(uuid), Some(pci))?,
+        None => nvml::select(library, &nvml::Wanted::Index(0))?,
+    };
+    Ok(Box::new(nvml::NvmlSource::open(&gpu)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::line::Status;
+    use super::*;
+
+    #[test]
+    fn no_gpu_is_in_order_and_one_without_a_driver_is_not() {
+        let root = tempfile::tempdir().expect("a folder");
+        assert_eq!(none(root.path(), None, "no library").lines[0].status, Status::Ok);
+        let device = root.path().join("sys/bus/pci/devices/0000:3b:00.0");
+        fs::create_dir_all(&device).expect("a folder");
+        fs::write(device.join("vendor"), "0x10de\n").expect("a file");
+        // An NVLink bridge is no GPU.
+        fs::write(device.join("class"), "0x068000\n").expect("a file");
+        assert_eq!(none(root.path(), None, "no library").lines[0].status, Status::Ok);
+        fs::write(device.join("class"), "0x030200\n").expect("a file");
+        let line = &none(root.path(), None, "no library").lines[0];
+        assert_eq!(line.status, Status::Warn);
+        assert!(line.found.contains("on the bus") && line.mend.is_some(), "{line:?}");
+        let named = &none(root.path(), Some(Path::new("/nowhere")), "no such file").lines[0];
+        assert_eq!(named.status, Status::Fail);
+    }
+
+    #[test]
+    fn the_order_of_devices_is_told() {
+        assert_eq!(describe(&[Some(0), Some(1)]), "in NVML's order");
+        assert_eq!(describe(&[Some(1), Some(0)]), "in another order than NVML's, matched by UUID");
+        assert_eq!(describe(&[Some(0), None]), "some unknown to NVML");
+    }
+}
