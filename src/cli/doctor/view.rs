@@ -7,7 +7,7 @@ use crate::report::terminal::{Style, WIDTH};
 use super::plot;
 
 /// Column of what was found: status and the longest name stand before it.
-const FOUND: usize = 24;
+const FOUND: usize = 25;
 
 pub(super) fn lines(lines: &[Line], style: Style) -> String {
     let mut page = String::new();
