@@ -140,10 +140,10 @@ mod tests {
         );
         assert!(page.lines().all(|line| line.chars().count() <= WIDTH), "{page}");
         assert!(
-            page.starts_with("system\n  ok    clock           tsc\nmemory\n  warn  swap            a a"),
+            page.starts_with("system\n  ok    clock            tsc\nmemory\n  warn  swap             a a"),
             "{page}"
         );
-        assert!(page.ends_with("                        mend: sudo swapoff -a\n"), "{page}");
+        assert!(page.ends_with("                         mend: sudo swapoff -a\n"), "{page}");
     }
 
     #[test]

@@ -1,9 +1,11 @@
 //! The ceiling: bytes and operations that a model must move, against what the device moved and did at most.
 //!
-//!     decode step   bytes = weights − embedding of its own + batch × positions × KV bytes of a position
-//!                   operations = batch × (2 × weights in matrices + 4 × layers × heads × head size × positions)
-//!     prompt        operations = batch × (2 × P × body + 2 × head + 4 × layers × heads × head size × P × (depth + P ÷ 2))
-//!     MBU = bytes ÷ (seconds × read bandwidth)         MFU = operations ÷ (seconds × single-precision peak)
+//! ```text
+//! decode step   bytes = weights − embedding of its own + batch × positions × KV bytes of a position
+//!               operations = batch × (2 × weights in matrices + 4 × layers × heads × head size × positions)
+//! prompt        operations = batch × (2 × P × body + 2 × head + 4 × layers × heads × head size × P × (depth + P ÷ 2))
+//! MBU = bytes ÷ (seconds × read bandwidth)         MFU = operations ÷ (seconds × single-precision peak)
+//! ```
 //!
 //! What must be moved is a lower bound: activations, padding and unpacking come on top. The head counts once per
 //! prompt, for its last position.
