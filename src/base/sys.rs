@@ -216,6 +216,13 @@ pub fn allowed_cpus() -> Vec<usize> {
     Vec::new()
 }
 
+/// Version of the processor's microcode, where the system shows it.
+pub fn microcode() -> Option<String> {
+    let text = fs::read_to_string("/proc/cpuinfo").ok()?;
+    let line = text.lines().find(|line| line.starts_with("microcode"))?;
+    Some(line.split_once(':')?.1.trim().to_owned())
+}
+
 /// Keeps the calling thread on one processor; says whether the system agreed.
 pub fn pin_thread(cpu: usize) -> bool {
     #[cfg(target_os = "linux")]

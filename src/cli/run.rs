@@ -128,7 +128,7 @@ pub(super) fn run(
     for number in 0..args.power_limit.len().max(1) {
         let limit = settings.limit(args, number)?;
         let created = if number == 0 { created } else { clock::wall() };
-        let (record, stopped) = measuring.one(created, Bar::new(output.progress()))?;
+        let (record, stopped) = measuring.one(created, limit, &settings, Bar::new(output.progress()))?;
         let verdict = record.validity.verdict;
         swept.extend(limit.map(|limit| (limit, record)));
         if stopped {
@@ -166,7 +166,13 @@ struct Measuring<'a> {
 
 impl Measuring<'_> {
     /// Measures, seals, writes and prints one record; says whether a signal stopped it.
-    fn one(&self, created: jiff::Timestamp, mut observer: Bar) -> anyhow::Result<(Record, bool)> {
+    fn one(
+        &self,
+        created: jiff::Timestamp,
+        power_limit: Option<Watts>,
+        settings: &Settings,
+        mut observer: Bar,
+    ) -> anyhow::Result<(Record, bool)> {
         let plan = self.plan;
         let rows: Vec<Row> = plan.rows.iter().map(|row| row.row).collect();
         let next = |batch: u32| next_batch(&rows, self.model, self.place, batch);
@@ -228,6 +234,8 @@ impl Measuring<'_> {
                 today,
                 signal: self.interrupt.exit_code(),
                 usage,
+                power_limit,
+                settings: settings.named(),
                 host,
                 peaks,
                 sensors,
@@ -270,7 +278,7 @@ fn choose_sensors(args: &RunArgs, found: &Found, place: &Place) -> anyhow::Resul
 /// What this run changes on a GPU; put back when it is dropped, and by every other way out.
 #[derive(Default)]
 struct Settings {
-    _clocks: Option<ClockLock>,
+    clocks: Option<ClockLock>,
     power_limit: Option<PowerLimit>,
 }
 
@@ -300,7 +308,12 @@ impl Settings {
                 Some(nvml::set_power_limit(gpu, *watts).map_err(|reason| unusable("--power-limit", reason))?)
             }
         };
-        Ok(Self { _clocks: clocks, power_limit })
+        Ok(Self { clocks, power_limit })
+    }
+
+    /// What was set, by the flag's name.
+    fn named(&self) -> Vec<(&'static str, String)> {
+        self.clocks.iter().map(|clocks| ("lock_clocks_mhz", clocks.mhz.to_string())).collect()
     }
 
     /// Moves on to the power limit with this number, and says which is in force.

@@ -1,6 +1,7 @@
 //! From a plan to a sealed record: plan → runner → measure → validity → seal.
 
 pub mod energy;
+pub mod fingerprint;
 pub mod measure;
 pub mod plan;
 mod prompts;

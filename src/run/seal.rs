@@ -1,10 +1,8 @@
 //! Puts a record together: measure → validity → cost → fingerprint. Writing it is the caller's.
 
-use std::collections::BTreeMap;
-
 use crate::base::clock::{self, ClockQuality};
 use crate::base::event::{Event, EventSink as _, Phase, StepEvent};
-use crate::base::units::{Bytes, Seconds};
+use crate::base::units::{Bytes, Seconds, Watts};
 use crate::base::{stats, sys};
 use crate::catalog::Catalog;
 use crate::cost::{self, Assumptions};
@@ -15,11 +13,12 @@ use crate::hardware::telemetry::host::HostWindow;
 use crate::model::header::Header;
 use crate::model::{Model, Source};
 use crate::record::{
-    Command, EngineInfo, Fingerprint, Greedy, ModelInfo, Peaks, Price, Quality, Record, SCHEMA, Telemetry,
-    Tool, Unknown, Workload,
+    Command, EngineInfo, Greedy, ModelInfo, Peaks, Price, Quality, Record, SCHEMA, Telemetry, Tool, Unknown,
+    Workload,
 };
 
 use super::energy::{self, Sensors};
+use super::fingerprint;
 use super::measure;
 use super::measure::roofline::{self, Ceiling, ModelDemand};
 use super::plan::Plan;
@@ -62,6 +61,10 @@ pub struct Sealing<'a> {
     pub usage: Option<sys::Usage>,
     /// What happened on the machine beside the run.
     pub host: HostWindow,
+    /// Power limit that this run set.
+    pub power_limit: Option<Watts>,
+    /// Settings of the device that stand in no plan, by the flag's name.
+    pub settings: Vec<(&'static str, String)>,
     /// What the processors can do at most, or why that was not measured.
     pub peaks: Result<CpuPeaks, String>,
     /// What the sensors said, or why none were read.
@@ -134,19 +137,17 @@ pub fn seal(finished: &Finished, s: Sealing<'_>) -> Result<Record, crate::catalo
     let model = model_info(s.model, s.sha256, s.catalog_id);
     let engine = engine_info(capabilities, s.plan);
     let workload = workload(s.plan);
-    let gpu = environment.gpus.iter().find(|gpu| gpu.used);
-    let fingerprint = fingerprint(&FingerprintParts {
+    let fingerprint = fingerprint::fingerprint(&fingerprint::Inputs {
         tool: &tool,
         model: &model,
         engine: &engine,
         workload: &workload,
-        gpu,
-        cpu: environment.cpu.as_deref(),
-        driver: environment.driver.as_deref(),
-        kernel: environment.kernel.as_deref(),
-        logical_cpus: environment.logical_cpus,
-        argv: &s.argv,
-        seed: s.plan.seed,
+        plan: s.plan,
+        environment: &environment,
+        host: fingerprint::Host::here(),
+        kernels: None,
+        power_limit_watts: s.power_limit.map_or_else(|| power_limit(s.found, s.gpu), |limit| Ok(limit.get())),
+        settings: &s.settings,
     });
     let (greedy, greedy_reason) = split(s.greedy);
     Ok(Record {
@@ -366,57 +367,11 @@ fn workload(plan: &Plan) -> Workload {
     }
 }
 
-struct FingerprintParts<'a> {
-    tool: &'a Tool,
-    model: &'a ModelInfo,
-    engine: &'a EngineInfo,
-    workload: &'a Workload,
-    gpu: Option<&'a crate::record::Gpu>,
-    cpu: Option<&'a str>,
-    driver: Option<&'a str>,
-    kernel: Option<&'a str>,
-    logical_cpus: usize,
-    argv: &'a [String],
-    seed: u64,
-}
-
-fn fingerprint(p: &FingerprintParts<'_>) -> Fingerprint {
-    let fields = |pairs: &[(&str, String)]| -> BTreeMap<String, String> {
-        pairs.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect()
-    };
-    let text = |value: Option<&str>| value.unwrap_or("unknown").to_owned();
-    let hashed = |value: Option<String>| {
-        // Private ids are stored hashed: they tell machines apart and name none.
-        value.map_or_else(|| "unknown".to_owned(), |id| blake3::hash(id.as_bytes()).to_hex()[..16].to_owned())
-    };
-    let content = p.model.sha256.clone().unwrap_or_else(|| p.model.source.clone());
-    let threads = p.engine.threads.map_or_else(|| "none".to_owned(), |threads| threads.to_string());
-    let series = fields(&[
-        ("model_content", content),
-        ("quantization", p.model.quantization.clone()),
-        ("engine", p.engine.name.clone()),
-        ("kv_type", p.engine.kv_type.clone()),
-        ("workload", p.workload.rows.join(", ")),
-        ("seed", p.seed.to_string()),
-        ("device", p.gpu.map_or_else(|| text(p.cpu), |gpu| gpu.name.clone())),
-        ("isa", if p.gpu.is_some() { "none".to_owned() } else { sys::instruction_sets().join(" ") }),
-        ("threads", threads),
-    ]);
-    let machine = fields(&[
-        ("gpu_uuid", p.gpu.map_or_else(|| "none".to_owned(), |gpu| gpu.uuid.clone())),
-        ("machine", hashed(sys::machine_id())),
-        ("boot", hashed(sys::boot_id())),
-        ("cpu", text(p.cpu)),
-        ("logical_cpus", p.logical_cpus.to_string()),
-        ("driver", text(p.driver)),
-        ("kernel", text(p.kernel)),
-    ]);
-    let treatment = fields(&[
-        ("binary", p.tool.binary_blake3.clone().unwrap_or_else(|| p.tool.version.clone())),
-        ("features", p.tool.features.join(",")),
-        ("flags", p.argv.get(1..).unwrap_or_default().join(" ")),
-    ]);
-    Fingerprint::of(series, machine, treatment)
+/// Power limit of the GPU that computes, in watts, as NVML saw it before the run.
+fn power_limit(found: &Found, gpu: Option<usize>) -> Result<f64, String> {
+    let facts = gpu.and_then(|gpu| found.facts.get(gpu)).ok_or_else(|| "no GPU computes".to_owned())?;
+    let watts = facts.get("power_limit_enforced_watts").and_then(serde_json::Value::as_f64);
+    watts.ok_or_else(|| "NVML does not say".to_owned())
 }
 
 /// A name for the run that no other run has: the hash of its start, its process and a reading of the clock.
