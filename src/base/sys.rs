@@ -244,19 +244,50 @@ pub fn pin_thread(cpu: usize) -> bool {
     }
 }
 
-/// Size of the largest cache of the first processor.
+/// The processors this process may use, one of each core first: two threads on one core share its units.
+pub fn allowed_cpus_core_by_core() -> Vec<usize> {
+    let mut seen: Vec<String> = Vec::new();
+    let (mut first, mut rest) = (Vec::new(), Vec::new());
+    for cpu in allowed_cpus() {
+        let path = format!("/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list");
+        match fs::read_to_string(path) {
+            Ok(siblings) if seen.contains(&siblings) => rest.push(cpu),
+            Ok(siblings) => {
+                seen.push(siblings);
+                first.push(cpu);
+            }
+            Err(_) => first.push(cpu),
+        }
+    }
+    first.extend(rest);
+    first
+}
+
+/// One cache as the system shows it: level, the processors that share it, bytes.
+fn cache(folder: &std::path::Path) -> Option<(u32, String, u64)> {
+    let read = |name: &str| fs::read_to_string(folder.join(name)).ok();
+    let size = read("size")?;
+    let size = size.trim();
+    let bytes = match size.strip_suffix('K') {
+        Some(number) => number.parse::<u64>().ok()? << 10,
+        None => size.strip_suffix('M')?.parse::<u64>().ok()? << 20,
+    };
+    Some((read("level")?.trim().parse().ok()?, read("shared_cpu_list")?, bytes))
+}
+
+/// Size of the last-level caches of the processors this process may use, each shared one counted once.
 pub fn last_level_cache() -> Option<Bytes> {
-    let folder = fs::read_dir("/sys/devices/system/cpu/cpu0/cache").ok()?;
-    let sizes = folder.flatten().filter_map(|entry| {
-        let text = fs::read_to_string(entry.path().join("size")).ok()?;
-        let text = text.trim();
-        let (number, unit) = match text.strip_suffix('K') {
-            Some(number) => (number, 1 << 10),
-            None => (text.strip_suffix('M')?, 1 << 20),
-        };
-        Some(Bytes::new(number.parse::<u64>().ok()? * unit))
-    });
-    sizes.max_by_key(|bytes| bytes.get())
+    let mut caches: Vec<(u32, String, u64)> = Vec::new();
+    for cpu in allowed_cpus() {
+        let Ok(folder) = fs::read_dir(format!("/sys/devices/system/cpu/cpu{cpu}/cache")) else { continue };
+        for found in folder.flatten().filter_map(|entry| cache(&entry.path())) {
+            if !caches.iter().any(|known| (known.0, &known.1) == (found.0, &found.1)) {
+                caches.push(found);
+            }
+        }
+    }
+    let last = caches.iter().map(|(level, ..)| *level).max()?;
+    Some(Bytes::new(caches.iter().filter(|(level, ..)| *level == last).map(|(.., bytes)| bytes).sum()))
 }
 
 /// Instruction sets that matter to inference and that this processor has, widest last.

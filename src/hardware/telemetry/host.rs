@@ -1,4 +1,4 @@
-//! The machine around a run: who else used its processors, what its hypervisor took, whether its clock was set.
+//! The machine around a run: who else used the processors this process may use, what its hypervisor took, whether its clock was set.
 //!
 //! Two readings, before and behind; nothing runs between them.
 
@@ -48,7 +48,9 @@ pub fn read() -> HostReading {
     HostReading {
         at: clock::now(),
         wall: clock::wall(),
-        processors: fs::read_to_string("/proc/stat").ok().and_then(|text| processors(&text)),
+        processors: fs::read_to_string("/proc/stat")
+            .ok()
+            .and_then(|text| processors(&text, &sys::allowed_cpus())),
         own: sys::usage(),
         thermal: thermal(),
     }
@@ -74,14 +76,26 @@ pub fn between(begin: &HostReading, end: &HostReading) -> HostWindow {
     }
 }
 
-/// The first line of `/proc/stat`, in the kernel's hundredths of a second; guests are counted in `user` already.
-fn processors(text: &str) -> Option<Processors> {
-    let mut fields = text.lines().next()?.strip_prefix("cpu ")?.split_whitespace().map(str::parse::<u64>);
-    let mut next = || fields.next()?.ok().map(|ticks| Seconds::new(ticks as f64 / 100.0));
-    let [user, nice, system, _idle, _iowait, irq, softirq, stolen] =
-        [next()?, next()?, next()?, next()?, next()?, next()?, next()?, next()?];
-    let count = text.lines().filter(|line| line.starts_with("cpu") && !line.starts_with("cpu ")).count();
-    Some(Processors { count, busy: user + nice + system + irq + softirq, stolen })
+/// The lines of `/proc/stat` for the processors that this process may use, in the kernel's hundredths of a second:
+/// who works elsewhere on a large machine disturbs nobody here. Guests are counted in `user` already.
+fn processors(text: &str, allowed: &[usize]) -> Option<Processors> {
+    let mut found = Processors { count: 0, busy: Seconds::ZERO, stolen: Seconds::ZERO };
+    for line in text.lines() {
+        let Some((cpu, fields)) = line.strip_prefix("cpu").and_then(|rest| rest.split_once(' ')) else {
+            continue;
+        };
+        if !cpu.parse().is_ok_and(|cpu| allowed.contains(&cpu)) {
+            continue;
+        }
+        let mut fields = fields.split_whitespace().map(str::parse::<u64>);
+        let mut next = || fields.next()?.ok().map(|ticks| Seconds::new(ticks as f64 / 100.0));
+        let [user, nice, system, _idle, _iowait, irq, softirq, stolen] =
+            [next()?, next()?, next()?, next()?, next()?, next()?, next()?, next()?];
+        found.count += 1;
+        found.busy += user + nice + system + irq + softirq;
+        found.stolen += stolen;
+    }
+    (found.count > 0).then_some(found)
 }
 
 fn thermal() -> Option<u64> {
@@ -136,9 +150,11 @@ mod tests {
 
     #[test]
     fn the_kernels_line_is_read() {
-        let text = "cpu  100 20 300 4000 50 6 7 80 0 0\ncpu0 1 2 3\ncpu1 1 2 3\nintr 5\n";
-        let found = processors(text).expect("a line");
-        assert_eq!((found.count, found.busy, found.stolen), (2, Seconds::new(4.33), Seconds::new(0.8)));
-        assert_eq!(processors("cpu  1 2"), None);
+        let text = "cpu  900 9 9 9 9 9 9 9 0 0\ncpu0 100 20 300 4000 50 6 7 80 0 0\ncpu1 900 9 9 9 9 9 9 9 0 0\nintr 5\n";
+        let found = processors(text, &[0]).expect("a line");
+        assert_eq!((found.count, found.busy, found.stolen), (1, Seconds::new(4.33), Seconds::new(0.8)));
+        assert_eq!(processors(text, &[0, 1]).map(|found| found.count), Some(2));
+        assert_eq!(processors("cpu0 1 2", &[0]), None);
+        assert_eq!(processors(text, &[7]), None);
     }
 }

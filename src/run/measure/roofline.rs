@@ -52,6 +52,8 @@ pub struct Utilization {
     pub operations: f64,
     /// Share of the read bandwidth; `None` when all of it fits in the cache.
     pub bandwidth: Option<f64>,
+    /// Share of it that not even a cache full of the right bytes explains: what the guard looks at.
+    pub beyond_cache: f64,
     /// Share of the single-precision peak; above 1 is possible with narrower numbers.
     pub compute: f64,
 }
@@ -81,13 +83,15 @@ pub fn utilization(measured: &[Measurement], model: &ModelDemand, ceiling: &Ceil
                 _ => return None,
             };
             let seconds = m.value.filter(|seconds| *seconds > 0.0)?;
-            let beyond_cache = bytes > 2.0 * ceiling.cache.get() as f64;
+            let cache = ceiling.cache.get() as f64;
+            let share = |bytes: f64| bytes / (seconds * ceiling.read);
             Some(Utilization {
                 cell: cell.clone(),
                 seconds,
                 bytes,
                 operations,
-                bandwidth: beyond_cache.then(|| bytes / (seconds * ceiling.read)),
+                bandwidth: (bytes > 2.0 * cache).then(|| share(bytes)),
+                beyond_cache: share((bytes - cache).max(0.0)),
                 compute: operations / (seconds * ceiling.flops),
             })
         })
@@ -163,6 +167,8 @@ mod tests {
         assert_eq!(found.len(), 2);
         // 1.1 GB + 2 · 500 · 100 kB = 1.2 GB in 0.24 s of 10 GB/s.
         assert!((found[0].bandwidth.expect("beyond the cache") - 0.5).abs() < 1e-12, "{:?}", found[0]);
+        let beyond = (1.2e9 - f64::from(32 << 20)) / 2.4e9;
+        assert!((found[0].beyond_cache - beyond).abs() < 1e-12, "{:?}", found[0]);
         // 2 · (2.2e9 + 1e5 · 500) operations.
         assert!((found[0].operations - 4.5e9).abs() < 1.0);
         // 100 · 2e9 + 2e8 + 1e5 · 5000.
@@ -181,7 +187,7 @@ mod tests {
         let ceiling = Ceiling { read: 10e9, flops: 1e12, cache: Bytes::new(32 << 20) };
         let rows = [measured("time_per_output_token_seconds", "decode", [0, 8, 1, 0], 1e-3)];
         let found = utilization(&rows, &model, &ceiling);
-        assert_eq!(found[0].bandwidth, None);
+        assert_eq!((found[0].bandwidth, found[0].beyond_cache.to_bits()), (None, 0.0f64.to_bits()));
         let [bandwidth, _] = &measurements(&found[0])[..] else { panic!("two figures") };
         assert!(bandwidth.value_reason.as_deref().expect("a reason").contains("cache"));
     }

@@ -206,21 +206,23 @@ mod tests {
     #[test]
     fn faster_than_the_device_is_invalid() {
         let cell = row(5).trials.row.cell();
-        let at = |bandwidth: Option<f64>, compute: f64| {
+        let at = |beyond_cache: f64, compute: f64| {
+            let (cell, bandwidth) = (cell.clone(), None);
             [Utilization {
-                cell: cell.clone(),
+                cell,
                 seconds: 0.01,
                 bytes: 1e9,
                 operations: 1e9,
                 bandwidth,
+                beyond_cache,
                 compute,
             }]
         };
         for (rows, expected) in [
-            (at(Some(1.0), 0.5), Verdict::Valid),
-            (at(Some(1.06), 0.5), Verdict::Invalid),
-            (at(None, 4.1), Verdict::Valid),
-            (at(None, 4.3), Verdict::Invalid),
+            (at(1.0, 0.5), Verdict::Valid),
+            (at(1.06, 0.5), Verdict::Invalid),
+            (at(0.0, 4.1), Verdict::Valid),
+            (at(0.0, 4.3), Verdict::Invalid),
         ] {
             assert_eq!(verdict(&[row(5)], |e| e.roofline = Ok(&rows)).0, expected, "{rows:?}");
         }

@@ -36,7 +36,7 @@ pub(super) fn measure(threads: usize, bytes: usize) -> Bandwidth {
         read: rounds(|a, _| {
             black_box(sum(a));
         }),
-        // Large fills and copies of the C library go past the cache.
+        // Ordinary stores: where the processor fetches a line before it is written, that time is in it.
         write: rounds(|a, _| {
             a.fill(black_box(3));
             black_box(&*a);

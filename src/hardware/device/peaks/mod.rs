@@ -72,7 +72,7 @@ fn array_bytes(threads: usize) -> Result<usize, String> {
 
 /// Runs `work` once in each of `threads` pinned threads at the same time, and gives the longest time in seconds.
 fn together(threads: usize, work: impl Fn(usize) + Sync) -> f64 {
-    let cpus = sys::allowed_cpus();
+    let cpus = sys::allowed_cpus_core_by_core();
     let barrier = std::sync::Barrier::new(threads);
     let spans: Vec<_> = std::thread::scope(|scope| {
         let handles: Vec<_> = (0..threads)
