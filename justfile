@@ -60,6 +60,14 @@ power-table:
 telemetry-overhead *arguments:
     scripts/telemetry-overhead {{arguments}}
 
+# Parts for a bare GPU box, in target/gpu-kit
+gpu-pack *flags:
+    scripts/gpu/pack {{flags}}
+
+# Look a GPU box over, step by step
+gpu-selfcheck *out:
+    scripts/gpu/selfcheck {{out}}
+
 # How soon the program says something
 start-up:
     scripts/start-up
