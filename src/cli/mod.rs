@@ -146,6 +146,13 @@ impl Output {
 
     fn failed(&self, error: &anyhow::Error) {
         let style = self.style(io::stderr().is_terminal());
-        eprintln!("{} {error:#}", style.bad("error:"));
+        let mut text = error.to_string();
+        // Many a message names its cause already.
+        for cause in error.chain().skip(1).map(ToString::to_string) {
+            if !text.contains(&cause) {
+                text = format!("{text}: {cause}");
+            }
+        }
+        eprintln!("{} {text}", style.bad("error:"));
     }
 }

@@ -62,8 +62,8 @@ pub(super) fn run(
         None => device::discover(),
     };
     let place = choose(args, wanted, &found, &catalog)?;
-    announce(args, &place, output);
     let chosen = choose_sensors(args, &found, &place)?;
+    announce(args, &place, output);
     if chosen.is_ok() {
         limits.energy_seconds = energy::SHORTEST;
     }

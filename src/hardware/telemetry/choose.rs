@@ -128,7 +128,13 @@ pub fn choose(
         },
         (PowerRequest::Nvml(wanted), _) => {
             let default = used.map_or(Wanted::Index(0), |uuid| Wanted::Uuid(uuid.to_owned()));
-            let gpu = gpu(wanted.as_ref().unwrap_or(&default))?;
+            let gpu = gpu(wanted.as_ref().unwrap_or(&default)).map_err(|error| match error {
+                // A library that was named is an error of its own flag.
+                Error::Absent(reason) if library.is_none() => {
+                    Error::Absent(format!("--power nvml: {reason}"))
+                }
+                other => other,
+            })?;
             let other_device = used != Some(gpu.uuid());
             Ok(Ok(Chosen { sensors: Sensors::Gpu(gpu), other_device }))
         }
