@@ -6,7 +6,7 @@ use std::time::Duration;
 use infercost::base::clock;
 use infercost::base::event::Span;
 use infercost::hardware::nvml::{self, NvmlSource, Wanted};
-use infercost::hardware::telemetry::{Rate, Recorder, Source as _};
+use infercost::hardware::telemetry::{Rate, Recorder, Source as _, calibration};
 use infercost::record::{EnergyWindow, Grade};
 use infercost::run::measure::energy::{self, Device, Window};
 use infercost::run::plan::{Row, RowKind};
@@ -38,7 +38,13 @@ fn measured(script: GpuScript) -> (EnergyWindow, f64) {
     let own = vec![Span { from: begin.at, to: end.at }];
     let window = Window { begin, end, own, context: Vec::new() };
     let trace = recorder.stop().trace;
-    let device = Device { trace: &trace, idle: Err("the trace is the load"), module, other_device: false };
+    let device = Device {
+        trace: &trace,
+        idle: Err("the trace is the load"),
+        module,
+        other_device: false,
+        shortest: energy::SHORTEST,
+    };
     let row = Row { kind: RowKind::Decode { output_tokens: 100 }, batch: 1, depth: 0 };
     (energy::of_row(&row, &window, &device), truth)
 }
@@ -116,6 +122,18 @@ fn a_run_beside_a_scripted_gpu_has_joules_in_record_and_table() {
     let energy = &record["energy"];
     assert_eq!((&energy["scope"], &energy["grade"]), (&"other-device".into(), &"D".into()));
     assert_eq!(energy["source"], "nvml");
+    // The counter's 100 ms steps and the sensor's period, seen while the GPU idled.
+    let sensor = &energy["sensor"];
+    assert!(
+        sensor["origin"].as_str().is_some_and(|origin| origin.starts_with("measured at start")),
+        "{sensor}"
+    );
+    let near = |value: &serde_json::Value, expected: f64| {
+        let value = value.as_f64().unwrap_or_else(|| panic!("no figure in {sensor}"));
+        assert!((value / expected - 1.0).abs() < 0.1, "{value} is not about {expected}: {sensor}");
+    };
+    near(&sensor["counter"]["period_seconds"], 0.1);
+    near(&sensor["counter"]["step_joules"], 40.0);
     assert_eq!(record["validity"]["verdict"], "suspect");
     let figure = |metric: &str| {
         let of = record["measurements"].as_array().expect("rows");
@@ -137,6 +155,37 @@ fn a_run_beside_a_scripted_gpu_has_joules_in_record_and_table() {
     for text in ["J/token", "watts", "other-device", "electricity"] {
         assert!(ran.stderr.contains(text), "no {text} in\n{}", ran.stderr);
     }
+}
+
+#[test]
+fn a_calibration_of_this_gpu_and_driver_is_taken_over() {
+    let fake = FakeNvml::gpu(GpuScript::default());
+    let bench = Bench::new();
+    let library = nvml::open(Some(&fake.library())).expect("the fake library");
+    let gpu = nvml::select(library, &Wanted::Index(0)).expect("its GPU");
+    let source = NvmlSource::open(&gpu).expect("it can be reached");
+    let trace = infercost::base::event::Trace::default();
+    let mut sensor = infercost::hardware::telemetry::sensor::analyse(&trace, None, Err("none"));
+    sensor.counter = Some(infercost::record::Counter {
+        period_seconds: 0.1,
+        step_joules: 30.0,
+        steps: 200,
+        shortest_window_seconds: Some(7.5),
+        shortest_window_seconds_reason: None,
+    });
+    let day = jiff::civil::date(2026, 11, 20);
+    let cache = bench.folder().join(".cache/infercost");
+    let kept = calibration::store(&cache, source.description(), day, &sensor).expect("written");
+    assert!(kept.starts_with(bench.folder()));
+    let library = fake.library();
+    let library = library.to_str().expect("text");
+    let base = ["run", "--device", "cpu", "--power", "nvml", "--nvml-library", library, "-p", "8", "-n", "0"];
+    let record = bench.json(&[&base[..], &["--max-time", "9s", "--json"]].concat());
+    let sensor = &record["energy"]["sensor"];
+    assert_eq!(sensor["origin"], "calibrated on 2026-11-20 with driver 570.86.15", "{sensor}");
+    // The window was stretched to what this sensor needs.
+    let seconds = record["energy"]["windows"][0]["seconds"].as_f64().expect("a window");
+    assert!(seconds >= 7.4, "{seconds}");
 }
 
 #[test]

@@ -157,6 +157,8 @@ pub struct ClockSample {
     pub celsius: Option<f64>,
     /// What holds the clocks back now; `None` when the device does not say.
     pub throttle: Option<Throttle>,
+    /// Processes that compute on the device, this one among them; `None` when the device does not say.
+    pub processes: Option<u32>,
 }
 
 /// Time a device has been held back since its driver was loaded, by cause; a difference of two readings

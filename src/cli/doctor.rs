@@ -20,7 +20,7 @@ pub(super) fn run(args: DoctorArgs, output: &Output) -> anyhow::Result<()> {
     }
     let calibration = args.calibrate_power.then(|| {
         output.note("measuring the power sensor, at rest and, where CUDA permits, under load");
-        doctor::calibrate(&wanted, &Timing::default())
+        doctor::calibrate(&wanted, &Timing::default(), super::today())
     });
     let mut examination = Examination::new(lines);
     if let Some(calibration) = calibration {

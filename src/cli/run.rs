@@ -16,7 +16,7 @@ use crate::model::hub::HubSettings;
 use crate::model::resolve::Sources;
 use crate::model::tokenizer::Tokenizer;
 use crate::model::{self, Model, Request, Source};
-use crate::record::{self, Greedy, Price, Record, Verdict};
+use crate::record::{self, Greedy, Price, Record, Sensor, Verdict};
 use crate::report::terminal::{self, Bar};
 use crate::run::energy::Sensors;
 use crate::run::measure::energy;
@@ -64,8 +64,9 @@ pub(super) fn run(
     let place = choose(args, wanted, &found, &catalog)?;
     let chosen = choose_sensors(args, &found, &place)?;
     announce(args, &place, output);
+    let calibrated = chosen.as_ref().ok().and_then(Chosen::calibrated);
     if chosen.is_ok() {
-        limits.energy_seconds = energy::SHORTEST;
+        limits.energy_seconds = energy::shortest_window(calibrated.as_ref());
     }
     let to_stdout = args.output == Path::new("-");
     if !to_stdout && !args.dry_run {
@@ -121,6 +122,7 @@ pub(super) fn run(
         tokenizer,
         prompt,
         chosen,
+        calibrated,
         interrupt: &interrupt,
     };
     let mut worst = Ok(());
@@ -161,6 +163,7 @@ struct Measuring<'a> {
     tokenizer: Result<Tokenizer, String>,
     prompt: Result<Vec<u32>, String>,
     chosen: Result<Chosen, String>,
+    calibrated: Option<Sensor>,
     interrupt: &'a sys::Interrupt,
 }
 
@@ -183,6 +186,9 @@ impl Measuring<'_> {
             }),
             Err(reason) => Err(reason.clone()),
         };
+        if let (Ok(recorder), Some(sensor)) = (&recorder, &self.calibrated) {
+            recorder.know(sensor.clone());
+        }
         let job = Job {
             rows: &rows,
             limits: plan.limits,

@@ -139,6 +139,14 @@ pub trait Engine {
         events: &mut dyn EventSink,
         interrupt: &Interrupt,
     ) -> Result<Outcome, Error>;
+
+    /// Feeds these equally long token sequences as one batch, the way a row's contexts are fed, and gives the
+    /// logits behind each one's last token, `[sequences][vocabulary]`. Nothing is timed; what was in the KV cache
+    /// is gone.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run).
+    fn logits(&mut self, contexts: &[Vec<u32>], interrupt: &Interrupt) -> Result<Vec<Vec<f32>>, Error>;
 }
 
 /// A back end that advances live sequences by one step; `engine::schedule` makes an [`Engine`] of it.

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Cell, Unknown};
+use super::{Cell, Sensor, Unknown};
 
 /// How far a figure of energy can be trusted, best first; the reasons stand beside it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
@@ -44,6 +44,12 @@ pub struct Energy {
     /// Why it is `null`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub device_reason: Option<String>,
+    /// What these sensors are: measured before the model was loaded, or read from the device's calibration.
+    #[serde(default)]
+    pub sensor: Option<Sensor>,
+    /// Why it is `null`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sensor_reason: Option<String>,
     /// Power of the device before the model was loaded.
     pub idle_watts: Option<f64>,
     /// Why it is `null`.

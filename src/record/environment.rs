@@ -157,6 +157,12 @@ pub struct Telemetry {
     /// Why it is `null`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stolen_processor_share_reason: Option<String>,
+    /// Share of all processors' time for which a container's quota stopped this process's threads.
+    #[serde(default)]
+    pub quota_held_back_share: Option<f64>,
+    /// Why it is `null`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quota_held_back_share_reason: Option<String>,
     /// Times a processor was slowed down by heat.
     pub thermal_events: Option<u64>,
     /// Why it is `null`.

@@ -13,6 +13,7 @@ pub mod measurement;
 pub mod model;
 pub mod quality;
 pub mod read;
+pub mod sensor;
 pub mod validity;
 pub mod write;
 
@@ -27,6 +28,7 @@ pub use fingerprint::Fingerprint;
 pub use measurement::{Cell, Measurement, Samples};
 pub use model::{EngineInfo, ModelInfo};
 pub use quality::{Greedy, Quality};
+pub use sensor::{Counter, PowerSensor, Sensor};
 pub use validity::{Check, Validity, Verdict};
 
 /// The schema this version writes.

@@ -32,6 +32,7 @@ pub fn energy(finished: &Finished, sensors: Result<&Sensors, &String>) -> Energy
         idle,
         module: description.scope == Scope::Module,
         other_device: sensors.other_device,
+        shortest: energy::shortest_window(sensors.recorded.sensor.as_ref()),
     };
     let windows: Vec<EnergyWindow> = finished
         .rows
@@ -58,6 +59,12 @@ pub fn energy(finished: &Finished, sensors: Result<&Sensors, &String>) -> Energy
         scope_reason: None,
         device: Some(description.device.clone()),
         device_reason: None,
+        sensor_reason: sensors
+            .recorded
+            .sensor
+            .is_none()
+            .then(|| "the run ended before they were watched".to_owned()),
+        sensor: sensors.recorded.sensor.clone(),
         idle_watts: idle.ok().map(crate::base::units::Watts::get),
         idle_watts_reason: idle.err().map(str::to_owned),
         windows_reason: windows.is_empty().then(|| "no row was finished".to_owned()),
@@ -79,6 +86,8 @@ pub fn none(reason: &str) -> Energy {
         scope_reason: why(),
         device: None,
         device_reason: why(),
+        sensor: None,
+        sensor_reason: why(),
         idle_watts: None,
         idle_watts_reason: why(),
         windows: Vec::new(),

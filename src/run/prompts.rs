@@ -25,6 +25,14 @@ pub(super) fn schedule(row: &Row, vocabulary: u32, seed: u64, number: usize) -> 
     Schedule { sequences }
 }
 
+/// Equally long contexts, one for each sequence of a batch, for comparing it with its sequences alone.
+pub(super) fn contexts(batch: u32, tokens: u32, vocabulary: u32, seed: u64) -> Vec<Vec<u32>> {
+    let of = |sequence| {
+        Tokens::new(seed, u64::from(sequence), u64::MAX, vocabulary).take(tokens as usize).collect()
+    };
+    (0..batch).map(of).collect()
+}
+
 /// An endless stream of token ids by `SplitMix64` (Steele, Lea and Flood 2014).
 struct Tokens {
     state: u64,

@@ -54,6 +54,8 @@ pub enum Stage {
     Warmup,
     /// Measuring a row.
     Measure,
+    /// Running sequences alone and together.
+    Agreement,
 }
 
 impl Stage {
@@ -65,6 +67,7 @@ impl Stage {
             Self::Greedy => "checking the output",
             Self::Warmup => "warming up",
             Self::Measure => "measuring",
+            Self::Agreement => "comparing a batch with single sequences",
         }
     }
 }
@@ -121,6 +124,8 @@ pub struct Finished {
     pub capabilities: Option<Capabilities>,
     /// The rows in the order in which they ran.
     pub rows: Vec<MeasuredRow>,
+    /// Whether the largest batch gives what single sequences give; `None` when every row ran one sequence.
+    pub agreement: Option<Agreement>,
     /// Tokens of the greedy continuation.
     pub greedy: Option<Vec<u32>>,
     /// The stage in which the user stopped the run.
@@ -156,6 +161,7 @@ pub fn run(
         load: None,
         capabilities: None,
         rows: Vec::new(),
+        agreement: None,
         greedy: None,
         interrupted: None,
     };
@@ -199,6 +205,39 @@ pub fn run(
         Ok(()) | Err(Error::Engine(EngineError::Interrupted)) => Ok(finished),
         Err(error) => Err(error),
     }
+}
+
+/// Tokens of each sequence when a batch is compared with single sequences.
+const AGREEMENT_TOKENS: u32 = 8;
+
+/// A batch's logits beside those of its sequences run alone.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Agreement {
+    /// Sequences of the batch.
+    pub batch: u32,
+    /// Of these, run alone as well.
+    pub sequences: usize,
+    /// Of these, with the same greedy choice.
+    pub same_choice: usize,
+    /// Largest difference of a sequence: root mean square of its logits' differences ÷ their standard deviation.
+    pub worst_share: f64,
+}
+
+impl Agreement {
+    fn take(&mut self, alone: &[f32], together: &[f32]) {
+        let n = alone.len().max(1) as f64;
+        let mean = alone.iter().map(|&x| f64::from(x)).sum::<f64>() / n;
+        let variance = alone.iter().map(|&x| (f64::from(x) - mean).powi(2)).sum::<f64>() / n;
+        let squares = alone.iter().zip(together).map(|(&a, &b)| (f64::from(a) - f64::from(b)).powi(2));
+        let share = (squares.sum::<f64>() / n / variance).sqrt();
+        // A NaN is the worst there is.
+        self.worst_share = if share.is_nan() { f64::INFINITY } else { self.worst_share.max(share) };
+        self.same_choice += usize::from(argmax(alone) == argmax(together));
+    }
+}
+
+fn argmax(logits: &[f32]) -> Option<usize> {
+    (0..logits.len()).max_by(|&a, &b| logits[a].total_cmp(&logits[b]))
 }
 
 struct Runner<'a> {
@@ -249,6 +288,28 @@ impl Runner<'_> {
                 }
             }
         }
+        self.agreement(finished)
+    }
+
+    /// Feeds the largest batch that ran some tokens, and its first, middle and last sequence alone.
+    fn agreement(&mut self, finished: &mut Finished) -> Result<(), Error> {
+        let batch = finished.rows.iter().map(|row| row.trials.row.batch).max().unwrap_or(1);
+        if batch < 2 {
+            return Ok(());
+        }
+        self.report(Stage::Agreement, None, self.total, 0);
+        finished.interrupted = Some(Stage::Agreement);
+        let contexts = prompts::contexts(batch, AGREEMENT_TOKENS, self.job.vocabulary, self.job.seed);
+        let together = self.engine.logits(&contexts, self.job.interrupt)?;
+        let mut sequences = vec![0, contexts.len() / 2, contexts.len() - 1];
+        sequences.dedup();
+        let mut found = Agreement { batch, sequences: sequences.len(), same_choice: 0, worst_share: 0.0 };
+        for sequence in sequences {
+            let alone = self.engine.logits(&contexts[sequence..=sequence], self.job.interrupt)?;
+            found.take(&alone[0], &together[sequence]);
+        }
+        finished.agreement = Some(found);
+        finished.interrupted = None;
         Ok(())
     }
 
@@ -375,9 +436,7 @@ const IDLE: Seconds = Seconds::new(2.0);
 /// Power of the device while nothing runs on it.
 fn idle_power(recorder: &Recorder, interrupt: &Interrupt) -> Result<Watts, String> {
     let begin = recorder.edge();
-    while clock::now().since(begin.at) < IDLE && !interrupt.requested() {
-        clock::sleep(std::time::Duration::from_millis(50));
-    }
+    recorder.watch(IDLE, &|| interrupt.requested());
     let end = recorder.edge();
     let (from, to) = (begin.energy?.reading, end.energy?.reading);
     let watts = (to.joules - from.joules) / to.at.since(from.at);
@@ -429,10 +488,15 @@ mod tests {
         step_ns: Box<dyn Fn(usize, u32) -> u64>,
         runs: usize,
         stop_after: usize,
+        batch_fault: f32,
     }
 
     impl Scripted {
         fn boxed(step_ns: impl Fn(usize, u32) -> u64 + 'static, stop_after: usize) -> Box<dyn Engine> {
+            Box::new(Self::new(step_ns, stop_after))
+        }
+
+        fn new(step_ns: impl Fn(usize, u32) -> u64 + 'static, stop_after: usize) -> Self {
             let capabilities = Capabilities {
                 engine: "scripted",
                 version: "0".into(),
@@ -443,7 +507,8 @@ mod tests {
                 kv_type: "none",
                 caveats: vec![],
             };
-            Box::new(Self { capabilities, now_ns: 0, step_ns: Box::new(step_ns), runs: 0, stop_after })
+            let step_ns = Box::new(step_ns);
+            Self { capabilities, now_ns: 0, step_ns, runs: 0, stop_after, batch_fault: 0.0 }
         }
     }
 
@@ -493,6 +558,16 @@ mod tests {
             let tokens = schedule.sequences.iter().map(|s| vec![1; s.output_tokens as usize]).collect();
             Ok(Outcome { tokens, non_finite_steps: 0 })
         }
+
+        fn logits(&mut self, contexts: &[Vec<u32>], _: &Interrupt) -> Result<Vec<Vec<f32>>, EngineError> {
+            // In a batch, every sequence but the first is off by what the test asks for.
+            let of = |(index, context): (usize, &Vec<u32>)| {
+                let first = context[0] as f32;
+                let fault = if index > 0 { self.batch_fault } else { 0.0 };
+                (0..50u8).map(|i| (first + f32::from(i)).sin() + fault * f32::from(i % 2)).collect()
+            };
+            Ok(contexts.iter().enumerate().map(of).collect())
+        }
     }
 
     #[derive(Default)]
@@ -519,6 +594,29 @@ mod tests {
             recorder: None,
             interrupt,
         }
+    }
+
+    #[test]
+    fn a_batch_is_compared_with_its_sequences_alone() {
+        let (rows, interrupt) = ([decode_row(1), decode_row(8)], Interrupt::default());
+        let job = job(&rows, Asked { repetitions: Some(2), ..Asked::default() }, &interrupt);
+        let with = |fault: f32| {
+            let load = || {
+                let mut engine = Scripted::new(|_, _| 1_000_000, 99);
+                engine.batch_fault = fault;
+                Ok(Box::new(engine) as Box<dyn Engine>)
+            };
+            run(&job, load, &mut Stages::default()).expect("runs").agreement.expect("a batch ran")
+        };
+        let same = Agreement { batch: 8, sequences: 3, same_choice: 3, worst_share: 0.0 };
+        assert_eq!(with(0.0), same);
+        // Half of the logits off by 1: root mean square 0.71; a sine's standard deviation is about 0.71.
+        let found = with(1.0);
+        assert!((found.worst_share - 1.0).abs() < 0.05, "{found:?}");
+        assert!(with(f32::NAN).worst_share.is_infinite());
+        let alone = Job { rows: &rows[..1], ..job };
+        let load = || Ok(Scripted::boxed(|_, _| 1_000_000, 99));
+        assert_eq!(run(&alone, load, &mut Stages::default()).expect("runs").agreement, None);
     }
 
     #[test]

@@ -111,6 +111,7 @@ pub fn seal(finished: &Finished, s: Sealing<'_>) -> Result<Record, crate::catalo
     let evidence = Evidence {
         rows: &finished.rows,
         caveats: capabilities.map_or(&[], |c| c.caveats.as_slice()),
+        agreement: finished.agreement,
         interrupted: finished.interrupted,
         clock: clock_quality,
         meter,
@@ -119,6 +120,7 @@ pub fn seal(finished: &Finished, s: Sealing<'_>) -> Result<Record, crate::catalo
         energy: Some(&energy),
         host: Some(s.host),
         gpu_processes: gpu_processes(s.found, s.gpu),
+        gpu_processes_during: s.sensors.as_ref().ok().and_then(others_on_the_gpu),
         roofline: rows.as_deref().map_err(String::as_str),
     };
     let validity = validity::validate(&evidence);
@@ -240,6 +242,8 @@ fn telemetry(
         foreign_processor_share: host.foreign_share,
         stolen_processor_share_reason: unsaid(host.stolen_share.is_none()),
         stolen_processor_share: host.stolen_share,
+        quota_held_back_share_reason: unsaid(host.quota_share.is_none()),
+        quota_held_back_share: host.quota_share,
         thermal_events_reason: unsaid(host.thermal_events.is_none()),
         thermal_events: host.thermal_events,
         clock_step_seconds: host.clock_step_seconds,
@@ -269,6 +273,12 @@ fn record_peaks(peaks: CpuPeaks) -> Peaks {
 /// Processes that NVML saw on the GPU that computes, before the run.
 fn gpu_processes(found: &Found, gpu: Option<usize>) -> Option<usize> {
     Some(found.facts.get(gpu?)?.get("processes")?.as_array()?.len())
+}
+
+/// Most processes beside this one that the sensors saw on the GPU; this one is there when the GPU computes.
+fn others_on_the_gpu(sensors: &Sensors) -> Option<u32> {
+    let most = sensors.recorded.trace.clocks.iter().filter_map(|sample| sample.processes).max()?;
+    Some(most.saturating_sub(u32::from(!sensors.other_device)))
 }
 
 /// What the model asks of a device, from its header.

@@ -96,26 +96,29 @@ fn rows(found: &Calibration) -> Vec<(String, String)> {
     let mut rows = vec![("polled every".to_owned(), time(sensor.poll_seconds, None))];
     match &sensor.counter {
         Some(counter) => {
-            let no_window = "no constant load, or too short a one".to_owned();
             rows.push(("counter: period".to_owned(), time(Some(counter.period_seconds), None)));
             rows.push(("counter: step".to_owned(), format!("{} J", significant(counter.step_joules, 3))));
             rows.push((
                 "counter: shortest window".to_owned(),
-                time(counter.shortest_window_seconds, Some(&no_window)),
+                time(counter.shortest_window_seconds, counter.shortest_window_seconds_reason.as_ref()),
             ));
         }
         None => rows.push(("counter".to_owned(), time(None, sensor.counter_reason.as_ref()))),
     }
     for power in &sensor.power {
         let name = |what: &str| format!("power, {}: {what}", power.kind);
-        rows.push((name("period"), time(power.period_seconds, power.period_reason.as_ref())));
-        rows.push((name("window"), time(power.window_seconds, power.window_reason.as_ref())));
+        rows.push((name("period"), time(power.period_seconds, power.period_seconds_reason.as_ref())));
+        rows.push((name("window"), time(power.window_seconds, power.window_seconds_reason.as_ref())));
         if let Some(lag) = power.lag_seconds {
             rows.push((name("lag"), time(Some(lag), None)));
         }
     }
     if let Some(reason) = &found.no_load {
         rows.push(("load".to_owned(), format!("none: {reason}")));
+    }
+    match (&found.kept_in, &found.kept_in_reason) {
+        (Some(path), _) => rows.push(("kept for bench run in".to_owned(), path.display().to_string())),
+        (None, reason) => rows.push(("kept for bench run".to_owned(), time(None, reason.as_ref()))),
     }
     for failure in &found.failures {
         rows.push(("failed readings".to_owned(), failure.clone()));

@@ -13,7 +13,7 @@ use crate::base::clock;
 use crate::base::event::{Event, EventSink, Phase, StepEvent, TokenEvent};
 use crate::base::sys::Interrupt;
 
-use super::super::{Capabilities, Engine, Error, Outcome, Schedule};
+use super::super::{Capabilities, Engine, Error, Outcome, Schedule, SequencePlan};
 use super::facts::{Facts, Shape};
 use super::network::Network;
 use super::{NAME, first_line};
@@ -193,12 +193,36 @@ impl Engine for Driver {
         }
         Ok(run.outcome)
     }
+
+    fn logits(&mut self, contexts: &[Vec<u32>], interrupt: &Interrupt) -> Result<Vec<Vec<f32>>, Error> {
+        let of = |context: &Vec<u32>| SequencePlan {
+            context: context.clone(),
+            prompt: Vec::new(),
+            output_tokens: 1,
+        };
+        let schedule = Schedule { sequences: contexts.iter().map(of).collect() };
+        let shape = self.facts.check(&schedule, self.vocabulary)?;
+        self.start_afresh();
+        let mut last = None;
+        for range in self.facts.context_steps(shape) {
+            if interrupt.requested() {
+                return Err(Error::Interrupted);
+            }
+            let network = self.network.as_mut().ok_or_else(|| failed("the logits", "the network is gone"))?;
+            let feed = Feed::Host(&schedule, |plan| &plan.context, range.clone());
+            let logits = feed.tensor(&self.device).and_then(|tokens| network.forward(&tokens, range.start));
+            last = Some(logits.map_err(|error| failed("the logits", &first_line(&error)))?);
+        }
+        let logits = last.ok_or_else(|| failed("the logits", "there are no tokens"))?;
+        let on_host = logits.to_dtype(DType::F32).and_then(|logits| logits.to_vec2());
+        on_host.map_err(|error| failed("the logits", &first_line(&error)))
+    }
 }
 
 /// Where a step's tokens are.
 enum Feed<'a> {
     /// A part of each sequence's context or prompt.
-    Host(&'a Schedule, fn(&super::super::SequencePlan) -> &Vec<u32>, std::ops::Range<usize>),
+    Host(&'a Schedule, fn(&SequencePlan) -> &Vec<u32>, std::ops::Range<usize>),
     /// The choices of the step before, `[batch]`, on the device already.
     Device(Tensor),
 }

@@ -4,6 +4,7 @@
 //! sensor's, so that the sensor's phase walks through it. What the polls mean is
 //! [`sensor::analyse`]'s to say. Without a load there is only rest: period and step are seen all the same.
 
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -14,7 +15,8 @@ use crate::base::event::{EnergyReading, PowerKind, PowerSample, Span, Tick, Trac
 use crate::base::units::Seconds;
 use crate::hardware::cuda::Load;
 use crate::hardware::telemetry::Source;
-use crate::hardware::telemetry::sensor::{self, Sensor, SquareWave};
+use crate::hardware::telemetry::sensor::{self, SquareWave};
+use crate::record::Sensor;
 
 /// Time between two polls, beside what a poll itself takes.
 const POLL: Duration = Duration::from_millis(1);
@@ -71,6 +73,14 @@ pub struct Calibration {
     pub source: &'static str,
     /// Which device.
     pub device: String,
+    /// Version of the driver that serves its sensors.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub driver: Option<String>,
+    /// Where it is kept for `bench run`.
+    pub kept_in: Option<PathBuf>,
+    /// Why it is `null`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kept_in_reason: Option<String>,
     /// What its energy covers.
     pub scope: &'static str,
     /// Its period, step, window and shortest honest use.
@@ -125,6 +135,9 @@ pub fn calibrate<L: Busy>(
     Ok(Calibration {
         source: description.name,
         device: description.device,
+        driver: description.driver,
+        kept_in: None,
+        kept_in_reason: None,
         scope: description.scope.name(),
         sensor: sensor::analyse(&trace, constant, wave),
         load_on_seconds: shape.as_ref().map_or_else(|_| Vec::new(), |shape| since(&shape.wave, first)),
@@ -301,6 +314,7 @@ mod tests {
             let description = Description {
                 name: "nvml",
                 device: "GPU-1".to_owned(),
+                driver: None,
                 scope: Scope::Gpu,
                 no_counter: None,
                 no_power: None,
@@ -361,7 +375,7 @@ mod tests {
             calibrate(&mut board, Err::<Switch, _>("no CUDA here".to_owned()), &SHORT).expect("measured");
         assert_eq!(found.no_load.as_deref(), Some("no CUDA here"));
         assert_eq!(found.sensor.power[0].window_seconds, None);
-        assert_eq!(found.sensor.power[0].window_reason.as_deref(), Some("no CUDA here"));
+        assert_eq!(found.sensor.power[0].window_seconds_reason.as_deref(), Some("no CUDA here"));
         assert!(found.load_on_seconds.is_empty());
     }
 

@@ -22,6 +22,7 @@ pub use calibrate::Calibration;
 pub use line::{Area, Line, Status};
 
 use crate::base::env;
+use crate::hardware::telemetry::calibration;
 
 /// What to look at.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -82,13 +83,28 @@ pub fn examine(wanted: &Wanted) -> Vec<Line> {
     lines
 }
 
-/// Measures the GPU's power sensor: its description, or why it cannot be measured.
+/// Measures the GPU's power sensor, and keeps what was found under load for later runs.
 ///
 /// # Errors
 /// A reason for people when there is no sensor to poll.
-pub fn calibrate(wanted: &Wanted, timing: &calibrate::Timing) -> Result<Calibration, String> {
+pub fn calibrate(
+    wanted: &Wanted,
+    timing: &calibrate::Timing,
+    today: jiff::civil::Date,
+) -> Result<Calibration, String> {
     let load = gpu::load();
     let identity = load.as_ref().ok().map(|(device, _)| (device.uuid.clone(), device.pci.clone()));
     let mut source = gpu::sensors(wanted.nvml.as_deref(), identity.as_ref())?;
-    calibrate::calibrate(source.as_mut(), load.map(|(_, load)| load), timing)
+    let mut found = calibrate::calibrate(source.as_mut(), load.map(|(_, load)| load), timing)?;
+    let kept = match &found.no_load {
+        // A run finds as much by itself, on the day.
+        Some(_) => Err("no load ran; bench run measures period and step itself".to_owned()),
+        None => calibration::store(&env::cache_folder(), source.description(), today, &found.sensor)
+            .map_err(|error| format!("not written: {error}")),
+    };
+    match kept {
+        Ok(path) => found.kept_in = Some(path),
+        Err(reason) => found.kept_in_reason = Some(reason),
+    }
+    Ok(found)
 }

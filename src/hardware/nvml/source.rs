@@ -41,7 +41,6 @@ pub struct NvmlSource {
     energy: EnergyBy,
     power: PowerBy,
     counters: Counters,
-    warnings: Vec<String>,
 }
 
 impl NvmlSource {
@@ -52,7 +51,6 @@ impl NvmlSource {
     /// A reason for people when the GPU cannot be reached.
     pub fn open(gpu: &Gpu) -> Result<Self, String> {
         let device = gpu.device_again().map_err(|error| reason(&error))?;
-        let mut warnings = Vec::new();
         let (energy, power) = if is_mig(&device) == Ok(true) {
             let why = "the GPU is cut into slices (MIG): NVML gives no energy for a slice, and the whole GPU's would be its neighbours' too";
             (EnergyBy::Nothing(why.to_owned()), PowerBy::Nothing(why.to_owned()))
@@ -61,15 +59,10 @@ impl NvmlSource {
         };
         let module = matches!(energy, EnergyBy::Field(FieldScope::Module))
             || matches!(power, PowerBy::Fields(FieldScope::Module, _));
-        if module {
-            warnings.push(
-                "the GPU has no power sensor of its own: power and energy are those of the module, the Grace processor and its memory included"
-                    .to_owned(),
-            );
-        }
         let description = Description {
             name: "nvml",
             device: gpu.uuid().to_owned(),
+            driver: gpu.library().driver().ok(),
             scope: if module { Scope::Module } else { Scope::Gpu },
             no_counter: match &energy {
                 EnergyBy::Nothing(why) => Some(why.clone()),
@@ -80,12 +73,7 @@ impl NvmlSource {
                 _ => None,
             },
         };
-        Ok(Self { device, description, energy, power, counters: Counters::of(gpu.library()), warnings })
-    }
-
-    /// What a reader of the figures must know, a sentence each.
-    pub fn warnings(&self) -> &[String] {
-        &self.warnings
+        Ok(Self { device, description, energy, power, counters: Counters::of(gpu.library()) })
     }
 }
 
@@ -199,6 +187,7 @@ impl Source for NvmlSource {
             memory_mhz: self.device.clock_info(Clock::Memory).ok(),
             celsius: self.device.temperature(TemperatureSensor::Gpu).ok().map(f64::from),
             throttle: throttle::now(&self.device),
+            processes: self.device.running_compute_processes_count().ok(),
         }
     }
 

@@ -3,9 +3,11 @@
 use std::path::Path;
 use std::str::FromStr;
 
-use super::Source;
 use super::rapl::RaplSource;
+use super::{Source, calibration};
+use crate::base::env;
 use crate::hardware::nvml::{self, Absent, Gpu, NvmlSource, Wanted};
+use crate::record::Sensor;
 
 /// `--power`, as typed.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -86,6 +88,11 @@ impl Chosen {
             Sensors::Gpu(gpu) => Box::new(NvmlSource::open(gpu)?),
             Sensors::Rapl => Box::new(RaplSource::open(Path::new(super::rapl::ROOT))?),
         })
+    }
+
+    /// What an earlier calibration found of these sensors under the driver that serves them now.
+    pub fn calibrated(&self) -> Option<Sensor> {
+        calibration::find(&env::cache_folder(), self.open().ok()?.description())
     }
 
     /// The GPU whose sensors they are.

@@ -3,6 +3,7 @@
 //! Two readings, before and behind; nothing runs between them.
 
 use std::fs;
+use std::path::Path;
 
 use crate::base::event::Tick;
 use crate::base::units::Seconds;
@@ -19,6 +20,8 @@ pub struct HostReading {
     own: Option<sys::Usage>,
     /// Times a processor was slowed down by heat, all processors together.
     thermal: Option<u64>,
+    /// Processor time that a container's quota held back, all processors together.
+    held_back: Option<Seconds>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -37,6 +40,9 @@ pub struct HostWindow {
     pub stolen_share: Option<f64>,
     /// Times the scheduler took a processor away from this process.
     pub involuntary_switches: Option<u64>,
+    /// Share of all processors' time for which a container's quota stopped this process's threads; more than 1 is
+    /// possible, since each waiting thread counts.
+    pub quota_share: Option<f64>,
     /// Times a processor was slowed down by heat.
     pub thermal_events: Option<u64>,
     /// What the wall clock moved beside the monotonic one: a clock that was set.
@@ -53,6 +59,7 @@ pub fn read() -> HostReading {
             .and_then(|text| processors(&text, &sys::allowed_cpus())),
         own: sys::usage(),
         thermal: thermal(),
+        held_back: held_back(Path::new("/")),
     }
 }
 
@@ -71,6 +78,12 @@ pub fn between(begin: &HostReading, end: &HostReading) -> HostWindow {
         foreign_share: shares.map(|[foreign, _]| foreign.min(1.0)),
         stolen_share: shares.map(|[_, stolen]| stolen.clamp(0.0, 1.0)),
         involuntary_switches: own.map(|(a, b)| b.involuntary_switches - a.involuntary_switches),
+        quota_share: begin
+            .held_back
+            .zip(end.held_back)
+            .zip(end.processors)
+            .filter(|_| wall_seconds > 0.0)
+            .map(|((from, to), processors)| (to - from).get() / (wall_seconds * processors.count as f64)),
         thermal_events: begin.thermal.zip(end.thermal).map(|(a, b)| b.saturating_sub(a)),
         clock_step_seconds: dates - wall_seconds,
     }
@@ -96,6 +109,22 @@ fn processors(text: &str, allowed: &[usize]) -> Option<Processors> {
         found.stolen += stolen;
     }
     (found.count > 0).then_some(found)
+}
+
+/// What the quotas of this process's control groups held back (cgroup v2): a quota may stand on any group above.
+fn held_back(root: &Path) -> Option<Seconds> {
+    let groups = fs::read_to_string(root.join("proc/self/cgroup")).ok()?;
+    let own = groups.lines().find_map(|line| line.strip_prefix("0::/"))?;
+    let top = root.join("sys/fs/cgroup");
+    // Inside a container the path may be the host's; its own top is then the container's group.
+    let held = |group: &Path| {
+        let text = fs::read_to_string(group.join("cpu.stat")).ok()?;
+        let micros = text.lines().find_map(|line| line.strip_prefix("throttled_usec "))?;
+        micros.trim().parse::<f64>().ok().map(|micros| Seconds::new(micros / 1e6))
+    };
+    let leaf = top.join(own);
+    let groups = leaf.ancestors().take_while(|group| group.starts_with(&top));
+    groups.filter_map(held).reduce(|a, b| if a > b { a } else { b })
 }
 
 fn thermal() -> Option<u64> {
@@ -127,6 +156,7 @@ mod tests {
                 involuntary_switches: 7,
             }),
             thermal: None,
+            held_back: None,
         }
     }
 
@@ -138,6 +168,27 @@ mod tests {
         assert!((window.stolen_share.expect("read") - 0.05).abs() < 1e-12, "{window:?}");
         assert!(window.clock_step_seconds.abs() < 1e-6);
         assert_eq!((window.involuntary_switches, window.thermal_events), (Some(0), None));
+    }
+
+    #[test]
+    fn a_quota_anywhere_above_shows() {
+        let root = tempfile::tempdir().expect("a folder");
+        let write = |name: &str, text: &str| {
+            let path = root.path().join(name);
+            fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
+            fs::write(path, text).expect("a file");
+        };
+        assert_eq!(held_back(root.path()), None);
+        write("proc/self/cgroup", "1:name=systemd:/\n0::/pod/job\n");
+        write("sys/fs/cgroup/cpu.stat", "usage_usec 9\n");
+        assert_eq!(held_back(root.path()), None);
+        write("sys/fs/cgroup/pod/cpu.stat", "usage_usec 9\nnr_throttled 3\nthrottled_usec 2500000\n");
+        write("sys/fs/cgroup/pod/job/cpu.stat", "throttled_usec 0\n");
+        assert_eq!(held_back(root.path()), Some(Seconds::new(2.5)));
+        let mut begin = reading(100.0, 500.0, 1.0, 50.0);
+        let mut end = reading(120.0, 530.0, 1.0, 76.0);
+        (begin.held_back, end.held_back) = (Some(Seconds::new(2.5)), Some(Seconds::new(6.5)));
+        assert!((between(&begin, &end).quota_share.expect("read") - 0.1).abs() < 1e-12);
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! asked and keeps no time; [`Recorder`] asks it at its rate from a thread of its own, and [`Recorder::edge`]
 //! at the edges of a phase.
 
+pub mod calibration;
 pub mod choose;
 pub mod host;
 pub mod rapl;
@@ -47,6 +48,8 @@ pub struct Description {
     pub name: &'static str,
     /// Which device: a GPU's UUID, the names of the packages.
     pub device: String,
+    /// Version of the driver that serves the sensors, where there is one.
+    pub driver: Option<String>,
     /// What its energy covers.
     pub scope: Scope,
     /// Why it has no counter of energy, when it has none.

@@ -70,6 +70,7 @@ impl RaplSource {
         let description = Description {
             name: "rapl",
             device: names.join(", "),
+            driver: None,
             scope: if dram { Scope::PackageAndDram } else { Scope::Package },
             no_counter: None,
             no_power: Some("RAPL counts energy and has no power sensor".to_owned()),

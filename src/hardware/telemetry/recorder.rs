@@ -1,19 +1,21 @@
 //! Asks a source at a fixed rate from a thread of its own, and at the edges of a phase from the caller's.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use super::{Description, Source};
+use super::{Description, Source, sensor};
 use crate::base::event::{EnergyEdge, EnergyReading, PhaseEdge, PowerSample, ThrottledTime, Trace};
 use crate::base::units::{Joules, Seconds};
 use crate::base::{clock, sys};
+use crate::record::Sensor;
 
 /// How often it asks.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Rate {
-    /// Time between two readings of power and energy: half the 100 ms at which data-centre GPUs publish.
+    /// Time between two readings of power and energy: half the 100 ms at which data-centre GPUs publish. A sensor
+    /// that is found to publish oftener is asked oftener.
     pub power: Duration,
     /// Every this many readings, clocks and temperature are read too.
     pub clocks_every: u32,
@@ -27,8 +29,14 @@ impl Default for Rate {
 
 /// Time between two polls for an edge.
 const POLL: Duration = Duration::from_millis(1);
-/// Longest wait for the counter's step: three times the 100 ms of the slowest counter known.
+/// Longest wait for the step of a counter whose period is not known: three times the 100 ms of the slowest one
+/// that was ever reported. Of a known one, three of its own periods are waited for.
 const LONGEST_WAIT: Seconds = Seconds::new(0.3);
+const PERIODS_TO_WAIT: f64 = 3.0;
+/// No counter is waited for longer than this, whatever its period.
+const MOST_WAIT: Seconds = Seconds::new(2.0);
+/// Power is never asked for oftener than this.
+const FASTEST: Duration = Duration::from_millis(10);
 
 /// A thread that keeps what a source says.
 pub struct Recorder {
@@ -41,6 +49,10 @@ struct Shared {
     source: Mutex<Box<dyn Source>>,
     trace: Mutex<Trace>,
     stop: AtomicBool,
+    /// Nanoseconds between two readings.
+    period: AtomicU64,
+    /// What the sensors are, once that is known.
+    sensor: OnceLock<Sensor>,
 }
 
 /// What was recorded.
@@ -50,6 +62,8 @@ pub struct Recorded {
     pub description: Description,
     /// What it said.
     pub trace: Trace,
+    /// What the sensors are; `None` when they were neither calibrated nor watched.
+    pub sensor: Option<Sensor>,
     /// Processor time of the recorder's thread, where the system says.
     pub processor_time: Option<Seconds>,
     /// Wall time from start to stop.
@@ -67,6 +81,8 @@ impl Recorder {
             source: Mutex::new(source),
             trace: Mutex::new(Trace::default()),
             stop: AtomicBool::new(false),
+            period: AtomicU64::new(nanos(rate.power)),
+            sensor: OnceLock::new(),
         });
         let thread = {
             let shared = Arc::clone(&shared);
@@ -80,7 +96,32 @@ impl Recorder {
         &self.description
     }
 
-    /// Takes an edge of a phase: waits for the counter's next step, at most 0.3 s.
+    /// Takes over what is known of the sensors from an earlier calibration.
+    pub fn know(&self, sensor: Sensor) {
+        self.shared.know(sensor);
+    }
+
+    /// Watches the sensors of the idle device for `time`: where they are not known yet, polls them every
+    /// millisecond and finds their period and step. Ends early when `stop` says so.
+    pub fn watch(&self, time: Seconds, stop: &dyn Fn() -> bool) {
+        let begin = clock::now();
+        let known = self.shared.sensor.get().is_some();
+        let mut trace = Trace::default();
+        while clock::now().since(begin) < time && !stop() {
+            if known {
+                clock::sleep(Duration::from_millis(50));
+            } else {
+                self.shared.read_into(&mut trace, false);
+                clock::sleep(POLL);
+            }
+        }
+        if !known {
+            let found = sensor::analyse(&trace, None, Err("bench doctor --calibrate-power measures it"));
+            self.shared.know(Sensor { origin: "measured at start, on the idle device".to_owned(), ..found });
+        }
+    }
+
+    /// Takes an edge of a phase: waits for the counter's next step, at most three of its periods.
     ///
     /// A counter that advances every 100 ms, read at an arbitrary moment, is off by up to one step (70 J at
     /// 700 W); behind its step it is off by the time between two polls.
@@ -99,13 +140,15 @@ impl Recorder {
         let trace = std::mem::take(&mut *lock(&self.shared.trace));
         let times = || trace.energy.iter().map(|e| e.at).chain(trace.power.iter().map(|p| p.at));
         let wall_time = times().max().zip(times().min()).map_or(Seconds::ZERO, |(to, from)| to.since(from));
-        Recorded { description: self.description.clone(), trace, processor_time, wall_time }
+        let sensor = self.shared.sensor.get().cloned();
+        Recorded { description: self.description.clone(), trace, sensor, processor_time, wall_time }
     }
 
     fn energy_edge(&self) -> Result<EnergyEdge, String> {
         if let Some(reason) = &self.description.no_counter {
             return Err(reason.clone());
         }
+        let longest = self.shared.longest_wait();
         let begin = clock::now();
         let first = self.shared.energy()?;
         let mut previous = first.at;
@@ -113,7 +156,7 @@ impl Recorder {
             clock::sleep(POLL);
             let reading = self.shared.energy()?;
             let aligned = reading.joules != first.joules;
-            if aligned || reading.at.since(begin) >= LONGEST_WAIT {
+            if aligned || reading.at.since(begin) >= longest {
                 let uncertainty = reading.at.since(if aligned { previous } else { begin });
                 return Ok(EnergyEdge { reading, uncertainty, aligned });
             }
@@ -145,7 +188,7 @@ impl Shared {
             self.read(round.is_multiple_of(rate.clocks_every));
             round = round.wrapping_add(1);
             // A fixed grid: a slow reading does not stretch the period, a missed one is not made up for.
-            let period = u64::try_from(rate.power.as_nanos()).unwrap_or(u64::MAX);
+            let period = self.period.load(Ordering::Relaxed);
             let now = clock::now().nanos();
             next = (next + period).max(now);
             clock::sleep(Duration::from_nanos(next - now));
@@ -153,7 +196,39 @@ impl Shared {
         sys::thread_time()
     }
 
+    fn know(&self, sensor: Sensor) {
+        // Half the shortest period, so that no figure is missed.
+        let shortest = sensor.power.iter().filter_map(|power| power.period_seconds).reduce(f64::min);
+        if let Some(period) = shortest {
+            let half = nanos(Duration::from_secs_f64((period / 2.0).clamp(0.0, 60.0)));
+            self.period.fetch_min(half.max(nanos(FASTEST)), Ordering::Relaxed);
+        }
+        // Known once is known: a second calibration of a run would be of another device.
+        self.sensor.get_or_init(|| sensor);
+    }
+
+    fn longest_wait(&self) -> Seconds {
+        let period = self.sensor.get().and_then(|sensor| Some(sensor.counter.as_ref()?.period_seconds));
+        period.map_or(LONGEST_WAIT, |period| {
+            Seconds::new((period * PERIODS_TO_WAIT).clamp(3.0 * POLL.as_secs_f64(), MOST_WAIT.get()))
+        })
+    }
+
     fn read(&self, clocks: bool) {
+        let mut found = Trace::default();
+        self.read_into(&mut found, clocks);
+        let mut trace = lock(&self.trace);
+        trace.energy.append(&mut found.energy);
+        trace.power.append(&mut found.power);
+        trace.clocks.append(&mut found.clocks);
+        for failure in found.failures {
+            if !trace.failures.contains(&failure) {
+                trace.failures.push(failure);
+            }
+        }
+    }
+
+    fn read_into(&self, trace: &mut Trace, clocks: bool) {
         let (energy, power, state) = {
             let mut source = lock(&self.source);
             let energy = source.description().no_counter.is_none().then(|| source.energy());
@@ -167,7 +242,6 @@ impl Shared {
             });
             (energy, power, state)
         };
-        let mut trace = lock(&self.trace);
         match energy {
             Some((at, Ok(joules))) => trace.energy.push(EnergyReading { at, joules }),
             Some((_, Err(reason))) => trace.failed("energy", &reason),
@@ -188,6 +262,10 @@ impl Shared {
         let joules: Joules = lock(&self.source).energy()?;
         Ok(EnergyReading { at: clock::now(), joules })
     }
+}
+
+fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// A thread that panicked while it held the lock left a whole source and a whole trace behind.

@@ -4,57 +4,10 @@
 //! SC'24: an H100 publishes every 100 ms what it saw in the last 25 ms of them). So each box is asked itself:
 //! the period and the step need nothing but polling, the window needs a load of a known shape.
 
-use serde::Serialize;
-
 use crate::base::event::{EnergyReading, PowerKind, PowerSample, Span, Tick, Trace};
 use crate::base::stats::median;
 use crate::base::units::Seconds;
-
-/// What was found of a device's sensors. A figure that cannot be had bears its reason.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Sensor {
-    /// The counter of energy.
-    pub counter: Option<Counter>,
-    /// Why it is `null`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub counter_reason: Option<String>,
-    /// Each kind of power that is published.
-    pub power: Vec<Power>,
-    /// Median time between two polls: what all times here are uncertain by.
-    pub poll_seconds: Option<f64>,
-}
-
-/// A counter's habits.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub struct Counter {
-    /// Median time between two steps.
-    pub period_seconds: f64,
-    /// Median step.
-    pub step_joules: f64,
-    /// Steps seen.
-    pub steps: usize,
-    /// Shortest window in which every stretch of a constant load agreed with the whole within 1%.
-    pub shortest_window_seconds: Option<f64>,
-}
-
-/// A power sensor's habits.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Power {
-    /// `instant`, `average` or `unspecified`.
-    pub kind: &'static str,
-    /// Median time between two changes of the figure.
-    pub period_seconds: Option<f64>,
-    /// Why it is `null`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub period_reason: Option<String>,
-    /// The stretch of time that one figure averages over.
-    pub window_seconds: Option<f64>,
-    /// Why it is `null`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub window_reason: Option<String>,
-    /// Time from the end of that stretch to the figure's appearance.
-    pub lag_seconds: Option<f64>,
-}
+use crate::record::{Counter, PowerSensor, Sensor, Unknown};
 
 /// A load of known shape: on during `on`, off between.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -90,12 +43,15 @@ pub fn analyse(trace: &Trace, constant: Option<Span>, wave: Result<&SquareWave, 
     };
     let gaps: Vec<f64> =
         times.windows(2).map(|pair| pair[1].since(pair[0]).get()).filter(|gap| *gap > 0.0).collect();
+    let poll = median(&gaps);
     Sensor {
+        origin: String::new(),
         counter_reason: counter.is_none().then(|| match trace.energy.len() {
             0 => "the counter was not read".to_owned(),
             _ => "the counter took fewer than three steps".to_owned(),
         }),
         counter,
+        power_reason: kinds.is_empty().then(|| "no figure of power was read".to_owned()),
         power: kinds
             .into_iter()
             .map(|kind| {
@@ -104,7 +60,9 @@ pub fn analyse(trace: &Trace, constant: Option<Span>, wave: Result<&SquareWave, 
                 power(kind, &samples, wave)
             })
             .collect(),
-        poll_seconds: median(&gaps),
+        poll_seconds: poll,
+        poll_seconds_reason: poll.is_none().then(|| "the sensors were polled less than twice".to_owned()),
+        unknown: Unknown::new(),
     }
 }
 
@@ -126,11 +84,16 @@ fn counter(readings: &[EnergyReading], constant: Option<Span>) -> Option<Counter
         .copied()
         .filter(|step| constant.is_none_or(|span| span.from <= step.at && step.at <= span.to))
         .collect();
+    let shortest = constant.and_then(|_| shortest_window(&inside));
     Some(Counter {
         period_seconds: median(&periods)?,
         step_joules: median(&joules)?,
         steps: steps.len(),
-        shortest_window_seconds: constant.and_then(|_| shortest_window(&inside)),
+        shortest_window_seconds: shortest,
+        shortest_window_seconds_reason: shortest.is_none().then(|| match constant {
+            Some(_) => "no stretch of the constant load agreed with the whole within 1%".to_owned(),
+            None => "no constant load ran".to_owned(),
+        }),
     })
 }
 
@@ -146,7 +109,7 @@ fn shortest_window(steps: &[EnergyReading]) -> Option<f64> {
     })
 }
 
-fn power(kind: PowerKind, samples: &[PowerSample], wave: Result<&SquareWave, &str>) -> Power {
+fn power(kind: PowerKind, samples: &[PowerSample], wave: Result<&SquareWave, &str>) -> PowerSensor {
     let changes: Vec<PowerSample> =
         samples.windows(2).filter(|pair| pair[1].watts != pair[0].watts).map(|pair| pair[1]).collect();
     let periods: Vec<f64> = changes.windows(2).map(|pair| pair[1].at.since(pair[0].at).get()).collect();
@@ -156,12 +119,15 @@ fn power(kind: PowerKind, samples: &[PowerSample], wave: Result<&SquareWave, &st
         Ok((window, lag)) => (Some(window.get()), Some(lag.get()), None),
         Err(reason) => (None, None, Some(reason)),
     };
-    Power {
-        kind: kind.name(),
-        period_reason: period.is_none().then(|| "the figure changed fewer than three times".to_owned()),
+    PowerSensor {
+        kind: kind.name().to_owned(),
+        period_seconds_reason: period
+            .is_none()
+            .then(|| "the figure changed fewer than three times".to_owned()),
         period_seconds: period,
         window_seconds: window,
-        window_reason: reason,
+        lag_seconds_reason: reason.clone(),
+        window_seconds_reason: reason,
         lag_seconds: lag,
     }
 }
@@ -296,7 +262,7 @@ mod tests {
         let trace = polled(&wave, 0.1, 25, PowerKind::Instant);
         let sensor = analyse(&trace, None, Err("no CUDA here"));
         assert_eq!(sensor.power[0].window_seconds, None);
-        assert_eq!(sensor.power[0].window_reason.as_deref(), Some("no CUDA here"));
+        assert_eq!(sensor.power[0].window_seconds_reason.as_deref(), Some("no CUDA here"));
         assert!(sensor.power[0].period_seconds.is_some());
     }
 

@@ -1,9 +1,12 @@
-//! Somebody else on the machine: other processes, other tenants of the hypervisor, another user of the GPU.
+//! Somebody else on the machine: other processes, other tenants of the hypervisor, a container's quota, another user
+//! of the GPU.
 
 use super::{Check, Evidence, Verdict, check};
 
 /// Share of the processors' time that others may use.
 const MOST_FOREIGN: f64 = 0.05;
+/// Share that a quota may hold back.
+const MOST_HELD_BACK: f64 = 0.01;
 /// Share that the hypervisor may take.
 const MOST_STOLEN: f64 = 0.01;
 
@@ -23,6 +26,14 @@ pub(super) fn run(evidence: &Evidence<'_>) -> Check {
             }
             None => seen.push(format!("what {who} is not known")),
         }
+    }
+    // A box without control groups has no quota either, so silence is no news.
+    if let Some(share) = host.and_then(|host| host.quota_share) {
+        let text = format!("the container's quota held back {:.1}% of it", share * 100.0);
+        if share > MOST_HELD_BACK { wrong.push(text) } else { seen.push(text) }
+    }
+    if let Some(count @ 1..) = evidence.gpu_processes_during {
+        wrong.push(format!("{count} other process(es) were on the GPU during the run"));
     }
     match evidence.gpu_processes {
         Some(0) => seen.push("nobody else was on the GPU".to_owned()),

@@ -3,6 +3,7 @@
 //! A check never looks at the machine: everything it needs is in [`Evidence`], so it can be tried on
 //! given numbers. Its evidence says what it saw even when it found nothing wrong.
 
+mod batch_agreement;
 mod build;
 mod caveats;
 mod clock_step;
@@ -23,7 +24,7 @@ use crate::hardware::telemetry::host::HostWindow;
 use crate::record::{Check, Energy, Validity, Verdict};
 
 use super::measure::roofline::Utilization;
-use super::runner::{MeasuredRow, Stage};
+use super::runner::{Agreement, MeasuredRow, Stage};
 
 /// What the checks look at.
 #[derive(Debug)]
@@ -32,6 +33,8 @@ pub struct Evidence<'a> {
     pub rows: &'a [MeasuredRow],
     /// What the engine does wrong or differently on this model.
     pub caveats: &'a [String],
+    /// The largest batch beside its sequences alone.
+    pub agreement: Option<Agreement>,
     /// Where the user stopped the run.
     pub interrupted: Option<Stage>,
     /// The clock's own precision and cost.
@@ -48,6 +51,8 @@ pub struct Evidence<'a> {
     pub host: Option<HostWindow>,
     /// Processes on the GPU before the run, when one computes and NVML says so.
     pub gpu_processes: Option<usize>,
+    /// Most other processes that were seen on the GPU while the run went on.
+    pub gpu_processes_during: Option<u32>,
     /// The rows against the device's measured peaks, or why there are none.
     pub roofline: Result<&'a [Utilization], &'a str>,
 }
@@ -57,6 +62,7 @@ pub fn validate(evidence: &Evidence<'_>) -> Validity {
     Validity::of(vec![
         tokens::run(evidence),
         finite::run(evidence),
+        batch_agreement::run(evidence),
         caveats::run(evidence),
         samples::run(evidence),
         steady::run(evidence),
@@ -116,6 +122,7 @@ mod tests {
         let mut evidence = Evidence {
             rows,
             caveats: &[],
+            agreement: None,
             interrupted: None,
             clock: ClockQuality { precision: Seconds::new(1e-8), overhead: Seconds::new(3e-8) },
             meter: Seconds::new(1e-7),
@@ -124,6 +131,7 @@ mod tests {
             energy: None,
             host: None,
             gpu_processes: None,
+            gpu_processes_during: None,
             roofline: Err("not measured"),
         };
         change(&mut evidence);
@@ -164,6 +172,7 @@ mod tests {
         let evidence = Evidence {
             rows: &rows,
             caveats: &caveats,
+            agreement: None,
             interrupted: None,
             clock: ClockQuality { precision: Seconds::new(1e-8), overhead: Seconds::new(3e-8) },
             meter: Seconds::new(1e-7),
@@ -172,6 +181,7 @@ mod tests {
             energy: None,
             host: None,
             gpu_processes: None,
+            gpu_processes_during: None,
             roofline: Err("not measured"),
         };
         assert_eq!(validate(&evidence).verdict, Verdict::Suspect);
@@ -200,6 +210,9 @@ mod tests {
         assert_eq!(found(HostWindow { foreign_share: Some(0.06), ..quiet }, None), ["foreign_load"]);
         assert_eq!(found(HostWindow { stolen_share: Some(0.02), ..quiet }, None), ["foreign_load"]);
         assert_eq!(found(quiet, Some(1)), ["foreign_load"]);
+        assert_eq!(found(HostWindow { quota_share: Some(0.02), ..quiet }, None), ["foreign_load"]);
+        let during = |count| verdict(&[row(5)], |e| e.gpu_processes_during = Some(count)).1;
+        assert_eq!((during(0), during(1)), (vec![], vec!["foreign_load".to_owned()]));
         assert_eq!(found(HostWindow { clock_step_seconds: -3600.0, ..quiet }, None), ["clock_step"]);
     }
 
@@ -226,6 +239,15 @@ mod tests {
         ] {
             assert_eq!(verdict(&[row(5)], |e| e.roofline = Ok(&rows)).0, expected, "{rows:?}");
         }
+    }
+
+    #[test]
+    fn a_batch_that_disagrees_with_its_sequences_is_invalid() {
+        let of = |worst_share| Agreement { batch: 8, sequences: 3, same_choice: 3, worst_share };
+        let found = |share| verdict(&[row(5)], |e| e.agreement = Some(of(share)));
+        assert_eq!(found(0.02), (Verdict::Valid, vec![]));
+        assert_eq!(found(0.2), (Verdict::Invalid, vec!["batch_agreement".to_owned()]));
+        assert_eq!(found(f64::INFINITY).0, Verdict::Invalid);
     }
 
     #[test]

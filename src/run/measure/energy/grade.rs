@@ -11,6 +11,8 @@ pub(super) struct Evidence {
     pub(super) counter: bool,
     /// Edge to edge.
     pub(super) length: Seconds,
+    /// What it should last at least, with these sensors.
+    pub(super) shortest: Seconds,
     /// Whether both edges were seen to step.
     pub(super) aligned: bool,
     /// Bound of the error from edges and foreign time.
@@ -51,8 +53,8 @@ pub(super) fn grade(e: &Evidence) -> (Grade, Vec<String>) {
     if !e.counter {
         lower(Grade::C, "there is no usable counter: the energy is a sum of power samples".to_owned());
     }
-    if e.length < SHORTEST {
-        lower(Grade::C, format!("the window lasted {}, under {SHORTEST}", e.length));
+    if e.length < e.shortest {
+        lower(Grade::C, format!("the window lasted {}, under {}", e.length, e.shortest));
     }
     if e.counter && !e.aligned {
         lower(Grade::B, "an edge was not aligned with the counter's step".to_owned());
@@ -92,6 +94,7 @@ mod tests {
     const CLEAN: Evidence = Evidence {
         counter: true,
         length: Seconds::new(6.0),
+        shortest: SHORTEST,
         aligned: true,
         error_bound: 0.001,
         disagreement: Some(0.01),
@@ -107,6 +110,7 @@ mod tests {
         for (fault, expected) in [
             (Evidence { counter: false, disagreement: None, ..CLEAN }, Grade::C),
             (Evidence { length: Seconds::new(4.9), ..CLEAN }, Grade::C),
+            (Evidence { shortest: Seconds::new(8.0), ..CLEAN }, Grade::C),
             (Evidence { aligned: false, ..CLEAN }, Grade::B),
             (Evidence { error_bound: 0.02, ..CLEAN }, Grade::B),
             (Evidence { error_bound: 0.05, ..CLEAN }, Grade::C),

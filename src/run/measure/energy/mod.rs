@@ -8,11 +8,17 @@ mod integral;
 
 use crate::base::event::{ClockSample, Event, Phase, PhaseEdge, Span, ThrottledTime, Trace};
 use crate::base::units::{Joules, Seconds, Watts};
-use crate::record::{EnergyWindow, Measurement, Samples, Unknown};
+use crate::record::{EnergyWindow, Measurement, Samples, Sensor, Unknown};
 use crate::run::plan::Row;
 
 /// Windows are stretched to this length where energy is asked for.
 pub const SHORTEST: Seconds = grade::SHORTEST;
+
+/// The length to which windows are stretched with these sensors: a calibration may ask for more.
+pub fn shortest_window(sensor: Option<&Sensor>) -> Seconds {
+    let calibrated = sensor.and_then(|sensor| sensor.counter.as_ref()?.shortest_window_seconds);
+    Seconds::new(calibrated.unwrap_or(0.0).max(SHORTEST.get()))
+}
 
 /// The stretch in which a row's trials ran.
 #[derive(Debug, Clone, PartialEq)]
@@ -38,6 +44,8 @@ pub struct Device<'a> {
     pub module: bool,
     /// Whether it is another device than the one that did the work.
     pub other_device: bool,
+    /// Shortest window that its sensors can be trusted with ([`shortest_window`]).
+    pub shortest: Seconds,
 }
 
 /// The stretches of one schedule's own steps and of its context's, from the events that it reported.
@@ -100,6 +108,7 @@ pub fn of_row(row: &Row, window: &Window, device: &Device<'_>) -> EnergyWindow {
         grade::grade(&grade::Evidence {
             counter: counter.is_ok(),
             length: span.length(),
+            shortest: device.shortest,
             aligned,
             error_bound: *bound,
             disagreement: counter

@@ -65,7 +65,7 @@ fn window(watts: &dyn Fn(f64) -> f64) -> Window {
 }
 
 fn device(trace: &Trace) -> Device<'_> {
-    Device { trace, idle: Ok(Watts::new(IDLE)), module: false, other_device: false }
+    Device { trace, idle: Ok(Watts::new(IDLE)), module: false, other_device: false, shortest: SHORTEST }
 }
 
 fn row() -> Row {

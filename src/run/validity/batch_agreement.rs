@@ -1,0 +1,26 @@
+//! A batch that says something else than its sequences alone: keys and values of one sequence read by another, a
+//! padded row taken for a real one. Rounding differs with the shape of a matrix, so a tolerance is needed.
+
+use super::{Check, Evidence, Verdict, check};
+
+/// Logits may differ by this share of their standard deviation. Half-precision sums in another order stay under
+/// 0.02; a sequence that reads another's cache is at about 1.
+const TOLERANCE: f64 = 0.1;
+
+pub(super) fn run(evidence: &Evidence<'_>) -> Check {
+    let name = "batch_agreement";
+    let Some(found) = evidence.agreement else {
+        return check(name, Verdict::Valid, "no batch to compare with single sequences".into());
+    };
+    let text = format!(
+        "{} of the {} sequences of a batch run alone: the same greedy choice in {}, logits off by at most {:.3}% of their standard deviation",
+        found.sequences,
+        found.batch,
+        found.same_choice,
+        found.worst_share * 100.0
+    );
+    if found.worst_share <= TOLERANCE {
+        return check(name, Verdict::Valid, text);
+    }
+    check(name, Verdict::Invalid, format!("{text}; more than {:.0}% is no rounding", TOLERANCE * 100.0))
+}
