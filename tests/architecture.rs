@@ -218,6 +218,7 @@ fn unsafe_code_stands_only_behind_its_door() {
         "src/hardware/cuda/load.rs",
         "src/hardware/cuda/nvrtc.rs",
         "src/hardware/device/peaks/flops.rs",
+        "src/hardware/device/peaks/narrow.rs",
         "src/hardware/nvml/fields.rs",
         "src/model/map.rs",
     ];

@@ -100,6 +100,15 @@ pub struct Peaks {
     pub flops_per_second: f64,
     /// Instruction set that did them.
     pub flops_instruction_set: String,
+    /// Operations on 8-bit numbers per second: what quantized weights are multiplied with.
+    #[serde(default)]
+    pub narrow_operations_per_second: Option<f64>,
+    /// Why it is `null`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub narrow_operations_per_second_reason: Option<String>,
+    /// Instruction set that did them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub narrow_instruction_set: Option<String>,
     /// Bytes of the arrays.
     pub array_bytes: u64,
     /// Every round of read, write, copy and arithmetic.

@@ -102,6 +102,7 @@ pub fn seal(finished: &Finished, s: Sealing<'_>) -> Result<Record, crate::catalo
         let ceiling = Ceiling {
             read: peaks::best(&peaks.read),
             flops: peaks::best(&peaks.flops),
+            narrow: peaks.narrow.as_ref().map_or(0.0, |(rounds, _)| peaks::best(rounds)),
             cache: peaks::last_level_cache(),
         };
         let demand = model_demand(&s.model.header, capabilities.map_or("f32", |c| c.kv_type));
@@ -265,6 +266,12 @@ fn record_peaks(peaks: CpuPeaks) -> Peaks {
         copy_bytes_per_second: peaks::best(&peaks.copy),
         flops_per_second: peaks::best(&peaks.flops),
         flops_instruction_set: peaks.instruction_set.to_owned(),
+        narrow_operations_per_second: peaks.narrow.as_ref().map(|(rounds, _)| peaks::best(rounds)),
+        narrow_operations_per_second_reason: peaks
+            .narrow
+            .is_none()
+            .then(|| "this processor has no 8-bit dot products that this program knows".to_owned()),
+        narrow_instruction_set: peaks.narrow.as_ref().map(|(_, name)| (*name).to_owned()),
         array_bytes: peaks.bytes.get(),
         rounds: [peaks.read, peaks.write, peaks.copy, peaks.flops],
     }

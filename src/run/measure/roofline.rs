@@ -35,6 +35,8 @@ pub struct Ceiling {
     pub read: f64,
     /// Single-precision operations per second.
     pub flops: f64,
+    /// Operations on 8-bit numbers per second; 0 where there are no such instructions.
+    pub narrow: f64,
     /// Largest cache: weights that fit in it need not come from memory.
     pub cache: Bytes,
 }
@@ -56,6 +58,8 @@ pub struct Utilization {
     pub beyond_cache: f64,
     /// Share of the single-precision peak; above 1 is possible with narrower numbers.
     pub compute: f64,
+    /// Share of the fastest arithmetic there is, 8-bit or single precision: what the guard looks at.
+    pub fastest_compute: f64,
 }
 
 /// Every pure row that was measured.
@@ -93,6 +97,7 @@ pub fn utilization(measured: &[Measurement], model: &ModelDemand, ceiling: &Ceil
                 bandwidth: (bytes > 2.0 * cache).then(|| share(bytes)),
                 beyond_cache: share((bytes - cache).max(0.0)),
                 compute: operations / (seconds * ceiling.flops),
+                fastest_compute: operations / (seconds * ceiling.flops.max(ceiling.narrow)),
             })
         })
         .collect()
@@ -157,7 +162,7 @@ mod tests {
             head_parameters: 1e8,
             attention_operations: 1e5,
         };
-        let ceiling = Ceiling { read: 10e9, flops: 1e12, cache: Bytes::new(32 << 20) };
+        let ceiling = Ceiling { read: 10e9, flops: 1e12, narrow: 3e12, cache: Bytes::new(32 << 20) };
         let rows = [
             measured("time_per_output_token_seconds", "decode", [0, 100, 2, 450], 0.24),
             measured("time_to_first_token_seconds", "prefill", [100, 0, 1, 0], 1.0),
@@ -173,6 +178,7 @@ mod tests {
         assert!((found[0].operations - 4.5e9).abs() < 1.0);
         // 100 · 2e9 + 2e8 + 1e5 · 5000.
         assert!((found[1].operations - 200.7e9).abs() < 1.0 && (found[1].compute - 0.2007).abs() < 1e-12);
+        assert!((found[1].fastest_compute - 0.0669).abs() < 1e-12);
     }
 
     #[test]
@@ -184,7 +190,7 @@ mod tests {
             head_parameters: 0.0,
             attention_operations: 0.0,
         };
-        let ceiling = Ceiling { read: 10e9, flops: 1e12, cache: Bytes::new(32 << 20) };
+        let ceiling = Ceiling { read: 10e9, flops: 1e12, narrow: 3e12, cache: Bytes::new(32 << 20) };
         let rows = [measured("time_per_output_token_seconds", "decode", [0, 8, 1, 0], 1e-3)];
         let found = utilization(&rows, &model, &ceiling);
         assert_eq!((found[0].bandwidth, found[0].beyond_cache.to_bits()), (None, 0.0f64.to_bits()));

@@ -219,7 +219,7 @@ mod tests {
     #[test]
     fn faster_than_the_device_is_invalid() {
         let cell = row(5).trials.row.cell();
-        let at = |beyond_cache: f64, compute: f64| {
+        let at = |beyond_cache: f64, fastest_compute: f64| {
             let (cell, bandwidth) = (cell.clone(), None);
             [Utilization {
                 cell,
@@ -228,14 +228,15 @@ mod tests {
                 operations: 1e9,
                 bandwidth,
                 beyond_cache,
-                compute,
+                compute: 4.0 * fastest_compute,
+                fastest_compute,
             }]
         };
         for (rows, expected) in [
             (at(1.0, 0.5), Verdict::Valid),
             (at(1.06, 0.5), Verdict::Invalid),
-            (at(0.0, 4.1), Verdict::Valid),
-            (at(0.0, 4.3), Verdict::Invalid),
+            (at(0.0, 1.04), Verdict::Valid),
+            (at(0.0, 1.06), Verdict::Invalid),
         ] {
             assert_eq!(verdict(&[row(5)], |e| e.roofline = Ok(&rows)).0, expected, "{rows:?}");
         }

@@ -6,8 +6,6 @@ use super::{Check, Evidence, Verdict, check};
 
 /// The peaks are measured, so they too are off by a little.
 const SLACK: f64 = 1.05;
-/// Narrow dot products do at most this many operations for one of single precision: four 8-bit products a lane.
-const NARROW: f64 = 4.0;
 
 pub(super) fn run(evidence: &Evidence<'_>) -> Check {
     let name = "roofline";
@@ -15,19 +13,19 @@ pub(super) fn run(evidence: &Evidence<'_>) -> Check {
         Ok(rows) => *rows,
         Err(reason) => return check(name, Verdict::Valid, format!("not looked at: {reason}")),
     };
-    let share = |row: &Utilization| row.beyond_cache.max(row.compute / NARROW);
+    let share = |row: &Utilization| row.beyond_cache.max(row.fastest_compute);
     let Some(highest) = rows.iter().max_by(|a, b| share(a).total_cmp(&share(b))) else {
         return check(name, Verdict::Valid, "not looked at: no pure row was measured".to_owned());
     };
     let text = format!(
-        "{} of {} tokens moves {:.3} GB and does {:.3} Gop in {:.4} s: {:.0}% of the bandwidth (a cache full of it taken off) and {:.0}% of {NARROW} × the single-precision peak measured here",
+        "{} of {} tokens moves {:.3} GB and does {:.3} Gop in {:.4} s: {:.0}% of the bandwidth (a cache full of it taken off) and {:.0}% of the fastest arithmetic measured here",
         highest.cell.phase,
         highest.cell.prompt_tokens + highest.cell.output_tokens,
         highest.bytes / 1e9,
         highest.operations / 1e9,
         highest.seconds,
         highest.beyond_cache * 100.0,
-        highest.compute / NARROW * 100.0
+        highest.fastest_compute * 100.0
     );
     let verdict = if share(highest) > SLACK { Verdict::Invalid } else { Verdict::Valid };
     check(name, verdict, text)

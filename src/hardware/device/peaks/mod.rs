@@ -6,6 +6,7 @@
 
 mod bandwidth;
 mod flops;
+mod narrow;
 
 use crate::base::units::Bytes;
 use crate::base::{clock, sys};
@@ -25,6 +26,8 @@ pub struct CpuPeaks {
     pub flops: Vec<f64>,
     /// Instruction set that multiplied: `avx512f`, `avx2+fma`, `portable`.
     pub instruction_set: &'static str,
+    /// Operations on 8-bit numbers per second and their instruction set, where the processor has such instructions.
+    pub narrow: Option<(Vec<f64>, &'static str)>,
     /// Bytes that went through the threads' arrays in one round.
     pub bytes: Bytes,
 }
@@ -49,6 +52,7 @@ pub fn measure(threads: usize) -> Result<CpuPeaks, String> {
         copy: bandwidth.copy,
         flops,
         instruction_set,
+        narrow: narrow::measure(threads),
         bytes: Bytes::new((bytes * threads) as u64),
     })
 }
@@ -109,6 +113,11 @@ mod tests {
                 rounds.len() >= 3 && rounds.iter().all(|rate| rate.is_finite() && *rate > 0.0),
                 "{peaks:?}"
             );
+        }
+        if let Some((rounds, name)) = &peaks.narrow {
+            let ratio = best(rounds) / best(&peaks.flops);
+            // Narrower numbers go at least as fast; more than eight times the lanes there are not.
+            assert!((0.8..10.0).contains(&ratio), "{name}: {ratio} {peaks:?}");
         }
         // A multiplication takes less time than eight bytes from memory on every machine there is.
         assert!(best(&peaks.flops) > best(&peaks.read) / 8.0, "{peaks:?}");

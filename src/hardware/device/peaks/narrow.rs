@@ -1,0 +1,127 @@
+//! Arithmetic on 8-bit numbers: dot products in registers, the fastest way this processor has of summing products.
+//!
+//! Quantized weights are multiplied in this way, so single precision is no ceiling for them. Without an instruction
+//! of their own (VNNI) the products of two neighbours are summed to 16 bits; a real sum must be widened now and then,
+//! which is left out here, since a ceiling must not be too low.
+#![allow(unsafe_code, reason = "functions compiled for instruction sets that are looked for at run time")]
+
+use std::hint::black_box;
+
+use super::together;
+
+const ROUNDS: usize = 3;
+/// Steps of each chain: some tens of milliseconds.
+const STEPS: usize = 2_000_000;
+/// Chains: enough for two units with a latency of five.
+const CHAINS: usize = 12;
+
+/// A kernel: runs every chain to its end and gives a sum that depends on all of it.
+type Kernel = fn(i8, i8) -> i32;
+
+/// Operations per second of each round, a product and its addition counted as two, and the instruction set that did
+/// them; nothing where no such instructions are.
+pub(super) fn measure(threads: usize) -> Option<(Vec<f64>, &'static str)> {
+    let (kernel, products, name) = available().into_iter().next()?;
+    let operations = (threads * CHAINS * products * STEPS * 2) as f64;
+    let round = || {
+        operations
+            / together(threads, |_| {
+                black_box(kernel(black_box(3), black_box(-2)));
+            })
+    };
+    Some(((0..ROUNDS).map(|_| round()).collect(), name))
+}
+
+/// The kernels that this processor can run, the fastest first: each with the products of one of its instructions.
+fn available() -> Vec<(Kernel, usize, &'static str)> {
+    let mut found: Vec<(Kernel, usize, &'static str)> = Vec::new();
+    #[cfg(target_arch = "x86_64")]
+    {
+        use std::arch::is_x86_feature_detected as has;
+        if has!("avx512vnni") && has!("avx512f") {
+            // SAFETY: the processor has AVX-512F and its VNNI, as was just looked up.
+            found.push((|a, b| unsafe { avx512vnni(a, b) }, 64, "avx512vnni"));
+        }
+        if has!("avxvnni") && has!("avx2") {
+            // SAFETY: the processor has AVX2 and AVX-VNNI, as was just looked up.
+            found.push((|a, b| unsafe { avxvnni(a, b) }, 32, "avxvnni"));
+        }
+        if has!("avx2") {
+            // SAFETY: the processor has AVX2, as was just looked up.
+            found.push((|a, b| unsafe { avx2(a, b) }, 32, "avx2"));
+        }
+    }
+    found
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512vnni")]
+fn avx512vnni(a: i8, b: i8) -> i32 {
+    use std::arch::x86_64::{
+        _mm512_dpbusd_epi32, _mm512_reduce_add_epi32, _mm512_set1_epi8, _mm512_setzero_si512,
+    };
+    let (a, b) = (_mm512_set1_epi8(a), _mm512_set1_epi8(b));
+    let mut x = black_box([_mm512_setzero_si512(); CHAINS]);
+    for _ in 0..STEPS {
+        for x in &mut x {
+            *x = _mm512_dpbusd_epi32(*x, a, b);
+        }
+    }
+    x.iter().fold(0, |sum, x| sum.wrapping_add(_mm512_reduce_add_epi32(*x)))
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,avxvnni")]
+fn avxvnni(a: i8, b: i8) -> i32 {
+    use std::arch::x86_64::{
+        _mm256_dpbusd_avx_epi32, _mm256_extract_epi32, _mm256_set1_epi8, _mm256_setzero_si256,
+    };
+    let (a, b) = (_mm256_set1_epi8(a), _mm256_set1_epi8(b));
+    let mut x = black_box([_mm256_setzero_si256(); CHAINS]);
+    for _ in 0..STEPS {
+        for x in &mut x {
+            *x = _mm256_dpbusd_avx_epi32(*x, a, b);
+        }
+    }
+    // All lanes are alike.
+    x.iter().fold(0, |sum, x| sum.wrapping_add(_mm256_extract_epi32::<0>(*x).wrapping_mul(8)))
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2")]
+fn avx2(a: i8, b: i8) -> i32 {
+    use std::arch::x86_64::{_mm256_add_epi16, _mm256_extract_epi16, _mm256_maddubs_epi16, _mm256_set1_epi8};
+    let b = _mm256_set1_epi8(b);
+    let mut x = black_box([_mm256_set1_epi8(a); CHAINS]);
+    for _ in 0..STEPS {
+        for x in &mut x {
+            // Fed with its own sum: a product that stays the same would be taken out of the loop.
+            *x = _mm256_add_epi16(*x, _mm256_maddubs_epi16(*x, b));
+        }
+    }
+    x.iter().fold(0, |sum, x| sum.wrapping_add(_mm256_extract_epi16::<0>(*x).wrapping_mul(16)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_sums_are_those_of_the_products() {
+        for (kernel, products, name) in available() {
+            let expected = if name == "avx2" {
+                let mut lane = 0x0303i16;
+                for _ in 0..STEPS {
+                    let [low, high] = lane.to_le_bytes().map(i32::from);
+                    lane = lane.wrapping_add(i16::try_from((low + high) * -2).expect("two bytes"));
+                }
+                i32::from(lane) * 16 * i32::try_from(CHAINS).expect("few")
+            } else {
+                // Each 32-bit lane gains 4 · 3 · −2 a step.
+                let lanes = i32::try_from(CHAINS * products / 4).expect("few");
+                lanes.wrapping_mul(-24 * i32::try_from(STEPS).expect("few"))
+            };
+            assert_eq!(kernel(3, -2), expected, "{name}");
+        }
+    }
+}
