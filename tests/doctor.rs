@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use crate::support::Bench;
+use crate::support::fake_nvml::{FakeNvml, GpuScript};
 
 /// Status, and the command where there must be one.
 fn check_lines(examination: &Value) {
@@ -75,6 +76,20 @@ fn a_library_that_was_named_and_is_not_there_fails_the_examination() {
     let driver = line(&examination, "gpu", "driver");
     assert_eq!(driver["status"], "fail");
     assert!(driver["mend"].as_str().is_some_and(|mend| mend.contains("ldconfig")), "{driver}");
+}
+
+#[test]
+fn a_gpu_is_described_with_all_that_a_record_keeps_of_it() {
+    let fake = FakeNvml::gpu(GpuScript::default());
+    let library = fake.library();
+    let ran = Bench::new().run(&["doctor", "--json", "--nvml-library", library.to_str().expect("text")]);
+    let examination: Value = serde_json::from_str(&ran.stdout).expect("JSON");
+    let facts = &line(&examination, "gpu", "GPU 0")["facts"];
+    assert_eq!(
+        (&facts["power_limit_watts"], &facts["memory_bytes_total"]),
+        (&700.0.into(), &(81_559u64 << 20).into())
+    );
+    assert_eq!(facts["mig"], false);
 }
 
 #[test]

@@ -12,7 +12,7 @@ use crate::hardware::nvml::{self, Fact, GpuFacts, Wanted};
 pub type Facts = Map<String, Value>;
 
 /// The facts of the GPU with this UUID; empty when it cannot be reached any more.
-pub(super) fn of(uuid: &str, library: Option<&Path>) -> Facts {
+pub(in crate::hardware) fn of(uuid: &str, library: Option<&Path>) -> Facts {
     let gpu = nvml::open(library).map_err(|absent| absent.to_string());
     let gpu = gpu.and_then(|library| nvml::select(library, &Wanted::Uuid(uuid.to_owned())));
     gpu.map(|gpu| facts(&gpu.facts())).unwrap_or_default()

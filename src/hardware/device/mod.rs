@@ -2,7 +2,7 @@
 
 mod choose;
 mod discover;
-mod facts;
+pub(in crate::hardware) mod facts;
 pub mod peaks;
 
 pub use choose::{Choice, DeviceRequest, choose};

@@ -6,6 +6,7 @@ use std::path::Path;
 use super::line::{Area, Line};
 use crate::base::env;
 use crate::hardware::cuda::{Device, Kind, Load, Nvrtc, Places};
+use crate::hardware::device::facts;
 use crate::hardware::nvml;
 use crate::hardware::telemetry::Source;
 
@@ -37,7 +38,11 @@ pub(super) fn look(root: &Path, library: Option<&Path>) -> Gpus {
     ];
     for (index, gpu) in found.gpus.iter().enumerate() {
         let text = format!("{}, {} free of {}, {}", gpu.name, gpu.memory_free, gpu.memory_total, gpu.uuid);
-        let line = Line::ok(Area::Gpu, format!("GPU {index}"), text)
+        let facts = facts::of(&gpu.uuid, library);
+        let known = |line: Line, (name, value)| line.fact(name, value);
+        let line = facts
+            .into_iter()
+            .fold(Line::ok(Area::Gpu, format!("GPU {index}"), text), known)
             .fact("name", gpu.name.as_str())
             .fact("uuid", gpu.uuid.as_str())
             .fact("memory_bytes_free", gpu.memory_free.get())

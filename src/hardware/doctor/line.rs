@@ -82,7 +82,7 @@ pub struct Line {
     pub mend: Option<String>,
     /// The same for programs, each key with its unit.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub facts: BTreeMap<&'static str, Value>,
+    pub facts: BTreeMap<String, Value>,
 }
 
 impl Line {
@@ -103,8 +103,8 @@ impl Line {
     }
 
     /// The same line with one more fact for programs.
-    pub fn fact(mut self, key: &'static str, value: impl Into<Value>) -> Self {
-        self.facts.insert(key, value.into());
+    pub fn fact(mut self, key: impl Into<String>, value: impl Into<Value>) -> Self {
+        self.facts.insert(key.into(), value.into());
         self
     }
 }
