@@ -56,6 +56,10 @@ harness-overhead model:
 power-table:
     scripts/power-table
 
+# The tables of simulated gates in docs/regression.md
+regress-table:
+    scripts/regress-table
+
 # What the sensors cost beside a run
 telemetry-overhead *arguments:
     scripts/telemetry-overhead {{arguments}}

@@ -30,6 +30,8 @@ pub mod engine;
 pub mod cost;
 // From a plan to a sealed record.
 pub mod run;
+// Proving a slowdown: the gate and the history.
+pub mod regress;
 // Views of records for people.
 pub mod report;
 // The command line.

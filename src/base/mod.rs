@@ -6,6 +6,7 @@
 pub mod clock;
 pub mod env;
 pub mod event;
+pub mod random;
 pub mod stats;
 pub mod sys;
 pub mod undo;

@@ -3,6 +3,7 @@
 //! Every trial has prompts of its own, so nothing that remembers a prompt can look fast; the context of
 //! a row is the same in all its trials, so an engine may keep its KV cache.
 
+use crate::base::random::SplitMix64;
 use crate::engine::{Schedule, SequencePlan};
 
 use super::plan::Row;
@@ -33,38 +34,23 @@ pub(super) fn contexts(batch: u32, tokens: u32, vocabulary: u32, seed: u64) -> V
     (0..batch).map(of).collect()
 }
 
-/// An endless stream of token ids by `SplitMix64` (Steele, Lea and Flood 2014).
+/// An endless stream of token ids.
 struct Tokens {
-    state: u64,
+    random: SplitMix64,
     vocabulary: u32,
 }
 
 impl Tokens {
     fn new(seed: u64, place: u64, trial: u64, vocabulary: u32) -> Self {
-        let mut tokens = Self { state: seed, vocabulary };
-        // Each part is mixed in by a full round, so that neighbours share nothing.
-        for part in [place, trial] {
-            tokens.state = tokens.word() ^ part;
-        }
-        tokens
-    }
-
-    fn word(&mut self) -> u64 {
-        self.state = self.state.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.state;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^ (z >> 31)
+        Self { random: SplitMix64::new(seed).branch(place).branch(trial), vocabulary }
     }
 }
 
 impl Iterator for Tokens {
     type Item = u32;
 
-    #[allow(clippy::cast_possible_truncation, reason = "the high word of a product with a u32 is a u32")]
     fn next(&mut self) -> Option<u32> {
-        // Multiply and shift maps 32 random bits to 0..vocabulary without a division's bias.
-        Some((((self.word() >> 32) * u64::from(self.vocabulary)) >> 32) as u32)
+        Some(self.random.below(self.vocabulary))
     }
 }
 

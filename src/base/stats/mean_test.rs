@@ -1,0 +1,80 @@
+//! Student's t as a test: how surprising a mean is, one-sided.
+
+use statrs::distribution::{ContinuousCDF, StudentsT};
+
+use super::moments::{mean, sample_sd};
+
+/// A mean with what a t test needs.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct MeanTest {
+    /// The samples' mean.
+    pub mean: f64,
+    /// Their standard deviation.
+    pub sd: f64,
+    /// How many they are.
+    pub n: usize,
+}
+
+impl MeanTest {
+    /// `None` under two samples, or when one is not finite.
+    pub fn of(samples: &[f64]) -> Option<Self> {
+        let found = Self { mean: mean(samples)?, sd: sample_sd(samples)?, n: samples.len() };
+        (found.mean.is_finite() && found.sd.is_finite()).then_some(found)
+    }
+
+    fn standard_error(self) -> f64 {
+        self.sd / (self.n as f64).sqrt()
+    }
+
+    /// Chance of a mean this far above `bound` or farther when the true one is at most `bound`.
+    pub fn p_above(self, bound: f64) -> f64 {
+        let distance = self.mean - bound;
+        if self.sd <= 0.0 {
+            return if distance > 0.0 { 0.0 } else { 1.0 };
+        }
+        StudentsT::new(0.0, 1.0, (self.n - 1) as f64).map_or(1.0, |t| t.sf(distance / self.standard_error()))
+    }
+
+    /// Chance of a mean this far below `bound` or farther when the true one is at least `bound`.
+    pub fn p_below(self, bound: f64) -> f64 {
+        Self { mean: -self.mean, ..self }.p_above(-bound)
+    }
+
+    /// Half the width of the one-sided interval at level `alpha`.
+    pub fn reach(self, alpha: f64) -> f64 {
+        quantile_t(1.0 - alpha, self.n) * self.standard_error()
+    }
+}
+
+/// The quantile of Student's t for the mean of `n` samples; infinite under two.
+pub fn quantile_t(q: f64, n: usize) -> f64 {
+    if n < 2 {
+        return f64::INFINITY;
+    }
+    StudentsT::new(0.0, 1.0, (n - 1) as f64).map_or(f64::INFINITY, |t| t.inverse_cdf(q))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// t = (11 − 10) / (1 / √3) = 1.7320508 with 2 degrees of freedom: p = 1/2 − t / (2 √(2 + t²)) = 0.112702.
+    #[test]
+    fn p_is_the_tail_of_student() {
+        let test = MeanTest::of(&[10.0, 12.0, 11.0]).expect("three");
+        assert!((test.p_above(10.0) - 0.112_701_665).abs() < 1e-8, "{}", test.p_above(10.0));
+        assert!((test.p_below(12.0) - 0.112_701_665).abs() < 1e-8);
+        assert!((test.p_above(11.0) - 0.5).abs() < 1e-12);
+    }
+
+    #[test]
+    fn equal_samples_are_certain_and_one_is_none() {
+        let test = MeanTest::of(&[1.0; 4]).expect("four");
+        assert_eq!(
+            (test.p_above(0.9).to_bits(), test.p_above(1.0).to_bits()),
+            (0f64.to_bits(), 1f64.to_bits())
+        );
+        assert_eq!(MeanTest::of(&[1.0]), None);
+        assert_eq!(MeanTest::of(&[1.0, f64::NAN]), None);
+    }
+}

@@ -1,0 +1,252 @@
+//! From pairs of figures to a verdict: FAIL when a slowdown beyond the margin is proven, PASS when one of the margin is
+//! excluded, INCONCLUSIVE when neither is.
+//!
+//! Each pair's slowdown is the logarithm of how many times longer B took than A, so a rate and its inverse give the
+//! same verdict. FAIL is a one-sided t test of each metric against its margin, Holm over the metrics; PASS asks that
+//! each metric's own upper bound stays under the margin (an intersection–union test, which needs no correction).
+
+use serde::Serialize;
+
+use crate::base::stats::{MeanTest, holm, quantile_t};
+
+/// What a gate says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum Verdict {
+    /// A slowdown beyond the margin is excluded.
+    Pass,
+    /// A slowdown beyond the margin is proven.
+    Fail,
+    /// Neither: too few pairs for this box's noise.
+    Inconclusive,
+    /// The two cannot be compared at all.
+    Incomparable,
+}
+
+/// Largest slowdown that is let pass, as a share: 0.03 lets B take 1/0.97 of A's time per token.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Margin(pub f64);
+
+impl Margin {
+    /// As a logarithm of times.
+    fn ln(self) -> f64 {
+        -(1.0 - self.0).ln()
+    }
+}
+
+/// The replicates of one metric, in pairs.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Pairs {
+    /// Its name with its cell: `decode_tokens_per_second tg128`.
+    pub metric: String,
+    /// Whether more is better, as with a rate.
+    pub more_is_better: bool,
+    /// What is let pass.
+    pub margin: Margin,
+    /// A's figure and B's figure in each pair, both above 0.
+    pub values: Vec<[f64; 2]>,
+}
+
+impl Pairs {
+    /// ln of how many times worse B is than A, pair by pair.
+    fn slowdowns(&self) -> Vec<f64> {
+        let worse = |[a, b]: &[f64; 2]| if self.more_is_better { (a / b).ln() } else { (b / a).ln() };
+        self.values.iter().map(worse).collect()
+    }
+}
+
+/// When the gate looks at the data, and how sure it must be each time.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Looks {
+    /// Pairs at each look, rising.
+    pub pairs: Vec<usize>,
+    /// Level of each look; the chance of a false FAIL is at most their sum.
+    pub alpha: f64,
+}
+
+impl Default for Looks {
+    /// Six pairs, and twelve when undecided: 0.04 in all.
+    fn default() -> Self {
+        Self { pairs: vec![6, 12], alpha: 0.02 }
+    }
+}
+
+/// What was found of one metric.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Finding {
+    /// Its name with its cell.
+    pub metric: String,
+    /// What is let pass.
+    pub margin: Margin,
+    /// Pairs that were looked at.
+    pub pairs: usize,
+    /// By how much B is slower: 0.05 is 5% longer a token, negative is faster. Geometric mean over the pairs.
+    pub slowdown: f64,
+    /// Two-sided interval of it whose ends are the one-sided bounds.
+    pub interval: [f64; 2],
+    /// Standard deviation of the pairs' logarithms: the noise of this box.
+    pub pair_sd: f64,
+    /// Chance of as much under a slowdown of just the margin, towards FAIL.
+    pub p_fail: f64,
+    /// The same towards PASS.
+    pub p_pass: f64,
+    /// This metric's own verdict; FAIL after Holm.
+    pub verdict: Verdict,
+    /// Smallest slowdown that this many pairs would have failed four times of five.
+    pub smallest_seen: f64,
+    /// Pairs that would decide it if mean and noise stay as they are; `None` when the mean lies on the margin.
+    pub pairs_needed: Option<usize>,
+}
+
+/// The verdict of all metrics together.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Decision {
+    /// FAIL when one metric fails, PASS when all pass.
+    pub verdict: Verdict,
+    /// The metrics, those that fail first.
+    pub findings: Vec<Finding>,
+    /// Level of this look.
+    pub alpha: f64,
+}
+
+/// Chance at which a slowdown is to be seen when `smallest_seen` and `pairs_needed` are computed.
+const POWER: f64 = 0.8;
+/// More pairs than this are no way out.
+const MOST_PAIRS: usize = 1000;
+
+/// Decides on what is there so far.
+///
+/// INCOMPARABLE when there is no metric, or one has fewer than two pairs or a figure that is not above 0.
+pub fn decide(metrics: &[Pairs], alpha: f64) -> Decision {
+    let tests: Option<Vec<(&Pairs, MeanTest)>> =
+        metrics.iter().map(|pairs| Some((pairs, MeanTest::of(&pairs.slowdowns())?))).collect();
+    let Some(tests) = tests.filter(|tests| !tests.is_empty()) else {
+        return Decision { verdict: Verdict::Incomparable, findings: Vec::new(), alpha };
+    };
+    let p_fail: Vec<f64> = tests.iter().map(|(pairs, test)| test.p_above(pairs.margin.ln())).collect();
+    let failed = holm(&p_fail, alpha);
+    let mut findings: Vec<Finding> = tests
+        .iter()
+        .zip(p_fail.iter().zip(&failed))
+        .map(|((pairs, test), (p_fail, failed))| finding(pairs, *test, *p_fail, *failed, alpha))
+        .collect();
+    findings.sort_by(|a, b| a.p_fail.total_cmp(&b.p_fail));
+    let any = |verdict| findings.iter().any(|finding| finding.verdict == verdict);
+    let verdict = if any(Verdict::Fail) {
+        Verdict::Fail
+    } else if any(Verdict::Inconclusive) {
+        Verdict::Inconclusive
+    } else {
+        Verdict::Pass
+    };
+    Decision { verdict, findings, alpha }
+}
+
+fn finding(pairs: &Pairs, test: MeanTest, p_fail: f64, failed: bool, alpha: f64) -> Finding {
+    let margin = pairs.margin.ln();
+    let p_pass = test.p_below(margin);
+    let reach = test.reach(alpha);
+    let share = |ln: f64| ln.exp_m1();
+    Finding {
+        metric: pairs.metric.clone(),
+        margin: pairs.margin,
+        pairs: test.n,
+        slowdown: share(test.mean),
+        interval: [share(test.mean - reach), share(test.mean + reach)],
+        pair_sd: test.sd,
+        p_fail,
+        p_pass,
+        verdict: if failed {
+            Verdict::Fail
+        } else if p_pass <= alpha {
+            Verdict::Pass
+        } else {
+            Verdict::Inconclusive
+        },
+        smallest_seen: share(margin + detectable(test.sd, test.n, alpha)),
+        pairs_needed: pairs_needed(test, margin, alpha),
+    }
+}
+
+/// Distance from the margin at which `n` pairs fail with chance [`POWER`].
+fn detectable(sd: f64, n: usize, alpha: f64) -> f64 {
+    (quantile_t(1.0 - alpha, n) + quantile_t(POWER, n)) * sd / (n as f64).sqrt()
+}
+
+/// The least number of pairs at which a mean this far from the margin decides with chance [`POWER`].
+fn pairs_needed(test: MeanTest, margin: f64, alpha: f64) -> Option<usize> {
+    let distance = (test.mean - margin).abs();
+    let decides = |n: usize| detectable(test.sd, n, alpha) <= distance;
+    // More pairs always see less, so the least number is found by halving.
+    let (mut least, mut most) = (2, MOST_PAIRS);
+    if !decides(most) {
+        return None;
+    }
+    while least < most {
+        let middle = usize::midpoint(least, most);
+        if decides(middle) { most = middle } else { least = middle + 1 }
+    }
+    Some(least)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pairs(more_is_better: bool, margin: f64, slowdowns: &[f64]) -> Pairs {
+        let values = slowdowns
+            .iter()
+            .map(|s| if more_is_better { [100.0, 100.0 / s.exp()] } else { [100.0, 100.0 * s.exp()] });
+        Pairs { metric: "m".into(), more_is_better, margin: Margin(margin), values: values.collect() }
+    }
+
+    /// Six pairs around 8%: mean 0.08, sd 0.01, margin −ln 0.97 = 0.030459; t = 12.1 with 5 degrees of freedom.
+    #[test]
+    fn a_clear_slowdown_fails_whichever_way_it_is_counted() {
+        let d = [0.07, 0.09, 0.07, 0.09, 0.07, 0.09];
+        for more in [true, false] {
+            let found = decide(&[pairs(more, 0.03, &d)], 0.02);
+            assert_eq!(found.verdict, Verdict::Fail);
+            let finding = &found.findings[0];
+            assert!(
+                (finding.slowdown - 0.083_287).abs() < 1e-6 && (finding.pair_sd - 0.010_954).abs() < 1e-6
+            );
+            // scipy: ttest_1samp(d, 0.030459, alternative='greater') gives 5.222e-5.
+            assert!((finding.p_fail - 5.222e-5).abs() < 1e-8, "{}", finding.p_fail);
+        }
+    }
+
+    #[test]
+    fn no_change_passes_and_noise_is_inconclusive_with_a_way_out() {
+        let quiet = decide(&[pairs(true, 0.03, &[0.005, -0.005, 0.004, -0.004, 0.001, -0.001])], 0.02);
+        assert_eq!(quiet.verdict, Verdict::Pass);
+        let loud = decide(&[pairs(true, 0.03, &[0.06, -0.05, 0.04, -0.06, 0.05, -0.04])], 0.02);
+        assert_eq!(loud.verdict, Verdict::Inconclusive);
+        let finding = &loud.findings[0];
+        assert!(finding.smallest_seen > 0.08 && finding.pairs_needed.expect("some") == 30, "{finding:?}");
+        let at = finding.pairs_needed.expect("some");
+        assert!(
+            detectable(finding.pair_sd, at, 0.02) <= 0.0305
+                && detectable(finding.pair_sd, at - 1, 0.02) > 0.03
+        );
+    }
+
+    #[test]
+    fn one_failing_metric_fails_the_gate_and_stands_first() {
+        let good = pairs(true, 0.03, &[0.001, -0.001, 0.002, -0.002, 0.0, 0.001]);
+        let bad = pairs(false, 0.05, &[0.11, 0.10, 0.12, 0.10, 0.11, 0.12]);
+        let found = decide(&[good.clone(), bad], 0.02);
+        assert_eq!(found.verdict, Verdict::Fail);
+        assert_eq!(
+            found.findings.iter().map(|f| f.verdict).collect::<Vec<_>>(),
+            [Verdict::Fail, Verdict::Pass]
+        );
+        assert_eq!(decide(&[], 0.02).verdict, Verdict::Incomparable);
+        assert_eq!(
+            decide(&[Pairs { values: vec![[1.0, 1.0]], ..good.clone() }], 0.02).verdict,
+            Verdict::Incomparable
+        );
+        let broken = Pairs { values: vec![[1.0, 0.0], [1.0, 1.0]], ..good };
+        assert_eq!(decide(&[broken], 0.02).verdict, Verdict::Incomparable);
+    }
+}

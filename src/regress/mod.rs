@@ -1,0 +1,6 @@
+//! Proving a slowdown: two programs side by side on one box, and a history of one series.
+//!
+//! Absolute speed on a rented box says little, since the box differs from day to day by more than a commit does. So the
+//! [`gate`] never compares tonight's number with last week's: it runs two programs in turn and looks at the ratio.
+
+pub mod gate;
