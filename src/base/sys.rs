@@ -84,6 +84,32 @@ impl Interrupt {
     }
 }
 
+/// Has the child of `command` asked to end (SIGTERM) when this process ends, however that happens.
+pub fn die_with_parent(command: &mut std::process::Command) {
+    use std::os::unix::process::CommandExt as _;
+    #[cfg(target_os = "linux")]
+    // SAFETY: between fork and exec only one system call is made, which takes numbers and touches no memory.
+    unsafe {
+        command.pre_exec(|| {
+            if libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGTERM) == 0 {
+                Ok(())
+            } else {
+                Err(std::io::Error::last_os_error())
+            }
+        });
+    }
+    // A group of its own: Ctrl-C in the terminal is this process's to pass on.
+    command.process_group(0);
+}
+
+/// Asks the process to end (SIGTERM); one that has ended already is none of its business.
+pub fn ask_to_end(process: u32) {
+    if let Ok(pid) = libc::pid_t::try_from(process) {
+        // SAFETY: the call takes two numbers; `process` is a child that was not waited for, so the number is still its own.
+        unsafe { libc::kill(pid, libc::SIGTERM) };
+    }
+}
+
 /// Whether the process was started with this signal ignored.
 fn is_ignored(signal: libc::c_int) -> bool {
     let mut action = std::mem::MaybeUninit::<libc::sigaction>::uninit();

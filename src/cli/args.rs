@@ -62,6 +62,8 @@ pub(super) enum Command {
     Doctor(DoctorArgs),
     /// List and show GPUs, models and prices, each with its source
     Catalog(super::catalog::CatalogArgs),
+    /// Prove a slowdown: two programs side by side
+    Regress(super::regress::RegressArgs),
     /// Print the JSON Schema of a record
     Schema,
     /// Print a completion script for a shell
@@ -275,7 +277,7 @@ fn watts(text: &str) -> Result<Watts, String> {
 }
 
 /// A share: `2%` or `0.02`, above 0 and at most 1.
-fn share(text: &str) -> Result<f64, String> {
+pub(super) fn share(text: &str) -> Result<f64, String> {
     let (number, unit) = text.strip_suffix('%').map_or((text, 1.0), |number| (number, 100.0));
     let value = number.trim().parse::<f64>().map(|value| value / unit);
     match value {
@@ -285,7 +287,7 @@ fn share(text: &str) -> Result<f64, String> {
 }
 
 /// A time: `90`, `60s`, `5m`, `1h 30m`; at least a tenth of a second.
-fn time(text: &str) -> Result<Seconds, String> {
+pub(super) fn time(text: &str) -> Result<Seconds, String> {
     let wrong = || "a time is above 0, such as `60s`, `5m` or `1h 30m`".to_owned();
     let seconds = match text.trim().parse::<f64>() {
         Ok(seconds) => seconds,

@@ -1,9 +1,9 @@
 //! From an error to an exit code: the one place that knows them all.
 //!
-//! 1 it is there and cannot be used · 2 a flag's value is wrong whatever the machine · 12 invalid ·
-//! 13 something named is not there · 130 and 143 interrupted.
+//! 1 it is there and cannot be used · 2 a flag's value is wrong whatever the machine · 10 a regression · 11 inconclusive ·
+//! 12 invalid or incomparable · 13 something named is not there · 130 and 143 interrupted.
 
-use crate::{catalog, cost, engine, hardware, model, record, run};
+use crate::{catalog, cost, engine, hardware, model, record, regress, run};
 
 /// Ends the command with a code and nothing more to say: the command has said it.
 #[derive(Debug, thiserror::Error)]
@@ -78,6 +78,15 @@ fn of(error: &(dyn std::error::Error + 'static)) -> Option<u8> {
             hardware::nvml::Absent::Unusable { .. } => 1,
             _ => 13,
         });
+    }
+    if let Some(error) = error.downcast_ref::<regress::Error>() {
+        return match error {
+            regress::Error::Missing { .. } => Some(13),
+            regress::Error::Usage { .. } => Some(2),
+            regress::Error::Interrupted { code, .. } => Some(*code),
+            regress::Error::Record(error) => of(error),
+            _ => Some(1),
+        };
     }
     if error.is::<cost::Error>() {
         return Some(2);

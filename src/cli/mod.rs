@@ -6,6 +6,7 @@ mod catalog;
 mod cost;
 mod doctor;
 mod exit;
+mod regress;
 mod run;
 
 use std::ffi::OsString;
@@ -66,6 +67,7 @@ fn dispatch(cli: Cli, output: &Output, argv: &[OsString]) -> anyhow::Result<()> 
             catalog::run(&args, &catalog()?, &mut text, output.json)?;
             output.stdout(&String::from_utf8_lossy(&text))
         }
+        Command::Regress(args) => regress::run(args, output),
         Command::Schema => output.stdout(&(record::write::to_json(&record::json_schema())? + "\n")),
         Command::Completions { shell } => {
             let mut script = Vec::new();

@@ -3,4 +3,7 @@
 //! Absolute speed on a rented box says little, since the box differs from day to day by more than a commit does. So the
 //! [`gate`] never compares tonight's number with last week's: it runs two programs in turn and looks at the ratio.
 
+pub mod error;
 pub mod gate;
+
+pub use error::Error;

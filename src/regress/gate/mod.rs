@@ -1,7 +1,21 @@
 //! The gate: replicates of two programs in the order A B B A, and a verdict on the ratio of each pair.
+//!
+//! [`run()`] measures and decides; [`decide()`] alone decides on figures that are there; [`check()`] takes them from
+//! records. A gate is a folder: a record for each replicate, written whole or not at all, so whatever ends a gate early loses
+//! no replicate and mixes none.
 
+mod check;
 mod decide;
+mod figures;
+mod folder;
+mod replicate;
+mod result;
+mod run;
 #[cfg(test)]
 mod simulation;
 
+pub use check::check;
 pub use decide::{Decision, Finding, Looks, Margin, Pairs, Verdict, decide};
+pub use figures::Margins;
+pub use result::{GateResult, Program, Replicate};
+pub use run::{Gate, Observer, run};

@@ -3,12 +3,14 @@
 mod energy;
 mod plan;
 mod progress;
+mod regress;
 mod result;
 mod style;
 
 pub use energy::render_power_limits;
 pub use plan::render_plan;
 pub use progress::Bar;
+pub use regress::render_gate;
 pub use result::{render, render_cost};
 pub use style::Style;
 

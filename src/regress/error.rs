@@ -1,0 +1,69 @@
+//! Why a gate or a check could not be made at all.
+
+use std::path::PathBuf;
+
+/// What stands between the user and a verdict.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Something named is not there (exit code 13).
+    #[error("{flag} {}: there is no such {what}", .path.display())]
+    Missing {
+        /// The flag or argument.
+        flag: &'static str,
+        /// Its value.
+        path: PathBuf,
+        /// `program`, `file`, `folder`.
+        what: &'static str,
+    },
+    /// A flag's value is wrong whatever the machine (exit code 2).
+    #[error("{flag}: {reason}")]
+    Usage {
+        /// The flag with its value.
+        flag: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// Another gate runs on this box (exit code 1).
+    #[error(
+        "another gate runs on this box ({holder}); two at once would disturb each other. Wait for it, or stop it"
+    )]
+    Locked {
+        /// Who holds the lock.
+        holder: String,
+    },
+    /// A file cannot be read or written (exit code 1).
+    #[error("{}: {source}", .path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A file is there and is not what it should be (exit code 1).
+    #[error("{}: {reason}", .path.display())]
+    Unusable {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The user stopped it (exit code 130 or 143); what was measured is kept.
+    #[error("stopped; the replicates so far are kept in {}, and the same command goes on from there", .folder.display())]
+    Interrupted {
+        /// The gate's folder.
+        folder: PathBuf,
+        /// Exit code of the signal.
+        code: u8,
+    },
+    /// A record cannot be read.
+    #[error(transparent)]
+    Record(#[from] crate::record::Error),
+}
+
+impl Error {
+    /// An I/O error of `path`.
+    pub(super) fn io(path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.into();
+        |source| Self::Io { path, source }
+    }
+}

@@ -1,0 +1,124 @@
+//! The gate's verdict from records that are there already.
+
+use std::path::{Path, PathBuf};
+
+use crate::record::{self, Record};
+use crate::regress::Error;
+
+use super::decide::{Looks, Verdict, decide};
+use super::figures::{self, Margins};
+use super::result::{GateResult, Program, SCHEMA};
+
+/// Decides on the records of `baseline` and `candidate`, the first with the first and so on, in one look at `alpha`.
+///
+/// Each is a record, or a folder of them in the order of their names; a gate's folder gives A's as baseline and B's as
+/// candidate.
+///
+/// # Errors
+/// [`Error`]; that two sets cannot be compared is no error but a verdict.
+pub fn check(
+    baseline: &[PathBuf],
+    candidate: &[PathBuf],
+    margins: &Margins,
+    alpha: f64,
+) -> Result<GateResult, Error> {
+    let a = records(baseline, 'A')?;
+    let b = records(candidate, 'B')?;
+    let program = |given: &[PathBuf], records: &[Record]| Program {
+        path: given.first().cloned().unwrap_or_default(),
+        blake3: records.first().and_then(|record| record.tool.binary_blake3.clone()),
+    };
+    let mut result = GateResult {
+        schema: SCHEMA,
+        verdict: Verdict::Incomparable,
+        reason: None,
+        decision: None,
+        looks: Looks { pairs: vec![a.len().min(b.len())], alpha },
+        baseline: program(baseline, &a),
+        candidate: program(candidate, &b),
+        notes: Vec::new(),
+        replicates: Vec::new(),
+        folder: None,
+    };
+    match decided(&a, &b, margins, alpha) {
+        Ok(decision) => {
+            result.verdict = decision.verdict;
+            result.decision = Some(decision);
+        }
+        Err(reason) => result.reason = Some(reason),
+    }
+    Ok(result)
+}
+
+fn decided(
+    a: &[Record],
+    b: &[Record],
+    margins: &Margins,
+    alpha: f64,
+) -> Result<super::decide::Decision, String> {
+    if a.len() != b.len() {
+        return Err(format!(
+            "{} records of the baseline and {} of the candidate make no pairs",
+            a.len(),
+            b.len()
+        ));
+    }
+    if a.len() < 2 {
+        return Err(format!(
+            "{} record on each side: one run has no replicates, and within a run all that disturbs it is the same; give at least two on each side, or run bench regress gate",
+            a.len()
+        ));
+    }
+    let all = || a.iter().chain(b);
+    figures::comparable(all()).and_then(|()| figures::same_clocks(all()))?;
+    for record in all() {
+        figures::sound(record).map_err(|reason| format!("{}: {reason}", record.id))?;
+    }
+    let pairs: Vec<[&Record; 2]> = a.iter().zip(b).map(|(a, b)| [a, b]).collect();
+    let decision = decide(&figures::pairs(&pairs, margins), alpha);
+    match decision.verdict {
+        Verdict::Incomparable => Err("no figure that is gated is in all records".to_owned()),
+        _ => Ok(decision),
+    }
+}
+
+/// The records that `given` names. `program` picks one side of a gate's folder.
+fn records(given: &[PathBuf], program: char) -> Result<Vec<Record>, Error> {
+    let mut found = Vec::new();
+    for path in given {
+        if path.is_dir() {
+            for file in files(path, program)? {
+                found.push(record::read::read(&file)?);
+            }
+        } else {
+            found.push(record::read::read(path)?);
+        }
+    }
+    Ok(found)
+}
+
+fn files(folder: &Path, program: char) -> Result<Vec<PathBuf>, Error> {
+    let mut names: Vec<PathBuf> = Vec::new();
+    for entry in std::fs::read_dir(folder).map_err(Error::io(folder))? {
+        let path = entry.map_err(Error::io(folder))?.path();
+        if path.extension().is_some_and(|extension| extension == "json") {
+            names.push(path);
+        }
+    }
+    names.sort();
+    let of_gate = |path: &PathBuf| {
+        path.file_stem()
+            .and_then(|stem| stem.to_str())
+            .is_some_and(|stem| stem.ends_with(&format!("-{program}")))
+    };
+    if folder.join("verdict.json").exists() || names.iter().any(of_gate) {
+        names.retain(of_gate);
+    }
+    if names.is_empty() {
+        return Err(Error::Unusable {
+            path: folder.to_owned(),
+            reason: "there is no record in this folder".to_owned(),
+        });
+    }
+    Ok(names)
+}

@@ -1,0 +1,111 @@
+//! One replicate: a fresh process that does the whole measurement, its record caught in a file.
+
+use std::fs::File;
+use std::path::Path;
+use std::process::{Command, ExitStatus, Stdio};
+use std::time::Duration;
+
+use crate::base::units::Seconds;
+use crate::base::{clock, sys};
+use crate::record::{self, Record};
+use crate::regress::Error;
+
+use super::figures;
+
+/// Time a process has to end by itself, clocks put back, before it is killed.
+const GRACE: Seconds = Seconds::new(5.0);
+const POLL: Duration = Duration::from_millis(10);
+
+/// Why a try gave no replicate.
+#[derive(Debug)]
+pub(super) enum Failed {
+    /// Another try may do better: the process crashed, hung, was disturbed.
+    Try(String),
+    /// Nothing more can be done here.
+    Hard(Error),
+}
+
+/// Runs `program` once and gives its record, which then stands in `file`.
+///
+/// # Errors
+/// [`Failed::Try`] with what went wrong and the end of what the program said, [`Failed::Hard`] for a folder that cannot be
+/// written or a signal.
+pub(super) fn run(
+    program: &Path,
+    arguments: &[String],
+    timeout: Seconds,
+    file: &Path,
+    interrupt: &sys::Interrupt,
+) -> Result<Record, Failed> {
+    let (partial, log) = (file.with_extension("partial"), file.with_extension("log"));
+    let create = |path: &Path| File::create(path).map_err(|source| Failed::Hard(Error::io(path)(source)));
+    let mut command = Command::new(program);
+    command.arg("run").args(arguments).args(["--json", "--quiet", "--output", "-"]);
+    command.stdin(Stdio::null()).stdout(create(&partial)?).stderr(create(&log)?);
+    // A gate that is killed leaves no measurement behind that would disturb the next.
+    sys::die_with_parent(&mut command);
+    let started = command.spawn();
+    let mut child =
+        started.map_err(|error| Failed::Try(format!("{} cannot be started: {error}", program.display())))?;
+    let begin = clock::now();
+    let mut asked_to_end = None;
+    let status = loop {
+        match child.try_wait() {
+            Ok(Some(status)) => break status,
+            Ok(None) => {}
+            Err(source) => return Err(Failed::Hard(Error::io(program)(source))),
+        }
+        let now = clock::now();
+        if asked_to_end.is_none() && (interrupt.requested() || now.since(begin) > timeout) {
+            sys::ask_to_end(child.id());
+            asked_to_end = Some(now);
+        }
+        if asked_to_end.is_some_and(|at| now.since(at) > GRACE) {
+            // It may have ended in this very moment; either way it is waited for.
+            drop(child.kill());
+        }
+        clock::sleep(POLL);
+    };
+    if interrupt.requested() {
+        let (folder, code) =
+            (file.parent().unwrap_or(Path::new(".")).to_owned(), interrupt.exit_code().unwrap_or(130));
+        return Err(Failed::Hard(Error::Interrupted { folder, code }));
+    }
+    if asked_to_end.is_some() {
+        return Err(Failed::Try(format!("it took longer than {timeout}{}", said(&log))));
+    }
+    // A record whose checks failed comes with exit code 12; which check it was is more than the code says.
+    if !matches!(status.code(), Some(0 | 12)) {
+        return Err(Failed::Try(format!("it ended with {}{}", ended(status), said(&log))));
+    }
+    let text =
+        std::fs::read_to_string(&partial).map_err(|source| Failed::Hard(Error::io(&partial)(source)))?;
+    let record = record::read::parse(&text)
+        .map_err(|reason| Failed::Try(format!("its record cannot be read: {reason}")))?;
+    figures::sound(&record).map_err(Failed::Try)?;
+    let keep = || {
+        File::open(&partial)?.sync_all()?;
+        std::fs::rename(&partial, file)
+    };
+    keep().map_err(|source| Failed::Hard(Error::io(file)(source)))?;
+    Ok(record)
+}
+
+fn ended(status: ExitStatus) -> String {
+    use std::os::unix::process::ExitStatusExt as _;
+    match (status.code(), status.signal()) {
+        (Some(code), _) => format!("exit code {code}"),
+        (None, Some(signal)) => format!("signal {signal}"),
+        (None, None) => "no exit code".to_owned(),
+    }
+}
+
+/// The last line of what a process wrote to stderr.
+fn said(log: &Path) -> String {
+    let text = std::fs::read_to_string(log).unwrap_or_default();
+    let last = text
+        .lines()
+        .rfind(|line| !line.trim().is_empty())
+        .map(|line| line.chars().take(300).collect::<String>());
+    last.map_or_else(String::new, |line| format!(": {line} (all of it in {})", log.display()))
+}

@@ -1,0 +1,62 @@
+//! What a gate leaves: the verdict with everything it rests on, as `verdict.json` in its folder.
+
+use std::path::PathBuf;
+
+use serde::Serialize;
+
+use super::decide::{Decision, Looks, Verdict};
+
+/// Name and version of the object.
+pub(super) const SCHEMA: &str = "infercost.gate/1";
+
+/// The object that `bench regress gate --json` prints.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct GateResult {
+    /// `infercost.gate/1`.
+    pub schema: &'static str,
+    /// The verdict.
+    pub verdict: Verdict,
+    /// Why the two cannot be compared; there with INCOMPARABLE alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Each metric, when there was something to decide on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub decision: Option<Decision>,
+    /// When the gate looks, and how sure it must be.
+    pub looks: Looks,
+    /// The baseline.
+    pub baseline: Program,
+    /// The candidate.
+    pub candidate: Program,
+    /// What a reader should know besides.
+    pub notes: Vec<String>,
+    /// The replicates in the order in which they ran.
+    pub replicates: Vec<Replicate>,
+    /// The gate's folder.
+    pub folder: Option<PathBuf>,
+}
+
+/// One of the two programs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Program {
+    /// Where it is, or where its records are.
+    pub path: PathBuf,
+    /// blake3 of its bytes, as its records say it; `null` when they do not.
+    pub blake3: Option<String>,
+}
+
+/// One run of one program.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Replicate {
+    /// Pair, from 1.
+    pub pair: usize,
+    /// `A` or `B`.
+    pub program: char,
+    /// Its record, in the gate's folder.
+    pub file: String,
+    /// Whether the record was there already when the gate went on.
+    pub resumed: bool,
+    /// Why an earlier try of it was not taken.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retried_because: Option<String>,
+}
