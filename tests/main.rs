@@ -14,5 +14,6 @@ mod nvml; // GPUs, sensors and settings through a library that behaves like NVML
 mod power; // joules, through a library that behaves like NVML
 mod real_model; // the real SmolLM2, from a GGUF file to a record
 mod record; // schema, nulls with reasons, fields nobody knows
+mod regress; // verdicts, and a gate that holds when things go wrong
 mod run; // `bench run` on synthetic weights
 mod support;

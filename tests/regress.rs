@@ -1,0 +1,298 @@
+//! `bench regress`: verdicts with their exit codes, and a gate that holds when things go wrong.
+//!
+//! The programs under the gate are small scripts that print a record of this build with figures of a known ratio, so a
+//! verdict can be foreseen; that real programs go through is shown by `scripts/gate-self`.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::support::{Bench, quick};
+
+/// A folder with a record of this build, called undisturbed whatever else ran meanwhile.
+struct Stand {
+    bench: Bench,
+    record: Value,
+}
+
+impl Stand {
+    fn new() -> Self {
+        let bench = Bench::new();
+        let ran = bench.run(&quick(&["--json", "--output", "-"]));
+        let mut record: Value = serde_json::from_str(&ran.stdout).expect("a record");
+        for check in record["validity"]["checks"].as_array_mut().expect("checks") {
+            check["verdict"] = "valid".into();
+        }
+        Self { bench, record }
+    }
+
+    /// A record whose program takes `factor` times as long for everything.
+    fn slower(&self, factor: f64) -> Value {
+        let mut record = self.record.clone();
+        for measurement in record["measurements"].as_array_mut().expect("measurements") {
+            let Some(value) = measurement["value"].as_f64() else { continue };
+            let rate = measurement["unit"] == "tokens/s";
+            measurement["value"] = if rate { value / factor } else { value * factor }.into();
+        }
+        record
+    }
+
+    fn write(&self, name: &str, record: &Value) -> PathBuf {
+        self.bench.file(name, record.to_string().as_bytes())
+    }
+
+    /// A program whose k-th run prints a record that is `factor` times slower, give or take `noise`.
+    fn program(&self, name: &str, factor: f64, noise: &[f64]) -> PathBuf {
+        for (number, noise) in noise.iter().enumerate() {
+            self.write(&format!("{name}.d/{number}.json"), &self.slower(factor * (1.0 + noise)));
+        }
+        let folder = self.bench.folder().join(format!("{name}.d"));
+        let script = format!(
+            "#!/bin/sh\ncd '{}'\nn=$(cat count 2>/dev/null || echo 0)\necho $(((n + 1) % {})) >count\ncat \"$n.json\"\n",
+            folder.display(),
+            noise.len()
+        );
+        self.script(name, &script)
+    }
+
+    fn script(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.bench.file(name, text.as_bytes());
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("executable");
+        path
+    }
+
+    fn gate(&self, a: &Path, b: &Path, more: &[&str]) -> (i32, Value, String) {
+        let (a, b) = (a.to_str().expect("text"), b.to_str().expect("text"));
+        let base = ["regress", "gate", "--baseline", a, "--candidate", b, "--json"];
+        let ran = self.bench.run(&[&base[..], more].concat());
+        let result = serde_json::from_str(&ran.stdout).unwrap_or(Value::Null);
+        (ran.code, result, ran.stderr)
+    }
+}
+
+const QUIET: [f64; 12] =
+    [0.004, -0.003, 0.001, 0.002, -0.004, 0.003, -0.001, -0.002, 0.003, 0.001, -0.003, -0.001];
+const LOUD: [f64; 12] = [0.06, -0.05, 0.02, -0.07, 0.05, 0.04, -0.06, 0.03, -0.04, 0.06, -0.02, -0.05];
+
+#[test]
+fn each_verdict_has_its_exit_code() {
+    let here = Stand::new();
+    let a = here.program("a", 1.0, &QUIET);
+    let (code, result, said) = here.gate(&a, &here.program("slow", 1.10, &QUIET), &[]);
+    assert_eq!((code, &result["verdict"]), (10, &"FAIL".into()), "{said}");
+    let worst = &result["decision"]["findings"][0];
+    assert!(worst["metric"].as_str().is_some_and(|name| name.contains("tokens_per_second")), "{worst}");
+    let slowdown = worst["slowdown"].as_f64().expect("a figure");
+    assert!((slowdown - 0.10).abs() < 0.01, "{slowdown}");
+    assert_eq!(result["replicates"].as_array().map(Vec::len), Some(12));
+    let order: String = result["replicates"]
+        .as_array()
+        .expect("twelve")
+        .iter()
+        .map(|r| r["program"].as_str().expect("A or B"))
+        .collect();
+    assert_eq!(order, "ABBAABBAABBA");
+
+    let (code, result, _) = here.gate(&a, &here.program("same", 1.0, &QUIET), &[]);
+    assert_eq!((code, &result["verdict"]), (0, &"PASS".into()));
+
+    let (code, result, _) =
+        here.gate(&a, &here.program("loud", 1.02, &LOUD), &["--pairs", "4", "--max-pairs", "8"]);
+    assert_eq!((code, &result["verdict"]), (11, &"INCONCLUSIVE".into()));
+    assert_eq!(result["replicates"].as_array().map(Vec::len), Some(16));
+    assert!(
+        result["decision"]["findings"][0]["pairs_needed"].as_u64().is_some_and(|pairs| pairs > 8),
+        "{result}"
+    );
+
+    let (code, _, said) = here.gate(&a, Path::new("/nowhere/bench"), &[]);
+    assert_eq!(code, 13, "{said}");
+    assert!(said.contains("--candidate /nowhere/bench"), "{said}");
+    assert_eq!(here.gate(&a, &a, &["--margin", "90%"]).0, 2);
+    assert_eq!(here.gate(&a, &a, &["--pairs", "4", "--max-pairs", "3"]).0, 2);
+    let (code, _, said) = here.gate(&a, &a, &["--", "--json"]);
+    assert!(code == 2 && said.contains("--json"), "{said}");
+}
+
+#[test]
+fn what_measured_something_else_or_elsewhere_is_incomparable_by_name() {
+    let here = Stand::new();
+    let a = here.program("a", 1.0, &QUIET);
+    for (key, fields, name) in [("series_key", "series_fields", "threads"), ("box_key", "box_fields", "boot")]
+    {
+        let mut record = here.slower(1.0);
+        record["fingerprint"][key] = "other".into();
+        record["fingerprint"][fields][name] = "another".into();
+        let record = here.write("other.json", &record);
+        let b = here.script(&format!("b-{name}"), &format!("#!/bin/sh\ncat '{}'\n", record.display()));
+        let (code, result, _) = here.gate(&a, &b, &["--pairs", "2"]);
+        assert_eq!((code, &result["verdict"]), (12, &"INCOMPARABLE".into()));
+        let reason = result["reason"].as_str().expect("a reason");
+        assert!(reason.contains(name) && reason.contains("another"), "{reason}");
+    }
+    let mut hot = here.slower(1.0);
+    hot["validity"]["checks"][0] = serde_json::json!({
+        "name": "clocks_held_back", "verdict": "suspect", "evidence": "held back for 40% of the time",
+    });
+    let hot = here.write("hot.json", &hot);
+    let b = here.script("hot", &format!("#!/bin/sh\ncat '{}'\n", hot.display()));
+    let (code, result, _) = here.gate(&a, &b, &["--pairs", "2"]);
+    assert_eq!(code, 12);
+    assert!(result["reason"].as_str().is_some_and(|reason| reason.contains("40% of the time")), "{result}");
+}
+
+#[test]
+fn a_replicate_that_crashes_or_hangs_is_tried_once_more() {
+    let here = Stand::new();
+    let a = here.program("a", 1.0, &QUIET);
+    let record = here.write("good.json", &here.slower(1.0));
+    let once = |name: &str, fault: &str| {
+        here.script(
+            name,
+            &format!(
+                "#!/bin/sh\n[ -e '{name}.seen' ] || {{ touch '{name}.seen'; {fault}; }}\ncat '{}'\n",
+                record.display()
+            ),
+        )
+    };
+    for (name, fault, word) in [
+        ("crashes", "echo 'out of luck' >&2; exit 1", "out of luck"),
+        ("dies", "kill -9 $$", "signal 9"),
+        ("hangs", "exec sleep 60", "longer than"),
+        ("lies", "echo '{\"schema\": \"infercost.record/1\"'; exit 0", "cannot be read"),
+    ] {
+        let (code, result, said) =
+            here.gate(&a, &once(name, fault), &["--pairs", "2", "--max-pairs", "2", "--timeout", "1s"]);
+        assert!(matches!(code, 0 | 10 | 11), "{name}: {said}");
+        let replicates = result["replicates"].as_array().expect("four");
+        let retried: Vec<&str> = replicates.iter().filter_map(|r| r["retried_because"].as_str()).collect();
+        assert!(retried.len() == 1 && retried[0].contains(word), "{name}: {retried:?}");
+    }
+    let always = here.script("always", "#!/bin/sh\necho 'no such model' >&2\nexit 13\n");
+    let (code, result, _) = here.gate(&a, &always, &["--pairs", "2"]);
+    assert_eq!((code, &result["verdict"]), (12, &"INCOMPARABLE".into()));
+    let reason = result["reason"].as_str().expect("a reason");
+    assert!(reason.contains("exit code 13: no such model") && reason.contains(".log"), "{reason}");
+}
+
+/// The whole gate's processes, killed without a chance to tidy up.
+#[test]
+fn a_gate_that_is_killed_goes_on_and_mixes_nothing() {
+    let here = Stand::new();
+    let slow = |name: &str| {
+        let record = here.write(&format!("{name}.json"), &here.slower(if name == "b" { 1.2 } else { 1.0 }));
+        here.script(
+            name,
+            &format!("#!/bin/sh\nsleep 0.05\necho run >>'{name}.runs'\ncat '{}'\n", record.display()),
+        )
+    };
+    let (a, b) = (slow("a"), slow("b"));
+    let (a_text, b_text) = (a.to_str().expect("text"), b.to_str().expect("text"));
+    let args = ["regress", "gate", "--baseline", a_text, "--candidate", b_text, "--pairs", "6", "--json"];
+    for kill in 0..6u64 {
+        let mut child =
+            here.bench.command(&args).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("starts");
+        std::thread::sleep(Duration::from_millis(40 + 37 * kill));
+        child.kill().expect("killed");
+        child.wait().expect("gone");
+    }
+    let (code, result, said) = here.gate(&a, &b, &["--pairs", "6"]);
+    assert_eq!(code, 10, "{said}");
+    let replicates = result["replicates"].as_array().expect("twelve");
+    assert_eq!(replicates.len(), 12);
+    assert!(replicates.iter().any(|r| r["resumed"] == true), "nothing was kept: {result}");
+    for replicate in replicates {
+        let file = Path::new(result["folder"].as_str().expect("a folder"))
+            .join(replicate["file"].as_str().expect("a name"));
+        let record: Value =
+            serde_json::from_slice(&fs::read(here.bench.folder().join(file)).expect("there")).expect("whole");
+        let slow = replicate["program"] == "B";
+        let rate = |record: &Value| record["measurements"][0]["value"].as_f64().expect("a figure");
+        assert_eq!(rate(&record) < rate(&here.record), slow, "the replicates are mixed up: {replicate}");
+    }
+    // Asked again, a gate that is over is not reopened.
+    let (_, again, _) = here.gate(&a, &b, &["--pairs", "6"]);
+    assert_ne!(again["folder"], result["folder"]);
+}
+
+#[test]
+fn two_gates_do_not_run_at_once_and_ctrl_c_keeps_what_is_there() {
+    let here = Stand::new();
+    let record = here.write("r.json", &here.slower(1.0));
+    let a = here.script("a", &format!("#!/bin/sh\necho $$ >>pids\nsleep 0.3\ncat '{}'\n", record.display()));
+    let a_text = a.to_str().expect("text");
+    let args = ["regress", "gate", "--baseline", a_text, "--candidate", a_text, "--pairs", "6"];
+    let mut child =
+        here.bench.command(&args).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("starts");
+    let kept = |here: &Stand| {
+        let gates = fs::read_dir(here.bench.folder().join("results/gates")).into_iter().flatten().flatten();
+        gates
+            .flat_map(|gate| fs::read_dir(gate.path()).into_iter().flatten().flatten())
+            .filter(|file| file.path().extension().is_some_and(|e| e == "json"))
+            .count()
+    };
+    let begin = Instant::now();
+    while kept(&here) == 0 {
+        assert!(begin.elapsed() < Duration::from_secs(30), "no replicate came");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let (code, _, said) = here.gate(&a, &a, &["--pairs", "6"]);
+    assert!(code == 1 && said.contains("another gate runs"), "{code}: {said}");
+    let killed = std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status();
+    assert!(killed.expect("kill").success());
+    assert_eq!(child.wait().expect("it ends").code(), Some(130));
+    let before = kept(&here);
+    assert!(before >= 1);
+    // Its own replicate ended with it.
+    let pids = fs::read_to_string(here.bench.folder().join("pids")).expect("written");
+    let last = pids.lines().last().expect("one").to_owned();
+    std::thread::sleep(Duration::from_millis(100));
+    let state = fs::read_to_string(format!("/proc/{last}/stat")).unwrap_or_default();
+    assert!(state.is_empty() || state.contains(" Z "), "{state}");
+    let (code, result, _) = here.gate(&a, &a, &["--pairs", "6"]);
+    assert_eq!(code, 0);
+    let resumed =
+        result["replicates"].as_array().expect("twelve").iter().filter(|r| r["resumed"] == true).count();
+    assert!(resumed >= before, "{resumed} of {before}");
+}
+
+#[test]
+fn a_check_of_records_says_what_a_gate_says() {
+    let here = Stand::new();
+    let (a, b) = (here.program("a", 1.0, &QUIET), here.program("slow", 1.10, &QUIET));
+    let (_, gate, _) = here.gate(&a, &b, &[]);
+    let folder = gate["folder"].as_str().expect("a folder");
+    let check = |more: &[&str]| {
+        let ran = here.bench.run(&[&["regress", "check"], more].concat());
+        (ran.code, ran.stdout, ran.stderr)
+    };
+    let (code, text, _) = check(&["--baseline", folder, "--candidate", folder, "--json"]);
+    assert_eq!(code, 10);
+    let checked: Value = serde_json::from_str(&text).expect("JSON");
+    assert_eq!(checked["decision"], gate["decision"]);
+    let (code, text, _) = check(&["--baseline", folder, "--candidate", folder]);
+    assert!(code == 10 && text.contains("FAIL") && text.contains("decode_tokens_per_second tg4"), "{text}");
+    assert!(text.lines().all(|line| line.chars().count() <= 100), "{text}");
+    let one = here.write("one.json", &here.slower(1.0));
+    let one = one.to_str().expect("text");
+    let (code, text, _) = check(&["--baseline", one, "--candidate", one]);
+    assert!(code == 12 && text.contains("no replicates"), "{text}");
+    assert_eq!(check(&["--baseline", "/nowhere.json", "--candidate", one]).0, 13);
+    let empty = here.bench.folder().join("empty");
+    fs::create_dir(&empty).expect("a folder");
+    let (code, _, said) = check(&["--baseline", empty.to_str().expect("text"), "--candidate", one]);
+    assert!(code == 1 && said.contains("no record"), "{said}");
+}
+
+#[test]
+fn a_folder_that_cannot_be_written_ends_it_with_its_name() {
+    let here = Stand::new();
+    let a = here.program("a", 1.0, &QUIET);
+    let file = here.bench.file("taken", b"");
+    let (code, _, said) = here.gate(&a, &a, &["--output", file.to_str().expect("text")]);
+    assert!(code == 1 && said.contains("taken"), "{code}: {said}");
+}
