@@ -296,3 +296,79 @@ fn a_folder_that_cannot_be_written_ends_it_with_its_name() {
     let (code, _, said) = here.gate(&a, &a, &["--output", file.to_str().expect("text")]);
     assert!(code == 1 && said.contains("taken"), "{code}: {said}");
 }
+
+/// Sixty nights, 6% slower from the 40th on.
+fn nights(here: &Stand, folder: &str) -> PathBuf {
+    for night in 0..60usize {
+        let wobble = QUIET[night * 5 % 12];
+        let mut record = here.slower(if night < 40 { 1.0 } else { 1.06 } * (1.0 + wobble));
+        record["created"] = format!("2026-{:02}-{:02}T03:00:00Z", 1 + night / 28, 1 + night % 28).into();
+        record["tool"]["commit"] = format!("{night:012x}").into();
+        record["validity"]["verdict"] = "valid".into();
+        here.write(&format!("{folder}/{night:03}.json"), &record);
+    }
+    here.bench.folder().join(folder)
+}
+
+#[test]
+fn a_history_names_the_commits_between_which_it_got_slower() {
+    let here = Stand::new();
+    let folder = nights(&here, "nightly");
+    let folder = folder.to_str().expect("text");
+    let look = |more: &[&str]| {
+        let ran = here.bench.run(&[&["regress", "history", folder, "--json"], more].concat());
+        (ran.code, serde_json::from_str::<Value>(&ran.stdout).unwrap_or(Value::Null), ran.stderr)
+    };
+    let (code, found, said) = look(&[]);
+    assert_eq!(code, 10, "{said}");
+    let series = found["series"].as_array().expect("two");
+    assert_eq!(series.len(), 2, "{found}");
+    for line in series {
+        let changes = line["changes"].as_array().expect("one");
+        assert_eq!(changes.len(), 1, "{line}");
+        assert_eq!(
+            (&changes[0]["from"][0], &changes[0]["to"][0]),
+            (&"000000000027".into(), &"000000000028".into())
+        );
+        let slowdown = changes[0]["slowdown"].as_f64().expect("a figure");
+        assert!((slowdown - 0.06).abs() < 0.01, "{slowdown}");
+    }
+    assert_eq!((&found["files"]["read"], &found["files"]["known"]), (&60.into(), &0.into()));
+
+    let (code, found, _) = look(&[
+        "--metric",
+        "decode_tokens_per_second",
+        "--acknowledge",
+        "000000000028",
+        "--note",
+        "safer softmax",
+    ]);
+    assert_eq!((code, &found["series"][0]["changes"][0]["acknowledged"]), (0, &"safer softmax".into()));
+    assert_eq!(found["files"]["known"], 60);
+    // The other metric's change is still unknown.
+    assert_eq!(look(&[]).0, 10);
+    assert_eq!(look(&["--acknowledge", "000000000028"]).0, 0);
+    assert_eq!(look(&["--reindex"]).1["files"]["read"], 60);
+
+    let page = here.bench.folder().join("page.html");
+    let ran = here.bench.run(&["regress", "history", folder, "--html", page.to_str().expect("text")]);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    for needle in [
+        "decode_tokens_per_second tg4",
+        "between 000000000027 (2026-02-12) and 000000000028",
+        "safer softmax",
+    ] {
+        assert!(ran.stdout.contains(needle), "no {needle} in\n{}", ran.stdout);
+    }
+    let page = fs::read_to_string(page).expect("written");
+    assert!(page.contains("safer softmax") && page.contains("<svg") && !page.contains("http"), "{page}");
+
+    let (code, _, said) = {
+        let ran = here.bench.run(&["regress", "history", "/nowhere"]);
+        (ran.code, ran.stdout, ran.stderr)
+    };
+    assert!(code == 13 && said.contains("/nowhere"), "{said}");
+    fs::write(Path::new(folder).join("acknowledged.toml"), "[[change]]\nlabe = 1\n").expect("written");
+    let (code, _, said) = look(&[]);
+    assert!(code == 1 && said.contains("acknowledged.toml") && said.contains("labe"), "{said}");
+}

@@ -4,11 +4,14 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
+use crate::base::stats::ChangeRules;
 use crate::base::units::Seconds;
 use crate::base::{env, sys};
 use crate::record;
 use crate::regress::Error;
 use crate::regress::gate::{self, Decision, Gate, GateResult, Looks, Margin, Margins, Observer, Verdict};
+use crate::regress::history::{self, Acknowledged, Line};
+use crate::regress::store::{Point, Series, Store};
 use crate::report::terminal;
 
 use super::args::{share, time};
@@ -27,6 +30,8 @@ enum What {
     Gate(GateArgs),
     /// The same verdict from records that are there already
     Check(CheckArgs),
+    /// Where the figures of a folder of records moved, and between which commits; exit 10 on a slowdown nobody knows of
+    History(HistoryArgs),
 }
 
 #[derive(Debug, Args)]
@@ -51,6 +56,9 @@ struct GateArgs {
     timeout: Seconds,
     #[command(flatten)]
     rules: Rules,
+    /// The candidate in a word, for histories [default: its commit]
+    #[arg(long, value_name = "TEXT")]
+    label: Option<String>,
     /// Folder for gates
     #[arg(short, long, value_name = "DIR", default_value = "results/gates")]
     output: PathBuf,
@@ -69,6 +77,34 @@ struct CheckArgs {
     candidate: Vec<PathBuf>,
     #[command(flatten)]
     rules: Rules,
+}
+
+#[derive(Debug, Args)]
+struct HistoryArgs {
+    /// Folder of records and gates
+    #[arg(value_name = "DIR", default_value = "results")]
+    folder: PathBuf,
+    /// Only metrics whose name contains this
+    #[arg(long, value_name = "NAME")]
+    metric: Option<String>,
+    /// Only the series whose key begins so
+    #[arg(long, value_name = "KEY")]
+    series: Option<String>,
+    /// Series with fewer points have no line
+    #[arg(long, value_name = "N", default_value_t = 6)]
+    least_points: usize,
+    /// Note that the change that begins with this commit is known; with --metric of that metric alone
+    #[arg(long, value_name = "COMMIT")]
+    acknowledge: Option<String>,
+    /// What is known of it
+    #[arg(long, value_name = "TEXT", requires = "acknowledge")]
+    note: Option<String>,
+    /// Read every file again
+    #[arg(long)]
+    reindex: bool,
+    /// Write the history as one page
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -104,6 +140,7 @@ pub(super) fn run(args: RegressArgs, output: &Output) -> anyhow::Result<()> {
             let margins = args.rules.margins();
             publish(&gate::check(&args.baseline, &args.candidate, &margins, args.rules.alpha)?, output)
         }
+        What::History(args) => look_back(&args, output),
     }
 }
 
@@ -137,6 +174,7 @@ fn gate(args: GateArgs, output: &Output) -> anyhow::Result<()> {
         margins: args.rules.margins(),
         timeout: args.timeout,
         output: args.output,
+        label: args.label,
         cache: env::cache_folder(),
     };
     let result = gate::run(&gate, &mut Teller(output), &interrupt)?;
@@ -165,6 +203,51 @@ fn publish(result: &GateResult, output: &Output) -> anyhow::Result<()> {
             Err(exit::Silent(12).into())
         }
     }
+}
+
+fn look_back(args: &HistoryArgs, output: &Output) -> anyhow::Result<()> {
+    let (store, synced) = Store::open(&args.folder, &env::cache_folder(), args.reindex)?;
+    if let Some(label) = &args.acknowledge {
+        let known =
+            Acknowledged { label: label.clone(), metric: args.metric.clone(), note: args.note.clone() };
+        let path = history::acknowledge(store.folder(), known)?;
+        output.note(&format!("noted in {}", path.display()));
+    }
+    for (path, reason) in &synced.broken {
+        output.note(&format!("{}: left out, {reason}", path.display()));
+    }
+    let known = history::acknowledged(store.folder())?;
+    let wanted = |series: &Series| {
+        series.points >= args.least_points
+            && args.metric.as_ref().is_none_or(|part| series.metric.contains(part.as_str()))
+            && args.series.as_ref().is_none_or(|key| series.key.starts_with(key.as_str()))
+    };
+    let mut lines = Vec::new();
+    for series in store.series()?.into_iter().filter(wanted) {
+        lines.push(history::line(&store, &series, &ChangeRules::default(), &known)?);
+    }
+    if let Some(path) = &args.html {
+        let page = crate::report::page::history(&lines, store.folder());
+        std::fs::write(path, page).map_err(|source| record::Error::Write { path: path.clone(), source })?;
+        output.note(&format!("written to {}", path.display()));
+    }
+    let lines: Vec<(Line, Vec<Point>)> = lines;
+    if output.json {
+        let only: Vec<&Line> = lines.iter().map(|(line, _)| line).collect();
+        let value = serde_json::json!({
+            "schema": "infercost.history/1",
+            "folder": store.folder(),
+            "files": { "read": synced.read, "known": synced.known, "gone": synced.gone, "broken": synced.broken.len() },
+            "series": only,
+        });
+        output.stdout(&(record::write::to_json(&value)? + "\n"))?;
+    } else {
+        output.human(&terminal::render_history(&lines, output.human_style()))?;
+    }
+    if lines.iter().any(|(line, _)| line.unknown_slowdowns().next().is_some()) {
+        return Err(exit::Silent(10).into());
+    }
+    Ok(())
 }
 
 /// Says on stderr where the gate is.

@@ -12,6 +12,12 @@ pub struct Tool {
     pub name: String,
     /// Its version.
     pub version: String,
+    /// Commit it was built from, when whoever built it said so (`INFERCOST_COMMIT`).
+    #[serde(default)]
+    pub commit: Option<String>,
+    /// Why it is `null`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub commit_reason: Option<String>,
     /// blake3 of the running executable.
     pub binary_blake3: Option<String>,
     /// Why it is `null`.

@@ -74,6 +74,20 @@ pub struct Samples {
     pub warmup: Vec<f64>,
 }
 
+impl Cell {
+    /// The cell in llama-bench's words: `pp512`, `tg128 @ d4096 b8`.
+    pub fn label(&self) -> String {
+        let row = match (self.prompt_tokens, self.output_tokens) {
+            (prompt, 0) => format!("pp{prompt}"),
+            (0, output) => format!("tg{output}"),
+            (prompt, output) => format!("pp{prompt}+tg{output}"),
+        };
+        let depth = if self.depth > 0 { format!(" @ d{}", self.depth) } else { String::new() };
+        let batch = if self.batch > 1 { format!(" b{}", self.batch) } else { String::new() };
+        format!("{row}{depth}{batch}")
+    }
+}
+
 impl Samples {
     /// Samples kept in place.
     pub fn inline(unit: impl Into<String>, values: Vec<f64>) -> Self {

@@ -1,3 +1,4 @@
 //! Views of records for people: printing code that measures nothing.
 
+pub mod page;
 pub mod terminal;

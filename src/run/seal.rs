@@ -309,11 +309,16 @@ fn model_demand(header: &Header, kv_type: &str) -> ModelDemand {
 }
 
 fn tool() -> Tool {
+    let commit = option_env!("INFERCOST_COMMIT").map(str::to_owned);
     let (binary_blake3, binary_blake3_reason) = split(binary_hash());
     let cuda = cfg!(feature = "candle-cuda");
     Tool {
         name: env!("CARGO_PKG_NAME").to_owned(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
+        commit_reason: commit
+            .is_none()
+            .then(|| "whoever built this program did not say; INFERCOST_COMMIT does".to_owned()),
+        commit,
         binary_blake3,
         binary_blake3_reason,
         profile: if cfg!(debug_assertions) { "debug" } else { "release" }.to_owned(),

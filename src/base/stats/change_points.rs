@@ -5,6 +5,8 @@
 //! series are searched in windows, as Hunter does (Fleming et al., ICPE 2023): a change long ago must not hide one
 //! of yesterday, nor take quadratic time. What the windows found is tested once more between its neighbours.
 
+use std::collections::HashMap;
+
 use super::quantile::median;
 use crate::base::random::SplitMix64;
 
@@ -79,49 +81,52 @@ fn search(series: &[f64], from: usize, to: usize, rules: &Rules, found: &mut Vec
 /// Tests what the windows found between its neighbours, the weakest first, until all that is left stands; two windows
 /// may see one change at neighbouring places.
 fn settle(series: &[f64], mut found: Vec<usize>, rules: &Rules) -> Vec<ChangePoint> {
+    // A removal changes the neighbours of two places; what was tested between the same ones is known.
+    let mut tested = HashMap::new();
     loop {
-        let mut points: Vec<ChangePoint> = Vec::with_capacity(found.len());
-        for (place, &at) in found.iter().enumerate() {
-            let from = if place == 0 { 0 } else { found[place - 1] };
-            let to = found.get(place + 1).copied().unwrap_or(series.len());
-            // No farther than a window on either side: what was long ago says little about this place.
-            let (from, to) = (from.max(at.saturating_sub(rules.window)), to.min(at + rules.window));
-            let segment = &series[from..to];
-            let p = match best_split(segment, rules.segment) {
-                Some((_, best)) if at - from >= rules.segment && to - at >= rules.segment => {
-                    // Its own split must be nearly the best there, not only beside a good one.
-                    let own = Split::all(segment, rules.segment).find(|split| split.at == at - from);
-                    let own = own.map_or(0.0, |split| split.distance);
-                    if own < 0.5 * best {
-                        1.0
-                    } else {
-                        significance(segment, own, rules, (from as u64) << 32 | to as u64)
-                    }
-                }
-                _ => 1.0,
-            };
-            let level = |values: &[f64]| median(values).unwrap_or(0.0);
-            points.push(ChangePoint {
-                at,
-                before: level(&series[from..at]),
-                after: level(&series[at..to]),
-                p,
-            });
-        }
+        let points: Vec<ChangePoint> = (0..found.len())
+            .map(|place| {
+                let at = found[place];
+                let from = if place == 0 { 0 } else { found[place - 1] };
+                let to = found.get(place + 1).copied().unwrap_or(series.len());
+                // No farther than a window on either side: what was long ago says little about this place.
+                let (from, to) = (from.max(at.saturating_sub(rules.window)), to.min(at + rules.window));
+                *tested.entry((from, at, to)).or_insert_with(|| test(series, from, at, to, rules))
+            })
+            .collect();
         let too_small =
             |point: &ChangePoint| (point.after - point.before).abs() < rules.magnitude * point.before.abs();
-        let weakest =
-            points.iter().enumerate().filter(|(_, point)| point.p > rules.p || too_small(point)).max_by(
-                |(_, a), (_, b)| {
-                    let shift = |point: &ChangePoint| (point.after - point.before).abs();
-                    a.p.total_cmp(&b.p).then(shift(b).total_cmp(&shift(a)))
-                },
-            );
+        let shift = |point: &ChangePoint| (point.after - point.before).abs();
+        let weakest = points
+            .iter()
+            .enumerate()
+            .filter(|(_, point)| point.p > rules.p || too_small(point))
+            .max_by(|(_, a), (_, b)| a.p.total_cmp(&b.p).then(shift(b).total_cmp(&shift(a))));
         match weakest {
             Some((place, _)) => drop(found.remove(place)),
             None => return points,
         }
     }
+}
+
+/// One place between its neighbours.
+fn test(series: &[f64], from: usize, at: usize, to: usize, rules: &Rules) -> ChangePoint {
+    let segment = &series[from..to];
+    let p = match best_split(segment, rules.segment) {
+        Some((_, best)) if at - from >= rules.segment && to - at >= rules.segment => {
+            // Its own split must be nearly the best there, not only beside a good one.
+            let own = Split::all(segment, rules.segment).find(|split| split.at == at - from);
+            let own = own.map_or(0.0, |split| split.distance);
+            if own < 0.5 * best {
+                1.0
+            } else {
+                significance(segment, own, rules, (from as u64) << 32 | to as u64)
+            }
+        }
+        _ => 1.0,
+    };
+    let level = |values: &[f64]| median(values).unwrap_or(0.0);
+    ChangePoint { at, before: level(&series[from..at]), after: level(&series[at..to]), p }
 }
 
 /// Chance of a best split as good as `distance` in a random order of the same values.

@@ -30,6 +30,12 @@ pub fn check(
     };
     let mut result = GateResult {
         schema: SCHEMA,
+        created: crate::base::clock::wall().to_string(),
+        label: b
+            .first()
+            .and_then(|record| record.tool.commit.clone())
+            .unwrap_or_else(|| "candidate".to_owned()),
+        series_key: a.first().map(|record| record.fingerprint.series_key.clone()),
         verdict: Verdict::Incomparable,
         reason: None,
         decision: None,

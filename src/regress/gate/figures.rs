@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::record::{Cell, Record, Verdict as Validity};
+use crate::record::{Record, Verdict as Validity};
 
 use super::decide::{Margin, Pairs};
 
@@ -50,23 +50,11 @@ pub(super) fn pairs(records: &[[&Record; 2]], margins: &Margins) -> Vec<Pairs> {
             };
             let values: Option<Vec<[f64; 2]>> =
                 records.iter().map(|[a, b]| Some([figure(a)?, figure(b)?])).collect();
-            let metric = format!("{metric} {}", label(cell));
+            let metric = format!("{metric} {}", cell.label());
             found.extend(values.map(|values| Pairs { metric, more_is_better, margin, values }));
         }
     }
     found
-}
-
-/// A cell in llama-bench's words.
-fn label(cell: &Cell) -> String {
-    let row = match (cell.prompt_tokens, cell.output_tokens) {
-        (prompt, 0) => format!("pp{prompt}"),
-        (0, output) => format!("tg{output}"),
-        (prompt, output) => format!("pp{prompt}+tg{output}"),
-    };
-    let depth = if cell.depth > 0 { format!(" @ d{}", cell.depth) } else { String::new() };
-    let batch = if cell.batch > 1 { format!(" b{}", cell.batch) } else { String::new() };
-    format!("{row}{depth}{batch}")
 }
 
 /// Why one of these records is no replicate of the first one's series on the first one's box.

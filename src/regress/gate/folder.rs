@@ -104,7 +104,7 @@ impl Folder {
 }
 
 /// Writes `text` beside `path` and renames it, so that nobody sees half of it.
-pub(super) fn write_whole(path: &Path, text: &str) -> Result<(), Error> {
+pub(in crate::regress) fn write_whole(path: &Path, text: &str) -> Result<(), Error> {
     let partial = path.with_extension("partial");
     let write = || {
         let mut file = File::create(&partial)?;

@@ -17,5 +17,6 @@ mod simulation;
 pub use check::check;
 pub use decide::{Decision, Finding, Looks, Margin, Pairs, Verdict, decide};
 pub use figures::Margins;
+pub(in crate::regress) use folder::write_whole;
 pub use result::{GateResult, Program, Replicate};
 pub use run::{Gate, Observer, run};

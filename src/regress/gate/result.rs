@@ -14,6 +14,12 @@ pub(super) const SCHEMA: &str = "infercost.gate/1";
 pub struct GateResult {
     /// `infercost.gate/1`.
     pub schema: &'static str,
+    /// When the gate began, in UTC (RFC 3339).
+    pub created: String,
+    /// The candidate in a word: its commit, or what was given with `--label`.
+    pub label: String,
+    /// Series that both measured; there when a replicate was measured.
+    pub series_key: Option<String>,
     /// The verdict.
     pub verdict: Verdict,
     /// Why the two cannot be compared; there with INCOMPARABLE alone.

@@ -30,6 +30,8 @@ pub struct Gate {
     pub timeout: Seconds,
     /// Folder for gates.
     pub output: PathBuf,
+    /// The candidate in a word; its commit when absent.
+    pub label: Option<String>,
     /// Folder of the lock.
     pub cache: PathBuf,
 }
@@ -61,6 +63,7 @@ pub fn run(
         Err(source) => Err(Error::Io { path: path.clone(), source }),
     };
     let hashes = [hash("--baseline", &gate.baseline)?, hash("--candidate", &gate.candidate)?];
+    let created = crate::base::clock::wall();
     let _lock = Lock::take(&gate.cache)?;
     let folder = Folder::open(&gate.output, &identity(gate, &hashes))?;
     let mut state = State { gate, folder, pairs: Vec::new(), replicates: Vec::new() };
@@ -74,8 +77,14 @@ pub fn run(
         Err(reason) => (Verdict::Incomparable, Some(reason), None),
     };
     let [a, b] = hashes;
+    let tool = state.pairs.first().map(|[_, b]| &b.tool);
+    let short = |text: &String| text.chars().take(12).collect::<String>();
+    let named = tool.and_then(|tool| tool.commit.as_ref().map(short));
     let result = GateResult {
         schema: SCHEMA,
+        created: created.to_string(),
+        label: gate.label.clone().or(named).unwrap_or_else(|| short(&b)),
+        series_key: state.pairs.first().map(|[a, _]| a.fingerprint.series_key.clone()),
         verdict,
         reason,
         decision,

@@ -10,7 +10,7 @@ mod style;
 pub use energy::render_power_limits;
 pub use plan::render_plan;
 pub use progress::Bar;
-pub use regress::render_gate;
+pub use regress::{render_gate, render_history};
 pub use result::{render, render_cost};
 pub use style::Style;
 

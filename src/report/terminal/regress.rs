@@ -1,6 +1,9 @@
 //! A gate's result for people: the verdict, each metric's slowdown with its interval, and the noise it was seen in.
 
+use crate::base::stats::median;
 use crate::regress::gate::{Finding, GateResult, Verdict};
+use crate::regress::history::{Change, Line};
+use crate::regress::store::Point;
 
 use super::{Page, Style};
 
@@ -74,4 +77,70 @@ fn word(verdict: Verdict, style: Style) -> String {
         Verdict::Inconclusive => style.warn("INCONCLUSIVE"),
         Verdict::Incomparable => style.warn("INCOMPARABLE"),
     }
+}
+
+/// Columns of a series' drawing.
+const COLUMNS: usize = 72;
+const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
+
+/// The histories in at most 80 columns: a drawing of each series, and where its level moved.
+pub fn render_history(lines: &[(Line, Vec<Point>)], style: Style) -> String {
+    let mut out = Page::default();
+    if lines.is_empty() {
+        out.line(format_args!("no series here has enough points; --least-points takes shorter ones"));
+    }
+    for (line, points) in lines {
+        let what = if line.kind == "gate" { "candidate's time ÷ baseline's" } else { "" };
+        let key: String = line.series_key.chars().take(12).collect();
+        out.line(format_args!(
+            "{} {}",
+            style.strong(&line.metric),
+            style.dim(&format!("{what} {} points, series {key}", line.n))
+        ));
+        out.line(format_args!("  {}", drawing(points)));
+        out.line(format_args!(
+            "  {}",
+            style.dim(&format!("{} to {}", day(&line.span[0]), day(&line.span[1])))
+        ));
+        for change in &line.changes {
+            out.line(format_args!("  {}", moved(change, style)));
+        }
+        if line.changes.is_empty() {
+            out.line(format_args!("  {}", style.dim("no change")));
+        }
+        out.line(format_args!(""));
+    }
+    out.into_text()
+}
+
+fn moved(change: &Change, style: Style) -> String {
+    let [from, to] = [&change.from, &change.to].map(|[label, moment]| format!("{label} ({})", day(moment)));
+    let text = format!("{:+.1}% time a token between {from} and {to}", change.slowdown * 100.0);
+    match &change.acknowledged {
+        Some(note) => style.dim(&format!("{text}: {note}")),
+        None if change.slowdown > 0.0 => style.bad(&text),
+        None => style.good(&text),
+    }
+}
+
+fn day(moment: &str) -> &str {
+    moment.get(..10).unwrap_or(moment)
+}
+
+/// The medians of as many stretches as there are columns, between the least and the greatest.
+fn drawing(points: &[Point]) -> String {
+    let columns = COLUMNS.min(points.len()).max(1);
+    let levels: Vec<f64> = (0..columns)
+        .filter_map(|column| {
+            let stretch = &points[column * points.len() / columns..(column + 1) * points.len() / columns];
+            median(&stretch.iter().map(|point| point.value).collect::<Vec<_>>())
+        })
+        .collect();
+    let (low, high) =
+        levels.iter().fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), x| (low.min(*x), high.max(*x)));
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a share of seven")]
+    let bar = |level: &f64| {
+        BARS[if high > low { ((level - low) / (high - low) * 7.0).round() as usize } else { 3 }]
+    };
+    format!("{} {low:.4} to {high:.4}", levels.iter().map(bar).collect::<String>())
 }

@@ -1,0 +1,148 @@
+//! What a history needs of a file: the figures of a record, or the ratios of a gate.
+
+use serde::Deserialize;
+
+use crate::record::{Cell, Verdict};
+
+/// One figure of one file.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Point {
+    /// When it was measured, as its file says it (RFC 3339).
+    pub created: String,
+    /// Which program: a commit or a version.
+    pub label: String,
+    /// The figure.
+    pub value: f64,
+    /// Its 95% interval, where it has one.
+    pub interval: Option<[f64; 2]>,
+}
+
+/// A file as the index keeps it.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Entry {
+    /// `record` or `gate`.
+    pub(super) kind: &'static str,
+    pub(super) series: String,
+    /// Name with cell, and the point.
+    pub(super) points: Vec<(String, Point)>,
+}
+
+/// Metrics of a record that have a history.
+const METRICS: [&str; 6] = [
+    "prefill_tokens_per_second",
+    "decode_tokens_per_second",
+    "output_tokens_per_second",
+    "total_tokens_per_second",
+    "joules_per_input_token",
+    "joules_per_output_token",
+];
+
+#[derive(Deserialize)]
+struct Schema {
+    schema: String,
+}
+
+#[derive(Deserialize)]
+struct RecordFile {
+    created: String,
+    tool: Tool,
+    fingerprint: Fingerprint,
+    validity: Validity,
+    measurements: Vec<Measured>,
+}
+
+#[derive(Deserialize)]
+struct Tool {
+    version: String,
+    commit: Option<String>,
+    binary_blake3: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Fingerprint {
+    series_key: String,
+}
+
+#[derive(Deserialize)]
+struct Validity {
+    verdict: Verdict,
+}
+
+#[derive(Deserialize)]
+struct Measured {
+    metric: String,
+    value: Option<f64>,
+    ci95: Option<[f64; 2]>,
+    cell: Option<Cell>,
+}
+
+#[derive(Deserialize)]
+struct GateFile {
+    created: String,
+    label: String,
+    series_key: Option<String>,
+    decision: Option<Decision>,
+}
+
+#[derive(Deserialize)]
+struct Decision {
+    findings: Vec<Finding>,
+}
+
+#[derive(Deserialize)]
+struct Finding {
+    metric: String,
+    slowdown: f64,
+    interval: [f64; 2],
+}
+
+/// Reads a file's text; `Ok(None)` when it is neither a record nor a gate, or says nothing that a history can use: an
+/// invalid record, a gate without a decision.
+///
+/// # Errors
+/// One sentence when it says that it is one of ours and is not.
+pub(super) fn read(text: &str) -> Result<Option<Entry>, String> {
+    // Anything else in the folder is somebody else's.
+    let Ok(Schema { schema }) = serde_json::from_str(text) else { return Ok(None) };
+    match schema.as_str() {
+        "infercost.record/1" => {
+            let file: RecordFile = serde_json::from_str(text).map_err(|error| error.to_string())?;
+            Ok((file.validity.verdict != Verdict::Invalid).then(|| record(file)))
+        }
+        "infercost.gate/1" => {
+            let file: GateFile = serde_json::from_str(text).map_err(|error| error.to_string())?;
+            Ok(gate(file))
+        }
+        _ => Ok(None),
+    }
+}
+
+fn record(file: RecordFile) -> Entry {
+    let short = |text: &str| text.chars().take(12).collect::<String>();
+    let label = match (&file.tool.commit, &file.tool.binary_blake3) {
+        (Some(commit), _) => short(commit),
+        (None, Some(hash)) => format!("{}+{}", file.tool.version, short(hash)),
+        (None, None) => file.tool.version.clone(),
+    };
+    let points = file.measurements.into_iter().filter_map(|m| {
+        let (cell, value) = (m.cell?, m.value.filter(|value| value.is_finite() && *value > 0.0)?);
+        let wanted = METRICS.contains(&m.metric.as_str());
+        let point = Point { created: file.created.clone(), label: label.clone(), value, interval: m.ci95 };
+        wanted.then(|| (format!("{} {}", m.metric, cell.label()), point))
+    });
+    Entry { kind: "record", series: file.fingerprint.series_key, points: points.collect() }
+}
+
+/// A gate's points are how many times the baseline's time the candidate took: no box of the day is in them.
+fn gate(file: GateFile) -> Option<Entry> {
+    let points = file.decision?.findings.into_iter().map(|finding| {
+        let point = Point {
+            created: file.created.clone(),
+            label: file.label.clone(),
+            value: 1.0 + finding.slowdown,
+            interval: Some(finding.interval.map(|end| 1.0 + end)),
+        };
+        (finding.metric, point)
+    });
+    Some(Entry { kind: "gate", series: file.series_key?, points: points.collect() })
+}

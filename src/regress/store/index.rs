@@ -1,0 +1,382 @@
+//! The index over a folder: brought up to date when it is opened, rebuilt when its form is another version's.
+
+use std::collections::HashSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::UNIX_EPOCH;
+
+use rusqlite::{Connection, OptionalExtension as _, params};
+
+use super::entry::{self, Point};
+use crate::regress::Error;
+
+/// Form of the index; another one is thrown away and made again.
+const FORM: i64 = 1;
+/// A larger file is no record.
+const MOST_BYTES: u64 = 64 << 20;
+/// Folders inside folders that are looked into.
+const DEEPEST: usize = 8;
+
+/// A folder with its index.
+#[derive(Debug)]
+pub struct Store {
+    folder: PathBuf,
+    index: Connection,
+}
+
+/// What opening the store did.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Synced {
+    /// Files that were read.
+    pub read: usize,
+    /// Files that had not changed.
+    pub known: usize,
+    /// Files that are gone.
+    pub gone: usize,
+    /// Files that say they are ours and cannot be read: which and why.
+    pub broken: Vec<(PathBuf, String)>,
+}
+
+/// One line of a history: one metric of one series.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Series {
+    /// `record` or `gate`.
+    pub kind: String,
+    /// The series' key.
+    pub key: String,
+    /// Metric with its cell.
+    pub metric: String,
+    /// Points that it has.
+    pub points: usize,
+}
+
+impl Store {
+    /// Opens the store of `folder`, its index under `cache`; `reindex` throws the index away first.
+    ///
+    /// # Errors
+    /// [`Error::Missing`] without the folder, [`Error::Io`] for what cannot be read. An index that cannot be used is made
+    /// again.
+    pub fn open(folder: &Path, cache: &Path, reindex: bool) -> Result<(Self, Synced), Error> {
+        let Ok(folder) = folder.canonicalize() else {
+            return Err(Error::Missing { flag: "the store", path: folder.to_owned(), what: "folder" });
+        };
+        let name = blake3::hash(folder.as_os_str().as_encoded_bytes()).to_hex();
+        let file = cache.join("index").join(format!("{}.sqlite", &name[..16]));
+        if let Some(parent) = file.parent() {
+            fs::create_dir_all(parent).map_err(Error::io(parent))?;
+        }
+        if reindex {
+            remove(&file)?;
+        }
+        let index = if let Ok(index) = connect(&file) {
+            index
+        } else {
+            // Whatever is wrong with it, nothing is lost with it.
+            remove(&file)?;
+            connect(&file).map_err(|error| unusable(&file, &error))?
+        };
+        let mut store = Self { folder, index };
+        let synced = store.sync().map_err(|error| match error {
+            SyncError::Files(error) => error,
+            SyncError::Index(error) => unusable(&file, &error),
+        })?;
+        Ok((store, synced))
+    }
+
+    fn sync(&mut self) -> Result<Synced, SyncError> {
+        let mut synced = Synced::default();
+        let change = self.index.transaction()?;
+        {
+            let mut known = change.prepare("SELECT id, size, modified FROM files WHERE path = ?1")?;
+            let mut add_file =
+                change.prepare("INSERT INTO files (path, size, modified) VALUES (?1, ?2, ?3)")?;
+            let mut add_series =
+                change.prepare("INSERT OR IGNORE INTO series (kind, key, metric) VALUES (?1, ?2, ?3)")?;
+            let mut find_series =
+                change.prepare("SELECT id FROM series WHERE kind = ?1 AND key = ?2 AND metric = ?3")?;
+            let mut add_point = change.prepare(
+                "INSERT INTO points (series, file, created, label, value, low, high) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+            )?;
+            let mut drop_file = change.prepare("DELETE FROM files WHERE id = ?1")?;
+            let mut drop_points = change.prepare("DELETE FROM points WHERE file = ?1")?;
+            let mut seen: HashSet<i64> = HashSet::new();
+            let mut broken = Vec::new();
+            walk(&self.folder, 0, &mut |path, size, modified| {
+                let relative = path.strip_prefix(&self.folder).unwrap_or(path).to_string_lossy().into_owned();
+                let size_now = i64::try_from(size).unwrap_or(i64::MAX);
+                let before: Option<(i64, i64, i64)> = known
+                    .query_row([&relative], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
+                    .optional()?;
+                if let Some((id, size, at)) = before {
+                    if (size, at) == (size_now, modified) {
+                        synced.known += 1;
+                        seen.insert(id);
+                        return Ok(());
+                    }
+                    drop_points.execute([id])?;
+                    drop_file.execute([id])?;
+                }
+                synced.read += 1;
+                add_file.execute(params![relative, size_now, modified])?;
+                let file = change.last_insert_rowid();
+                seen.insert(file);
+                let text =
+                    fs::read_to_string(path).map_err(|source| SyncError::Files(Error::io(path)(source)));
+                let entry = match entry::read(&text?) {
+                    Ok(Some(entry)) => entry,
+                    Ok(None) => return Ok(()),
+                    Err(reason) => {
+                        broken.push((path.to_owned(), reason));
+                        return Ok(());
+                    }
+                };
+                for (metric, point) in entry.points {
+                    add_series.execute(params![entry.kind, entry.series, metric])?;
+                    let series: i64 =
+                        find_series.query_row(params![entry.kind, entry.series, metric], |row| row.get(0))?;
+                    let [low, high] =
+                        point.interval.map_or([None, None], |[low, high]| [Some(low), Some(high)]);
+                    add_point.execute(params![
+                        series,
+                        file,
+                        point.created,
+                        point.label,
+                        point.value,
+                        low,
+                        high
+                    ])?;
+                }
+                Ok(())
+            })?;
+            synced.broken = broken;
+            let all: Vec<i64> = change
+                .prepare("SELECT id FROM files")?
+                .query_map([], |row| row.get(0))?
+                .collect::<Result<_, _>>()?;
+            for gone in all.into_iter().filter(|id| !seen.contains(id)) {
+                drop_points.execute([gone])?;
+                drop_file.execute([gone])?;
+                synced.gone += 1;
+            }
+        }
+        change.commit()?;
+        Ok(synced)
+    }
+
+    /// Every series with at least one point, gates first, then by key and metric.
+    ///
+    /// # Errors
+    /// [`Error::Unusable`] when the index fails.
+    pub fn series(&self) -> Result<Vec<Series>, Error> {
+        let list = || {
+            let mut query = self.index.prepare(
+                "SELECT kind, key, metric, count(*) FROM series JOIN points ON points.series = series.id
+                 GROUP BY series.id ORDER BY kind, key, metric",
+            )?;
+            let rows = query.query_map([], |row| {
+                let points: i64 = row.get(3)?;
+                Ok(Series {
+                    kind: row.get(0)?,
+                    key: row.get(1)?,
+                    metric: row.get(2)?,
+                    points: usize::try_from(points).unwrap_or(0),
+                })
+            })?;
+            rows.collect::<Result<Vec<_>, _>>()
+        };
+        list().map_err(|error| unusable(&self.folder, &error))
+    }
+
+    /// The points of one series in the order of time.
+    ///
+    /// # Errors
+    /// [`Error::Unusable`] when the index fails.
+    pub fn points(&self, series: &Series) -> Result<Vec<Point>, Error> {
+        let list = || {
+            let mut query = self.index.prepare(
+                "SELECT created, label, value, low, high FROM points JOIN series ON points.series = series.id
+                 WHERE kind = ?1 AND key = ?2 AND metric = ?3 ORDER BY created, points.id",
+            )?;
+            let rows = query.query_map(params![series.kind, series.key, series.metric], |row| {
+                let (low, high): (Option<f64>, Option<f64>) = (row.get(3)?, row.get(4)?);
+                let interval = low.zip(high).map(|(low, high)| [low, high]);
+                Ok(Point { created: row.get(0)?, label: row.get(1)?, value: row.get(2)?, interval })
+            })?;
+            rows.collect::<Result<Vec<_>, _>>()
+        };
+        list().map_err(|error| unusable(&self.folder, &error))
+    }
+
+    /// The folder.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+}
+
+enum SyncError {
+    Files(Error),
+    Index(rusqlite::Error),
+}
+
+impl From<rusqlite::Error> for SyncError {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Index(error)
+    }
+}
+
+fn unusable(file: &Path, error: &rusqlite::Error) -> Error {
+    Error::Unusable {
+        path: file.to_owned(),
+        reason: format!("the index cannot be used ({error}); --reindex makes it again"),
+    }
+}
+
+fn remove(file: &Path) -> Result<(), Error> {
+    for suffix in ["", "-wal", "-shm", "-journal"] {
+        let mut name = file.as_os_str().to_owned();
+        name.push(suffix);
+        match fs::remove_file(&name) {
+            Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
+                return Err(Error::Io { path: name.into(), source });
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn connect(file: &Path) -> Result<Connection, rusqlite::Error> {
+    let index = Connection::open(file)?;
+    // It can be made again, so it need not survive a power cut; a second reader waits for the first.
+    index.execute_batch(
+        "PRAGMA journal_mode = MEMORY; PRAGMA synchronous = OFF; PRAGMA busy_timeout = 30000;",
+    )?;
+    let form: i64 = index.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+    if form != 0 && form != FORM {
+        return Err(rusqlite::Error::InvalidQuery);
+    }
+    index.execute_batch(&format!(
+        "CREATE TABLE IF NOT EXISTS files (id INTEGER PRIMARY KEY, path TEXT UNIQUE NOT NULL, size INTEGER, modified INTEGER);
+         CREATE TABLE IF NOT EXISTS series (id INTEGER PRIMARY KEY, kind TEXT, key TEXT, metric TEXT, UNIQUE (kind, key, metric));
+         CREATE TABLE IF NOT EXISTS points (id INTEGER PRIMARY KEY, series INTEGER, file INTEGER, created TEXT, label TEXT,
+             value REAL, low REAL, high REAL);
+         CREATE INDEX IF NOT EXISTS points_of_series ON points (series, created);
+         CREATE INDEX IF NOT EXISTS points_of_file ON points (file);
+         PRAGMA user_version = {FORM};"
+    ))?;
+    Ok(index)
+}
+
+type Visit<'a> = dyn FnMut(&Path, u64, i64) -> Result<(), SyncError> + 'a;
+
+/// Every JSON file below `folder`; of a gate's folder its verdict alone, since the replicates are in it already.
+fn walk(folder: &Path, depth: usize, visit: &mut Visit<'_>) -> Result<(), SyncError> {
+    let failed = |source| SyncError::Files(Error::io(folder)(source));
+    let verdict = folder.join("verdict.json");
+    let is_gate = folder.file_name().is_some_and(|name| name.to_string_lossy().starts_with("gate-"));
+    let mut paths = Vec::new();
+    if is_gate {
+        paths.extend(verdict.exists().then_some(verdict));
+    } else {
+        for entry in fs::read_dir(folder).map_err(failed)? {
+            paths.push(entry.map_err(failed)?.path());
+        }
+        paths.sort();
+    }
+    for path in paths {
+        // A link to nowhere, or a file that went away meanwhile.
+        let Ok(about) = fs::metadata(&path) else { continue };
+        if about.is_dir() {
+            if depth < DEEPEST {
+                walk(&path, depth + 1, visit)?;
+            }
+        } else if path.extension().is_some_and(|extension| extension == "json") && about.len() <= MOST_BYTES {
+            let modified = about.modified().ok().and_then(|at| at.duration_since(UNIX_EPOCH).ok());
+            let modified = modified.and_then(|at| i64::try_from(at.as_nanos()).ok()).unwrap_or(0);
+            visit(&path, about.len(), modified)?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(night: usize, rate: f64) -> String {
+        serde_json::json!({
+            "schema": "infercost.record/1",
+            "created": format!("2026-01-{:02}T03:00:00Z", night + 1),
+            "tool": { "version": "0.1.0", "commit": format!("c{night:039}"), "binary_blake3": null },
+            "fingerprint": { "series_key": "s" },
+            "validity": { "verdict": "valid" },
+            "measurements": [
+                { "metric": "decode_tokens_per_second", "value": rate, "ci95": [rate - 1.0, rate + 1.0],
+                  "cell": { "prompt_tokens": 0, "output_tokens": 32, "batch": 1, "depth": 0, "phase": "decode" } },
+                { "metric": "peak_memory_bytes", "value": 1.0, "ci95": null, "cell": null },
+            ],
+        })
+        .to_string()
+    }
+
+    #[test]
+    fn the_index_follows_the_folder() {
+        let (folder, cache) =
+            (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
+        let path = |name: &str| folder.path().join(name);
+        for night in 0..3 {
+            fs::write(path(&format!("{night}.json")), record(night, 100.0 + night as f64)).expect("written");
+        }
+        fs::write(path("notes.json"), "{\"mine\": 1}").expect("written");
+        fs::write(path("broken.json"), "{\"schema\": \"infercost.record/1\"}").expect("written");
+        let (store, synced) = Store::open(folder.path(), cache.path(), false).expect("opened");
+        assert_eq!((synced.read, synced.known, synced.gone), (5, 0, 0));
+        assert!(synced.broken.len() == 1 && synced.broken[0].1.contains("created"), "{synced:?}");
+        let all = store.series().expect("indexed");
+        assert_eq!(all.len(), 1);
+        assert_eq!((all[0].metric.as_str(), all[0].points), ("decode_tokens_per_second tg32", 3));
+        let points = store.points(&all[0]).expect("indexed");
+        assert_eq!(points.iter().map(|point| point.value).collect::<Vec<_>>(), [100.0, 101.0, 102.0]);
+        assert_eq!(points[1].label, "c00000000000");
+        drop(store);
+
+        fs::remove_file(path("0.json")).expect("removed");
+        fs::write(path("1.json"), record(1, 90.5)).expect("changed");
+        let (store, synced) = Store::open(folder.path(), cache.path(), false).expect("opened");
+        assert_eq!((synced.read, synced.known, synced.gone), (1, 3, 1));
+        let points = store.points(&store.series().expect("indexed")[0]).expect("indexed");
+        assert_eq!(points.iter().map(|point| point.value).collect::<Vec<_>>(), [90.5, 102.0]);
+        drop(store);
+        // An index that is no database is made again.
+        let file = fs::read_dir(cache.path().join("index"))
+            .expect("there")
+            .next()
+            .expect("one")
+            .expect("one")
+            .path();
+        fs::write(&file, "no database, but long enough to look like something that could be one")
+            .expect("spoilt");
+        let (store, synced) = Store::open(folder.path(), cache.path(), false).expect("opened");
+        assert_eq!((synced.read, store.series().expect("indexed")[0].points), (4, 2));
+    }
+
+    #[test]
+    fn a_gates_replicates_are_not_counted_beside_its_verdict() {
+        let (folder, cache) =
+            (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
+        let gate = folder.path().join("gates/gate-0123");
+        fs::create_dir_all(&gate).expect("a folder");
+        fs::write(gate.join("01-A.json"), record(0, 100.0)).expect("written");
+        let verdict = serde_json::json!({
+            "schema": "infercost.gate/1", "created": "2026-01-01T00:00:00Z", "label": "abc", "series_key": "s",
+            "decision": { "findings": [{ "metric": "decode_tokens_per_second tg32", "slowdown": 0.02, "interval": [0.01, 0.03] }] },
+        });
+        fs::write(gate.join("verdict.json"), verdict.to_string()).expect("written");
+        let (store, synced) = Store::open(folder.path(), cache.path(), false).expect("opened");
+        assert_eq!(synced.read, 1);
+        let all = store.series().expect("indexed");
+        assert_eq!((all.len(), all[0].kind.as_str()), (1, "gate"));
+        let point = &store.points(&all[0]).expect("indexed")[0];
+        assert!((point.value - 1.02).abs() < 1e-12 && point.label == "abc");
+    }
+}
