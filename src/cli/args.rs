@@ -60,6 +60,8 @@ pub(super) enum Command {
     Cost(CostArgs),
     /// Say what this box can do, and how to mend what it cannot
     Doctor(DoctorArgs),
+    /// Foresee when the falling price of a class of models makes a use case pay
+    Forecast(Box<super::forecast::ForecastArgs>),
     /// List and show GPUs, models and prices, each with its source
     Catalog(super::catalog::CatalogArgs),
     /// Print the JSON Schema of a record
@@ -275,7 +277,7 @@ fn watts(text: &str) -> Result<Watts, String> {
 }
 
 /// A share: `2%` or `0.02`, above 0 and at most 1.
-fn share(text: &str) -> Result<f64, String> {
+pub(super) fn share(text: &str) -> Result<f64, String> {
     let (number, unit) = text.strip_suffix('%').map_or((text, 1.0), |number| (number, 100.0));
     let value = number.trim().parse::<f64>().map(|value| value / unit);
     match value {
@@ -305,7 +307,7 @@ fn price(text: &str) -> Result<Decimal, String> {
 }
 
 /// Input to output: `3:1` or `3`.
-fn blend(text: &str) -> Result<f64, String> {
+pub(super) fn blend(text: &str) -> Result<f64, String> {
     let number =
         |text: &str| text.trim().parse::<f64>().ok().filter(|value| value.is_finite() && *value > 0.0);
     let ratio = match text.split_once(':') {

@@ -1,3 +1,5 @@
 //! Views of records for people: printing code that measures nothing.
 
+pub mod plot;
+pub mod svg;
 pub mod terminal;

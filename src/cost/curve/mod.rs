@@ -7,6 +7,8 @@
 mod checks;
 mod claim;
 mod fit;
+mod forecast;
+mod own;
 mod points;
 mod use_case;
 mod when;
@@ -14,6 +16,8 @@ mod when;
 pub use checks::{HeldOut, Milestone, held_out, milestone};
 pub use claim::{Claim, ClaimTest, ClaimVerdict, test_claim};
 pub use fit::{Estimate, FEWEST, Fit, FitFigures, PriceAt, RobustFigures};
+pub use forecast::{Ask, Forecast, UseCaseForecast, forecast};
+pub use own::Own;
 pub use points::{Excluded, Point, Series, blended, dated_only, series};
 pub use use_case::{
     Basis, BasisKind, ByRate, Limit, Standing, UseCase, api_basis, cheapest_basis, limit, needed_price,

@@ -1,0 +1,89 @@
+//! A machine's own measured cost, to stand beside a price curve.
+
+use jiff::civil::Date;
+use serde::Serialize;
+
+use crate::record::{Figure, Record};
+
+use super::points::blended;
+use super::use_case::{Basis, BasisKind};
+
+/// What a million tokens cost on one machine on the day of its run.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Own {
+    /// The record's file.
+    pub record: String,
+    /// The record's id.
+    pub id: String,
+    /// The model that ran: whether it is in the class is the reader's to say.
+    pub model: String,
+    /// Day of the run.
+    pub date: Date,
+    /// USD per million tokens, blended as the curve is.
+    pub usd_per_million: f64,
+    /// Its 95% interval; `null` when one of its parts has none.
+    pub usd_per_million_ci95: Option<[f64; 2]>,
+    /// USD per million input tokens.
+    pub input: Figure,
+    /// USD per million output tokens.
+    pub output: Figure,
+    /// The hour's price and where it is from.
+    pub price: String,
+}
+
+impl Own {
+    /// The cost in `record`, blended at `ratio` input tokens for each output token.
+    ///
+    /// # Errors
+    /// One sentence: what the record lacks.
+    pub fn of(path: &str, record: &Record, ratio: f64) -> Result<Self, String> {
+        let cost = &record.cost;
+        let missing = |name: &str, reason: Option<&String>| {
+            let reason = reason.map_or("the record does not say why", String::as_str);
+            format!("{path} has no price of {name} tokens ({reason}); `bench cost {path}` shows what it has")
+        };
+        let input = cost.usd_per_million_input_tokens;
+        let input =
+            input.ok_or_else(|| missing("input", cost.usd_per_million_input_tokens_reason.as_ref()))?;
+        let output = cost.usd_per_million_output_tokens;
+        let output =
+            output.ok_or_else(|| missing("output", cost.usd_per_million_output_tokens_reason.as_ref()))?;
+        let created = record.created.parse::<jiff::Timestamp>();
+        let created = created.map_err(|_| format!("{path}: created = {:?} is no time", record.created))?;
+        let value = blended(input.value, output.value, ratio);
+        let side = |end: usize, i: [f64; 2], o: [f64; 2]| {
+            (ratio * (i[end] - input.value)).hypot(o[end] - output.value) / (ratio + 1.0)
+        };
+        let ends = input.ci95.zip(output.ci95);
+        Ok(Self {
+            record: path.to_owned(),
+            id: record.id.clone(),
+            model: record.model.id.clone(),
+            date: created.to_zoned(jiff::tz::TimeZone::UTC).date(),
+            usd_per_million: value,
+            usd_per_million_ci95: ends.map(|(i, o)| [value - side(0, i, o), value + side(1, i, o)]),
+            input,
+            output,
+            price: cost.price.as_ref().map_or_else(
+                || "the hour's price is not in the record".to_owned(),
+                |price| format!("{} USD per hour, {}", price.usd_per_hour.normalize(), price.source),
+            ),
+        })
+    }
+
+    /// The same as a basis for a use case.
+    pub(super) fn basis(&self) -> Basis {
+        Basis {
+            kind: BasisKind::Record,
+            name: self.record.clone(),
+            input_usd_per_million: self.input.value,
+            input_ci95: self.input.ci95,
+            cached_input_usd_per_million: None,
+            output_usd_per_million: self.output.value,
+            output_ci95: self.output.ci95,
+            source: format!("measured, {}", self.price),
+            observed: self.date.to_string(),
+            stale: false,
+        }
+    }
+}
