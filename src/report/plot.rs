@@ -4,6 +4,9 @@
 
 use jiff::civil::{Date, date};
 
+/// Share of the width that is left free on either side, so that a mark on the first day is whole.
+const AIR: f64 = 0.02;
+
 /// Dated values on a logarithmic height.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LogPlot {
@@ -119,7 +122,7 @@ impl LogPlot {
 impl Scale {
     /// Share of the width at which a day is.
     pub fn x(&self, day: Date) -> f64 {
-        between(self.from, day) / self.days
+        AIR + (1.0 - 2.0 * AIR) * between(self.from, day) / self.days
     }
 
     /// Share of the height at which a value is; outside 0 to 1 it is off the paper.
@@ -206,7 +209,8 @@ pub(super) mod tests {
         assert!((steps[0] - steps[1]).abs() < 1e-12 && steps[0] > 0.0);
         assert_eq!(scale.heights(), [0.01, 0.1, 1.0, 10.0]);
         assert_eq!(scale.years().len(), 7);
-        assert!((scale.x(date(2022, 1, 1))).abs() < 1e-12 && (scale.x(date(2028, 1, 1)) - 1.0).abs() < 1e-12);
+        assert!((scale.x(date(2022, 1, 1)) - AIR).abs() < 1e-12);
+        assert!((scale.x(date(2028, 1, 1)) + AIR - 1.0).abs() < 1e-12);
     }
 
     #[test]

@@ -48,6 +48,11 @@ pub struct ClaimTest {
     /// Why it is `null`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lowest_so_far_reason: Option<String>,
+    /// The same against the fit through dated prices alone; `null` without one.
+    pub dated_only: Option<Second>,
+    /// Why it is `null`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dated_only_reason: Option<String>,
     /// By how much the lowest price so far has still to fall.
     pub factor_to_go: Option<f64>,
     /// Why it is `null`.
@@ -55,6 +60,19 @@ pub struct ClaimTest {
     pub factor_to_go_reason: Option<String>,
     /// Days from today to the day; negative when it has passed.
     pub days_to_go: i32,
+}
+
+/// What another fit says to the same claim.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Second {
+    /// In a word.
+    pub verdict: ClaimVerdict,
+    /// The price that it foresees on the day.
+    pub foreseen: PriceAt,
+    /// Probability of a record-low at or below the price on the day.
+    pub probability: f64,
+    /// Its points.
+    pub n: usize,
 }
 
 /// What a claim is worth.
@@ -76,7 +94,13 @@ pub enum ClaimVerdict {
 }
 
 /// Holds `claim` against the prices of `series` and against `fit`.
-pub fn test_claim(claim: Claim, series: &Series, fit: Result<&Fit, &str>, today: Date) -> ClaimTest {
+pub fn test_claim(
+    claim: Claim,
+    series: &Series,
+    fit: Result<&Fit, &str>,
+    dated_only: Result<&Fit, &str>,
+    today: Date,
+) -> ClaimTest {
     let Claim { usd_per_million: usd, by } = claim;
     let foreseen = fit.ok().map(|fit| fit.price_at(by));
     let reached = series.record_lows.iter().find(|low| low.usd_per_million <= usd && low.date <= by);
@@ -88,20 +112,25 @@ pub fn test_claim(claim: Claim, series: &Series, fit: Result<&Fit, &str>, today:
         (None, _) if by < today => {
             (ClaimVerdict::False, "the day has passed and no price of the class was that low".to_owned())
         }
-        (None, Some(price)) if price.prediction95[1] <= usd => {
-            (ClaimVerdict::Supported, "the whole prediction interval is at or below the price".to_owned())
-        }
-        (None, Some(price)) if price.prediction95[0] > usd => {
-            (ClaimVerdict::Contradicted, "the whole prediction interval is above the price".to_owned())
-        }
-        (None, Some(_)) => {
-            (ClaimVerdict::Undecided, "the price lies within the prediction interval".to_owned())
+        (None, Some(price)) => {
+            let verdict = judge(price, usd);
+            let reason = match verdict {
+                ClaimVerdict::Supported => "the whole prediction interval is at or below the price",
+                ClaimVerdict::Contradicted => "the whole prediction interval is above the price",
+                _ => "the price lies within the prediction interval",
+            };
+            (verdict, reason.to_owned())
         }
         (None, None) => (ClaimVerdict::Untested, fit.err().unwrap_or_default().to_owned()),
     };
     let lowest = series.record_lows.last().cloned();
     let no_fit = || fit.err().map(ToOwned::to_owned);
     let no_price = || lowest.is_none().then(|| "the class has no price".to_owned());
+    let second = |fit: &Fit| {
+        let foreseen = fit.price_at(by);
+        let probability = fit.probability_below(by, usd);
+        Second { verdict: judge(&foreseen, usd), foreseen, probability, n: fit.n() }
+    };
     ClaimTest {
         claim,
         verdict,
@@ -112,12 +141,25 @@ pub fn test_claim(claim: Claim, series: &Series, fit: Result<&Fit, &str>, today:
         n: series.record_lows.len(),
         reached: fit.ok().map(|fit| day_below(fit, usd)),
         reached_reason: no_fit(),
+        dated_only: dated_only.ok().map(second),
+        dated_only_reason: dated_only.err().map(ToOwned::to_owned),
         lowest_so_far_reason: no_price(),
         factor_to_go: lowest.as_ref().map(|low| low.usd_per_million / usd),
         factor_to_go_reason: no_price(),
         days_to_go: days(today, by),
         foreseen,
         lowest_so_far: lowest,
+    }
+}
+
+fn judge(price: &PriceAt, usd: f64) -> ClaimVerdict {
+    let [low, high] = price.prediction95;
+    if high <= usd {
+        ClaimVerdict::Supported
+    } else if low > usd {
+        ClaimVerdict::Contradicted
+    } else {
+        ClaimVerdict::Undecided
     }
 }
 
@@ -136,7 +178,7 @@ mod tests {
         let points: Vec<(Date, f64)> =
             series.record_lows.iter().map(|low| (low.date, low.usd_per_million)).collect();
         let fit = Fit::of(&points).expect("enough points");
-        test_claim(Claim { usd_per_million: usd, by }, &series, Ok(&fit), TODAY)
+        test_claim(Claim { usd_per_million: usd, by }, &series, Ok(&fit), Err("not asked"), TODAY)
     }
 
     #[test]
@@ -168,7 +210,7 @@ mod tests {
             excluded: super::super::Excluded::default(),
         };
         let claim = Claim { usd_per_million: 0.01, by: date(2027, 1, 1) };
-        let found = test_claim(claim, &empty, Err("n = 0"), TODAY);
+        let found = test_claim(claim, &empty, Err("n = 0"), Err("n = 0"), TODAY);
         assert_eq!(
             (found.verdict, found.probability, found.factor_to_go),
             (ClaimVerdict::Untested, None, None)

@@ -14,7 +14,7 @@ mod use_case;
 mod when;
 
 pub use checks::{HeldOut, Milestone, held_out, milestone};
-pub use claim::{Claim, ClaimTest, ClaimVerdict, test_claim};
+pub use claim::{Claim, ClaimTest, ClaimVerdict, Second, test_claim};
 pub use fit::{Estimate, FEWEST, Fit, FitFigures, PriceAt, RobustFigures};
 pub use forecast::{Ask, Forecast, UseCaseForecast, forecast};
 pub use own::Own;

@@ -23,6 +23,9 @@ pub struct Own {
     pub usd_per_million: f64,
     /// Its 95% interval; `null` when one of its parts has none.
     pub usd_per_million_ci95: Option<[f64; 2]>,
+    /// Why it is `null`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub usd_per_million_ci95_reason: Option<&'static str>,
     /// USD per million input tokens.
     pub input: Figure,
     /// USD per million output tokens.
@@ -30,6 +33,8 @@ pub struct Own {
     /// The hour's price and where it is from.
     pub price: String,
 }
+
+const NO_INTERVAL: &str = "the record has no interval of it";
 
 impl Own {
     /// The cost in `record`, blended at `ratio` input tokens for each output token.
@@ -61,6 +66,7 @@ impl Own {
             model: record.model.id.clone(),
             date: created.to_zoned(jiff::tz::TimeZone::UTC).date(),
             usd_per_million: value,
+            usd_per_million_ci95_reason: ends.is_none().then_some(NO_INTERVAL),
             usd_per_million_ci95: ends.map(|(i, o)| [value - side(0, i, o), value + side(1, i, o)]),
             input,
             output,
@@ -78,9 +84,12 @@ impl Own {
             name: self.record.clone(),
             input_usd_per_million: self.input.value,
             input_ci95: self.input.ci95,
+            input_ci95_reason: self.input.ci95.is_none().then_some(NO_INTERVAL),
             cached_input_usd_per_million: None,
+            cached_input_usd_per_million_reason: Some("measured without a cache"),
             output_usd_per_million: self.output.value,
             output_ci95: self.output.ci95,
+            output_ci95_reason: self.output.ci95.is_none().then_some(NO_INTERVAL),
             source: format!("measured, {}", self.price),
             observed: self.date.to_string(),
             stale: false,

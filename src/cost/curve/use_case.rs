@@ -3,6 +3,7 @@
 use jiff::civil::Date;
 use rust_decimal::prelude::ToPrimitive as _;
 use serde::Serialize;
+use serde::ser::{SerializeMap as _, Serializer};
 
 use crate::base::stats::Interval;
 use crate::catalog::{ApiPrice, Catalog, Class};
@@ -11,7 +12,7 @@ use super::fit::Fit;
 use super::when::day;
 
 /// Tokens of a task, how many tasks, and what they may cost.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct UseCase {
     /// Input tokens of one call.
     pub input_tokens: f64,
@@ -31,6 +32,34 @@ pub struct UseCase {
     pub value_usd_per_task: Option<f64>,
     /// Share of the value that must be left over.
     pub margin: f64,
+}
+
+impl Serialize for UseCase {
+    /// Every field; what was not given is `null` and says so.
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        for (name, value) in [
+            ("input_tokens", self.input_tokens),
+            ("output_tokens", self.output_tokens),
+            ("calls_per_task", self.calls_per_task),
+            ("success_rate", self.success_rate),
+            ("cached_share", self.cached_share),
+            ("margin", self.margin),
+        ] {
+            map.serialize_entry(name, &value)?;
+        }
+        for (name, value) in [
+            ("tasks_per_month", self.tasks_per_month),
+            ("budget_usd_per_month", self.budget_usd_per_month),
+            ("value_usd_per_task", self.value_usd_per_task),
+        ] {
+            map.serialize_entry(name, &value)?;
+            if value.is_none() {
+                map.serialize_entry(&format!("{name}_reason"), "not given")?;
+            }
+        }
+        map.end()
+    }
 }
 
 impl UseCase {
@@ -95,12 +124,21 @@ pub struct Basis {
     pub input_usd_per_million: f64,
     /// Its 95% interval; `null` for a list price.
     pub input_ci95: Option<[f64; 2]>,
+    /// Why it is `null`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub input_ci95_reason: Option<&'static str>,
     /// USD per million cached input tokens; `null` when the source has none and input is paid in full.
     pub cached_input_usd_per_million: Option<f64>,
+    /// Why it is `null`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cached_input_usd_per_million_reason: Option<&'static str>,
     /// USD per million output tokens.
     pub output_usd_per_million: f64,
     /// Its 95% interval; `null` for a list price.
     pub output_ci95: Option<[f64; 2]>,
+    /// Why it is `null`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub output_ci95_reason: Option<&'static str>,
     /// Where the prices come from.
     pub source: String,
     /// The last day on which they can have been checked.
@@ -108,6 +146,9 @@ pub struct Basis {
     /// Whether the price is older than prices of its kind should be.
     pub stale: bool,
 }
+
+const LIST: &str = "a list price has no interval";
+const UNCACHED: &str = "the source has no price of cached input, so it is paid in full";
 
 /// What a pair of prices is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -129,9 +170,12 @@ pub fn api_basis(row: &ApiPrice, kind: BasisKind, today: Date) -> Basis {
         name: row.id(),
         input_usd_per_million: usd(row.input_usd_per_mtok),
         input_ci95: None,
+        input_ci95_reason: Some(LIST),
         cached_input_usd_per_million: row.cached_input_usd_per_mtok.map(usd),
+        cached_input_usd_per_million_reason: row.cached_input_usd_per_mtok.is_none().then_some(UNCACHED),
         output_usd_per_million: usd(row.output_usd_per_mtok),
         output_ci95: None,
+        output_ci95_reason: Some(LIST),
         source: row.source.clone(),
         observed: row.as_of.to_string(),
         stale: row.is_stale(today),
@@ -167,18 +211,30 @@ pub struct Standing {
     pub usd_per_task: f64,
     /// Its 95% interval; `null` for list prices, which have none.
     pub usd_per_task_ci95: Option<[f64; 2]>,
+    /// Why it is `null`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub usd_per_task_ci95_reason: Option<&'static str>,
     /// USD per million tokens at the task's mix, cached input at its price.
     pub mix_usd_per_million: f64,
     /// What caching leaves of the price: `mix_usd_per_million` over the same without a cache.
     pub cache_factor: f64,
     /// USD of a month; `null` without a number of tasks.
     pub usd_per_month: Option<f64>,
+    /// Why it is `null`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub usd_per_month_reason: Option<&'static str>,
     /// Successful tasks for a dollar.
     pub tasks_per_usd: f64,
     /// Successful tasks that the budget buys in a month; `null` without a budget.
     pub tasks_in_budget: Option<f64>,
+    /// Why it is `null`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tasks_in_budget_reason: Option<&'static str>,
     /// Whether the task costs no more than it may; `null` without a bound.
     pub viable: Option<bool>,
+    /// Why it is `null`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub viable_reason: Option<&'static str>,
 }
 
 /// What the task costs at `basis`, and whether that is within `limit`.
@@ -200,12 +256,19 @@ pub fn standing(case: &UseCase, basis: &Basis, limit: Option<Limit>) -> Standing
         basis: basis.clone(),
         usd_per_task,
         usd_per_task_ci95: ends,
+        usd_per_task_ci95_reason: ends.is_none().then(|| {
+            let parts = basis.input_ci95_reason.or(basis.output_ci95_reason);
+            parts.unwrap_or("a part of it has no interval")
+        }),
         mix_usd_per_million: usd_per_task * 1e6 / case.tokens(),
         cache_factor: usd_per_task / uncached,
         usd_per_month: case.tasks_per_month.map(|tasks| tasks * usd_per_task),
+        usd_per_month_reason: case.tasks_per_month.is_none().then_some("no number of tasks was given"),
         tasks_per_usd: 1.0 / usd_per_task,
         tasks_in_budget: case.budget_usd_per_month.map(|usd| usd / usd_per_task),
+        tasks_in_budget_reason: case.budget_usd_per_month.is_none().then_some("no budget was given"),
         viable: limit.map(|limit| usd_per_task <= limit.usd_per_task),
+        viable_reason: limit.is_none().then_some("no bound was given"),
     }
 }
 
@@ -289,9 +352,12 @@ mod tests {
             name: "host/model".to_owned(),
             input_usd_per_million: 2.0,
             input_ci95: None,
+            input_ci95_reason: Some(LIST),
             cached_input_usd_per_million: Some(0.5),
+            cached_input_usd_per_million_reason: None,
             output_usd_per_million: 8.0,
             output_ci95: None,
+            output_ci95_reason: Some(LIST),
             source: "a list".to_owned(),
             observed: "2026-11-01".to_owned(),
             stale: false,

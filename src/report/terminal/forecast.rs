@@ -67,34 +67,39 @@ fn head(out: &mut Page, found: &Forecast, style: Style) {
     note(
         out,
         style,
-        &format!(
-            "USD per million tokens at {} input to 1 output; list prices",
-            significant(found.blend_ratio, 3)
-        ),
+        &format!("USD per million tokens at {} input to 1 output; list prices", ratio(found.blend_ratio)),
     );
 }
 
 fn lows(out: &mut Page, found: &Forecast, style: Style) {
-    let counts =
-        format!("record-lows, n = {} of {} prices of the class", found.record_lows.len(), found.points.len());
+    let header = format!(
+        "{:<12} {:>9}  {:<31} {:>5}  source",
+        "since",
+        "USD/M",
+        "model",
+        found.class.benchmark.to_uppercase()
+    );
     out.line(format_args!(
-        "\n{}",
-        style.dim(&format!("{:<12} {:>9}  {:<32} {:>5}  source", "since", "USD/M", counts, "MMLU"))
+        "\n{} n = {} of {} prices of the class",
+        style.strong("Record-lows"),
+        found.record_lows.len(),
+        found.points.len()
     ));
+    out.line(format_args!("{}", style.dim(&header)));
     for low in &found.record_lows {
         let sign = match low.date_kind {
             DateKind::Exact => " ",
             DateKind::Month => "~",
             DateKind::OnOrBefore => "≤",
         };
-        let name = shorten(&format!("{}/{}", low.provider, low.model), 44);
+        let name = shorten(&format!("{}/{}", low.provider, low.model), 31);
         let source = low.source.split(" key ").next().unwrap_or_default().trim_start_matches("https://");
         out.line(format_args!(
-            "{sign}{:<11} {}  {name:<44} {:>5}  {}",
+            "{sign}{:<11} {}  {name:<31} {:>5}  {}",
             low.date.to_string(),
             style.strong(&format!("{:>9}", usd(low.usd_per_million))),
             significant(low.score_percent, 3),
-            style.dim(&shorten(source, 22))
+            style.dim(&shorten(source, 17))
         ));
     }
     if found.record_lows.iter().any(|low| low.date_kind != DateKind::Exact) {
@@ -155,13 +160,14 @@ fn rate(out: &mut Page, found: &Forecast, style: Style) {
         line(out, style, "today", &usd(today.usd_per_million), &foreseen(today));
     }
     if let Some(low) = found.record_lows.last() {
-        line(
-            out,
-            style,
-            "lowest",
-            &usd(low.usd_per_million),
-            &format!("{}/{}, {}", low.provider, low.model, low.date),
-        );
+        let ratio = found.today.as_ref().map_or(String::new(), |today| {
+            format!(
+                ", {}× the curve's price of today",
+                significant(low.usd_per_million / today.usd_per_million, 3)
+            )
+        });
+        let text = format!("{}/{}, {}{ratio}", low.provider, low.model, low.date);
+        line(out, style, "lowest", &usd(low.usd_per_million), &text);
     }
 }
 
@@ -178,7 +184,8 @@ fn checks(out: &mut Page, found: &Forecast, style: Style) {
     match (&found.milestone, &found.milestone_reason) {
         (Some(check), _) => {
             let verdict = if check.holds { style.good("holds") } else { style.bad("does not hold") };
-            out.line(format_args!("  {verdict}: {}", check.claim));
+            out.line(format_args!("  {verdict}: claim"));
+            note(out, style, &format!("\"{}\"", check.claim));
             note(
                 out,
                 style,
@@ -232,12 +239,11 @@ fn claim(out: &mut Page, found: &Forecast, test: &ClaimTest, style: Style) {
         ClaimVerdict::Undecided => style.warn("undecided"),
         ClaimVerdict::Untested => style.warn("untested"),
     };
-    out.line(format_args!(
-        "  {verdict}: claim \"{} under {} a million by {}\"",
-        found.class.name,
-        usd(test.claim.usd_per_million),
-        test.claim.by
-    ));
+    let text = format!(
+        "\"{} under ${} a million by {}\"",
+        found.class.name, test.claim.usd_per_million, test.claim.by
+    );
+    out.line(format_args!("  {verdict}: claim {text}"));
     let mut parts = vec![test.reason.clone()];
     if let Some(price) = &test.foreseen {
         parts.push(format!("foreseen for that day {}, {}", usd(price.usd_per_million), foreseen(price)));
@@ -262,6 +268,15 @@ fn claim(out: &mut Page, found: &Forecast, test: &ClaimTest, style: Style) {
             ));
         }
     }
+    if let Some(second) = &test.dated_only {
+        parts.push(format!(
+            "through dated prices only: {}, {}, probability {}, n = {}",
+            usd(second.foreseen.usd_per_million),
+            foreseen(&second.foreseen),
+            percent(second.probability),
+            second.n
+        ));
+    }
     if let Some(day) = &test.reached {
         parts.push(format!("the curve is there {}", when(day)));
     }
@@ -271,7 +286,7 @@ fn claim(out: &mut Page, found: &Forecast, test: &ClaimTest, style: Style) {
 fn use_case(out: &mut Page, found: &Forecast, case: &UseCaseForecast, style: Style) {
     let asked = &case.case;
     out.line(format_args!(
-        "\n{} {} tokens in, {} out, {} calls a successful task, {} of the input cached",
+        "\n{} {} in, {} out a call, {} calls a success, {} of input cached",
         style.strong("Use case"),
         count(asked.input_tokens),
         count(asked.output_tokens),
@@ -324,10 +339,9 @@ fn use_case(out: &mut Page, found: &Forecast, case: &UseCaseForecast, style: Sty
     }
     match (&case.day, &case.day_reason) {
         (Some(day), _) => {
-            out.line(format_args!(
-                "         {}",
-                style.strong(&format!("the curve of the class is low enough {}", when(day)))
-            ));
+            for text in wrap(&format!("the curve of the class is low enough {}", when(day)), 74) {
+                out.line(format_args!("    {}", style.strong(&text)));
+            }
             if day.earliest.is_some_and(|day| day < found.as_of) {
                 note(out, style, "the part of the interval before today did not come true");
             }
@@ -452,7 +466,7 @@ pub fn log_plot(found: &Forecast) -> LogPlot {
     }
     if let Some(test) = &found.claim {
         levels.push((
-            format!("claimed by {}, {}", test.claim.by, usd(test.claim.usd_per_million)),
+            format!("claimed by {}: ${}", test.claim.by, test.claim.usd_per_million),
             test.claim.usd_per_million,
         ));
     }
@@ -470,15 +484,15 @@ pub fn log_plot(found: &Forecast) -> LogPlot {
     LogPlot {
         title: format!("{}: what the cheapest model with {} cost", found.class.name, found.class.gate()),
         subtitle: format!(
-            "list prices, {} input : 1 output; {}",
-            significant(found.blend_ratio, 3),
-            found.class.source
+            "list prices of managed APIs, {} input : 1 output, as of {}",
+            ratio(found.blend_ratio),
+            found.as_of
         ),
         y_label: "USD per million tokens".to_owned(),
         series,
         curve: curve.collect(),
         data_end: found.fit.as_ref().map(|fit| fit.to),
-        curve_label: format!("log-linear fit: {rate}"),
+        curve_label: format!("fit: {rate}"),
         band_label: "95% prediction interval of one further record-low".to_owned(),
         levels,
         today: Some(found.as_of),
@@ -542,6 +556,12 @@ fn interval(estimate: &Estimate, unit: &str) -> String {
 
 fn range([low, high]: [f64; 2]) -> String {
     format!("{} to {}", usd(low), usd(high))
+}
+
+/// `3` or `2.67`.
+fn ratio(value: f64) -> String {
+    let text = significant(value, 3);
+    if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_owned() } else { text }
 }
 
 fn percent(share: f64) -> String {

@@ -189,8 +189,7 @@ fn legend(plot: &LogPlot) -> Vec<(Ink, String)> {
         .map(|series| (ink(series), series.name.clone()))
         .collect();
     if !plot.curve.is_empty() {
-        entries
-            .push((Ink::Curve, format!("{}; {} past the last point", plot.curve_label, Ink::Beyond.sign())));
+        entries.push((Ink::Curve, format!("{}; {} beyond it", plot.curve_label, Ink::Beyond.sign())));
         entries.push((Ink::Band, plot.band_label.clone()));
     }
     entries.extend(plot.levels.iter().map(|(name, _)| (Ink::Level, name.clone())));
@@ -222,7 +221,7 @@ mod tests {
         let lows = at('●');
         assert_eq!(lows.len(), 3, "{text}");
         assert!(lows.windows(2).all(|pair| pair[0].0 < pair[1].0 && pair[0].1 < pair[1].1), "{text}");
-        assert_eq!((at('∘').len(), lows[0].1), (1, SIDE), "{text}");
+        assert_eq!((at('∘').len(), lows[0].1), (1, SIDE + 1), "{text}");
         assert!(
             !at('░').is_empty() && !at('·').is_empty() && !at('╌').is_empty() && !at('┊').is_empty(),
             "{text}"
