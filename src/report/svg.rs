@@ -3,8 +3,6 @@
 //! Everything that comes from outside goes through [`escape`]; numbers are written with two decimals. Colours follow the
 //! reader's own setting (`prefers-color-scheme`), and no meaning hangs on colour alone: marks differ in shape, lines in dash.
 
-use std::fmt::Write as _;
-
 use super::plot::{LogPlot, Mark, PlotSeries, Scale};
 
 const WIDTH: f64 = 860.0;
@@ -93,7 +91,7 @@ fn draw(out: &mut Paper, plot: &LogPlot, scale: &Scale) {
         let end = plot.data_end;
         let within = plot.curve.iter().filter(|place| end.is_none_or(|end| place.date <= end));
         // The continued part begins where the other ends.
-        let last = within.clone().last().map(|place| place.date);
+        let last = within.clone().next_back().map(|place| place.date);
         let beyond = plot.curve.iter().filter(|place| last.is_none_or(|last| place.date >= last));
         out.push(&format!(
             "<path class=\"curve\" d=\"{}\"/>",
@@ -126,13 +124,15 @@ fn draw(out: &mut Paper, plot: &LogPlot, scale: &Scale) {
     out.push("</g>");
 }
 
-/// `M x y L x y …`, empty of nothing.
+/// `M x y L x y …`; of nothing a place without extent.
 fn path(places: impl Iterator<Item = (f64, f64)>) -> String {
-    let mut text = String::new();
+    let mut text = String::from("M");
     for (index, (x, y)) in places.enumerate() {
-        let _ = write!(text, "{}{x:.2} {y:.2}", if index == 0 { 'M' } else { 'L' });
+        let place = format!("{x:.2} {y:.2}");
+        text.push_str(if index == 0 { "" } else { "L" });
+        text.push_str(&place);
     }
-    if text.is_empty() { "M0 0".to_owned() } else { text }
+    if text.len() == 1 { "M0 0".to_owned() } else { text }
 }
 
 fn look(series: &PlotSeries) -> (&'static str, &'static str) {

@@ -108,25 +108,25 @@ impl Line {
         x.is_finite().then_some(x)
     }
 
-    /// Every `x` whose band holds the height `y` (Fieller 1954; Draper and Smith, section 3.2).
+    /// Every `x` whose band holds `height` (Fieller 1954; Draper and Smith, section 3.2).
     ///
-    /// With `u = x − mean`, `d = mean height − y` and `q = (t · sd)²` the band holds `y` where
+    /// With `u = x − mean`, `d = mean y − height` and `q = (t · sd)²` the band holds `height` where
     /// `(slope² − q/spread) u² + 2 slope d u + d² − q (k + 1/n) ≤ 0`, `k` being 1 for a further point and 0 for the line.
     /// When the slope's interval holds zero the first coefficient is not positive and the set has no end on one side.
-    pub fn crossing(&self, y: f64, band: Band, confidence: f64) -> Crossing {
-        let q = (self.t(confidence) * self.residual_sd).powi(2);
-        let d = self.at(self.mean_x) - y;
+    pub fn crossing(&self, height: f64, band: Band, confidence: f64) -> Crossing {
+        let scatter = (self.t(confidence) * self.residual_sd).powi(2);
+        let above = self.at(self.mean_x) - height;
         let further = if band == Band::Prediction { 1.0 } else { 0.0 };
-        let (a, half_b) = (self.slope.powi(2) - q / self.spread_x, self.slope * d);
-        let c = d.powi(2) - q * (further + 1.0 / self.n as f64);
-        let discriminant = half_b.powi(2) - a * c;
-        let Some(centre) = self.solve(y) else { return Crossing::Anywhere };
-        if discriminant < 0.0 || a.abs() < f64::EPSILON * self.slope.powi(2) {
+        let (square, half_linear) = (self.slope.powi(2) - scatter / self.spread_x, self.slope * above);
+        let constant = above.powi(2) - scatter * (further + 1.0 / self.n as f64);
+        let discriminant = half_linear.powi(2) - square * constant;
+        let Some(centre) = self.solve(height) else { return Crossing::Anywhere };
+        if discriminant < 0.0 || square.abs() < f64::EPSILON * self.slope.powi(2) {
             return Crossing::Anywhere;
         }
-        let root = |sign: f64| self.mean_x + (-half_b + sign * discriminant.sqrt()) / a;
+        let root = |sign: f64| self.mean_x + (sign * discriminant.sqrt() - half_linear) / square;
         let (first, second) = (root(-1.0).min(root(1.0)), root(-1.0).max(root(1.0)));
-        if a > 0.0 {
+        if square > 0.0 {
             Crossing::Between(Interval { low: first, high: second })
         } else if centre >= second {
             Crossing::From(second)

@@ -48,7 +48,7 @@ pub fn theil_sen(points: &[(f64, f64)], confidence: f64) -> Option<TheilSen> {
     let pairs = slopes.len() as f64;
     let last = slopes.len() - 1;
     let low = ((pairs - z * sd) / 2.0).round_ties_even() - 1.0;
-    let high = ((pairs + z * sd) / 2.0).round_ties_even();
+    let high = f64::midpoint(pairs, z * sd).round_ties_even();
     let at = |rank: f64| slopes[(rank.max(0.0) as usize).min(last)];
     Some(TheilSen { slope, intercept, interval: Interval { low: at(low), high: at(high) }, n })
 }

@@ -6,7 +6,7 @@ use crate::catalog::{Catalog, Score};
 
 /// Text of at most 80 columns, and the same whole.
 pub(super) fn view(catalog: &Catalog) -> (String, Value) {
-    let mut text = String::new();
+    let mut lines: Vec<String> = Vec::new();
     let mut all = Vec::new();
     for class in &catalog.classes {
         let mut members: Vec<&Score> = catalog
@@ -15,20 +15,17 @@ pub(super) fn view(catalog: &Catalog) -> (String, Value) {
             .filter(|score| score.benchmark == class.benchmark && score.percent >= class.at_least)
             .collect();
         members.sort_by(|a, b| b.percent.total_cmp(&a.percent));
-        text.push_str(&format!("{}  {}, {}\n", class.id, class.name, class.gate()));
-        for line in wrapped(&class.source) {
-            text.push_str(&format!("  {line}\n"));
-        }
+        lines.push(format!("{}  {}, {}", class.id, class.name, class.gate()));
+        lines.extend(wrapped(&class.source).iter().map(|line| format!("  {line}")));
         let names = members.iter().map(|score| {
             let reasoning = if score.reasoning { " (reasoning: in no curve)" } else { "" };
             format!("{} {}{reasoning}", score.model, score.percent)
         });
-        for line in wrapped(&names.collect::<Vec<_>>().join(", ")) {
-            text.push_str(&format!("    {line}\n"));
-        }
+        let names = names.collect::<Vec<_>>().join(", ");
+        lines.extend(wrapped(&names).iter().map(|line| format!("    {line}")));
         all.push(json!({ "class": class, "members": members }));
     }
-    (text, json!({ "classes": all }))
+    (lines.join("\n") + "\n", json!({ "classes": all }))
 }
 
 fn wrapped(text: &str) -> Vec<String> {

@@ -321,7 +321,7 @@ mod tests {
 
     const TODAY: Date = date(2026, 11, 23);
 
-    fn ask<'a>(class: &'a Class, use_case: Option<UseCase>) -> Ask<'a> {
+    fn ask(class: &Class, use_case: Option<UseCase>) -> Ask<'_> {
         let blend_ratio = use_case.map_or(3.0, |case| case.ratio());
         Ask { class, blend_ratio, until: None, claim: None, use_case, api: None, own: &[], today: TODAY }
     }

@@ -129,7 +129,7 @@ fn rate(out: &mut Page, found: &Forecast, style: Style) {
             &interval(months, " months"),
         ),
         None => {
-            line(out, style, "halves in", "never", fit.halving_months_reason.as_deref().unwrap_or_default())
+            line(out, style, "halves in", "never", fit.halving_months_reason.as_deref().unwrap_or_default());
         }
     }
     line(
@@ -255,18 +255,18 @@ fn claim(out: &mut Page, found: &Forecast, test: &ClaimTest, style: Style) {
             test.n
         ));
     }
-    if let (Some(low), Some(factor)) = (&test.lowest_so_far, test.factor_to_go) {
-        if factor > 1.0 {
-            parts.push(format!(
-                "lowest so far {} ({}/{}, {}): a further {}× in {} days",
-                usd(low.usd_per_million),
-                low.provider,
-                low.model,
-                low.date,
-                significant(factor, 3),
-                test.days_to_go
-            ));
-        }
+    if let (Some(low), Some(factor)) = (&test.lowest_so_far, test.factor_to_go)
+        && factor > 1.0
+    {
+        parts.push(format!(
+            "lowest so far {} ({}/{}, {}): a further {}× in {} days",
+            usd(low.usd_per_million),
+            low.provider,
+            low.model,
+            low.date,
+            significant(factor, 3),
+            test.days_to_go
+        ));
     }
     if let Some(second) = &test.dated_only {
         parts.push(format!(
@@ -502,6 +502,9 @@ pub fn log_plot(found: &Forecast) -> LogPlot {
 fn line(out: &mut Page, style: Style, name: &str, value: &str, note: &str) {
     // A value is padded before it is coloured: an escape sequence has no width.
     let head = format!("  {name:<10} {}", style.strong(&format!("{value:<15}")));
+    if note.is_empty() {
+        out.line(format_args!("{head}"));
+    }
     for (index, text) in wrap(note, 52).iter().enumerate() {
         if index == 0 {
             out.line(format_args!("{head} {}", style.dim(text)));
