@@ -19,12 +19,12 @@ fn halving(years: &[(i32, f64)]) -> Bench {
     let point = |model: &str, day: &str, usd: f64| {
         format!(
             "[[point]]\nmodel = \"{model}\"\nprovider = \"house\"\ndate = \"{day}\"\ndate_kind = \"exact\"\ndate_basis = \"a bill\"\n\
-             input_usd_per_mtok = {usd}\noutput_usd_per_mtok = {usd}\nsource = \"bill of {day}\"\n"
+             input_usd_per_mtok = {usd:?}\noutput_usd_per_mtok = {usd:?}\nsource = \"bill of {day}\"\n"
         )
     };
     let mut points = point("weak", "2022-06-01", 0.001) + &point("unknown", "2022-06-01", 0.001);
     for (year, usd) in years {
-        points += &point("a", &format!("{year}-01-01"), *usd);
+        points += &point("a", &format!("{year:04}-01-01"), *usd);
     }
     bench.file("own/prices/history.toml", points.as_bytes());
     bench
@@ -158,6 +158,10 @@ fn a_record_stands_beside_the_curve() {
     let cost = |kind: &str| number(&record, &format!("/cost/usd_per_million_{kind}_tokens/value"));
     let (input, output) = (cost("input"), cost("output"));
     assert!((number(&found, "/own/0/usd_per_million") / ((3.0 * input + output) / 4.0) - 1.0).abs() < 1e-12);
+    assert!(
+        found["own"][0]["in_class"].is_null()
+            && found["own"][0]["in_class_reason"].as_str().is_some_and(|reason| reason.contains("synthetic"))
+    );
     let standing = &found["use_case"]["standings"][0];
     assert_eq!(standing["basis"]["kind"], "record");
     assert!(
@@ -167,8 +171,20 @@ fn a_record_stands_beside_the_curve() {
     let alone = bench.json(&["forecast", "--json", "--use-case", "300,100"]);
     assert_eq!(found["fit"], alone["fit"]);
     let text = bench.run(&["forecast", "--allow-invalid", name]).stdout;
-    assert!(text.contains("◆ measured here") && text.contains("a cost, not a price"), "{text}");
+    assert!(
+        text.contains("◆ measured here")
+            && text.contains("a cost, not a price")
+            && text.contains("synthetic"),
+        "{text}"
+    );
 
+    // The same measured on weights whose published score passes the gate.
+    let mut real = record.clone();
+    real["model"]["synthetic"] = false.into();
+    real["model"]["catalog_id"] = "llama-3.3-70b".into();
+    let real = bench.file("real.json", real.to_string().as_bytes());
+    let args = ["forecast", "--json", "--allow-invalid", real.to_str().expect("a path")];
+    assert_eq!(bench.json(&args)["own"][0]["in_class"], true);
     let mut broken = record.clone();
     broken["validity"]["verdict"] = "invalid".into();
     let invalid = bench.file("invalid.json", broken.to_string().as_bytes());
@@ -215,4 +231,16 @@ fn a_last_day_in_the_past_or_far_away_is_drawn_all_the_same() {
         let text = bench.run(&["forecast", "--until", until]);
         assert!(text.code == 0 && text.stdout.contains('●'), "{until}: {}", text.stderr);
     }
+}
+
+#[test]
+fn absurd_prices_and_days_are_drawn_without_a_panic() {
+    let bench = halving(&[(1, 1e-20), (2, 9e-21), (1000, 1e-22), (2026, 1e-27), (9999, 1.0)]);
+    let ran = bench.run(&["forecast", "--config", "own", "--class", "mine", "--svg", "plot.svg"]);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    for line in ran.stdout.lines() {
+        assert!(line.chars().count() <= 100, "{line}");
+    }
+    let svg = std::fs::read_to_string(bench.folder().join("plot.svg")).expect("a drawing");
+    assert!(!svg.contains("NaN") && !svg.contains("inf"), "{svg}");
 }

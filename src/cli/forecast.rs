@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use jiff::civil::Date;
 
-use crate::catalog::Catalog;
+use crate::catalog::{Catalog, Class};
 use crate::cost::curve::{Ask, Claim, Own, UseCase, forecast};
 use crate::record::{self, Verdict};
 use crate::report::{svg, terminal};
@@ -86,7 +86,7 @@ pub(super) fn run(args: &ForecastArgs, catalog: &Catalog, output: &Output) -> an
     let use_case = args.use_case()?;
     let blend_ratio = use_case.map_or(args.blend.unwrap_or(3.0), |case| case.ratio());
     let familiar = (class.id == FAMILIAR.0).then_some(FAMILIAR.1);
-    let own = args.own(blend_ratio)?;
+    let own = args.own(blend_ratio, catalog, class)?;
     let api = args.api.as_deref().map(|id| catalog.api(id)).transpose()?;
     let ask = Ask {
         class,
@@ -152,7 +152,7 @@ impl ForecastArgs {
         }))
     }
 
-    fn own(&self, blend_ratio: f64) -> anyhow::Result<Vec<Own>> {
+    fn own(&self, blend_ratio: f64, catalog: &Catalog, class: &Class) -> anyhow::Result<Vec<Own>> {
         let mut found = Vec::new();
         for path in &self.records {
             let name = path.display().to_string();
@@ -163,7 +163,7 @@ impl ForecastArgs {
                 );
                 return Err(exit::Invalid(reason).into());
             }
-            found.push(Own::of(&name, &record, blend_ratio).map_err(exit::Invalid)?);
+            found.push(Own::of(&name, &record, blend_ratio, catalog, class).map_err(exit::Invalid)?);
         }
         Ok(found)
     }

@@ -136,6 +136,9 @@ impl Scale {
         let (low, high) = (self.low / 10f64.ln(), (self.low + self.span) / 10f64.ln());
         #[allow(clippy::cast_possible_truncation, reason = "logarithms of an f64")]
         let decades = (low.floor() as i32)..=(high.ceil() as i32);
+        #[allow(clippy::cast_possible_truncation, reason = "logarithms of an f64")]
+        let each = ((high - low) / 8.0).ceil().max(1.0) as i32;
+        let decades = decades.filter(move |decade| decade % each == 0);
         let all = decades.flat_map(|decade| steps.iter().map(move |step| step * 10f64.powi(decade)));
         all.filter(|value| (0.0..=1.0).contains(&self.y(*value))).collect()
     }
@@ -153,6 +156,11 @@ impl Scale {
             .filter(|day| (0.0..=1.0).contains(&self.x(*day)))
             .collect()
     }
+}
+
+/// An amount at the side: plain, or with an exponent where plain would not fit.
+pub(super) fn amount(value: f64) -> String {
+    if (1e-4..1e5).contains(&value) { format!("${value}") } else { format!("${value:e}") }
 }
 
 fn between(from: Date, to: Date) -> f64 {
@@ -224,6 +232,16 @@ pub(super) mod tests {
         assert!((scale.y(5.0) - 0.5).abs() < 1e-9 && scale.heights().len() >= 3);
         plot.series.clear();
         assert_eq!(plot.scale(), None);
+    }
+
+    #[test]
+    fn forty_decades_leave_room_between_the_labels() {
+        let mut plot = falling();
+        plot.levels = vec![("tiny".to_owned(), 1e-20), ("huge".to_owned(), 1e20)];
+        let heights = plot.scale().expect("points").heights();
+        assert!((4..=9).contains(&heights.len()), "{heights:?}");
+        assert!(heights.iter().all(|height| amount(*height).len() <= 8), "{heights:?}");
+        assert_eq!((amount(0.01).as_str(), amount(1e-20).as_str()), ("$0.01", "$1e-20"));
     }
 
     #[test]

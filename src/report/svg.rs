@@ -3,7 +3,7 @@
 //! Everything that comes from outside goes through [`escape`]; numbers are written with two decimals. Colours follow the
 //! reader's own setting (`prefers-color-scheme`), and no meaning hangs on colour alone: marks differ in shape, lines in dash.
 
-use super::plot::{LogPlot, Mark, PlotSeries, Scale};
+use super::plot::{LogPlot, Mark, PlotSeries, Scale, amount};
 
 const WIDTH: f64 = 860.0;
 /// Paper left, right, above and below the drawing.
@@ -64,7 +64,7 @@ fn draw(out: &mut Paper, plot: &LogPlot, scale: &Scale) {
             "<line class=\"grid\" x1=\"{LEFT}\" x2=\"{:.2}\" y1=\"{at:.2}\" y2=\"{at:.2}\"/>",
             LEFT + width
         ));
-        out.text(LEFT - 8.0, at + 4.5, "", "end", &format!("${height}"));
+        out.text(LEFT - 8.0, at + 4.5, "", "end", &amount(height));
     }
     for day in scale.years() {
         let at = x(day);

@@ -3,7 +3,7 @@
 //! The textbook model: the scatter about the line is normal, equally wide everywhere, and one point's is independent of the
 //! next one's (Draper and Smith, Applied Regression Analysis, chapters 1 and 3). What of that fails is the caller's to say.
 
-use statrs::distribution::{ContinuousCDF, StudentsT};
+use statrs::distribution::{ChiSquared, ContinuousCDF, StudentsT};
 
 use super::interval::Interval;
 
@@ -85,6 +85,15 @@ impl Line {
     pub fn slope_interval(&self, confidence: f64) -> Interval {
         let half = self.t(confidence) * self.slope_error();
         Interval { low: self.slope - half, high: self.slope + half }
+    }
+
+    /// The interval of the residuals' standard deviation, by the chi-squared distribution of its square.
+    pub fn residual_sd_interval(&self, confidence: f64) -> Interval {
+        let end = |share: f64| {
+            let quantile = ChiSquared::new(self.freedom()).map_or(f64::NAN, |chi| chi.inverse_cdf(share));
+            self.residual_sd * (self.freedom() / quantile).sqrt()
+        };
+        Interval { low: end(0.5 + confidence / 2.0), high: end(0.5 - confidence / 2.0) }
     }
 
     /// The interval about the line, or about one further point, at `x`.
@@ -176,6 +185,7 @@ mod tests {
         near(line.r_squared, 0.981_568_246_807_285_6);
         near(line.residual_sd, 0.260_557_653_747_682_4);
         ends(line.slope_interval(0.95), -1.808_009_710_055_091_8, -1.230_071_345_151_801);
+        ends(line.residual_sd_interval(0.95), 0.156_108_725_015_275_5, 0.748_726_913_928_854_6);
         ends(line.interval(4.0, Band::Confidence, 0.95), -3.257_904_925_906_929_3, -1.663_042_845_606_739_7);
         ends(line.interval(4.0, Band::Prediction, 0.95), -3.537_153_308_768_269_6, -1.383_794_462_745_399_5);
         near(line.probability_below(4.0, -2.0), 0.849_623_607_705_525_9);

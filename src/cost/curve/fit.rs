@@ -66,6 +66,8 @@ pub struct FitFigures {
     pub slope_ci95: [f64; 2],
     /// Standard deviation of the residuals, of the logarithm.
     pub residual_sd: f64,
+    /// Its interval.
+    pub residual_sd_ci95: [f64; 2],
     /// Share of the variance that the line explains; it is high in every falling series.
     pub r_squared: f64,
     /// By how much a price falls in a year: `e^(−b)`.
@@ -154,6 +156,7 @@ impl Fit {
     pub fn figures(&self) -> FitFigures {
         let (slope, interval) = self.slope();
         let halving = halving_months(slope, interval);
+        let sd = self.line.residual_sd_interval(CONFIDENCE);
         FitFigures {
             formula: "ln(USD per million tokens) = intercept + slope * t, t = days since `from` / 365.25",
             n: self.line.n,
@@ -163,6 +166,7 @@ impl Fit {
             slope,
             slope_ci95: [interval.low, interval.high],
             residual_sd: self.line.residual_sd,
+            residual_sd_ci95: [sd.low, sd.high],
             r_squared: self.line.r_squared,
             yearly_factor: self.yearly_factor(),
             halving_months_reason: halving.is_none().then(|| "the fitted curve does not fall".to_owned()),

@@ -3,6 +3,7 @@
 use jiff::civil::Date;
 use serde::Serialize;
 
+use crate::catalog::{Catalog, Class};
 use crate::record::{Figure, Record};
 
 use super::points::blended;
@@ -15,8 +16,13 @@ pub struct Own {
     pub record: String,
     /// The record's id.
     pub id: String,
-    /// The model that ran: whether it is in the class is the reader's to say.
+    /// The model that ran.
     pub model: String,
+    /// Whether it is in the class; `null` when no score of it is known, and its cost then buys something else.
+    pub in_class: Option<bool>,
+    /// Why it is `null`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub in_class_reason: Option<String>,
     /// Day of the run.
     pub date: Date,
     /// USD per million tokens, blended as the curve is.
@@ -37,11 +43,17 @@ pub struct Own {
 const NO_INTERVAL: &str = "the record has no interval of it";
 
 impl Own {
-    /// The cost in `record`, blended at `ratio` input tokens for each output token.
+    /// The cost in `record`, blended at `ratio` input tokens for each output token, beside the curve of `class`.
     ///
     /// # Errors
     /// One sentence: what the record lacks.
-    pub fn of(path: &str, record: &Record, ratio: f64) -> Result<Self, String> {
+    pub fn of(
+        path: &str,
+        record: &Record,
+        ratio: f64,
+        catalog: &Catalog,
+        class: &Class,
+    ) -> Result<Self, String> {
         let cost = &record.cost;
         let missing = |name: &str, reason: Option<&String>| {
             let reason = reason.map_or("the record does not say why", String::as_str);
@@ -60,10 +72,21 @@ impl Own {
             (ratio * (i[end] - input.value)).hypot(o[end] - output.value) / (ratio + 1.0)
         };
         let ends = input.ci95.zip(output.ci95);
+        // Prices, and so scores, are of models as APIs sell them.
+        let row = record.model.catalog_id.as_deref().and_then(|id| catalog.model(id).ok());
+        let sold = row.and_then(|row| row.api_model.as_deref()).or(record.model.catalog_id.as_deref());
+        let score = sold.and_then(|name| catalog.score(name, &class.benchmark));
+        let synthetic = record.model.synthetic;
+        let in_class = score.filter(|_| !synthetic).map(|score| score.percent >= class.at_least);
         Ok(Self {
             record: path.to_owned(),
             id: record.id.clone(),
             model: record.model.id.clone(),
+            in_class,
+            in_class_reason: in_class.is_none().then(|| {
+                let known = if synthetic { "its weights are synthetic" } else { "no score of it is known" };
+                format!("{known}, so nothing says that it is in the {}", class.name)
+            }),
             date: created.to_zoned(jiff::tz::TimeZone::UTC).date(),
             usd_per_million: value,
             usd_per_million_ci95_reason: ends.is_none().then_some(NO_INTERVAL),

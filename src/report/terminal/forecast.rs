@@ -33,6 +33,14 @@ pub fn render_forecast(found: &Forecast, style: Style) -> String {
                 own.model, own.record, own.date, own.price
             ),
         );
+        if own.in_class != Some(true) {
+            let known = format!("{} is below the gate of the {}", own.model, found.class.name);
+            let why = own.in_class_reason.clone().unwrap_or(known);
+            for text in wrap(&format!("{why}: its cost buys something else than the prices of the curve"), 74)
+            {
+                out.line(format_args!("    {}", style.warn(&text)));
+            }
+        }
     }
     if let Some(case) = &found.use_case {
         use_case(&mut out, found, case, style);
@@ -172,11 +180,10 @@ fn rate(out: &mut Page, found: &Forecast, style: Style) {
 }
 
 fn scatter(out: &mut Page, fit: &FitFigures, style: Style) {
-    let text = format!(
-        "R² {:.3} (high in any falling series), residual sd {:.2} of ln P",
-        fit.r_squared, fit.residual_sd
-    );
-    line(out, style, "scatter", &format!("×÷ {}", significant(fit.residual_sd.exp(), 3)), &text);
+    let factor = |sd: f64| significant(sd.exp(), 3);
+    let [low, high] = fit.residual_sd_ci95;
+    let text = format!("95% {} to {}: a low's usual distance from the curve", factor(low), factor(high));
+    line(out, style, "scatter", &format!("×÷ {}", factor(fit.residual_sd)), &text);
 }
 
 fn checks(out: &mut Page, found: &Forecast, style: Style) {
@@ -321,7 +328,10 @@ fn use_case(out: &mut Page, found: &Forecast, case: &UseCaseForecast, style: Sty
         Some(false) => style.bad("not viable now"),
         None => return,
     };
-    let by = case.standings.first().map_or(String::new(), |standing| format!(" at {}", standing.basis.name));
+    let by = case
+        .standings
+        .first()
+        .map_or(String::new(), |standing| format!(" at {}", shorten(&standing.basis.name, 50)));
     out.line(format_args!("{} {verdict}{by}", style.strong("Verdict ")));
     if let Some(low) = &case.reached {
         note(
@@ -575,14 +585,16 @@ fn percent(share: f64) -> String {
     }
 }
 
-/// Three significant digits, at least cents above a dollar, never an exponent.
+/// Three significant digits, at least cents above a dollar; an exponent only where nobody counts the zeros.
 fn usd(value: f64) -> String {
     if value >= 1000.0 {
         format!("${}", count(value))
     } else if value >= 1.0 {
         format!("${value:.2}")
-    } else {
+    } else if value >= 1e-7 {
         format!("${}", significant(value, 3))
+    } else {
+        format!("${value:.2e}")
     }
 }
 
@@ -614,6 +626,7 @@ mod tests {
             (0.000_012_34, "$0.0000123"),
             (2937.5, "$2,938"),
             (1.0, "$1.00"),
+            (1e-27, "$1.00e-27"),
         ] {
             assert_eq!(usd(value), expected);
         }

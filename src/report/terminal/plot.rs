@@ -1,6 +1,6 @@
 //! A [`LogPlot`] in characters: 80 columns, logarithmic height, band behind curve behind points.
 
-use crate::report::plot::{LogPlot, Mark, PlotSeries, Scale};
+use crate::report::plot::{LogPlot, Mark, PlotSeries, Scale, amount};
 
 use super::{Page, Style, WIDTH};
 
@@ -64,7 +64,7 @@ pub fn render_plot(plot: &LogPlot, style: Style) -> String {
         }
     }
     for (label, row) in labels.iter().zip(&grid) {
-        let text = label.map_or(String::new(), |height| format!("${height}"));
+        let text = label.map_or(String::new(), amount);
         let axis = if label.is_some() { '┤' } else { '│' };
         let cells: String = row
             .chunk_by(|a, b| a == b)
