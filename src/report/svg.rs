@@ -1,6 +1,6 @@
 //! A [`LogPlot`] as SVG: one file without scripts, fonts or links, readable on light and on dark ground.
 //!
-//! Everything that comes from outside goes through [`escape`]; numbers are written with two decimals. Colours follow the
+//! Everything that comes from outside goes through `escape`; numbers are written with two decimals. Colours follow the
 //! reader's own setting (`prefers-color-scheme`), and no meaning hangs on colour alone: marks differ in shape, lines in dash.
 
 use super::plot::{LogPlot, Mark, PlotSeries, Scale, amount};
