@@ -9,6 +9,7 @@ mod bad_input; // each a clear error with the way out, the right exit code and n
 mod catalog; // bundled rows, the user's own files
 mod cost; // a record priced again
 mod doctor; // what this box can do, as lines and as JSON
+mod forecast; // price curves, claims and use cases
 mod interrupt; // a signal in each phase
 mod nvml; // GPUs, sensors and settings through a library that behaves like NVML
 mod power; // joules, through a library that behaves like NVML

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use super::error::Error;
 use super::find::nearest;
 use super::provenance::{Sources, resolve};
-use super::{ApiPrice, Electricity, Gpu, ModelRow, Rental, Vm};
+use super::{ApiPrice, Class, Electricity, Gpu, ModelRow, PricePoint, Rental, Score, Vm};
 
 /// The only form of catalog files so far.
 const SCHEMA_VERSION: u32 = 1;
@@ -64,6 +64,9 @@ rows! {
     ApiPrice: "prices/api.toml", [[price]], row => std::slice::from_mut(&mut row.source);
     Vm: "prices/vms.toml", [[vm]], row => std::slice::from_mut(&mut row.source);
     Electricity: "prices/electricity.toml", [[electricity]], row => std::slice::from_mut(&mut row.source);
+    PricePoint: "prices/history.toml", [[point]], row => std::slice::from_mut(&mut row.source);
+    Class: "classes.toml", [[class]], row => std::slice::from_mut(&mut row.source);
+    Score: "scores.toml", [[score]], row => std::slice::from_mut(&mut row.source);
 }
 
 fn current_version() -> u32 {

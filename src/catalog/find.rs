@@ -160,20 +160,20 @@ pub(super) fn check_names<'a>(
 }
 
 /// One spelling for `NVIDIA H100_SXM`, `h100 sxm` and `H100-SXM`.
-fn plain(name: &str) -> String {
+pub(super) fn plain(name: &str) -> String {
     let name = name.trim().to_lowercase().replace([' ', '_'], "-");
     name.strip_prefix("nvidia-").map_or(name.clone(), ToOwned::to_owned)
 }
 
-fn answers(id: &str, aliases: &[String], wanted: &str) -> bool {
+pub(super) fn answers(id: &str, aliases: &[String], wanted: &str) -> bool {
     plain(id) == wanted || aliases.iter().any(|alias| plain(alias) == wanted)
 }
 
-fn names(id: &str, aliases: &[String]) -> Vec<String> {
+pub(super) fn names(id: &str, aliases: &[String]) -> Vec<String> {
     std::iter::once(id.to_owned()).chain(aliases.iter().cloned()).collect()
 }
 
-fn unknown(
+pub(super) fn unknown(
     kind: &'static str,
     listing: &'static str,
     id: &str,

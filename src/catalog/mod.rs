@@ -5,6 +5,7 @@
 //! with an age: what a run costs when no price is given is decided in [`default_price`], always as of a stated day.
 
 pub mod api_prices;
+pub mod capability;
 mod checked;
 pub mod default_price;
 pub mod electricity;
@@ -12,6 +13,7 @@ pub mod error;
 mod file;
 mod find;
 pub mod gpus;
+pub mod history;
 pub mod models;
 mod overlay;
 pub mod provenance;
@@ -19,10 +21,12 @@ pub mod rentals;
 pub mod vms;
 
 pub use api_prices::ApiPrice;
+pub use capability::{Class, Score};
 pub use default_price::RentalPrice;
 pub use electricity::Electricity;
 pub use error::Error;
 pub use gpus::Gpu;
+pub use history::{DateKind, PricePoint};
 pub use models::{Hub, ModelRow, Shape};
 pub use provenance::Trust;
 pub use rentals::{Rental, RentalKind};
@@ -43,6 +47,12 @@ pub struct Catalog {
     pub electricity: Vec<Electricity>,
     /// Models known by name.
     pub models: Vec<ModelRow>,
+    /// What managed APIs charged on past days.
+    pub price_history: Vec<PricePoint>,
+    /// Classes of capability.
+    pub classes: Vec<Class>,
+    /// Published scores, which put models into classes.
+    pub scores: Vec<Score>,
 }
 
 /// Days from `observed` to `today`; a day still to come counts as today.

@@ -10,7 +10,7 @@ use std::path::Path;
 use super::error::Error;
 use super::file::{FILES, Row, parse};
 use super::find::check_names;
-use super::{ApiPrice, Catalog, Electricity, Gpu, ModelRow, Rental, Vm};
+use super::{ApiPrice, Catalog, Class, Electricity, Gpu, ModelRow, PricePoint, Rental, Score, Vm};
 use crate::base::env;
 
 impl Catalog {
@@ -27,6 +27,9 @@ impl Catalog {
             vms: read(),
             electricity: read(),
             models: read(),
+            price_history: read(),
+            classes: read(),
+            scores: read(),
         }
     }
 
@@ -73,13 +76,17 @@ impl Catalog {
         files += lay(&mut self.api_prices, folder, ApiPrice::id)?;
         files += lay(&mut self.vms, folder, |row: &Vm| row.id.clone())?;
         files += lay(&mut self.electricity, folder, |row: &Electricity| row.id.clone())?;
+        files += lay(&mut self.price_history, folder, PricePoint::id)?;
+        files += lay(&mut self.classes, folder, |row: &Class| row.id.clone())?;
+        files += lay(&mut self.scores, folder, Score::id)?;
         Ok(files)
     }
 
     /// Every name leads to one row.
     pub(super) fn check(&self) -> Result<(), Error> {
         check_names("gpu", self.gpus.iter().map(|row| (row.id.as_str(), row.aliases.as_slice())))?;
-        check_names("model", self.models.iter().map(|row| (row.id.as_str(), row.aliases.as_slice())))
+        check_names("model", self.models.iter().map(|row| (row.id.as_str(), row.aliases.as_slice())))?;
+        check_names("class", self.classes.iter().map(|row| (row.id.as_str(), row.aliases.as_slice())))
     }
 }
 

@@ -29,9 +29,13 @@ fn load(files: &[(&str, &str)]) -> Result<Catalog, Error> {
 #[test]
 fn the_bundled_rows_are_all_there_with_source_and_date() {
     let catalog = Catalog::bundled();
+    let says = |source: &str| source.len() > 10;
     assert_eq!((catalog.gpus.len(), catalog.models.len(), catalog.api_prices.len()), (26, 33, 134));
     assert_eq!((catalog.rentals.len(), catalog.vms.len(), catalog.electricity.len()), (71, 15, 8));
-    let says = |source: &str| source.len() > 10;
+    assert_eq!((catalog.price_history.len(), catalog.classes.len(), catalog.scores.len()), (108, 3, 35));
+    assert!(catalog.price_history.iter().all(|row| says(&row.source) && says(&row.date_basis)));
+    assert!(catalog.scores.iter().all(|row| says(&row.source)));
+    assert!(catalog.classes.iter().all(|row| says(&row.source)));
     assert!(
         catalog
             .gpus
@@ -434,4 +438,49 @@ fn an_api_price_goes_stale_after_half_a_year() {
     assert_eq!(row.as_of, date(2026, 11, 10));
     assert!(!row.is_stale(date(2027, 5, 9)));
     assert!(row.is_stale(date(2027, 5, 10)));
+}
+
+#[test]
+fn a_class_takes_the_models_whose_published_score_passes_its_gate() {
+    let catalog = Catalog::bundled();
+    let class = catalog.class("GPT-4-class").unwrap();
+    assert_eq!((class.id.as_str(), class.gate().as_str()), ("gpt-4", "MMLU of at least 83"));
+    for (model, passes) in
+        [("gpt-4", true), ("llama-3.3-70b", true), ("gpt-4o-mini", false), ("llama-3.1-8b", false)]
+    {
+        let score = catalog.score(model, &class.benchmark).unwrap();
+        assert_eq!(score.percent >= class.at_least, passes, "{model}: {}", score.percent);
+    }
+    // Its weights changed behind the name, and nobody published a score under it.
+    assert_eq!(catalog.score("mistral-large", "mmlu"), None);
+    let Error::Unknown { nearest, .. } = catalog.class("gpt-4-clas").unwrap_err() else { panic!() };
+    assert_eq!(nearest.first().map(String::as_str), Some("gpt-4-class"));
+}
+
+#[test]
+fn every_score_belongs_to_a_price_and_no_point_is_of_the_future() {
+    let catalog = Catalog::bundled();
+    let priced = |name: &String| {
+        catalog.price_history.iter().any(|row| row.model == *name)
+            || catalog.api_prices.iter().any(|row| row.model == *name)
+    };
+    for score in &catalog.scores {
+        assert!(std::iter::once(&score.model).chain(&score.aliases).any(priced), "{}", score.model);
+    }
+    assert!(catalog.price_history.iter().all(|row| row.date <= TODAY));
+    let ids: std::collections::BTreeSet<String> =
+        catalog.price_history.iter().map(super::PricePoint::id).collect();
+    assert_eq!(ids.len(), catalog.price_history.len());
+}
+
+#[test]
+fn a_point_of_the_user_replaces_the_one_of_that_day() {
+    let point = "[[point]]\nmodel = \"gpt-4\"\nprovider = \"openai\"\ndate = \"2023-03-14\"\ndate_kind = \"exact\"\n\
+         date_basis = \"my own bill\"\ninput_usd_per_mtok = 31\noutput_usd_per_mtok = 62\nsource = \"bill 7, page 1\"\n";
+    let catalog = load(&[("prices/history.toml", point)]).unwrap();
+    let rows: Vec<_> = catalog.price_history.iter().filter(|row| row.model == "gpt-4").collect();
+    assert_eq!((rows.len(), rows[0].input_usd_per_mtok, rows[0].trust), (1, usd("31"), Trust::High));
+    let wrong = point.replace("\"exact\"", "\"about\"");
+    let error = load(&[("prices/history.toml", wrong.as_str())]).unwrap_err().to_string();
+    assert!(error.contains("prices/history.toml:5") && error.contains("unknown value `about`"), "{error}");
 }

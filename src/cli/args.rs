@@ -60,6 +60,8 @@ pub(super) enum Command {
     Cost(CostArgs),
     /// Say what this box can do, and how to mend what it cannot
     Doctor(DoctorArgs),
+    /// Foresee when the falling price of a class of models makes a use case pay
+    Forecast(Box<super::forecast::ForecastArgs>),
     /// List and show GPUs, models and prices, each with its source
     Catalog(super::catalog::CatalogArgs),
     /// Prove a slowdown: two programs side by side
@@ -307,7 +309,7 @@ fn price(text: &str) -> Result<Decimal, String> {
 }
 
 /// Input to output: `3:1` or `3`.
-fn blend(text: &str) -> Result<f64, String> {
+pub(super) fn blend(text: &str) -> Result<f64, String> {
     let number =
         |text: &str| text.trim().parse::<f64>().ok().filter(|value| value.is_finite() && *value > 0.0);
     let ratio = match text.split_once(':') {

@@ -2,6 +2,7 @@
 //!
 //! The JSON forms are described in docs/catalog.md; they hold whole rows, the tables a choice of columns.
 
+mod classes;
 mod tables;
 
 use std::io::Write;
@@ -34,6 +35,8 @@ enum What {
     },
     /// Prices: rents of GPUs, API tokens, virtual machines, electricity
     Prices(PricesArgs),
+    /// Classes of capability: the gate, who passes it, and by which published score
+    Classes,
     /// Every field of one row, with its source
     Show {
         /// A GPU, a model, an API price (`provider/model`), a virtual machine or an electricity price
@@ -101,6 +104,7 @@ fn view(
             let prices = Prices::select(args, catalog)?;
             (prices.tables(args, catalog, today)?, prices.json())
         }
+        What::Classes => classes::view(catalog),
         What::Show { id } => {
             let value = find(catalog, id)?;
             (tables::fields(&value), value)
@@ -290,6 +294,7 @@ mod tests {
         for arguments in [
             "gpus",
             "models",
+            "classes",
             "prices",
             "prices rental",
             "prices api",

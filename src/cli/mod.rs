@@ -6,6 +6,7 @@ mod catalog;
 mod cost;
 mod doctor;
 mod exit;
+mod forecast;
 mod regress;
 mod run;
 
@@ -62,6 +63,7 @@ fn dispatch(cli: Cli, output: &Output, argv: &[OsString]) -> anyhow::Result<()> 
         Command::Run(args) => run::run(&args, &catalog, output, argv),
         Command::Cost(args) => cost::run(&args, &catalog()?, output),
         Command::Doctor(args) => doctor::run(args, output),
+        Command::Forecast(args) => forecast::run(&args, &catalog()?, output),
         Command::Catalog(args) => {
             let mut text = Vec::new();
             catalog::run(&args, &catalog()?, &mut text, output.json)?;

@@ -6,6 +6,7 @@
 
 mod cells;
 mod compare;
+pub mod curve;
 mod electricity;
 mod price;
 

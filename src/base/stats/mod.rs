@@ -3,15 +3,19 @@
 mod change_points;
 mod holm;
 mod interval;
+mod line;
 mod mean_test;
 mod moments;
 mod quantile;
 mod serial;
+mod theil_sen;
 
 pub use change_points::{ChangePoint, Rules as ChangeRules, change_points};
 pub use holm::holm;
 pub use interval::{Interval, t_interval, t_interval_positive};
+pub use line::{Band, Crossing, Line};
 pub use mean_test::{MeanTest, quantile_t};
 pub use moments::{mean, sample_sd};
 pub use quantile::{median, quantile};
 pub use serial::effective_sample_size;
+pub use theil_sen::{TheilSen, theil_sen};

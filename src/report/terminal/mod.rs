@@ -1,14 +1,18 @@
 //! The terminal: a result that fits 80 columns, and a bar that shows where the run is.
 
 mod energy;
+mod forecast;
 mod plan;
+mod plot;
 mod progress;
 mod regress;
 mod result;
 mod style;
 
 pub use energy::render_power_limits;
+pub use forecast::{log_plot, render_forecast};
 pub use plan::render_plan;
+pub use plot::render_plot;
 pub use progress::Bar;
 pub use regress::{render_gate, render_history};
 pub use result::{render, render_cost};

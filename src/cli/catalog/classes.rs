@@ -1,0 +1,43 @@
+//! The classes of capability, each with its gate, its members and their published scores.
+
+use serde_json::{Value, json};
+
+use crate::catalog::{Catalog, Score};
+
+/// Text of at most 80 columns, and the same whole.
+pub(super) fn view(catalog: &Catalog) -> (String, Value) {
+    let mut lines: Vec<String> = Vec::new();
+    let mut all = Vec::new();
+    for class in &catalog.classes {
+        let mut members: Vec<&Score> = catalog
+            .scores
+            .iter()
+            .filter(|score| score.benchmark == class.benchmark && score.percent >= class.at_least)
+            .collect();
+        members.sort_by(|a, b| b.percent.total_cmp(&a.percent));
+        lines.push(format!("{}  {}, {}", class.id, class.name, class.gate()));
+        lines.extend(wrapped(&class.source).iter().map(|line| format!("  {line}")));
+        let names = members.iter().map(|score| {
+            let reasoning = if score.reasoning { " (reasoning: in no curve)" } else { "" };
+            format!("{} {}{reasoning}", score.model, score.percent)
+        });
+        let names = names.collect::<Vec<_>>().join(", ");
+        lines.extend(wrapped(&names).iter().map(|line| format!("    {line}")));
+        all.push(json!({ "class": class, "members": members }));
+    }
+    (lines.join("\n") + "\n", json!({ "classes": all }))
+}
+
+fn wrapped(text: &str) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split_whitespace() {
+        match lines.last_mut() {
+            Some(line) if line.chars().count() + 1 + word.chars().count() <= 74 => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines
+}

@@ -1,0 +1,220 @@
+//! A claim about a future price, held against the fit: whatever comes out.
+
+use jiff::civil::Date;
+use serde::Serialize;
+
+use super::fit::{Fit, PriceAt, days};
+use super::points::{Point, Series};
+use super::when::{DayInterval, day_below};
+
+/// "Below this price by that day."
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Claim {
+    /// USD per million tokens, at the curve's blend.
+    pub usd_per_million: f64,
+    /// The day.
+    pub by: Date,
+}
+
+/// What the fit says to a claim.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ClaimTest {
+    /// The claim.
+    #[serde(flatten)]
+    pub claim: Claim,
+    /// In a word.
+    pub verdict: ClaimVerdict,
+    /// In a sentence.
+    pub reason: String,
+    /// The price that the fit foresees on the day; `null` without a fit.
+    pub foreseen: Option<PriceAt>,
+    /// Why it is `null`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub foreseen_reason: Option<String>,
+    /// Probability of a record-low at or below the price on the day, if the model of the fit holds; `null` without a fit.
+    pub probability: Option<f64>,
+    /// Why it is `null`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub probability_reason: Option<String>,
+    /// Points of the fit.
+    pub n: usize,
+    /// When the fit has the price; `null` without a fit.
+    pub reached: Option<DayInterval>,
+    /// Why it is `null`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reached_reason: Option<String>,
+    /// The lowest price so far; `null` without any.
+    pub lowest_so_far: Option<Point>,
+    /// Why it is `null`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lowest_so_far_reason: Option<String>,
+    /// The same against the fit through dated prices alone; `null` without one.
+    pub dated_only: Option<Second>,
+    /// Why it is `null`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dated_only_reason: Option<String>,
+    /// By how much the lowest price so far has still to fall.
+    pub factor_to_go: Option<f64>,
+    /// Why it is `null`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub factor_to_go_reason: Option<String>,
+    /// Days from today to the day; negative when it has passed.
+    pub days_to_go: i32,
+}
+
+/// What another fit says to the same claim.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Second {
+    /// In a word.
+    pub verdict: ClaimVerdict,
+    /// The price that it foresees on the day.
+    pub foreseen: PriceAt,
+    /// Probability of a record-low at or below the price on the day.
+    pub probability: f64,
+    /// Its points.
+    pub n: usize,
+}
+
+/// What a claim is worth.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ClaimVerdict {
+    /// A price of the class was there by the day.
+    True,
+    /// The day has passed and no price of the class was there.
+    False,
+    /// The whole prediction interval is at or below the price.
+    Supported,
+    /// The whole prediction interval is above the price.
+    Contradicted,
+    /// The price lies within the prediction interval.
+    Undecided,
+    /// There is no fit to hold it against.
+    Untested,
+}
+
+/// Holds `claim` against the prices of `series` and against `fit`.
+pub fn test_claim(
+    claim: Claim,
+    series: &Series,
+    fit: Result<&Fit, &str>,
+    dated_only: Result<&Fit, &str>,
+    today: Date,
+) -> ClaimTest {
+    let Claim { usd_per_million: usd, by } = claim;
+    let foreseen = fit.ok().map(|fit| fit.price_at(by));
+    let reached = series.record_lows.iter().find(|low| low.usd_per_million <= usd && low.date <= by);
+    let (verdict, reason) = match (reached, &foreseen) {
+        (Some(low), _) => (
+            ClaimVerdict::True,
+            format!("{}/{} is listed at {:.4} on {}", low.provider, low.model, low.usd_per_million, low.date),
+        ),
+        (None, _) if by < today => {
+            (ClaimVerdict::False, "the day has passed and no price of the class was that low".to_owned())
+        }
+        (None, Some(price)) => {
+            let verdict = judge(price, usd);
+            let reason = match verdict {
+                ClaimVerdict::Supported => "the whole prediction interval is at or below the price",
+                ClaimVerdict::Contradicted => "the whole prediction interval is above the price",
+                _ => "the price lies within the prediction interval",
+            };
+            (verdict, reason.to_owned())
+        }
+        (None, None) => (ClaimVerdict::Untested, fit.err().unwrap_or_default().to_owned()),
+    };
+    let lowest = series.record_lows.last().cloned();
+    let no_fit = || fit.err().map(ToOwned::to_owned);
+    let no_price = || lowest.is_none().then(|| "the class has no price".to_owned());
+    let second = |fit: &Fit| {
+        let foreseen = fit.price_at(by);
+        let probability = fit.probability_below(by, usd);
+        Second { verdict: judge(&foreseen, usd), foreseen, probability, n: fit.n() }
+    };
+    ClaimTest {
+        claim,
+        verdict,
+        reason,
+        foreseen_reason: no_fit(),
+        probability: fit.ok().map(|fit| fit.probability_below(by, usd)),
+        probability_reason: no_fit(),
+        n: series.record_lows.len(),
+        reached: fit.ok().map(|fit| day_below(fit, usd)),
+        reached_reason: no_fit(),
+        dated_only: dated_only.ok().map(second),
+        dated_only_reason: dated_only.err().map(ToOwned::to_owned),
+        lowest_so_far_reason: no_price(),
+        factor_to_go: lowest.as_ref().map(|low| low.usd_per_million / usd),
+        factor_to_go_reason: no_price(),
+        days_to_go: days(today, by),
+        foreseen,
+        lowest_so_far: lowest,
+    }
+}
+
+fn judge(price: &PriceAt, usd: f64) -> ClaimVerdict {
+    let [low, high] = price.prediction95;
+    if high <= usd {
+        ClaimVerdict::Supported
+    } else if low > usd {
+        ClaimVerdict::Contradicted
+    } else {
+        ClaimVerdict::Undecided
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::civil::date;
+
+    use super::*;
+    use crate::catalog::Catalog;
+
+    const TODAY: Date = date(2026, 11, 23);
+
+    fn verdict(usd: f64, by: Date) -> ClaimTest {
+        let catalog = Catalog::bundled();
+        let series = super::super::series(&catalog, catalog.class("gpt-4").expect("bundled"), 3.0, TODAY);
+        let points: Vec<(Date, f64)> =
+            series.record_lows.iter().map(|low| (low.date, low.usd_per_million)).collect();
+        let fit = Fit::of(&points).expect("enough points");
+        test_claim(Claim { usd_per_million: usd, by }, &series, Ok(&fit), Err("not asked"), TODAY)
+    }
+
+    #[test]
+    fn a_cent_by_2027_is_contradicted() {
+        let found = verdict(0.01, date(2027, 1, 1));
+        assert_eq!(found.verdict, ClaimVerdict::Contradicted, "{found:?}");
+        assert!(found.probability.is_some_and(|p| p < 0.025));
+        assert!((found.factor_to_go.expect("a price") - 15.5).abs() < 1e-9, "{found:?}");
+        assert_eq!(found.days_to_go, 39);
+    }
+
+    #[test]
+    fn what_happened_is_true_and_what_did_not_is_false() {
+        assert_eq!(verdict(1.0, date(2025, 6, 1)).verdict, ClaimVerdict::True);
+        assert_eq!(verdict(1.0, date(2024, 6, 1)).verdict, ClaimVerdict::False);
+    }
+
+    #[test]
+    fn far_enough_the_fit_supports_it_and_between_it_does_not_know() {
+        assert_eq!(verdict(0.01, date(2035, 1, 1)).verdict, ClaimVerdict::Supported);
+        assert_eq!(verdict(0.05, date(2027, 6, 1)).verdict, ClaimVerdict::Undecided);
+    }
+
+    #[test]
+    fn without_a_fit_it_is_untested() {
+        let empty = Series {
+            points: Vec::new(),
+            record_lows: Vec::new(),
+            excluded: super::super::Excluded::default(),
+        };
+        let claim = Claim { usd_per_million: 0.01, by: date(2027, 1, 1) };
+        let found = test_claim(claim, &empty, Err("n = 0"), Err("n = 0"), TODAY);
+        assert_eq!(
+            (found.verdict, found.probability, found.factor_to_go),
+            (ClaimVerdict::Untested, None, None)
+        );
+        assert!(found.probability_reason.is_some() && found.lowest_so_far_reason.is_some());
+    }
+}

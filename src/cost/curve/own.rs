@@ -1,0 +1,121 @@
+//! A machine's own measured cost, to stand beside a price curve.
+
+use jiff::civil::Date;
+use serde::Serialize;
+
+use crate::catalog::{Catalog, Class};
+use crate::record::{Figure, Record};
+
+use super::points::blended;
+use super::use_case::{Basis, BasisKind};
+
+/// What a million tokens cost on one machine on the day of its run.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Own {
+    /// The record's file.
+    pub record: String,
+    /// The record's id.
+    pub id: String,
+    /// The model that ran.
+    pub model: String,
+    /// Whether it is in the class; `null` when no score of it is known, and its cost then buys something else.
+    pub in_class: Option<bool>,
+    /// Why it is `null`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub in_class_reason: Option<String>,
+    /// Day of the run.
+    pub date: Date,
+    /// USD per million tokens, blended as the curve is.
+    pub usd_per_million: f64,
+    /// Its 95% interval; `null` when one of its parts has none.
+    pub usd_per_million_ci95: Option<[f64; 2]>,
+    /// Why it is `null`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub usd_per_million_ci95_reason: Option<&'static str>,
+    /// USD per million input tokens.
+    pub input: Figure,
+    /// USD per million output tokens.
+    pub output: Figure,
+    /// The hour's price and where it is from.
+    pub price: String,
+}
+
+const NO_INTERVAL: &str = "the record has no interval of it";
+
+impl Own {
+    /// The cost in `record`, blended at `ratio` input tokens for each output token, beside the curve of `class`.
+    ///
+    /// # Errors
+    /// One sentence: what the record lacks.
+    pub fn of(
+        path: &str,
+        record: &Record,
+        ratio: f64,
+        catalog: &Catalog,
+        class: &Class,
+    ) -> Result<Self, String> {
+        let cost = &record.cost;
+        let missing = |name: &str, reason: Option<&String>| {
+            let reason = reason.map_or("the record does not say why", String::as_str);
+            format!("{path} has no price of {name} tokens ({reason}); `bench cost {path}` shows what it has")
+        };
+        let input = cost.usd_per_million_input_tokens;
+        let input =
+            input.ok_or_else(|| missing("input", cost.usd_per_million_input_tokens_reason.as_ref()))?;
+        let output = cost.usd_per_million_output_tokens;
+        let output =
+            output.ok_or_else(|| missing("output", cost.usd_per_million_output_tokens_reason.as_ref()))?;
+        let created = record.created.parse::<jiff::Timestamp>();
+        let created = created.map_err(|_| format!("{path}: created = {:?} is no time", record.created))?;
+        let value = blended(input.value, output.value, ratio);
+        let side = |end: usize, i: [f64; 2], o: [f64; 2]| {
+            (ratio * (i[end] - input.value)).hypot(o[end] - output.value) / (ratio + 1.0)
+        };
+        let ends = input.ci95.zip(output.ci95);
+        // Prices, and so scores, are of models as APIs sell them.
+        let row = record.model.catalog_id.as_deref().and_then(|id| catalog.model(id).ok());
+        let sold = row.and_then(|row| row.api_model.as_deref()).or(record.model.catalog_id.as_deref());
+        let score = sold.and_then(|name| catalog.score(name, &class.benchmark));
+        let synthetic = record.model.synthetic;
+        let in_class = score.filter(|_| !synthetic).map(|score| score.percent >= class.at_least);
+        Ok(Self {
+            record: path.to_owned(),
+            id: record.id.clone(),
+            model: record.model.id.clone(),
+            in_class,
+            in_class_reason: in_class.is_none().then(|| {
+                let known = if synthetic { "its weights are synthetic" } else { "no score of it is known" };
+                format!("{known}, so nothing says that it is in the {}", class.name)
+            }),
+            date: created.to_zoned(jiff::tz::TimeZone::UTC).date(),
+            usd_per_million: value,
+            usd_per_million_ci95_reason: ends.is_none().then_some(NO_INTERVAL),
+            usd_per_million_ci95: ends.map(|(i, o)| [value - side(0, i, o), value + side(1, i, o)]),
+            input,
+            output,
+            price: cost.price.as_ref().map_or_else(
+                || "the hour's price is not in the record".to_owned(),
+                |price| format!("{} USD per hour, {}", price.usd_per_hour.normalize(), price.source),
+            ),
+        })
+    }
+
+    /// The same as a basis for a use case.
+    pub(super) fn basis(&self) -> Basis {
+        Basis {
+            kind: BasisKind::Record,
+            name: self.record.clone(),
+            input_usd_per_million: self.input.value,
+            input_ci95: self.input.ci95,
+            input_ci95_reason: self.input.ci95.is_none().then_some(NO_INTERVAL),
+            cached_input_usd_per_million: None,
+            cached_input_usd_per_million_reason: Some("measured without a cache"),
+            output_usd_per_million: self.output.value,
+            output_ci95: self.output.ci95,
+            output_ci95_reason: self.output.ci95.is_none().then_some(NO_INTERVAL),
+            source: format!("measured, {}", self.price),
+            observed: self.date.to_string(),
+            stale: false,
+        }
+    }
+}

@@ -1,0 +1,646 @@
+//! A forecast for people: lows, rate, checks, claim, use case, and what all of it assumes.
+
+use crate::base::units::{significant, thousands};
+use crate::catalog::DateKind;
+use crate::cost::curve::{
+    ClaimTest, ClaimVerdict, DayInterval, Estimate, FitFigures, Forecast, PriceAt, Standing, UseCaseForecast,
+};
+use crate::report::plot::{CurvePoint, LogPlot, Mark, PlotPoint, PlotSeries};
+
+use super::result::wrap;
+use super::{Page, Style};
+
+/// Everything but the drawing.
+pub fn render_forecast(found: &Forecast, style: Style) -> String {
+    let mut out = Page::default();
+    head(&mut out, found, style);
+    lows(&mut out, found, style);
+    rate(&mut out, found, style);
+    checks(&mut out, found, style);
+    for own in &found.own {
+        let interval = own.usd_per_million_ci95.map_or_else(|| "no interval".to_owned(), range);
+        out.line(format_args!(
+            "\n{} {} {}",
+            style.strong("Here    "),
+            style.strong(&usd(own.usd_per_million)),
+            interval
+        ));
+        note(
+            &mut out,
+            style,
+            &format!(
+                "{} in {}, {}; {}: a cost, not a price, and beside the curve, not in it",
+                own.model, own.record, own.date, own.price
+            ),
+        );
+        if own.in_class != Some(true) {
+            let known = format!("{} is below the gate of the {}", own.model, found.class.name);
+            let why = own.in_class_reason.clone().unwrap_or(known);
+            for text in wrap(&format!("{why}: its cost buys something else than the prices of the curve"), 74)
+            {
+                out.line(format_args!("    {}", style.warn(&text)));
+            }
+        }
+    }
+    if let Some(case) = &found.use_case {
+        use_case(&mut out, found, case, style);
+    }
+    out.line(format_args!("\n{}", style.strong("Assumed")));
+    for text in &found.assumptions {
+        list(&mut out, style, text);
+    }
+    let excluded = found.excluded;
+    list(
+        &mut out,
+        style,
+        &format!(
+            "left out of {} prices: {} without a published score, {} below the gate, {} of reasoning models, {} of low trust",
+            found.points.len()
+                + excluded.without_score
+                + excluded.below_gate
+                + excluded.reasoning
+                + excluded.low_trust,
+            excluded.without_score,
+            excluded.below_gate,
+            excluded.reasoning,
+            excluded.low_trust
+        ),
+    );
+    out.into_text()
+}
+
+fn head(out: &mut Page, found: &Forecast, style: Style) {
+    let title = format!("{}: {}", found.class.name, found.class.gate());
+    out.line(format_args!("{} · {}", style.strong(&title), found.as_of));
+    note(
+        out,
+        style,
+        &format!("USD per million tokens at {} input to 1 output; list prices", ratio(found.blend_ratio)),
+    );
+}
+
+fn lows(out: &mut Page, found: &Forecast, style: Style) {
+    let header = format!(
+        "{:<12} {:>9}  {:<31} {:>5}  source",
+        "since",
+        "USD/M",
+        "model",
+        found.class.benchmark.to_uppercase()
+    );
+    out.line(format_args!(
+        "\n{} n = {} of {} prices of the class",
+        style.strong("Record-lows"),
+        found.record_lows.len(),
+        found.points.len()
+    ));
+    out.line(format_args!("{}", style.dim(&header)));
+    for low in &found.record_lows {
+        let sign = match low.date_kind {
+            DateKind::Exact => " ",
+            DateKind::Month => "~",
+            DateKind::OnOrBefore => "≤",
+        };
+        let name = shorten(&format!("{}/{}", low.provider, low.model), 31);
+        let source = low.source.split(" key ").next().unwrap_or_default().trim_start_matches("https://");
+        out.line(format_args!(
+            "{sign}{:<11} {}  {name:<31} {:>5}  {}",
+            low.date.to_string(),
+            style.strong(&format!("{:>9}", usd(low.usd_per_million))),
+            significant(low.score_percent, 3),
+            style.dim(&shorten(source, 17))
+        ));
+    }
+    if found.record_lows.iter().any(|low| low.date_kind != DateKind::Exact) {
+        note(out, style, "≤: in force on that day, begun on it or before · ~: the month is known");
+    }
+}
+
+fn rate(out: &mut Page, found: &Forecast, style: Style) {
+    let Some(fit) = &found.fit else {
+        let reason = found.fit_reason.as_deref().unwrap_or("unknown");
+        out.line(format_args!("\n{} {}", style.strong("No rate:"), style.warn(reason)));
+        return;
+    };
+    out.line(format_args!(
+        "\n{} {}",
+        style.strong("Curve   "),
+        style.dim(&format!("ln P = a + b·t, n = {}, {} to {}", fit.n, fit.from, fit.to))
+    ));
+    let factor = |estimate: &Estimate| format!("{}× a year", significant(estimate.value, 3));
+    line(out, style, "falls by", &factor(&fit.yearly_factor), &interval(&fit.yearly_factor, "×"));
+    match &fit.halving_months {
+        Some(months) => line(
+            out,
+            style,
+            "halves in",
+            &format!("{} months", significant(months.value, 3)),
+            &interval(months, " months"),
+        ),
+        None => {
+            line(out, style, "halves in", "never", fit.halving_months_reason.as_deref().unwrap_or_default());
+        }
+    }
+    line(
+        out,
+        style,
+        "Theil-Sen",
+        &factor(&fit.theil_sen.yearly_factor),
+        &interval(&fit.theil_sen.yearly_factor, "×"),
+    );
+    match &found.fit_dated_only {
+        Some(dated) => line(
+            out,
+            style,
+            "dated only",
+            &factor(&dated.yearly_factor),
+            &format!("{}, n = {}", interval(&dated.yearly_factor, "×"), dated.n),
+        ),
+        None => line(
+            out,
+            style,
+            "dated only",
+            "no rate",
+            found.fit_dated_only_reason.as_deref().unwrap_or_default(),
+        ),
+    }
+    scatter(out, fit, style);
+    if let Some(today) = &found.today {
+        line(out, style, "today", &usd(today.usd_per_million), &foreseen(today));
+    }
+    if let Some(low) = found.record_lows.last() {
+        let ratio = found.today.as_ref().map_or(String::new(), |today| {
+            format!(
+                ", {}× the curve's price of today",
+                significant(low.usd_per_million / today.usd_per_million, 3)
+            )
+        });
+        let text = format!("{}/{}, {}{ratio}", low.provider, low.model, low.date);
+        line(out, style, "lowest", &usd(low.usd_per_million), &text);
+    }
+}
+
+fn scatter(out: &mut Page, fit: &FitFigures, style: Style) {
+    let factor = |sd: f64| significant(sd.exp(), 3);
+    let [low, high] = fit.residual_sd_ci95;
+    let text = format!("95% {} to {}: a low's usual distance from the curve", factor(low), factor(high));
+    line(out, style, "scatter", &format!("×÷ {}", factor(fit.residual_sd)), &text);
+}
+
+fn checks(out: &mut Page, found: &Forecast, style: Style) {
+    out.line(format_args!("\n{}", style.strong("Checks")));
+    match (&found.milestone, &found.milestone_reason) {
+        (Some(check), _) => {
+            let verdict = if check.holds { style.good("holds") } else { style.bad("does not hold") };
+            out.line(format_args!("  {verdict}: claim"));
+            note(out, style, &format!("\"{}\"", check.claim));
+            note(
+                out,
+                style,
+                &format!(
+                    "{} on {} ({}) to {} on {} ({}): {}× in {} months; {}",
+                    usd(check.from_usd_per_million),
+                    check.from,
+                    check.from_source,
+                    usd(check.to_usd_per_million),
+                    check.to,
+                    check.to_source,
+                    significant(check.factor, 4),
+                    check.months,
+                    check.caveat
+                ),
+            );
+        }
+        (None, reason) => note(out, style, reason.as_deref().unwrap_or_default()),
+    }
+    if let Some(held) = &found.held_out {
+        let verdict = if held.within { style.good("within") } else { style.bad("outside") };
+        out.line(format_args!(
+            "  {verdict}: the last low, {}, foreseen by the {} before it {} days ahead",
+            usd(held.usd_per_million),
+            held.n,
+            held.days_ahead
+        ));
+        note(
+            out,
+            style,
+            &format!("foreseen {}, {}", usd(held.foreseen.usd_per_million), foreseen(&held.foreseen)),
+        );
+    } else {
+        note(
+            out,
+            style,
+            &format!("no point held out: {}", found.held_out_reason.as_deref().unwrap_or_default()),
+        );
+    }
+    if let Some(claim) = &found.claim {
+        self::claim(out, found, claim, style);
+    }
+}
+
+fn claim(out: &mut Page, found: &Forecast, test: &ClaimTest, style: Style) {
+    let verdict = match test.verdict {
+        ClaimVerdict::True => style.good("true"),
+        ClaimVerdict::Supported => style.good("supported"),
+        ClaimVerdict::False => style.bad("false"),
+        ClaimVerdict::Contradicted => style.bad("contradicted"),
+        ClaimVerdict::Undecided => style.warn("undecided"),
+        ClaimVerdict::Untested => style.warn("untested"),
+    };
+    let text = format!(
+        "\"{} under ${} a million by {}\"",
+        found.class.name, test.claim.usd_per_million, test.claim.by
+    );
+    out.line(format_args!("  {verdict}: claim {text}"));
+    let mut parts = vec![test.reason.clone()];
+    if let Some(price) = &test.foreseen {
+        parts.push(format!("foreseen for that day {}, {}", usd(price.usd_per_million), foreseen(price)));
+    }
+    if let Some(probability) = test.probability {
+        parts.push(format!(
+            "probability {} if the model of the fit holds, n = {}",
+            percent(probability),
+            test.n
+        ));
+    }
+    if let (Some(low), Some(factor)) = (&test.lowest_so_far, test.factor_to_go)
+        && factor > 1.0
+    {
+        parts.push(format!(
+            "lowest so far {} ({}/{}, {}): a further {}× in {} days",
+            usd(low.usd_per_million),
+            low.provider,
+            low.model,
+            low.date,
+            significant(factor, 3),
+            test.days_to_go
+        ));
+    }
+    if let Some(second) = &test.dated_only {
+        parts.push(format!(
+            "through dated prices only: {}, {}, probability {}, n = {}",
+            usd(second.foreseen.usd_per_million),
+            foreseen(&second.foreseen),
+            percent(second.probability),
+            second.n
+        ));
+    }
+    if let Some(day) = &test.reached {
+        parts.push(format!("the curve is there {}", when(day)));
+    }
+    note(out, style, &parts.join("; "));
+}
+
+fn use_case(out: &mut Page, found: &Forecast, case: &UseCaseForecast, style: Style) {
+    let asked = &case.case;
+    out.line(format_args!(
+        "\n{} {} in, {} out a call, {} calls a success, {} of input cached",
+        style.strong("Use case"),
+        count(asked.input_tokens),
+        count(asked.output_tokens),
+        significant(case.calls_per_success, 3),
+        percent(asked.cached_share)
+    ));
+    out.line(format_args!(
+        "{}",
+        style.dim(&format!(
+            "  {:<40} {:>10} {:>11} {:>10}  pays",
+            "today at", "USD/task", "USD/month", "tasks/USD"
+        ))
+    ));
+    for standing in &case.standings {
+        self::standing(out, standing, style);
+    }
+    match (&case.limit, &case.limit_reason) {
+        (Some(limit), _) => {
+            let from = match limit.from {
+                "budget" => "the month's budget over its tasks",
+                _ => "the task's value less the margin",
+            };
+            line(out, style, "may cost", &format!("{} a task", usd(limit.usd_per_task)), from);
+        }
+        (None, reason) => note(out, style, reason.as_deref().unwrap_or_default()),
+    }
+    if let Some(needed) = case.needed_usd_per_million {
+        line(out, style, "needs", &usd(needed), "a million at this mix, as a list price");
+    }
+    let verdict = match case.viable_now {
+        Some(true) => style.good("viable now"),
+        Some(false) => style.bad("not viable now"),
+        None => return,
+    };
+    let by = case
+        .standings
+        .first()
+        .map_or(String::new(), |standing| format!(" at {}", shorten(&standing.basis.name, 50)));
+    out.line(format_args!("{} {verdict}{by}", style.strong("Verdict ")));
+    if let Some(low) = &case.reached {
+        note(
+            out,
+            style,
+            &format!(
+                "the class has been low enough since {} ({}/{} at {})",
+                low.date,
+                low.provider,
+                low.model,
+                usd(low.usd_per_million)
+            ),
+        );
+        return;
+    }
+    match (&case.day, &case.day_reason) {
+        (Some(day), _) => {
+            for text in wrap(&format!("the curve of the class is low enough {}", when(day)), 74) {
+                out.line(format_args!("    {}", style.strong(&text)));
+            }
+            if day.earliest.is_some_and(|day| day < found.as_of) {
+                note(out, style, "the part of the interval before today did not come true");
+            }
+            if day.years_beyond_data.is_some_and(|years| years > 1.0) {
+                note(
+                    out,
+                    style,
+                    &format!(
+                        "{} years past the last point: a continued line, not knowledge",
+                        significant(day.years_beyond_data.unwrap_or(0.0), 2)
+                    ),
+                );
+            }
+        }
+        (None, reason) => note(out, style, reason.as_deref().unwrap_or_default()),
+    }
+    if let Some(rate) = &case.by_rate {
+        let day = |day: Option<jiff::civil::Date>, none: &str| {
+            day.map_or_else(|| none.to_owned(), |day| day.to_string())
+        };
+        let text = format!(
+            "today's {} falling at the curve's rate: {} (95% of the rate: {} to {}, n = {})",
+            usd(rate.from_usd_per_million),
+            day(rate.expected, "never"),
+            day(rate.earliest, "?"),
+            day(rate.latest, "never"),
+            rate.n
+        );
+        note(out, style, &text);
+    }
+}
+
+fn standing(out: &mut Page, standing: &Standing, style: Style) {
+    let basis = &standing.basis;
+    let pays = match standing.viable {
+        Some(true) => style.good("yes"),
+        Some(false) => style.bad("no"),
+        None => "–".to_owned(),
+    };
+    out.line(format_args!(
+        "  {:<40} {:>10} {:>11} {:>10}  {pays}",
+        shorten(&basis.name, 40),
+        usd(standing.usd_per_task),
+        standing.usd_per_month.map_or_else(|| "–".to_owned(), usd),
+        count(standing.tasks_per_usd)
+    ));
+    let interval = standing
+        .usd_per_task_ci95
+        .map_or_else(|| "list price, no interval".to_owned(), |ends| format!("95% {}", range(ends)));
+    let cached = basis
+        .cached_input_usd_per_million
+        .map_or(String::new(), |cached| format!(", cached {}", usd(cached)));
+    let stale = if basis.stale { " (old)" } else { "" };
+    note(
+        out,
+        style,
+        &format!(
+            "{} in{cached}, {} out a million; {interval}; {}, {}{stale}",
+            usd(basis.input_usd_per_million),
+            usd(basis.output_usd_per_million),
+            basis.source,
+            basis.observed
+        ),
+    );
+}
+
+/// The drawing of a forecast.
+pub fn log_plot(found: &Forecast) -> LogPlot {
+    let point = |point: &crate::cost::curve::Point| PlotPoint {
+        date: point.date,
+        value: point.usd_per_million,
+        label: format!(
+            "{} {}/{}: {} ({})",
+            point.date,
+            point.provider,
+            point.model,
+            usd(point.usd_per_million),
+            point.source
+        ),
+    };
+    let lows = &found.record_lows;
+    let others = found.points.iter().filter(|candidate| !lows.contains(candidate));
+    let mut series = vec![
+        PlotSeries {
+            name: format!("other prices of the class, n = {}", found.points.len() - lows.len()),
+            mark: Mark::Faint,
+            points: others.map(point).collect(),
+        },
+        PlotSeries {
+            name: format!("record-lows, n = {}", lows.len()),
+            mark: Mark::Strong,
+            points: lows.iter().map(point).collect(),
+        },
+    ];
+    if !found.own.is_empty() {
+        let points = found.own.iter().map(|own| PlotPoint {
+            date: own.date,
+            value: own.usd_per_million,
+            label: format!(
+                "{} {}: {} measured ({})",
+                own.date,
+                own.model,
+                usd(own.usd_per_million),
+                own.record
+            ),
+        });
+        series.push(PlotSeries {
+            name: "measured here: a cost, not a price".to_owned(),
+            mark: Mark::Other,
+            points: points.collect(),
+        });
+    }
+    let curve = found.curve.iter().map(|place| CurvePoint {
+        date: place.date,
+        value: place.usd_per_million,
+        low: place.prediction95[0],
+        high: place.prediction95[1],
+    });
+    let mut levels = Vec::new();
+    if let Some(needed) = found.use_case.as_ref().and_then(|case| case.needed_usd_per_million) {
+        levels.push((format!("needed by the use case, {}", usd(needed)), needed));
+    }
+    if let Some(test) = &found.claim {
+        levels.push((
+            format!("claimed by {}: ${}", test.claim.by, test.claim.usd_per_million),
+            test.claim.usd_per_million,
+        ));
+    }
+    let rate = found.fit.as_ref().map_or_else(
+        || "no rate".to_owned(),
+        |fit| {
+            format!(
+                "{}× a year, {}, n = {}",
+                significant(fit.yearly_factor.value, 3),
+                interval(&fit.yearly_factor, "×"),
+                fit.n
+            )
+        },
+    );
+    LogPlot {
+        title: format!("{}: what the cheapest model with {} cost", found.class.name, found.class.gate()),
+        subtitle: format!(
+            "list prices of managed APIs, {} input : 1 output, as of {}",
+            ratio(found.blend_ratio),
+            found.as_of
+        ),
+        y_label: "USD per million tokens".to_owned(),
+        series,
+        curve: curve.collect(),
+        data_end: found.fit.as_ref().map(|fit| fit.to),
+        curve_label: format!("fit: {rate}"),
+        band_label: "95% prediction interval of one further record-low".to_owned(),
+        levels,
+        today: Some(found.as_of),
+    }
+}
+
+fn line(out: &mut Page, style: Style, name: &str, value: &str, note: &str) {
+    // A value is padded before it is coloured: an escape sequence has no width.
+    let head = format!("  {name:<10} {}", style.strong(&format!("{value:<15}")));
+    if note.is_empty() {
+        out.line(format_args!("{head}"));
+    }
+    for (index, text) in wrap(note, 52).iter().enumerate() {
+        if index == 0 {
+            out.line(format_args!("{head} {}", style.dim(text)));
+        } else {
+            out.line(format_args!("{:28} {}", "", style.dim(text)));
+        }
+    }
+}
+
+fn note(out: &mut Page, style: Style, text: &str) {
+    for text in wrap(text, 74) {
+        out.line(format_args!("    {}", style.dim(&text)));
+    }
+}
+
+fn list(out: &mut Page, style: Style, text: &str) {
+    for (index, text) in wrap(text, 76).iter().enumerate() {
+        out.line(format_args!("  {} {}", if index == 0 { "·" } else { " " }, style.dim(text)));
+    }
+}
+
+fn when(day: &DayInterval) -> String {
+    let shown = |day: Option<jiff::civil::Date>, reason: &Option<String>| {
+        day.map_or_else(|| format!("open ({})", reason.as_deref().unwrap_or_default()), |day| day.to_string())
+    };
+    match day.expected {
+        Some(expected) => format!(
+            "about {expected}, 95% {} to {}, n = {}",
+            shown(day.earliest, &day.earliest_reason),
+            shown(day.latest, &day.latest_reason),
+            day.n
+        ),
+        None => format!("never: {}, n = {}", day.expected_reason.as_deref().unwrap_or_default(), day.n),
+    }
+}
+
+fn foreseen(price: &PriceAt) -> String {
+    format!(
+        "95% {} for one further low, {} for the curve",
+        range(price.prediction95),
+        range(price.confidence95)
+    )
+}
+
+fn interval(estimate: &Estimate, unit: &str) -> String {
+    let low = significant(estimate.ci95.0, 3);
+    match estimate.ci95.1 {
+        Some(high) => format!("95% {low}{unit} to {}{unit}", significant(high, 3)),
+        None => format!("95% {low}{unit} to open: {}", estimate.ci95_reason.as_deref().unwrap_or_default()),
+    }
+}
+
+fn range([low, high]: [f64; 2]) -> String {
+    format!("{} to {}", usd(low), usd(high))
+}
+
+/// `3` or `2.67`.
+fn ratio(value: f64) -> String {
+    let text = significant(value, 3);
+    if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_owned() } else { text }
+}
+
+fn percent(share: f64) -> String {
+    if share > 0.0 && share < 1e-4 {
+        "under 0.01%".to_owned()
+    } else {
+        format!("{}%", significant(share * 100.0, 3))
+    }
+}
+
+/// Three significant digits, at least cents above a dollar; an exponent only where nobody counts the zeros.
+fn usd(value: f64) -> String {
+    if value >= 1000.0 {
+        format!("${}", count(value))
+    } else if value >= 1.0 {
+        format!("${value:.2}")
+    } else if value >= 1e-7 {
+        format!("${}", significant(value, 3))
+    } else {
+        format!("${value:.2e}")
+    }
+}
+
+#[allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a count or an amount, checked to be below 2^53"
+)]
+fn count(value: f64) -> String {
+    if (100.0..9e15).contains(&value) { thousands(value.round() as u64) } else { significant(value, 3) }
+}
+
+fn shorten(text: &str, width: usize) -> String {
+    if text.chars().count() <= width {
+        return text.to_owned();
+    }
+    text.chars().take(width - 1).chain(['…']).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn amounts_have_three_digits_and_no_exponent() {
+        for (value, expected) in [
+            (37.5, "$37.50"),
+            (0.155, "$0.155"),
+            (0.000_012_34, "$0.0000123"),
+            (2937.5, "$2,938"),
+            (1.0, "$1.00"),
+            (1e-27, "$1.00e-27"),
+        ] {
+            assert_eq!(usd(value), expected);
+        }
+        assert_eq!((percent(0.025).as_str(), percent(1e-9).as_str()), ("2.50%", "under 0.01%"));
+        assert_eq!((count(3000.0).as_str(), count(2.5).as_str()), ("3,000", "2.50"));
+    }
+
+    #[test]
+    fn an_open_interval_says_so() {
+        let open = Estimate {
+            value: 12.0,
+            ci95: (6.0, None),
+            ci95_reason: Some("the slope may be zero".to_owned()),
+        };
+        assert_eq!(interval(&open, " months"), "95% 6.00 months to open: the slope may be zero");
+    }
+}
