@@ -289,6 +289,44 @@ fn a_check_of_records_says_what_a_gate_says() {
 }
 
 #[test]
+fn a_verdict_goes_out_in_every_form_that_ci_reads() {
+    let here = Stand::new();
+    let (a, b) = (here.program("a", 1.0, &QUIET), here.program("slow", 1.10, &QUIET));
+    let forms = [
+        "--markdown",
+        "m.md",
+        "--junit",
+        "j.xml",
+        "--bencher",
+        "b.json",
+        "--prometheus",
+        "p.prom",
+        "--annotations",
+    ];
+    here.bench.file("m.md", b"before\n");
+    let (code, _, said) = here.gate(&a, &b, &[&forms[..], &["--label", "3f2a91c"]].concat());
+    assert_eq!(code, 10, "{said}");
+    assert!(said.contains("::error title=infercost gate FAIL::") && said.contains("in 3f2a91c"), "{said}");
+    let read = |name: &str| fs::read_to_string(here.bench.folder().join(name)).expect(name);
+    let markdown = read("m.md");
+    assert!(
+        markdown.starts_with("before\n### FAIL: 3f2a91c")
+            && markdown.contains("decode_tokens_per_second tg4"),
+        "{markdown}"
+    );
+    assert!(read("j.xml").contains("<failure message="));
+    let metrics: Value = serde_json::from_str(&read("b.json")).expect("JSON");
+    assert!(
+        metrics["decode_tokens_per_second tg4"]["slowdown_percent"]["value"]
+            .as_f64()
+            .is_some_and(|x| x > 8.0)
+    );
+    assert!(read("p.prom").contains("verdict=\"FAIL\"} 1"));
+    let (code, _, said) = here.gate(&a, &b, &["--junit", "/nowhere/j.xml", "--pairs", "2"]);
+    assert!(code == 1 && said.contains("/nowhere/j.xml"), "{code}: {said}");
+}
+
+#[test]
 fn a_folder_that_cannot_be_written_ends_it_with_its_name() {
     let here = Stand::new();
     let a = here.program("a", 1.0, &QUIET);

@@ -1,6 +1,7 @@
 //! `bench regress`: two programs side by side, or records that are there already, and a verdict.
 
-use std::path::PathBuf;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 
@@ -12,7 +13,7 @@ use crate::regress::Error;
 use crate::regress::gate::{self, Decision, Gate, GateResult, Looks, Margin, Margins, Observer, Verdict};
 use crate::regress::history::{self, Acknowledged, Line};
 use crate::regress::store::{Point, Series, Store};
-use crate::report::terminal;
+use crate::report::{ci, terminal};
 
 use super::args::{share, time};
 use super::{Output, exit};
@@ -62,6 +63,8 @@ struct GateArgs {
     /// Folder for gates
     #[arg(short, long, value_name = "DIR", default_value = "results/gates")]
     output: PathBuf,
+    #[command(flatten)]
+    exports: Exports,
     /// Arguments of `bench run` for both programs
     #[arg(last = true, value_name = "RUN ARGUMENTS")]
     run: Vec<String>,
@@ -77,6 +80,8 @@ struct CheckArgs {
     candidate: Vec<PathBuf>,
     #[command(flatten)]
     rules: Rules,
+    #[command(flatten)]
+    exports: Exports,
 }
 
 #[derive(Debug, Args)]
@@ -105,6 +110,57 @@ struct HistoryArgs {
     /// Write the history as one page
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
+}
+
+/// The result for other programs, each a file.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "For CI")]
+struct Exports {
+    /// Append Markdown: a comment, or `$GITHUB_STEP_SUMMARY`
+    #[arg(long, value_name = "FILE")]
+    markdown: Option<PathBuf>,
+    /// Print `::error` and `::warning` lines for GitHub
+    #[arg(long)]
+    annotations: bool,
+    /// Write `JUnit` XML
+    #[arg(long, value_name = "FILE")]
+    junit: Option<PathBuf>,
+    /// Write Bencher's metric format
+    #[arg(long, value_name = "FILE")]
+    bencher: Option<PathBuf>,
+    /// Write Prometheus' text format
+    #[arg(long, value_name = "FILE")]
+    prometheus: Option<PathBuf>,
+}
+
+impl Exports {
+    fn write(&self, result: &GateResult, output: &Output) -> anyhow::Result<()> {
+        let written = |path: &Path, done: std::io::Result<()>| {
+            done.map_err(|source| record::Error::Write { path: path.to_owned(), source })
+        };
+        if let Some(path) = &self.markdown {
+            let mut open = std::fs::File::options().create(true).append(true).open(path);
+            written(
+                path,
+                open.as_mut()
+                    .map_err(|error| std::io::Error::new(error.kind(), error.to_string()))
+                    .and_then(|file| file.write_all(ci::markdown(result).as_bytes())),
+            )?;
+        }
+        for (path, text) in [
+            (&self.junit, ci::junit(result)),
+            (&self.bencher, record::write::to_json(&ci::bencher(result))? + "\n"),
+            (&self.prometheus, ci::prometheus(result)),
+        ] {
+            if let Some(path) = path {
+                written(path, std::fs::write(path, text))?;
+            }
+        }
+        if self.annotations {
+            output.human(&ci::annotations(result))?;
+        }
+        Ok(())
+    }
 }
 
 #[derive(Debug, Args)]
@@ -138,7 +194,9 @@ pub(super) fn run(args: RegressArgs, output: &Output) -> anyhow::Result<()> {
         What::Gate(args) => gate(args, output),
         What::Check(args) => {
             let margins = args.rules.margins();
-            publish(&gate::check(&args.baseline, &args.candidate, &margins, args.rules.alpha)?, output)
+            let result = gate::check(&args.baseline, &args.candidate, &margins, args.rules.alpha)?;
+            args.exports.write(&result, output)?;
+            publish(&result, output)
         }
         What::History(args) => look_back(&args, output),
     }
@@ -178,8 +236,8 @@ fn gate(args: GateArgs, output: &Output) -> anyhow::Result<()> {
         cache: env::cache_folder(),
     };
     let result = gate::run(&gate, &mut Teller(output), &interrupt)?;
-    publish(&result, output)?;
-    Ok(())
+    args.exports.write(&result, output)?;
+    publish(&result, output)
 }
 
 fn publish(result: &GateResult, output: &Output) -> anyhow::Result<()> {

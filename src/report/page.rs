@@ -5,6 +5,8 @@ use std::path::Path;
 use crate::regress::history::{Change, Line};
 use crate::regress::store::Point;
 
+use super::escaped;
+
 const WIDTH: f64 = 900.0;
 const HEIGHT: f64 = 180.0;
 const LEFT: f64 = 70.0;
@@ -134,9 +136,4 @@ fn number(value: f64) -> String {
         middle if middle >= 1.0 => format!("{value:.2}"),
         _ => format!("{value:.4}"),
     }
-}
-
-/// Text as it may stand in HTML, also between quotes.
-fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }

@@ -3,6 +3,7 @@
 //! Everything that comes from outside goes through `escape`; numbers are written with two decimals. Colours follow the
 //! reader's own setting (`prefers-color-scheme`), and no meaning hangs on colour alone: marks differ in shape, lines in dash.
 
+use super::escaped;
 use super::plot::{LogPlot, Mark, PlotSeries, Scale, amount};
 
 const WIDTH: f64 = 860.0;
@@ -31,8 +32,8 @@ pub fn render(plot: &LogPlot) -> String {
     out.push(&format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {total}\" width=\"{WIDTH}\" height=\"{total}\" role=\"img\" aria-labelledby=\"title desc\">"
     ));
-    out.push(&format!("<title id=\"title\">{}</title>", escape(&plot.title)));
-    out.push(&format!("<desc id=\"desc\">{}; {}</desc>", escape(&plot.y_label), escape(&plot.subtitle)));
+    out.push(&format!("<title id=\"title\">{}</title>", escaped(&plot.title)));
+    out.push(&format!("<desc id=\"desc\">{}; {}</desc>", escaped(&plot.y_label), escaped(&plot.subtitle)));
     out.push(&format!("<style>{STYLE}</style>"));
     out.push(&format!("<rect class=\"paper\" width=\"{WIDTH}\" height=\"{total}\"/>"));
     out.text(LEFT, 28.0, "title", "start", &plot.title);
@@ -81,7 +82,7 @@ fn draw(out: &mut Paper, plot: &LogPlot, scale: &Scale) {
     out.push(&format!(
         "<text class=\"soft\" text-anchor=\"middle\" transform=\"translate(20 {:.2}) rotate(-90)\">{}</text>",
         TOP + HEIGHT / 2.0,
-        escape(&format!("{}, logarithmic", plot.y_label))
+        escaped(&format!("{}, logarithmic", plot.y_label))
     ));
     out.push("<g clip-path=\"url(#inside)\">");
     if !plot.curve.is_empty() {
@@ -144,7 +145,7 @@ fn look(series: &PlotSeries) -> (&'static str, &'static str) {
 }
 
 fn shape_at(shape: &str, class: &str, x: f64, y: f64, label: Option<&str>) -> String {
-    let title = label.map_or(String::new(), |label| format!("<title>{}</title>", escape(label)));
+    let title = label.map_or(String::new(), |label| format!("<title>{}</title>", escaped(label)));
     match shape {
         "ring" => format!("<circle class=\"{class}\" cx=\"{x:.2}\" cy=\"{y:.2}\" r=\"3\">{title}</circle>"),
         "disc" => format!("<circle class=\"{class}\" cx=\"{x:.2}\" cy=\"{y:.2}\" r=\"5\">{title}</circle>"),
@@ -191,27 +192,9 @@ impl Paper {
         let class = if class.is_empty() { String::new() } else { format!(" class=\"{class}\"") };
         self.push(&format!(
             "<text{class} x=\"{x:.2}\" y=\"{y:.2}\" text-anchor=\"{anchor}\">{}</text>",
-            escape(text)
+            escaped(text)
         ));
     }
-}
-
-/// Text that cannot end an element or an attribute; signs that XML forbids become a replacement character.
-fn escape(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for sign in text.chars() {
-        match sign {
-            '&' => out.push_str("&amp;"),
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            '"' => out.push_str("&quot;"),
-            '\'' => out.push_str("&#39;"),
-            '\t' | '\n' | '\r' => out.push(' '),
-            '\u{0}'..='\u{1f}' | '\u{fffe}' | '\u{ffff}' => out.push('\u{fffd}'),
-            _ => out.push(sign),
-        }
-    }
-    out
 }
 
 #[cfg(test)]
@@ -221,7 +204,7 @@ mod tests {
 
     #[test]
     fn what_comes_from_outside_is_escaped() {
-        assert_eq!(escape("a<b>&\"c'\u{1}\n"), "a&lt;b&gt;&amp;&quot;c&#39;\u{fffd} ");
+        assert_eq!(escaped("a<b>&\"c'\u{1}\n"), "a&lt;b&gt;&amp;&quot;c&#39;\u{fffd} ");
         let text = render(&falling());
         assert!(
             text.contains("prices &lt;of&gt; &quot;A &amp; B&quot;")
