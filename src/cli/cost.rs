@@ -9,7 +9,11 @@ use super::args::CostArgs;
 use super::{Output, exit};
 
 pub(super) fn run(args: &CostArgs, catalog: &Catalog, output: &Output) -> anyhow::Result<()> {
-    let assume = Assumptions { blend_ratio: args.blend, utilization: args.utilization };
+    let assume = Assumptions {
+        blend_ratio: args.blend,
+        utilization: args.utilization,
+        ..Assumptions::default()
+    };
     let mut views = Vec::new();
     for path in &args.records {
         let record = record::read::read(path)?;

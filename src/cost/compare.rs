@@ -6,7 +6,7 @@ use rust_decimal::prelude::ToPrimitive;
 use crate::catalog::{self, ApiPrice, Catalog};
 use crate::record::{ApiComparison, Cost};
 
-use super::cells::mix_usd_per_million;
+use super::assess::{headline_cell, mix};
 
 /// What is compared with when no API serves the model and none was named: a price that many know.
 const FAMILIAR: &str = "openai/gpt-4o-mini";
@@ -39,14 +39,13 @@ pub fn api_comparison(
         }
     }
     cost.api_comparison.clear();
-    let top = cost.cells.iter().find(|cell| Some(&cell.cell) == cost.headline_cell.as_ref());
-    let Some(top) = top else {
+    let Some((top, here)) = headline_cell(cost).and_then(|cell| Some((cell, mix(cell)?))) else {
         let reason =
             cost.headline_cell_reason.clone().unwrap_or_else(|| "there is no priced cell".to_owned());
         cost.api_comparison_reason = Some(format!("nothing to compare: {reason}"));
         return Ok(());
     };
-    let here = mix_usd_per_million(top);
+    let here = here.value;
     let [input, output] = top.tokens.map(|count| count as f64);
     let mut found: Vec<ApiComparison> = rows
         .into_iter()

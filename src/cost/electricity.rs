@@ -52,6 +52,7 @@ pub fn electricity(cost: &mut Cost, measurements: &[Measurement], catalog: &Cata
         source: row.source.clone(),
         observed: Some(row.observed.to_string()),
         observed_reason: None,
+        pue: None,
         usd_per_million_input_tokens: input,
         usd_per_million_input_tokens_reason: input_reason,
         usd_per_million_output_tokens: output,

@@ -4,12 +4,21 @@
 //! machine it came from. The formulas are those of `docs/cost.md`: a pure step's time goes wholly to
 //! its kind, so `input $ + output $ = rent × time` exactly.
 
+mod assess;
 mod cells;
 mod compare;
 mod electricity;
+pub mod hour;
+pub mod owned;
+mod part;
 mod price;
+pub mod separate;
+mod serving;
+#[cfg(test)]
+mod whole_records;
 
-pub use cells::{Assumptions, assess, price_cells};
+pub use assess::{assess, assess_hour, at_mix, headline_cell, mix};
+pub use cells::Assumptions;
 pub use compare::api_comparison;
 pub use electricity::electricity;
 pub use price::{cpu_price, given_price, gpu_price};
