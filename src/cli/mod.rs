@@ -3,9 +3,12 @@
 
 mod args;
 mod catalog;
+mod compare;
 mod cost;
 mod doctor;
 mod exit;
+mod flags;
+mod hour;
 mod run;
 
 use std::ffi::OsString;
@@ -59,6 +62,7 @@ fn dispatch(cli: Cli, output: &Output, argv: &[OsString]) -> anyhow::Result<()> 
     let catalog = || rows::Catalog::load(cli.output.config.as_deref());
     match cli.command {
         Command::Run(args) => run::run(&args, &catalog, output, argv),
+        Command::Compare(args) => compare::run(&args, &catalog()?, output),
         Command::Cost(args) => cost::run(&args, &catalog()?, output),
         Command::Doctor(args) => doctor::run(args, output),
         Command::Catalog(args) => {

@@ -9,7 +9,7 @@ use crate::record::{ApiComparison, Cost};
 use super::assess::{headline_cell, mix};
 
 /// What is compared with when no API serves the model and none was named: a price that many know.
-const FAMILIAR: &str = "openai/gpt-4o-mini";
+pub(super) const FAMILIAR: &str = "openai/gpt-4o-mini";
 
 /// Fills in `cost.api_comparison` at the headline cell's own mix of input and output.
 ///
@@ -25,7 +25,7 @@ pub fn api_comparison(
     catalog: &Catalog,
     today: Date,
 ) -> Result<(), catalog::Error> {
-    let served_as = catalog_id.and_then(|id| catalog.model(id).ok()).and_then(|row| row.api_model.as_deref());
+    let served_as = served_as(catalog_id, catalog);
     let same = |row: &ApiPrice| served_as == Some(row.model.as_str());
     let mut rows: Vec<&ApiPrice> = Vec::new();
     if named.is_empty() {
@@ -73,4 +73,9 @@ pub fn api_comparison(
     });
     cost.api_comparison = found;
     Ok(())
+}
+
+/// The word under which the catalog's API rows sell the model.
+pub(super) fn served_as<'a>(catalog_id: Option<&str>, catalog: &'a Catalog) -> Option<&'a str> {
+    catalog_id.and_then(|id| catalog.model(id).ok()).and_then(|row| row.api_model.as_deref())
 }

@@ -1,11 +1,15 @@
 //! The terminal: a result that fits 80 columns, and a bar that shows where the run is.
 
+mod compare;
+mod cost;
 mod energy;
 mod plan;
 mod progress;
 mod result;
 mod style;
 
+pub use compare::{render_compare_api, render_compare_records};
+pub use cost::{render_cost_view, render_hours};
 pub use energy::render_power_limits;
 pub use plan::render_plan;
 pub use progress::Bar;
