@@ -56,8 +56,10 @@ pub(super) enum Color {
 pub(super) enum Command {
     /// Measure one model on this machine, write one record, print what it costs
     Run(Box<RunArgs>),
-    /// Price records again: another rent, another utilization
-    Cost(CostArgs),
+    /// Compare a record with API prices, or records with each other
+    Compare(Box<super::compare::CompareArgs>),
+    /// Price records again: another rent, another utilization, an owned machine; margin and target
+    Cost(Box<super::cost::CostArgs>),
     /// Say what this box can do, and how to mend what it cannot
     Doctor(DoctorArgs),
     /// Foresee when the falling price of a class of models makes a use case pay
@@ -152,29 +154,6 @@ pub(super) struct RunArgs {
     /// Folder for the record, or `-` for stdout
     #[arg(short, long, value_name = "DIR", default_value = "results", help_heading = "Money and output")]
     pub(super) output: PathBuf,
-}
-
-/// `bench cost`.
-#[derive(Debug, Args)]
-pub(super) struct CostArgs {
-    /// Records to price
-    #[arg(required = true, value_name = "RECORD")]
-    pub(super) records: Vec<PathBuf>,
-    /// Rent, USD per hour [default: the record's own price]
-    #[arg(long, value_name = "USD", value_parser = price, allow_hyphen_values = true)]
-    pub(super) price_per_hour: Option<Decimal>,
-    /// Share of the hour in which the engine is busy
-    #[arg(long, value_name = "SHARE", value_parser = share, allow_hyphen_values = true, default_value = "100%")]
-    pub(super) utilization: f64,
-    /// Input tokens for each output token in the blended figure
-    #[arg(long, value_name = "RATIO", value_parser = blend, default_value = "3:1")]
-    pub(super) blend: f64,
-    /// API to compare with, `provider/model`; may be given again [default: those that serve this model]
-    #[arg(long, value_name = "ID", value_delimiter = ',')]
-    pub(super) api: Vec<String>,
-    /// Price a record whose figures are invalid, too
-    #[arg(long)]
-    pub(super) allow_invalid: bool,
 }
 
 /// `bench doctor`.
@@ -299,7 +278,7 @@ pub(super) fn time(text: &str) -> Result<Seconds, String> {
 }
 
 /// Dollars an hour, above zero.
-fn price(text: &str) -> Result<Decimal, String> {
+pub(super) fn price(text: &str) -> Result<Decimal, String> {
     let dollars = text.trim().trim_start_matches('$').parse::<Decimal>();
     match dollars {
         Ok(dollars) if dollars > Decimal::ZERO && dollars <= Decimal::from(1_000_000) => Ok(dollars),

@@ -1,59 +1,252 @@
-//! `bench cost RECORD…`: prices records again, a new view and never an edit.
+//! `bench cost RECORD…`: prices records again, a new view and never an edit; and, without a record, the speed
+//! that a cost needs or the cost of a published speed.
 
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use rust_decimal::Decimal;
+use rust_decimal::prelude::ToPrimitive as _;
+use serde_json::{Value, json};
+
+use super::args::{blend, share};
+use super::hour::{HourArgs, hour, record_price, usage};
+use super::{Output, exit, flags};
 use crate::catalog::Catalog;
-use crate::cost::{self, Assumptions};
-use crate::record::{self, Record, Verdict};
+use crate::cost::assumption::{Chosen, Origin};
+use crate::cost::margin::Selling;
+use crate::cost::scenario::{Basis, Scenario};
+use crate::cost::target::{HourView, published, target};
+use crate::cost::view::{Asked, View, view};
+use crate::cost::{self, KwhPrice};
+use crate::record::{self, Measurement, Price, Record, Verdict};
 use crate::report::terminal;
 
-use super::args::CostArgs;
-use super::{Output, exit};
+/// `bench cost`.
+#[derive(Debug, Args)]
+pub(super) struct CostArgs {
+    /// Records to price; none with --target or --tokens-per-second
+    #[arg(required_unless_present_any = ["target", "tokens_per_second"], value_name = "RECORD")]
+    records: Vec<PathBuf>,
+    #[command(flatten)]
+    hour: HourArgs,
+    /// Share of the hour in which the engine is busy [default: 100%]
+    #[arg(long, value_name = "SHARE", value_parser = share, allow_hyphen_values = true, help_heading = "Use")]
+    utilization: Option<f64>,
+    /// Input tokens for each output token in the blended figure [default: 3:1]
+    #[arg(long, value_name = "RATIO", value_parser = blend, help_heading = "Use")]
+    blend: Option<f64>,
+    /// Share of the prompt tokens that are found in the prefix cache [default: 0]
+    #[arg(long, value_name = "SHARE", value_parser = flags::share_or_none, allow_hyphen_values = true, help_heading = "Use")]
+    cached: Option<f64>,
+    /// What a cached prompt token takes, as a share of a computed one [default: 0]
+    #[arg(long, value_name = "SHARE", value_parser = flags::share_or_none, requires = "cached", allow_hyphen_values = true, help_heading = "Use")]
+    cached_cost_share: Option<f64>,
+    /// Share out the totals of a server that cannot be told apart, at this price of output over input: allocated,
+    /// not measured
+    #[arg(long, value_name = "RATIO", value_parser = flags::above_zero, allow_hyphen_values = true, help_heading = "Use")]
+    price_ratio: Option<f64>,
+    /// Take the records as one: a server's runs of different input:output ratio
+    #[arg(long, help_heading = "Use")]
+    together: bool,
+
+    /// Gross margin at this selling price, USD per million tokens, `0.60` or `INPUT,OUTPUT`
+    #[arg(long, value_name = "USD", value_parser = flags::selling, allow_hyphen_values = true, help_heading = "Questions")]
+    sell: Option<Selling>,
+    /// The selling price that leaves this gross margin
+    #[arg(long, value_name = "SHARE", value_parser = flags::margin, allow_hyphen_values = true, help_heading = "Questions")]
+    margin: Option<f64>,
+    /// Tokens per second that make a million cost this
+    #[arg(long, value_name = "USD", value_parser = flags::usd_above_zero, allow_hyphen_values = true, help_heading = "Questions")]
+    target: Option<Decimal>,
+    /// What a published speed costs, without a record
+    #[arg(long, value_name = "X", value_parser = flags::above_zero, conflicts_with = "records", allow_hyphen_values = true, help_heading = "Questions")]
+    tokens_per_second: Option<f64>,
+    /// API to compare with, `provider/model`; may be given again [default: those that serve this model]
+    #[arg(long, value_name = "ID", value_delimiter = ',', help_heading = "Questions")]
+    api: Vec<String>,
+    /// Refuse prices that were seen longer ago
+    #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u32), help_heading = "Questions")]
+    max_age: Option<u32>,
+    /// Price a record whose figures are invalid, too
+    #[arg(long, help_heading = "Questions")]
+    allow_invalid: bool,
+}
 
 pub(super) fn run(args: &CostArgs, catalog: &Catalog, output: &Output) -> anyhow::Result<()> {
-    let assume = Assumptions { blend_ratio: args.blend, utilization: args.utilization };
+    if args.records.is_empty() {
+        return without_record(args, catalog, output);
+    }
+    if args.hour.price_per_hour.len() > 1 {
+        return Err(usage(
+            "--price-per-hour",
+            "several prices need no record; give one of them with a record",
+        ));
+    }
+    let read = args.records.iter().map(|path| Ok((path.as_path(), open(path, args.allow_invalid)?)));
+    let records = read.collect::<anyhow::Result<Vec<(&Path, Record)>>>()?;
     let mut views = Vec::new();
-    for path in &args.records {
-        let record = record::read::read(path)?;
-        if record.validity.verdict == Verdict::Invalid && !args.allow_invalid {
-            return Err(exit::Invalid(format!(
-                "{} is invalid ({}), so its dollars would be of something else; --allow-invalid prices it all the same",
-                path.display(),
-                reasons(&record)
-            ))
-            .into());
-        }
-        let price = match args.price_per_hour {
-            Some(usd) => Ok(cost::given_price(usd)),
-            None => record
-                .cost
-                .price
-                .clone()
-                .ok_or_else(|| "the record has no price; give one with --price-per-hour USD".to_owned()),
-        };
-        let mut cost = cost::assess(&record.measurements, price, assume);
-        cost::electricity(&mut cost, &record.measurements, catalog);
-        cost::api_comparison(
-            &mut cost,
-            record.model.catalog_id.as_deref(),
-            &args.api,
-            catalog,
-            super::today(),
-        )?;
-        if output.json {
-            views.push(serde_json::json!({ "record": path, "id": record.id, "model": record.model.id, "cost": cost }));
-        } else {
-            let style = output.human_style();
-            let head = format!("{} · {} · {}", record.model.name, record.model.quantization, path.display());
-            output.human(&format!("{}\n", style.strong(&head)))?;
-            output.human(&terminal::render_cost(&cost, style))?;
+    if args.together {
+        let all: Vec<&Record> = records.iter().map(|(_, record)| record).collect();
+        cost::compare_records::same_but_workload(&all)?;
+        let measurements: Vec<Measurement> =
+            all.iter().flat_map(|record| record.measurements.iter().cloned()).collect();
+        let (path, first) = &records[0];
+        let label = format!("{} and {} more", path.display(), records.len() - 1);
+        views.push(priced(args, catalog, output, (&label, first), &measurements)?);
+    } else {
+        for (path, record) in &records {
+            let label = path.display().to_string();
+            views.push(priced(args, catalog, output, (&label, record), &record.measurements)?);
         }
     }
     if output.json {
-        output.stdout(&(record::write::to_json(&views)? + "\n"))?;
+        output.stdout(&(record::write::to_json(&json!({ "records": views }))? + "\n"))?;
     }
     Ok(())
 }
 
-fn reasons(record: &Record) -> String {
-    let failed = record.validity.checks.iter().filter(|check| check.verdict == Verdict::Invalid);
-    failed.map(|check| check.name.as_str()).collect::<Vec<_>>().join(", ")
+/// One view of one record, or of several together; prints it unless it is for a machine.
+fn priced(
+    args: &CostArgs,
+    catalog: &Catalog,
+    output: &Output,
+    (label, record): (&str, &Record),
+    measurements: &[Measurement],
+) -> anyhow::Result<Value> {
+    let today = super::today();
+    let kwh = cost::kwh_price(args.hour.electricity(), catalog)?;
+    let scenario = scenario(args, record_price(&args.hour, record), &kwh, Some(record))?;
+    if let Basis::Rent(Chosen { value: Ok(price), origin: Origin::Record, .. }) = &scenario.basis {
+        cost::check_age("the price of the hour", price.observed.as_deref(), days(args.max_age), today)?;
+    }
+    let target = args.target.and_then(|usd| usd.to_f64());
+    let mut view =
+        view(measurements, &scenario, Asked { sell: args.sell, margin: args.margin, target }, catalog);
+    if matches!(scenario.basis, Basis::Rent(_)) {
+        cost::electricity_at(&mut view.cost, measurements, &kwh, args.hour.pue());
+    } else {
+        view.cost.electricity_reason = Some("an owned machine's electricity is in its hour".to_owned());
+    }
+    cost::api_comparison(&mut view.cost, record.model.catalog_id.as_deref(), &args.api, catalog, today)?;
+    for api in &view.cost.api_comparison {
+        let what = format!("the price of {}", api.api);
+        cost::check_age(&what, Some(&api.observed), days(args.max_age), today)?;
+    }
+    if !output.json {
+        let style = output.human_style();
+        let head = format!("{} · {} · {label}", record.model.name, record.model.quantization);
+        output.human(&format!("{}\n", style.strong(&head)))?;
+        output.human(&terminal::render_cost(&view.cost, style))?;
+        output.human(&terminal::render_cost_view(&view, style))?;
+    }
+    let paths = if args.together { json!(args.records) } else { Value::Null };
+    Ok(as_json(label, record, &view, paths)?)
+}
+
+fn as_json(label: &str, record: &Record, view: &View, together: Value) -> serde_json::Result<Value> {
+    let mut object = json!({ "record": label, "id": record.id, "model": record.model.id });
+    let fields = serde_json::to_value(view)?;
+    if let (Some(object), Value::Object(fields)) = (object.as_object_mut(), fields) {
+        if !together.is_null() {
+            object.insert("together".to_owned(), together);
+        }
+        object.extend(fields);
+    }
+    Ok(object)
+}
+
+/// Reads a record and refuses an invalid one.
+pub(super) fn open(path: &Path, allow_invalid: bool) -> anyhow::Result<Record> {
+    let record = record::read::read(path)?;
+    if record.validity.verdict == Verdict::Invalid && !allow_invalid {
+        let failed = record.validity.checks.iter().filter(|check| check.verdict == Verdict::Invalid);
+        return Err(exit::Invalid(format!(
+            "{} is invalid ({}), so its dollars would be of something else; --allow-invalid prices it all the same",
+            path.display(),
+            failed.map(|check| check.name.as_str()).collect::<Vec<_>>().join(", ")
+        ))
+        .into());
+    }
+    Ok(record)
+}
+
+/// Everything that prices, from the flags; a rent only when nothing was bought.
+fn scenario(
+    args: &CostArgs,
+    rent: Chosen<Result<Price, String>>,
+    kwh: &KwhPrice,
+    record: Option<&Record>,
+) -> anyhow::Result<Scenario> {
+    let mut scenario = hour(&args.hour, rent, kwh, record)?;
+    let whole = "as measured: always busy";
+    scenario.utilization = Chosen::flag(args.utilization, "--utilization", 1.0, whole);
+    scenario.blend_ratio = Chosen::flag(args.blend, "--blend", 3.0, "the ratio that price trackers use");
+    scenario.cached_share =
+        Chosen::flag(args.cached, "--cached", 0.0, "prompts were measured without a cache");
+    scenario.cached_cost_share = Chosen::flag(
+        args.cached_cost_share,
+        "--cached-cost-share",
+        0.0,
+        "fetching from the cache called free",
+    );
+    scenario.price_ratio = args.price_ratio;
+    Ok(scenario)
+}
+
+/// `--target` and `--tokens-per-second` at each price of the hour.
+fn without_record(args: &CostArgs, catalog: &Catalog, output: &Output) -> anyhow::Result<()> {
+    for (given, flag) in [
+        (args.sell.is_some(), "--sell"),
+        (args.margin.is_some(), "--margin"),
+        (args.together, "--together"),
+        (args.cached.is_some(), "--cached"),
+        (args.price_ratio.is_some(), "--price-ratio"),
+    ] {
+        if given {
+            return Err(usage(flag, "it needs a record, whose tokens it is about"));
+        }
+    }
+    let kwh = cost::kwh_price(args.hour.electricity(), catalog)?;
+    let undrawn = args.hour.owned() && !args.hour.says_watts();
+    let prices: Vec<Option<Decimal>> = match args.hour.price_per_hour.len() {
+        0 => vec![None],
+        _ => args.hour.price_per_hour.iter().copied().map(Some).collect(),
+    };
+    let mut hours = Vec::new();
+    for usd in prices {
+        let none = || {
+            "there is no record with a price; give --price-per-hour USD, or --purchase USD --years N"
+                .to_owned()
+        };
+        let rent = Chosen::flag(
+            Some(usd.map(cost::given_price).ok_or_else(none)),
+            "--price-per-hour",
+            Err(none()),
+            "",
+        );
+        let scenario = scenario(args, rent, &kwh, None)?;
+        let price = scenario.hour().price.map_err(|reason| usage("--price-per-hour", &reason))?;
+        let hour = price.usd_per_hour.to_f64().unwrap_or(f64::NAN);
+        let busy = scenario.utilization.value;
+        let notes: Vec<&str> = undrawn
+            .then_some("electricity is not in it: without a record only --watts says how much is drawn")
+            .into_iter()
+            .collect();
+        hours.push(HourView {
+            target: args.target.and_then(|usd| usd.to_f64()).map(|usd| target(usd, hour, busy)),
+            published: args.tokens_per_second.map(|rate| published(rate, hour, busy)),
+            assumptions: scenario.assumptions(),
+            notes,
+            price,
+        });
+    }
+    if output.json {
+        return output.stdout(&(record::write::to_json(&json!({ "hours": hours }))? + "\n"));
+    }
+    output.human(&terminal::render_hours(&hours, output.human_style()))
+}
+
+/// `--max-age` in days.
+pub(super) fn days(max_age: Option<u32>) -> Option<i64> {
+    max_age.map(i64::from)
 }

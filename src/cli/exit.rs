@@ -88,8 +88,18 @@ fn of(error: &(dyn std::error::Error + 'static)) -> Option<u8> {
             _ => Some(1),
         };
     }
-    if error.is::<cost::Error>() {
-        return Some(2);
+    if let Some(error) = error.downcast_ref::<cost::compare_api::CompareError>() {
+        return match error {
+            cost::compare_api::CompareError::Cost(error) => of(error),
+            cost::compare_api::CompareError::Catalog(error) => of(error),
+        };
+    }
+    if let Some(error) = error.downcast_ref::<cost::Error>() {
+        return Some(match error {
+            cost::Error::Usage { .. } => 2,
+            cost::Error::Incomparable(_) => 12,
+            cost::Error::Stale { .. } => 1,
+        });
     }
     None
 }

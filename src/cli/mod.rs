@@ -3,10 +3,13 @@
 
 mod args;
 mod catalog;
+mod compare;
 mod cost;
 mod doctor;
 mod exit;
+mod flags;
 mod forecast;
+mod hour;
 mod regress;
 mod run;
 
@@ -61,6 +64,7 @@ fn dispatch(cli: Cli, output: &Output, argv: &[OsString]) -> anyhow::Result<()> 
     let catalog = || rows::Catalog::load(cli.output.config.as_deref());
     match cli.command {
         Command::Run(args) => run::run(&args, &catalog, output, argv),
+        Command::Compare(args) => compare::run(&args, &catalog()?, output),
         Command::Cost(args) => cost::run(&args, &catalog()?, output),
         Command::Doctor(args) => doctor::run(args, output),
         Command::Forecast(args) => forecast::run(&args, &catalog()?, output),

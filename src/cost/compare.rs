@@ -6,10 +6,10 @@ use rust_decimal::prelude::ToPrimitive;
 use crate::catalog::{self, ApiPrice, Catalog};
 use crate::record::{ApiComparison, Cost};
 
-use super::cells::mix_usd_per_million;
+use super::assess::{headline_cell, mix};
 
 /// What is compared with when no API serves the model and none was named: a price that many know.
-const FAMILIAR: &str = "openai/gpt-4o-mini";
+pub(super) const FAMILIAR: &str = "openai/gpt-4o-mini";
 
 /// Fills in `cost.api_comparison` at the headline cell's own mix of input and output.
 ///
@@ -25,7 +25,7 @@ pub fn api_comparison(
     catalog: &Catalog,
     today: Date,
 ) -> Result<(), catalog::Error> {
-    let served_as = catalog_id.and_then(|id| catalog.model(id).ok()).and_then(|row| row.api_model.as_deref());
+    let served_as = served_as(catalog_id, catalog);
     let same = |row: &ApiPrice| served_as == Some(row.model.as_str());
     let mut rows: Vec<&ApiPrice> = Vec::new();
     if named.is_empty() {
@@ -39,14 +39,13 @@ pub fn api_comparison(
         }
     }
     cost.api_comparison.clear();
-    let top = cost.cells.iter().find(|cell| Some(&cell.cell) == cost.headline_cell.as_ref());
-    let Some(top) = top else {
+    let Some((top, here)) = headline_cell(cost).and_then(|cell| Some((cell, mix(cell)?))) else {
         let reason =
             cost.headline_cell_reason.clone().unwrap_or_else(|| "there is no priced cell".to_owned());
         cost.api_comparison_reason = Some(format!("nothing to compare: {reason}"));
         return Ok(());
     };
-    let here = mix_usd_per_million(top);
+    let here = here.value;
     let [input, output] = top.tokens.map(|count| count as f64);
     let mut found: Vec<ApiComparison> = rows
         .into_iter()
@@ -74,4 +73,9 @@ pub fn api_comparison(
     });
     cost.api_comparison = found;
     Ok(())
+}
+
+/// The word under which the catalog's API rows sell the model.
+pub(super) fn served_as<'a>(catalog_id: Option<&str>, catalog: &'a Catalog) -> Option<&'a str> {
+    catalog_id.and_then(|id| catalog.model(id).ok()).and_then(|row| row.api_model.as_deref())
 }

@@ -2,15 +2,58 @@
 
 use rust_decimal::prelude::ToPrimitive as _;
 
-use crate::catalog::Catalog;
+use crate::catalog::{self, Catalog};
 use crate::record::{Cost, Electricity, Measurement};
 
 /// The row of the catalog that is taken: data centres buy as commercial customers do.
 const DEFAULT: &str = "us-commercial";
 const JOULES_PER_KWH: f64 = 3.6e6;
 
-/// Fills the electricity of `cost` from the joules per token of the headline cell, else of the first row.
+/// Fills the electricity of `cost` at the catalog's price for data centres.
 pub fn electricity(cost: &mut Cost, measurements: &[Measurement], catalog: &Catalog) {
+    match kwh_price(None, catalog) {
+        Ok(price) => electricity_at(cost, measurements, &price, None),
+        Err(error) => {
+            cost.electricity = None;
+            cost.electricity_reason = Some(error.to_string());
+        }
+    }
+}
+
+/// What a kWh costs.
+#[derive(Debug, Clone, PartialEq)]
+pub struct KwhPrice {
+    /// USD.
+    pub usd: f64,
+    /// Whose price it is: the catalog row's id, or the flag.
+    pub label: String,
+    /// Where it was read.
+    pub source: String,
+    /// The day it was seen.
+    pub observed: Option<String>,
+}
+
+/// The price of a kWh: a number of USD, the id of a row of the catalog, or without either its default row.
+///
+/// # Errors
+/// [`catalog::Error::Unknown`] when there is no such row.
+pub fn kwh_price(given: Option<&str>, catalog: &Catalog) -> Result<KwhPrice, catalog::Error> {
+    if let Some(usd) = given.and_then(|text| text.trim_start_matches('$').parse::<f64>().ok()) {
+        let flag = "--electricity".to_owned();
+        return Ok(KwhPrice { usd, label: "given".to_owned(), source: flag, observed: None });
+    }
+    let row = catalog.electricity(given.unwrap_or(DEFAULT))?;
+    Ok(KwhPrice {
+        usd: row.usd_per_kwh.to_f64().unwrap_or(f64::NAN),
+        label: row.id.clone(),
+        source: row.source.clone(),
+        observed: Some(row.observed.to_string()),
+    })
+}
+
+/// Fills the electricity of `cost` from the joules per token of the headline cell, else of the first row; with `pue`
+/// the building's share is in it.
+pub fn electricity_at(cost: &mut Cost, measurements: &[Measurement], price: &KwhPrice, pue: Option<f64>) {
     let of = |metric: &str| {
         let mut all = measurements.iter().filter(|m| m.metric == metric && m.value.is_some());
         let wanted = cost.headline_cell.as_ref();
@@ -33,25 +76,20 @@ pub fn electricity(cost: &mut Cost, measurements: &[Measurement], catalog: &Cata
         cost.electricity_reason = Some(reason.clone());
         return;
     }
-    let row = match catalog.electricity(DEFAULT) {
-        Ok(row) => row,
-        Err(error) => {
-            cost.electricity_reason = Some(error.to_string());
-            return;
-        }
-    };
-    let usd_per_kwh = row.usd_per_kwh.to_f64().unwrap_or(f64::NAN);
+    let usd_per_kwh = price.usd;
+    let all = pue.unwrap_or(1.0);
     let usd = |joules: Result<f64, String>| match joules {
-        Ok(joules) => (Some(1e6 * joules / JOULES_PER_KWH * usd_per_kwh), None),
+        Ok(joules) => (Some(1e6 * joules * all / JOULES_PER_KWH * usd_per_kwh), None),
         Err(reason) => (None, Some(reason)),
     };
     let ((input, input_reason), (output, output_reason)) = (usd(input), usd(output));
     cost.electricity = Some(Electricity {
         usd_per_kwh,
-        label: row.id.clone(),
-        source: row.source.clone(),
-        observed: Some(row.observed.to_string()),
-        observed_reason: None,
+        label: price.label.clone(),
+        source: price.source.clone(),
+        observed: price.observed.clone(),
+        observed_reason: price.observed.is_none().then(|| "given on the command line".to_owned()),
+        pue,
         usd_per_million_input_tokens: input,
         usd_per_million_input_tokens_reason: input_reason,
         usd_per_million_output_tokens: output,

@@ -4,16 +4,35 @@
 //! machine it came from. The formulas are those of `docs/cost.md`: a pure step's time goes wholly to
 //! its kind, so `input $ + output $ = rent × time` exactly.
 
+mod assess;
+pub mod assumption;
 mod cells;
 mod compare;
+pub mod compare_api;
+pub mod compare_records;
 pub mod curve;
 mod electricity;
+pub mod hour;
+pub mod margin;
+pub mod owned;
+mod part;
 mod price;
+pub mod quality;
+pub mod scenario;
+pub mod sensitivity;
+pub mod separate;
+mod serving;
+pub mod target;
+pub mod view;
+#[cfg(test)]
+mod whole_records;
 
-pub use cells::{Assumptions, assess, price_cells};
+pub use assess::{assess, assess_hour, at_mix, headline_cell, mix};
+pub use cells::Assumptions;
 pub use compare::api_comparison;
-pub use electricity::electricity;
+pub use electricity::{KwhPrice, electricity, electricity_at, kwh_price};
 pub use price::{cpu_price, given_price, gpu_price};
+pub use scenario::Scenario;
 
 /// Why a cost cannot be computed.
 #[derive(Debug, thiserror::Error)]
@@ -26,4 +45,40 @@ pub enum Error {
         /// What would be right.
         reason: String,
     },
+    /// Two things that cannot stand side by side (exit code 12).
+    #[error("{0}")]
+    Incomparable(String),
+    /// A price is older than it may be (exit code 1).
+    #[error(
+        "{what} was seen {age}, and --max-age allows {days} days; give a price of your own, or update the catalog"
+    )]
+    Stale {
+        /// Which price.
+        what: String,
+        /// How old it is: `on 2026-05-22 (185 days ago)`, or that nobody knows.
+        age: String,
+        /// What is allowed.
+        days: i64,
+    },
+}
+
+/// Refuses a price that was seen more than `days` ago; what was given on the command line is of today.
+///
+/// # Errors
+/// [`Error::Stale`]; a price without a day is stale, nobody knows how old it is.
+pub fn check_age(
+    what: &str,
+    observed: Option<&str>,
+    days: Option<i64>,
+    today: jiff::civil::Date,
+) -> Result<(), Error> {
+    let Some(days) = days else { return Ok(()) };
+    let stale = |age: String| Err(Error::Stale { what: what.to_owned(), age, days });
+    match observed.map(str::parse::<jiff::civil::Date>) {
+        Some(Ok(day)) => match crate::catalog::age_days(day, today) {
+            age if age > days => stale(format!("on {day} ({age} days ago)")),
+            _ => Ok(()),
+        },
+        _ => stale("on a day that nobody noted".to_owned()),
+    }
 }

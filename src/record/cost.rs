@@ -34,11 +34,17 @@ pub struct Cost {
     /// Why it is `null`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub usd_per_million_all_output_tokens_reason: Option<String>,
+    /// USD per million tokens, input and output counted alike, at the headline cell's own mix.
+    #[serde(default)]
+    pub usd_per_million_total_tokens: Option<Figure>,
+    /// Why it is `null`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usd_per_million_total_tokens_reason: Option<String>,
     /// Input tokens for each output token in the blended figure.
     pub blend_ratio: f64,
     /// Share of the hour in which the engine is busy: 1 as measured.
     pub utilization: f64,
-    /// The cell that the four figures above repeat.
+    /// The cell that the figures above repeat.
     pub headline_cell: Option<Cell>,
     /// Why it is `null`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -50,6 +56,9 @@ pub struct Cost {
     pub electricity_reason: Option<String>,
     /// One entry for each prompt length, output length, batch and depth.
     pub cells: Vec<CostCell>,
+    /// Fits that told input and output apart in serving cells, one for each concurrency and depth.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub separations: Vec<Separation>,
     /// What the same tokens cost from an API, cheapest first.
     pub api_comparison: Vec<ApiComparison>,
     /// Why `api_comparison` is empty.
@@ -107,6 +116,9 @@ pub struct Electricity {
     /// Why `observed` is `null`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_reason: Option<String>,
+    /// Power of the building for each watt of the device; absent when it was left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pue: Option<f64>,
     /// USD of electricity per million input tokens of the headline cell.
     pub usd_per_million_input_tokens: Option<f64>,
     /// Why it is `null`.
@@ -124,20 +136,86 @@ pub struct Electricity {
 pub struct CostCell {
     /// Which cell.
     pub cell: Cell,
-    /// USD per million input tokens.
-    pub usd_per_million_input_tokens: Figure,
+    /// USD per million input tokens; `null` when input and output were not told apart.
+    pub usd_per_million_input_tokens: Option<Figure>,
+    /// Why it is `null`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usd_per_million_input_tokens_reason: Option<String>,
     /// USD per million output tokens.
-    pub usd_per_million_output_tokens: Figure,
+    pub usd_per_million_output_tokens: Option<Figure>,
+    /// Why it is `null`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usd_per_million_output_tokens_reason: Option<String>,
     /// USD per million tokens at the blend ratio.
-    pub usd_per_million_blended_tokens: Figure,
+    pub usd_per_million_blended_tokens: Option<Figure>,
+    /// Why it is `null`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usd_per_million_blended_tokens_reason: Option<String>,
     /// USD per million output tokens when input is called free.
     pub usd_per_million_all_output_tokens: Figure,
+    /// USD per million tokens, input and output counted alike, at the cell's own mix; absent in older records.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usd_per_million_total_tokens: Option<Figure>,
+    /// How input and output were told apart.
+    #[serde(default)]
+    pub apart: Apart,
     /// Seconds the cell takes, input part and output part.
-    pub seconds: [f64; 2],
-    /// Tokens of the cell, input and output, summed over the batch.
+    pub seconds: Option<[f64; 2]>,
+    /// Why it is `null`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seconds_reason: Option<String>,
+    /// Seconds of both parts together; absent in older records.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub total_seconds: Option<f64>,
+    /// Tokens of the cell, input and output, summed over the batch; of a serving cell over the run.
     pub tokens: [u64; 2],
     /// Share of the time in steps that mixed input and output, which had to be split by a model.
-    pub mixed_time_share: f64,
+    pub mixed_time_share: Option<f64>,
+    /// Why it is `null`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mixed_time_share_reason: Option<String>,
+}
+
+/// How the cost of input and that of output were told apart.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Apart {
+    /// Each part was timed.
+    #[default]
+    Measured,
+    /// By least squares over cells of different input:output ratio.
+    Separated,
+    /// Shared out at a price ratio that was given: allocated, not measured.
+    Allocated,
+    /// Not at all.
+    Together,
+}
+
+/// A fit of seconds on input and output tokens over serving cells of several mixes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Separation {
+    /// Parallel requests of its cells; 0 when they were not bounded.
+    pub batch: u32,
+    /// Tokens already in the context of its cells.
+    pub depth: u32,
+    /// Number of cells it rests on.
+    pub cells: usize,
+    /// Seconds an input token takes, with its 95% interval.
+    pub seconds_per_input_token: f64,
+    /// Low and high end.
+    pub seconds_per_input_token_ci95: [f64; 2],
+    /// Seconds an output token takes, with its 95% interval.
+    pub seconds_per_output_token: f64,
+    /// Low and high end.
+    pub seconds_per_output_token_ci95: [f64; 2],
+    /// Condition number of the weighted design with columns of unit length: above 30 it is refused.
+    pub condition_number: f64,
+    /// Measured ÷ fitted time − 1 of each cell, in the order of the cells.
+    pub residuals: Vec<f64>,
+    /// USD per million input tokens by the fit, over all its cells.
+    pub usd_per_million_input_tokens: Figure,
+    /// USD per million output tokens by the fit.
+    pub usd_per_million_output_tokens: Figure,
 }
 
 /// The same tokens bought from an API.

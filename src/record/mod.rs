@@ -20,7 +20,7 @@ pub mod write;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub use cost::{ApiComparison, Cost, CostCell, Electricity, Figure, Price};
+pub use cost::{Apart, ApiComparison, Cost, CostCell, Electricity, Figure, Price, Separation};
 pub use energy::{Energy, EnergyWindow, Grade};
 pub use environment::{Environment, Gpu, Peaks, Telemetry, Tool};
 pub use error::Error;

@@ -14,9 +14,14 @@ const MAX_FILE: u64 = 256 << 20;
 
 /// The tokenizer in `folder`, for a model whose embedding has `rows` rows; `None` when there is none.
 pub(super) fn beside(folder: &Path, rows: u32) -> Result<Option<Tokenizer>, Error> {
-    let path = folder.join("tokenizer.json");
-    let Some(bytes) = read(&path)? else { return Ok(None) };
-    let bad = |reason: String| Error::unusable(&path, reason);
+    file(&folder.join("tokenizer.json"), rows)
+}
+
+/// [`beside`], for a file of any name; what is special is read from the files beside it.
+pub(super) fn file(path: &Path, rows: u32) -> Result<Option<Tokenizer>, Error> {
+    let Some(bytes) = read(path)? else { return Ok(None) };
+    let folder = path.parent().unwrap_or_else(|| Path::new(""));
+    let bad = |reason: String| Error::unusable(path, reason);
     let document: Value =
         serde_json::from_slice(&bytes).map_err(|error| bad(format!("not JSON ({error}): fetch it again")))?;
     check_merges(&document).map_err(bad)?;
@@ -32,7 +37,7 @@ pub(super) fn beside(folder: &Path, rows: u32) -> Result<Option<Tokenizer>, Erro
         )));
     }
     let special = special(folder, &inner, rows)?;
-    Ok(Some(Tokenizer { inner, special, path }))
+    Ok(Some(Tokenizer { inner, special, path: path.to_owned() }))
 }
 
 /// Checks what the `tokenizers` crate takes for granted: that each merge's union is a token.

@@ -62,6 +62,22 @@ impl Tokenizer {
         }
     }
 
+    /// The tokenizer in one file: a GGUF file's vocabulary, or a `tokenizer.json` by whatever name.
+    ///
+    /// # Errors
+    /// [`Error::Missing`] when there is no such file, else as [`Self::open`].
+    pub fn from_file(path: &Path) -> Result<Self, Error> {
+        if path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gguf")) {
+            let none =
+                || Error::unusable(path, "it has no vocabulary: name one that has, or a tokenizer.json");
+            return Self::from_gguf(&gguf::read(path)?, path)?.ok_or_else(none);
+        }
+        json::file(path, u32::MAX)?.ok_or_else(|| Error::Missing {
+            what: path.display().to_string(),
+            reason: "there is no such tokenizer file".to_owned(),
+        })
+    }
+
     /// The tokenizer in a GGUF file's metadata, or `None` when it has no vocabulary.
     ///
     /// # Errors

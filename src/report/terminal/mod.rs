@@ -1,5 +1,7 @@
 //! The terminal: a result that fits 80 columns, and a bar that shows where the run is.
 
+mod compare;
+mod cost;
 mod energy;
 mod forecast;
 mod plan;
@@ -9,6 +11,8 @@ mod regress;
 mod result;
 mod style;
 
+pub use compare::{render_compare_api, render_compare_records};
+pub use cost::{render_cost_view, render_hours};
 pub use energy::render_power_limits;
 pub use forecast::{log_plot, render_forecast};
 pub use plan::render_plan;

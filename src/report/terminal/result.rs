@@ -128,6 +128,7 @@ pub(super) fn label(cell: &Cell) -> String {
     let mut label = match cell.phase.as_str() {
         "prefill" => format!("pp{}", cell.prompt_tokens),
         "decode" => format!("tg{}", cell.output_tokens),
+        "serving" => format!("served {}+{}", cell.prompt_tokens, cell.output_tokens),
         _ => format!("pp{}+tg{}", cell.prompt_tokens, cell.output_tokens),
     };
     if cell.depth > 0 {
@@ -283,7 +284,7 @@ fn interval(figure: Figure) -> String {
 }
 
 /// Three significant digits, at least cents, never an exponent.
-fn dollars(value: f64) -> String {
+pub(super) fn dollars(value: f64) -> String {
     if value >= 100.0 {
         format!("{value:.0}")
     } else if value >= 10.0 {
@@ -311,7 +312,7 @@ fn parameters(count: u64) -> String {
     }
 }
 
-fn shorten(text: &str, width: usize) -> String {
+pub(super) fn shorten(text: &str, width: usize) -> String {
     if text.chars().count() <= width {
         return text.to_owned();
     }

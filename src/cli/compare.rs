@@ -1,0 +1,225 @@
+//! `bench compare RECORD`: against API prices; `bench compare RECORD RECORD…`: the first against each other one.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use clap::Args;
+use serde_json::{Value, json};
+
+use super::args::{blend, share};
+use super::cost::{days, open};
+use super::hour::{HourArgs, hour, record_price, usage};
+use super::{Output, flags};
+use crate::catalog::Catalog;
+use crate::cost::assumption::Chosen;
+use crate::cost::compare_api::{self, Asked, Counted};
+use crate::cost::compare_records::{self, Side};
+use crate::cost::{self, Scenario};
+use crate::model::tokenizer::Tokenizer;
+use crate::record::{self, Record};
+use crate::report::terminal;
+
+/// `bench compare`.
+#[derive(Debug, Args)]
+pub(super) struct CompareArgs {
+    /// One record: against API prices. Several: the first against each other one
+    #[arg(required = true, value_name = "RECORD")]
+    records: Vec<PathBuf>,
+    #[command(flatten)]
+    hour: HourArgs,
+    /// API to compare with beside the hosts of the same model, `provider/model`; may be given again
+    #[arg(long, value_name = "ID", value_delimiter = ',', help_heading = "Against APIs")]
+    api: Vec<String>,
+    /// Input tokens for each output token [default: the workload's own]
+    #[arg(long, value_name = "RATIO", value_parser = blend, help_heading = "Against APIs")]
+    mix: Option<f64>,
+    /// Share of the hour in which the engine is busy [default: 100%]
+    #[arg(long, value_name = "SHARE", value_parser = share, allow_hyphen_values = true, help_heading = "Against APIs")]
+    utilization: Option<f64>,
+    /// Share of the prompt tokens that are found in the prefix cache, here and there [default: 0]
+    #[arg(long, value_name = "SHARE", value_parser = flags::share_or_none, allow_hyphen_values = true, help_heading = "Against APIs")]
+    cached: Option<f64>,
+    /// What a cached prompt token takes here, as a share of a computed one [default: 0]
+    #[arg(long, value_name = "SHARE", value_parser = flags::share_or_none, requires = "cached", allow_hyphen_values = true, help_heading = "Against APIs")]
+    cached_cost_share: Option<f64>,
+    /// Tokens a month that are to be served, `20M`, `2.5B`: how many machines, and what each way costs
+    #[arg(long, value_name = "N", value_parser = flags::tokens, allow_hyphen_values = true, help_heading = "Against APIs")]
+    tokens_per_month: Option<f64>,
+    /// A text of your task, counted by both tokenizers
+    #[arg(
+        long,
+        value_name = "FILE",
+        requires = "tokenizer",
+        requires = "api_tokenizer",
+        help_heading = "Against APIs"
+    )]
+    text: Option<PathBuf>,
+    /// The record's tokenizer: tokenizer.json, or a GGUF file with its vocabulary
+    #[arg(long, value_name = "FILE", requires = "text", help_heading = "Against APIs")]
+    tokenizer: Option<PathBuf>,
+    /// The tokenizer of the API's model
+    #[arg(long, value_name = "FILE", requires = "text", help_heading = "Against APIs")]
+    api_tokenizer: Option<PathBuf>,
+
+    /// Compare records although they differ in this field (`gpu`, `engine`, `quantization` …); may be given again
+    #[arg(long, value_name = "FIELD", value_delimiter = ',', help_heading = "Against records")]
+    across: Vec<String>,
+    /// Refuse prices that were seen longer ago
+    #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u32))]
+    max_age: Option<u32>,
+    /// Compare a record whose figures are invalid, too
+    #[arg(long)]
+    allow_invalid: bool,
+}
+
+pub(super) fn run(args: &CompareArgs, catalog: &Catalog, output: &Output) -> anyhow::Result<()> {
+    if args.hour.price_per_hour.len() > 1 {
+        return Err(usage("--price-per-hour", "one price is compared at a time"));
+    }
+    let read = args.records.iter().map(|path| open(path, args.allow_invalid));
+    let records = read.collect::<anyhow::Result<Vec<Record>>>()?;
+    let scenarios = records
+        .iter()
+        .map(|record| scenario(args, record, catalog))
+        .collect::<anyhow::Result<Vec<Scenario>>>()?;
+    let value = match &records[..] {
+        [record] => against_apis(args, record, &scenarios[0], catalog, output)?,
+        _ => against_records(args, &records, &scenarios, output)?,
+    };
+    if output.json {
+        output.stdout(&(record::write::to_json(&value)? + "\n"))?;
+    }
+    Ok(())
+}
+
+fn scenario(args: &CompareArgs, record: &Record, catalog: &Catalog) -> anyhow::Result<Scenario> {
+    let kwh = cost::kwh_price(args.hour.electricity(), catalog)?;
+    let rent = record_price(&args.hour, record);
+    if !args.hour.owned()
+        && let (Ok(price), true) = (&rent.value, args.hour.price_per_hour.is_empty())
+    {
+        cost::check_age(
+            "the price of the hour",
+            price.observed.as_deref(),
+            days(args.max_age),
+            super::today(),
+        )?;
+    }
+    let mut scenario = hour(&args.hour, rent, &kwh, Some(record))?;
+    scenario.utilization = Chosen::flag(args.utilization, "--utilization", 1.0, "as measured: always busy");
+    scenario.cached_share =
+        Chosen::flag(args.cached, "--cached", 0.0, "prompts were measured without a cache");
+    scenario.cached_cost_share = Chosen::flag(
+        args.cached_cost_share,
+        "--cached-cost-share",
+        0.0,
+        "fetching from the cache called free",
+    );
+    Ok(scenario)
+}
+
+fn against_apis(
+    args: &CompareArgs,
+    record: &Record,
+    scenario: &Scenario,
+    catalog: &Catalog,
+    output: &Output,
+) -> anyhow::Result<Value> {
+    if !args.across.is_empty() {
+        return Err(usage("--across", "it is for two records or more"));
+    }
+    let counted = match (&args.text, &args.tokenizer, &args.api_tokenizer) {
+        (Some(text), Some(own), Some(api)) => Some(count(text, own, api, &args.api)?),
+        _ => None,
+    };
+    let asked = Asked {
+        named: &args.api,
+        mix: args.mix,
+        tokens_per_month: args.tokens_per_month,
+        counted: counted.as_ref(),
+        max_age_days: days(args.max_age),
+        today: super::today(),
+    };
+    let view = compare_api::compare(record, scenario, &asked, catalog)?;
+    if !output.json {
+        output.human(&terminal::render_compare_api(record, &view, output.human_style()))?;
+    }
+    let mut value = json!({ "record": args.records[0], "id": record.id, "model": record.model.id });
+    if let (Some(object), Value::Object(fields)) = (value.as_object_mut(), serde_json::to_value(&view)?) {
+        object.extend(fields);
+    }
+    Ok(value)
+}
+
+/// One text in the tokens of both models; a tokenizer is one model's, so the APIs named must sell one.
+fn count(text: &Path, own: &Path, api: &Path, named: &[String]) -> anyhow::Result<Counted> {
+    let mut models: Vec<&str> = named.iter().map(|id| id.rsplit('/').next().unwrap_or(id)).collect();
+    models.dedup();
+    if models.len() != 1 {
+        return Err(usage(
+            "--api-tokenizer",
+            "it is one model's: name the API, or several of one model, with --api",
+        ));
+    }
+    let read = fs::read_to_string(text).map_err(|source| match source.kind() {
+        std::io::ErrorKind::NotFound => anyhow::Error::from(crate::model::Error::Missing {
+            what: text.display().to_string(),
+            reason: "name a file with a text of your task".to_owned(),
+        }),
+        _ => source.into(),
+    });
+    let read = read.with_context(|| format!("--text {}", text.display()))?;
+    let tokens = |path: &Path| -> anyhow::Result<u64> {
+        Ok(Tokenizer::from_file(path)?.encode(&read, false)?.len() as u64)
+    };
+    let counted = Counted {
+        characters: read.chars().count() as u64,
+        own_tokens: tokens(own)?,
+        api_tokens: tokens(api)?,
+    };
+    if counted.own_tokens == 0 || counted.api_tokens == 0 {
+        return Err(usage("--text", "the file has no text to count"));
+    }
+    Ok(counted)
+}
+
+fn against_records(
+    args: &CompareArgs,
+    records: &[Record],
+    scenarios: &[Scenario],
+    output: &Output,
+) -> anyhow::Result<Value> {
+    for (given, flag) in [
+        (!args.api.is_empty(), "--api"),
+        (args.mix.is_some(), "--mix"),
+        (args.tokens_per_month.is_some(), "--tokens-per-month"),
+        (args.text.is_some(), "--text"),
+    ] {
+        if given {
+            return Err(usage(flag, "it is for one record against APIs"));
+        }
+    }
+    let costs: Vec<record::Cost> = records
+        .iter()
+        .zip(scenarios)
+        .map(|(record, scenario)| scenario.assess(&record.measurements))
+        .collect();
+    let sides: Vec<Side<'_>> =
+        records.iter().zip(&costs).map(|(record, cost)| Side { record, cost }).collect();
+    let mut comparisons = Vec::new();
+    for other in &sides[1..] {
+        let comparison = compare_records::compare(sides[0], *other, &args.across)?;
+        if !output.json {
+            let style = output.human_style();
+            output.human(&terminal::render_compare_records(
+                sides[0].record,
+                other.record,
+                &comparison,
+                style,
+            ))?;
+        }
+        comparisons.push(comparison);
+    }
+    Ok(json!({ "comparisons": comparisons }))
+}

@@ -1,0 +1,178 @@
+//! What an hour costs, from flags and record: a rent, or an owned machine. Shared by `cost` and `compare`.
+
+use clap::Args;
+use rust_decimal::Decimal;
+
+use super::args::price;
+use super::flags;
+use crate::cost::assumption::{Chosen, Origin};
+use crate::cost::owned::{Owned, Residual};
+use crate::cost::scenario::{Basis, MEAN_PUE, Scenario};
+use crate::cost::{self, KwhPrice};
+use crate::record::{Price, Record};
+
+/// What an hour costs, as far as flags say.
+#[derive(Debug, Args)]
+pub(super) struct HourArgs {
+    /// Rent, USD per hour [default: the record's own price]; several, `2.00,2.49`, without a record
+    #[arg(long, value_name = "USD", value_parser = price, value_delimiter = ',', conflicts_with = "purchase", allow_hyphen_values = true, help_heading = "The hour")]
+    pub(super) price_per_hour: Vec<Decimal>,
+    /// GPUs that gave the record's tokens; rent, purchase, power are then of one [default: 1, the price is of the
+    /// whole machine]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000), help_heading = "The hour")]
+    pub(super) gpus: Option<u32>,
+    /// What comes on top each hour, of the whole deployment: staff, storage, spares
+    #[arg(long, value_name = "USD", value_parser = flags::usd, allow_hyphen_values = true, help_heading = "The hour")]
+    pub(super) overhead_per_hour: Option<Decimal>,
+    /// An owned machine: what it cost, all that had to be bought included
+    #[arg(long, value_name = "USD", value_parser = flags::usd_above_zero, requires = "years", allow_hyphen_values = true, help_heading = "The hour")]
+    purchase: Option<Decimal>,
+    /// Years until it is sold or thrown away
+    #[arg(long, value_name = "N", value_parser = flags::above_zero, requires = "purchase", allow_hyphen_values = true, help_heading = "The hour")]
+    years: Option<f64>,
+    /// What it is sold for then: USD, or a share of the purchase [default: 0]
+    #[arg(long, value_name = "USD|%", value_parser = flags::residual, requires = "purchase", allow_hyphen_values = true, help_heading = "The hour")]
+    residual: Option<Residual>,
+    /// Interest a year [default: 10%]
+    #[arg(long, value_name = "SHARE", value_parser = flags::interest, requires = "purchase", allow_hyphen_values = true, help_heading = "The hour")]
+    interest: Option<f64>,
+    /// Space, cooling and connection, USD for each kW provisioned and month [default: 0]
+    #[arg(long, value_name = "USD", value_parser = flags::usd, requires = "provisioned_kw", requires = "purchase", allow_hyphen_values = true, help_heading = "The hour")]
+    colocation: Option<Decimal>,
+    /// Kilowatts provisioned, not drawn
+    #[arg(long, value_name = "KW", value_parser = flags::above_zero, requires = "colocation", allow_hyphen_values = true, help_heading = "The hour")]
+    provisioned_kw: Option<f64>,
+    /// Power drawn, host included [default: what the record measured, of the device alone]
+    #[arg(long, value_name = "W", value_parser = flags::above_zero, requires = "purchase", allow_hyphen_values = true, help_heading = "The hour")]
+    watts: Option<f64>,
+    /// Power of the building for each watt of the machine [default: owned 1.54, beside a rent 1]
+    #[arg(long, value_name = "X", value_parser = flags::pue, allow_hyphen_values = true, help_heading = "The hour")]
+    pue: Option<f64>,
+    /// Electricity: USD per kWh, or a row of `bench catalog prices electricity` [default: us-commercial]
+    #[arg(long, value_name = "ID|USD", value_parser = flags::electricity, allow_hyphen_values = true, help_heading = "The hour")]
+    electricity: Option<String>,
+}
+
+impl HourArgs {
+    /// Whether the machine was bought.
+    pub(super) fn owned(&self) -> bool {
+        self.purchase.is_some()
+    }
+
+    /// Whether the power drawn is given.
+    pub(super) fn says_watts(&self) -> bool {
+        self.watts.is_some()
+    }
+
+    /// The price of a kWh, as typed.
+    pub(super) fn electricity(&self) -> Option<&str> {
+        self.electricity.as_deref()
+    }
+
+    /// The building's share, as typed.
+    pub(super) fn pue(&self) -> Option<f64> {
+        self.pue
+    }
+}
+
+/// The rent of the flag, else the record's own.
+pub(super) fn record_price(hour: &HourArgs, record: &Record) -> Chosen<Result<Price, String>> {
+    if let Some(usd) = hour.price_per_hour.first() {
+        return Chosen::flag(Some(Ok(cost::given_price(*usd))), "--price-per-hour", Err(String::new()), "");
+    }
+    let none = || "the record has no price; give one with --price-per-hour USD".to_owned();
+    let price = record.cost.price.clone();
+    Chosen {
+        source: price.as_ref().map_or_else(none, |price| price.source.clone()),
+        observed: price.as_ref().and_then(|price| price.observed.clone()),
+        value: price.ok_or_else(none),
+        origin: Origin::Record,
+    }
+}
+
+/// The hour's part of a scenario, the rest at its defaults.
+pub(super) fn hour(
+    args: &HourArgs,
+    rent: Chosen<Result<Price, String>>,
+    kwh: &KwhPrice,
+    record: Option<&Record>,
+) -> anyhow::Result<Scenario> {
+    if let (Some(gpus), Some(record)) = (args.gpus, record) {
+        let used = record.environment.gpus.iter().filter(|gpu| gpu.used).count();
+        let on_cpu = record.engine.device == "cpu";
+        if (used > 0 && used != gpus as usize) || on_cpu {
+            let ran = if on_cpu {
+                "the CPU".to_owned()
+            } else {
+                format!("{used} GPU{}", if used == 1 { "" } else { "s" })
+            };
+            return Err(usage(
+                &format!("--gpus {gpus}"),
+                &format!(
+                    "the record ran on {ran}; more of the same cost more and serve more, so a million tokens costs the same"
+                ),
+            ));
+        }
+    }
+    let basis = match (args.purchase, args.years) {
+        (Some(purchase_usd), Some(years)) => Basis::Owned {
+            owned: Owned {
+                purchase_usd,
+                years,
+                residual: args.residual.unwrap_or(Residual::Share(0.0)),
+                interest: args.interest.unwrap_or(0.10),
+                colocation_usd_per_kw_month: args.colocation.unwrap_or_default(),
+                provisioned_kw: args.provisioned_kw.unwrap_or_default(),
+            },
+            residual: Chosen::flag(args.residual.map(|_| ()), "--residual", (), "nothing is left of it"),
+            interest: Chosen::flag(args.interest.map(|_| ()), "--interest", (), "a usual cost of capital"),
+        },
+        _ => Basis::Rent(rent),
+    };
+    let owned = matches!(basis, Basis::Owned { .. });
+    let usd_per_kwh = match args.electricity {
+        Some(_) => {
+            Chosen { observed: kwh.observed.clone(), ..Chosen::flag(Some(kwh.usd), &kwh.source, 0.0, "") }
+        }
+        None => Chosen {
+            value: kwh.usd,
+            origin: Origin::Catalog,
+            source: format!("{}: {}", kwh.label, kwh.source),
+            observed: kwh.observed.clone(),
+        },
+    };
+    let (pue, why) = if owned {
+        (MEAN_PUE, "weighted mean of data centres in 2025 (Uptime Institute, as reported on 2026-01-19)")
+    } else {
+        (1.0, "of the device alone; a rent contains the building")
+    };
+    Ok(Scenario {
+        basis,
+        gpus: Chosen::flag(args.gpus, "--gpus", 1, "the price is of all that gave the tokens"),
+        overhead_usd_per_hour: Chosen::flag(
+            args.overhead_per_hour,
+            "--overhead-per-hour",
+            Decimal::ZERO,
+            "nothing on top",
+        ),
+        utilization: Chosen::flag(None, "--utilization", 1.0, "as measured: always busy"),
+        blend_ratio: Chosen::flag(None, "--blend", 3.0, "the ratio that price trackers use"),
+        cached_share: Chosen::flag(None, "--cached", 0.0, "prompts were measured without a cache"),
+        cached_cost_share: Chosen::flag(
+            None,
+            "--cached-cost-share",
+            0.0,
+            "fetching from the cache called free",
+        ),
+        price_ratio: None,
+        usd_per_kwh,
+        pue: Chosen::flag(args.pue, "--pue", pue, why),
+        watts: args.watts,
+        idle_watts: record.and_then(|record| record.energy.idle_watts),
+    })
+}
+
+/// A flag's value is wrong whatever the machine.
+pub(super) fn usage(flag: &str, reason: &str) -> anyhow::Error {
+    cost::Error::Usage { flag: flag.to_owned(), reason: reason.to_owned() }.into()
+}

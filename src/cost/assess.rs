@@ -1,0 +1,318 @@
+//! A record's cost object: every cell priced, and the cheapest one's figures at the top.
+
+use crate::record::{Cost, CostCell, Figure, Measurement, Price, Unknown};
+
+use super::cells::{Assumptions, price_cells};
+use super::hour::Hour;
+use super::part::{Part, combine};
+use super::serving::price_serving;
+
+/// Ratios of input to output closer than this are one mix.
+const SAME_MIX: f64 = 0.05;
+
+/// The whole cost object of a record at a rent, without the comparison with APIs.
+///
+/// With `price` absent every figure is `null` with its reason. With rows of one kind alone, the figure of
+/// that kind is there and the others say what is missing.
+pub fn assess(measurements: &[Measurement], price: Result<Price, String>, assume: Assumptions) -> Cost {
+    assess_hour(measurements, &Hour::rent(price), assume)
+}
+
+/// [`assess`] at the cost of any hour, an owned machine's too.
+pub fn assess_hour(measurements: &[Measurement], hour: &Hour, assume: Assumptions) -> Cost {
+    let (mut price, price_reason) = match hour.price.clone() {
+        Ok(price) => (Some(price), None),
+        Err(reason) => (None, Some(reason)),
+    };
+    let rate = hour.rate(assume.utilization);
+    let (mut cells, mut separations) = (Vec::new(), Vec::new());
+    if let Some(rate) = &rate {
+        cells = price_cells(measurements, rate, &assume);
+        let (serving, fits) = price_serving(measurements, rate, &assume);
+        cells.extend(serving);
+        separations = fits;
+        let no_power = !measurements.iter().any(|m| m.metric == "power_watts" && m.value.is_some());
+        if let Some(price) = price.as_mut().filter(|_| rate.needs_watts() && no_power) {
+            price
+                .warnings
+                .push("electricity is not in it: the record measured no power; give --watts".to_owned());
+        }
+    }
+    let top = headline(&cells);
+    let solo = |metric: &str, phases: &[&str]| {
+        let rates = measurements.iter().filter(|m| {
+            m.metric == metric && m.cell.as_ref().is_none_or(|cell| phases.contains(&cell.phase.as_str()))
+        });
+        let rate = rate.as_ref()?;
+        let figures = rates.filter_map(|m| Some(Part::at_rate(m, 1.0)?.figure(rate)));
+        figures.min_by(|a, b| a.value.total_cmp(&b.value))
+    };
+    let input = top.map_or_else(
+        || solo("prefill_tokens_per_second", &["prefill"]),
+        |cell| cell.usd_per_million_input_tokens,
+    );
+    let output = top.map_or_else(
+        || solo("decode_tokens_per_second", &["decode"]),
+        |cell| cell.usd_per_million_output_tokens,
+    );
+    let blended = top.and_then(|cell| cell.usd_per_million_blended_tokens);
+    let all_output = top.map_or_else(
+        || solo("output_tokens_per_second", &["serving"]),
+        |cell| Some(cell.usd_per_million_all_output_tokens),
+    );
+    let total = top.and_then(mix);
+    let why = |missing: &str| {
+        Some(match (&price_reason, top.and_then(|cell| cell.usd_per_million_input_tokens_reason.clone())) {
+            (Some(reason), _) => format!("no price: {reason}"),
+            (None, Some(reason)) => reason,
+            (None, None) => format!("{missing} was not measured in this run"),
+        })
+    };
+    let pair = "a prompt row (-p) together with an output row (-n) of the same batch and depth";
+    Cost {
+        usd_per_million_input_tokens_reason: input.is_none().then(|| why("a prompt row (-p)")).flatten(),
+        usd_per_million_output_tokens_reason: output.is_none().then(|| why("an output row (-n)")).flatten(),
+        usd_per_million_blended_tokens_reason: blended.is_none().then(|| why(pair)).flatten(),
+        usd_per_million_all_output_tokens_reason: all_output.is_none().then(|| why(pair)).flatten(),
+        usd_per_million_total_tokens_reason: total.is_none().then(|| why(pair)).flatten(),
+        headline_cell_reason: top.is_none().then(|| why(pair)).flatten(),
+        usd_per_million_input_tokens: input,
+        usd_per_million_output_tokens: output,
+        usd_per_million_blended_tokens: blended,
+        usd_per_million_all_output_tokens: all_output,
+        usd_per_million_total_tokens: total,
+        blend_ratio: assume.blend_ratio,
+        utilization: assume.utilization,
+        headline_cell: top.map(|c| c.cell.clone()),
+        electricity: None,
+        electricity_reason: Some("not looked at".to_owned()),
+        cells,
+        separations,
+        api_comparison: Vec::new(),
+        api_comparison_reason: Some("not compared".to_owned()),
+        price,
+        price_reason,
+        unknown: Unknown::new(),
+    }
+}
+
+/// The cell whose figures stand at the top.
+pub fn headline_cell(cost: &Cost) -> Option<&CostCell> {
+    cost.cells.iter().find(|cell| Some(&cell.cell) == cost.headline_cell.as_ref())
+}
+
+/// USD per million tokens at the cell's own mix; computed for cells of older records, which lack it.
+pub fn mix(cell: &CostCell) -> Option<Figure> {
+    cell.usd_per_million_total_tokens.or_else(|| {
+        let [input, output] = cell.tokens.map(|count| count as f64);
+        at_mix(cell, input / output)
+    })
+}
+
+/// USD per million tokens at `ratio` input tokens for each output token; none where they were not told apart.
+pub fn at_mix(cell: &CostCell, ratio: f64) -> Option<Figure> {
+    let parts = cell.usd_per_million_input_tokens.zip(cell.usd_per_million_output_tokens);
+    parts.map(|(input, output)| combine(input, ratio / (ratio + 1.0), output, 1.0 / (ratio + 1.0)))
+}
+
+/// The cell for the top of the record: the cheapest at its mix when all cells have one mix or were not told
+/// apart, the cheapest blended among several mixes.
+fn headline(cells: &[CostCell]) -> Option<&CostCell> {
+    // The mean lengths of served requests differ a little from run to run.
+    let ratio = |cell: &CostCell| (cell.tokens[0] as f64 / cell.tokens[1] as f64).ln();
+    let one_mix = cells.windows(2).all(|pair| {
+        let lengths = |at: usize| (pair[at].cell.prompt_tokens, pair[at].cell.output_tokens);
+        let served = pair.iter().all(|cell| cell.cell.phase == "serving");
+        lengths(0) == lengths(1) || served && (ratio(&pair[0]) - ratio(&pair[1])).abs() < SAME_MIX
+    });
+    let apart = cells.iter().all(|cell| cell.usd_per_million_blended_tokens.is_some());
+    let cost = |cell: &CostCell| {
+        let figure = if one_mix || !apart { mix(cell) } else { cell.usd_per_million_blended_tokens };
+        figure.map_or(f64::INFINITY, |figure| figure.value)
+    };
+    cells.iter().min_by(|a, b| cost(a).total_cmp(&cost(b)))
+}
+
+#[cfg(test)]
+mod tests {
+    use rust_decimal::Decimal;
+
+    use super::*;
+    use crate::cost::given_price;
+    use crate::record::{Apart, Cell, Samples};
+
+    fn rate(metric: &str, cell: Cell, value: f64, relative: f64) -> Measurement {
+        Measurement {
+            metric: metric.into(),
+            formula: String::new(),
+            unit: String::new(),
+            value: Some(value),
+            value_reason: None,
+            ci95: Some([value * (1.0 - relative), value * (1.0 + relative)]),
+            ci95_reason: None,
+            n: 5,
+            method: String::new(),
+            cell: Some(cell),
+            cell_reason: None,
+            samples: Samples::inline("", vec![]),
+            unknown: Unknown::new(),
+        }
+    }
+
+    fn cell(prompt_tokens: u32, output_tokens: u32, batch: u32, phase: &str) -> Cell {
+        Cell { prompt_tokens, output_tokens, batch, depth: 0, phase: phase.into() }
+    }
+
+    fn price_at(rates: &[Measurement], usd_per_hour: Decimal, assume: Assumptions) -> Vec<CostCell> {
+        assess(rates, Ok(given_price(usd_per_hour)), assume).cells
+    }
+
+    fn pair(prefill: f64, decode: f64, batch: u32) -> Vec<Measurement> {
+        vec![
+            rate("prefill_tokens_per_second", cell(512, 0, batch, "prefill"), prefill, 0.02),
+            rate("decode_tokens_per_second", cell(0, 128, batch, "decode"), decode, 0.02),
+        ]
+    }
+
+    /// By hand: 2.49 / 3600 · 1e6 = 691.67; ÷ 3458.33 = 0.2.
+    #[test]
+    fn the_glossary_figure() {
+        let cells =
+            price_at(&pair(3_458.333_333, 3_458.333_333, 1), Decimal::new(249, 2), Assumptions::default());
+        let cell = &cells[0];
+        for figure in [cell.usd_per_million_input_tokens, cell.usd_per_million_blended_tokens, mix(cell)] {
+            assert!((figure.expect("priced").value - 0.2).abs() < 1e-9, "{figure:?}");
+        }
+        // All output: 512 input tokens ride on 128 output tokens, so five times the price.
+        assert!((cells[0].usd_per_million_all_output_tokens.value - 1.0).abs() < 1e-9);
+        let [low, high] =
+            cell.usd_per_million_output_tokens.and_then(|figure| figure.ci95).expect("an interval");
+        assert!((low - 0.2 / 1.02).abs() < 1e-9 && (high - 0.2 / 0.98).abs() < 1e-9);
+    }
+
+    #[test]
+    fn the_headline_is_the_cheapest_batch() {
+        let mut rates = pair(1000.0, 100.0, 1);
+        rates.extend(pair(1100.0, 700.0, 8));
+        rates.extend(pair(1000.0, 600.0, 32));
+        let cost = assess(&rates, Ok(given_price(Decimal::ONE)), Assumptions::default());
+        assert_eq!(cost.cells.len(), 3);
+        assert_eq!(cost.headline_cell, Some(cell(512, 128, 8, "pair")));
+    }
+
+    #[test]
+    fn what_was_not_measured_or_priced_is_null_with_a_reason() {
+        let cost = assess(&pair(1.0, 1.0, 1), Err("no GPU".into()), Assumptions::default());
+        assert_eq!(cost.usd_per_million_input_tokens, None);
+        assert_eq!(cost.usd_per_million_input_tokens_reason.as_deref(), Some("no price: no GPU"));
+        assert_eq!(cost.price_reason.as_deref(), Some("no GPU"));
+    }
+
+    #[test]
+    fn utilization_divides_throughput() {
+        let full = price_at(&pair(1000.0, 100.0, 1), Decimal::TWO, Assumptions::default());
+        let half = price_at(
+            &pair(1000.0, 100.0, 1),
+            Decimal::TWO,
+            Assumptions { utilization: 0.4, ..Assumptions::default() },
+        );
+        let usd = |cells: &[CostCell]| cells[0].usd_per_million_output_tokens.expect("priced").value;
+        assert!((usd(&half) / usd(&full) - 2.5).abs() < 1e-12);
+    }
+
+    /// Half of the prompt from the cache, at a tenth of the work: input costs 0.55, output what it did.
+    #[test]
+    fn cached_prompt_tokens_take_their_share_of_the_inputs_time() {
+        let assume = Assumptions { cached_share: 0.5, cached_cost_share: 0.1, ..Assumptions::default() };
+        let full = price_at(&pair(1000.0, 100.0, 1), Decimal::TWO, Assumptions::default());
+        let cached = price_at(&pair(1000.0, 100.0, 1), Decimal::TWO, assume);
+        let usd = |figure: Option<Figure>| figure.expect("priced").value;
+        let of = |f: fn(&CostCell) -> Option<Figure>| usd(f(&cached[0])) / usd(f(&full[0]));
+        assert!((of(|cell| cell.usd_per_million_input_tokens) - 0.55).abs() < 1e-12);
+        assert!((of(|cell| cell.usd_per_million_output_tokens) - 1.0).abs() < 1e-12);
+        assert_eq!(cached[0].tokens, full[0].tokens, "prompt tokens are counted whether computed or not");
+    }
+
+    /// 3,000 in and 1,000 out tokens a second at 3.60 USD an hour: 0.001 USD a second.
+    fn serving(relative: Option<f64>) -> Vec<Measurement> {
+        let cell = cell(1500, 500, 64, "serving");
+        let mut rates: Vec<Measurement> = [
+            ("input_tokens_per_second", 3000.0),
+            ("output_tokens_per_second", 1000.0),
+            ("total_tokens_per_second", 4000.0),
+            ("requests_per_second", 2.0),
+            ("duration_seconds", 50.0),
+        ]
+        .map(|(metric, value)| rate(metric, cell.clone(), value, relative.unwrap_or(0.0)))
+        .into();
+        if relative.is_none() {
+            rates.iter_mut().for_each(|m| m.ci95 = None);
+        }
+        rates
+    }
+
+    #[test]
+    fn a_servers_totals_are_priced_and_not_split() {
+        let cost = assess(&serving(Some(0.1)), Ok(given_price(Decimal::new(36, 1))), Assumptions::default());
+        let total = cost.usd_per_million_total_tokens.expect("priced");
+        assert!((total.value - 0.25).abs() < 1e-12, "{total:?}");
+        let [low, high] = total.ci95.expect("an interval");
+        assert!((low - 0.25 / 1.1).abs() < 1e-12 && (high - 0.25 / 0.9).abs() < 1e-12);
+        assert!((cost.usd_per_million_all_output_tokens.expect("priced").value - 1.0).abs() < 1e-12);
+        assert_eq!((cost.usd_per_million_input_tokens, cost.usd_per_million_blended_tokens), (None, None));
+        let reason = cost.usd_per_million_input_tokens_reason.expect("a reason");
+        assert!(reason.contains("1 input:output ratio was measured, 3 are needed"), "{reason}");
+        let cell = &cost.cells[0];
+        assert_eq!((cell.tokens, cell.total_seconds, cell.seconds), ([150_000, 50_000], Some(50.0), None));
+        assert_eq!(cell.apart, Apart::Together);
+    }
+
+    /// 4,000 tokens for 0.001 USD; at 4:1 they weigh 3,000 + 4 · 1,000: input 1/7 USD a million, output 4/7.
+    #[test]
+    fn at_a_price_ratio_the_cost_is_allocated_and_labelled_so() {
+        let assume = Assumptions { price_ratio: Some(4.0), ..Assumptions::default() };
+        let cost = assess(&serving(None), Ok(given_price(Decimal::new(36, 1))), assume);
+        let [input, output] = [cost.usd_per_million_input_tokens, cost.usd_per_million_output_tokens]
+            .map(|figure| figure.expect("allocated").value);
+        assert!((input - 1.0 / 7.0).abs() < 1e-12 && (output - 4.0 / 7.0).abs() < 1e-12, "{input} {output}");
+        assert_eq!(cost.cells[0].apart, Apart::Allocated);
+    }
+
+    #[test]
+    fn several_mixes_of_one_concurrency_are_told_apart() {
+        let (a, b) = (1.0 / 20_000.0, 1.0 / 2500.0);
+        let mut rates = Vec::new();
+        for (prompt, output) in [(8192, 128), (2048, 512), (1024, 1024), (256, 1024)] {
+            let cell = cell(prompt, output, 64, "serving");
+            let requests = 1.0 / (a * f64::from(prompt) + b * f64::from(output));
+            rates.push(rate("requests_per_second", cell.clone(), requests, 0.01));
+            rates.push(rate("request_input_tokens", cell.clone(), f64::from(prompt), 0.0));
+            rates.push(rate("request_output_tokens", cell, f64::from(output), 0.0));
+        }
+        let cost = assess(&rates, Ok(given_price(Decimal::new(249, 2))), Assumptions::default());
+        let usd = |figure: Option<Figure>| figure.expect("separated").value;
+        // 2.49 / 3600 · 1e6 = 691.67 USD per million seconds.
+        assert!((usd(cost.usd_per_million_input_tokens) - 0.034_583).abs() < 1e-6);
+        assert!((usd(cost.usd_per_million_output_tokens) - 0.276_667).abs() < 1e-6);
+        assert!(cost.cells.iter().all(|cell| cell.apart == Apart::Separated));
+        let fit = &cost.separations[0];
+        assert_eq!((fit.batch, fit.cells), (64, 4));
+        assert!((fit.seconds_per_input_token / a - 1.0).abs() < 1e-9 && fit.condition_number < 3.0);
+    }
+
+    #[test]
+    fn an_owned_machines_electricity_follows_the_measured_power_of_each_part() {
+        let mut rates = pair(1000.0, 100.0, 1);
+        rates.push(rate("power_watts", cell(512, 0, 1, "prefill"), 700.0, 0.0));
+        rates.push(rate("power_watts", cell(0, 128, 1, "decode"), 400.0, 0.0));
+        let drawn = super::super::hour::Drawn { usd_per_kwh: 0.1, pue: 1.5, idle_watts: None };
+        let hour = Hour { price: Ok(given_price(Decimal::TWO)), drawn: Some(drawn) };
+        let cost = assess_hour(&rates, &hour, Assumptions::default());
+        // 2 + 0.7 · 1.5 · 0.1 = 2.105 USD an hour of input, 2.06 of output.
+        let usd = |figure: Option<Figure>| figure.expect("priced").value;
+        assert!((usd(cost.usd_per_million_input_tokens) - 2.105 / 3.6).abs() < 1e-9);
+        assert!((usd(cost.usd_per_million_output_tokens) - 20.6 / 3.6).abs() < 1e-9);
+        let without = assess_hour(&pair(1000.0, 100.0, 1), &hour, Assumptions::default());
+        assert!(without.price.expect("a price").warnings[0].contains("electricity is not in it"));
+    }
+}

@@ -1,0 +1,416 @@
+//! A record against a record: what may be compared, and by how much each figure differs.
+//!
+//! Two records are comparable when their series fields are the same; each difference that is meant is named with
+//! `--across` and stands beside the result as a caveat. The ratio's interval comes from both intervals on the log
+//! scale, half widths in quadrature, since the runs are apart. When it holds 1, no difference is shown, whatever the
+//! middle says.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Serialize;
+
+use crate::record::{Cell, Cost, CostCell, Figure, Record};
+
+use super::Error;
+use super::assess::mix;
+use super::margin::Estimate;
+
+/// Series fields that say how much was asked, and not of what.
+const WORKLOAD: [&str; 4] = ["workload", "tokens", "seed", "sampling"];
+/// The fields that a word for the whole device stands for.
+const DEVICE: [&str; 4] = ["gpu", "cpu", "instruction_sets", "threads"];
+
+/// One field that differs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct FieldDifference {
+    /// Its name: `quantization`.
+    pub field: String,
+    /// In the baseline; `null` when it has no such field.
+    pub baseline: Option<String>,
+    /// In the other.
+    pub other: Option<String>,
+}
+
+/// What the two fingerprints say.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Fingerprints {
+    /// Whether the same was measured.
+    pub same_series: bool,
+    /// Whether on the same machine between the same reboots.
+    pub same_box: bool,
+    /// Whether by the same program with the same settings of its meter.
+    pub same_treatment: bool,
+    /// Series fields that differ, all of them named with `--across`.
+    pub series: Vec<FieldDifference>,
+    /// Box fields that differ.
+    #[serde(rename = "box")]
+    pub machine: Vec<FieldDifference>,
+    /// Treatment fields that differ.
+    pub treatment: Vec<FieldDifference>,
+}
+
+/// Which way a figure differs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Difference {
+    /// The other is better: faster, cheaper, thriftier.
+    Better,
+    /// The other is worse.
+    Worse,
+    /// The other is higher, and nobody says whether that is good.
+    Higher,
+    /// The other is lower.
+    Lower,
+    /// The interval of the ratio holds 1.
+    NoDifferenceShown,
+    /// One of the two has no interval.
+    NoInterval,
+}
+
+/// One figure in both records.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct FigureRatio {
+    /// Name of the metric or of the price.
+    pub metric: String,
+    /// Its cell; `null` for figures of the whole process.
+    pub cell: Option<Cell>,
+    /// Why it is `null`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cell_reason: Option<String>,
+    /// In the baseline.
+    pub baseline: f64,
+    /// In the other.
+    pub other: f64,
+    /// Other ÷ baseline.
+    pub ratio: Estimate,
+    /// What that says.
+    pub difference: Difference,
+}
+
+/// A record against a baseline.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Comparison {
+    /// The baseline's id.
+    pub baseline: String,
+    /// The other's id.
+    pub other: String,
+    /// What the fingerprints say.
+    pub fingerprints: Fingerprints,
+    /// What to keep in mind.
+    pub caveats: Vec<String>,
+    /// Figures of speed, time and energy that both have.
+    pub metrics: Vec<FigureRatio>,
+    /// Dollars per million tokens of the cells that both have.
+    pub dollars: Vec<FigureRatio>,
+}
+
+/// A record with its dollars, as it is compared.
+#[derive(Debug, Clone, Copy)]
+pub struct Side<'a> {
+    /// The record.
+    pub record: &'a Record,
+    /// Its dollars, priced as was asked.
+    pub cost: &'a Cost,
+}
+
+/// Compares `other` with `baseline`.
+///
+/// # Errors
+/// [`Error::Incomparable`] with the fields that differ and were not named in `across`, or when no figure is in
+/// both; [`Error::Usage`] when `across` names a field that neither has.
+pub fn compare(baseline: Side<'_>, other: Side<'_>, across: &[String]) -> Result<Comparison, Error> {
+    let (a, b) = (&baseline.record.fingerprint, &other.record.fingerprint);
+    let allowed = allowed(across, &a.series_fields, &b.series_fields)?;
+    let series = differences(&a.series_fields, &b.series_fields);
+    let refused: Vec<&FieldDifference> =
+        series.iter().filter(|found| !allowed.contains(&found.field)).collect();
+    if !refused.is_empty() {
+        return Err(incomparable(baseline.record, other.record, &refused));
+    }
+    let fingerprints = Fingerprints {
+        same_series: a.series_key == b.series_key,
+        same_box: a.box_key == b.box_key,
+        same_treatment: a.treatment == b.treatment,
+        series,
+        machine: differences(&a.box_fields, &b.box_fields),
+        treatment: differences(&a.treatment_fields, &b.treatment_fields),
+    };
+    let metrics = metrics(baseline.record, other.record);
+    let dollars = dollars(baseline.cost, other.cost);
+    if metrics.is_empty() && dollars.is_empty() {
+        return Err(Error::Incomparable(format!(
+            "{} and {} have no figure in common: no cell of prompt tokens, output tokens, batch and depth is in both",
+            baseline.record.id, other.record.id
+        )));
+    }
+    Ok(Comparison {
+        baseline: baseline.record.id.clone(),
+        other: other.record.id.clone(),
+        caveats: caveats(&fingerprints, baseline.cost, other.cost),
+        fingerprints,
+        metrics,
+        dollars,
+    })
+}
+
+/// Refuses records that differ in more than how much they were asked.
+///
+/// # Errors
+/// [`Error::Incomparable`] with the fields.
+pub fn same_but_workload(records: &[&Record]) -> Result<(), Error> {
+    let Some((first, others)) = records.split_first() else { return Ok(()) };
+    for other in others {
+        let found = differences(&first.fingerprint.series_fields, &other.fingerprint.series_fields);
+        let refused: Vec<&FieldDifference> =
+            found.iter().filter(|found| !WORKLOAD.contains(&found.field.as_str())).collect();
+        if !refused.is_empty() {
+            let list = list(&refused);
+            return Err(Error::Incomparable(format!(
+                "{} and {} cannot be taken together: they differ in {list}",
+                first.id, other.id
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// The fields that `across` stands for.
+fn allowed(
+    across: &[String],
+    a: &BTreeMap<String, String>,
+    b: &BTreeMap<String, String>,
+) -> Result<BTreeSet<String>, Error> {
+    let known: BTreeSet<&String> = a.keys().chain(b.keys()).collect();
+    let mut allowed = BTreeSet::new();
+    for name in across {
+        match name.as_str() {
+            "all" => allowed.extend(known.iter().map(|field| (*field).clone())),
+            "device" | "gpu" => allowed.extend(DEVICE.map(str::to_owned)),
+            "model" => allowed.extend(["model_content".to_owned()]),
+            _ if known.contains(name) => allowed.extend([name.clone()]),
+            _ => {
+                let names: Vec<&str> = known.iter().map(|field| field.as_str()).collect();
+                return Err(Error::Usage {
+                    flag: format!("--across {name}"),
+                    reason: format!(
+                        "neither record has such a field; theirs are {}, and `device`, `model` and `all` stand for several",
+                        names.join(", ")
+                    ),
+                });
+            }
+        }
+    }
+    Ok(allowed)
+}
+
+fn differences(a: &BTreeMap<String, String>, b: &BTreeMap<String, String>) -> Vec<FieldDifference> {
+    let names: BTreeSet<&String> = a.keys().chain(b.keys()).collect();
+    names
+        .into_iter()
+        .filter(|name| a.get(*name) != b.get(*name))
+        .map(|name| FieldDifference {
+            field: name.clone(),
+            baseline: a.get(name).cloned(),
+            other: b.get(name).cloned(),
+        })
+        .collect()
+}
+
+fn incomparable(a: &Record, b: &Record, refused: &[&FieldDifference]) -> Error {
+    let names: Vec<&str> = refused.iter().map(|found| found.field.as_str()).collect();
+    Error::Incomparable(format!(
+        "{} and {} cannot be compared: they differ in {}; when that is the question, say so: --across {}",
+        a.id,
+        b.id,
+        list(refused),
+        names.join(",")
+    ))
+}
+
+fn list(found: &[&FieldDifference]) -> String {
+    let value = |value: &Option<String>| value.clone().unwrap_or_else(|| "absent".to_owned());
+    let each = found
+        .iter()
+        .map(|found| format!("{} ({} against {})", found.field, value(&found.baseline), value(&found.other)));
+    each.collect::<Vec<_>>().join(", ")
+}
+
+fn caveats(found: &Fingerprints, a: &Cost, b: &Cost) -> Vec<String> {
+    let mut caveats: Vec<String> =
+        found.series.iter().map(|field| format!("across {}", list(&[field]))).collect();
+    let names = |fields: &[FieldDifference]| {
+        fields.iter().map(|found| found.field.as_str()).collect::<Vec<_>>().join(", ")
+    };
+    if !found.same_box {
+        caveats.push(format!(
+            "not the same machine between the same reboots ({}): what differs may be the machine",
+            names(&found.machine)
+        ));
+    } else if found.same_treatment {
+        caveats.push(
+            "the same program on the same machine: what differs is chance, or what nobody noted".to_owned(),
+        );
+    }
+    if !found.same_treatment {
+        caveats.push(format!("not the same program or settings of its meter ({})", names(&found.treatment)));
+    }
+    if let Some((a, b)) = a.price.as_ref().zip(b.price.as_ref())
+        && a.usd_per_hour != b.usd_per_hour
+    {
+        let (a, b) = (a.usd_per_hour.normalize(), b.usd_per_hour.normalize());
+        caveats.push(format!("dollars at {a} USD an hour against {b}; --price-per-hour makes them one"));
+    }
+    caveats
+}
+
+fn metrics(baseline: &Record, other: &Record) -> Vec<FigureRatio> {
+    let mut found = Vec::new();
+    for a in &baseline.measurements {
+        let same = |b: &&crate::record::Measurement| (&b.metric, &b.cell) == (&a.metric, &a.cell);
+        let Some(b) = other.measurements.iter().find(same) else { continue };
+        if a.formula != b.formula {
+            continue;
+        }
+        let Some((x, y)) = a.value.zip(b.value).filter(|(x, y)| *x > 0.0 && *y > 0.0) else { continue };
+        let ratio = ratio((x, a.ci95), (y, b.ci95));
+        found.push(FigureRatio {
+            metric: a.metric.clone(),
+            cell: a.cell.clone(),
+            cell_reason: a.cell_reason.clone(),
+            baseline: x,
+            other: y,
+            difference: difference(ratio, direction(&a.metric)),
+            ratio,
+        });
+    }
+    found
+}
+
+fn dollars(baseline: &Cost, other: &Cost) -> Vec<FigureRatio> {
+    let mut found = Vec::new();
+    for a in &baseline.cells {
+        let Some(b) = other.cells.iter().find(|b| b.cell == a.cell) else { continue };
+        let figures: [(&str, fn(&CostCell) -> Option<Figure>); 4] = [
+            ("usd_per_million_input_tokens", |cell| cell.usd_per_million_input_tokens),
+            ("usd_per_million_output_tokens", |cell| cell.usd_per_million_output_tokens),
+            ("usd_per_million_total_tokens", mix),
+            ("usd_per_million_all_output_tokens", |cell| Some(cell.usd_per_million_all_output_tokens)),
+        ];
+        for (name, of) in figures {
+            let Some((x, y)) = of(a).zip(of(b)) else { continue };
+            let ratio = ratio((x.value, x.ci95), (y.value, y.ci95));
+            found.push(FigureRatio {
+                metric: name.to_owned(),
+                cell: Some(a.cell.clone()),
+                cell_reason: None,
+                baseline: x.value,
+                other: y.value,
+                difference: difference(ratio, Some(Direction::Low)),
+                ratio,
+            });
+        }
+    }
+    found
+}
+
+/// `other ÷ baseline` of two independent figures above zero; the interval on the log scale.
+pub fn ratio(
+    (baseline, baseline_ci): (f64, Option<[f64; 2]>),
+    (other, other_ci): (f64, Option<[f64; 2]>),
+) -> Estimate {
+    let value = other / baseline;
+    let ci95 = baseline_ci.zip(other_ci).filter(|(a, b)| a[0] > 0.0 && b[0] > 0.0).map(|(a, b)| {
+        let below = (other / b[0]).ln().hypot((a[1] / baseline).ln());
+        let above = (b[1] / other).ln().hypot((baseline / a[0]).ln());
+        [value * (-below).exp(), value * above.exp()]
+    });
+    Estimate { value, ci95 }
+}
+
+/// Which side of a metric is good.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Direction {
+    High,
+    Low,
+}
+
+fn direction(metric: &str) -> Option<Direction> {
+    let ends = |ends: &[&str]| ends.iter().any(|end| metric.ends_with(end));
+    if ends(&["_per_second"]) {
+        Some(Direction::High)
+    } else if ends(&["_seconds", "_bytes", "_joules", "_joules_per_token"])
+        || metric.starts_with("joules_per_")
+    {
+        // How long a benchmark was let run is nobody's merit.
+        (metric != "duration_seconds").then_some(Direction::Low)
+    } else {
+        None
+    }
+}
+
+fn difference(ratio: Estimate, good: Option<Direction>) -> Difference {
+    let Some([low, high]) = ratio.ci95 else { return Difference::NoInterval };
+    let higher = low > 1.0;
+    if !higher && high >= 1.0 {
+        return Difference::NoDifferenceShown;
+    }
+    match good {
+        Some(good) if (good == Direction::High) == higher => Difference::Better,
+        Some(_) => Difference::Worse,
+        None if higher => Difference::Higher,
+        None => Difference::Lower,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// By hand: ln(120 ÷ 114) = 0.051293, ln(105 ÷ 100) = 0.048790, in quadrature 0.070791; 1.2 · e^∓0.070791.
+    #[test]
+    fn the_ratios_interval_is_in_quadrature_on_the_log_scale() {
+        let found = ratio((100.0, Some([95.0, 105.0])), (120.0, Some([114.0, 126.0])));
+        let [low, high] = found.ci95.expect("both have one");
+        assert!((found.value - 1.2).abs() < 1e-12);
+        assert!((low - 1.118_000).abs() < 1e-5 && (high - 1.288_014).abs() < 1e-5, "{low} {high}");
+        // Turned round, it is its own inverse.
+        let back = ratio((120.0, Some([114.0, 126.0])), (100.0, Some([95.0, 105.0])));
+        let [back_low, back_high] = back.ci95.expect("both have one");
+        assert!((back_low * high - 1.0).abs() < 1e-12 && (back_high * low - 1.0).abs() < 1e-12);
+        assert_eq!(ratio((1.0, None), (2.0, Some([1.9, 2.1]))).ci95, None);
+    }
+
+    #[test]
+    fn a_difference_is_shown_only_when_the_interval_leaves_one() {
+        let estimate = |low, high| Estimate { value: 1.1, ci95: Some([low, high]) };
+        let faster = direction("decode_tokens_per_second");
+        assert_eq!(difference(estimate(1.05, 1.2), faster), Difference::Better);
+        assert_eq!(difference(estimate(0.99, 1.2), faster), Difference::NoDifferenceShown);
+        assert_eq!(difference(estimate(0.8, 0.9), faster), Difference::Worse);
+        assert_eq!(
+            difference(estimate(0.8, 0.9), direction("time_to_first_token_seconds")),
+            Difference::Better
+        );
+        assert_eq!(
+            difference(estimate(0.8, 0.9), direction("model_bandwidth_utilization")),
+            Difference::Lower
+        );
+        assert_eq!(difference(Estimate { value: 2.0, ci95: None }, faster), Difference::NoInterval);
+    }
+
+    #[test]
+    fn fields_are_named_and_unknown_ones_refused() {
+        let fields = |pairs: &[(&str, &str)]| -> BTreeMap<String, String> {
+            pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+        };
+        let a = fields(&[("gpu", "H100"), ("quantization", "Q4_0")]);
+        let b = fields(&[("cpu", "EPYC"), ("quantization", "Q4_0")]);
+        let found = differences(&a, &b);
+        assert_eq!(found.iter().map(|f| f.field.as_str()).collect::<Vec<_>>(), ["cpu", "gpu"]);
+        assert_eq!(found[0].baseline, None);
+        let device = allowed(&["gpu".to_owned()], &a, &b).expect("known");
+        assert!(found.iter().all(|field| device.contains(&field.field)));
+        let error = allowed(&["colour".to_owned()], &a, &b).expect_err("unknown").to_string();
+        assert!(error.contains("cpu, gpu, quantization"), "{error}");
+    }
+}

@@ -1,0 +1,193 @@
+//! A record against API prices, and against another record.
+
+use crate::cost::compare_api::{Service, Tier, View};
+use crate::cost::compare_records::{Comparison, Difference, FigureRatio};
+use crate::record::Record;
+
+use super::cost::{assumptions, notes, percent, range, rate, usd};
+use super::result::{label, shorten, wrap};
+use super::{Page, Style};
+use crate::base::units::significant;
+
+/// `bench compare RECORD`.
+pub fn render_compare_api(record: &Record, view: &View, style: Style) -> String {
+    let mut out = Page::default();
+    let here = &view.here;
+    let head = format!("{} · {}", record.model.name, record.model.quantization);
+    out.line(format_args!("{}", style.strong(&head)));
+    let service = match here.service {
+        Service::Offline => "offline",
+        Service::Online => "online",
+    };
+    out.line(format_args!(
+        "{} · {service}, {} tokens/s, ${} an hour, {} of it busy",
+        label(&here.cell),
+        rate(here.tokens_per_second),
+        significant(here.usd_per_hour, 4),
+        percent(here.utilization)
+    ));
+    let header = format!(
+        "{:<38} {:<8} {:>8} {:>7} {:>12}",
+        format!("USD per million tokens at {}:1", significant(here.input_to_output, 3)),
+        "tier",
+        "USD",
+        "u*",
+        "T* a month"
+    );
+    out.line(format_args!("\n{}", style.dim(&header)));
+    out.line(format_args!(
+        "{} {:<8} {:>8}   {}",
+        style.strong(&format!("{:<38}", "here")),
+        "",
+        usd(here.usd_per_million.value),
+        range(here.usd_per_million.ci95, usd)
+    ));
+    for row in &view.rows {
+        let tier = match row.tier {
+            Tier::Standard => "standard",
+            Tier::Batch => "batch",
+        };
+        let name = if row.same_model { row.api.clone() } else { format!("{} *", row.api) };
+        let text = format!(
+            "{:<38} {tier:<8} {:>8} {:>7} {:>12}",
+            shorten(&name, 38),
+            usd(row.usd_per_million_own_tokens.unwrap_or(row.usd_per_million)),
+            row.break_even_utilization.map_or("–".to_owned(), |u| percent(u.value)),
+            row.break_even_tokens_per_month.map_or("never".to_owned(), tokens),
+        );
+        let text = if row.can_win { style.good(&text) } else { text };
+        out.line(format_args!("{text}{}", if row.stale { style.warn(" old") } else { String::new() }));
+    }
+    for spread in &view.spread {
+        let tier = if spread.tier == Tier::Standard { "standard" } else { "batch" };
+        let text = format!(
+            "{} host{} of this model, {tier}: {} lowest, {} median, {} highest",
+            spread.hosts,
+            if spread.hosts == 1 { "" } else { "s" },
+            usd(spread.min),
+            usd(spread.median),
+            usd(spread.max)
+        );
+        out.line(format_args!("{}", style.dim(&text)));
+    }
+    out.line(format_args!(
+        "{}",
+        style.dim("u*: utilization from which this machine is cheaper; T*: tokens a month, always on;")
+    ));
+    let capacity = tokens(here.capacity_tokens_per_month);
+    out.line(format_args!(
+        "{}",
+        style.dim(&format!("one machine serves at most {capacity} a month; * another model"))
+    ));
+    if let Some(counted) = view.counted {
+        let text = format!(
+            "{} characters are {} tokens here and {} there; prices of another model are for our million tokens' text",
+            counted.characters, counted.own_tokens, counted.api_tokens
+        );
+        wrap(&text, 78).iter().for_each(|text| out.line(format_args!("{text}")));
+    }
+    if let Some(volume) = &view.volume {
+        out.line(format_args!(
+            "\n{} tokens a month: {} machine{}, {} busy, {} a month",
+            tokens(volume.tokens_per_month),
+            volume.machines,
+            if volume.machines == 1 { "" } else { "s" },
+            percent(volume.utilization),
+            style.strong(&usd(volume.usd_per_month))
+        ));
+        for row in view.rows.iter().take(5) {
+            if let Some(month) = row.usd_per_month {
+                out.line(format_args!("  {:<44} {:>9} a month", shorten(&row.api, 44), usd(month)));
+            }
+        }
+    }
+    out.line(format_args!(""));
+    for (index, text) in wrap(&view.verdict, 70).iter().enumerate() {
+        let head = if index == 0 { style.strong("Verdict ") } else { " ".repeat(8) };
+        out.line(format_args!("{head} {text}"));
+    }
+    for note in &view.quality {
+        let said = note.figure.as_deref().or(note.figure_reason.as_deref()).unwrap_or_default();
+        wrap(said, 78).iter().for_each(|text| out.line(format_args!("{}", style.warn(text))));
+    }
+    notes(&mut out, &view.notes, style);
+    assumptions(&mut out, &view.assumptions, style);
+    out.into_text()
+}
+
+/// `bench compare RECORD RECORD`.
+pub fn render_compare_records(baseline: &Record, other: &Record, found: &Comparison, style: Style) -> String {
+    let mut out = Page::default();
+    for (name, record) in [("baseline", baseline), ("other", other)] {
+        let what = format!("{} · {} · {}", record.model.name, record.model.quantization, record.id);
+        out.line(format_args!("{name:<9} {}", style.strong(&what)));
+    }
+    for text in found.caveats.iter().flat_map(|caveat| wrap(caveat, 78)) {
+        out.line(format_args!("{}", style.warn(&text)));
+    }
+    for (head, rows) in [("measured", &found.metrics), ("USD per million", &found.dollars)] {
+        if rows.is_empty() {
+            continue;
+        }
+        let header = format!("{head:<46} {:>9} {:>9} {:>6}  {}", "baseline", "other", "x", "95%");
+        out.line(format_args!("\n{}", style.dim(&header)));
+        let mut last = None;
+        for row in rows {
+            if last != Some(&row.cell) {
+                last = Some(&row.cell);
+                out.line(format_args!("{}", row.cell.as_ref().map_or("the process".to_owned(), label)));
+            }
+            line(&mut out, row, style);
+        }
+    }
+    out.into_text()
+}
+
+fn line(out: &mut Page, row: &FigureRatio, style: Style) {
+    let money = row.metric.strip_prefix("usd_per_million_");
+    let name = money.unwrap_or(&row.metric).replace('_', " ");
+    let interval = row.ratio.ci95.map_or("–".to_owned(), |[low, high]| {
+        format!("{} to {}", significant(low, 3), significant(high, 3))
+    });
+    let number = |value: f64| if money.is_some() { usd(value) } else { short(value) };
+    let (better, worse) = if money.is_some() {
+        ("cheaper", "dearer")
+    } else if row.metric.starts_with("joules")
+        || row.metric.ends_with("_joules")
+        || row.metric.ends_with("_bytes")
+    {
+        ("less", "more")
+    } else {
+        ("faster", "slower")
+    };
+    let said = match row.difference {
+        Difference::Better => style.good(better),
+        Difference::Worse => style.bad(worse),
+        Difference::Higher => "higher".to_owned(),
+        Difference::Lower => "lower".to_owned(),
+        Difference::NoDifferenceShown => style.dim("no difference shown"),
+        Difference::NoInterval => style.dim("no interval"),
+    };
+    out.line(format_args!(
+        "  {:<44} {:>9} {:>9} {:>6}  {interval:<14} {said}",
+        shorten(&name, 44),
+        number(row.baseline),
+        number(row.other),
+        significant(row.ratio.value, 3)
+    ));
+}
+
+fn short(value: f64) -> String {
+    if value >= 1e9 { format!("{}e9", significant(value / 1e9, 3)) } else { rate(value) }
+}
+
+/// A count of tokens: `2.84B`.
+fn tokens(count: f64) -> String {
+    let (value, unit) = match count {
+        count if count >= 1e12 => (count / 1e12, "T"),
+        count if count >= 1e9 => (count / 1e9, "B"),
+        count if count >= 1e6 => (count / 1e6, "M"),
+        count => (count, ""),
+    };
+    format!("{}{unit}", significant(value, 3))
+}

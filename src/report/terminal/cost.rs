@@ -1,0 +1,327 @@
+//! What was asked about a record's dollars: assumptions, sensitivity, margin, target.
+
+use crate::base::units::{significant, thousands};
+use crate::cost::assumption::{Assumption, Origin};
+use crate::cost::margin::{Estimate, Margin, MarginAt, PriceForMargin};
+use crate::cost::sensitivity::Sensitivity;
+use crate::cost::target::{HourView, Target};
+use crate::cost::view::View;
+use crate::record::{Apart, Figure};
+
+use super::result::{dollars, wrap};
+use super::{Page, Style};
+
+/// What stands under a record's dollars in `bench cost`.
+pub fn render_cost_view(view: &View, style: Style) -> String {
+    let mut out = Page::default();
+    if let Some(figure) = view.cost.usd_per_million_total_tokens {
+        out.line(format_args!(
+            "\n{} at its own mix, input and output alike {}",
+            style.strong(&usd(figure.value)),
+            range(figure.ci95, usd)
+        ));
+    }
+    separation(&mut out, view, style);
+    if let Some(figure) = view.usd_per_million_computed_input_tokens {
+        out.line(format_args!("input is per prompt token; per computed one {}", usd(figure.value)));
+    }
+    if let Some(margin) = &view.margin {
+        self::margin(&mut out, margin, style);
+    }
+    if let Some(price) = &view.price_for_margin {
+        price_for_margin(&mut out, price, style);
+    }
+    if let Some(target) = &view.target {
+        self::target(&mut out, target, style);
+        if let Some(distance) = view.distance {
+            let measured = rate(distance.measured_tokens_per_second);
+            let reached = percent(distance.reached);
+            out.line(format_args!("  measured {measured} tokens/s, input and output alike: {reached} of it"));
+        }
+    }
+    sensitivities(&mut out, &view.sensitivity, style);
+    assumptions(&mut out, &view.assumptions, style);
+    notes(&mut out, &view.notes, style);
+    out.into_text()
+}
+
+/// `bench cost` without a record.
+pub fn render_hours(hours: &[HourView], style: Style) -> String {
+    let mut out = Page::default();
+    if let Some(first) = hours.iter().find_map(|hour| hour.target.as_ref()) {
+        let head = format!("tokens/s, while busy, that make a million cost {}", usd(first.usd_per_million));
+        out.line(format_args!("{}", style.strong(&head)));
+        let shares: String =
+            first.by_utilization.iter().map(|at| format!("{:>11}", percent(at.utilization))).collect();
+        out.line(format_args!("{}", style.dim(&format!("{:>9} {:>12} {shares}", "USD/h", "M tokens/h"))));
+        for (hour, target) in hours.iter().filter_map(|hour| Some((hour, hour.target.as_ref()?))) {
+            let rates: String = target
+                .by_utilization
+                .iter()
+                .map(|at| format!("{:>11}", rate(at.tokens_per_second)))
+                .collect();
+            let million = significant(target.million_tokens_per_hour, 4);
+            out.line(format_args!("{:>9} {million:>12} {rates}", usd_per_hour(hour)));
+        }
+        let busy = first.utilization;
+        if first.by_utilization.iter().all(|at| (at.utilization - busy).abs() > 1e-9) {
+            for target in hours.iter().filter_map(|hour| hour.target.as_ref()) {
+                let needed = rate(target.tokens_per_second);
+                out.line(format_args!("at {} utilization {needed} tokens/s", percent(busy)));
+            }
+        }
+    }
+    for (hour, published) in hours.iter().filter_map(|hour| Some((hour, hour.published?))) {
+        out.line(format_args!(
+            "{} per million at {} tokens/s and ${} an hour{}",
+            style.strong(&usd(published.usd_per_million)),
+            rate(published.tokens_per_second),
+            usd_per_hour(hour),
+            if published.utilization < 1.0 {
+                format!(", {} of the time busy", percent(published.utilization))
+            } else {
+                String::new()
+            }
+        ));
+    }
+    let about = "of the tokens that are counted: all of them, or output alone with input called free";
+    out.line(format_args!("{}", style.dim(about)));
+    if let Some(first) = hours.first() {
+        // The price is in the table; what else was assumed is the same for each.
+        let rest: Vec<Assumption> =
+            first.assumptions.iter().filter(|a| a.name != "price_per_hour").cloned().collect();
+        assumptions(&mut out, &rest, style);
+        let said: Vec<String> = first.notes.iter().map(|note| (*note).to_owned()).collect();
+        notes(&mut out, &said, style);
+    }
+    out.into_text()
+}
+
+fn usd_per_hour(hour: &HourView) -> String {
+    hour.price.usd_per_hour.round_dp(4).to_string()
+}
+
+fn separation(out: &mut Page, view: &View, style: Style) {
+    for fit in &view.cost.separations {
+        let head = format!("input and output told apart over {} mixes at {} at once", fit.cells, fit.batch);
+        out.line(format_args!("\n{}", style.strong(&head)));
+        for (name, figure) in
+            [("input", fit.usd_per_million_input_tokens), ("output", fit.usd_per_million_output_tokens)]
+        {
+            out.line(format_args!("  {name:<12} {:>10}   {}", usd(figure.value), range(figure.ci95, usd)));
+        }
+        let worst = fit.residuals.iter().fold(0f64, |worst, residual| worst.max(residual.abs()));
+        let quality = format!(
+            "least squares; condition number {}, largest residual {}",
+            significant(fit.condition_number, 2),
+            percent(worst)
+        );
+        out.line(format_args!("  {}", style.dim(&quality)));
+    }
+    let together = view.cost.cells.iter().find(|cell| cell.apart == Apart::Together);
+    if let Some(reason) = together.and_then(|cell| cell.usd_per_million_input_tokens_reason.as_ref()) {
+        for text in wrap(
+            &format!(
+                "input and output: {reason}; several mixes in one record or with --together, or --price-ratio to allocate"
+            ),
+            78,
+        ) {
+            out.line(format_args!("{}", style.warn(&text)));
+        }
+    }
+}
+
+fn margin(out: &mut Page, margin: &Margin, style: Style) {
+    let sell = if (margin.sell.input_usd_per_million - margin.sell.output_usd_per_million).abs() < 1e-12 {
+        usd(margin.sell.output_usd_per_million)
+    } else {
+        format!(
+            "{} input, {} output",
+            usd(margin.sell.input_usd_per_million),
+            usd(margin.sell.output_usd_per_million)
+        )
+    };
+    out.line(format_args!("\n{}", style.strong(&format!("Sold at {sell} per million tokens"))));
+    let mix = significant(margin.input_to_output, 3);
+    let (brings, costs) = (usd(margin.revenue_usd_per_million), usd(margin.cost_usd_per_million.value));
+    out.line(format_args!("  at {mix}:1 a million brings {brings} and costs {costs}"));
+    let estimate = |name: &str, found: Estimate| {
+        format!("  {name:<22} {:>8}   {}", percent(found.value), range(found.ci95, percent))
+    };
+    out.line(format_args!("{}", style.strong(&estimate("gross margin", margin.gross_margin))));
+    out.line(format_args!("{}", estimate("markup", margin.markup)));
+    match margin.break_even_utilization {
+        Some(u) => {
+            out.line(format_args!("{}", estimate("break-even utilization", u)));
+            if u.value > 1.0 {
+                out.line(format_args!("  {}", style.bad("above 100%: no load pays for it")));
+            }
+        }
+        None => {
+            let reason = margin.break_even_utilization_reason.as_deref().unwrap_or_default();
+            out.line(format_args!("  {}", style.bad(reason)));
+        }
+    }
+    let points = |points: &[MarginAt], name: &dyn Fn(f64) -> String| {
+        points
+            .iter()
+            .map(|p| format!("{} {}", name(p.at), percent(p.gross_margin)))
+            .collect::<Vec<_>>()
+            .join(", ")
+    };
+    out.line(format_args!("  margin by utilization  {}", points(&margin.by_utilization, &percent)));
+    if let Some(reason) = &margin.by_mix_reason {
+        out.line(format_args!("  margin by mix          {}", style.dim(reason)));
+    } else {
+        let name = |ratio: f64| format!("{ratio}:1");
+        out.line(format_args!("  margin by mix          {}", points(&margin.by_mix, &name)));
+    }
+    statement(out, margin.statement, style);
+}
+
+fn price_for_margin(out: &mut Page, price: &PriceForMargin, style: Style) {
+    let head = format!(
+        "For a gross margin of {} (a markup of {})",
+        percent(price.gross_margin),
+        percent(price.markup)
+    );
+    out.line(format_args!("\n{}", style.strong(&head)));
+    for (name, figure) in [
+        ("all tokens", Some(price.usd_per_million_total_tokens)),
+        ("input", price.usd_per_million_input_tokens),
+        ("output", price.usd_per_million_output_tokens),
+    ] {
+        if let Some(Figure { value, ci95 }) = figure {
+            out.line(format_args!("  {name:<12} {:>10}   {}", usd(value), range(ci95, usd)));
+        }
+    }
+    statement(out, price.statement, style);
+}
+
+fn target(out: &mut Page, target: &Target, style: Style) {
+    let needed = rate(target.tokens_per_second);
+    let head = format!("{} per million needs {needed} tokens/s", usd(target.usd_per_million));
+    out.line(format_args!("\n{}", style.strong(&head)));
+    let others = target
+        .by_utilization
+        .iter()
+        .map(|at| format!("{} {}", percent(at.utilization), rate(at.tokens_per_second)));
+    out.line(format_args!("  by utilization  {}", others.collect::<Vec<_>>().join(", ")));
+}
+
+fn sensitivities(out: &mut Page, rows: &[Sensitivity], style: Style) {
+    if rows.is_empty() {
+        return;
+    }
+    out.line(format_args!(
+        "\n{}",
+        style.strong("What each assumption does to a million tokens at the cell's mix")
+    ));
+    for row in rows {
+        let trials = row.trials.iter().map(|trial| {
+            let sign = if trial.change >= 0.0 { "+" } else { "-" };
+            format!("{} {sign}{}", value(trial.value, row.unit), percent(trial.change.abs()))
+        });
+        let from = format!("{} {}", row.assumption.replace('_', " "), value(row.base, row.unit));
+        out.line(format_args!("  {from:<26} {}", trials.collect::<Vec<_>>().join(", ")));
+    }
+}
+
+pub(super) fn assumptions(out: &mut Page, rows: &[Assumption], style: Style) {
+    out.line(format_args!("\n{}", style.strong("Assumed")));
+    for row in rows {
+        let from = match row.from {
+            Origin::Flag => row.source.clone(),
+            Origin::Record => format!("the record: {}", row.source),
+            Origin::Catalog => format!("the catalog: {}", row.source),
+            Origin::Default => format!("default: {}", row.source),
+        };
+        let seen = row.observed.as_ref().map_or(String::new(), |day| format!(", {day}"));
+        let head = format!("{} {}", row.name.replace('_', " "), value(row.value, row.unit));
+        let mut lines = wrap(&format!("{from}{seen}"), 50).into_iter();
+        out.line(format_args!("  {head:<26} {}", style.dim(&lines.next().unwrap_or_default())));
+        for text in lines {
+            out.line(format_args!("  {:<26} {}", "", style.dim(&text)));
+        }
+    }
+}
+
+pub(super) fn notes(out: &mut Page, notes: &[String], style: Style) {
+    for text in notes.iter().flat_map(|note| wrap(note, 78)) {
+        out.line(format_args!("{}", style.warn(&text)));
+    }
+}
+
+fn statement(out: &mut Page, text: &str, style: Style) {
+    for text in wrap(text, 76) {
+        out.line(format_args!("  {}", style.dim(&text)));
+    }
+}
+
+/// A value with its unit, short.
+fn value(value: f64, unit: &str) -> String {
+    match unit {
+        "share" | "share/year" | "of the measured" => percent(value),
+        "USD" => format!("${}", thousands_or(value)),
+        "USD/h" => format!("${}/h", trimmed(value)),
+        "USD/kWh" => format!("${}/kWh", trimmed(value)),
+        "input : 1" => format!("{}:1", trimmed(value)),
+        "output : input" => format!("{} to 1", trimmed(value)),
+        "GPUs" => format!("{value}"),
+        _ => format!("{} {unit}", trimmed(value)),
+    }
+}
+
+fn thousands_or(value: f64) -> String {
+    if value >= 1000.0 { rate(value) } else { trimmed(value) }
+}
+
+/// Four significant digits at most, without zeros at the end.
+fn trimmed(value: f64) -> String {
+    if value == 0.0 {
+        return "0".to_owned();
+    }
+    let text = significant(value, 4);
+    if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_owned() } else { text }
+}
+
+pub(super) fn percent(share: f64) -> String {
+    if share.abs() >= 10.0 {
+        return format!("{}%", significant(share * 100.0, 3));
+    }
+    let text = format!("{:.1}", share * 100.0);
+    format!("{}%", text.strip_suffix(".0").unwrap_or(&text))
+}
+
+pub(super) fn usd(value: f64) -> String {
+    if value < 0.0 { format!("-${}", dollars(-value)) } else { format!("${}", dollars(value)) }
+}
+
+pub(super) fn range(ci95: Option<[f64; 2]>, text: impl Fn(f64) -> String) -> String {
+    ci95.map_or_else(|| "no interval".to_owned(), |[low, high]| format!("{} to {}", text(low), text(high)))
+}
+
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a rate is above zero")]
+pub(super) fn rate(value: f64) -> String {
+    if value >= 1000.0 { thousands(value.round() as u64) } else { significant(value, 3) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_carry_their_unit() {
+        for (number, unit, text) in [
+            (0.4, "share", "40%"),
+            (0.085, "share", "8.5%"),
+            (2.49, "USD/h", "$2.49/h"),
+            (40_000.0, "USD", "$40,000"),
+            (3.0, "input : 1", "3:1"),
+            (1.73, "kW", "1.73 kW"),
+        ] {
+            assert_eq!(value(number, unit), text);
+        }
+        assert_eq!((percent(13.05), usd(-0.5)), ("1305%".to_owned(), "-$0.500".to_owned()));
+    }
+}
