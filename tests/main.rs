@@ -10,6 +10,7 @@ mod catalog; // bundled rows, the user's own files
 mod cost; // a record priced again
 mod doctor; // what this box can do, as lines and as JSON
 mod forecast; // price curves, claims and use cases
+mod import; // other tools' files as records, and back
 mod interrupt; // a signal in each phase
 mod nvml; // GPUs, sensors and settings through a library that behaves like NVML
 mod power; // joules, through a library that behaves like NVML

@@ -31,7 +31,7 @@ fn another_projects_validator_accepts_a_record_and_refuses_a_broken_one() {
 }
 
 /// Walks every object: a `null` must have a sibling `<name>_reason`.
-fn nulls_without_reason(path: &str, value: &Value, found: &mut Vec<String>) {
+pub(crate) fn nulls_without_reason(path: &str, value: &Value, found: &mut Vec<String>) {
     match value {
         Value::Object(fields) => {
             for (name, field) in fields {

@@ -7,6 +7,7 @@ mod compare;
 mod cost;
 mod doctor;
 mod exit;
+mod export;
 mod flags;
 mod forecast;
 mod hour;
@@ -69,6 +70,7 @@ fn dispatch(cli: Cli, output: &Output, argv: &[OsString]) -> anyhow::Result<()> 
         Command::Cost(args) => cost::run(&args, &catalog()?, output),
         Command::Doctor(args) => doctor::run(args, output),
         Command::Forecast(args) => forecast::run(&args, &catalog()?, output),
+        Command::Export(args) => export::run(&args, output),
         Command::Import(args) => import::run(&args, &catalog()?, output, argv),
         Command::Catalog(args) => {
             let mut text = Vec::new();

@@ -20,6 +20,8 @@ mod seal;
 mod served;
 mod sglang_serving;
 mod table;
+mod to_llama_bench;
+mod to_vllm;
 mod trtllm_bench;
 mod vllm_offline;
 mod vllm_serve;
@@ -36,6 +38,8 @@ use crate::record::Record;
 
 pub use detect::Format;
 pub use error::Error;
+pub use to_llama_bench::llama_bench_rows;
+pub use to_vllm::vllm_objects;
 
 /// Largest file that is read.
 pub const MOST_BYTES: u64 = 1 << 30;

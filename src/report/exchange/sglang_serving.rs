@@ -50,7 +50,6 @@ pub(super) fn read(path: &Path, rows: &[Row]) -> Result<Vec<Foreign>, Error> {
         let asked = request_rate(&at)?;
         let mut kept = Kept::default();
         kept.row(at.fields());
-        let sglang = backend.is_some_and(|name| name.starts_with("sglang"));
         let found = Foreign {
             tool: "sglang.bench_serving",
             model: ForeignModel {
@@ -59,7 +58,8 @@ pub(super) fn read(path: &Path, rows: &[Row]) -> Result<Vec<Foreign>, Error> {
                 ..ForeignModel::default()
             },
             engine: ForeignEngine {
-                name: backend.map(|name| if sglang { "sglang" } else { name }.to_owned()),
+                // `backend` is the interface; only a server of SGLang tells its settings.
+                name: server.as_ref().map(|_| "sglang".to_owned()),
                 version: version.map(str::to_owned),
                 kv_type: said("kv_cache_dtype")?.filter(|kind| *kind != "auto").map(str::to_owned),
                 ..ForeignEngine::default()

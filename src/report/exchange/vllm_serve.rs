@@ -1,12 +1,12 @@
 //! `vllm bench serve --save-result`: one object a run, with `--save-detailed` each request's figures in it.
+//!
+//! The client speaks to any server with OpenAI's interface, and `backend` is the interface: the engine stays unknown.
 
 use std::path::Path;
 
 use super::Error;
 use super::fields::{At, Row};
-use super::foreign::{
-    Foreign, ForeignEngine, ForeignModel, ForeignWorkload, Kept, Metric, merge, serving_row,
-};
+use super::foreign::{Foreign, ForeignModel, ForeignWorkload, Kept, Metric, merge, serving_row};
 use super::json::Node;
 use super::served::{self, Formulas, Samples};
 
@@ -59,11 +59,6 @@ pub(super) fn read(path: &Path, rows: &[Row]) -> Result<Vec<Foreign>, Error> {
                 .collect(),
             measured,
             model: ForeignModel { name: model.map(str::to_owned), ..ForeignModel::default() },
-            engine: ForeignEngine {
-                // The client speaks to any server with OpenAI's interface; only this backend is vLLM's own.
-                name: backend.filter(|name| *name == "vllm").map(str::to_owned),
-                ..ForeignEngine::default()
-            },
             workload: ForeignWorkload {
                 kind: "serving",
                 rows: vec![serving_row(&run.cell, &asked)],

@@ -68,7 +68,11 @@ fn heading(out: &mut Page, record: &Record, style: Style) {
 fn table(out: &mut Page, record: &Record, style: Style) {
     let rows = rows(&record.measurements);
     if rows.is_empty() {
-        out.line(format_args!("\nno row was measured"));
+        let outside = record.measurements.iter().find_map(|m| m.cell_reason.as_deref());
+        match outside.filter(|_| record.imported.is_some()) {
+            Some(reason) => out.line(format_args!("\nno figure belongs to a row: {reason}")),
+            None => out.line(format_args!("\nno row was measured")),
+        }
         return;
     }
     let widest = rows.iter().map(|row| row.label.chars().count()).max().unwrap_or(0).clamp(3, 26);

@@ -1,0 +1,47 @@
+//! `bench export RECORD…`: records in other tools' words, for scripts that read those.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use serde_json::Value;
+
+use super::Output;
+use crate::record;
+use crate::report::exchange;
+
+/// `bench export`.
+#[derive(Debug, Args)]
+pub(super) struct ExportArgs {
+    /// Records to write in another tool's words
+    #[arg(required = true, value_name = "RECORD")]
+    records: Vec<PathBuf>,
+    /// Whose words
+    #[arg(long, value_enum, value_name = "NAME")]
+    format: ExportFormat,
+}
+
+/// A format that can be written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum ExportFormat {
+    /// llama-bench's JSON rows, one list for all records
+    LlamaBench,
+    /// `vllm bench serve`'s key names, an object a line
+    Vllm,
+}
+
+pub(super) fn run(args: &ExportArgs, output: &Output) -> anyhow::Result<()> {
+    let mut found: Vec<Value> = Vec::new();
+    for path in &args.records {
+        let record = record::read::read(path)?;
+        found.extend(match args.format {
+            ExportFormat::LlamaBench => exchange::llama_bench_rows(&record)?,
+            ExportFormat::Vllm => exchange::vllm_objects(&record)?,
+        });
+    }
+    let text = match (args.format, found.as_slice()) {
+        (ExportFormat::LlamaBench, rows) => record::write::to_json(&rows)? + "\n",
+        (ExportFormat::Vllm, [only]) => record::write::to_json(only)? + "\n",
+        (ExportFormat::Vllm, several) => several.iter().map(|object| format!("{object}\n")).collect(),
+    };
+    output.stdout(&text)
+}

@@ -1,0 +1,148 @@
+//! A record as llama-bench's JSON rows.
+//!
+//! llama.cpp's compare script wants every column there and takes `null` for what is not known, so nothing is left
+//! out. llama-bench has one sequence at a time: rows of larger batches have no place in its format.
+
+use serde_json::{Map, Value, json};
+
+use crate::base::stats;
+use crate::record::{Cell, Measurement, Record};
+
+use super::Error;
+use super::json::number_value;
+
+/// Columns that readers look for, in llama-bench's order; those of the test are written behind.
+const COLUMNS: [&str; 27] = [
+    "build_commit",
+    "build_number",
+    "cpu_info",
+    "gpu_info",
+    "backends",
+    "model_filename",
+    "model_type",
+    "model_size",
+    "model_n_params",
+    "n_batch",
+    "n_ubatch",
+    "n_threads",
+    "cpu_mask",
+    "cpu_strict",
+    "poll",
+    "type_k",
+    "type_v",
+    "n_gpu_layers",
+    "split_mode",
+    "main_gpu",
+    "no_kv_offload",
+    "flash_attn",
+    "tensor_split",
+    "tensor_buft_overrides",
+    "use_mmap",
+    "embeddings",
+    "no_op_offload",
+];
+
+/// The rows of a record.
+///
+/// # Errors
+/// [`Error::Export`] when it has no row of one sequence.
+pub fn llama_bench_rows(record: &Record) -> Result<Vec<Value>, Error> {
+    let setup = setup(record);
+    let rows: Vec<Value> =
+        record.measurements.iter().filter_map(|measured| row(record, &setup, measured)).collect();
+    if rows.is_empty() {
+        return Err(Error::Export {
+            id: record.id.clone(),
+            format: "llama-bench rows",
+            reason: "it has no prompt, output or joint row of one sequence (batch 1), and llama-bench knows no other; `--format vllm` writes a server's figures".to_owned(),
+        });
+    }
+    Ok(rows)
+}
+
+/// What all rows share: the file's own fields when the record was llama-bench's, else what the record says.
+fn setup(record: &Record) -> Map<String, Value> {
+    let mut setup: Map<String, Value> =
+        COLUMNS.iter().map(|name| ((*name).to_owned(), Value::Null)).collect();
+    let (model, engine) = (&record.model, &record.engine);
+    let used: Vec<&str> =
+        record.environment.gpus.iter().filter(|gpu| gpu.used).map(|gpu| gpu.name.as_str()).collect();
+    let device = engine.device.as_deref().map(|name| name.split(':').next().unwrap_or(name).to_uppercase());
+    let kind = model.architecture.as_ref().zip(model.parameters).zip(model.quantization.as_ref());
+    let kv = engine.kv_type.as_deref().map(|kind| kind.split_once(" and ").unwrap_or((kind, kind)));
+    let said = [
+        ("build_commit", Some(json!(record.tool.commit.as_deref().unwrap_or(&record.tool.version)))),
+        ("cpu_info", Some(json!(record.environment.cpu.as_deref().unwrap_or_default()))),
+        ("gpu_info", Some(json!(used.join(", ")))),
+        ("backends", device.map(Value::from)),
+        ("model_filename", Some(json!(model.id))),
+        (
+            "model_type",
+            kind.map(|((architecture, count), format)| {
+                json!(format!("{architecture} {} {format}", size_class(count)))
+            }),
+        ),
+        ("model_size", model.weight_bytes.map(Value::from)),
+        ("model_n_params", model.parameters.map(Value::from)),
+        ("n_threads", engine.threads.map(Value::from)),
+        ("type_k", kv.map(|(key, _)| json!(key))),
+        ("type_v", kv.map(|(_, value)| json!(value))),
+    ];
+    for (name, value) in said {
+        setup.insert(name.to_owned(), value.unwrap_or(Value::Null));
+    }
+    let own = record.imported.iter().filter(|imported| imported.tool == "llama-bench");
+    for (name, value) in own.flat_map(|imported| &imported.fields) {
+        setup.insert(name.clone(), value.clone());
+    }
+    setup
+}
+
+/// `135M`, `8B`: llama.cpp names sizes so.
+fn size_class(parameters: u64) -> String {
+    let count = parameters as f64;
+    if count >= 1e9 { format!("{:.0}B", count / 1e9) } else { format!("{:.0}M", count / 1e6) }
+}
+
+/// The row of a rate, when it is one that llama-bench has.
+fn row(record: &Record, setup: &Map<String, Value>, measured: &Measurement) -> Option<Value> {
+    let cell = measured.cell.as_ref().filter(|cell| cell.batch == 1)?;
+    let tokens = tokens(&measured.metric, cell)?;
+    let rate = measured.value.filter(|value| *value > 0.0 && value.is_finite())?;
+    let trials: &[f64] = match measured.samples.values.as_deref() {
+        Some(values) if measured.samples.unit == "seconds per trial" => values,
+        _ => &[],
+    };
+    let nanoseconds = |seconds: f64| number_value((seconds * 1e9).round());
+    let rates: Vec<f64> = trials.iter().map(|seconds| tokens / seconds).collect();
+    // Beside one trial, or none, llama-bench writes a deviation of 0.
+    let deviation = |samples: &[f64]| stats::sample_sd(samples).unwrap_or(0.0);
+    let mut row = setup.clone();
+    for (name, value) in [
+        ("n_prompt", json!(cell.prompt_tokens)),
+        ("n_gen", json!(cell.output_tokens)),
+        ("n_depth", json!(cell.depth)),
+        ("test_time", json!(record.created)),
+        ("avg_ns", nanoseconds(tokens / rate)),
+        ("stddev_ns", nanoseconds(deviation(trials))),
+        ("avg_ts", json!(stats::mean(&rates).unwrap_or(rate))),
+        ("stddev_ts", json!(deviation(&rates))),
+        ("samples_ns", trials.iter().map(|seconds| nanoseconds(*seconds)).collect()),
+        ("samples_ts", json!(rates)),
+    ] {
+        row.insert(name.to_owned(), value);
+    }
+    Some(Value::Object(row))
+}
+
+/// The tokens that a test of this metric counts.
+fn tokens(metric: &str, cell: &Cell) -> Option<f64> {
+    let (input, output) = (f64::from(cell.prompt_tokens), f64::from(cell.output_tokens));
+    let tokens = match (metric, cell.phase.as_str()) {
+        ("prefill_tokens_per_second", "prefill") => input,
+        ("decode_tokens_per_second", "decode") => output,
+        ("total_tokens_per_second", "joint") => input + output,
+        _ => return None,
+    };
+    Some(tokens).filter(|tokens| *tokens > 0.0)
+}
