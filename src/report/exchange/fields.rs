@@ -9,6 +9,11 @@ use super::json::{Fields, Node, get, number_value, shown};
 /// Largest count that a number of JSON holds exactly.
 const LARGEST_COUNT: f64 = 9_007_199_254_740_992.0;
 
+/// Largest and smallest number of any unit that can be: 30 years in nanoseconds, a thousandth of one in seconds.
+/// Between them no product or quotient of two overflows.
+const LARGEST: f64 = 1e18;
+const SMALLEST: f64 = 1e-12;
+
 /// An object of the file and where it stands.
 #[derive(Debug, Clone)]
 pub(super) struct At<'a> {
@@ -218,6 +223,9 @@ impl<'a> At<'a> {
         }
         if number < 0.0 {
             return Err(self.error(field, format!("is {number}, below 0")));
+        }
+        if number > LARGEST || (number > 0.0 && number < SMALLEST) {
+            return Err(self.error(field, format!("is {number:e}, a size that no benchmark measures")));
         }
         Ok(number)
     }

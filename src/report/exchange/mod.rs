@@ -20,6 +20,8 @@ mod seal;
 mod served;
 mod sglang_serving;
 mod table;
+#[cfg(test)]
+mod tests;
 mod to_llama_bench;
 mod to_vllm;
 mod trtllm_bench;

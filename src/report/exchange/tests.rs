@@ -1,0 +1,146 @@
+//! Strangers' files as properties: real ones changed at random, and bytes that nobody wrote.
+
+use std::path::Path;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::record::{read, write};
+
+const FILES: [&[u8]; 15] = [
+    include_bytes!("../../../tests/data/exchange/aiperf.json"),
+    include_bytes!("../../../tests/data/exchange/genai-perf.json"),
+    include_bytes!("../../../tests/data/exchange/guidellm.json"),
+    include_bytes!("../../../tests/data/exchange/inferencex.json"),
+    include_bytes!("../../../tests/data/exchange/llama-batched-bench.jsonl"),
+    include_bytes!("../../../tests/data/exchange/llama-batched-bench-shared.jsonl"),
+    include_bytes!("../../../tests/data/exchange/llama-bench.csv"),
+    include_bytes!("../../../tests/data/exchange/llama-bench.json"),
+    include_bytes!("../../../tests/data/exchange/llama-bench.jsonl"),
+    include_bytes!("../../../tests/data/exchange/llama-bench.sql"),
+    include_bytes!("../../../tests/data/exchange/sglang-serving.jsonl"),
+    include_bytes!("../../../tests/data/exchange/trtllm-bench.json"),
+    include_bytes!("../../../tests/data/exchange/vllm-latency.json"),
+    include_bytes!("../../../tests/data/exchange/vllm-serve.json"),
+    include_bytes!("../../../tests/data/exchange/vllm-throughput.json"),
+];
+
+fn catalog() -> &'static Catalog {
+    static CATALOG: std::sync::OnceLock<Catalog> = std::sync::OnceLock::new();
+    CATALOG.get_or_init(|| Catalog::load(None).expect("the bundled catalog"))
+}
+
+/// Imports, and looks at what came out: finite figures, and a record that can be read again.
+fn import_all(bytes: Vec<u8>, format: Option<Format>) -> Result<usize, String> {
+    let options = Options {
+        format,
+        model: Some("smollm2-135m"),
+        gpu: None,
+        gpus: None,
+        price_per_hour: Some(Decimal::ONE),
+        catalog: catalog(),
+        today: jiff::civil::date(2026, 11, 24),
+        now: jiff::Timestamp::UNIX_EPOCH,
+        argv: &[],
+    };
+    let records = import_bytes(Path::new("f"), bytes, &options).map_err(|error| error.to_string())?;
+    for record in &records {
+        for measured in &record.measurements {
+            let value = measured.value.expect("an imported figure has a value");
+            assert!(value.is_finite() && value >= 0.0, "{} is {value}", measured.metric);
+            let samples = measured.samples.values.iter().flatten();
+            assert!(samples.copied().all(f64::is_finite), "{}", measured.metric);
+        }
+        let text = write::to_json(record).expect("JSON");
+        read::parse(&text).unwrap_or_else(|error| panic!("{error}"));
+        drop(llama_bench_rows(record));
+        drop(vllm_objects(record));
+    }
+    Ok(records.len())
+}
+
+#[test]
+fn every_file_is_read() {
+    for bytes in FILES {
+        let found = import_all(bytes.to_vec(), None);
+        assert_eq!(found, Ok(1), "{}", String::from_utf8_lossy(&bytes[..60]));
+    }
+}
+
+/// Replacements for a number: what a broken tool or a malicious hand would put there.
+const NUMBERS: [&str; 12] = [
+    "0",
+    "-1",
+    "1e308",
+    "1e-308",
+    "NaN",
+    "-Infinity",
+    "null",
+    "\"\"",
+    "[]",
+    "{}",
+    "18446744073709551615",
+    "0.5",
+];
+
+/// The text with its `nth` number replaced.
+fn with_number(text: &str, nth: usize, replacement: &str) -> String {
+    let digit = |c: char| c.is_ascii_digit() || matches!(c, '.' | '-' | 'e' | '+');
+    let mut starts: Vec<usize> = Vec::new();
+    let mut before = ' ';
+    for (at, c) in text.char_indices() {
+        if c.is_ascii_digit() && !digit(before) && !before.is_alphanumeric() && before != '_' {
+            starts.push(at);
+        }
+        before = c;
+    }
+    let Some(&start) = starts.get(nth % starts.len().max(1)) else { return text.to_owned() };
+    let length = text[start..].find(|c| !digit(c)).unwrap_or(text.len() - start);
+    format!("{}{replacement}{}", &text[..start], &text[start + length..])
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(512))]
+
+    #[test]
+    fn a_changed_number_is_an_error_or_a_record(
+        file in 0..FILES.len(), nth in any::<usize>(), with in 0..NUMBERS.len(), and in any::<usize>(),
+    ) {
+        let text = String::from_utf8_lossy(FILES[file]).into_owned();
+        let text = with_number(&text, nth, NUMBERS[with]);
+        let text = with_number(&text, and, NUMBERS[(with + nth % 7) % NUMBERS.len()]);
+        drop(import_all(text.into_bytes(), None));
+    }
+
+    #[test]
+    fn a_cut_or_spliced_file_is_an_error_or_a_record(
+        file in 0..FILES.len(), other in 0..FILES.len(), cut in 0.0..1.0f64, from in 0.0..1.0f64, flip in any::<(u16, u8)>(),
+    ) {
+        let part = |bytes: &[u8], share: f64| (bytes.len() as f64 * share) as usize;
+        let mut bytes = FILES[file][..part(FILES[file], cut)].to_vec();
+        bytes.extend(&FILES[other][part(FILES[other], from)..]);
+        let at = usize::from(flip.0) % bytes.len().max(1);
+        if let Some(byte) = bytes.get_mut(at) {
+            *byte ^= flip.1;
+        }
+        drop(import_all(bytes, None));
+    }
+
+    #[test]
+    fn any_file_as_any_format(file in 0..FILES.len(), format in 0..Format::ALL.len()) {
+        drop(import_all(FILES[file].to_vec(), Some(Format::ALL[format])));
+    }
+
+    #[test]
+    fn bytes_that_nobody_wrote(bytes in prop::collection::vec(any::<u8>(), 0..2000), format in 0..20usize) {
+        drop(import_all(bytes, Format::ALL.get(format).copied()));
+    }
+
+    #[test]
+    fn json_that_nobody_wrote(
+        text in r#"[\[\{]{1,3}("(avg_ns|n_prompt|n_gen|pp|tg|pl|t_pp|t_tg|duration|completed|hw|isl)": ?(-?[0-9]{1,12}(\.[0-9]{1,3})?(e[0-9]{1,3})?|"x"|null|\[\]|\{\}),?){1,12}[\]\}]{1,3}"#,
+        format in 0..20usize,
+    ) {
+        drop(import_all(text.into_bytes(), Format::ALL.get(format).copied()));
+    }
+}
