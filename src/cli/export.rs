@@ -41,7 +41,10 @@ pub(super) fn run(args: &ExportArgs, output: &Output) -> anyhow::Result<()> {
     let text = match (args.format, found.as_slice()) {
         (ExportFormat::LlamaBench, rows) => record::write::to_json(&rows)? + "\n",
         (ExportFormat::Vllm, [only]) => record::write::to_json(only)? + "\n",
-        (ExportFormat::Vllm, several) => several.iter().map(|object| format!("{object}\n")).collect(),
+        (ExportFormat::Vllm, several) => {
+            let lines: Vec<String> = several.iter().map(Value::to_string).collect();
+            lines.join("\n") + "\n"
+        }
     };
     output.stdout(&text)
 }

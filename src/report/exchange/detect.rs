@@ -108,10 +108,10 @@ pub(super) fn rows(path: &Path, text: &str) -> Result<Document, Error> {
         json_rows(path, &json::quote_not_numbers(text))?
     } else if first.starts_with('|') || first.starts_with("main: n_kv_max") || first.contains("n_kv_max =") {
         return Err(Error::Refused { path: path.to_owned(), reason: MARKDOWN.to_owned() });
-    } else if first.contains("n_prompt,") || first.contains("\"n_prompt\",") {
-        ("csv", table::csv(path, text)?)
     } else if starts_statement(first) {
         ("sql", table::sql(path, text)?)
+    } else if first.contains("n_prompt,") || first.contains("\"n_prompt\",") {
+        ("csv", table::csv(path, text)?)
     } else {
         let seen = if first.is_empty() {
             "the file is empty".to_owned()

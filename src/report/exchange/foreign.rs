@@ -279,7 +279,8 @@ impl Metric {
         let interval = t_interval_positive(&trials, CONFIDENCE).map(|interval| interval.map(&map));
         let n = trials.len();
         let mut found = self.of(cell, map(mean_seconds), Samples::inline("seconds per trial", trials));
-        found.ci95 = interval.map(|interval| [interval.low, interval.high]).filter(|ends| ends[1].is_finite());
+        found.ci95 =
+            interval.map(|interval| [interval.low, interval.high]).filter(|ends| ends[1].is_finite());
         if found.ci95.is_none() {
             found.ci95_reason = Some(match n {
                 0 => "the file has no samples".to_owned(),

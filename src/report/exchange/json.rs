@@ -161,12 +161,13 @@ fn explain(text: &str, error: &serde_json::Error) -> String {
     let token = text.get(start..start + length).unwrap_or_default();
     let name = text.get(..start).and_then(key_before);
     let field = name.map_or(String::new(), |name| format!("`{}`: ", shown(name)));
-    match token {
-        _ if error.is_eof() => format!("the file ends in the middle ({error}); was it copied whole?"),
-        _ if token.starts_with(|c: char| c.is_ascii_digit() || c == '-') => {
-            format!("{field}`{}`: {error}", shown(token))
-        }
-        _ => format!("it is not JSON ({error})"),
+    let said = error.to_string();
+    if error.is_eof() {
+        format!("the file ends in the middle ({said}); was it copied whole?")
+    } else if said.contains("number") {
+        format!("{field}`{}`: {said}", shown(token))
+    } else {
+        format!("it is not JSON ({said})")
     }
 }
 

@@ -104,7 +104,7 @@ pub fn import(path: &Path, options: &Options<'_>) -> Result<Vec<Record>, ImportE
 /// # Errors
 /// As [`import`].
 pub fn import_bytes(path: &Path, bytes: Vec<u8>, options: &Options<'_>) -> Result<Vec<Record>, ImportError> {
-    let digest: String = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+    let digest = format!("{:x}", Sha256::digest(&bytes));
     let text = text(path, bytes)?;
     let document = detect::rows(path, &text)?;
     drop(text);

@@ -113,6 +113,7 @@ proptest! {
     }
 
     #[test]
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a place in a short file")]
     fn a_cut_or_spliced_file_is_an_error_or_a_record(
         file in 0..FILES.len(), other in 0..FILES.len(), cut in 0.0..1.0f64, from in 0.0..1.0f64, flip in any::<(u16, u8)>(),
     ) {
