@@ -267,7 +267,8 @@ pub fn compare(
             "no text was counted; --text FILE --tokenizer FILE --api-tokenizer FILE does".to_owned()
         }),
         quality: models.into_iter().map(|model| quality_note(model, catalog)).collect(),
-        assumptions: scenario.assumptions(),
+        // There is no blend here: the mix is the workload's own, or the one asked for.
+        assumptions: scenario.assumptions().into_iter().filter(|a| a.name != "blend_ratio").collect(),
         verdict,
         verdict_api,
         here,

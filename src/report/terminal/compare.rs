@@ -129,15 +129,19 @@ pub fn render_compare_records(baseline: &Record, other: &Record, found: &Compari
         if rows.is_empty() {
             continue;
         }
-        let header = format!("{head:<46} {:>9} {:>9} {:>6}  {}", "baseline", "other", "x", "95%");
+        let header = format!("{head:<34} {:>9} {:>9} {:>6}  95%", "baseline", "other", "x");
         out.line(format_args!("\n{}", style.dim(&header)));
-        let mut last = None;
-        for row in rows {
-            if last != Some(&row.cell) {
-                last = Some(&row.cell);
-                out.line(format_args!("{}", row.cell.as_ref().map_or("the process".to_owned(), label)));
+        let mut cells: Vec<_> = rows.iter().map(|row| &row.cell).collect();
+        let mut seen = Vec::new();
+        cells.retain(|cell| {
+            !seen.contains(cell) && {
+                seen.push(*cell);
+                true
             }
-            line(&mut out, row, style);
+        });
+        for cell in cells {
+            out.line(format_args!("{}", cell.as_ref().map_or("the process".to_owned(), label)));
+            rows.iter().filter(|row| row.cell == *cell).for_each(|row| line(&mut out, row, style));
         }
     }
     out.into_text()
@@ -169,8 +173,8 @@ fn line(out: &mut Page, row: &FigureRatio, style: Style) {
         Difference::NoInterval => style.dim("no interval"),
     };
     out.line(format_args!(
-        "  {:<44} {:>9} {:>9} {:>6}  {interval:<14} {said}",
-        shorten(&name, 44),
+        "  {:<32} {:>9} {:>9} {:>6}  {interval:<14} {said}",
+        shorten(&name, 32),
         number(row.baseline),
         number(row.other),
         significant(row.ratio.value, 3)
@@ -178,7 +182,7 @@ fn line(out: &mut Page, row: &FigureRatio, style: Style) {
 }
 
 fn short(value: f64) -> String {
-    if value >= 1e9 { format!("{}e9", significant(value / 1e9, 3)) } else { rate(value) }
+    if value >= 1e6 { tokens(value) } else { rate(value) }
 }
 
 /// A count of tokens: `2.84B`.
