@@ -92,7 +92,7 @@ pub fn sensitivity(subject: &Subject<'_>, catalog: &Catalog) -> Vec<Sensitivity>
     }
     let cached = subject.scenario.cached_share.value;
     all.vary("cached_share", "share", "common ones", cached, &CACHED, |s, share| {
-        s.cached_share.value = share
+        s.cached_share.value = share;
     });
     let mixes = MIXES
         .iter()

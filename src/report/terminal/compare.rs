@@ -1,6 +1,6 @@
 //! A record against API prices, and against another record.
 
-use crate::cost::compare_api::{Service, Tier, View};
+use crate::cost::compare_api::{Row, Service, Tier, View};
 use crate::cost::compare_records::{Comparison, Difference, FigureRatio};
 use crate::record::Record;
 
@@ -58,10 +58,13 @@ pub fn render_compare_api(record: &Record, view: &View, style: Style) -> String 
         let text = if row.can_win { style.good(&text) } else { text };
         out.line(format_args!("{text}{}", if row.stale { style.warn(" old") } else { String::new() }));
     }
+    row_notes(&mut out, &view.rows, style);
     for spread in &view.spread {
         let tier = if spread.tier == Tier::Standard { "standard" } else { "batch" };
         let text = format!(
-            "{} host{} of this model, {tier}: {} lowest, {} median, {} highest",
+            "{} price{} of {} host{}, {tier}: {} lowest, {} median, {} highest",
+            spread.prices,
+            if spread.prices == 1 { "" } else { "s" },
             spread.hosts,
             if spread.hosts == 1 { "" } else { "s" },
             usd(spread.min),
@@ -84,7 +87,9 @@ pub fn render_compare_api(record: &Record, view: &View, style: Style) -> String 
             "{} characters are {} tokens here and {} there; prices of another model are for our million tokens' text",
             counted.characters, counted.own_tokens, counted.api_tokens
         );
-        wrap(&text, 78).iter().for_each(|text| out.line(format_args!("{text}")));
+        for text in wrap(&text, 78) {
+            out.line(format_args!("{text}"));
+        }
     }
     if let Some(volume) = &view.volume {
         out.line(format_args!(
@@ -108,11 +113,30 @@ pub fn render_compare_api(record: &Record, view: &View, style: Style) -> String 
     }
     for note in &view.quality {
         let said = note.figure.as_deref().or(note.figure_reason.as_deref()).unwrap_or_default();
-        wrap(said, 78).iter().for_each(|text| out.line(format_args!("{}", style.warn(text))));
+        for text in wrap(said, 78) {
+            out.line(format_args!("{}", style.warn(&text)));
+        }
     }
     notes(&mut out, &view.notes, style);
     assumptions(&mut out, &view.assumptions, style);
     out.into_text()
+}
+
+/// What is to be kept in mind about prices, each remark once with all it is about.
+fn row_notes(out: &mut Page, rows: &[Row], style: Style) {
+    let mut said: Vec<(&str, Vec<&str>)> = Vec::new();
+    for (note, api) in
+        rows.iter().flat_map(|row| row.notes.iter().map(|note| (note.as_str(), row.api.as_str())))
+    {
+        match said.iter_mut().find(|(other, _)| *other == note) {
+            Some((_, apis)) if apis.contains(&api) => {}
+            Some((_, apis)) => apis.push(api),
+            None => said.push((note, vec![api])),
+        }
+    }
+    for text in said.iter().flat_map(|(note, apis)| wrap(&format!("{}: {note}", apis.join(", ")), 78)) {
+        out.line(format_args!("{}", style.dim(&text)));
+    }
 }
 
 /// `bench compare RECORD RECORD`.
