@@ -60,6 +60,33 @@ fn break_even_is_rent_over_revenue_and_a_months_rent_over_the_price() {
 }
 
 #[test]
+fn an_offline_record_is_held_against_the_batch_tier() {
+    let bench = Bench::new();
+    assert_eq!(bench.run(&quick(&[])).code, 0);
+    let path = bench.records().remove(0);
+    let name = path.to_str().expect("a path");
+    let view =
+        bench.json(&["compare", "--json", "--api", "openai/gpt-4o-mini", "--tokens-per-month", "1T", name]);
+    assert_eq!(view["here"]["service"], "offline");
+    let [standard, batch] = ["standard", "batch"].map(|tier| row(&view, "openai/gpt-4o-mini", tier));
+    close(number(standard, "/usd_per_million"), 2.0 * number(batch, "/usd_per_million"));
+    let verdict = view["verdict"].as_str().expect("a sentence");
+    assert!(verdict.contains("openai/gpt-4o-mini (another model, batch)"), "{verdict}");
+    // Enough machines for the tokens, and one fewer would not do.
+    let (machines, capacity) =
+        (number(&view, "/volume/machines"), number(&view, "/here/capacity_tokens_per_month"));
+    assert!(machines * capacity >= 1e12 && (machines - 1.0) * capacity < 1e12);
+    close(number(&view, "/volume/usd_per_month"), machines * 730.0 * 2.49);
+    // Another mix is priced where input and output were timed apart.
+    let mixed = bench.json(&["compare", "--json", "--mix", "1:1", name]);
+    let cost = &bench.json(&["cost", "--json", name])["records"][0]["cost"];
+    let part = |kind: &str| number(cost, &format!("/usd_per_million_{kind}_tokens/value"));
+    close(number(&mixed, "/here/usd_per_million/value"), (part("input") + part("output")) / 2.0);
+    let seconds = 1.0 / number(&mixed, "/here/tokens_per_second");
+    close(number(&mixed, "/here/usd_per_million/value"), 2.49 / 3600.0 * seconds * 1e6);
+}
+
+#[test]
 fn another_models_tokens_are_counted_where_both_tokenizers_are_at_hand() {
     let bench = Bench::new();
     let path = seventy_billion(&bench);
