@@ -81,7 +81,7 @@ fn an_offline_record_is_held_against_the_batch_tier() {
     let mixed = bench.json(&["compare", "--json", "--mix", "1:1", name]);
     let cost = &bench.json(&["cost", "--json", name])["records"][0]["cost"];
     let part = |kind: &str| number(cost, &format!("/usd_per_million_{kind}_tokens/value"));
-    close(number(&mixed, "/here/usd_per_million/value"), (part("input") + part("output")) / 2.0);
+    close(number(&mixed, "/here/usd_per_million/value"), f64::midpoint(part("input"), part("output")));
     let seconds = 1.0 / number(&mixed, "/here/tokens_per_second");
     close(number(&mixed, "/here/usd_per_million/value"), 2.49 / 3600.0 * seconds * 1e6);
 }
