@@ -64,6 +64,8 @@ pub(super) enum Command {
     Doctor(DoctorArgs),
     /// Foresee when the falling price of a class of models makes a use case pay
     Forecast(Box<super::forecast::ForecastArgs>),
+    /// Take another tool's results as a record: llama-bench, vLLM, SGLang, guidellm, AIPerf …
+    Import(super::import::ImportArgs),
     /// List and show GPUs, models and prices, each with its source
     Catalog(super::catalog::CatalogArgs),
     /// Prove a slowdown: two programs side by side

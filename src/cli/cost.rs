@@ -134,7 +134,7 @@ fn priced(
     }
     if !output.json {
         let style = output.human_style();
-        let head = format!("{} · {} · {label}", record.model.name, record.model.quantization);
+        let head = format!("{} · {label}", record.model.label());
         output.human(&format!("{}\n", style.strong(&head)))?;
         output.human(&terminal::render_cost(&view.cost, style))?;
         output.human(&terminal::render_cost_view(&view, style))?;

@@ -3,6 +3,7 @@
 //! 1 it is there and cannot be used · 2 a flag's value is wrong whatever the machine · 10 a regression · 11 inconclusive ·
 //! 12 invalid or incomparable · 13 something named is not there · 130 and 143 interrupted.
 
+use crate::report::exchange;
 use crate::{catalog, cost, engine, hardware, model, record, regress, run};
 
 /// Ends the command with a code and nothing more to say: the command has said it.
@@ -77,6 +78,20 @@ fn of(error: &(dyn std::error::Error + 'static)) -> Option<u8> {
         return Some(match error {
             hardware::nvml::Absent::Unusable { .. } => 1,
             _ => 13,
+        });
+    }
+    if let Some(error) = error.downcast_ref::<exchange::ImportError>() {
+        return match error {
+            exchange::ImportError::File(error) => of(error),
+            exchange::ImportError::Catalog(error) => of(error),
+        };
+    }
+    if let Some(error) = error.downcast_ref::<exchange::Error>() {
+        return Some(match error {
+            exchange::Error::Missing { .. } => 13,
+            exchange::Error::NoModel { .. } => 2,
+            exchange::Error::Export { .. } => 12,
+            _ => 1,
         });
     }
     if let Some(error) = error.downcast_ref::<regress::Error>() {

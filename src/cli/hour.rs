@@ -99,7 +99,7 @@ pub(super) fn hour(
 ) -> anyhow::Result<Scenario> {
     if let (Some(gpus), Some(record)) = (args.gpus, record) {
         let used = record.environment.gpus.iter().filter(|gpu| gpu.used).count();
-        let on_cpu = record.engine.device == "cpu";
+        let on_cpu = record.engine.device.as_deref() == Some("cpu");
         if (used > 0 && used != gpus as usize) || on_cpu {
             let ran = if on_cpu {
                 "the CPU".to_owned()

@@ -10,6 +10,7 @@ mod exit;
 mod flags;
 mod forecast;
 mod hour;
+mod import;
 mod regress;
 mod run;
 
@@ -68,6 +69,7 @@ fn dispatch(cli: Cli, output: &Output, argv: &[OsString]) -> anyhow::Result<()> 
         Command::Cost(args) => cost::run(&args, &catalog()?, output),
         Command::Doctor(args) => doctor::run(args, output),
         Command::Forecast(args) => forecast::run(&args, &catalog()?, output),
+        Command::Import(args) => import::run(&args, &catalog()?, output, argv),
         Command::Catalog(args) => {
             let mut text = Vec::new();
             catalog::run(&args, &catalog()?, &mut text, output.json)?;

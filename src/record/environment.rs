@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Unknown;
 
-/// The program that measured.
+/// The program that wrote the record; it measured as well, unless the record is imported.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Tool {
     /// `infercost`.
@@ -43,9 +43,15 @@ pub struct Environment {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cpu_reason: Option<String>,
     /// Logical processors the process may use.
-    pub logical_cpus: usize,
+    pub logical_cpus: Option<usize>,
+    /// Why it is `null`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub logical_cpus_reason: Option<String>,
     /// Instruction sets that matter to inference.
     pub instruction_sets: Vec<String>,
+    /// Why it is empty.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instruction_sets_reason: Option<String>,
     /// Installed memory, or the container's limit.
     pub memory_bytes: Option<u64>,
     /// Why it is `null`.
@@ -127,14 +133,20 @@ pub struct Gpu {
     /// Name of the product: `NVIDIA H100 80GB HBM3`.
     pub name: String,
     /// The board's unique id.
-    pub uuid: String,
+    pub uuid: Option<String>,
+    /// Why it is `null`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uuid_reason: Option<String>,
     /// Row of the catalog it is.
     pub catalog_id: Option<String>,
     /// Why it is `null`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub catalog_id_reason: Option<String>,
     /// Memory, all of it.
-    pub memory_bytes: u64,
+    pub memory_bytes: Option<u64>,
+    /// Why it is `null`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_bytes_reason: Option<String>,
     /// Whether the run used it.
     pub used: bool,
     /// What NVML said of it before the run, the unit in each key: PCI address, firmware, power limits, clocks, ECC,

@@ -9,6 +9,7 @@ pub mod energy;
 pub mod environment;
 pub mod error;
 pub mod fingerprint;
+pub mod imported;
 pub mod measurement;
 pub mod model;
 pub mod quality;
@@ -25,6 +26,7 @@ pub use energy::{Energy, EnergyWindow, Grade};
 pub use environment::{Environment, Gpu, Peaks, Telemetry, Tool};
 pub use error::Error;
 pub use fingerprint::Fingerprint;
+pub use imported::Imported;
 pub use measurement::{Cell, Measurement, Samples};
 pub use model::{EngineInfo, ModelInfo};
 pub use quality::{Greedy, Quality};
@@ -61,7 +63,10 @@ pub struct Record {
     /// Every figure, each with the cell it belongs to.
     pub measurements: Vec<Measurement>,
     /// What was watched beside the run, and what watching cost.
-    pub telemetry: Telemetry,
+    pub telemetry: Option<Telemetry>,
+    /// Why it is `null`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub telemetry_reason: Option<String>,
     /// Energy: how far its figures can be trusted.
     pub energy: Energy,
     /// Dollars.
@@ -72,6 +77,9 @@ pub struct Record {
     pub quality: Quality,
     /// What this record can be compared with.
     pub fingerprint: Fingerprint,
+    /// Where the figures came from when another tool measured; absent when this program did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub imported: Option<Imported>,
     /// Fields this version does not know.
     #[serde(flatten)]
     pub unknown: Unknown,
@@ -85,7 +93,10 @@ pub struct Command {
     /// Every choice after defaults, files and catalog were applied.
     pub plan: serde_json::Value,
     /// Seed of every random choice.
-    pub seed: u64,
+    pub seed: Option<u64>,
+    /// Why it is `null`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seed_reason: Option<String>,
     /// Exit code of the signal that ended the run early: 130 or 143; `null` when it ran to its end.
     pub interrupted: Option<u8>,
     /// Why `interrupted` is `null`, or in which phase the signal came.
@@ -104,11 +115,20 @@ pub struct Workload {
     /// The rows in llama-bench's words: `pp512`, `tg128`, `pp512+tg128 @ d4096`.
     pub rows: Vec<String>,
     /// Where the prompts' tokens come from.
-    pub tokens: String,
+    pub tokens: Option<String>,
+    /// Why it is `null`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tokens_reason: Option<String>,
     /// How the next token is chosen: `greedy`.
-    pub sampling: String,
+    pub sampling: Option<String>,
+    /// Why it is `null`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sampling_reason: Option<String>,
     /// Whether a prompt's keys and values may be shared with another's: never when measuring.
-    pub prefix_cache: bool,
+    pub prefix_cache: Option<bool>,
+    /// Why it is `null`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prefix_cache_reason: Option<String>,
     /// Fields this version does not know.
     #[serde(flatten)]
     pub unknown: Unknown,

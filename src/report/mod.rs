@@ -1,6 +1,7 @@
 //! Views of records for people: printing code that measures nothing.
 
 pub mod ci;
+pub mod exchange;
 pub mod page;
 pub mod plot;
 pub mod svg;

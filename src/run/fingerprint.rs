@@ -75,12 +75,12 @@ fn series(inputs: &Inputs<'_>, gpu: Option<&Gpu>) -> Fields {
     let growing = if plan.grow_batch { " and batches doubling" } else { "" };
     let mut fields = fields([
         ("model_content", content(model)),
-        ("quantization", model.quantization.clone()),
-        ("kv_type", engine.kv_type.clone()),
-        ("engine", engine.name.clone()),
+        ("quantization", text(model.quantization.as_ref())),
+        ("kv_type", text(engine.kv_type.as_ref())),
+        ("engine", text(engine.name.as_ref())),
         ("workload", format!("{}: {}{growing}", workload.kind, workload.rows.join(", "))),
-        ("tokens", workload.tokens.clone()),
-        ("sampling", workload.sampling.clone()),
+        ("tokens", text(workload.tokens.as_ref())),
+        ("sampling", text(workload.sampling.as_ref())),
         ("seed", plan.seed.to_string()),
     ]);
     fields.extend(match gpu {
@@ -100,7 +100,7 @@ fn machine(inputs: &Inputs<'_>, gpu: Option<&Gpu>) -> Fields {
     let boot = ("boot", hashed(host.boot_id.as_ref()));
     match gpu {
         Some(gpu) => fields([
-            ("gpu_uuid", gpu.uuid.clone()),
+            ("gpu_uuid", text(gpu.uuid.as_ref())),
             boot,
             ("driver", text(environment.driver.as_ref())),
             ("power_limit_watts", text(inputs.power_limit_watts.as_ref().ok())),
@@ -144,10 +144,12 @@ fn treatment(inputs: &Inputs<'_>) -> Fields {
 fn content(model: &ModelInfo) -> String {
     match &model.sha256 {
         Some(sha256) => sha256.clone(),
-        None if model.synthetic => model.source.clone(),
+        None if model.synthetic == Some(true) => model.source.clone(),
         None => format!(
             "not hashed: {}, {} parameters, {} bytes",
-            model.name, model.parameters, model.weight_bytes
+            model.name,
+            text(model.parameters.as_ref()),
+            text(model.weight_bytes.as_ref())
         ),
     }
 }
@@ -322,7 +324,7 @@ mod tests {
         // Neither where the file lies, nor the engine's version beside the binary, nor what it was called.
         assert_eq!(changed(|c| c.model.source = "/elsewhere/b.gguf".into()), [false; 3]);
         assert_eq!(changed(|c| c.model.id = "./b.gguf".into()), [false; 3]);
-        assert_eq!(changed(|c| c.engine.version = "0.12".into()), [false; 3]);
+        assert_eq!(changed(|c| c.engine.version = Some("0.12".into())), [false; 3]);
         // The processor of a box changes both: it is another kind of device, and another one.
         assert_eq!(changed(|c| c.environment.cpu = None), [true, true, false]);
     }
@@ -343,7 +345,7 @@ mod tests {
         case.model.sha256 = None;
         let content = |case: &Case| case.fingerprint().series_fields["model_content"].clone();
         assert_eq!(content(&case), "not hashed: A, 100 parameters, 60 bytes");
-        (case.model.synthetic, case.model.source) = (true, "synthetic, seed 7".into());
+        (case.model.synthetic, case.model.source) = (Some(true), "synthetic, seed 7".into());
         assert_eq!(content(&case), "synthetic, seed 7");
     }
 }

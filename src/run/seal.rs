@@ -161,7 +161,8 @@ pub fn seal(finished: &Finished, s: Sealing<'_>) -> Result<Record, crate::catalo
         command: Command {
             argv: s.argv,
             plan: serde_json::to_value(s.plan).unwrap_or_default(),
-            seed: s.plan.seed,
+            seed: Some(s.plan.seed),
+            seed_reason: None,
             interrupted_reason: Some(match finished.interrupted {
                 Some(stage) => format!("the signal came while {}", stage.name()),
                 None => "the run came to its end".to_owned(),
@@ -174,7 +175,9 @@ pub fn seal(finished: &Finished, s: Sealing<'_>) -> Result<Record, crate::catalo
         engine,
         workload,
         measurements,
-        telemetry,
+        telemetry: Some(telemetry),
+        telemetry_reason: None,
+        imported: None,
         energy,
         cost,
         validity,
@@ -308,7 +311,8 @@ fn model_demand(header: &Header, kv_type: &str) -> ModelDemand {
     }
 }
 
-fn tool() -> Tool {
+/// This program, as a record names it.
+pub fn tool() -> Tool {
     let commit = option_env!("INFERCOST_COMMIT").map(str::to_owned);
     let (binary_blake3, binary_blake3_reason) = split(binary_hash());
     let cuda = cfg!(feature = "candle-cuda");
@@ -344,14 +348,22 @@ fn model_info(model: &Model, sha256: Result<String, String>, catalog_id: Option<
         id: model.id.clone(),
         name: model.header.name.clone(),
         source: model.origin.clone(),
-        synthetic: matches!(model.source, Source::Synthetic(_)),
-        architecture: spec.architecture.clone(),
-        parameters: model.header.parameters(),
-        quantization: model.header.quantization.clone(),
-        weight_bytes: model.header.weight_bytes().get(),
-        context_length: spec.context_length,
-        layers: spec.layers,
-        vocabulary: spec.vocabulary,
+        synthetic: Some(matches!(model.source, Source::Synthetic(_))),
+        synthetic_reason: None,
+        architecture: Some(spec.architecture.clone()),
+        architecture_reason: None,
+        parameters: Some(model.header.parameters()),
+        parameters_reason: None,
+        quantization: Some(model.header.quantization.clone()),
+        quantization_reason: None,
+        weight_bytes: Some(model.header.weight_bytes().get()),
+        weight_bytes_reason: None,
+        context_length: Some(spec.context_length),
+        context_length_reason: None,
+        layers: Some(spec.layers),
+        layers_reason: None,
+        vocabulary: Some(spec.vocabulary),
+        vocabulary_reason: None,
         sha256,
         sha256_reason,
         catalog_id_reason: catalog_id.is_none().then(|| "no row of the catalog is this model".to_owned()),
@@ -364,15 +376,20 @@ fn engine_info(capabilities: Option<&Capabilities>, plan: &Plan) -> EngineInfo {
     let not_loaded = || "the model was not loaded".to_owned();
     let threads = capabilities.and_then(|c| c.threads);
     EngineInfo {
-        name: plan.engine.clone(),
-        version: capabilities.map_or_else(String::new, |c| c.version.clone()),
-        device: plan.device.clone(),
+        name: Some(plan.engine.clone()),
+        name_reason: None,
+        version_reason: capabilities.is_none().then(not_loaded),
+        version: capabilities.map(|c| c.version.clone()),
+        device: Some(plan.device.clone()),
+        device_reason: None,
         threads_reason: threads
             .is_none()
             .then(|| if capabilities.is_some() { "a GPU computes".to_owned() } else { not_loaded() }),
         threads,
-        kv_type: capabilities.map_or_else(String::new, |c| c.kv_type.to_owned()),
-        foreseen_memory_bytes: plan.memory.total().get(),
+        kv_type_reason: capabilities.is_none().then(not_loaded),
+        kv_type: capabilities.map(|c| c.kv_type.to_owned()),
+        foreseen_memory_bytes: Some(plan.memory.total().get()),
+        foreseen_memory_bytes_reason: None,
         caveats: capabilities.map_or_else(Vec::new, |c| c.caveats.clone()),
         unknown: Unknown::new(),
     }
@@ -382,9 +399,12 @@ fn workload(plan: &Plan) -> Workload {
     Workload {
         kind: "shapes".to_owned(),
         rows: plan.rows.iter().map(|row| row.label.clone()).collect(),
-        tokens: "random, uniform over the vocabulary, new in each trial".to_owned(),
-        sampling: "greedy".to_owned(),
-        prefix_cache: false,
+        tokens: Some("random, uniform over the vocabulary, new in each trial".to_owned()),
+        tokens_reason: None,
+        sampling: Some("greedy".to_owned()),
+        sampling_reason: None,
+        prefix_cache: Some(false),
+        prefix_cache_reason: None,
         unknown: Unknown::new(),
     }
 }

@@ -76,7 +76,7 @@ impl Own {
         let row = record.model.catalog_id.as_deref().and_then(|id| catalog.model(id).ok());
         let sold = row.and_then(|row| row.api_model.as_deref()).or(record.model.catalog_id.as_deref());
         let score = sold.and_then(|name| catalog.score(name, &class.benchmark));
-        let synthetic = record.model.synthetic;
+        let synthetic = record.model.synthetic == Some(true);
         let in_class = score.filter(|_| !synthetic).map(|score| score.percent >= class.at_least);
         Ok(Self {
             record: path.to_owned(),

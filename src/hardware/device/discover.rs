@@ -79,10 +79,12 @@ pub fn environment(found: &Found, used: Option<usize>, catalog: &Catalog) -> Env
             let row = catalog.gpu_by_device_name(&gpu.name, gpu.memory_total.get());
             Gpu {
                 name: gpu.name.clone(),
-                uuid: gpu.uuid.clone(),
+                uuid: Some(gpu.uuid.clone()),
+                uuid_reason: None,
                 catalog_id: row.map(|row| row.id.clone()),
                 catalog_id_reason: row.is_none().then(|| "no row of the catalog has this name".to_owned()),
-                memory_bytes: gpu.memory_total.get(),
+                memory_bytes: Some(gpu.memory_total.get()),
+                memory_bytes_reason: None,
                 used: used == Some(index),
                 facts: found.facts.get(index).cloned().unwrap_or_default(),
                 unknown: Unknown::new(),
@@ -93,8 +95,10 @@ pub fn environment(found: &Found, used: Option<usize>, catalog: &Catalog) -> Env
     Environment {
         cpu_reason: found.cpu.is_none().then(|| unknown("which processor this is")).flatten(),
         cpu: found.cpu.clone(),
-        logical_cpus: found.logical_cpus,
+        logical_cpus: Some(found.logical_cpus),
+        logical_cpus_reason: None,
         instruction_sets: sys::instruction_sets().into_iter().map(str::to_owned).collect(),
+        instruction_sets_reason: None,
         memory_bytes_reason: memory.is_none().then(|| unknown("how much memory it has")).flatten(),
         memory_bytes: memory,
         operating_system_reason: operating_system.is_none().then(|| unknown("its name")).flatten(),

@@ -13,7 +13,7 @@ use crate::base::units::significant;
 pub fn render_compare_api(record: &Record, view: &View, style: Style) -> String {
     let mut out = Page::default();
     let here = &view.here;
-    let head = format!("{} · {}", record.model.name, record.model.quantization);
+    let head = record.model.label();
     out.line(format_args!("{}", style.strong(&head)));
     let service = match here.service {
         Service::Offline => "offline",
@@ -143,7 +143,7 @@ fn row_notes(out: &mut Page, rows: &[Row], style: Style) {
 pub fn render_compare_records(baseline: &Record, other: &Record, found: &Comparison, style: Style) -> String {
     let mut out = Page::default();
     for (name, record) in [("baseline", baseline), ("other", other)] {
-        let what = format!("{} · {} · {}", record.model.name, record.model.quantization, record.id);
+        let what = format!("{} · {}", record.model.label(), record.id);
         out.line(format_args!("{name:<9} {}", style.strong(&what)));
     }
     for text in found.caveats.iter().flat_map(|caveat| wrap(caveat, 78)) {

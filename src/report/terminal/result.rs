@@ -23,17 +23,29 @@ pub fn render(record: &Record, style: Style) -> String {
 
 fn heading(out: &mut Page, record: &Record, style: Style) {
     let model = &record.model;
-    out.line(format_args!("{} · {}", style.strong(&shorten(&model.name, 60)), model.quantization));
+    let quantization = model.quantization.as_deref().unwrap_or("format unknown");
+    out.line(format_args!("{} · {quantization}", style.strong(&shorten(&model.name, 60))));
     let threads = record.engine.threads.map_or(String::new(), |threads| format!(", {threads} threads"));
     let device = match record.environment.gpus.iter().find(|gpu| gpu.used) {
         Some(gpu) => gpu.name.clone(),
+        None if record.imported.is_some() && record.engine.device.as_deref() != Some("cpu") => {
+            "a device that is not named".to_owned()
+        }
         None => record.environment.cpu.clone().unwrap_or_else(|| "CPU".to_owned()),
     };
-    let size = Bytes::new(model.weight_bytes);
-    out.line(format_args!("{}, {} parameters, {size}", model.architecture, parameters(model.parameters)));
-    let engine = format!("{} {}", record.engine.name, record.engine.version);
-    out.line(format_args!("{engine} on {}{threads}", shorten(&device, 44)));
-    if model.synthetic {
+    let said = [
+        model.architecture.clone(),
+        model.parameters.map(|count| format!("{} parameters", parameters(count))),
+        model.weight_bytes.map(|bytes| Bytes::new(bytes).to_string()),
+    ];
+    let said: Vec<String> = said.into_iter().flatten().collect();
+    if !said.is_empty() {
+        out.line(format_args!("{}", said.join(", ")));
+    }
+    let name = record.engine.name.as_deref().unwrap_or("engine unknown");
+    let version = record.engine.version.as_deref().map_or(String::new(), |version| format!(" {version}"));
+    out.line(format_args!("{name}{version} on {}{threads}", shorten(&device, 44)));
+    if model.synthetic == Some(true) {
         out.line(format_args!(
             "{}",
             style.warn("synthetic weights: speed is real, text and quality are not")
@@ -100,7 +112,7 @@ fn rows(measurements: &[Measurement]) -> Vec<TableRow> {
             ("decode_tokens_per_second", "decode") => {
                 same(m, "time_per_output_token_seconds").map(|time| format!("TPOT {time}"))
             }
-            ("total_tokens_per_second", "joint") => {
+            ("total_tokens_per_second", "joint" | "serving") => {
                 let first = same(m, "time_to_first_token_seconds");
                 first
                     .zip(same(m, "end_to_end_latency_seconds"))

@@ -1,0 +1,102 @@
+//! `bench import FILE…`: other tools' results as records, which `cost` and `compare` then read.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use clap::builder::PossibleValuesParser;
+use rust_decimal::Decimal;
+use serde_json::json;
+
+use super::args::price;
+use super::{Output, today};
+use crate::base::clock;
+use crate::catalog::Catalog;
+use crate::record::{self, Record};
+use crate::report::exchange::{self, Format, ImportError, Options};
+use crate::report::terminal;
+use crate::run::seal;
+
+/// `bench import`.
+#[derive(Debug, Args)]
+pub(super) struct ImportArgs {
+    /// Results of llama-bench, vLLM, SGLang, guidellm, AIPerf, trtllm-bench …
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<PathBuf>,
+    /// The model, where the file does not say it or says it otherwise: catalog id with `:quant`, or
+    /// `hf:ORGANISATION/NAME`
+    #[arg(short, long, value_name = "ID")]
+    model: Option<String>,
+    /// The GPU it ran on, a catalog id, where the file does not say it
+    #[arg(long, value_name = "ID")]
+    gpu: Option<String>,
+    /// How many of them; the price is then of one
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=4096))]
+    gpus: Option<u32>,
+    /// Rent of the whole machine, with --gpus of one GPU [default: the catalog's for the GPU]
+    #[arg(long, value_name = "USD", value_parser = price, allow_hyphen_values = true)]
+    price_per_hour: Option<Decimal>,
+    /// The tool, where it is not to be told from the file
+    #[arg(long, value_name = "NAME", value_parser = PossibleValuesParser::new(Format::ALL.map(Format::name)))]
+    input_format: Option<String>,
+    /// Folder for the records, or `-` for stdout
+    #[arg(short, long, value_name = "DIR", default_value = "results")]
+    output: PathBuf,
+}
+
+pub(super) fn run(
+    args: &ImportArgs,
+    catalog: &Catalog,
+    output: &Output,
+    argv: &[OsString],
+) -> anyhow::Result<()> {
+    let argv: Vec<String> = argv.iter().map(|word| word.to_string_lossy().into_owned()).collect();
+    let options = Options {
+        format: args.input_format.as_deref().and_then(Format::named),
+        model: args.model.as_deref(),
+        gpu: args.gpu.as_deref(),
+        gpus: args.gpus,
+        price_per_hour: args.price_per_hour,
+        catalog,
+        today: today(),
+        now: clock::wall(),
+        argv: &argv,
+    };
+    // All are read before any is written: one bad file, and nothing is left half done.
+    let read = |path: &PathBuf| exchange::import(path, &options).map(|records| (path.clone(), records));
+    let found = args.files.iter().map(read).collect::<Result<Vec<(PathBuf, Vec<Record>)>, ImportError>>()?;
+    if args.output == Path::new("-") {
+        let records: Vec<&Record> = found.iter().flat_map(|(_, records)| records).collect();
+        let text = match records.as_slice() {
+            [only] => record::write::to_json(only)?,
+            several => record::write::to_json(&several)?,
+        };
+        return output.stdout(&(text + "\n"));
+    }
+    record::write::probe_folder(&args.output)?;
+    let mut views = Vec::new();
+    for (file, records) in &found {
+        for record in records {
+            let path = record::write::write(record, &args.output, &seal::stem(record))?;
+            if !output.json {
+                output.human(&view(file, &path, record, output))?;
+            }
+            views.push(json!({ "file": file, "path": path, "record": record }));
+        }
+    }
+    if output.json {
+        output.stdout(&(record::write::to_json(&json!({ "imported": views }))? + "\n"))?;
+    }
+    Ok(())
+}
+
+/// What became of a file, for people.
+fn view(file: &Path, path: &Path, record: &Record, output: &Output) -> String {
+    let style = output.human_style();
+    let imported = record.imported.as_ref();
+    let tool = imported.map_or("", |imported| &imported.tool);
+    let version =
+        imported.and_then(|imported| imported.tool_version.as_deref()).unwrap_or("of an unknown version");
+    let head = style.dim(&format!("{}: {tool} {version}", file.display()));
+    format!("{head}\n{}{} {}\n", terminal::render(record, style), style.strong("Record  "), path.display())
+}

@@ -1,0 +1,82 @@
+//! Why a file of another tool cannot be read, or a record not be written in another tool's words.
+//!
+//! Each message names file, place, field and value, and the way out.
+
+use std::path::PathBuf;
+
+/// A failure to import or to export.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// No such file (exit code 13).
+    #[error("{} is not there", path.display())]
+    Missing {
+        /// The path that was named.
+        path: PathBuf,
+    },
+    /// The system does not give it (exit code 1).
+    #[error("cannot read {}: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// It is not the text that it should be (exit code 1).
+    #[error("{}{}: {reason}", path.display(), line.map_or(String::new(), |line| format!(":{line}")))]
+    Syntax {
+        /// The file.
+        path: PathBuf,
+        /// The line, counted from 1, where one is to blame.
+        line: Option<usize>,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A field is missing, or has a value that cannot be (exit code 1).
+    #[error("{}{}: `{field}` {reason}", path.display(), if place.is_empty() { String::new() } else { format!(", {place}") })]
+    Field {
+        /// The file.
+        path: PathBuf,
+        /// The line or row.
+        place: String,
+        /// The field's own name.
+        field: String,
+        /// The value and what it should be.
+        reason: String,
+    },
+    /// No format of those that are known (exit code 1).
+    #[error("{}: {seen}; known are {known}. If it is one of these, say which with --input-format NAME", path.display())]
+    Unrecognised {
+        /// The file.
+        path: PathBuf,
+        /// What stands in it.
+        seen: String,
+        /// Names of all formats.
+        known: String,
+    },
+    /// A known format that cannot be imported (exit code 1).
+    #[error("{}: {reason}", path.display())]
+    Refused {
+        /// The file.
+        path: PathBuf,
+        /// Why, and the way out.
+        reason: String,
+    },
+    /// The file does not name its model, and no flag does (exit code 2).
+    #[error("{}: {tool} does not write down which model it measured; say it with --model ID (`bench catalog models` lists them; hf:ORGANISATION/NAME names any other)", path.display())]
+    NoModel {
+        /// The file.
+        path: PathBuf,
+        /// The tool.
+        tool: String,
+    },
+    /// A record has nothing that the other tool's format can say (exit code 12).
+    #[error("record {id} cannot be written as {format}: {reason}")]
+    Export {
+        /// The record's id.
+        id: String,
+        /// The format's name.
+        format: &'static str,
+        /// What is missing.
+        reason: String,
+    },
+}

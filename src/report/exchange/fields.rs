@@ -1,0 +1,272 @@
+//! Fields of a stranger's object, checked as they are read: a wrong one is an error that names file, place, field
+//! and value. A field that is missing or `null` is no error here; [`At::need`] says when it is one.
+
+use std::path::Path;
+
+use super::Error;
+use super::json::{Fields, Node, get, number_value, shown};
+
+/// Largest count that a number of JSON holds exactly.
+const LARGEST_COUNT: f64 = 9_007_199_254_740_992.0;
+
+/// An object of the file and where it stands.
+#[derive(Debug, Clone)]
+pub(super) struct At<'a> {
+    path: &'a Path,
+    /// `line 3`, `row 2`, or nothing in a file of one object.
+    place: String,
+    /// Names of the objects around it, each with a dot: `config.`.
+    inside: String,
+    /// Whether numbers stand in quotes, as in CSV.
+    quoted: bool,
+    fields: &'a [(Box<str>, Node)],
+}
+
+/// An object out of a file of many.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Row {
+    /// `line 3`, `row 2`, or nothing in a file of one object.
+    pub(super) place: String,
+    /// Whether numbers stand in quotes, as in CSV.
+    pub(super) quoted: bool,
+    pub(super) fields: Fields,
+}
+
+impl<'a> At<'a> {
+    pub(super) fn new(path: &'a Path, row: &'a Row) -> Self {
+        Self {
+            path,
+            place: row.place.clone(),
+            inside: String::new(),
+            quoted: row.quoted,
+            fields: &row.fields,
+        }
+    }
+
+    /// All members, in their order.
+    pub(super) fn fields(&self) -> &'a [(Box<str>, Node)] {
+        self.fields
+    }
+
+    /// The error that this field is wrong.
+    pub(super) fn error(&self, field: &str, reason: impl Into<String>) -> Error {
+        Error::Field {
+            path: self.path.to_owned(),
+            place: self.place.clone(),
+            field: format!("{}{}", self.inside, shown(field)),
+            reason: reason.into(),
+        }
+    }
+
+    /// The value that must be there.
+    pub(super) fn need<T>(&self, field: &str, value: Option<T>) -> Result<T, Error> {
+        value.ok_or_else(|| self.error(field, "is missing; was the file cut, or is it of another version?"))
+    }
+
+    /// The member, unless it is missing or `null`.
+    pub(super) fn get(&self, field: &str) -> Option<&'a Node> {
+        get(self.fields, field).filter(|node| **node != Node::Null)
+    }
+
+    /// A text; an empty one is none.
+    pub(super) fn text(&self, field: &str) -> Result<Option<&'a str>, Error> {
+        match self.get(field) {
+            None => Ok(None),
+            Some(Node::Text(text)) => Ok(Some(text.trim()).filter(|text| !text.is_empty())),
+            Some(other) => Err(self.error(field, format!("is {}, not a text", name(other)))),
+        }
+    }
+
+    /// A truth.
+    pub(super) fn truth(&self, field: &str) -> Result<Option<bool>, Error> {
+        match self.get(field) {
+            None => Ok(None),
+            Some(Node::Bool(truth)) => Ok(Some(*truth)),
+            Some(node) if self.number(node) == Some(0.0) => Ok(Some(false)),
+            Some(node) if self.number(node) == Some(1.0) => Ok(Some(true)),
+            Some(other) => Err(self.error(field, format!("is {}, not true or false", name(other)))),
+        }
+    }
+
+    /// A finite number, zero or more.
+    pub(super) fn amount(&self, field: &str) -> Result<Option<f64>, Error> {
+        match self.get(field) {
+            None => Ok(None),
+            Some(node) => match self.number(node) {
+                Some(number) => self.checked(field, number).map(Some),
+                None => Err(self.error(field, format!("is {}, not a number", name(node)))),
+            },
+        }
+    }
+
+    /// The number in a node; out of its quotes where the format quotes all.
+    pub(super) fn number(&self, node: &Node) -> Option<f64> {
+        match node {
+            Node::Number(number) => Some(*number),
+            Node::Text(text) if self.quoted => text.trim().parse().ok(),
+            _ => None,
+        }
+    }
+
+    /// A finite number above zero.
+    pub(super) fn positive(&self, field: &str) -> Result<Option<f64>, Error> {
+        match self.amount(field)? {
+            Some(0.0) => Err(self.error(field, "is 0; nothing was measured there")),
+            other => Ok(other),
+        }
+    }
+
+    /// A whole number, zero or more.
+    pub(super) fn count(&self, field: &str) -> Result<Option<u64>, Error> {
+        self.amount(field)?.map(|number| self.whole(field, number)).transpose()
+    }
+
+    /// A whole number that fits a cell of the record.
+    pub(super) fn small_count(&self, field: &str) -> Result<Option<u32>, Error> {
+        let count = self.count(field)?;
+        count
+            .map(|count| {
+                u32::try_from(count)
+                    .map_err(|_| self.error(field, format!("is {count}, more than any run has")))
+            })
+            .transpose()
+    }
+
+    /// A list of finite numbers, zero or more each.
+    pub(super) fn list(&self, field: &str) -> Result<Option<&'a [f64]>, Error> {
+        match self.get(field) {
+            None => Ok(None),
+            Some(Node::Numbers(numbers)) => {
+                for (index, number) in numbers.iter().enumerate() {
+                    self.checked(&format!("{field}[{index}]"), *number)?;
+                }
+                Ok(Some(numbers))
+            }
+            Some(other) => Err(self.error(field, format!("is {}, not a list of numbers", name(other)))),
+        }
+    }
+
+    /// Lists of finite numbers, one behind the other.
+    pub(super) fn pooled(&self, field: &str) -> Result<Option<Vec<f64>>, Error> {
+        let Some(node) = self.get(field) else { return Ok(None) };
+        let lists: &[Node] = match node {
+            Node::List(lists) => lists,
+            Node::Numbers(numbers) if numbers.is_empty() => &[],
+            other => return Err(self.error(field, format!("is {}, not lists of numbers", name(other)))),
+        };
+        let mut pooled = Vec::new();
+        for (index, list) in lists.iter().enumerate() {
+            let field = format!("{field}[{index}]");
+            match list {
+                Node::Numbers(numbers) => {
+                    for number in numbers {
+                        pooled.push(self.checked(&field, *number)?);
+                    }
+                }
+                Node::Null => {}
+                other => {
+                    return Err(self.error(&field, format!("is {}, not a list of numbers", name(other))));
+                }
+            }
+        }
+        Ok(Some(pooled))
+    }
+
+    /// An object in it.
+    pub(super) fn inner(&self, field: &str) -> Result<Option<At<'a>>, Error> {
+        match self.get(field) {
+            None => Ok(None),
+            Some(Node::Object(fields)) => Ok(Some(At {
+                path: self.path,
+                place: self.place.clone(),
+                inside: format!("{}{field}.", self.inside),
+                quoted: self.quoted,
+                fields,
+            })),
+            Some(other) => Err(self.error(field, format!("is {}, not an object", name(other)))),
+        }
+    }
+
+    /// Objects in a list in it.
+    pub(super) fn objects(&self, field: &str) -> Result<Vec<At<'a>>, Error> {
+        let items: &[Node] = match self.get(field) {
+            None => &[],
+            Some(Node::Numbers(numbers)) if numbers.is_empty() => &[],
+            Some(Node::List(items)) => items,
+            Some(other) => {
+                return Err(self.error(field, format!("is {}, not a list of objects", name(other))));
+            }
+        };
+        let object = |(index, item): (usize, &'a Node)| {
+            let fields = item.fields().ok_or_else(|| {
+                self.error(&format!("{field}[{index}]"), format!("is {}, not an object", name(item)))
+            })?;
+            let inside = format!("{}{field}[{index}].", self.inside);
+            Ok(At { path: self.path, place: self.place.clone(), inside, quoted: self.quoted, fields })
+        };
+        items.iter().enumerate().map(object).collect()
+    }
+
+    fn checked(&self, field: &str, number: f64) -> Result<f64, Error> {
+        if !number.is_finite() {
+            return Err(self.error(field, format!("is {number}, no number that can be")));
+        }
+        if number < 0.0 {
+            return Err(self.error(field, format!("is {number}, below 0")));
+        }
+        Ok(number)
+    }
+
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "whole, checked, below 2^53")]
+    fn whole(&self, field: &str, number: f64) -> Result<u64, Error> {
+        if number.fract() == 0.0 && number <= LARGEST_COUNT {
+            Ok(number as u64)
+        } else {
+            Err(self.error(field, format!("is {number}, not a whole number")))
+        }
+    }
+}
+
+/// A value in a message.
+fn name(node: &Node) -> String {
+    match node {
+        Node::Null => "null".to_owned(),
+        Node::Bool(truth) => truth.to_string(),
+        Node::Number(number) => number_value(*number).to_string(),
+        Node::Text(text) => format!("`{}`", shown(text)),
+        Node::Numbers(numbers) => format!("a list of {} numbers", numbers.len()),
+        Node::List(items) => format!("a list of {} values", items.len()),
+        Node::Object(_) => "an object".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::json::parse;
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_is_named() {
+        let path = Path::new("f.json");
+        let text =
+            r#"{"a": -1, "b": 1.5, "c": "x", "d": [1, -2], "e": {"f": 0}, "g": 5e9, "h": [[1], [-3]]}"#;
+        let node = parse(text).expect("JSON");
+        let Node::Object(fields) = node else { panic!("an object") };
+        let row = Row { place: "row 2".into(), quoted: false, fields };
+        let at = At::new(path, &row);
+        let said = |error: Error| error.to_string();
+        assert_eq!(at.amount("a").map_err(said), Err("f.json, row 2: `a` is -1, below 0".into()));
+        assert_eq!(at.count("b").map_err(said), Err("f.json, row 2: `b` is 1.5, not a whole number".into()));
+        assert_eq!(at.amount("c").map_err(said), Err("f.json, row 2: `c` is `x`, not a number".into()));
+        assert_eq!(at.list("d").map_err(said), Err("f.json, row 2: `d[1]` is -2, below 0".into()));
+        let inner = at.inner("e").expect("an object").expect("is there");
+        let zero = inner.positive("f").map_err(said);
+        assert_eq!(zero, Err("f.json, row 2: `e.f` is 0; nothing was measured there".into()));
+        assert_eq!(
+            at.small_count("g").map_err(said),
+            Err("f.json, row 2: `g` is 5000000000, more than any run has".into())
+        );
+        assert_eq!(at.pooled("h").map_err(said), Err("f.json, row 2: `h[1]` is -3, below 0".into()));
+        assert!(at.need("z", at.amount("z").expect("missing is no error")).is_err());
+    }
+}

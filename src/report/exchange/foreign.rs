@@ -1,0 +1,271 @@
+//! What a file of another tool says, in this program's words: the step between a format and a record.
+//!
+//! A format's reader fills in what its file says and leaves the rest `None`; the reason for each is one sentence,
+//! written once in `seal`.
+
+use crate::base::stats::{self, t_interval_positive};
+use crate::record::{Cell, Measurement, Samples, Unknown};
+
+use super::json::Node;
+
+/// Confidence of the intervals that are computed from another tool's trials.
+const CONFIDENCE: f64 = 0.95;
+/// Bytes that a single field may have to be kept.
+const FIELD_BYTES: usize = 2 << 10;
+/// Bytes of all kept fields of a record together.
+const ALL_BYTES: usize = 64 << 10;
+/// Fields left out that are named; more are counted.
+const NAMED: usize = 50;
+
+/// One comparable group of a file's rows.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Foreign {
+    /// The tool: `llama-bench`.
+    pub(super) tool: &'static str,
+    pub(super) tool_version: Option<String>,
+    /// When it measured.
+    pub(super) measured: Option<jiff::Timestamp>,
+    pub(super) model: ForeignModel,
+    pub(super) engine: ForeignEngine,
+    pub(super) cpu: Option<String>,
+    /// Names of the GPUs that worked, one for each board.
+    pub(super) gpus: Vec<String>,
+    pub(super) workload: ForeignWorkload,
+    pub(super) seed: Option<u64>,
+    /// Requests that came to their end, and those that did not.
+    pub(super) completed: Option<u64>,
+    pub(super) failed: Option<u64>,
+    pub(super) measurements: Vec<Measurement>,
+    /// What a reader should know of the figures besides.
+    pub(super) notes: Vec<String>,
+    pub(super) kept: Kept,
+}
+
+/// The model, as far as the file says.
+#[derive(Debug, Clone, Default)]
+pub(super) struct ForeignModel {
+    /// Name, path or hub address.
+    pub(super) name: Option<String>,
+    pub(super) architecture: Option<String>,
+    pub(super) quantization: Option<String>,
+    pub(super) parameters: Option<u64>,
+    pub(super) weight_bytes: Option<u64>,
+    pub(super) synthetic: Option<bool>,
+}
+
+/// The engine, as far as the file says.
+#[derive(Debug, Clone, Default)]
+pub(super) struct ForeignEngine {
+    pub(super) name: Option<String>,
+    pub(super) version: Option<String>,
+    pub(super) device: Option<String>,
+    pub(super) threads: Option<usize>,
+    pub(super) kv_type: Option<String>,
+}
+
+/// What was asked of it.
+#[derive(Debug, Clone, Default)]
+pub(super) struct ForeignWorkload {
+    /// `shapes` or `serving`.
+    pub(super) kind: &'static str,
+    pub(super) rows: Vec<String>,
+    pub(super) tokens: Option<String>,
+    pub(super) sampling: Option<String>,
+    pub(super) prefix_cache: Option<bool>,
+}
+
+/// The file's own fields, as far as they are short.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Kept {
+    pub(super) fields: Unknown,
+    pub(super) rows: Vec<Unknown>,
+    pub(super) left_out: Vec<String>,
+    spent: usize,
+    more: usize,
+}
+
+impl Kept {
+    /// Keeps the fields of an object that all rows share.
+    pub(super) fn of<'a>(fields: impl IntoIterator<Item = &'a (Box<str>, Node)>) -> Self {
+        let mut kept = Self::default();
+        kept.fields = kept.short(fields);
+        kept
+    }
+
+    /// Keeps the fields of one row.
+    pub(super) fn row<'a>(&mut self, fields: impl IntoIterator<Item = &'a (Box<str>, Node)>) {
+        let row = self.short(fields);
+        self.rows.push(row);
+    }
+
+    fn short<'a>(&mut self, fields: impl IntoIterator<Item = &'a (Box<str>, Node)>) -> Unknown {
+        let mut short = Unknown::new();
+        for (name, node) in fields {
+            let left = ALL_BYTES.saturating_sub(self.spent).min(FIELD_BYTES);
+            let mut budget = left.saturating_sub(name.len());
+            match node.bounded(&mut budget) {
+                Some(value) => {
+                    self.spent += left - budget;
+                    short.insert(name.to_string(), value);
+                }
+                None if self.left_out.len() < NAMED => self.left_out.push(super::json::shown(name)),
+                None => self.more += 1,
+            }
+        }
+        short
+    }
+
+    /// The names of fields that were too long, with a word on those not named.
+    pub(super) fn left_out(&self) -> Vec<String> {
+        let more = (self.more > 0).then(|| format!("and {} more", self.more));
+        self.left_out.iter().cloned().chain(more).collect()
+    }
+}
+
+/// A figure's name, formula, unit and the way it was had.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Metric {
+    pub(super) name: &'static str,
+    pub(super) formula: &'static str,
+    pub(super) unit: &'static str,
+    pub(super) method: &'static str,
+}
+
+impl Metric {
+    /// A figure that the tool gives as one number.
+    pub(super) fn single(self, cell: &Result<Cell, String>, value: f64) -> Measurement {
+        let mut found = self.of(cell, value, Samples::inline(self.unit, vec![value]));
+        found.ci95_reason = Some("the tool gives one number".to_owned());
+        found
+    }
+
+    /// A figure of the tool with the requests' samples under it, which follow one another and give no interval.
+    pub(super) fn sampled(
+        self,
+        cell: &Result<Cell, String>,
+        value: f64,
+        unit: &str,
+        samples: Vec<f64>,
+    ) -> Measurement {
+        let mut found = self.of(cell, value, Samples::inline(unit, samples));
+        found.ci95_reason = Some("requests of one run are not independent".to_owned());
+        found
+    }
+
+    /// `tokens` in each trial, whose seconds the tool gives: tokens ÷ mean seconds.
+    pub(super) fn rate_of_trials(
+        self,
+        cell: &Result<Cell, String>,
+        tokens: f64,
+        mean_seconds: f64,
+        trials: Vec<f64>,
+    ) -> Measurement {
+        let map = |seconds: f64| tokens / seconds;
+        self.of_trials(cell, mean_seconds, trials, map)
+    }
+
+    /// The mean seconds of trials.
+    pub(super) fn time_of_trials(
+        self,
+        cell: &Result<Cell, String>,
+        mean_seconds: f64,
+        trials: Vec<f64>,
+    ) -> Measurement {
+        self.of_trials(cell, mean_seconds, trials, |seconds| seconds)
+    }
+
+    fn of_trials(
+        self,
+        cell: &Result<Cell, String>,
+        mean_seconds: f64,
+        trials: Vec<f64>,
+        map: impl Fn(f64) -> f64,
+    ) -> Measurement {
+        let interval = t_interval_positive(&trials, CONFIDENCE).map(|interval| interval.map(&map));
+        let n = trials.len();
+        let mut found = self.of(cell, map(mean_seconds), Samples::inline("seconds per trial", trials));
+        found.ci95 = interval.map(|interval| [interval.low, interval.high]);
+        if interval.is_none() {
+            found.ci95_reason = Some(match n {
+                0 => "the file has no samples".to_owned(),
+                n => format!("{n} trial(s); an interval takes two"),
+            });
+        }
+        found
+    }
+
+    fn of(self, cell: &Result<Cell, String>, value: f64, samples: Samples) -> Measurement {
+        let (cell, cell_reason) = super::split(cell.clone());
+        let mut samples = samples;
+        let n = samples.values.as_ref().map_or(0, Vec::len);
+        if n == 0 {
+            samples.values = None;
+            samples.values_reason = Some("the file has none".to_owned());
+        }
+        Measurement {
+            metric: self.name.to_owned(),
+            formula: self.formula.to_owned(),
+            unit: self.unit.to_owned(),
+            value: Some(value),
+            value_reason: None,
+            ci95: None,
+            ci95_reason: None,
+            n,
+            method: self.method.to_owned(),
+            cell,
+            cell_reason,
+            samples,
+            unknown: Unknown::new(),
+        }
+    }
+}
+
+/// The mean of a list that is not empty.
+pub(super) fn mean(samples: &[f64]) -> Option<f64> {
+    stats::mean(samples).filter(|mean| mean.is_finite())
+}
+
+/// A cell of a server: mean lengths of a request, rounded, and how many ran at once, 0 when that was not bounded.
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked just before")]
+pub(super) fn serving_cell(input: f64, output: f64, concurrency: u32) -> Result<Cell, String> {
+    let fits = |mean: f64| (0.0..=f64::from(u32::MAX)).contains(&mean).then(|| mean.round() as u32);
+    match (fits(input), fits(output)) {
+        (Some(prompt_tokens), Some(output_tokens)) => Ok(Cell {
+            prompt_tokens,
+            output_tokens,
+            batch: concurrency,
+            depth: 0,
+            phase: "serving".to_owned(),
+        }),
+        _ => Err("its requests are longer than any model's context".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::json::parse;
+    use super::*;
+
+    #[test]
+    fn long_fields_are_named_and_left_out() {
+        let text = format!(r#"{{"short": 1, "long": "{}", "other": [1, 2]}}"#, "x".repeat(FIELD_BYTES));
+        let node = parse(&text).expect("JSON");
+        let kept = Kept::of(node.fields().expect("an object"));
+        assert_eq!(
+            serde_json::Value::from(kept.fields.clone()),
+            serde_json::json!({"short": 1, "other": [1, 2]})
+        );
+        assert_eq!(kept.left_out(), ["long"]);
+    }
+
+    #[test]
+    fn many_fields_are_bounded_together() {
+        let fields: Vec<String> = (0..2000).map(|n| format!(r#""f{n}": "{}""#, "x".repeat(100))).collect();
+        let text = format!("{{{}}}", fields.join(","));
+        let node = parse(&text).expect("JSON");
+        let kept = Kept::of(node.fields().expect("an object"));
+        let bytes = serde_json::to_string(&kept.fields).expect("JSON").len();
+        assert!((ALL_BYTES / 2..ALL_BYTES * 2).contains(&bytes), "{bytes}");
+        assert_eq!(kept.left_out().len(), NAMED + 1);
+    }
+}

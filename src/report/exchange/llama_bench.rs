@@ -1,0 +1,211 @@
+//! llama-bench: rows of `pp`, `tg` and `pg` tests as JSON, JSONL, CSV or SQL.
+//!
+//! Rows that agree in everything but the test belong together; a test that comes twice begins another record. The
+//! rate is tokens ÷ the mean of the trials' times: llama-bench prints the mean of the rates, which one fast trial
+//! pulls up, and that figure stays among the kept fields.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::path::Path;
+
+use crate::record::{Cell, Measurement};
+
+use super::Error;
+use super::fields::{At, Row};
+use super::foreign::{Foreign, ForeignEngine, ForeignModel, ForeignWorkload, Kept, Metric, mean};
+use super::json::Node;
+
+/// Fields of a row that are of its test, not of what was tested.
+const OF_THE_TEST: [&str; 10] = [
+    "n_prompt",
+    "n_gen",
+    "n_depth",
+    "test_time",
+    "avg_ns",
+    "stddev_ns",
+    "avg_ts",
+    "stddev_ts",
+    "samples_ns",
+    "samples_ts",
+];
+
+const PREFILL: Metric = Metric {
+    name: "prefill_tokens_per_second",
+    formula: "llama-bench.pp/1",
+    unit: "tokens/s",
+    method: "tokens ÷ mean of the trials' seconds; t interval of the log of seconds",
+};
+const DECODE: Metric = Metric { name: "decode_tokens_per_second", formula: "llama-bench.tg/1", ..PREFILL };
+const JOINT_TOTAL: Metric =
+    Metric { name: "total_tokens_per_second", formula: "llama-bench.pg/1", ..PREFILL };
+const JOINT_OUTPUT: Metric =
+    Metric { name: "output_tokens_per_second", formula: "llama-bench.pg_output/1", ..PREFILL };
+const JOINT_TIME: Metric = Metric {
+    name: "end_to_end_latency_seconds",
+    formula: "llama-bench.pg_time/1",
+    unit: "s",
+    method: "mean of the trials' seconds; t interval of the log",
+};
+
+/// Whether an object has what only llama-bench writes.
+pub(super) fn is_row(fields: &[(Box<str>, Node)]) -> bool {
+    ["n_prompt", "n_gen", "avg_ns"].iter().all(|name| super::json::get(fields, name).is_some())
+}
+
+/// The records in these rows.
+pub(super) fn read(path: &Path, rows: &[Row]) -> Result<Vec<Foreign>, Error> {
+    let mut groups: Vec<Foreign> = Vec::new();
+    // A group is a setup and how often its test had come before; hashed, since a stranger's file may have many rows.
+    let mut tests: HashMap<(String, String), usize> = HashMap::new();
+    let mut found: HashMap<(String, usize), usize> = HashMap::new();
+    for row in rows {
+        let at = At::new(path, row);
+        let (cell, figures) = figures(&at)?;
+        let setup_text = setup_text(at.fields());
+        let before = tests.entry((setup_text.clone(), cell.label())).or_default();
+        let index = match found.entry((setup_text, *before)) {
+            Entry::Occupied(known) => *known.get(),
+            Entry::Vacant(new) => {
+                groups.push(setup(&at)?);
+                *new.insert(groups.len() - 1)
+            }
+        };
+        *before += 1;
+        let Some(group) = groups.get_mut(index) else { continue };
+        group.workload.rows.push(cell.label());
+        group.measurements.extend(figures);
+        let of_the_test = |field: &&(Box<str>, Node)| OF_THE_TEST.contains(&&*field.0);
+        group
+            .kept
+            .row(at.fields().iter().filter(of_the_test).filter(|field| !field.0.starts_with("samples")));
+    }
+    Ok(groups)
+}
+
+/// What was tested, with which program and settings, as one text.
+fn setup_text(fields: &[(Box<str>, Node)]) -> String {
+    let setup: Vec<_> = fields.iter().filter(|(name, _)| !OF_THE_TEST.contains(&&**name)).collect();
+    format!("{setup:?}")
+}
+
+/// The figures of one row, and its cell.
+fn figures(at: &At<'_>) -> Result<(Cell, Vec<Measurement>), Error> {
+    let prompt_tokens = at.need("n_prompt", at.small_count("n_prompt")?)?;
+    let output_tokens = at.need("n_gen", at.small_count("n_gen")?)?;
+    let depth = at.small_count("n_depth")?.unwrap_or(0);
+    let samples = at.list("samples_ns")?.unwrap_or_default();
+    if let Some(index) = samples.iter().position(|nanoseconds| *nanoseconds == 0.0) {
+        return Err(at.error(&format!("samples_ns[{index}]"), "is 0; no test takes no time"));
+    }
+    let trials: Vec<f64> = samples.iter().map(|nanoseconds| nanoseconds / 1e9).collect();
+    let mean_seconds = match mean(&trials) {
+        Some(mean) => mean,
+        None => at.need("avg_ns", at.positive("avg_ns")?)? / 1e9,
+    };
+    let phase = match (prompt_tokens, output_tokens) {
+        (0, 0) => return Err(at.error("n_prompt", "and `n_gen` are both 0; no test is like that")),
+        (_, 0) => "prefill",
+        (0, _) => "decode",
+        _ => "joint",
+    };
+    let cell = Cell { prompt_tokens, output_tokens, batch: 1, depth, phase: phase.to_owned() };
+    let (input, output) = (f64::from(prompt_tokens), f64::from(output_tokens));
+    let in_cell = Ok(cell.clone());
+    let rate = |metric: Metric, tokens| metric.rate_of_trials(&in_cell, tokens, mean_seconds, trials.clone());
+    let figures = match phase {
+        "prefill" => vec![rate(PREFILL, input)],
+        "decode" => vec![rate(DECODE, output)],
+        _ => vec![
+            rate(JOINT_TOTAL, input + output),
+            rate(JOINT_OUTPUT, output),
+            JOINT_TIME.time_of_trials(&in_cell, mean_seconds, trials.clone()),
+        ],
+    };
+    Ok((cell, figures))
+}
+
+/// What the rows of a group share.
+fn setup(at: &At<'_>) -> Result<Foreign, Error> {
+    let version = match (at.get("build_number"), at.text("build_commit")?) {
+        (Some(_), commit) => {
+            let number = at.count("build_number")?.unwrap_or_default();
+            Some(commit.map_or(number.to_string(), |commit| format!("{number} ({commit})")))
+        }
+        (None, commit) => commit.map(str::to_owned),
+    };
+    let owned = |field: &str| at.text(field).map(|text| text.map(str::to_owned));
+    // `llama 256M Q4_1`, `qwen2 7B Q4_K - Medium`: architecture, size class, format.
+    let kind = at.text("model_type")?;
+    let mut words = kind.into_iter().flat_map(|kind| kind.splitn(3, ' '));
+    let (architecture, _, format) = (words.next(), words.next(), words.next());
+    let backends = backends(at)?;
+    let key = at.text("type_k")?;
+    let value = at.text("type_v")?;
+    let kv_type = match (key, value) {
+        (Some(key), Some(value)) if key != value => Some(format!("{key} and {value}")),
+        (key, _) => key.map(str::to_owned),
+    };
+    let on_gpu = backends.as_deref().is_some_and(|names| !names.eq_ignore_ascii_case("cpu"));
+    // llama.cpp leaves a GPU alone when no layer is put on it.
+    let on_gpu = on_gpu && at.get("n_gpu_layers").and_then(|node| at.number(node)) != Some(0.0);
+    let mut gpus: Vec<String> = match at.text("gpu_info")? {
+        Some(names) if on_gpu => names.split(',').map(|name| name.trim().to_owned()).collect(),
+        _ => Vec::new(),
+    };
+    if at.text("split_mode")? == Some("none") {
+        gpus.truncate(1);
+    }
+    let test_time = at.text("test_time")?;
+    let measured = test_time.map(|text| {
+        text.parse().map_err(|_| {
+            at.error("test_time", format!("is `{}`, not a time in RFC 3339", super::json::shown(text)))
+        })
+    });
+    Ok(Foreign {
+        tool: "llama-bench",
+        tool_version: version.clone(),
+        measured: measured.transpose()?,
+        model: ForeignModel {
+            name: owned("model_filename")?,
+            architecture: architecture.map(str::to_owned),
+            quantization: format.map(str::to_owned),
+            parameters: at.count("model_n_params")?,
+            weight_bytes: at.count("model_size")?,
+            synthetic: Some(false),
+        },
+        engine: ForeignEngine {
+            name: Some("llama.cpp".to_owned()),
+            version,
+            device: backends.map(|names| if on_gpu { names.to_lowercase() } else { "cpu".to_owned() }),
+            threads: at.count("n_threads")?.and_then(|count| usize::try_from(count).ok()),
+            kv_type,
+        },
+        cpu: owned("cpu_info")?,
+        gpus,
+        workload: ForeignWorkload {
+            kind: "shapes",
+            rows: Vec::new(),
+            tokens: Some("random".to_owned()),
+            sampling: Some("none: a test feeds random tokens and leaves choosing out".to_owned()),
+            prefix_cache: Some(false),
+        },
+        kept: Kept::of(at.fields().iter().filter(|(name, _)| !OF_THE_TEST.contains(&&**name))),
+        ..Foreign::default()
+    })
+}
+
+/// `CUDA`, `CPU`, `CUDA,BLAS`; before 2024-11 each backend had a field of its own.
+fn backends(at: &At<'_>) -> Result<Option<String>, Error> {
+    if let Some(names) = at.text("backends")? {
+        return Ok(Some(names.to_owned()));
+    }
+    let mut old = Vec::new();
+    let mut said = false;
+    for name in ["cuda", "vulkan", "kompute", "metal", "sycl"] {
+        if let Some(used) = at.truth(name)? {
+            said = true;
+            old.extend(used.then(|| name.to_owned()));
+        }
+    }
+    Ok(said.then(|| if old.is_empty() { "CPU".to_owned() } else { old.join(",") }))
+}

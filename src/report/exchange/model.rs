@@ -1,0 +1,120 @@
+//! Which row of the catalog a foreign file's model is.
+
+use crate::catalog::{self, Catalog};
+
+use super::foreign::ForeignModel;
+
+/// A model as the record names it.
+#[derive(Debug, PartialEq)]
+pub(super) struct Named {
+    pub(super) id: String,
+    pub(super) name: String,
+    pub(super) quantization: Option<String>,
+    pub(super) catalog_id: Option<String>,
+}
+
+/// The model: as `--model` says, else as the file does; none when neither names it.
+///
+/// # Errors
+/// [`catalog::Error::Unknown`] when `--model` names no row of the catalog and is no `hf:` address either.
+pub(super) fn resolve(
+    asked: Option<&str>,
+    said: &ForeignModel,
+    catalog: &Catalog,
+) -> Result<Option<Named>, catalog::Error> {
+    let (id, row, format) = match (asked, said.name.as_deref()) {
+        (Some(asked), _) => match asked.strip_prefix("hf:") {
+            Some(address) => (address, by_name(address, catalog), None),
+            None => {
+                let (id, format) = asked.split_once(':').map_or((asked, None), |(id, q)| (id, Some(q)));
+                (id, Some(catalog.model(id)?), format)
+            }
+        },
+        (None, Some(name)) => (name, by_name(name, catalog), None),
+        (None, None) => return Ok(None),
+    };
+    let last = id.rsplit(['/', '\\']).find(|part| !part.is_empty()).unwrap_or(id);
+    let from_file_name = || last.strip_suffix(".gguf").and_then(split_format).map(|(_, format)| format);
+    let format = format.or(said.quantization.as_deref()).or_else(from_file_name);
+    Ok(Some(Named {
+        id: clean(id),
+        name: clean(row.map_or(last, |row| &row.name)),
+        quantization: format.map(|format| clean(&format.to_uppercase())),
+        catalog_id: row.map(|row| row.id.clone()),
+    }))
+}
+
+/// The row that bears this name: an id, a hub repository, or a file of one.
+fn by_name<'a>(name: &str, catalog: &'a Catalog) -> Option<&'a catalog::ModelRow> {
+    let last = name.rsplit(['/', '\\']).find(|part| !part.is_empty())?;
+    let stem = last.strip_suffix(".gguf").unwrap_or(last);
+    let bare = split_format(stem).map(|(bare, _)| bare);
+    let same = |known: Option<&str>| known.is_some_and(|known| known.eq_ignore_ascii_case(name));
+    let of_repository = catalog.models.iter().find(|row| {
+        same(row.original.as_deref())
+            || row.hub.as_ref().is_some_and(|hub| {
+                same(Some(&hub.repo)) || hub.files.values().any(|file| file.eq_ignore_ascii_case(last))
+            })
+    });
+    let tail = |row: &&catalog::ModelRow| {
+        let original = row.original.as_deref().and_then(|name| name.rsplit('/').next());
+        original.is_some_and(|original| {
+            [Some(stem), bare].into_iter().flatten().any(|s| s.eq_ignore_ascii_case(original))
+        })
+    };
+    of_repository
+        .or_else(|| {
+            [Some(name), Some(stem), bare].into_iter().flatten().find_map(|name| catalog.model(name).ok())
+        })
+        .or_else(|| catalog.models.iter().find(tail))
+}
+
+/// `SmolLM2-135M-Instruct.Q4_1` and `Llama-3.2-1B-Q4_K_M` end with the format of their weights.
+fn split_format(stem: &str) -> Option<(&str, &str)> {
+    let (bare, format) = stem.rsplit_once(['.', '-'])?;
+    let digits = |text: &str| text.chars().next().is_some_and(|sign| sign.is_ascii_digit());
+    let upper = format.to_ascii_uppercase();
+    let is_format = matches!(upper.as_str(), "F16" | "BF16" | "F32")
+        || ["Q", "IQ", "TQ"].iter().any(|start| upper.strip_prefix(start).is_some_and(digits));
+    is_format.then_some((bare, format))
+}
+
+/// A stranger's text for the record: short, and without signs that steer a terminal.
+pub(super) fn clean(text: &str) -> String {
+    text.chars().take(200).map(|sign| if sign.is_control() { ' ' } else { sign }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(asked: Option<&str>, name: Option<&str>) -> Named {
+        let catalog = Catalog::load(None).expect("the bundled catalog");
+        let said = ForeignModel { name: name.map(str::to_owned), ..ForeignModel::default() };
+        resolve(asked, &said, &catalog).expect("known").expect("named")
+    }
+
+    #[test]
+    fn a_file_name_and_a_hub_address_lead_to_the_row() {
+        let smol = found(None, Some("/home/me/SmolLM2-135M-Instruct.Q4_1.gguf"));
+        assert_eq!(smol.catalog_id.as_deref(), Some("smollm2-135m"));
+        assert_eq!(smol.quantization.as_deref(), Some("Q4_1"));
+        let llama = found(None, Some("meta-llama/Llama-3.1-8B-Instruct"));
+        assert_eq!(llama.catalog_id.as_deref(), Some("llama-3.1-8b"));
+        let given = found(Some("llama-3.1-8b:q4_k_m"), Some("served-model"));
+        assert_eq!(
+            (given.catalog_id.as_deref(), given.quantization.as_deref()),
+            (Some("llama-3.1-8b"), Some("Q4_K_M"))
+        );
+    }
+
+    #[test]
+    fn a_name_that_is_not_in_the_catalog_stays_a_name() {
+        let other = found(None, Some("acme/very-new-3T"));
+        assert_eq!((other.name.as_str(), other.catalog_id), ("very-new-3T", None));
+        assert_eq!(found(Some("hf:acme/x"), None).id, "acme/x");
+        let catalog = Catalog::load(None).expect("the bundled catalog");
+        assert!(resolve(Some("lama-3.1-8b"), &ForeignModel::default(), &catalog).is_err());
+        assert_eq!(resolve(None, &ForeignModel::default(), &catalog).ok(), Some(None));
+    }
+}

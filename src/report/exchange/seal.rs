@@ -1,0 +1,401 @@
+//! From what a foreign file says to a record: the rest is `null`, each with its reason.
+//!
+//! The verdict is never `valid`: the figures are another tool's, and nothing here has seen them being measured.
+
+use std::collections::BTreeMap;
+
+use rust_decimal::Decimal;
+
+use crate::catalog;
+use crate::cost::{self, Assumptions};
+use crate::record::{
+    Check, Command, Energy, EngineInfo, Environment, Fingerprint, Gpu, Imported, ModelInfo, Price, Quality,
+    Record, SCHEMA, Unknown, Validity, Verdict, Workload,
+};
+use crate::run::seal;
+
+use super::foreign::Foreign;
+use super::model::{Named, clean};
+use super::{Options, Source, split};
+
+/// Puts a record together.
+///
+/// # Errors
+/// [`catalog::Error::Unknown`] when a flag names no row of the catalog.
+pub(super) fn seal(
+    foreign: Foreign,
+    model: Named,
+    source: &Source<'_>,
+    options: &Options<'_>,
+) -> Result<Record, catalog::Error> {
+    let unsaid = Unsaid(foreign.tool);
+    let environment = environment(&foreign, options, unsaid)?;
+    let on_gpu = environment.gpus.iter().any(|gpu| gpu.used);
+    let price = price(&environment, &foreign, options);
+    let engine = engine(&foreign, on_gpu, unsaid);
+    let workload = workload(&foreign, unsaid);
+    let model = model_info(&foreign, model, unsaid);
+    let fingerprint = fingerprint(&foreign, source, &environment, &model, &engine, &workload);
+
+    let mut cost = cost::assess(&foreign.measurements, price, Assumptions::default());
+    cost::electricity(&mut cost, &foreign.measurements, options.catalog);
+    cost::api_comparison(&mut cost, model.catalog_id.as_deref(), &[], options.catalog, options.today)?;
+
+    let created = foreign.measured.unwrap_or(options.now);
+    Ok(Record {
+        schema: SCHEMA.to_owned(),
+        id: seal::unique_id(options.now),
+        created: created.to_string(),
+        tool: seal::tool(),
+        command: Command {
+            argv: options.argv.to_vec(),
+            plan: serde_json::json!({
+                "format": source.format.name(),
+                "model": options.model,
+                "gpu": options.gpu,
+                "gpus": options.gpus,
+                "price_per_hour": options.price_per_hour.map(|usd| usd.to_string()),
+            }),
+            seed: foreign.seed,
+            seed_reason: foreign.seed.is_none().then(|| unsaid.why()),
+            interrupted: None,
+            interrupted_reason: Some("imported".to_owned()),
+            unknown: Unknown::new(),
+        },
+        environment,
+        model,
+        engine,
+        workload,
+        telemetry: None,
+        telemetry_reason: Some(unsaid.why()),
+        energy: energy(unsaid),
+        cost,
+        validity: validity(&foreign),
+        quality: Quality {
+            greedy: None,
+            greedy_reason: Some(unsaid.why()),
+            perplexity: None,
+            perplexity_reason: Some(unsaid.why()),
+            unknown: Unknown::new(),
+        },
+        fingerprint,
+        imported: Some(imported(&foreign, source, unsaid)),
+        measurements: foreign.measurements,
+        unknown: Unknown::new(),
+    })
+}
+
+/// The reason for what the tool leaves out.
+#[derive(Debug, Clone, Copy)]
+struct Unsaid(&'static str);
+
+impl Unsaid {
+    fn why(self) -> String {
+        format!("imported; {}'s file does not say", self.0)
+    }
+
+    /// A value, or its reason.
+    fn or<T>(self, value: Option<T>) -> (Option<T>, Option<String>) {
+        split(value.ok_or_else(|| self.why()))
+    }
+}
+
+fn environment(
+    foreign: &Foreign,
+    options: &Options<'_>,
+    unsaid: Unsaid,
+) -> Result<Environment, catalog::Error> {
+    let catalog = options.catalog;
+    let given = options.gpu.map(|id| catalog.gpu(id)).transpose()?;
+    let count = options.gpus.map_or(foreign.gpus.len().max(1), |count| count as usize);
+    let names: Vec<(String, Option<&catalog::Gpu>)> = match (given, foreign.gpus.as_slice()) {
+        (Some(row), said) => (0..count)
+            .map(|n| (said.get(n).map_or(row.name.clone(), |name| clean(name)), Some(row)))
+            .collect(),
+        (None, []) => Vec::new(),
+        (None, said) => {
+            let named = |n: usize| &said[n % said.len()];
+            (0..count).map(|n| (clean(named(n)), catalog.gpu(named(n)).ok())).collect()
+        }
+    };
+    let gpus: Vec<Gpu> = names
+        .into_iter()
+        .map(|(name, row)| Gpu {
+            name,
+            uuid: None,
+            uuid_reason: Some(unsaid.why()),
+            catalog_id: row.map(|row| row.id.clone()),
+            catalog_id_reason: row
+                .is_none()
+                .then(|| "no row of the catalog has this name; say it with --gpu".to_owned()),
+            memory_bytes: None,
+            memory_bytes_reason: Some(unsaid.why()),
+            used: true,
+            facts: Unknown::new(),
+            unknown: Unknown::new(),
+        })
+        .collect();
+    let (cpu, cpu_reason) = unsaid.or(foreign.cpu.as_deref().map(clean));
+    let why = || Some(unsaid.why());
+    Ok(Environment {
+        cpu,
+        cpu_reason,
+        logical_cpus: None,
+        logical_cpus_reason: why(),
+        instruction_sets: Vec::new(),
+        instruction_sets_reason: why(),
+        memory_bytes: None,
+        memory_bytes_reason: why(),
+        operating_system: None,
+        operating_system_reason: why(),
+        kernel: None,
+        kernel_reason: why(),
+        container: None,
+        container_reason: why(),
+        peaks: None,
+        peaks_reason: why(),
+        gpus_reason: gpus.is_empty().then(|| match foreign.engine.device.as_deref() {
+            Some("cpu") => "the CPU computed".to_owned(),
+            _ => format!("{}; say it with --gpu", unsaid.why()),
+        }),
+        gpus,
+        driver: None,
+        driver_reason: why(),
+        cuda: None,
+        cuda_reason: why(),
+        unknown: Unknown::new(),
+    })
+}
+
+/// The price of all GPUs together: given, or the catalog's for such a board.
+fn price(environment: &Environment, foreign: &Foreign, options: &Options<'_>) -> Result<Price, String> {
+    let used: Vec<&Gpu> = environment.gpus.iter().filter(|gpu| gpu.used).collect();
+    if let Some(usd) = options.price_per_hour {
+        // Without --gpus the price is of the whole machine, as `bench cost` has it.
+        return times(cost::given_price(usd), options.gpus.unwrap_or(1));
+    }
+    let Some(gpu) = used.first() else {
+        return Err(match foreign.engine.device.as_deref() {
+            Some("cpu") => "the file does not say on which machine the CPU is; give its rent with --price-per-hour USD",
+            _ => "the file does not say which GPU it was; say it with --gpu ID, or give the rent with --price-per-hour USD",
+        }
+        .to_owned());
+    };
+    if used.iter().any(|other| other.catalog_id != gpu.catalog_id) {
+        return Err("the GPUs are not of one kind; give the rent of all with --price-per-hour USD".to_owned());
+    }
+    let row = gpu.catalog_id.as_deref().and_then(|id| options.catalog.gpu(id).ok()).ok_or_else(|| {
+        format!("the catalog has no row for `{}`; say it with --gpu ID, or give the rent with --price-per-hour USD", gpu.name)
+    })?;
+    let count = u32::try_from(used.len()).map_err(|_| "too many GPUs".to_owned())?;
+    times(cost::gpu_price(options.catalog, row, options.today)?, count)
+}
+
+fn times(price: Price, gpus: u32) -> Result<Price, String> {
+    if gpus == 1 {
+        return Ok(price);
+    }
+    let total = price.usd_per_hour.checked_mul(Decimal::from(gpus));
+    Ok(Price {
+        usd_per_hour: total.ok_or_else(|| "the price of all GPUs together is too large".to_owned())?,
+        label: format!("{gpus} × {}", price.label),
+        range_usd_per_hour: price.range_usd_per_hour.map(|range| range.map(|end| end * f64::from(gpus))),
+        ..price
+    })
+}
+
+fn model_info(foreign: &Foreign, named: Named, unsaid: Unsaid) -> ModelInfo {
+    let said = &foreign.model;
+    let (architecture, architecture_reason) = unsaid.or(said.architecture.as_deref().map(clean));
+    let (parameters, parameters_reason) = unsaid.or(said.parameters);
+    let (quantization, quantization_reason) = unsaid.or(named.quantization);
+    let (weight_bytes, weight_bytes_reason) = unsaid.or(said.weight_bytes);
+    let (synthetic, synthetic_reason) = unsaid.or(said.synthetic);
+    ModelInfo {
+        source: format!("imported from {}", foreign.tool),
+        id: named.id,
+        name: named.name,
+        synthetic,
+        synthetic_reason,
+        architecture,
+        architecture_reason,
+        parameters,
+        parameters_reason,
+        quantization,
+        quantization_reason,
+        weight_bytes,
+        weight_bytes_reason,
+        context_length: None,
+        context_length_reason: Some(unsaid.why()),
+        layers: None,
+        layers_reason: Some(unsaid.why()),
+        vocabulary: None,
+        vocabulary_reason: Some(unsaid.why()),
+        sha256: None,
+        sha256_reason: Some(unsaid.why()),
+        catalog_id_reason: named
+            .catalog_id
+            .is_none()
+            .then(|| "no row of the catalog is this model; say which with --model".to_owned()),
+        catalog_id: named.catalog_id,
+        unknown: Unknown::new(),
+    }
+}
+
+fn engine(foreign: &Foreign, on_gpu: bool, unsaid: Unsaid) -> EngineInfo {
+    let said = &foreign.engine;
+    let (name, name_reason) = unsaid.or(said.name.as_deref().map(clean));
+    let (version, version_reason) = unsaid.or(said.version.as_deref().map(clean));
+    let given = || on_gpu.then(|| "gpu".to_owned());
+    let (device, device_reason) = unsaid.or(said.device.as_deref().map(clean).or_else(given));
+    let (threads, threads_reason) = unsaid.or(said.threads);
+    let (kv_type, kv_type_reason) = unsaid.or(said.kv_type.as_deref().map(clean));
+    EngineInfo {
+        name,
+        name_reason,
+        version,
+        version_reason,
+        device,
+        device_reason,
+        threads,
+        threads_reason,
+        kv_type,
+        kv_type_reason,
+        foreseen_memory_bytes: None,
+        foreseen_memory_bytes_reason: Some("imported; nothing was foreseen".to_owned()),
+        caveats: Vec::new(),
+        unknown: Unknown::new(),
+    }
+}
+
+fn workload(foreign: &Foreign, unsaid: Unsaid) -> Workload {
+    let said = &foreign.workload;
+    let (tokens, tokens_reason) = unsaid.or(said.tokens.as_deref().map(clean));
+    let (sampling, sampling_reason) = unsaid.or(said.sampling.as_deref().map(clean));
+    let (prefix_cache, prefix_cache_reason) = unsaid.or(said.prefix_cache);
+    Workload {
+        kind: said.kind.to_owned(),
+        rows: said.rows.clone(),
+        tokens,
+        tokens_reason,
+        sampling,
+        sampling_reason,
+        prefix_cache,
+        prefix_cache_reason,
+        unknown: Unknown::new(),
+    }
+}
+
+fn energy(unsaid: Unsaid) -> Energy {
+    let why = || Some(unsaid.why());
+    Energy {
+        grade: None,
+        grade_reason: why(),
+        reasons: Vec::new(),
+        source: None,
+        source_reason: why(),
+        scope: None,
+        scope_reason: why(),
+        device: None,
+        device_reason: why(),
+        idle_watts: None,
+        idle_watts_reason: why(),
+        sensor: None,
+        sensor_reason: why(),
+        windows: Vec::new(),
+        windows_reason: why(),
+        unknown: Unknown::new(),
+    }
+}
+
+fn validity(foreign: &Foreign) -> Validity {
+    let version =
+        foreign.tool_version.as_deref().map_or(String::new(), |version| format!(" {}", clean(version)));
+    let mut evidence = format!(
+        "the figures are those of {}{version}, by its own formulas; none of this program's checks saw them being measured",
+        foreign.tool
+    );
+    for note in &foreign.notes {
+        evidence.push_str("; ");
+        evidence.push_str(note);
+    }
+    let mut checks = vec![Check { name: "imported".to_owned(), verdict: Verdict::Suspect, evidence }];
+    if let Some(failed) = foreign.failed.filter(|failed| *failed > 0) {
+        let of =
+            foreign.completed.map_or(String::new(), |done| format!(" of {}", done.saturating_add(failed)));
+        checks.push(Check {
+            name: "requests".to_owned(),
+            verdict: Verdict::Suspect,
+            evidence: format!("{failed}{of} requests failed; the rates count the others alone"),
+        });
+    }
+    Validity::of(checks)
+}
+
+fn imported(foreign: &Foreign, source: &Source<'_>, unsaid: Unsaid) -> Imported {
+    let (tool_version, tool_version_reason) = unsaid.or(foreign.tool_version.as_deref().map(clean));
+    let (measured, measured_reason) = unsaid.or(foreign.measured.map(|time| time.to_string()));
+    let (requests_completed, requests_completed_reason) = unsaid.or(foreign.completed);
+    let (requests_failed, requests_failed_reason) = unsaid.or(foreign.failed);
+    Imported {
+        tool: foreign.tool.to_owned(),
+        tool_version,
+        tool_version_reason,
+        format: format!("{}-{}", source.format.name(), source.form),
+        file: clean(&source.path.file_name().unwrap_or_default().to_string_lossy()),
+        sha256: source.sha256.clone(),
+        measured,
+        measured_reason,
+        requests_completed,
+        requests_completed_reason,
+        requests_failed,
+        requests_failed_reason,
+        fields: foreign.kept.fields.clone(),
+        rows: foreign.kept.rows.clone(),
+        left_out: foreign.kept.left_out(),
+        unknown: Unknown::new(),
+    }
+}
+
+/// What it can be compared with. The tool is part of the series, since tools share names and not formulas; the file
+/// stands for the machine, which nobody names.
+fn fingerprint(
+    foreign: &Foreign,
+    source: &Source<'_>,
+    environment: &Environment,
+    model: &ModelInfo,
+    engine: &EngineInfo,
+    workload: &Workload,
+) -> Fingerprint {
+    let text = |value: Option<&String>| value.cloned().unwrap_or_else(|| "unknown".to_owned());
+    let mut series = vec![
+        ("measured_by", foreign.tool.to_owned()),
+        ("model_content", format!("not hashed: {}", model.catalog_id.as_ref().unwrap_or(&model.name))),
+        ("quantization", text(model.quantization.as_ref())),
+        ("kv_type", text(engine.kv_type.as_ref())),
+        ("engine", text(engine.name.as_ref())),
+        ("workload", format!("{}: {}", workload.kind, workload.rows.join(", "))),
+        ("tokens", text(workload.tokens.as_ref())),
+        ("sampling", text(workload.sampling.as_ref())),
+        ("seed", text(foreign.seed.map(|seed| seed.to_string()).as_ref())),
+    ];
+    match environment.gpus.iter().find(|gpu| gpu.used) {
+        Some(gpu) => {
+            series.push(("gpu", gpu.name.clone()));
+            series.push(("gpus", environment.gpus.len().to_string()));
+        }
+        None => {
+            series.push(("cpu", text(environment.cpu.as_ref())));
+            series.push(("threads", text(engine.threads.map(|count| count.to_string()).as_ref())));
+        }
+    }
+    let named = |fields: Vec<(&str, String)>| -> BTreeMap<String, String> {
+        fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+    };
+    let program = foreign.tool_version.as_deref().unwrap_or("of an unknown version");
+    Fingerprint::of(
+        named(series),
+        named(vec![("imported_file", source.sha256.clone())]),
+        named(vec![("binary", clean(&format!("{} {program}", foreign.tool)))]),
+    )
+}
