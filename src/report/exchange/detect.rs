@@ -105,7 +105,7 @@ pub(super) fn rows(path: &Path, text: &str) -> Result<Document, Error> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let first = text.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default();
     let (form, rows) = if first.starts_with(['{', '[']) {
-        json_rows(path, text)?
+        json_rows(path, &json::quote_not_numbers(text))?
     } else if first.starts_with('|') || first.starts_with("main: n_kv_max") || first.contains("n_kv_max =") {
         return Err(Error::Refused { path: path.to_owned(), reason: MARKDOWN.to_owned() });
     } else if first.contains("n_prompt,") || first.contains("\"n_prompt\",") {

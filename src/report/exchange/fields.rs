@@ -142,6 +142,11 @@ impl<'a> At<'a> {
                 }
                 Ok(Some(numbers))
             }
+            Some(Node::List(items)) => {
+                let wrong = items.iter().enumerate().find(|(_, item)| self.number(item).is_none());
+                let (index, item) = wrong.unwrap_or((0, &Node::Null));
+                Err(self.error(&format!("{field}[{index}]"), format!("is {}, not a number", name(item))))
+            }
             Some(other) => Err(self.error(field, format!("is {}, not a list of numbers", name(other)))),
         }
     }

@@ -3,6 +3,9 @@
 //! A format's reader fills in what its file says and leaves the rest `None`; the reason for each is one sentence,
 //! written once in `seal`.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+
 use crate::base::stats::{self, t_interval_positive};
 use crate::record::{Cell, Measurement, Samples, Unknown};
 
@@ -74,6 +77,49 @@ pub(super) struct ForeignWorkload {
     pub(super) prefix_cache: Option<bool>,
 }
 
+/// Puts rows together that agree in `key`, the text of all that was the same for them. A cell that comes twice
+/// begins another group: a second run of the same is another record.
+pub(super) fn merge(rows: Vec<(String, Foreign)>) -> Vec<Foreign> {
+    let mut groups: Vec<Foreign> = Vec::new();
+    // Hashed, since a stranger's file may have many rows.
+    let mut times: HashMap<(String, String), usize> = HashMap::new();
+    let mut found: HashMap<(String, usize), usize> = HashMap::new();
+    for (key, row) in rows {
+        let before = times.entry((key.clone(), row.workload.rows.join(","))).or_default();
+        match found.entry((key, *before)) {
+            Entry::Occupied(known) => {
+                if let Some(group) = groups.get_mut(*known.get()) {
+                    group.take(row);
+                }
+            }
+            Entry::Vacant(new) => {
+                new.insert(groups.len());
+                groups.push(row);
+            }
+        }
+        *before += 1;
+    }
+    groups
+}
+
+impl Foreign {
+    /// Takes in another row of the same group.
+    fn take(&mut self, row: Foreign) {
+        let sum = |a: Option<u64>, b: Option<u64>| a.zip(b).and_then(|(a, b)| a.checked_add(b));
+        self.completed = sum(self.completed, row.completed);
+        self.failed = sum(self.failed, row.failed);
+        self.measured = self.measured.min(row.measured).or(self.measured);
+        self.measurements.extend(row.measurements);
+        self.workload.rows.extend(row.workload.rows);
+        for note in row.notes {
+            if !self.notes.contains(&note) {
+                self.notes.push(note);
+            }
+        }
+        self.kept.take(row.kept);
+    }
+}
+
 /// The file's own fields, as far as they are short.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Kept {
@@ -115,6 +161,24 @@ impl Kept {
         short
     }
 
+    /// Takes in another row's kept fields, as far as there is room.
+    fn take(&mut self, other: Kept) {
+        for name in other.left_out {
+            if self.left_out.len() >= NAMED {
+                self.more += 1;
+            } else if !self.left_out.contains(&name) {
+                self.left_out.push(name);
+            }
+        }
+        self.more += other.more;
+        if self.spent + other.spent <= ALL_BYTES {
+            self.spent += other.spent;
+            self.rows.extend(other.rows);
+        } else {
+            self.more += other.rows.len();
+        }
+    }
+
     /// The names of fields that were too long, with a word on those not named.
     pub(super) fn left_out(&self) -> Vec<String> {
         let more = (self.more > 0).then(|| format!("and {} more", self.more));
@@ -122,16 +186,47 @@ impl Kept {
     }
 }
 
-/// A figure's name, formula, unit and the way it was had.
+/// A figure's name here, the tool's name for its formula, the unit, and the way it was had.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Metric {
     pub(super) name: &'static str,
+    /// `vllm.serve.mean_ttft`; the record's formula id is this with its version.
     pub(super) formula: &'static str,
     pub(super) unit: &'static str,
     pub(super) method: &'static str,
 }
 
+/// The way of a figure that counts over the whole run.
+const OVER_THE_RUN: &str = "over the whole run, ramp-up and drain included; the tool's own figure";
+/// The way of a mean over requests.
+const OVER_REQUESTS: &str = "mean over the requests that came to their end; the tool's own figure";
+
 impl Metric {
+    /// Tokens per second over a whole run.
+    pub(super) const fn rate(name: &'static str, formula: &'static str) -> Self {
+        Self { name, formula, unit: "tokens/s", method: OVER_THE_RUN }
+    }
+
+    /// Requests per second over a whole run.
+    pub(super) const fn requests(name: &'static str, formula: &'static str) -> Self {
+        Self { name, formula, unit: "requests/s", method: OVER_THE_RUN }
+    }
+
+    /// A mean time over requests.
+    pub(super) const fn time(name: &'static str, formula: &'static str) -> Self {
+        Self { name, formula, unit: "s", method: OVER_REQUESTS }
+    }
+
+    /// A mean number of tokens over requests.
+    pub(super) const fn tokens(name: &'static str, formula: &'static str) -> Self {
+        Self { name, formula, unit: "tokens", method: OVER_REQUESTS }
+    }
+
+    /// The length of a run.
+    pub(super) const fn duration(formula: &'static str) -> Self {
+        Self { name: "duration_seconds", formula, unit: "s", method: OVER_THE_RUN }
+    }
+
     /// A figure that the tool gives as one number.
     pub(super) fn single(self, cell: &Result<Cell, String>, value: f64) -> Measurement {
         let mut found = self.of(cell, value, Samples::inline(self.unit, vec![value]));
@@ -204,7 +299,7 @@ impl Metric {
         }
         Measurement {
             metric: self.name.to_owned(),
-            formula: self.formula.to_owned(),
+            formula: format!("{}/1", self.formula),
             unit: self.unit.to_owned(),
             value: Some(value),
             value_reason: None,
@@ -218,6 +313,19 @@ impl Metric {
             unknown: Unknown::new(),
         }
     }
+}
+
+/// The name of a server's row: `40+8 c2`, with what was asked of it behind.
+pub(super) fn serving_row(cell: &Result<Cell, String>, asked: &str) -> String {
+    let concurrency = |cell: &Cell| match cell.batch {
+        0 => "not bounded".to_owned(),
+        batch => format!("c{batch}"),
+    };
+    let row = cell.as_ref().map_or_else(
+        |_| "lengths unknown".to_owned(),
+        |cell| format!("{}+{} {}", cell.prompt_tokens, cell.output_tokens, concurrency(cell)),
+    );
+    if asked.is_empty() { row } else { format!("{row} {asked}") }
 }
 
 /// The mean of a list that is not empty.

@@ -1,8 +1,10 @@
 //! JSON from strangers as a tree that is at most a small factor larger than its text.
 //!
 //! A list of numbers, which is what makes such files long, takes eight bytes a number. Nesting is bounded by the
-//! parser. What Python writes and JSON has not, `NaN` and `Infinity`, is an error that names its field.
+//! parser. What Python writes and JSON has not, `NaN` and `Infinity`, becomes a text, so that a request rate may be
+//! infinite and a figure may not.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::path::Path;
 
@@ -84,6 +86,36 @@ pub(super) fn number_value(number: f64) -> Value {
     if number.fract() == 0.0 && number.abs() < 9e15 { (number as i64).into() } else { number.into() }
 }
 
+/// Python's words for what is no number, in quotes; the same text when it has none.
+pub(super) fn quote_not_numbers(text: &str) -> Cow<'_, str> {
+    const WORDS: [&str; 3] = ["NaN", "-Infinity", "Infinity"];
+    if !WORDS.iter().any(|word| text.contains(word)) {
+        return Cow::Borrowed(text);
+    }
+    let mut out = String::with_capacity(text.len() + 64);
+    let (mut in_text, mut escaped, mut copied) = (false, false, 0);
+    for (at, byte) in text.bytes().enumerate() {
+        if in_text {
+            in_text = escaped || byte != b'"';
+            escaped = !escaped && byte == b'\\';
+        } else if byte == b'"' {
+            in_text = true;
+        } else if at >= copied && matches!(byte, b'N' | b'I' | b'-') {
+            let Some(word) = WORDS.iter().find(|word| text.as_bytes()[at..].starts_with(word.as_bytes()))
+            else {
+                continue;
+            };
+            out.push_str(&text[copied..at]);
+            out.push('"');
+            out.push_str(word);
+            out.push('"');
+            copied = at + word.len();
+        }
+    }
+    out.push_str(&text[copied..]);
+    Cow::Owned(out)
+}
+
 /// The values of a text, one behind the other, each with the line on which it begins.
 pub(super) fn values<'a>(
     path: &'a Path,
@@ -129,10 +161,7 @@ fn explain(text: &str, error: &serde_json::Error) -> String {
     let token = text.get(start..start + length).unwrap_or_default();
     let name = text.get(..start).and_then(key_before);
     let field = name.map_or(String::new(), |name| format!("`{}`: ", shown(name)));
-    match token.trim_start_matches('-') {
-        "NaN" | "Infinity" => format!(
-            "{field}`{token}` is no number; the tool divided by nothing, so nothing came to its end in that run"
-        ),
+    match token {
         _ if error.is_eof() => format!("the file ends in the middle ({error}); was it copied whole?"),
         _ if token.starts_with(|c: char| c.is_ascii_digit() || c == '-') => {
             format!("{field}`{}`: {error}", shown(token))
@@ -254,8 +283,6 @@ mod tests {
     #[test]
     fn a_bad_number_is_named_with_its_field_and_line() {
         for (text, expected) in [
-            ("{\"a\": 1,\n \"mean_ttft_ms\": NaN}", "f.json:2: `mean_ttft_ms`: `NaN` is no number"),
-            ("{\"a\": -Infinity}", "f.json:1: `a`: `-Infinity` is no number"),
             ("{\"avg_ns\": 1e999}", "f.json:1: `avg_ns`: `1e999`: number out of range"),
             ("{\"x\":\n [1,\n 01]}", "f.json:3: `x`: `01`: invalid number"),
             ("{\"a\": [1, 2", "f.json:1: the file ends in the middle"),
@@ -264,6 +291,14 @@ mod tests {
             let message = parsed(text).expect_err(text);
             assert!(message.starts_with(expected), "{text}: {message}");
         }
+    }
+
+    #[test]
+    fn pythons_words_become_texts_outside_of_texts_alone() {
+        let text = r#"{"rate": Infinity, "t": "NaN \" Infinity", "l": [NaN,-Infinity]}"#;
+        let expected = r#"{"rate": "Infinity", "t": "NaN \" Infinity", "l": ["NaN","-Infinity"]}"#;
+        assert_eq!(quote_not_numbers(text), expected);
+        assert!(matches!(quote_not_numbers("[1]"), Cow::Borrowed(_)));
     }
 
     #[test]

@@ -4,15 +4,13 @@
 //! rate is tokens ÷ the mean of the trials' times: llama-bench prints the mean of the rates, which one fast trial
 //! pulls up, and that figure stays among the kept fields.
 
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::path::Path;
 
 use crate::record::{Cell, Measurement};
 
 use super::Error;
 use super::fields::{At, Row};
-use super::foreign::{Foreign, ForeignEngine, ForeignModel, ForeignWorkload, Kept, Metric, mean};
+use super::foreign::{Foreign, ForeignEngine, ForeignModel, ForeignWorkload, Kept, Metric, mean, merge};
 use super::json::Node;
 
 /// Fields of a row that are of its test, not of what was tested.
@@ -31,55 +29,35 @@ const OF_THE_TEST: [&str; 10] = [
 
 const PREFILL: Metric = Metric {
     name: "prefill_tokens_per_second",
-    formula: "llama-bench.pp/1",
+    formula: "llama-bench.pp",
     unit: "tokens/s",
     method: "tokens ÷ mean of the trials' seconds; t interval of the log of seconds",
 };
-const DECODE: Metric = Metric { name: "decode_tokens_per_second", formula: "llama-bench.tg/1", ..PREFILL };
-const JOINT_TOTAL: Metric =
-    Metric { name: "total_tokens_per_second", formula: "llama-bench.pg/1", ..PREFILL };
+const DECODE: Metric = Metric { name: "decode_tokens_per_second", formula: "llama-bench.tg", ..PREFILL };
+const JOINT_TOTAL: Metric = Metric { name: "total_tokens_per_second", formula: "llama-bench.pg", ..PREFILL };
 const JOINT_OUTPUT: Metric =
-    Metric { name: "output_tokens_per_second", formula: "llama-bench.pg_output/1", ..PREFILL };
+    Metric { name: "output_tokens_per_second", formula: "llama-bench.pg_output", ..PREFILL };
 const JOINT_TIME: Metric = Metric {
     name: "end_to_end_latency_seconds",
-    formula: "llama-bench.pg_time/1",
+    formula: "llama-bench.pg_time",
     unit: "s",
     method: "mean of the trials' seconds; t interval of the log",
 };
 
-/// Whether an object has what only llama-bench writes.
-pub(super) fn is_row(fields: &[(Box<str>, Node)]) -> bool {
-    ["n_prompt", "n_gen", "avg_ns"].iter().all(|name| super::json::get(fields, name).is_some())
-}
-
 /// The records in these rows.
 pub(super) fn read(path: &Path, rows: &[Row]) -> Result<Vec<Foreign>, Error> {
-    let mut groups: Vec<Foreign> = Vec::new();
-    // A group is a setup and how often its test had come before; hashed, since a stranger's file may have many rows.
-    let mut tests: HashMap<(String, String), usize> = HashMap::new();
-    let mut found: HashMap<(String, usize), usize> = HashMap::new();
-    for row in rows {
+    let one = |row| {
         let at = At::new(path, row);
         let (cell, figures) = figures(&at)?;
-        let setup_text = setup_text(at.fields());
-        let before = tests.entry((setup_text.clone(), cell.label())).or_default();
-        let index = match found.entry((setup_text, *before)) {
-            Entry::Occupied(known) => *known.get(),
-            Entry::Vacant(new) => {
-                groups.push(setup(&at)?);
-                *new.insert(groups.len() - 1)
-            }
-        };
-        *before += 1;
-        let Some(group) = groups.get_mut(index) else { continue };
-        group.workload.rows.push(cell.label());
-        group.measurements.extend(figures);
-        let of_the_test = |field: &&(Box<str>, Node)| OF_THE_TEST.contains(&&*field.0);
-        group
-            .kept
-            .row(at.fields().iter().filter(of_the_test).filter(|field| !field.0.starts_with("samples")));
-    }
-    Ok(groups)
+        let mut found = setup(&at)?;
+        found.workload.rows.push(cell.label());
+        found.measurements = figures;
+        let of_the_test =
+            |(name, _): &&(Box<str>, Node)| OF_THE_TEST.contains(&&**name) && !name.starts_with("samples");
+        found.kept.row(at.fields().iter().filter(of_the_test));
+        Ok((setup_text(at.fields()), found))
+    };
+    Ok(merge(rows.iter().map(one).collect::<Result<_, Error>>()?))
 }
 
 /// What was tested, with which program and settings, as one text.

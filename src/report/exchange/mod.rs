@@ -5,15 +5,24 @@
 //! come from strangers: every number is checked where it is read ([`fields`]), and what is read takes memory by a
 //! small factor of the file's size ([`json`]).
 
+mod aiperf;
 mod detect;
 mod error;
 mod fields;
 mod foreign;
+mod guidellm;
+mod inferencex;
 mod json;
+mod llama_batched_bench;
 mod llama_bench;
 mod model;
 mod seal;
+mod served;
+mod sglang_serving;
 mod table;
+mod trtllm_bench;
+mod vllm_offline;
+mod vllm_serve;
 
 use std::fs::File;
 use std::io::{ErrorKind, Read as _};
@@ -101,7 +110,16 @@ pub fn import_bytes(path: &Path, bytes: Vec<u8>, options: &Options<'_>) -> Resul
     let rows = &document.rows;
     let found = match format {
         Format::LlamaBench => llama_bench::read(path, rows)?,
-        _ => Vec::new(),
+        Format::LlamaBatchedBench => llama_batched_bench::read(path, rows)?,
+        Format::VllmServe => vllm_serve::read(path, rows)?,
+        Format::VllmThroughput => vllm_offline::throughput(path, rows)?,
+        Format::VllmLatency => vllm_offline::latency(path, rows)?,
+        Format::SglangServing => sglang_serving::read(path, rows)?,
+        Format::Guidellm => guidellm::read(path, rows)?,
+        Format::Aiperf => aiperf::read(path, rows, "aiperf")?,
+        Format::GenaiPerf => aiperf::read(path, rows, "genai-perf")?,
+        Format::TrtllmBench => trtllm_bench::read(path, rows)?,
+        Format::Inferencex => inferencex::read(path, rows)?,
     };
     if found.len() > MOST_RECORDS {
         let reason = format!("it has {} different setups, more than {MOST_RECORDS}; split it", found.len());

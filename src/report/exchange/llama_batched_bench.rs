@@ -1,0 +1,110 @@
+//! llama-batched-bench: rows of a prompt and its continuation at several batch sizes, as JSONL.
+//!
+//! Prompt and output are timed apart, so a row is a joint one that can be priced exactly. With a shared prompt
+//! (`is_pp_shared`) one sequence reads it for all, which is a prompt row of batch 1 and an output row behind it.
+
+use std::path::Path;
+
+use crate::record::{Cell, Measurement};
+
+use super::Error;
+use super::fields::{At, Row};
+use super::foreign::{Foreign, ForeignEngine, ForeignWorkload, Kept, Metric, merge};
+use super::json::Node;
+
+const OF_THE_TEST: [&str; 11] =
+    ["pp", "tg", "pl", "n_kv", "t_pp", "speed_pp", "t_tg", "speed_tg", "t", "speed", "is_pp_shared"];
+
+const ONCE: &str = "one run, without repetition; the tool's own figure";
+const INPUT: Metric =
+    Metric { name: "input_time_seconds", formula: "llama-batched-bench.t_pp", unit: "s", method: ONCE };
+const OUTPUT: Metric = Metric { name: "output_time_seconds", formula: "llama-batched-bench.t_tg", ..INPUT };
+const ALL: Metric = Metric { name: "end_to_end_latency_seconds", formula: "llama-batched-bench.t", ..INPUT };
+const PREFILL: Metric = Metric {
+    name: "prefill_tokens_per_second",
+    formula: "llama-batched-bench.speed_pp",
+    unit: "tokens/s",
+    method: ONCE,
+};
+const DECODE: Metric =
+    Metric { name: "decode_tokens_per_second", formula: "llama-batched-bench.speed_tg", ..PREFILL };
+const OUTPUT_RATE: Metric =
+    Metric { name: "output_tokens_per_second", formula: "llama-batched-bench.output", ..PREFILL };
+const TOTAL_RATE: Metric =
+    Metric { name: "total_tokens_per_second", formula: "llama-batched-bench.speed", ..PREFILL };
+
+/// The records in these rows.
+pub(super) fn read(path: &Path, rows: &[Row]) -> Result<Vec<Foreign>, Error> {
+    let one = |row| {
+        let at = At::new(path, row);
+        let (label, measurements) = figures(&at)?;
+        let of_the_test = |(name, _): &&(Box<str>, Node)| OF_THE_TEST.contains(&&**name);
+        let setup = || at.fields().iter().filter(|field| !of_the_test(field));
+        let mut kept = Kept::of(setup());
+        kept.row(at.fields().iter().filter(of_the_test));
+        let key = format!("{:?}", setup().collect::<Vec<_>>());
+        let found = Foreign {
+            tool: "llama-batched-bench",
+            engine: ForeignEngine {
+                name: Some("llama.cpp".to_owned()),
+                threads: at.count("n_threads")?.and_then(|count| usize::try_from(count).ok()),
+                ..ForeignEngine::default()
+            },
+            workload: ForeignWorkload {
+                kind: "shapes",
+                rows: vec![label],
+                tokens: Some("random".to_owned()),
+                sampling: Some("none: it feeds random tokens".to_owned()),
+                prefix_cache: Some(false),
+            },
+            measurements,
+            kept,
+            ..Foreign::default()
+        };
+        Ok((key, found))
+    };
+    Ok(merge(rows.iter().map(one).collect::<Result<_, Error>>()?))
+}
+
+fn figures(at: &At<'_>) -> Result<(String, Vec<Measurement>), Error> {
+    let prompt_tokens = at.need("pp", at.small_count("pp")?)?;
+    let output_tokens = at.need("tg", at.small_count("tg")?)?;
+    let batch = at.need("pl", at.small_count("pl")?)?;
+    for (name, count) in [("pp", prompt_tokens), ("tg", output_tokens), ("pl", batch)] {
+        if count == 0 {
+            return Err(at.error(name, "is 0; nothing was measured there"));
+        }
+    }
+    let input_seconds = at.need("t_pp", at.positive("t_pp")?)?;
+    let output_seconds = at.need("t_tg", at.positive("t_tg")?)?;
+    let shared = at.truth("is_pp_shared")?.unwrap_or(false);
+    let sequences = f64::from(batch);
+    let (input, output) = (f64::from(prompt_tokens), f64::from(output_tokens) * sequences);
+    if shared {
+        let prompt =
+            Cell { prompt_tokens, output_tokens: 0, batch: 1, depth: 0, phase: "prefill".to_owned() };
+        let decode =
+            Cell { prompt_tokens: 0, output_tokens, batch, depth: prompt_tokens, phase: "decode".to_owned() };
+        let label = format!("{} shared, {}", prompt.label(), decode.label());
+        let figures = vec![
+            PREFILL.single(&Ok(prompt), input / input_seconds),
+            DECODE.single(&Ok(decode), output / output_seconds),
+        ];
+        return Ok((label, figures));
+    }
+    let cell = Cell { prompt_tokens, output_tokens, batch, depth: 0, phase: "joint".to_owned() };
+    let label = cell.label();
+    let cell = Ok(cell);
+    let input = input * sequences;
+    let seconds = at.positive("t")?.unwrap_or(input_seconds + output_seconds);
+    let figures = vec![
+        PREFILL.single(&cell, input / input_seconds),
+        DECODE.single(&cell, output / output_seconds),
+        OUTPUT_RATE.single(&cell, output / seconds),
+        TOTAL_RATE.single(&cell, (input + output) / seconds),
+        ALL.single(&cell, seconds),
+        INPUT.single(&cell, input_seconds),
+        OUTPUT.single(&cell, output_seconds),
+    ];
+    Ok((label, figures))
+}

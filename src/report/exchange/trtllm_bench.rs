@@ -1,0 +1,94 @@
+//! `trtllm-bench throughput|latency --report_json`: one object a run.
+
+use std::path::Path;
+
+use super::Error;
+use super::fields::{At, Row};
+use super::foreign::{
+    Foreign, ForeignEngine, ForeignModel, ForeignWorkload, Kept, Metric, serving_cell, serving_row,
+};
+
+const OUTPUT: Metric = Metric::rate("output_tokens_per_second", "trtllm-bench.system_output_throughput");
+const TOTAL: Metric = Metric::rate("total_tokens_per_second", "trtllm-bench.system_total_throughput");
+const INPUT: Metric = Metric::rate("input_tokens_per_second", "trtllm-bench.input_throughput");
+const REQUESTS: Metric = Metric::requests("requests_per_second", "trtllm-bench.request_throughput");
+const DURATION: Metric = Metric::duration("trtllm-bench.total_latency");
+const INPUT_LENGTH: Metric = Metric::tokens("request_input_tokens", "trtllm-bench.avg_input_length");
+const OUTPUT_LENGTH: Metric = Metric::tokens("request_output_tokens", "trtllm-bench.avg_output_length");
+const LATENCY: Metric = Metric::time("end_to_end_latency_seconds", "trtllm-bench.avg_request_latency");
+const FIRST: Metric = Metric::time("time_to_first_token_seconds", "trtllm-bench.avg_ttft");
+const EACH: Metric = Metric::time("time_per_output_token_seconds", "trtllm-bench.avg_tpot");
+
+/// The records in these reports.
+pub(super) fn read(path: &Path, rows: &[Row]) -> Result<Vec<Foreign>, Error> {
+    rows.iter().map(|row| report(&At::new(path, row))).collect()
+}
+
+fn report(at: &At<'_>) -> Result<Foreign, Error> {
+    let engine = at.need("engine", at.inner("engine")?)?;
+    let requests = at.need("request_info", at.inner("request_info")?)?;
+    let performance = at.need("performance", at.inner("performance")?)?;
+    let world = at.inner("world_info")?;
+
+    let input = requests.need("avg_input_length", requests.amount("avg_input_length")?)?;
+    let output = requests.need("avg_output_length", requests.amount("avg_output_length")?)?;
+    // The concurrency it reports is a mean that came out, not the bound that was asked for.
+    let cell = serving_cell(input, output, 0);
+    let rate = |field: &str| performance.positive(field);
+    let output_rate =
+        performance.need("system_output_throughput_tok_s", rate("system_output_throughput_tok_s")?)?;
+    let request_rate = rate("request_throughput_req_s")?;
+    let total = rate("system_total_throughput_tok_s")?;
+    let input_rate = total
+        .map(|total| total - output_rate)
+        .or(request_rate.map(|rate| rate * input))
+        .filter(|rate| *rate > 0.0);
+    let mut measurements = vec![OUTPUT.single(&cell, output_rate)];
+    measurements.extend(total.map(|rate| TOTAL.single(&cell, rate)));
+    measurements.extend(input_rate.map(|rate| INPUT.single(&cell, rate)));
+    measurements.extend(request_rate.map(|rate| REQUESTS.single(&cell, rate)));
+    measurements.push(INPUT_LENGTH.single(&cell, input));
+    measurements.push(OUTPUT_LENGTH.single(&cell, output));
+    let streaming = at.inner("streaming_metrics")?;
+    for (metric, block, field) in [
+        (DURATION, Some(&performance), "total_latency_ms"),
+        (LATENCY, Some(&performance), "avg_request_latency_ms"),
+        (FIRST, streaming.as_ref(), "avg_ttft_ms"),
+        (EACH, streaming.as_ref(), "avg_tpot_ms"),
+    ] {
+        let milliseconds = block.map_or(Ok(None), |block| block.amount(field))?;
+        measurements.extend(milliseconds.map(|ms| metric.single(&cell, ms / 1e3)));
+    }
+
+    let machine = at.inner("machine")?;
+    let gpu = machine.map_or(Ok(None), |machine| machine.text("name"))?;
+    let boards = world.map_or(Ok(None), |world| world.small_count("world_size"))?.unwrap_or(1).clamp(1, 4096);
+    let text = |field: &str| engine.text(field).map(|text| text.map(str::to_owned));
+    let mut kept = Kept::default();
+    kept.row(at.fields());
+    Ok(Foreign {
+        tool: "trtllm-bench",
+        tool_version: text("version")?,
+        model: ForeignModel {
+            name: text("model")?,
+            quantization: text("quantization")?.or(text("dtype")?),
+            ..ForeignModel::default()
+        },
+        engine: ForeignEngine {
+            name: Some("tensorrt-llm".to_owned()),
+            version: text("version")?,
+            kv_type: text("kv_cache_dtype")?.filter(|kind| kind != "auto"),
+            ..ForeignEngine::default()
+        },
+        gpus: gpu.map_or(Vec::new(), |name| vec![name.to_owned(); boards as usize]),
+        workload: ForeignWorkload {
+            kind: "serving",
+            rows: vec![serving_row(&cell, "")],
+            ..ForeignWorkload::default()
+        },
+        completed: requests.count("num_requests")?,
+        measurements,
+        kept,
+        ..Foreign::default()
+    })
+}

@@ -1,0 +1,97 @@
+//! `vllm bench throughput` and `vllm bench latency`, both in process and without a server.
+//!
+//! Neither writes how long its requests were, so its figures belong to no cell and cannot be priced apart; the
+//! throughput file counts prompt and output tokens together.
+
+use std::path::Path;
+
+use crate::record::{Cell, Unknown};
+
+use super::Error;
+use super::fields::{At, Row};
+use super::foreign::{Foreign, ForeignEngine, ForeignModel, ForeignWorkload, Kept, Metric, mean};
+use super::json::Node;
+
+const TOTAL: Metric = Metric::rate("total_tokens_per_second", "vllm.throughput.tokens_per_second");
+const REQUESTS: Metric = Metric::requests("requests_per_second", "vllm.throughput.requests_per_second");
+const DURATION: Metric = Metric::duration("vllm.throughput.elapsed_time");
+const LATENCY: Metric = Metric {
+    name: "end_to_end_latency_seconds",
+    formula: "vllm.latency.avg_latency",
+    unit: "s",
+    method: "mean of the iterations' seconds; t interval of the log",
+};
+
+/// The records in the rows of `vllm bench throughput`.
+pub(super) fn throughput(path: &Path, rows: &[Row]) -> Result<Vec<Foreign>, Error> {
+    let one = |row| {
+        let at = At::new(path, row);
+        let seconds = at.need("elapsed_time", at.positive("elapsed_time")?)?;
+        let requests = at.need("num_requests", at.count("num_requests")?)?;
+        let tokens = at.need("total_num_tokens", at.positive("total_num_tokens")?)?;
+        let rate = at.positive("tokens_per_second")?.unwrap_or(tokens / seconds);
+        let request_rate = at.positive("requests_per_second")?.unwrap_or(requests as f64 / seconds);
+        let cell = no_cell("vllm bench throughput");
+        let mut found = offline(&at, "vllm bench throughput", "serving", "lengths unknown, all at once")?;
+        found.completed = Some(requests);
+        found.measurements = vec![
+            TOTAL.single(&cell, rate),
+            REQUESTS.single(&cell, request_rate),
+            DURATION.single(&cell, seconds),
+        ];
+        Ok(found)
+    };
+    rows.iter().map(one).collect()
+}
+
+/// The records in the rows of `vllm bench latency`.
+pub(super) fn latency(path: &Path, rows: &[Row]) -> Result<Vec<Foreign>, Error> {
+    let one = |row| {
+        let at = At::new(path, row);
+        let samples = at.list("latencies")?.unwrap_or_default();
+        if let Some(index) = samples.iter().position(|seconds| *seconds == 0.0) {
+            return Err(at.error(&format!("latencies[{index}]"), "is 0; no iteration takes no time"));
+        }
+        let seconds = match mean(samples) {
+            Some(mean) => mean,
+            None => at.need("avg_latency", at.positive("avg_latency")?)?,
+        };
+        let cell = no_cell("vllm bench latency");
+        let mut measured = LATENCY.time_of_trials(&cell, seconds, samples.to_vec());
+        measured.unknown = percentiles(&at)?;
+        let mut found = offline(&at, "vllm bench latency", "shapes", "batch and lengths unknown")?;
+        found.measurements = vec![measured];
+        Ok(found)
+    };
+    rows.iter().map(one).collect()
+}
+
+fn offline(at: &At<'_>, tool: &'static str, kind: &'static str, row: &str) -> Result<Foreign, Error> {
+    let mut kept = Kept::default();
+    kept.row(at.fields());
+    Ok(Foreign {
+        tool,
+        model: ForeignModel { name: at.text("model_id")?.map(str::to_owned), ..ForeignModel::default() },
+        engine: ForeignEngine { name: Some("vllm".to_owned()), ..ForeignEngine::default() },
+        workload: ForeignWorkload { kind, rows: vec![row.to_owned()], ..ForeignWorkload::default() },
+        kept,
+        ..Foreign::default()
+    })
+}
+
+fn no_cell(tool: &str) -> Result<Cell, String> {
+    Err(format!("{tool} does not write down how long its prompts and outputs were"))
+}
+
+/// `{"10": 1.9, "50": 2.0}` as `p10` and `p50`.
+fn percentiles(at: &At<'_>) -> Result<Unknown, Error> {
+    let mut found = Unknown::new();
+    if let Some(inner) = at.inner("percentiles")? {
+        for (name, _) in inner.fields().iter().take(20).filter(|(_, node)| matches!(node, Node::Number(_))) {
+            if let (Ok(percent), Some(seconds)) = (name.parse::<u8>(), inner.amount(name)?) {
+                found.insert(format!("p{percent}"), seconds.into());
+            }
+        }
+    }
+    Ok(found)
+}
