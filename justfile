@@ -56,6 +56,18 @@ harness-overhead model:
 power-table:
     scripts/power-table
 
+# The nightly job: build both commits, gate, history page; see --help
+nightly *arguments:
+    scripts/nightly/run {{arguments}}
+
+# Change points beside Apache Otava's
+otava *arguments:
+    scripts/peer/otava {{arguments}}
+
+# How long a history of 100,000 records takes
+history-scale *arguments:
+    scripts/history-scale {{arguments}}
+
 # The tables of simulated gates in docs/regression.md
 regress-table:
     scripts/regress-table

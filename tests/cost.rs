@@ -1,5 +1,8 @@
 //! Dollars from outside: a record priced by hand, and priced again.
 
+use serde_json::Value;
+
+use crate::support::served::{Served, served};
 use crate::support::{Bench, quick};
 
 fn figure(cost: &serde_json::Value, name: &str) -> f64 {
@@ -42,9 +45,9 @@ fn a_record_is_priced_again_and_not_edited() {
     let twice = bench.json(&["cost", "--json", "--price-per-hour", "4.98", name]);
     let idle = bench.json(&["cost", "--json", "--utilization", "50%", name]);
     for name in ["input", "output", "blended", "all_output"] {
-        let own = figure(&own[0]["cost"], name);
+        let own = figure(&own["records"][0]["cost"], name);
         for other in [&twice, &idle] {
-            assert!((figure(&other[0]["cost"], name) / own - 2.0).abs() < 1e-9, "{name}");
+            assert!((figure(&other["records"][0]["cost"], name) / own - 2.0).abs() < 1e-9, "{name}");
         }
     }
     assert_eq!(std::fs::read(&path).expect("a record"), before);
@@ -74,4 +77,142 @@ fn without_a_price_the_catalogs_for_such_a_machine_is_taken() {
     assert!(price["usd_per_hour"].as_f64().expect("a price") > 0.0);
     assert!(price["label"].as_str().is_some_and(|label| !label.is_empty()));
     assert!(price["source"].as_str().is_some_and(|source| !source.is_empty()));
+}
+
+fn number(value: &Value, path: &str) -> f64 {
+    value.pointer(path).and_then(Value::as_f64).unwrap_or_else(|| panic!("{path} in {value:#}"))
+}
+
+fn close(found: f64, expected: f64) {
+    assert!((found / expected - 1.0).abs() < 1e-9, "{found} is not {expected}");
+}
+
+#[test]
+fn the_speed_that_makes_a_million_cost_twenty_cents_on_an_h100() {
+    let bench = Bench::new();
+    let args = ["cost", "--target", "0.20", "--price-per-hour", "2.00,2.49,2.99"];
+    let found = bench.json(&[&args[..], &["--json"]].concat());
+    for (index, usd) in [2.00, 2.49, 2.99].into_iter().enumerate() {
+        close(number(&found, &format!("/hours/{index}/target/tokens_per_second")), usd * 1e6 / 3600.0 / 0.20);
+    }
+    let text = bench.run(&args).stdout;
+    for rate in ["2,778", "3,458", "4,153", "16,611"] {
+        assert!(text.contains(rate), "{rate} in {text}");
+    }
+    let published = ["cost", "--price-per-hour", "2.49", "--tokens-per-second", "3378"];
+    let found = bench.json(&[&published[..], &["--json"]].concat());
+    close(number(&found, "/hours/0/published/usd_per_million"), 2.49 * 1e6 / 3600.0 / 3378.0);
+    assert!(bench.run(&published).stdout.contains("$0.205 per million at 3,378 tokens/s"));
+    // Eight GPUs at a price of one cost eight times, and two dollars of overhead come once.
+    let eight = bench.json(
+        &[&published[..], &["--gpus", "8", "--overhead-per-hour", "2", "--utilization", "50%", "--json"]]
+            .concat(),
+    );
+    let expected = (8.0 * 2.49 + 2.0) * 1e6 / 3600.0 / 3378.0 / 0.5;
+    close(number(&eight, "/hours/0/published/usd_per_million"), expected);
+}
+
+#[test]
+fn an_owned_machine_is_paid_off_by_the_hour() {
+    let bench = Bench::new();
+    let owned = ["cost", "--json", "--target", "1", "--purchase", "40000", "--years", "4"];
+    let found = bench.json(&owned);
+    // 40,000 x 0.3154708 / 8,760, and 3,600 / 1e6 of it in tokens a second.
+    close(number(&found, "/hours/0/price/usd_per_hour"), 40_000.0 * 0.315_470_803_706_095_7 / 8760.0);
+    assert!(
+        found["hours"][0]["notes"][0].as_str().is_some_and(|note| note.contains("electricity is not in it"))
+    );
+    let drawn =
+        bench.json(&[&owned[..], &["--watts", "700", "--pue", "1.5", "--electricity", "0.10"]].concat());
+    let electricity =
+        number(&drawn, "/hours/0/price/usd_per_hour") - number(&found, "/hours/0/price/usd_per_hour");
+    assert!((electricity - 0.105).abs() < 1e-9, "{electricity}");
+    // A rent contains its electricity: there is nothing to give watts for.
+    let refused = bench.run(&["cost", "--target", "1", "--price-per-hour", "2", "--watts", "700"]);
+    assert_eq!(refused.code, 2, "{}", refused.stderr);
+}
+
+#[test]
+fn every_assumption_is_listed_and_shown_in_its_effect() {
+    let bench = Bench::new();
+    assert_eq!(bench.run(&quick(&[])).code, 0);
+    let path = bench.records().remove(0);
+    let name = path.to_str().expect("a path");
+    let view = &bench.json(&["cost", "--json", "--utilization", "70%", name])["records"][0];
+    let listed = |name: &str| {
+        let all = view["assumptions"].as_array().expect("assumptions");
+        all.iter().find(|a| a["name"] == name).unwrap_or_else(|| panic!("{name} in {all:?}"))
+    };
+    assert_eq!(
+        (&listed("utilization")["value"], &listed("utilization")["from"]),
+        (&0.7.into(), &"flag".into())
+    );
+    assert_eq!(listed("price_per_hour")["from"], "record");
+    assert_eq!(listed("cached_share")["from"], "default");
+    let effects = view["sensitivity"].as_array().expect("effects");
+    let sizes: Vec<f64> = effects.iter().map(|e| e["largest_change"].as_f64().expect("a share")).collect();
+    assert!(sizes.len() >= 3 && sizes.is_sorted_by(|a, b| a >= b), "{sizes:?}");
+    let utilization = effects.iter().find(|e| e["assumption"] == "utilization").expect("its effect");
+    let at = |share: f64| {
+        let trials = utilization["trials"].as_array().expect("trials");
+        trials.iter().find(|t| t["value"] == share).expect("tried")["change"].as_f64().expect("a share")
+    };
+    assert!((at(1.0) + 0.3).abs() < 1e-9 && (at(0.25) - 1.8).abs() < 1e-9);
+}
+
+#[test]
+fn a_margin_is_not_a_markup() {
+    let bench = Bench::new();
+    assert_eq!(bench.run(&quick(&[])).code, 0);
+    let path = bench.records().remove(0);
+    let name = path.to_str().expect("a path");
+    let view = &bench.json(&["cost", "--json", "--sell", "1000,3000", "--margin", "60%", name])["records"][0];
+    let cost = number(view, "/cost/usd_per_million_total_tokens/value");
+    // 8 input and 4 output tokens.
+    let price = (2.0 * 1000.0 + 3000.0) / 3.0;
+    close(number(view, "/margin/revenue_usd_per_million"), price);
+    close(number(view, "/margin/gross_margin/value"), 1.0 - cost / price);
+    close(number(view, "/margin/markup/value"), price / cost - 1.0);
+    close(number(view, "/margin/break_even_utilization/value"), cost / price);
+    close(number(view, "/price_for_margin/usd_per_million_total_tokens/value"), cost / 0.4);
+    let text = bench.run(&["cost", "--sell", "1000", name]).stdout;
+    assert!(text.contains("50% margin is 100% markup"), "{text}");
+    for wrong in
+        [["--margin", "100%"], ["--sell", "free"], ["--gpus", "0"], ["--cached", "-1"], ["--gpus", "8"]]
+    {
+        assert_eq!(bench.run(&["cost", name, wrong[0], wrong[1]]).code, 2, "{wrong:?}");
+    }
+}
+
+#[test]
+fn a_servers_mixes_are_told_apart_and_one_alone_is_not() {
+    let bench = Bench::new();
+    let cells: Vec<Served> = [(8192, 128), (2048, 512), (1024, 1024), (256, 1024)]
+        .map(|(input, output)| {
+            let seconds = f64::from(input) / 20_000.0 + f64::from(output) / 2500.0;
+            Served { input, output, batch: 64, requests_per_second: 1.0 / seconds }
+        })
+        .into();
+    let all = served(&bench, "all.json", &cells);
+    let one = served(&bench, "one.json", &cells[..1]);
+    let cost = &bench.json(&["cost", "--json", "--price-per-hour", "2.49", &all])["records"][0]["cost"];
+    for (name, rate) in [("input", 20_000.0), ("output", 2500.0)] {
+        assert!((figure(cost, name) / (2.49 / 3600.0 * 1e6 / rate) - 1.0).abs() < 1e-6, "{name}");
+    }
+    let cost = &bench.json(&["cost", "--json", "--price-per-hour", "2.49", &one])["records"][0]["cost"];
+    assert!(cost["usd_per_million_input_tokens"].is_null());
+    let reason = cost["usd_per_million_input_tokens_reason"].as_str().expect("a reason");
+    assert!(reason.contains("not separable: 1 input:output ratio"), "{reason}");
+    close(figure(cost, "total"), 2.49 / 3600.0 * 1e6 / (8320.0 * cells[0].requests_per_second));
+    // Asked for, and labelled.
+    let text = bench.run(&["cost", "--price-per-hour", "2.49", "--price-ratio", "4", &one]).stdout;
+    assert!(text.contains("allocated at the price ratio 4, not measured"), "{text}");
+    // Given together, three records of one mix each are as good as one of three.
+    let parts: Vec<String> =
+        (0..3).map(|at| served(&bench, &format!("part{at}.json"), &cells[at..=at])).collect();
+    let mut args = vec!["cost", "--json", "--price-per-hour", "2.49", "--together"];
+    args.extend(parts.iter().map(String::as_str));
+    let cost = &bench.json(&args)["records"][0]["cost"];
+    assert_eq!(cost["separations"][0]["cells"], 3);
+    assert!((figure(cost, "input") / (2.49 / 3600.0 * 1e6 / 20_000.0) - 1.0).abs() < 1e-6);
 }

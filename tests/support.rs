@@ -7,6 +7,7 @@ use std::process::{Command, Output};
 use serde_json::Value;
 
 pub(crate) mod fake_nvml;
+pub(crate) mod served;
 
 /// The program, in a clean environment of its own.
 pub(crate) struct Bench {

@@ -235,7 +235,7 @@ fn without_record(args: &CostArgs, catalog: &Catalog, output: &Output) -> anyhow
         hours.push(HourView {
             target: args.target.and_then(|usd| usd.to_f64()).map(|usd| target(usd, hour, busy)),
             published: args.tokens_per_second.map(|rate| published(rate, hour, busy)),
-            assumptions: scenario.assumptions(),
+            assumptions: scenario.assumptions().into_iter().filter(|a| !about_a_record(a.name)).collect(),
             notes,
             price,
         });
@@ -244,6 +244,11 @@ fn without_record(args: &CostArgs, catalog: &Catalog, output: &Output) -> anyhow
         return output.stdout(&(record::write::to_json(&json!({ "hours": hours }))? + "\n"));
     }
     output.human(&terminal::render_hours(&hours, output.human_style()))
+}
+
+/// What says nothing without a record's cells.
+fn about_a_record(assumption: &str) -> bool {
+    ["cached_share", "cached_cost_share", "blend_ratio"].contains(&assumption)
 }
 
 /// `--max-age` in days.

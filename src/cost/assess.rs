@@ -246,7 +246,9 @@ mod tests {
         .map(|(metric, value)| rate(metric, cell.clone(), value, relative.unwrap_or(0.0)))
         .into();
         if relative.is_none() {
-            rates.iter_mut().for_each(|m| m.ci95 = None);
+            for rate in &mut rates {
+                rate.ci95 = None;
+            }
         }
         rates
     }

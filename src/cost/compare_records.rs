@@ -290,14 +290,8 @@ fn dollars(baseline: &Cost, other: &Cost) -> Vec<FigureRatio> {
     let mut found = Vec::new();
     for a in &baseline.cells {
         let Some(b) = other.cells.iter().find(|b| b.cell == a.cell) else { continue };
-        let figures: [(&str, fn(&CostCell) -> Option<Figure>); 4] = [
-            ("usd_per_million_input_tokens", |cell| cell.usd_per_million_input_tokens),
-            ("usd_per_million_output_tokens", |cell| cell.usd_per_million_output_tokens),
-            ("usd_per_million_total_tokens", mix),
-            ("usd_per_million_all_output_tokens", |cell| Some(cell.usd_per_million_all_output_tokens)),
-        ];
-        for (name, of) in figures {
-            let Some((x, y)) = of(a).zip(of(b)) else { continue };
+        for (index, name) in PRICES.into_iter().enumerate() {
+            let Some((x, y)) = prices(a)[index].zip(prices(b)[index]) else { continue };
             let ratio = ratio((x.value, x.ci95), (y.value, y.ci95));
             found.push(FigureRatio {
                 metric: name.to_owned(),
@@ -311,6 +305,23 @@ fn dollars(baseline: &Cost, other: &Cost) -> Vec<FigureRatio> {
         }
     }
     found
+}
+
+/// What the dollars of a cell are called, in the order of [`prices`].
+const PRICES: [&str; 4] = [
+    "usd_per_million_input_tokens",
+    "usd_per_million_output_tokens",
+    "usd_per_million_total_tokens",
+    "usd_per_million_all_output_tokens",
+];
+
+fn prices(cell: &CostCell) -> [Option<Figure>; 4] {
+    [
+        cell.usd_per_million_input_tokens,
+        cell.usd_per_million_output_tokens,
+        mix(cell),
+        Some(cell.usd_per_million_all_output_tokens),
+    ]
 }
 
 /// `other ÷ baseline` of two independent figures above zero; the interval on the log scale.
@@ -372,7 +383,7 @@ mod tests {
         let found = ratio((100.0, Some([95.0, 105.0])), (120.0, Some([114.0, 126.0])));
         let [low, high] = found.ci95.expect("both have one");
         assert!((found.value - 1.2).abs() < 1e-12);
-        assert!((low - 1.118_000).abs() < 1e-5 && (high - 1.288_014).abs() < 1e-5, "{low} {high}");
+        assert!((low - 1.117_987).abs() < 1e-6 && (high - 1.288_029).abs() < 1e-6, "{low} {high}");
         // Turned round, it is its own inverse.
         let back = ratio((120.0, Some([114.0, 126.0])), (100.0, Some([95.0, 105.0])));
         let [back_low, back_high] = back.ci95.expect("both have one");

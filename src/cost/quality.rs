@@ -9,20 +9,66 @@ use crate::catalog::Catalog;
 pub struct QualityNote {
     /// The model, in the word of the API rows or of the record.
     pub model: String,
-    /// The figure in words; `null` when the catalog has none.
+    /// Its published score in words; `null` when the catalog has none.
     pub figure: Option<String>,
     /// Why it is `null`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub figure_reason: Option<String>,
+    /// The score itself, in percent.
+    pub percent: Option<f64>,
+    /// The benchmark it is of: `mmlu`.
+    pub benchmark: Option<String>,
+    /// Where it was published.
+    pub source: Option<String>,
 }
 
-/// The catalog's quality figure for `model`, or that it has none.
-pub fn quality_note(model: &str, _catalog: &Catalog) -> QualityNote {
+/// The published score of `model` in the catalog, or that there is none.
+pub fn quality_note(model: &str, catalog: &Catalog) -> QualityNote {
+    // The catalog's own id and the word of the price rows may differ.
+    let sold_as = catalog.model(model).ok().and_then(|row| row.api_model.as_deref());
+    let score = [Some(model), sold_as].into_iter().flatten().find_map(|name| catalog.score(name, BENCHMARK));
     QualityNote {
         model: model.to_owned(),
-        figure: None,
-        figure_reason: Some(format!(
-            "no quality figure in the catalog for {model}: compare only what does your task equally well"
-        )),
+        figure: score.map(|score| {
+            format!(
+                "{model}: {} {} ({}; {}), of the weights as published",
+                score.benchmark.to_uppercase(),
+                score.percent,
+                score.setting,
+                score.source
+            )
+        }),
+        figure_reason: score.is_none().then(|| {
+            format!(
+                "no quality figure in the catalog for {model}: compare only what does your task equally well"
+            )
+        }),
+        percent: score.map(|score| score.percent),
+        benchmark: score.map(|score| score.benchmark.clone()),
+        source: score.map(|score| score.source.clone()),
+    }
+}
+
+/// The benchmark that most models of the catalog have a score of.
+const BENCHMARK: &str = "mmlu";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_score_comes_with_its_source_and_its_absence_with_a_warning() {
+        let catalog = Catalog::bundled();
+        let known = quality_note("gpt-4o-mini", &catalog);
+        assert_eq!((known.percent, known.benchmark.as_deref()), (Some(82.0), Some("mmlu")));
+        let figure = known.figure.expect("a score");
+        assert!(
+            figure.starts_with("gpt-4o-mini: MMLU 82 (0-shot") && figure.contains("simple-evals"),
+            "{figure}"
+        );
+        let unknown = quality_note("smollm2-135m", &catalog);
+        assert!(
+            unknown.figure.is_none() && unknown.figure_reason.is_some_and(|why| why.contains("smollm2-135m"))
+        );
     }
 }

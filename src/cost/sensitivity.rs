@@ -92,7 +92,7 @@ pub fn sensitivity(subject: &Subject<'_>, catalog: &Catalog) -> Vec<Sensitivity>
     }
     let cached = subject.scenario.cached_share.value;
     all.vary("cached_share", "share", "common ones", cached, &CACHED, |s, share| {
-        s.cached_share.value = share
+        s.cached_share.value = share;
     });
     let mixes = MIXES
         .iter()
@@ -221,5 +221,89 @@ impl Table<'_> {
                 s.watts = Some(watts);
             });
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cost::owned::Owned;
+    use crate::record::{Samples, Unknown};
+
+    fn rate(metric: &str, prompt_tokens: u32, output_tokens: u32, phase: &str, value: f64) -> Measurement {
+        Measurement {
+            metric: metric.into(),
+            formula: String::new(),
+            unit: String::new(),
+            value: Some(value),
+            value_reason: None,
+            ci95: Some([0.98 * value, 1.02 * value]),
+            ci95_reason: None,
+            n: 5,
+            method: String::new(),
+            cell: Some(Cell { prompt_tokens, output_tokens, batch: 1, depth: 0, phase: phase.into() }),
+            cell_reason: None,
+            samples: Samples::inline("", vec![]),
+            unknown: Unknown::new(),
+        }
+    }
+
+    fn chosen<T>(value: T) -> Chosen<T> {
+        Chosen {
+            value,
+            origin: crate::cost::assumption::Origin::Default,
+            source: String::new(),
+            observed: None,
+        }
+    }
+
+    /// An owned machine: each of its assumptions moves the result its way, and by its share of the hour.
+    #[test]
+    fn each_assumption_of_an_owned_machine_moves_the_result() {
+        let owned = Owned {
+            purchase_usd: Decimal::from(40_000),
+            years: 4.0,
+            residual: Residual::Share(0.0),
+            interest: 0.1,
+            colocation_usd_per_kw_month: Decimal::ZERO,
+            provisioned_kw: 0.0,
+        };
+        let scenario = Scenario {
+            basis: Basis::Owned { owned, residual: chosen(()), interest: chosen(()) },
+            gpus: chosen(1),
+            overhead_usd_per_hour: chosen(Decimal::ZERO),
+            utilization: chosen(1.0),
+            blend_ratio: chosen(3.0),
+            cached_share: chosen(0.0),
+            cached_cost_share: chosen(0.0),
+            price_ratio: None,
+            usd_per_kwh: chosen(0.1),
+            pue: chosen(1.5),
+            watts: Some(700.0),
+            idle_watts: None,
+        };
+        let measurements = [
+            rate("prefill_tokens_per_second", 384, 0, "prefill", 3000.0),
+            rate("decode_tokens_per_second", 0, 128, "decode", 300.0),
+        ];
+        let cell = Cell { prompt_tokens: 384, output_tokens: 128, batch: 1, depth: 0, phase: "pair".into() };
+        let subject = Subject { scenario: &scenario, measurements: &measurements, cell: &cell, ratio: 3.0 };
+        let found = sensitivity(&subject, &Catalog::bundled());
+        let change = |name: &str, value: f64| {
+            let row = found.iter().find(|row| row.assumption == name).unwrap_or_else(|| panic!("{name}"));
+            let trial = row.trials.iter().find(|trial| (trial.value / value - 1.0).abs() < 1e-9);
+            trial.unwrap_or_else(|| panic!("{value} in {row:?}")).change
+        };
+        // 1.440506 of capital and 0.7 x 1.5 x 0.1 = 0.105 of electricity an hour.
+        let hour = 1.440_506_866 + 0.105;
+        assert!((change("purchase", 44_000.0) - 0.144_050_686_6 / hour).abs() < 1e-8);
+        assert!((change("watts", 770.0) - 0.0105 / hour).abs() < 1e-8);
+        assert!((change("utilization", 0.25) - 3.0).abs() < 1e-9);
+        assert!(change("years", 3.0) > 0.0 && change("years", 5.0) < 0.0);
+        assert!(change("interest", 0.05) < 0.0 && change("residual", 8000.0) < 0.0);
+        // A quarter of the tokens takes 10/13 of the time: at 1:1 a half of them 10/11.
+        let (at_3, at_1) = ((3.0 + 10.0) / 4.0, 5.5);
+        assert!((change("mix", 1.0) - (at_1 / at_3 - 1.0)).abs() < 1e-9);
+        assert!(found.is_sorted_by(|a, b| a.largest_change >= b.largest_change));
     }
 }

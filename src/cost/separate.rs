@@ -163,7 +163,7 @@ mod tests {
         }
     }
 
-    /// numpy, `lstsq` and its covariance on the same six rows: in the doc of `scripts/check-cost`.
+    /// `scripts/check-cost` compares such a fit with scipy and numpy; here only that the truth is inside.
     #[test]
     fn the_worked_example_of_twenty_thousand_and_two_and_a_half_thousand() {
         let noise = [0.02, -0.01, 0.015, -0.02, 0.01, -0.005];

@@ -15,8 +15,8 @@ use super::separate::{self, Fit};
 
 /// What stands under a serving cell where time is not split.
 const MIXED: &str = "a server mixes input and output in its steps, and its totals do not tell them apart";
-/// Over what a cell is counted when the run's length is not known.
-const HOUR_SECONDS: f64 = 3600.0;
+/// Over what a cell is counted when the run's length is not known: so long that whole tokens round nothing away.
+const LONG_SECONDS: f64 = 1e6;
 
 /// A server's throughput at one workload.
 struct Served<'a> {
@@ -82,7 +82,7 @@ fn served(measurements: &[Measurement]) -> Vec<Served<'_>> {
             m.ci95.filter(|ci| ci[0] > 0.0).map(|ci| ci.map(|end| end / value))
         };
         let relative = ["total_tokens_per_second", "output_tokens_per_second"].map(relative);
-        let seconds = value("duration_seconds").unwrap_or(HOUR_SECONDS);
+        let seconds = value("duration_seconds").unwrap_or(LONG_SECONDS);
         Some(([input, output], relative, seconds, value("power_watts")))
     };
     cells

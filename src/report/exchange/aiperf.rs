@@ -145,12 +145,11 @@ fn model<'a>(config: &At<'a>) -> Result<Option<&'a str>, Error> {
         },
         _ => None,
     };
-    if let Some(Node::Object(_)) = config.get("models") {
-        if let Some(models) = config.inner("models")? {
-            if let Some(item) = models.objects("items")?.first() {
-                return item.text("name");
-            }
-        }
+    if let Some(Node::Object(_)) = config.get("models")
+        && let Some(models) = config.inner("models")?
+        && let Some(item) = models.objects("items")?.first()
+    {
+        return item.text("name");
     }
     if let Some(name) = config.inner("endpoint")?.as_ref().and_then(first) {
         return Ok(Some(name));

@@ -136,9 +136,9 @@ fn starts_statement(line: &str) -> bool {
 /// One JSON value or several, one behind the other; lists of objects are rows as well.
 fn json_rows(path: &Path, text: &str) -> Result<(&'static str, Vec<Row>), Error> {
     let mut rows = Vec::new();
-    let mut values = json::values(path, text);
+    let values = json::values(path, text);
     let mut count = 0;
-    while let Some(value) = values.next() {
+    for value in values {
         let (line, node) = value?;
         count += 1;
         match node {
@@ -161,10 +161,10 @@ fn json_rows(path: &Path, text: &str) -> Result<(&'static str, Vec<Row>), Error>
             }
         }
     }
-    if let ([row], 1) = (rows.as_mut_slice(), count) {
-        if row.place.starts_with("line") {
-            row.place.clear();
-        }
+    if let ([row], 1) = (rows.as_mut_slice(), count)
+        && row.place.starts_with("line")
+    {
+        row.place.clear();
     }
     Ok((if count > 1 { "jsonl" } else { "json" }, rows))
 }

@@ -140,7 +140,7 @@ pub(super) fn values<'a>(
 }
 
 fn newlines(text: &str, from: usize, to: usize) -> usize {
-    text.as_bytes().get(from..to).map_or(0, |part| part.iter().filter(|byte| **byte == b'\n').count())
+    text.get(from..to).map_or(0, |part| part.matches('\n').count())
 }
 
 /// What is wrong, with the field's name when a number is to blame.

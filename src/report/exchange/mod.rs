@@ -104,7 +104,8 @@ pub fn import(path: &Path, options: &Options<'_>) -> Result<Vec<Record>, ImportE
 /// # Errors
 /// As [`import`].
 pub fn import_bytes(path: &Path, bytes: Vec<u8>, options: &Options<'_>) -> Result<Vec<Record>, ImportError> {
-    let digest = format!("{:x}", Sha256::digest(&bytes));
+    let digest =
+        Sha256::digest(&bytes).iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"));
     let text = text(path, bytes)?;
     let document = detect::rows(path, &text)?;
     drop(text);
@@ -164,7 +165,7 @@ fn text(path: &Path, bytes: Vec<u8>) -> Result<String, Error> {
     let utf16 = bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]);
     String::from_utf8(bytes).map_err(|error| {
         let at = error.utf8_error().valid_up_to();
-        let line = error.as_bytes()[..at].iter().filter(|byte| **byte == b'\n').count() + 1;
+        let line = String::from_utf8_lossy(&error.as_bytes()[..at]).matches('\n').count() + 1;
         let reason = if utf16 {
             "it is UTF-16, as PowerShell's `>` writes; save it as UTF-8".to_owned()
         } else {

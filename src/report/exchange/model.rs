@@ -23,13 +23,14 @@ pub(super) fn resolve(
     catalog: &Catalog,
 ) -> Result<Option<Named>, catalog::Error> {
     let (id, row, format) = match (asked, said.name.as_deref()) {
-        (Some(asked), _) => match asked.strip_prefix("hf:") {
-            Some(address) => (address, by_name(address, catalog), None),
-            None => {
+        (Some(asked), _) => {
+            if let Some(address) = asked.strip_prefix("hf:") {
+                (address, by_name(address, catalog), None)
+            } else {
                 let (id, format) = asked.split_once(':').map_or((asked, None), |(id, q)| (id, Some(q)));
                 (id, Some(catalog.model(id)?), format)
             }
-        },
+        }
         (None, Some(name)) => (name, by_name(name, catalog), None),
         (None, None) => return Ok(None),
     };

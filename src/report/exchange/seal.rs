@@ -379,15 +379,12 @@ fn fingerprint(
         ("sampling", text(workload.sampling.as_ref())),
         ("seed", text(foreign.seed.map(|seed| seed.to_string()).as_ref())),
     ];
-    match environment.gpus.iter().find(|gpu| gpu.used) {
-        Some(gpu) => {
-            series.push(("gpu", gpu.name.clone()));
-            series.push(("gpus", environment.gpus.len().to_string()));
-        }
-        None => {
-            series.push(("cpu", text(environment.cpu.as_ref())));
-            series.push(("threads", text(engine.threads.map(|count| count.to_string()).as_ref())));
-        }
+    if let Some(gpu) = environment.gpus.iter().find(|gpu| gpu.used) {
+        series.push(("gpu", gpu.name.clone()));
+        series.push(("gpus", environment.gpus.len().to_string()));
+    } else {
+        series.push(("cpu", text(environment.cpu.as_ref())));
+        series.push(("threads", text(engine.threads.map(|count| count.to_string()).as_ref())));
     }
     let named = |fields: Vec<(&str, String)>| -> BTreeMap<String, String> {
         fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()

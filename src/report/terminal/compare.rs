@@ -1,6 +1,6 @@
 //! A record against API prices, and against another record.
 
-use crate::cost::compare_api::{Service, Tier, View};
+use crate::cost::compare_api::{Row, Service, Tier, View};
 use crate::cost::compare_records::{Comparison, Difference, FigureRatio};
 use crate::record::Record;
 
@@ -58,10 +58,13 @@ pub fn render_compare_api(record: &Record, view: &View, style: Style) -> String 
         let text = if row.can_win { style.good(&text) } else { text };
         out.line(format_args!("{text}{}", if row.stale { style.warn(" old") } else { String::new() }));
     }
+    row_notes(&mut out, &view.rows, style);
     for spread in &view.spread {
         let tier = if spread.tier == Tier::Standard { "standard" } else { "batch" };
         let text = format!(
-            "{} host{} of this model, {tier}: {} lowest, {} median, {} highest",
+            "{} price{} of {} host{}, {tier}: {} lowest, {} median, {} highest",
+            spread.prices,
+            if spread.prices == 1 { "" } else { "s" },
             spread.hosts,
             if spread.hosts == 1 { "" } else { "s" },
             usd(spread.min),
@@ -84,7 +87,9 @@ pub fn render_compare_api(record: &Record, view: &View, style: Style) -> String 
             "{} characters are {} tokens here and {} there; prices of another model are for our million tokens' text",
             counted.characters, counted.own_tokens, counted.api_tokens
         );
-        wrap(&text, 78).iter().for_each(|text| out.line(format_args!("{text}")));
+        for text in wrap(&text, 78) {
+            out.line(format_args!("{text}"));
+        }
     }
     if let Some(volume) = &view.volume {
         out.line(format_args!(
@@ -108,11 +113,30 @@ pub fn render_compare_api(record: &Record, view: &View, style: Style) -> String 
     }
     for note in &view.quality {
         let said = note.figure.as_deref().or(note.figure_reason.as_deref()).unwrap_or_default();
-        wrap(said, 78).iter().for_each(|text| out.line(format_args!("{}", style.warn(text))));
+        for text in wrap(said, 78) {
+            out.line(format_args!("{}", style.warn(&text)));
+        }
     }
     notes(&mut out, &view.notes, style);
     assumptions(&mut out, &view.assumptions, style);
     out.into_text()
+}
+
+/// What is to be kept in mind about prices, each remark once with all it is about.
+fn row_notes(out: &mut Page, rows: &[Row], style: Style) {
+    let mut said: Vec<(&str, Vec<&str>)> = Vec::new();
+    for (note, api) in
+        rows.iter().flat_map(|row| row.notes.iter().map(|note| (note.as_str(), row.api.as_str())))
+    {
+        match said.iter_mut().find(|(other, _)| *other == note) {
+            Some((_, apis)) if apis.contains(&api) => {}
+            Some((_, apis)) => apis.push(api),
+            None => said.push((note, vec![api])),
+        }
+    }
+    for text in said.iter().flat_map(|(note, apis)| wrap(&format!("{}: {note}", apis.join(", ")), 78)) {
+        out.line(format_args!("{}", style.dim(&text)));
+    }
 }
 
 /// `bench compare RECORD RECORD`.
@@ -129,15 +153,19 @@ pub fn render_compare_records(baseline: &Record, other: &Record, found: &Compari
         if rows.is_empty() {
             continue;
         }
-        let header = format!("{head:<46} {:>9} {:>9} {:>6}  {}", "baseline", "other", "x", "95%");
+        let header = format!("{head:<34} {:>9} {:>9} {:>6}  95%", "baseline", "other", "x");
         out.line(format_args!("\n{}", style.dim(&header)));
-        let mut last = None;
-        for row in rows {
-            if last != Some(&row.cell) {
-                last = Some(&row.cell);
-                out.line(format_args!("{}", row.cell.as_ref().map_or("the process".to_owned(), label)));
+        let mut cells: Vec<_> = rows.iter().map(|row| &row.cell).collect();
+        let mut seen = Vec::new();
+        cells.retain(|cell| {
+            !seen.contains(cell) && {
+                seen.push(*cell);
+                true
             }
-            line(&mut out, row, style);
+        });
+        for cell in cells {
+            out.line(format_args!("{}", cell.as_ref().map_or("the process".to_owned(), label)));
+            rows.iter().filter(|row| row.cell == *cell).for_each(|row| line(&mut out, row, style));
         }
     }
     out.into_text()
@@ -169,8 +197,8 @@ fn line(out: &mut Page, row: &FigureRatio, style: Style) {
         Difference::NoInterval => style.dim("no interval"),
     };
     out.line(format_args!(
-        "  {:<44} {:>9} {:>9} {:>6}  {interval:<14} {said}",
-        shorten(&name, 44),
+        "  {:<32} {:>9} {:>9} {:>6}  {interval:<14} {said}",
+        shorten(&name, 32),
         number(row.baseline),
         number(row.other),
         significant(row.ratio.value, 3)
@@ -178,7 +206,7 @@ fn line(out: &mut Page, row: &FigureRatio, style: Style) {
 }
 
 fn short(value: f64) -> String {
-    if value >= 1e9 { format!("{}e9", significant(value / 1e9, 3)) } else { rate(value) }
+    if value >= 1e6 { tokens(value) } else { rate(value) }
 }
 
 /// A count of tokens: `2.84B`.

@@ -3,12 +3,13 @@
 use crate::base::units::{significant, thousands};
 use crate::cost::assumption::{Assumption, Origin};
 use crate::cost::margin::{Estimate, Margin, MarginAt, PriceForMargin};
+use crate::cost::mix;
 use crate::cost::sensitivity::Sensitivity;
 use crate::cost::target::{HourView, Target};
 use crate::cost::view::View;
-use crate::record::{Apart, Figure};
+use crate::record::{Apart, CostCell, Figure};
 
-use super::result::{dollars, wrap};
+use super::result::{dollars, label, wrap};
 use super::{Page, Style};
 
 /// What stands under a record's dollars in `bench cost`.
@@ -21,6 +22,7 @@ pub fn render_cost_view(view: &View, style: Style) -> String {
             range(figure.ci95, usd)
         ));
     }
+    cells(&mut out, &view.cost.cells, style);
     separation(&mut out, view, style);
     if let Some(figure) = view.usd_per_million_computed_input_tokens {
         out.line(format_args!("input is per prompt token; per computed one {}", usd(figure.value)));
@@ -51,15 +53,12 @@ pub fn render_hours(hours: &[HourView], style: Style) -> String {
     if let Some(first) = hours.iter().find_map(|hour| hour.target.as_ref()) {
         let head = format!("tokens/s, while busy, that make a million cost {}", usd(first.usd_per_million));
         out.line(format_args!("{}", style.strong(&head)));
-        let shares: String =
-            first.by_utilization.iter().map(|at| format!("{:>11}", percent(at.utilization))).collect();
+        let columns =
+            |texts: Vec<String>| texts.iter().fold(String::new(), |line, text| line + &format!("{text:>11}"));
+        let shares = columns(first.by_utilization.iter().map(|at| percent(at.utilization)).collect());
         out.line(format_args!("{}", style.dim(&format!("{:>9} {:>12} {shares}", "USD/h", "M tokens/h"))));
         for (hour, target) in hours.iter().filter_map(|hour| Some((hour, hour.target.as_ref()?))) {
-            let rates: String = target
-                .by_utilization
-                .iter()
-                .map(|at| format!("{:>11}", rate(at.tokens_per_second)))
-                .collect();
+            let rates = columns(target.by_utilization.iter().map(|at| rate(at.tokens_per_second)).collect());
             let million = significant(target.million_tokens_per_hour, 4);
             out.line(format_args!("{:>9} {million:>12} {rates}", usd_per_hour(hour)));
         }
@@ -97,13 +96,44 @@ pub fn render_hours(hours: &[HourView], style: Style) -> String {
     out.into_text()
 }
 
+/// Every cell, when there are several: the figures above repeat one of them.
+fn cells(out: &mut Page, cells: &[CostCell], style: Style) {
+    if cells.len() < 2 {
+        return;
+    }
+    let header = format!(
+        "{:<26} {:>9} {:>9} {:>9} {:>10}  USD a million",
+        "cell", "input", "output", "own mix", "all output"
+    );
+    out.line(format_args!("\n{}", style.dim(&header)));
+    let figure = |figure: Option<Figure>| figure.map_or("–".to_owned(), |figure| usd(figure.value));
+    for cell in cells {
+        let apart = match cell.apart {
+            Apart::Measured => "",
+            Apart::Separated => "by least squares",
+            Apart::Allocated => "allocated",
+            Apart::Together => "not told apart",
+        };
+        out.line(format_args!(
+            "{:<26} {:>9} {:>9} {:>9} {:>10}  {}",
+            label(&cell.cell),
+            figure(cell.usd_per_million_input_tokens),
+            figure(cell.usd_per_million_output_tokens),
+            figure(mix(cell)),
+            usd(cell.usd_per_million_all_output_tokens.value),
+            style.dim(apart)
+        ));
+    }
+}
+
 fn usd_per_hour(hour: &HourView) -> String {
     hour.price.usd_per_hour.round_dp(4).to_string()
 }
 
 fn separation(out: &mut Page, view: &View, style: Style) {
     for fit in &view.cost.separations {
-        let head = format!("input and output told apart over {} mixes at {} at once", fit.cells, fit.batch);
+        let head =
+            format!("input and output told apart over {} cells, {} requests at once", fit.cells, fit.batch);
         out.line(format_args!("\n{}", style.strong(&head)));
         for (name, figure) in
             [("input", fit.usd_per_million_input_tokens), ("output", fit.usd_per_million_output_tokens)]
@@ -150,17 +180,13 @@ fn margin(out: &mut Page, margin: &Margin, style: Style) {
     };
     out.line(format_args!("{}", style.strong(&estimate("gross margin", margin.gross_margin))));
     out.line(format_args!("{}", estimate("markup", margin.markup)));
-    match margin.break_even_utilization {
-        Some(u) => {
-            out.line(format_args!("{}", estimate("break-even utilization", u)));
-            if u.value > 1.0 {
-                out.line(format_args!("  {}", style.bad("above 100%: no load pays for it")));
-            }
+    if let Some(u) = margin.break_even_utilization {
+        out.line(format_args!("{}", estimate("break-even utilization", u)));
+        if u.value > 1.0 {
+            out.line(format_args!("  {}", style.bad("above 100%: no load pays for it")));
         }
-        None => {
-            let reason = margin.break_even_utilization_reason.as_deref().unwrap_or_default();
-            out.line(format_args!("  {}", style.bad(reason)));
-        }
+    } else if let Some(reason) = &margin.break_even_utilization_reason {
+        out.line(format_args!("  {}", style.bad(reason)));
     }
     let points = |points: &[MarginAt], name: &dyn Fn(f64) -> String| {
         points

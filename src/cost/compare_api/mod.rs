@@ -6,24 +6,31 @@
 //! always-on machine must be paid for whatever it serves. Where an API's model is another one, its tokens are other
 //! tokens; a correction needs both tokenizers on one text ([`Counted`]).
 
+mod row;
+mod verdict;
+
+use std::collections::BTreeSet;
+
 use jiff::civil::Date;
-use rust_decimal::Decimal;
-use rust_decimal::prelude::ToPrimitive as _;
 use serde::Serialize;
 
 use crate::base::stats;
-use crate::catalog::{ApiPrice, Catalog, age_days};
+use crate::catalog::{ApiPrice, Catalog};
 use crate::record::{Cell, CostCell, Figure, Measurement, Record};
 
 use super::Error;
 use super::assess::{at_mix, headline_cell, mix};
 use super::assumption::Assumption;
 use super::compare::{FAMILIAR, served_as};
-use super::margin::{CostLine, Estimate};
+use super::margin::CostLine;
 use super::owned::HOURS_PER_MONTH;
 use super::quality::{QualityNote, quality_note};
 use super::scenario::Scenario;
 use super::view::{ratio, tokens_per_second};
+
+use row::Context;
+pub use row::{Counted, Row, Tier};
+use verdict::verdict;
 
 const SECONDS_PER_MONTH: f64 = HOURS_PER_MONTH * 3600.0;
 
@@ -42,27 +49,6 @@ pub struct Asked<'a> {
     pub max_age_days: Option<i64>,
     /// The day.
     pub today: Date,
-}
-
-/// One text, counted by two tokenizers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-pub struct Counted {
-    /// Characters of the text.
-    pub characters: u64,
-    /// Its tokens by the record's model.
-    pub own_tokens: u64,
-    /// Its tokens by the API's model.
-    pub api_tokens: u64,
-}
-
-/// Which price of an API.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Tier {
-    /// Answered at once.
-    Standard,
-    /// Answered within hours.
-    Batch,
 }
 
 /// How the record's figures came about: the tier of the same kind is its like.
@@ -90,62 +76,12 @@ pub struct Here {
     pub usd_per_hour: f64,
     /// Share of the hour in which the engine is busy.
     pub utilization: f64,
+    /// Whether input and output were told apart.
+    pub apart: bool,
     /// Tokens per second while busy.
     pub tokens_per_second: f64,
     /// Tokens of a month, always busy.
     pub capacity_tokens_per_month: f64,
-}
-
-/// One price against this machine.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Row {
-    /// `provider/model`.
-    pub api: String,
-    /// Whether it sells the record's model.
-    pub same_model: bool,
-    /// Which of its prices.
-    pub tier: Tier,
-    /// USD per million input tokens, the cached share at its price.
-    pub input_usd_per_million: f64,
-    /// USD per million output tokens.
-    pub output_usd_per_million: f64,
-    /// USD per million tokens at the mix.
-    pub usd_per_million: f64,
-    /// USD for the text of a million of the record's tokens; `null` when the two are not known to be the same.
-    pub usd_per_million_own_tokens: Option<f64>,
-    /// Why it is `null`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub usd_per_million_own_tokens_reason: Option<String>,
-    /// USD per million characters of the text that was counted.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub usd_per_million_characters: Option<f64>,
-    /// This machine ÷ API, below 1 this machine is cheaper; token for token where they were not counted.
-    pub ratio: Estimate,
-    /// Utilization from which this machine is cheaper; above 1 never.
-    pub break_even_utilization: Option<Estimate>,
-    /// Why it is `null`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub break_even_utilization_reason: Option<String>,
-    /// Whether any load makes this machine cheaper.
-    pub can_win: bool,
-    /// Tokens a month from which one machine that is always on is cheaper.
-    pub break_even_tokens_per_month: Option<f64>,
-    /// Why it is `null`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub break_even_tokens_per_month_reason: Option<String>,
-    /// What the API asks for the tokens a month that are to be served.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub usd_per_month: Option<f64>,
-    /// What to keep in mind about this price.
-    pub notes: Vec<String>,
-    /// Where it comes from.
-    pub source: String,
-    /// The last day it can have been checked (YYYY-MM-DD).
-    pub observed: String,
-    /// Days since.
-    pub age_days: i64,
-    /// Whether it is older than such prices should be.
-    pub stale: bool,
 }
 
 /// Prices of one tier over the hosts of the record's model.
@@ -153,7 +89,9 @@ pub struct Row {
 pub struct Spread {
     /// Which tier.
     pub tier: Tier,
-    /// Number of hosts.
+    /// Number of prices.
+    pub prices: usize,
+    /// Number of hosts: some have several prices.
     pub hosts: usize,
     /// Lowest USD per million tokens at the mix.
     pub min: f64,
@@ -222,15 +160,21 @@ pub fn compare(
     let served = served_as(record.model.catalog_id.as_deref(), catalog);
     let prices = prices(served, asked.named, catalog, &mut notes)?;
     let mut rows = Vec::new();
-    for price in prices {
+    for price in &prices {
         let what = format!("the price of {}", price.id());
         super::check_age(&what, Some(&price.as_of.to_string()), asked.max_age_days, asked.today)?;
         let same_model = served == Some(price.model.as_str());
-        let context = Context { here: &here, line, same_model, scenario, asked };
+        let twins = prices.iter().filter(|other| other.id() == price.id()).count() > 1;
+        let context = Context { here: &here, line, same_model, twins, scenario, asked };
         rows.push(context.row(price, Tier::Standard));
         rows.extend(price.batch.is_some().then(|| context.row(price, Tier::Batch)));
     }
-    rows.sort_by(|a, b| comparable(a).total_cmp(&comparable(b)));
+    if scenario.cached_share.value > 0.0 && !here.apart {
+        notes.push(
+            "the cached share is in the APIs' prices and not in the cost here: input and output were not told apart in this record".to_owned(),
+        );
+    }
+    rows.sort_by(|a, b| a.comparable().total_cmp(&b.comparable()));
     let others = rows.iter().any(|row| !row.same_model);
     if others && asked.counted.is_none() {
         notes.push(
@@ -267,7 +211,8 @@ pub fn compare(
             "no text was counted; --text FILE --tokenizer FILE --api-tokenizer FILE does".to_owned()
         }),
         quality: models.into_iter().map(|model| quality_note(model, catalog)).collect(),
-        assumptions: scenario.assumptions(),
+        // There is no blend here: the mix is the workload's own, or the one asked for.
+        assumptions: scenario.assumptions().into_iter().filter(|a| a.name != "blend_ratio").collect(),
         verdict,
         verdict_api,
         here,
@@ -285,11 +230,6 @@ pub enum CompareError {
     /// An API that is not in the catalog.
     #[error(transparent)]
     Catalog(#[from] crate::catalog::Error),
-}
-
-/// What one million tokens is compared by: text for text where it was counted.
-fn comparable(row: &Row) -> f64 {
-    row.usd_per_million_own_tokens.unwrap_or(row.usd_per_million)
 }
 
 fn here(
@@ -333,6 +273,7 @@ fn here(
         usd_per_million: now,
         usd_per_hour: line.at(1.0) * tokens_per_second * 3600.0 / 1e6,
         utilization: scenario.utilization.value,
+        apart: cell.usd_per_million_input_tokens.is_some(),
         tokens_per_second,
         capacity_tokens_per_month: tokens_per_second * SECONDS_PER_MONTH,
         cell: cell.cell.clone(),
@@ -363,108 +304,14 @@ fn prices<'a>(
     Ok(found)
 }
 
-struct Context<'a> {
-    here: &'a Here,
-    line: CostLine,
-    same_model: bool,
-    scenario: &'a Scenario,
-    asked: &'a Asked<'a>,
-}
-
-impl Context<'_> {
-    fn row(&self, price: &ApiPrice, tier: Tier) -> Row {
-        let mut notes = Vec::new();
-        let [input, output] = self.list_price(price, tier, &mut notes);
-        let mix = (self.here.input_to_output * input + output) / (self.here.input_to_output + 1.0);
-        let own = match (self.same_model, self.asked.counted) {
-            (true, _) => Ok(mix),
-            // The API takes its own tokens for the text of a million of ours.
-            (false, Some(counted)) => Ok(mix * counted.api_tokens as f64 / counted.own_tokens as f64),
-            (false, None) => Err("another model's tokens, and no text was counted in both".to_owned()),
-        };
-        let rival = own.as_ref().copied().unwrap_or(mix);
-        let break_even = self.line.break_even(rival);
-        let can_win = break_even.is_some_and(|u| u.value <= 1.0);
-        let per_month = break_even
-            .map(|u| u.value * self.here.capacity_tokens_per_month)
-            .filter(|_| can_win)
-            .ok_or_else(|| {
-                "no load makes this machine cheaper: it would need more tokens than it can serve".to_owned()
-            });
-        let counted = self.asked.counted;
-        Row {
-            api: price.id(),
-            same_model: self.same_model,
-            tier,
-            input_usd_per_million: input,
-            output_usd_per_million: output,
-            usd_per_million: mix,
-            usd_per_million_own_tokens_reason: own.as_ref().err().cloned(),
-            usd_per_million_own_tokens: own.ok(),
-            usd_per_million_characters: counted.map(|counted| {
-                let tokens = if self.same_model { counted.own_tokens } else { counted.api_tokens };
-                mix * tokens as f64 / counted.characters as f64
-            }),
-            ratio: Estimate::of(self.here.usd_per_million, |here| here / rival),
-            break_even_utilization: break_even,
-            break_even_utilization_reason: break_even
-                .is_none()
-                .then(|| "the API asks less than the electricity of the work alone".to_owned()),
-            can_win,
-            break_even_tokens_per_month_reason: per_month.as_ref().err().cloned(),
-            break_even_tokens_per_month: per_month.ok(),
-            usd_per_month: self.asked.tokens_per_month.map(|tokens| tokens * rival / 1e6),
-            notes,
-            source: price.source.clone(),
-            observed: price.as_of.to_string(),
-            age_days: age_days(price.as_of, self.asked.today),
-            stale: price.is_stale(self.asked.today),
-        }
-    }
-
-    /// USD per million input and output tokens: the tier's, for so long an input, with so much of it cached.
-    fn list_price(&self, price: &ApiPrice, tier: Tier, notes: &mut Vec<String>) -> [f64; 2] {
-        let usd = |price: Decimal| price.to_f64().unwrap_or(f64::NAN);
-        let length = u64::from(self.here.cell.prompt_tokens) + u64::from(self.here.cell.depth);
-        let long = price
-            .long_context_tiers
-            .iter()
-            .filter(|long| length > long.above_input_tokens)
-            .max_by_key(|long| long.above_input_tokens);
-        let [input, output] = match (tier, &price.batch, long) {
-            (Tier::Batch, Some(batch), _) => [usd(batch.input), usd(batch.output)],
-            (_, _, Some(long)) => {
-                notes.push(format!("its price above {} input tokens", long.above_input_tokens));
-                [usd(long.input), usd(long.output)]
-            }
-            _ => [usd(price.input_usd_per_mtok), usd(price.output_usd_per_mtok)],
-        };
-        let cached = self.scenario.cached_share.value;
-        let effective = match (tier, price.cached_input_usd_per_mtok) {
-            _ if cached == 0.0 => input,
-            (Tier::Standard, Some(price)) => (1.0 - cached) * input + cached * usd(price),
-            (Tier::Standard, None) => {
-                notes.push("no price of cached input is known: taken as not cached".to_owned());
-                input
-            }
-            (Tier::Batch, _) => {
-                notes.push("cached input in a batch is taken at the batch price".to_owned());
-                input
-            }
-        };
-        if price.deprecated {
-            notes.push("the provider is withdrawing it".to_owned());
-        }
-        [effective, output]
-    }
-}
-
 fn spread(rows: &[Row], tier: Tier) -> Option<Spread> {
-    let prices: Vec<f64> =
-        rows.iter().filter(|row| row.same_model && row.tier == tier).map(|row| row.usd_per_million).collect();
+    let rows = rows.iter().filter(|row| row.same_model && row.tier == tier);
+    let (prices, hosts): (Vec<f64>, BTreeSet<&str>) =
+        rows.map(|row| (row.usd_per_million, row.api.as_str())).unzip();
     Some(Spread {
         tier,
-        hosts: prices.len(),
+        prices: prices.len(),
+        hosts: hosts.len(),
         min: prices.iter().copied().reduce(f64::min)?,
         median: stats::median(&prices)?,
         max: prices.iter().copied().reduce(f64::max)?,
@@ -480,54 +327,5 @@ fn volume(tokens: f64, here: &Here, line: CostLine) -> Volume {
         machines: machines as u64,
         utilization,
         usd_per_month: tokens / 1e6 * line.at(utilization),
-    }
-}
-
-/// The answer: against the cheapest host of the same model in the tier that is this record's like, else the
-/// cheapest price there is.
-fn verdict(here: &Here, rows: &[Row]) -> (String, Option<String>) {
-    let like = match here.service {
-        Service::Offline => Tier::Batch,
-        Service::Online => Tier::Standard,
-    };
-    let found = [(true, Some(like)), (true, None), (false, Some(like)), (false, None)].into_iter().find_map(
-        |(same, tier)| {
-            rows.iter().find(|row| row.same_model == same && tier.is_none_or(|tier| row.tier == tier))
-        },
-    );
-    let Some(row) = found else { return ("nothing to compare with".to_owned(), None) };
-    let tier = match row.tier {
-        Tier::Standard => "standard",
-        Tier::Batch => "batch",
-    };
-    let whose = if row.same_model { "the cheapest host of the same model" } else { "another model" };
-    let number = |value: f64| crate::base::units::significant(value, 2);
-    let share = |value: f64| format!("{}%", crate::base::units::significant(value * 100.0, 3));
-    let price = match row.ratio.ci95 {
-        Some([low, high]) if low <= 1.0 && 1.0 <= high => "no difference in price is shown".to_owned(),
-        _ if row.ratio.value <= 1.0 => format!("{}x cheaper here", number(1.0 / row.ratio.value)),
-        _ => format!("{}x dearer here", number(row.ratio.value)),
-    };
-    let load = match (row.break_even_utilization, row.break_even_tokens_per_month) {
-        (Some(u), Some(tokens)) => format!(
-            "one machine that is always on is cheaper from {} utilization, {} million tokens a month",
-            share(u.value),
-            millions(tokens)
-        ),
-        (Some(u), None) => format!("no load makes it cheaper (break-even at {} utilization)", share(u.value)),
-        (None, _) => "no load makes it cheaper".to_owned(),
-    };
-    let text = format!("{price} than {} ({whose}, {tier}); {load}", row.api);
-    (text, Some(row.api.clone()))
-}
-
-/// Tokens in millions, as people read them.
-#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a count, above zero")]
-fn millions(tokens: f64) -> String {
-    let millions = tokens / 1e6;
-    if millions >= 100.0 {
-        crate::base::units::thousands(millions.round() as u64)
-    } else {
-        crate::base::units::significant(millions, 3)
     }
 }

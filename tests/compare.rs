@@ -1,0 +1,176 @@
+//! `bench compare` from outside: break-even against prices known here, and what may not be compared.
+
+use serde_json::Value;
+
+use crate::support::served::{Served, served};
+use crate::support::{Bench, quick};
+
+fn number(value: &Value, path: &str) -> f64 {
+    value.pointer(path).and_then(Value::as_f64).unwrap_or_else(|| panic!("{path} in {value:#}"))
+}
+
+fn close(found: f64, expected: f64) {
+    assert!((found / expected - 1.0).abs() < 1e-9, "{found} is not {expected}");
+}
+
+/// 3,600 input and 1,200 output tokens a second on one H100.
+fn seventy_billion(bench: &Bench) -> String {
+    served(bench, "70b.json", &[Served { input: 1500, output: 500, batch: 64, requests_per_second: 2.4 }])
+}
+
+fn row<'a>(view: &'a Value, api: &str, tier: &str) -> &'a Value {
+    let rows = view["rows"].as_array().expect("rows");
+    rows.iter()
+        .find(|row| row["api"] == api && row["tier"] == tier)
+        .unwrap_or_else(|| panic!("{api} {tier} in {rows:#?}"))
+}
+
+/// The rent over the revenue at saturation, and the rent of a month over the price: both by hand.
+#[test]
+fn break_even_is_rent_over_revenue_and_a_months_rent_over_the_price() {
+    let bench = Bench::new();
+    let path = seventy_billion(&bench);
+    let view = bench.json(&["compare", "--json", "--price-per-hour", "2.49", &path]);
+    let groq = row(&view, "groq/llama-3.3-70b", "standard");
+    let [input, output] =
+        ["/input_usd_per_million", "/output_usd_per_million"].map(|price| number(groq, price));
+    let revenue = (3600.0 * input + 1200.0 * output) * 3600.0 / 1e6;
+    close(number(groq, "/break_even_utilization/value"), 2.49 / revenue);
+    let mix = (3.0 * input + output) / 4.0;
+    close(number(groq, "/break_even_tokens_per_month"), 730.0 * 2.49 / mix * 1e6);
+    assert_eq!(groq["can_win"], true);
+    close(number(&view, "/here/capacity_tokens_per_month"), 4800.0 * 3600.0 * 730.0);
+    assert_eq!((&view["here"]["service"], &groq["same_model"]), (&"online".into(), &true.into()));
+    let standard =
+        view["spread"].as_array().expect("tiers").iter().find(|s| s["tier"] == "standard").expect("hosts");
+    assert!(
+        number(standard, "/min") <= number(standard, "/median")
+            && number(standard, "/median") <= number(standard, "/max")
+    );
+    assert!(number(standard, "/hosts") > 1.0);
+    let text = bench.run(&["compare", "--price-per-hour", "2.49", &path]).stdout;
+    for part in ["groq/llama-3.3-70b", "Verdict", "llama-3.3-70b: MMLU 86", "lowest"] {
+        assert!(text.contains(part), "{part} in {text}");
+    }
+    // Too dear to win at any load: no number of tokens, and the reason.
+    let dear = bench.json(&["compare", "--json", "--price-per-hour", "200", &path]);
+    let groq = row(&dear, "groq/llama-3.3-70b", "standard");
+    assert!(groq["can_win"] == false && groq["break_even_tokens_per_month"].is_null(), "{groq:#}");
+    assert!(groq["break_even_tokens_per_month_reason"].as_str().is_some_and(|why| why.contains("no load")));
+}
+
+#[test]
+fn an_offline_record_is_held_against_the_batch_tier() {
+    let bench = Bench::new();
+    assert_eq!(bench.run(&quick(&[])).code, 0);
+    let path = bench.records().remove(0);
+    let name = path.to_str().expect("a path");
+    let view =
+        bench.json(&["compare", "--json", "--api", "openai/gpt-4o-mini", "--tokens-per-month", "1T", name]);
+    assert_eq!(view["here"]["service"], "offline");
+    let [standard, batch] = ["standard", "batch"].map(|tier| row(&view, "openai/gpt-4o-mini", tier));
+    close(number(standard, "/usd_per_million"), 2.0 * number(batch, "/usd_per_million"));
+    let verdict = view["verdict"].as_str().expect("a sentence");
+    assert!(verdict.contains("openai/gpt-4o-mini (another model, batch)"), "{verdict}");
+    // Enough machines for the tokens, and one fewer would not do.
+    let (machines, capacity) =
+        (number(&view, "/volume/machines"), number(&view, "/here/capacity_tokens_per_month"));
+    assert!(machines * capacity >= 1e12 && (machines - 1.0) * capacity < 1e12);
+    close(number(&view, "/volume/usd_per_month"), machines * 730.0 * 2.49);
+    // Another mix is priced where input and output were timed apart.
+    let mixed = bench.json(&["compare", "--json", "--mix", "1:1", name]);
+    let cost = &bench.json(&["cost", "--json", name])["records"][0]["cost"];
+    let part = |kind: &str| number(cost, &format!("/usd_per_million_{kind}_tokens/value"));
+    close(number(&mixed, "/here/usd_per_million/value"), f64::midpoint(part("input"), part("output")));
+    let seconds = 1.0 / number(&mixed, "/here/tokens_per_second");
+    close(number(&mixed, "/here/usd_per_million/value"), 2.49 / 3600.0 * seconds * 1e6);
+}
+
+#[test]
+fn another_models_tokens_are_counted_where_both_tokenizers_are_at_hand() {
+    let bench = Bench::new();
+    let path = seventy_billion(&bench);
+    // One tokenizer cuts at each letter, the other takes `ab` as one.
+    let tokenizer = |name: &str, merges: &str| {
+        let vocab = r#"{"a":0,"b":1,"ab":2}"#;
+        let json = format!(
+            r#"{{"version":"1.0","truncation":null,"padding":null,"added_tokens":[],"normalizer":null,"pre_tokenizer":null,"post_processor":null,"decoder":null,"model":{{"type":"BPE","vocab":{vocab},"merges":[{merges}]}}}}"#
+        );
+        bench.file(name, json.as_bytes()).to_str().expect("a path").to_owned()
+    };
+    let (own, api) = (tokenizer("own.json", ""), tokenizer("api.json", r#""a b""#));
+    let text = bench.file("text.txt", b"abababab").to_str().expect("a path").to_owned();
+    let args = ["compare", "--json", "--price-per-hour", "2.49", "--api", "openai/gpt-4o-mini", &path];
+    let plain = bench.json(&args);
+    let note = plain["notes"].to_string();
+    assert!(note.contains("tokens of one model are not tokens of another"), "{note}");
+    assert!(row(&plain, "openai/gpt-4o-mini", "standard")["usd_per_million_own_tokens"].is_null());
+    let more = ["--text", &text, "--tokenizer", &own, "--api-tokenizer", &api];
+    let view = bench.json(&[&args[..], &more].concat());
+    assert_eq!(
+        (&view["counted"]["characters"], &view["counted"]["own_tokens"], &view["counted"]["api_tokens"]),
+        (&8.into(), &8.into(), &4.into())
+    );
+    let other = row(&view, "openai/gpt-4o-mini", "standard");
+    // Half the tokens for the same text: half the price for ours.
+    close(number(other, "/usd_per_million_own_tokens"), number(other, "/usd_per_million") / 2.0);
+    close(number(other, "/usd_per_million_characters"), number(other, "/usd_per_million") / 2.0);
+    close(
+        number(other, "/ratio/value"),
+        number(&view, "/here/usd_per_million/value") / number(other, "/usd_per_million") * 2.0,
+    );
+    let same = row(&view, "groq/llama-3.3-70b", "standard");
+    close(number(same, "/usd_per_million_own_tokens"), number(same, "/usd_per_million"));
+}
+
+#[test]
+fn records_are_compared_only_where_they_measured_the_same() {
+    let bench = Bench::new();
+    assert_eq!(bench.run(&quick(&[])).code, 0);
+    assert_eq!(bench.run(&quick(&[])).code, 0);
+    let paths = bench.records();
+    let [a, b] = [&paths[0], &paths[1]].map(|path| path.to_str().expect("a path"));
+    let found = &bench.json(&["compare", "--json", a, b])["comparisons"][0];
+    assert_eq!(
+        (&found["fingerprints"]["same_series"], &found["fingerprints"]["same_box"]),
+        (&true.into(), &true.into())
+    );
+    let metrics = found["metrics"].as_array().expect("metrics");
+    let decode = metrics.iter().find(|m| m["metric"] == "decode_tokens_per_second").expect("its ratio");
+    close(number(decode, "/ratio/value"), number(decode, "/other") / number(decode, "/baseline"));
+    assert!(number(decode, "/ratio/ci95/0") < number(decode, "/ratio/value"));
+    // Dollars turn speed round.
+    let dollars = found["dollars"].as_array().expect("dollars");
+    let output = dollars.iter().find(|m| m["metric"] == "usd_per_million_output_tokens").expect("its ratio");
+    close(number(output, "/ratio/value") * number(decode, "/ratio/value"), 1.0);
+
+    let seeded = bench.json(&quick(&["--seed", "1", "--json", "--output", "-"]));
+    let other = bench.file("seeded.json", seeded.to_string().as_bytes());
+    let other = other.to_str().expect("a path");
+    let refused = bench.run(&["compare", a, other]);
+    assert_eq!(refused.code, 12, "{}", refused.stderr);
+    for part in ["seed (0 against 1)", "model_content", "--across model_content,seed"] {
+        assert!(refused.stderr.contains(part), "{part} in {}", refused.stderr);
+    }
+    let across = &bench.json(&["compare", "--json", "--across", "model,seed", a, other])["comparisons"][0];
+    assert!(across["caveats"].to_string().contains("across seed (0 against 1)"), "{across:#}");
+    assert_eq!(bench.run(&["compare", "--across", "colour", a, b]).code, 2);
+    assert_eq!(bench.run(&["compare", "--api", "openai/gpt-4o-mini", a, b]).code, 2);
+
+    let mut invalid = seeded;
+    invalid["validity"]["verdict"] = "invalid".into();
+    let invalid = bench.file("invalid.json", invalid.to_string().as_bytes());
+    let invalid = invalid.to_str().expect("a path");
+    assert_eq!(bench.run(&["compare", invalid]).code, 12);
+    assert_eq!(bench.run(&["compare", "--allow-invalid", invalid]).code, 0);
+}
+
+#[test]
+fn old_prices_are_an_error_when_asked_for() {
+    let bench = Bench::new();
+    let path = seventy_billion(&bench);
+    let refused = bench.run(&["compare", "--price-per-hour", "2.49", "--max-age", "0", &path]);
+    assert_eq!(refused.code, 1, "{}", refused.stderr);
+    assert!(refused.stderr.contains("--max-age allows 0 days"), "{}", refused.stderr);
+    assert_eq!(bench.run(&["compare", "--price-per-hour", "2.49", "--max-age", "36500", &path]).code, 0);
+}
