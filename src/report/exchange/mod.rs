@@ -1,9 +1,9 @@
 //! Other tools' results as records, and records in other tools' words.
 //!
-//! A file goes through [`detect`] (its rows, and which tool wrote them), a reader for each tool (what it says, in our
-//! units, each figure under a formula id of its own: [`foreign`]) and [`seal`] (a record, marked as imported). Files
-//! come from strangers: every number is checked where it is read ([`fields`]), and what is read takes memory by a
-//! small factor of the file's size ([`json`]).
+//! A file goes through `detect` (its rows, and which tool wrote them), a reader for each tool (what it says, in our
+//! units, each figure under a formula id of its own: `foreign`) and `seal` (a record, marked as imported). Files
+//! come from strangers: every number is checked where it is read (`fields`), and what is read takes memory by a
+//! small factor of the file's size (`json`).
 
 mod aiperf;
 mod detect;
