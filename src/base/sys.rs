@@ -251,21 +251,29 @@ pub fn microcode() -> Option<String> {
 
 /// Keeps the calling thread on one processor; says whether the system agreed.
 pub fn pin_thread(cpu: usize) -> bool {
+    pin_thread_to(&[cpu])
+}
+
+/// Keeps the calling thread on these processors; says whether the system agreed.
+pub fn pin_thread_to(cpus: &[usize]) -> bool {
     #[cfg(target_os = "linux")]
     {
-        if cpu >= usize::try_from(libc::CPU_SETSIZE).unwrap_or(0) {
+        let limit = usize::try_from(libc::CPU_SETSIZE).unwrap_or(0);
+        if cpus.is_empty() || cpus.iter().any(|cpu| *cpu >= limit) {
             return false;
         }
         let mut set = std::mem::MaybeUninit::<libc::cpu_set_t>::zeroed();
-        // SAFETY: an empty set is all zeros, and `cpu` is below its size.
+        // SAFETY: an empty set is all zeros, and each number is below its size.
         unsafe {
-            libc::CPU_SET(cpu, set.assume_init_mut());
+            for cpu in cpus {
+                libc::CPU_SET(*cpu, set.assume_init_mut());
+            }
             libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), set.as_ptr()) == 0
         }
     }
     #[cfg(not(target_os = "linux"))]
     {
-        let _ = cpu;
+        let _ = cpus;
         false
     }
 }

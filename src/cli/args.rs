@@ -6,6 +6,7 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use rust_decimal::Decimal;
 
 use crate::base::units::{Seconds, Watts};
+use crate::engine::fused::{Isa, KvType};
 use crate::hardware::device::DeviceRequest;
 use crate::hardware::telemetry::choose::PowerRequest;
 use crate::run::plan::{Tier, ranges};
@@ -117,6 +118,12 @@ pub(super) struct RunArgs {
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..), help_heading = "Where")]
     pub(super) threads: Option<u16>,
 
+    /// Hold our own engine to an instruction set: portable, avx2 or avx512 [default: the best there is]
+    #[arg(long, value_name = "ISA", value_parser = isa, help_heading = "Where")]
+    pub(super) isa: Option<Isa>,
+    /// Format of our own engine's KV cache: f16 or q8_0 [default: f16]
+    #[arg(long, value_name = "TYPE", value_parser = kv_type, help_heading = "What")]
+    pub(super) kv_type: Option<KvType>,
     /// Sensors of energy: auto (of the device that works), nvml, nvml:UUID, rapl or none
     #[arg(long, value_name = "SENSORS", default_value = "auto", help_heading = "Where")]
     pub(super) power: PowerRequest,
@@ -176,6 +183,8 @@ pub(super) struct DoctorArgs {
 pub(super) enum EngineName {
     /// The best one for this model and machine
     Auto,
+    /// Our own, on the processor
+    Fused,
     /// Stock candle-transformers
     Candle,
 }
@@ -251,6 +260,14 @@ fn clock(text: &str) -> Result<LockClocks, String> {
         (_, Ok(mhz)) if mhz > 0 => Ok(LockClocks::At(mhz)),
         _ => Err("a clock is a whole number of MHz, such as `1410`".to_owned()),
     }
+}
+
+fn isa(text: &str) -> Result<Isa, String> {
+    text.parse()
+}
+
+fn kv_type(text: &str) -> Result<KvType, String> {
+    text.parse()
 }
 
 /// A power limit: `500` or `500W`.

@@ -7,7 +7,8 @@ use crate::base::units::{Bytes, Watts};
 use crate::base::{clock, sys};
 use crate::catalog::Catalog;
 use crate::cost;
-use crate::engine::candle;
+use crate::engine::choice::{Kind, Options};
+use crate::engine::{Demand, Device, MemoryForeseen, candle};
 use crate::hardware::device::{self, Choice, Found};
 use crate::hardware::nvml::{self, ClockLock, PowerLimit};
 use crate::hardware::telemetry::choose::{self, Chosen};
@@ -84,7 +85,8 @@ pub(super) fn run(
         }
         other => other?,
     };
-    let plan = make_plan(args, limits, &model, &place)?;
+    let engine = Loading::new(args, &model, &place)?;
+    let plan = make_plan(args, limits, &model, &place, &engine)?;
     if args.dry_run {
         bar.clear();
         if output.json {
@@ -115,6 +117,7 @@ pub(super) fn run(
         catalog: &catalog,
         found: &found,
         place: &place,
+        engine: &engine,
         plan: &plan,
         request: &request,
         model: &model,
@@ -156,6 +159,7 @@ struct Measuring<'a> {
     catalog: &'a Catalog,
     found: &'a Found,
     place: &'a Place,
+    engine: &'a Loading,
     plan: &'a Plan,
     request: &'a Request,
     model: &'a Model,
@@ -178,7 +182,7 @@ impl Measuring<'_> {
     ) -> anyhow::Result<(Record, bool)> {
         let plan = self.plan;
         let rows: Vec<Row> = plan.rows.iter().map(|row| row.row).collect();
-        let next = |batch: u32| next_batch(&rows, self.model, self.place, batch);
+        let next = |batch: u32| next_batch(&rows, self.model, self.place, self.engine, batch);
         let recorder = match &self.chosen {
             Ok(chosen) => chosen.open().and_then(|source| {
                 Recorder::start(source, Rate::default())
@@ -199,9 +203,12 @@ impl Measuring<'_> {
             recorder: recorder.as_ref().ok(),
             interrupt: self.interrupt,
         };
-        let options =
-            candle::Options { device: self.place.engine_device, max_positions: most_positions(&rows) };
-        let load = || candle::load(self.model, &options, self.interrupt);
+        let options = Options {
+            max_positions: most_positions(&rows),
+            max_batch: most_sequences(&rows, plan.grow_batch),
+            ..self.engine.options
+        };
+        let load = || self.engine.kind.load(self.model, &options, self.interrupt);
         let before = host::read();
         let finished = runner::run(&job, load, &mut observer)?;
         let host = host::between(&before, &host::read());
@@ -350,7 +357,7 @@ fn resolve(
 struct Place {
     /// NVML's index of the GPU.
     gpu: Option<usize>,
-    engine_device: candle::Device,
+    engine_device: Device,
     /// Memory that can be taken there.
     available: Option<Bytes>,
     note: Option<String>,
@@ -388,13 +395,13 @@ fn choose(
     Ok(match choice {
         Choice::Cpu { note } => Place {
             gpu: None,
-            engine_device: candle::Device::Cpu,
+            engine_device: Device::Cpu,
             available: sys::memory().map(|memory| memory.available),
             note,
         },
         Choice::Cuda(index) => Place {
             gpu: Some(index),
-            engine_device: candle::Device::Cuda(index),
+            engine_device: Device::Cuda(index),
             available: found.gpus.get(index).map(|gpu| gpu.memory_free),
             note: None,
         },
@@ -415,8 +422,51 @@ fn announce(args: &RunArgs, place: &Place, output: &Output) {
     }
 }
 
-fn make_plan(args: &RunArgs, limits: Limits, model: &Model, place: &Place) -> anyhow::Result<Plan> {
-    candle::supports(&model.header)?;
+/// Which engine, and how it is told to load.
+struct Loading {
+    kind: Kind,
+    options: Options,
+}
+
+impl Loading {
+    fn new(args: &RunArgs, model: &Model, place: &Place) -> anyhow::Result<Self> {
+        let kind = match args.engine {
+            EngineName::Auto => Kind::best(&model.header, place.engine_device),
+            EngineName::Fused => Kind::Fused,
+            EngineName::Candle => Kind::Candle,
+        };
+        kind.supports(&model.header)?;
+        let own = [("--isa", args.isa.is_some()), ("--kv-type", args.kv_type.is_some())];
+        if let Some((flag, _)) = own.into_iter().find(|(_, given)| *given && kind != Kind::Fused) {
+            let reason = format!(
+                "it is for the engine `{}`, and this run takes `{}`: candle chooses for itself",
+                Kind::Fused.name(),
+                kind.name()
+            );
+            return Err(plan::Error::Usage { flag: flag.to_owned(), reason }.into());
+        }
+        let options = Options {
+            device: place.engine_device,
+            threads: args.threads.map(usize::from),
+            isa: args.isa,
+            kv_type: args.kv_type.unwrap_or_default(),
+            ..Options::default()
+        };
+        Ok(Self { kind, options })
+    }
+
+    fn foreseen(&self, model: &Model, row: &Row) -> MemoryForeseen {
+        self.kind.memory_foreseen(&model.header, demand(row, self.options.device), &self.options)
+    }
+}
+
+fn make_plan(
+    args: &RunArgs,
+    limits: Limits,
+    model: &Model,
+    place: &Place,
+    engine: &Loading,
+) -> anyhow::Result<Plan> {
     let on_gpu = place.gpu.is_some();
     let grow_batch = args.batch == Some(Batch::Auto) || (args.batch.is_none() && on_gpu);
     let list = |given: &[List], cpu: u32, gpu: u32| List::joined(given, if on_gpu { gpu } else { cpu });
@@ -439,25 +489,23 @@ fn make_plan(args: &RunArgs, limits: Limits, model: &Model, place: &Place) -> an
     }
     plan::check_context(&rows, &model.header)?;
     for row in &rows {
-        candle::can_run(&model.header, demand(row, place.engine_device))?;
+        engine.kind.can_run(&model.header, demand(row, place.engine_device))?;
     }
     let planned: Vec<PlannedRow> = rows
         .iter()
         .map(|row| PlannedRow {
             row: *row,
             label: row.label(),
-            memory_bytes: foreseen(model, row, place.engine_device).total(),
+            memory_bytes: engine.foreseen(model, row).total(),
         })
         .collect();
     let largest = plan::largest(&planned).map_or(rows[0], |row| row.row);
-    let memory = foreseen(model, &largest, place.engine_device);
+    let memory = engine.foreseen(model, &largest);
     let threads = (!on_gpu).then(|| args.threads.map_or_else(candle::threads, usize::from));
     Ok(Plan {
         model: model.id.clone(),
         quantization: model.header.quantization.clone(),
-        engine: match args.engine {
-            EngineName::Auto | EngineName::Candle => "candle".to_owned(),
-        },
+        engine: engine.kind.name().to_owned(),
         device: place.engine_device.to_string(),
         threads,
         rows: planned,
@@ -477,12 +525,8 @@ fn check_memory(plan: &Plan, place: &Place) -> anyhow::Result<()> {
     Ok(plan::check_memory(&largest.row, &plan.memory, available, &where_to)?)
 }
 
-fn foreseen(model: &Model, row: &Row, device: candle::Device) -> crate::engine::MemoryForeseen {
-    candle::memory_foreseen(&model.header, demand(row, device))
-}
-
-fn demand(row: &Row, device: candle::Device) -> candle::Demand {
-    candle::Demand {
+fn demand(row: &Row, device: Device) -> Demand {
+    Demand {
         batch: row.batch,
         context: row.context_tokens(),
         prompt: row.prompt_tokens(),
@@ -497,14 +541,20 @@ fn most_positions(rows: &[Row]) -> Option<u32> {
     u32::try_from(rows.max(256)).ok()
 }
 
+/// Sequences that will run together at most.
+fn most_sequences(rows: &[Row], grows: bool) -> Option<u32> {
+    let most = rows.iter().map(|row| row.batch).max();
+    if grows { most.max(Some(MOST_GROWN)) } else { most }
+}
+
 /// The rows of a larger batch, when the engine and the memory can take it.
-fn next_batch(rows: &[Row], model: &Model, place: &Place, batch: u32) -> Option<Vec<Row>> {
+fn next_batch(rows: &[Row], model: &Model, place: &Place, engine: &Loading, batch: u32) -> Option<Vec<Row>> {
     let last = rows.last()?.batch;
     let grown: Vec<Row> =
         rows.iter().filter(|row| row.batch == last).map(|row| Row { batch, ..*row }).collect();
     let fits = |row: &Row| {
         // `available` is from before the weights were loaded, and they are counted in what is foreseen.
-        place.available.is_none_or(|available| foreseen(model, row, place.engine_device).total() <= available)
+        place.available.is_none_or(|available| engine.foreseen(model, row).total() <= available)
     };
     (batch <= MOST_GROWN && grown.iter().all(fits)).then_some(grown)
 }

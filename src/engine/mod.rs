@@ -10,12 +10,20 @@
 //! device is synchronised and the step's tokens are on the host. Nothing else happens in between.
 
 pub mod candle;
+pub mod choice;
+mod demand;
+pub mod fused;
+pub mod schedule;
+#[cfg(test)]
+pub(crate) mod testing;
 
 use serde::Serialize;
 
 use crate::base::event::EventSink;
 use crate::base::sys::Interrupt;
-use crate::base::units::{Bytes, Seconds};
+use crate::base::units::Seconds;
+
+pub use demand::{Demand, Device, MemoryForeseen};
 
 /// Why an engine did not do what was asked.
 #[derive(Debug, thiserror::Error)]
@@ -188,18 +196,4 @@ pub struct StepOutput {
     pub logits: Option<Vec<f32>>,
     /// Time the device was busy with the step.
     pub device_time: Seconds,
-}
-
-/// Memory an engine will need, foreseen from the header alone.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct MemoryForeseen {
-    /// Each part with its name: weights, embedding as f32, KV cache, activations.
-    pub parts: Vec<(&'static str, Bytes)>,
-}
-
-impl MemoryForeseen {
-    /// All parts together.
-    pub fn total(&self) -> Bytes {
-        self.parts.iter().fold(Bytes::default(), |sum, (_, bytes)| sum + *bytes)
-    }
 }

@@ -9,27 +9,11 @@ use crate::base::sys;
 use crate::base::units::Bytes;
 use crate::model::{Header, TensorInfo};
 
-use super::super::MemoryForeseen;
-use super::Device;
+use super::super::{Demand, Device, MemoryForeseen};
 use super::driver::KEEP_CONTEXT_FROM;
 use super::facts::CONTEXT_CHUNK;
 use super::repack::Repacking;
 use super::support::{Family, ignored_tensors, is_blocks, is_gguf, quantized_head};
-
-/// The largest work that will be asked for: one row of a run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Demand {
-    /// Parallel sequences.
-    pub batch: u32,
-    /// Tokens of context before the row.
-    pub context: u32,
-    /// Prompt tokens, processed in one step.
-    pub prompt: u32,
-    /// Output tokens.
-    pub output: u32,
-    /// Where to compute.
-    pub device: Device,
-}
 
 /// Program, libraries, the vocabulary while it is read, stacks, and what the allocator holds back.
 ///

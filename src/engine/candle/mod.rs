@@ -16,7 +16,7 @@ mod gguf;
 mod memory;
 mod network;
 mod repack;
-mod support;
+pub(super) mod support;
 mod unquantized;
 
 use std::sync::Arc;
@@ -24,10 +24,9 @@ use std::sync::Arc;
 use crate::base::sys::Interrupt;
 use crate::model::{self, Model, Source};
 
-use super::{Capabilities, Engine, Error};
+use super::{Capabilities, Device, Engine, Error};
 
-pub use device::Device;
-pub use memory::{Demand, memory_foreseen};
+pub use memory::memory_foreseen;
 pub use support::{can_run, supports};
 
 /// The engine's name in errors and records.
@@ -58,7 +57,7 @@ pub struct Options {
 /// [`Error::Interrupted`] when the user asked to stop meanwhile.
 pub fn load(model: &Model, options: &Options, interrupt: &Interrupt) -> Result<Box<dyn Engine>, Error> {
     supports(&model.header)?;
-    let device = options.device.open()?;
+    let device = device::open(options.device)?;
     let loaded = match &model.source {
         Source::Gguf(_) | Source::Synthetic(_) => {
             let reader = model.open_gguf(interrupt).map_err(|error| unreadable(&error))?;
@@ -70,7 +69,7 @@ pub fn load(model: &Model, options: &Options, interrupt: &Interrupt) -> Result<B
         engine: NAME,
         version: VERSION.to_owned(),
         device: options.device.to_string(),
-        threads: options.device.threads(),
+        threads: device::threads(options.device),
         max_batch: loaded.facts.max_batch,
         max_context: loaded.facts.max_context,
         kv_type: loaded.facts.kv_type,

@@ -4,13 +4,13 @@ use std::collections::HashSet;
 
 use crate::model::{Header, ModelSpec, TensorInfo, TensorType};
 
-use super::super::Error;
+use super::super::{Demand, Device, Error};
 use super::facts::{Facts, Shape};
-use super::{Demand, Device, not_loaded, unsupported};
+use super::{not_loaded, unsupported};
 
 /// An architecture that candle-transformers has a network for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Family {
+pub(in crate::engine) enum Family {
     Llama,
     Qwen2,
     Qwen3,
@@ -52,7 +52,7 @@ impl Family {
     }
 
     /// Tensors that candle reads of every block, by their names in GGUF after `blk.N.`.
-    pub(super) fn block_tensors(self) -> &'static [&'static str] {
+    pub(in crate::engine) fn block_tensors(self) -> &'static [&'static str] {
         match self {
             Self::Llama => &[
                 "attn_q.weight",

@@ -2,7 +2,7 @@
 
 use candle_core::quantized::GgmlDType;
 
-use super::tiny::Tiny;
+use crate::engine::testing::Tiny;
 use super::{ALL, context_tokens, greedy, open, plan, run, tiny, tokens};
 use crate::base::sys::Interrupt;
 use crate::engine::candle::{Options, load, supports};

@@ -3,7 +3,6 @@
 mod folder;
 mod oracle;
 mod real;
-mod tiny;
 
 use std::path::Path;
 
@@ -12,11 +11,11 @@ use candle_core::quantized::gguf_file::Value;
 
 use crate::base::event::{Event, Phase};
 use crate::base::sys::Interrupt;
-use crate::engine::{Engine, Error, Outcome, Schedule, SequencePlan};
+use crate::engine::{Demand, Device, Engine, Error, Outcome, Schedule, SequencePlan};
 use crate::model::{Header, Model, Source, gguf};
 
-use super::{Demand, Device, Options, can_run, load, supports};
-use tiny::{Tiny, VOCABULARY};
+use super::{Options, can_run, load, supports};
+use crate::engine::testing::{Tiny, VOCABULARY};
 
 const ALL: [&str; 5] = ["llama", "qwen2", "qwen3", "gemma3", "phi3"];
 

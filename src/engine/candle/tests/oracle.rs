@@ -4,80 +4,20 @@
 //! logits. Weights and cache are f32 on both sides, so only the order of sums differs.
 
 use std::fs::File;
-use std::net::TcpListener;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::time::Duration;
 
 use candle_core::quantized::GgmlDType;
 use candle_core::{Device, Tensor};
 
-use super::tiny::Tiny;
 use super::tokens;
-use crate::base::clock;
 use crate::base::sys::Interrupt;
 use crate::engine::candle::network::{Loaded, Network};
 use crate::engine::candle::{Options, gguf, supports, unquantized};
+use crate::engine::testing::{Server, Tiny};
 use crate::model::testing::llama_cpp;
 
 /// Largest difference of log-probabilities that the order of sums explains.
 const TOLERANCE: f64 = 0.01;
-
-/// A running server, ended when dropped.
-struct Server {
-    process: Child,
-    port: u16,
-}
-
-impl Server {
-    fn start(program: &Path, model: &Path) -> Self {
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let log = model.with_extension("log");
-        let process = Command::new(program)
-            .arg("--model")
-            .arg(model)
-            .args(["--port", &port.to_string(), "--ctx-size", "1024", "--threads", "2", "--parallel", "1"])
-            .args(["--cache-type-k", "f32", "--cache-type-v", "f32", "--flash-attn", "off", "--no-warmup"])
-            .stdout(Stdio::null())
-            .stderr(File::create(&log).unwrap())
-            .spawn()
-            .unwrap();
-        let mut server = Self { process, port };
-        for _ in 0..600 {
-            if ureq::get(format!("http://127.0.0.1:{port}/health")).call().is_ok() {
-                return server;
-            }
-            let running = server.process.try_wait().unwrap().is_none();
-            assert!(running, "llama-server ended:\n{}", std::fs::read_to_string(&log).unwrap());
-            clock::sleep(Duration::from_millis(100));
-        }
-        panic!("llama-server did not answer within a minute");
-    }
-
-    /// The most probable next tokens after `prompt`, with their log-probabilities.
-    fn next(&self, prompt: &[u32]) -> Vec<(u32, f64)> {
-        let ask = serde_json::json!({
-            "prompt": prompt, "n_predict": 1, "n_probs": 10, "temperature": 0, "cache_prompt": false,
-        });
-        let url = format!("http://127.0.0.1:{}/completion", self.port);
-        let mut answer = ureq::post(url).content_type("application/json").send(ask.to_string()).unwrap();
-        let answer: serde_json::Value =
-            serde_json::from_str(&answer.body_mut().read_to_string().unwrap()).unwrap();
-        let top = answer["completion_probabilities"][0]["top_logprobs"].as_array().unwrap();
-        let pair = |entry: &serde_json::Value| {
-            (u32::try_from(entry["id"].as_u64().unwrap()).unwrap(), entry["logprob"].as_f64().unwrap())
-        };
-        top.iter().map(pair).collect()
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        // Both fail only when it has ended already.
-        drop(self.process.kill());
-        drop(self.process.wait());
-    }
-}
 
 fn log_probabilities(network: &mut dyn Network, prompt: &[u32]) -> Vec<f64> {
     let feed = Tensor::new(prompt, &Device::Cpu).unwrap().unsqueeze(0).unwrap();

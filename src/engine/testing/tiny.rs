@@ -11,34 +11,34 @@ use candle_core::{Device, Tensor};
 
 use crate::model::{Header, gguf, safetensors};
 
-use super::super::support::Family;
+use crate::engine::candle::support::Family;
 
 /// A tiny model's shape.
 #[derive(Debug, Clone)]
-pub(super) struct Tiny {
-    pub(super) architecture: &'static str,
-    pub(super) family: Family,
-    pub(super) layers: usize,
-    pub(super) width: usize,
-    pub(super) feed_forward: usize,
-    pub(super) heads: usize,
-    pub(super) kv_heads: usize,
-    pub(super) head_size: usize,
-    pub(super) context_length: u32,
-    pub(super) tied: bool,
-    pub(super) dtype: GgmlDType,
-    pub(super) rope_factors: bool,
+pub(crate) struct Tiny {
+    pub(crate) architecture: &'static str,
+    pub(crate) family: Family,
+    pub(crate) layers: usize,
+    pub(crate) width: usize,
+    pub(crate) feed_forward: usize,
+    pub(crate) heads: usize,
+    pub(crate) kv_heads: usize,
+    pub(crate) head_size: usize,
+    pub(crate) context_length: u32,
+    pub(crate) tied: bool,
+    pub(crate) dtype: GgmlDType,
+    pub(crate) rope_factors: bool,
     /// Metadata to leave out, by the end of their keys.
-    pub(super) without: &'static [&'static str],
+    pub(crate) without: &'static [&'static str],
     /// Metadata to add or replace.
-    pub(super) with: Vec<(&'static str, Value)>,
+    pub(crate) with: Vec<(&'static str, Value)>,
 }
 
-pub(super) const VOCABULARY: usize = 320;
+pub(crate) const VOCABULARY: usize = 320;
 
 impl Tiny {
     /// The default shape of `architecture`: two blocks (gemma3: seven, so that one attends to all).
-    pub(super) fn of(architecture: &'static str) -> Self {
+    pub(crate) fn of(architecture: &'static str) -> Self {
         let family = match architecture {
             "llama" => Family::Llama,
             "qwen2" => Family::Qwen2,
@@ -158,7 +158,7 @@ impl Tiny {
     }
 
     /// Writes the model to `path` as GGUF and describes it.
-    pub(super) fn write(&self, path: &Path) -> Header {
+    pub(crate) fn write(&self, path: &Path) -> Header {
         let quantized: Vec<(String, QTensor)> = self
             .weights()
             .into_iter()
@@ -178,7 +178,7 @@ impl Tiny {
     }
 
     /// Writes the same weights to `folder` as safetensors and describes them.
-    pub(super) fn write_folder(&self, folder: &Path) -> Header {
+    pub(crate) fn write_folder(&self, folder: &Path) -> Header {
         let tensors: HashMap<String, Tensor> = self
             .weights()
             .into_iter()

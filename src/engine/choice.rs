@@ -1,0 +1,95 @@
+//! One face over the engines that run on this machine: which of them, and the questions asked before loading.
+
+use crate::base::sys::Interrupt;
+use crate::model::{Header, Model};
+
+use super::fused::{Isa, KvType};
+use super::{Demand, Device, Engine, Error, MemoryForeseen, candle, fused};
+
+/// An engine by name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Our own.
+    Fused,
+    /// Stock candle-transformers.
+    Candle,
+}
+
+/// How to load a model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Options {
+    /// Where to compute.
+    pub device: Device,
+    /// Most positions that any sequence will have, where known.
+    pub max_positions: Option<u32>,
+    /// Most sequences that will run together, where known.
+    pub max_batch: Option<u32>,
+    /// Threads that compute on the processor; the engine's own choice when `None`.
+    pub threads: Option<usize>,
+    /// Instruction set that our own engine is held to; the best there is when `None`.
+    pub isa: Option<Isa>,
+    /// Format of our own engine's KV cache.
+    pub kv_type: KvType,
+}
+
+impl Kind {
+    /// The best engine for the model that `header` describes: our own where it can compute it.
+    pub fn best(header: &Header, device: Device) -> Self {
+        match device {
+            Device::Cpu if fused::supports(header).is_ok() => Self::Fused,
+            Device::Cpu | Device::Cuda(_) => Self::Candle,
+        }
+    }
+
+    /// The engine's name in flags and records.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Fused => fused::NAME,
+            Self::Candle => candle::NAME,
+        }
+    }
+
+    /// Whether this engine has what the model needs.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] with what is missing and the way out.
+    pub fn supports(self, header: &Header) -> Result<(), Error> {
+        match self {
+            Self::Fused => fused::supports(header),
+            Self::Candle => candle::supports(header),
+        }
+    }
+
+    /// Whether this engine can run rows of this demand.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] with what it cannot do and the way out.
+    pub fn can_run(self, header: &Header, demand: Demand) -> Result<(), Error> {
+        match self {
+            Self::Fused => fused::can_run(header, demand),
+            Self::Candle => candle::can_run(header, demand),
+        }
+    }
+
+    /// What the process (or the GPU) will need at its peak.
+    pub fn memory_foreseen(self, header: &Header, demand: Demand, options: &Options) -> MemoryForeseen {
+        match self {
+            Self::Fused => fused::memory_foreseen(header, demand, options.kv_type),
+            Self::Candle => candle::memory_foreseen(header, demand),
+        }
+    }
+
+    /// Loads `model` and returns an engine with it.
+    ///
+    /// # Errors
+    /// As [`candle::load`].
+    pub fn load(self, model: &Model, options: &Options, interrupt: &Interrupt) -> Result<Box<dyn Engine>, Error> {
+        match self {
+            Self::Fused => fused::load(model, options, interrupt),
+            Self::Candle => {
+                let options = candle::Options { device: options.device, max_positions: options.max_positions };
+                candle::load(model, &options, interrupt)
+            }
+        }
+    }
+}

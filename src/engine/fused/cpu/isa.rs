@@ -1,0 +1,73 @@
+//! Which instructions the kernels may use: the best there is, or less when asked.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// A set of instructions that there are kernels for, from the fewest on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Isa {
+    /// What every processor has.
+    Portable,
+    /// AVX2 with FMA and F16C.
+    Avx2,
+    /// AVX-512 F, BW, DQ, VL and VNNI, with what AVX2 has.
+    Avx512,
+}
+
+impl Isa {
+    /// All of them, from the fewest on.
+    pub const ALL: [Self; 3] = [Self::Portable, Self::Avx2, Self::Avx512];
+
+    /// The best one that this processor has.
+    pub fn detect() -> Self {
+        #[cfg(target_arch = "x86_64")]
+        {
+            use std::arch::is_x86_feature_detected as has;
+            if has!("avx2") && has!("fma") && has!("f16c") {
+                let wide = has!("avx512f") && has!("avx512bw") && has!("avx512dq") && has!("avx512vl");
+                return if wide && has!("avx512vnni") { Self::Avx512 } else { Self::Avx2 };
+            }
+        }
+        Self::Portable
+    }
+
+    /// Its name in flags and records.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Portable => "portable",
+            Self::Avx2 => "avx2",
+            Self::Avx512 => "avx512",
+        }
+    }
+}
+
+impl fmt::Display for Isa {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.label())
+    }
+}
+
+impl FromStr for Isa {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        Self::ALL.into_iter().find(|isa| isa.label() == text).ok_or_else(|| {
+            let known = Self::ALL.map(Self::label).join(", ");
+            format!("`{text}` is no instruction set that there are kernels for: {known}")
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_go_both_ways_and_a_wrong_one_lists_the_right_ones() {
+        for isa in Isa::ALL {
+            assert_eq!(isa.label().parse(), Ok(isa));
+        }
+        assert!("avx10".parse::<Isa>().unwrap_err().contains("portable, avx2, avx512"));
+        assert!(Isa::Portable < Isa::Avx2 && Isa::Avx2 < Isa::Avx512);
+    }
+}

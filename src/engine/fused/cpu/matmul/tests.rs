@@ -1,0 +1,147 @@
+//! Every kernel against f64 on what the file's bytes say, and against each other.
+
+use half::f16;
+
+use crate::model::TensorType;
+use crate::model::quantize::dequantize;
+
+use super::super::activations::tests::{here, random};
+use super::super::activations::{Slot, packed_bytes, quantize};
+use super::super::arena::Arena;
+use super::super::isa::Isa;
+use super::super::pack::tests::{KINDS, random_rows};
+use super::super::pack::{Layout, ROWS, is_quantized};
+use super::{Input, Output, Weights, multiply};
+
+/// Multiplies `rows` rows of a file with `tokens` rows of activations.
+fn run(isa: Isa, kind: TensorType, file: &[u8], rows: usize, columns: usize, x: &[f32]) -> Vec<f32> {
+    let layout = Layout::of(kind, columns).unwrap();
+    let groups = rows.div_ceil(ROWS);
+    let tokens = x.len() / columns;
+    let mut arena = Arena::new(groups * layout.group_bytes).unwrap();
+    let region = arena.take(groups * layout.group_bytes).unwrap();
+    for (group, rows) in file.chunks(ROWS * layout.row_bytes()).enumerate() {
+        let at = group * layout.group_bytes;
+        layout.pack(rows, &mut arena.bytes_mut(region)[at..at + layout.group_bytes]);
+    }
+    let mut tiles = vec![0u8; packed_bytes(tokens, columns)];
+    for token in 0..tokens {
+        // SAFETY: lengths as asked for.
+        unsafe {
+            let slot = Slot::new(tiles.as_mut_ptr(), token, tokens, columns);
+            quantize(isa, x[token * columns..].as_ptr(), columns, slot);
+        }
+    }
+    let stride = groups * ROWS;
+    let mut out = vec![0.0f32; tokens * stride];
+    let weights = Weights { layout, groups: arena.bytes(region).as_ptr() };
+    let input = Input { tokens, tiles: tiles.as_ptr(), rows: x.as_ptr() };
+    // SAFETY: the output has a row of all groups for each token, and the input both forms of all tokens.
+    unsafe { multiply(isa, weights, 0..groups, input, Output { first: out.as_mut_ptr(), stride }) };
+    (0..tokens).flat_map(|token| out[token * stride..token * stride + rows].to_vec()).collect()
+}
+
+/// The product in f64 and, beside it, the sum of the absolute values of its terms.
+fn oracle(kind: TensorType, file: &[u8], rows: usize, columns: usize, x: &[f32]) -> Vec<(f64, f64)> {
+    let weights = dequantize(kind, file).unwrap();
+    let tokens = x.chunks_exact(columns);
+    let of = |x: &[f32]| -> Vec<(f64, f64)> {
+        let row = |row: usize| {
+            let terms = weights[row * columns..(row + 1) * columns].iter().zip(x);
+            let terms = terms.map(|(w, x)| f64::from(*w) * f64::from(*x));
+            terms.fold((0.0, 0.0), |(sum, size), term| (sum + term, size + term.abs()))
+        };
+        (0..rows).map(row).collect()
+    };
+    tokens.flat_map(of).collect()
+}
+
+#[test]
+fn every_kernel_is_within_the_error_of_8_bit_activations() {
+    for kind in KINDS {
+        for (rows, columns, tokens) in [(16, 32, 1), (40, 96, 3), (33, 160, 15), (16, 576, 8)] {
+            let file = random_rows(kind, rows, columns, 11);
+            let x = random(tokens * columns, 12);
+            let expected = oracle(kind, &file, rows, columns, &x);
+            let portable = run(Isa::Portable, kind, &file, rows, columns, &x);
+            for isa in here() {
+                let out = run(isa, kind, &file, rows, columns, &x);
+                for ((out, portable), (sum, size)) in out.iter().zip(&portable).zip(&expected) {
+                    // An activation is off by half a 127th of its block's largest at most, that is here of 2; terms'
+                    // mean size is 1, so half a percent of all sizes bounds it widely.
+                    let bound = if is_quantized(kind) { 0.005 * size } else { 1e-6 * size };
+                    assert!((f64::from(*out) - sum).abs() <= bound, "{isa} {kind}: {out} for {sum}");
+                    // Between instruction sets only the order of sums differs.
+                    let off = f64::from((out - portable).abs());
+                    assert!(off <= 2e-6 * size, "{isa} {kind}: {out} and portable {portable}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn extremes_neither_overflow_nor_vanish() {
+    let columns = 64;
+    let block = |kind: TensorType, scale: f16, quant: u8| -> Vec<u8> {
+        let mut bytes = scale.to_le_bytes().to_vec();
+        if kind == TensorType::Q4_1 {
+            bytes.extend(f16::from_f32(-1.0).to_le_bytes());
+        }
+        bytes.extend(vec![quant; if kind == TensorType::Q8_0 { 32 } else { 16 }]);
+        bytes
+    };
+    for kind in [TensorType::Q4_0, TensorType::Q4_1, TensorType::Q8_0] {
+        for quant in [0x00, 0xff, 0x80, 0x7f] {
+            for x in [2.0f32, -2.0] {
+                let file: Vec<u8> =
+                    (0..2 * ROWS).flat_map(|_| block(kind, f16::from_f32(0.5), quant)).collect();
+                let x = vec![x; columns * 9];
+                let expected = oracle(kind, &file, ROWS, columns, &x);
+                for isa in here() {
+                    // All activations of a block are its largest, so they are exact.
+                    for (out, (sum, size)) in run(isa, kind, &file, ROWS, columns, &x).iter().zip(&expected) {
+                        let off = (f64::from(*out) - sum).abs();
+                        assert!(off <= 1e-5 * (size + 1.0), "{isa} {kind} {quant:#x}: {out} for {sum}");
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn what_is_no_number_comes_out_as_none() {
+    for kind in KINDS {
+        let (rows, columns) = (16, 64);
+        let file = random_rows(kind, rows, columns, 3);
+        for poison in [f32::NAN, f32::INFINITY] {
+            let mut x = random(columns * 5, 4);
+            x[2 * columns + 40] = poison;
+            for isa in here() {
+                let out = run(isa, kind, &file, rows, columns, &x);
+                for (index, value) in out.iter().enumerate() {
+                    assert_eq!(value.is_finite(), index / rows != 2, "{isa} {kind} {poison} {index}: {value}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn one_block_of_the_weights_changed_changes_its_row_and_no_other() {
+    for kind in KINDS {
+        let (rows, columns) = (32, 96);
+        let mut file = random_rows(kind, rows, columns, 8);
+        let x = random(columns * 3, 9);
+        let row_bytes = Layout::of(kind, columns).unwrap().row_bytes();
+        for isa in here() {
+            let before = run(isa, kind, &file, rows, columns, &x);
+            file[21 * row_bytes + row_bytes / 2] ^= 0x3c;
+            let after = run(isa, kind, &file, rows, columns, &x);
+            for (index, (before, after)) in before.iter().zip(&after).enumerate() {
+                assert_eq!(before != after, index % rows == 21, "{isa} {kind} row {}", index % rows);
+            }
+        }
+    }
+}

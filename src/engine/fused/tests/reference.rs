@@ -1,0 +1,159 @@
+//! A transformer in plain f64: no cache, no blocks, no threads, every position computed anew.
+//!
+//! Reads the weights as the file has them (dequantized element by element) and follows the [`Network`] literally, so
+//! that it shares with the engine nothing but that description; llama.cpp is the judge of the description itself.
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::Path;
+
+use crate::engine::fused::network::{Activation, Network, Pairing, Rotation};
+use crate::model::gguf;
+use crate::model::quantize::dequantize;
+
+/// A model as f64.
+pub(super) struct Reference {
+    pub(super) network: Network,
+    tensors: HashMap<String, Vec<f64>>,
+}
+
+impl Reference {
+    pub(super) fn open(path: &Path) -> Self {
+        let file = gguf::read(path).unwrap();
+        let bytes = fs::read(path).unwrap();
+        let tensors = file.header.tensors.iter().map(|tensor| {
+            let at = usize::try_from(tensor.offset).unwrap();
+            let length = usize::try_from(tensor.bytes().get()).unwrap();
+            let values = dequantize(tensor.dtype, &bytes[at..at + length]).unwrap();
+            (tensor.name.clone(), values.into_iter().map(f64::from).collect())
+        });
+        Self { network: Network::new(&file.header, &file.metadata).unwrap(), tensors: tensors.collect() }
+    }
+
+    fn tensor(&self, name: &str) -> &[f64] {
+        self.tensors.get(name).unwrap_or_else(|| panic!("no tensor {name}"))
+    }
+
+    fn of_block(&self, layer: usize, name: &str) -> &[f64] {
+        self.tensor(&format!("blk.{layer}.{name}"))
+    }
+
+    /// The logits behind the last of `tokens`.
+    pub(super) fn logits(&self, tokens: &[u32]) -> Vec<f64> {
+        let n = &self.network;
+        let embedding = self.tensor("token_embd.weight");
+        let row = |token: &u32| {
+            let at = *token as usize * n.width;
+            embedding[at..at + n.width].iter().map(|x| x * f64::from(n.embedding_scale)).collect::<Vec<f64>>()
+        };
+        let mut x: Vec<Vec<f64>> = tokens.iter().map(row).collect();
+        for layer in 0..n.layers.len() {
+            let normed: Vec<Vec<f64>> = x.iter().map(|x| self.norm(x, self.of_block(layer, "attn_norm.weight"))).collect();
+            let attended = self.attention(layer, &normed);
+            for (x, out) in x.iter_mut().zip(attended) {
+                let out = if n.post_norms { self.norm(&out, self.of_block(layer, "post_attention_norm.weight")) } else { out };
+                add(x, &out);
+                let normed = self.norm(x, self.of_block(layer, "ffn_norm.weight"));
+                let gate = multiply(self.of_block(layer, "ffn_gate.weight"), &normed);
+                let up = multiply(self.of_block(layer, "ffn_up.weight"), &normed);
+                let hidden: Vec<f64> = gate.iter().zip(&up).map(|(gate, up)| activate(n.activation, *gate) * up).collect();
+                let out = multiply(self.of_block(layer, "ffn_down.weight"), &hidden);
+                let out = if n.post_norms { self.norm(&out, self.of_block(layer, "post_ffw_norm.weight")) } else { out };
+                add(x, &out);
+            }
+        }
+        let last = self.norm(x.last().unwrap(), self.tensor("output_norm.weight"));
+        let head = self.tensors.get("output.weight").map_or(embedding, Vec::as_slice);
+        multiply(head, &last)
+    }
+
+    fn attention(&self, layer: usize, x: &[Vec<f64>]) -> Vec<Vec<f64>> {
+        let n = &self.network;
+        let project = |name: &str, x: &[f64]| {
+            let mut out = multiply(self.of_block(layer, &format!("{name}.weight")), x);
+            if n.qkv_bias {
+                add(&mut out, self.of_block(layer, &format!("{name}.bias")));
+            }
+            out
+        };
+        let rotation = &n.rotations[n.layers[layer].rotation];
+        let turned = |name: &str, norm: &str, position: usize, x: &[f64]| -> Vec<f64> {
+            let all = project(name, x);
+            let heads = all.chunks(n.head_size).flat_map(|head| {
+                let head = if n.head_norms { self.norm(head, self.of_block(layer, norm)) } else { head.to_vec() };
+                self.rotate(rotation, &head, position)
+            });
+            heads.collect()
+        };
+        let queries: Vec<_> = x.iter().enumerate().map(|(at, x)| turned("attn_q", "attn_q_norm.weight", at, x)).collect();
+        let keys: Vec<_> = x.iter().enumerate().map(|(at, x)| turned("attn_k", "attn_k_norm.weight", at, x)).collect();
+        let values: Vec<_> = x.iter().map(|x| project("attn_v", x)).collect();
+        let group = n.heads / n.kv_heads;
+        let of_token = |at: usize| {
+            let first = n.layers[layer].window.map_or(0, |window| (at + 1).saturating_sub(window as usize));
+            let mut out = Vec::with_capacity(n.heads * n.head_size);
+            for head in 0..n.heads {
+                let kv = (head / group) * n.head_size;
+                let q = &queries[at][head * n.head_size..(head + 1) * n.head_size];
+                let score = |past: usize| {
+                    let k = &keys[past][kv..kv + n.head_size];
+                    q.iter().zip(k).map(|(q, k)| q * k).sum::<f64>() * f64::from(n.attention_scale)
+                };
+                let scores: Vec<f64> = (first..=at).map(score).collect();
+                let largest = scores.iter().copied().fold(f64::MIN, f64::max);
+                let shares: Vec<f64> = scores.iter().map(|score| (score - largest).exp()).collect();
+                let sum: f64 = shares.iter().sum();
+                for element in 0..n.head_size {
+                    let mixed: f64 =
+                        shares.iter().zip(first..).map(|(share, past)| share * values[past][kv + element]).sum();
+                    out.push(mixed / sum);
+                }
+            }
+            multiply(self.of_block(layer, "attn_output.weight"), &out)
+        };
+        (0..x.len()).map(of_token).collect()
+    }
+
+    fn rotate(&self, rotation: &Rotation, head: &[f64], position: usize) -> Vec<f64> {
+        let mut out = head.to_vec();
+        let half = rotation.elements / 2;
+        for pair in 0..half {
+            let exponent = 2.0 * pair as f64 / rotation.elements as f64;
+            let factor = if rotation.factors { self.tensor("rope_freqs.weight")[pair] } else { 1.0 };
+            let angle = position as f64 / rotation.divisor / rotation.base.powf(exponent) / factor;
+            let (a, b) = match rotation.pairing {
+                Pairing::Neighbours => (2 * pair, 2 * pair + 1),
+                Pairing::Halves => (pair, pair + half),
+            };
+            out[a] = head[a] * angle.cos() - head[b] * angle.sin();
+            out[b] = head[a] * angle.sin() + head[b] * angle.cos();
+        }
+        out
+    }
+
+    fn norm(&self, x: &[f64], weight: &[f64]) -> Vec<f64> {
+        let mean = x.iter().map(|x| x * x).sum::<f64>() / x.len() as f64;
+        let scale = (mean + f64::from(self.network.norm_epsilon)).sqrt().recip();
+        x.iter().zip(weight).map(|(x, weight)| x * scale * weight).collect()
+    }
+}
+
+fn multiply(matrix: &[f64], x: &[f64]) -> Vec<f64> {
+    matrix.chunks(x.len()).map(|row| row.iter().zip(x).map(|(w, x)| w * x).sum()).collect()
+}
+
+fn add(x: &mut [f64], y: &[f64]) {
+    for (x, y) in x.iter_mut().zip(y) {
+        *x += y;
+    }
+}
+
+fn activate(activation: Activation, x: f64) -> f64 {
+    match activation {
+        Activation::Silu => x / (1.0 + (-x).exp()),
+        Activation::GeluTanh => {
+            let inner = (2.0 / std::f64::consts::PI).sqrt() * (x + 0.044_715 * x.powi(3));
+            0.5 * x * (1.0 + inner.tanh())
+        }
+    }
+}
