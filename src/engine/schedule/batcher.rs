@@ -272,7 +272,9 @@ impl Batcher {
     fn plan_prompts(&mut self, budget: &mut usize) {
         let mut index = 0;
         while index < self.running.len() && *budget > 0 {
-            self.plan_chunk(index, budget);
+            if self.sequences[self.running[index]].is_prefilling() {
+                self.plan_chunk(index, budget);
+            }
             index += 1;
         }
     }
@@ -280,11 +282,8 @@ impl Batcher {
     fn plan_chunk(&mut self, index: usize, budget: &mut usize) {
         let slot = self.running[index];
         let sequence = &self.sequences[slot];
-        if !sequence.is_prefilling() {
-            return;
-        }
         let count = sequence.pending().min(*budget);
-        if self.grow(index, sequence.cached + count) {
+        if count > 0 && self.grow(index, sequence.cached + count) {
             self.plan.add(slot, &self.sequences[slot], count);
             *budget -= count;
         }
@@ -319,6 +318,7 @@ impl Batcher {
             self.waiting.pop_front();
             self.running.push(slot);
             self.admitted.push(self.sequences[slot].owner);
+            // It may lack one token only, when its own pages from before a preemption were found.
             self.plan_chunk(self.running.len() - 1, budget);
         }
     }

@@ -84,18 +84,18 @@ impl Prefixes {
             let key = Key { before: known.link, tokens: *tokens };
             let link = match self.page_of.get(&key).and_then(|page| self.entries[*page as usize]) {
                 Some(entry) => entry.link,
-                None => self.insert(key, *page),
+                None => self.insert(&key, *page),
             };
             *known = Chain { pages: known.pages + 1, link };
         }
     }
 
-    fn insert(&mut self, key: Key, page: u32) -> u64 {
+    fn insert(&mut self, key: &Key, page: u32) -> u64 {
         self.last_link += 1;
         // A page is written anew only after it was given up or was never findable.
         debug_assert!(self.entries[page as usize].is_none(), "page {page} is findable twice");
-        self.page_of.insert(key, page);
-        self.entries[page as usize] = Some(Entry { key, link: self.last_link, resting_since: None });
+        self.page_of.insert(*key, page);
+        self.entries[page as usize] = Some(Entry { key: *key, link: self.last_link, resting_since: None });
         self.last_link
     }
 

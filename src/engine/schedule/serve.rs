@@ -143,7 +143,7 @@ impl<S: StepEngine> Scheduled<S> {
         ended
     }
 
-    fn serve_all(
+    pub(super) fn serve_all(
         &mut self,
         time: &mut impl Time,
         requests: &[Request],
@@ -152,7 +152,7 @@ impl<S: StepEngine> Scheduled<S> {
     ) -> Result<Served, Error> {
         let none = ServedRequest { tokens: Vec::new(), ending: Ending::Cancelled };
         let mut served = Served { requests: vec![none; requests.len()], ..Served::default() };
-        let mut tell = |request: u32, at: Tick, change: RequestChange, events: &mut dyn EventSink| {
+        let tell = |request: u32, at: Tick, change: RequestChange, events: &mut dyn EventSink| {
             events.take(Event::Request(RequestEvent { request, at, change }));
         };
         let agenda = agenda(requests, time.now());
@@ -210,7 +210,7 @@ impl<S: StepEngine> Scheduled<S> {
         }
     }
 
-    fn serving_limits(&self, options: &ServeOptions) -> Limits {
+    pub(super) fn serving_limits(&self, options: &ServeOptions) -> Limits {
         let own = self.engine.limits();
         let at_most =
             |own: u32, asked: Option<u32>| asked.map_or(own, |asked| asked.clamp(1, own.max(1))) as usize;

@@ -92,7 +92,7 @@ fn any_batch_and_any_chunk_gives_each_sequence_what_it_gives_alone() {
     for round in 0..200 {
         let tokens_per_step = [1, 2, 7, 63, 64, 65, 512][random.below(7) as usize];
         let most = 8.min(tokens_per_step);
-        let sequences: Vec<SequencePlan> = (0..1 + random.below(most))
+        let sequences: Vec<SequencePlan> = (0..=random.below(most))
             .map(|index| {
                 let mut length = |bound: u32| if random.below(3) == 0 { 0 } else { random.below(bound) };
                 let (context, prompt, output) = (length(200) as usize, length(200) as usize, length(130));

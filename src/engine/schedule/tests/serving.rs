@@ -118,9 +118,10 @@ pub(super) fn random_requests(random: &mut SplitMix64, count: u32, longest: u32)
             } else {
                 tokens(length as usize, random.word())
             };
-            let mut request = request(arrival, prompt, random.below(60));
+            let most = if random.below(3) == 0 { 250 } else { 40 };
+            let mut request = request(arrival, prompt, random.below(most));
             if random.below(5) == 0 {
-                request.cancel = Some(Seconds::new((arrival + random.unit() * 60.0 - 5.0) / 1e3));
+                request.cancel = Some(Seconds::new((arrival + random.unit() * 200.0 - 5.0) / 1e3));
             }
             request
         })
@@ -248,7 +249,7 @@ fn any_bounds_give_the_same_tokens() {
         preemptions += served.preemptions;
         mixed += steps(&events).iter().filter(|step| step.phase == Phase::Mixed).count();
     }
-    assert!(preemptions > 500 && mixed > 1000, "{preemptions} {mixed}");
+    assert!(preemptions > 300 && mixed > 1000, "{preemptions} {mixed}");
 }
 
 #[test]
