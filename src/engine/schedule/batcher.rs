@@ -60,6 +60,8 @@ pub(super) struct Batcher {
     /// Oldest first; places in `sequences`, as below.
     running: Vec<usize>,
     waiting: VecDeque<usize>,
+    /// Sequences submitted so far.
+    submitted: u64,
     plan: Plan,
     /// Owners of the sequences that the last plan admitted and preempted.
     admitted: Vec<u32>,
@@ -77,6 +79,7 @@ impl Batcher {
             vacant: Vec::new(),
             running: Vec::new(),
             waiting: VecDeque::new(),
+            submitted: 0,
             plan: Plan::default(),
             admitted: Vec::new(),
             preempted: Vec::new(),
@@ -117,7 +120,8 @@ impl Batcher {
             self.sequences.push(Sequence::default());
             self.sequences.len() - 1
         });
-        self.sequences[slot].begin(owner, tokens, left, silent);
+        self.sequences[slot].begin(owner, self.submitted, tokens, left, silent);
+        self.submitted += 1;
         self.waiting.push_back(slot);
     }
 
@@ -187,6 +191,7 @@ impl Batcher {
             self.plan_prompts(&mut budget);
             self.admit(&mut budget);
         }
+        debug_assert!(self.is_by_age(), "a younger sequence stands before an older one");
         !self.plan.is_empty()
     }
 
@@ -348,6 +353,11 @@ impl Batcher {
         sequence.lose_pages();
         self.preempted.push(sequence.owner);
         self.waiting.push_front(slot);
+    }
+
+    /// Whether running and waiting sequences, one list behind the other, are sorted by age.
+    fn is_by_age(&self) -> bool {
+        self.running.iter().chain(&self.waiting).is_sorted_by_key(|slot| self.sequences[*slot].age)
     }
 
     fn vacate(&mut self, slot: usize) {

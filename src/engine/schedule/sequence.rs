@@ -15,6 +15,8 @@ pub(super) const PAGE: usize = PAGE_POSITIONS as usize;
 pub(super) struct Sequence {
     /// The number by which whoever submitted it knows it.
     pub(super) owner: u32,
+    /// How many were submitted before it.
+    pub(super) age: u64,
     /// All tokens known: those given, and behind them those yielded.
     pub(super) tokens: Vec<u32>,
     /// How many of the tokens were given.
@@ -37,9 +39,10 @@ pub(super) struct Sequence {
 
 impl Sequence {
     /// Makes this a new sequence; what was allocated for the one before is used again.
-    pub(super) fn begin(&mut self, owner: u32, tokens: &[u32], left: u32, silent: bool) {
+    pub(super) fn begin(&mut self, owner: u32, age: u64, tokens: &[u32], left: u32, silent: bool) {
         debug_assert!(self.pages.is_empty(), "a sequence that still has pages is not over");
         self.owner = owner;
+        self.age = age;
         self.tokens.clear();
         self.cached = 0;
         self.computed = 0;

@@ -65,6 +65,8 @@ fn a_row_is_contexts_then_prompts_then_outputs() {
         (Phase::Decode, 2, 0, 2),
     ];
     assert_eq!(counts(&events), expected);
+    // Nothing is chosen behind a chunk that another follows, nor behind a context that a prompt follows.
+    assert_eq!(engine.back_end().yields, 6);
     let steps = steps(&events);
     assert!(steps.iter().all(|step| step.start <= step.end && step.recomputed_tokens == 0));
     assert!(steps.windows(2).all(|pair| pair[0].end <= pair[1].start));

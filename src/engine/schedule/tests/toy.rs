@@ -23,6 +23,8 @@ pub(super) struct Toy {
     /// In which step each page was written last, and by which of its sequences.
     writers: Vec<(usize, usize)>,
     pub(super) steps: usize,
+    /// How often a token was wanted.
+    pub(super) yields: usize,
     pub(super) fails_in: Option<usize>,
     pub(super) interrupts_in: Option<(usize, Interrupt)>,
 }
@@ -45,6 +47,7 @@ impl Toy {
             places: vec![None; pages as usize * PAGE],
             writers: vec![(0, 0); pages as usize],
             steps: 0,
+            yields: 0,
             fails_in: None,
             interrupts_in: None,
         }
@@ -126,6 +129,7 @@ impl StepEngine for Toy {
                 output.next.push(u32::MAX);
                 continue;
             }
+            self.yields += usize::from(sequence.yields);
             self.read(index, batch, sequence, &mut hashes);
             let last = hashes.last().copied().unwrap_or_default();
             output.next.push(if sequence.yields { choice(last) } else { u32::MAX });
