@@ -169,7 +169,9 @@ mod tests {
                         continue;
                     }
                     let mut own = found.clone();
-                    own.iter().for_each(|page| pages.hold(*page));
+                    for page in &own {
+                        pages.hold(*page);
+                    }
                     while own.len() < full {
                         let page = pages.take().unwrap();
                         contents[page as usize] = tokens[..(own.len() + 1) * PAGE].to_vec();

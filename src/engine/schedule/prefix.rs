@@ -164,7 +164,7 @@ mod tests {
         prefixes.remember(&tokens(&[4, 2]), &[0, 1], &mut Chain::default());
         assert_eq!(found(&prefixes, &[1, 2, 3, 4]), [5, 6, 7]);
         assert_eq!(found(&prefixes, &[4, 2, 3]), [0, 1]);
-        assert_eq!(found(&prefixes, &[2, 3]), []);
+        assert!(found(&prefixes, &[2, 3]).is_empty());
         // What is known already keeps its page, and what follows hangs behind that.
         prefixes.remember(&tokens(&[1, 2, 9]), &[2, 3, 4], &mut Chain::default());
         assert_eq!(found(&prefixes, &[1, 2, 9]), [5, 6, 4]);
@@ -181,7 +181,7 @@ mod tests {
         assert!(!prefixes.rest(7));
         prefixes.wake(1);
         assert_eq!((prefixes.idle(), prefixes.give_up_oldest()), (2, Some(0)));
-        assert_eq!(found(&prefixes, &[1, 2]), []);
+        assert!(found(&prefixes, &[1, 2]).is_empty());
         // The same beginning on another page gets another link: the old second page is not behind it.
         prefixes.remember(&tokens(&[1]), &[0], &mut Chain::default());
         assert_eq!(found(&prefixes, &[1, 2]), [0]);

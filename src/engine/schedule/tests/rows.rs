@@ -78,7 +78,7 @@ fn rows_with_a_part_alone() {
     let mut engine = Scheduled::new(Toy::new(64, 512));
     let (outcome, events) = run(&mut engine, &batch(3, 0, 100, 0));
     assert_eq!(counts(&events), [(Phase::Prefill, 3, 300, 0)]);
-    assert_eq!(outcome.tokens, [[]; 3]);
+    assert_eq!(outcome.tokens, vec![Vec::<u32>::new(); 3]);
     let (_, events) = run(&mut engine, &batch(3, 1, 0, 2));
     assert_eq!(
         counts(&events),
