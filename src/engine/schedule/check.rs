@@ -14,14 +14,17 @@ pub(super) struct Bounds {
 
 /// Pages of the KV cache that a schedule fills at its end.
 pub fn pages_needed(schedule: &Schedule) -> u64 {
-    schedule.sequences.iter().map(|plan| pages(positions(plan))).sum()
+    let of = |plan: &SequencePlan| {
+        pages(positions(plan.context.len() as u64, plan.prompt.len() as u64, plan.output_tokens))
+    };
+    schedule.sequences.iter().map(of).sum()
 }
 
 /// Positions that the cache holds at the end of a sequence: its last output token is never fed, and with no prompt
 /// the context's own choice is fed first.
-fn positions(plan: &SequencePlan) -> u64 {
-    let fed = if plan.prompt.is_empty() { plan.output_tokens } else { plan.output_tokens.saturating_sub(1) };
-    (plan.context.len() + plan.prompt.len()) as u64 + u64::from(fed)
+fn positions(context: u64, prompt: u64, output_tokens: u32) -> u64 {
+    let fed = if prompt == 0 { output_tokens } else { output_tokens.saturating_sub(1) };
+    context + prompt + u64::from(fed)
 }
 
 fn pages(positions: u64) -> u64 {
@@ -53,7 +56,7 @@ impl Bounds {
         }
         for (index, plan) in schedule.sequences.iter().enumerate() {
             let name = if batch == 1 { String::new() } else { format!(" (sequence {index} of {batch})") };
-            self.check_sequence(plan, &name)?;
+            self.check_sequence(&plan.context, &plan.prompt, plan.output_tokens, &name)?;
         }
         let needed = pages_needed(schedule);
         if needed > u64::from(self.limits.pages) {
@@ -77,16 +80,10 @@ impl Bounds {
                     "arrival and cancellation are seconds from the start".to_owned(),
                 ));
             }
-            let plan = SequencePlan {
-                context: Vec::new(),
-                prompt: request.prompt.clone(),
-                output_tokens: request.output_tokens,
-            };
-            self.check_sequence(&plan, &name)?;
-            let needed = pages(positions(&plan));
-            if needed > u64::from(self.limits.pages) {
+            let positions = self.check_sequence(&[], &request.prompt, request.output_tokens, &name)?;
+            if pages(positions) > u64::from(self.limits.pages) {
                 return Err(self.unsupported(
-                    format!("hold a sequence of {} positions{name}", positions(&plan)),
+                    format!("hold a sequence of {positions} positions{name}"),
                     format!("{}; ask for fewer tokens or a larger cache", self.cache()),
                 ));
             }
@@ -94,34 +91,39 @@ impl Bounds {
         Ok(())
     }
 
-    fn check_sequence(&self, plan: &SequencePlan, name: &str) -> Result<(), Error> {
-        if plan.context.is_empty() && plan.prompt.is_empty() {
+    /// The positions of one sequence, when it can run alone.
+    fn check_sequence(
+        &self,
+        context: &[u32],
+        prompt: &[u32],
+        output_tokens: u32,
+        name: &str,
+    ) -> Result<u64, Error> {
+        if context.is_empty() && prompt.is_empty() {
             return Err(self.unsupported(
                 format!("run a sequence without a token{name}"),
                 "give it a context or a prompt".to_owned(),
             ));
         }
         let vocabulary = self.limits.vocabulary;
-        if let Some(token) = plan.context.iter().chain(&plan.prompt).find(|token| **token >= vocabulary) {
+        if let Some(token) = context.iter().chain(prompt).find(|token| **token >= vocabulary) {
             return Err(self.unsupported(
                 format!("take token {token}{name}"),
                 format!("the model's vocabulary ends at {}", vocabulary.saturating_sub(1)),
             ));
         }
-        if positions(plan) > u64::from(self.max_context) {
-            let parts = [
-                (plan.context.len() as u64, "context"),
-                (plan.prompt.len() as u64, "prompt"),
-                (u64::from(plan.output_tokens), "output"),
-            ];
+        let (context, prompt) = (context.len() as u64, prompt.len() as u64);
+        let positions = positions(context, prompt, output_tokens);
+        if positions > u64::from(self.max_context) {
+            let parts = [(context, "context"), (prompt, "prompt"), (u64::from(output_tokens), "output")];
             let parts = parts.into_iter().filter(|(tokens, _)| *tokens > 0);
             let sum: Vec<String> = parts.map(|(tokens, what)| format!("{tokens} of {what}")).collect();
             return Err(self.unsupported(
-                format!("run a sequence of {} positions ({}){name}", positions(plan), sum.join(" + ")),
+                format!("run a sequence of {positions} positions ({}){name}", sum.join(" + ")),
                 format!("the model goes to {} here; ask for fewer tokens", self.max_context),
             ));
         }
-        Ok(())
+        Ok(positions)
     }
 
     fn cache(&self) -> String {
