@@ -19,9 +19,7 @@ use crate::base::event::EventSink;
 use crate::base::sys::Interrupt;
 use crate::base::units::Bytes;
 
-pub use step::{
-    LogitsWanted, PAGE_POSITIONS, StepBatch, StepEngine, StepLimits, StepOutput, StepSequence,
-};
+pub use step::{LogitsWanted, PAGE_POSITIONS, StepBatch, StepEngine, StepLimits, StepOutput, StepSequence};
 
 /// Why an engine did not do what was asked.
 #[derive(Debug, thiserror::Error)]
