@@ -35,6 +35,8 @@ pub enum Phase {
     Prefill,
     /// Yields one further output token for each sequence.
     Decode,
+    /// Feeds prompt and output tokens together; happens only under arrivals ([`StepEvent::split`]).
+    Mixed,
 }
 
 /// One pass of the model over a batch.
@@ -48,21 +50,71 @@ pub struct StepEvent {
     pub end: Tick,
     /// Sequences in the batch.
     pub sequences: u32,
-    /// Prompt tokens fed, summed over the batch.
+    /// Prompt tokens fed, summed over the batch, those fed again among them.
     pub prompt_tokens: u32,
+    /// Output tokens fed, each a token that an earlier step yielded, those fed again among them.
+    pub fed_output_tokens: u32,
+    /// Of the tokens fed, those that were fed before and lost their place in the cache.
+    pub recomputed_tokens: u32,
     /// Output tokens yielded, summed over the batch.
     pub output_tokens: u32,
+}
+
+impl StepEvent {
+    /// The step's time as that of prompt tokens and that of output tokens.
+    ///
+    /// A pure step belongs wholly to its kind. A mixed one is split in proportion to `alone`: what its prompt part and
+    /// its output part take by themselves at the same batch and depth, from pure steps of the same run. Never by the
+    /// number of tokens: an output token reads the weights for itself, a prompt's tokens share them.
+    pub fn split(&self, alone: [Seconds; 2]) -> [Seconds; 2] {
+        let length = self.end.since(self.start);
+        match self.phase {
+            Phase::Context | Phase::Prefill => [length, Seconds::ZERO],
+            Phase::Decode => [Seconds::ZERO, length],
+            Phase::Mixed => {
+                let [prompt, output] = alone.map(Seconds::get);
+                let of_prompt = length * (prompt / (prompt + output).max(f64::MIN_POSITIVE));
+                [of_prompt, length - of_prompt]
+            }
+        }
+    }
 }
 
 /// One output token of one sequence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TokenEvent {
-    /// Index of the sequence in the schedule.
+    /// Index of the sequence in the schedule, or of the request.
     pub sequence: u32,
     /// When the token was on the host.
     pub at: Tick,
     /// The token's id in the model's vocabulary.
     pub token: u32,
+}
+
+/// What happened to a request that came while others ran.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RequestChange {
+    /// It came; the moment is the one it was due, not the one at which the scheduler looked.
+    Arrived,
+    /// It got pages and its first tokens are fed in the next step.
+    Admitted,
+    /// It lost its pages to older requests; what it had is fed again later.
+    Preempted,
+    /// Its last output token was delivered.
+    Finished,
+    /// It was taken back.
+    Cancelled,
+}
+
+/// A change in the life of one request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RequestEvent {
+    /// Index of the request.
+    pub request: u32,
+    /// When it happened.
+    pub at: Tick,
+    /// What happened.
+    pub change: RequestChange,
 }
 
 /// What an engine reports while it runs a schedule, in the order in which it happened.
@@ -72,6 +124,8 @@ pub enum Event {
     Step(StepEvent),
     /// A token was delivered; it follows the step that yielded it.
     Token(TokenEvent),
+    /// A request came, waited or went; only under arrivals.
+    Request(RequestEvent),
 }
 
 /// Receives events. An implementation must be cheap: it is called between two timed steps.

@@ -3,8 +3,8 @@
 //! [`Engine`] is what the runner sees. It runs a [`Schedule`] and reports every step and token as an
 //! event of [`base::event`](crate::base::event), so that `measure` is the same for every engine.
 //! [`StepEngine`] is one floor lower: a back end that advances a batch by one step and leaves the
-//! choice of what to step to a scheduler. An engine that is not a scheduler over a `StepEngine`
-//! (candle: static batches of equal length) implements `Engine` itself.
+//! choice of what to step to [`schedule`], which makes an `Engine` of it. An engine that is not a scheduler over a
+//! `StepEngine` (candle: static batches of equal length) implements `Engine` itself.
 //!
 //! The contract of a step's times: `start` is read before the host prepares the step, `end` after the
 //! device is synchronised and the step's tokens are on the host. Nothing else happens in between.
@@ -14,6 +14,7 @@ pub mod choice;
 mod demand;
 pub mod fused;
 pub mod schedule;
+mod step;
 #[cfg(test)]
 pub(crate) mod testing;
 
@@ -21,9 +22,9 @@ use serde::Serialize;
 
 use crate::base::event::EventSink;
 use crate::base::sys::Interrupt;
-use crate::base::units::Seconds;
 
 pub use demand::{Demand, Device, MemoryForeseen};
+pub use step::{LogitsWanted, PAGE_POSITIONS, StepBatch, StepEngine, StepLimits, StepOutput, StepSequence};
 
 /// Why an engine did not do what was asked.
 #[derive(Debug, thiserror::Error)]
@@ -155,45 +156,4 @@ pub trait Engine {
     /// # Errors
     /// As [`run`](Self::run).
     fn logits(&mut self, contexts: &[Vec<u32>], interrupt: &Interrupt) -> Result<Vec<Vec<f32>>, Error>;
-}
-
-/// A back end that advances live sequences by one step; `engine::schedule` makes an [`Engine`] of it.
-pub trait StepEngine {
-    /// What this back end is and can do with the model it holds.
-    fn capabilities(&self) -> &Capabilities;
-
-    /// Feeds each sequence its tokens and yields each one's next token.
-    ///
-    /// # Errors
-    /// [`Error::Step`] when the device fails.
-    fn step(&mut self, batch: &StepBatch<'_>) -> Result<StepOutput, Error>;
-}
-
-/// The live sequences of one step.
-#[derive(Debug)]
-pub struct StepBatch<'a> {
-    /// One entry for each live sequence.
-    pub sequences: &'a [StepSequence<'a>],
-}
-
-/// What one sequence does in one step.
-#[derive(Debug)]
-pub struct StepSequence<'a> {
-    /// Tokens to feed now: a chunk of the prompt, or the one token decoded before.
-    pub tokens: &'a [u32],
-    /// Position of the first of them.
-    pub position: u32,
-    /// Pages of the KV cache that hold the sequence, in order.
-    pub pages: &'a [u32],
-}
-
-/// What a step yields.
-#[derive(Debug)]
-pub struct StepOutput {
-    /// Each sequence's next token, sampled on the device.
-    pub next: Vec<u32>,
-    /// Each sequence's last logits, `[sequences × vocabulary]`, when they were asked for.
-    pub logits: Option<Vec<f32>>,
-    /// Time the device was busy with the step.
-    pub device_time: Seconds,
 }

@@ -550,6 +550,8 @@ mod tests {
                     } else {
                         0
                     },
+                    fed_output_tokens: if is_prefill { 0 } else { batch },
+                    recomputed_tokens: 0,
                     output_tokens: batch,
                 }));
                 self.now_ns += length;

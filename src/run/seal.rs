@@ -214,6 +214,8 @@ fn meter_overhead() -> Seconds {
             end,
             sequences: 1,
             prompt_tokens: 0,
+            fed_output_tokens: 1,
+            recomputed_tokens: 0,
             output_tokens: 1,
         }));
         events.take(Event::Token(crate::base::event::TokenEvent { sequence: 0, at: end, token: step }));

@@ -132,7 +132,7 @@ impl Driver {
         let yields = match phase {
             Phase::Context => false,
             Phase::Prefill => run.shape.output > 0,
-            Phase::Decode => true,
+            Phase::Decode | Phase::Mixed => true,
         };
         let fed = if phase == Phase::Decode { 0 } else { count(tokens.elem_count()) };
         run.events.take(Event::Step(StepEvent {
@@ -141,6 +141,8 @@ impl Driver {
             end,
             sequences: batch,
             prompt_tokens: fed,
+            fed_output_tokens: if phase == Phase::Decode { batch } else { 0 },
+            recomputed_tokens: 0,
             output_tokens: if yields { batch } else { 0 },
         }));
         if yields {
@@ -252,6 +254,7 @@ fn phase_name(phase: Phase) -> &'static str {
         Phase::Context => "a context step",
         Phase::Prefill => "a prefill step",
         Phase::Decode => "a decode step",
+        Phase::Mixed => "a mixed step",
     }
 }
 

@@ -78,7 +78,7 @@ impl Trial {
         };
         let prefill: Vec<StepEvent> = steps(Phase::Prefill).collect();
         let decode: Vec<StepEvent> = steps(Phase::Decode).collect();
-        if decode.iter().any(|step| step.prompt_tokens > 0) {
+        if steps(Phase::Mixed).next().is_some() || decode.iter().any(|step| step.prompt_tokens > 0) {
             return Err(TrialError::Mixed);
         }
         let first_prefill = prefill.first();
@@ -128,6 +128,8 @@ mod tests {
             end: Tick::from_nanos(end_ms * 1_000_000),
             sequences: 2,
             prompt_tokens: prompt,
+            fed_output_tokens: if phase == Phase::Decode { output } else { 0 },
+            recomputed_tokens: 0,
             output_tokens: output,
         })
     }
@@ -179,5 +181,6 @@ mod tests {
         let row = Row { kind: RowKind::Decode { output_tokens: 8 }, batch: 1, depth: 0 };
         assert_eq!(Trial::from_events(&row, &[]), Err(TrialError::NoStep("decode")));
         assert_eq!(Trial::from_events(&row, &[step(Phase::Decode, 0, 1, 4, 1)]), Err(TrialError::Mixed));
+        assert_eq!(Trial::from_events(&row, &[step(Phase::Mixed, 0, 1, 4, 1)]), Err(TrialError::Mixed));
     }
 }

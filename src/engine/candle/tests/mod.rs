@@ -177,7 +177,7 @@ fn events_tell_the_steps_in_order() {
         .iter()
         .filter_map(|event| match event {
             Event::Step(s) => Some((s.phase, s.sequences, s.prompt_tokens, s.output_tokens)),
-            Event::Token(_) => None,
+            Event::Token(_) | Event::Request(_) => None,
         })
         .collect();
     assert_eq!(
@@ -205,6 +205,7 @@ fn events_tell_the_steps_in_order() {
                 assert_eq!(Some(token.at), last_end);
                 seen[token.sequence as usize].push(token.token);
             }
+            Event::Request(event) => panic!("{event:?} in a schedule"),
         }
     }
     assert_eq!(seen, outcome.tokens);

@@ -1,0 +1,6 @@
+//! The scheduler over a toy that notices every mix-up.
+
+mod rows;
+mod serving;
+mod soak;
+mod toy;
