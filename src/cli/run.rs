@@ -447,7 +447,7 @@ impl Loading {
         }
         let options = Options {
             device: place.engine_device,
-            threads: args.threads.map(usize::from),
+            threads: Some(args.threads.map_or_else(candle::threads, usize::from)),
             isa: args.isa,
             kv_type: args.kv_type.unwrap_or_default(),
             ..Options::default()

@@ -83,11 +83,17 @@ impl Kind {
     ///
     /// # Errors
     /// As [`candle::load`].
-    pub fn load(self, model: &Model, options: &Options, interrupt: &Interrupt) -> Result<Box<dyn Engine>, Error> {
+    pub fn load(
+        self,
+        model: &Model,
+        options: &Options,
+        interrupt: &Interrupt,
+    ) -> Result<Box<dyn Engine>, Error> {
         match self {
             Self::Fused => fused::load(model, options, interrupt),
             Self::Candle => {
-                let options = candle::Options { device: options.device, max_positions: options.max_positions };
+                let options =
+                    candle::Options { device: options.device, max_positions: options.max_positions };
                 candle::load(model, &options, interrupt)
             }
         }

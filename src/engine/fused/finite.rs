@@ -12,7 +12,9 @@ use crate::model::TensorType;
 pub(super) fn first_non_finite(dtype: TensorType, bytes: &[u8]) -> Option<u64> {
     let block = usize::try_from(dtype.block_bytes()).ok()?;
     let scales: &[usize] = match dtype {
-        TensorType::F32 => return position(bytes, 4, |b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]).is_finite()),
+        TensorType::F32 => {
+            return position(bytes, 4, |b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]).is_finite());
+        }
         TensorType::BF16 => return position(bytes, 2, |b| bf16::from_le_bytes([b[0], b[1]]).is_finite()),
         TensorType::Q4_1 | TensorType::Q5_1 | TensorType::Q4_K | TensorType::Q5_K => &[0, 2],
         TensorType::Q6_K => &[208],
@@ -51,7 +53,11 @@ mod tests {
                 let at = 3 * block + field;
                 let before = bytes[at..at + value.len()].to_vec();
                 bytes[at..at + value.len()].copy_from_slice(value);
-                assert_eq!(first_non_finite(dtype, &bytes), Some(3 * dtype.block_elements()), "{dtype} {field}");
+                assert_eq!(
+                    first_non_finite(dtype, &bytes),
+                    Some(3 * dtype.block_elements()),
+                    "{dtype} {field}"
+                );
                 bytes[at..at + before.len()].copy_from_slice(&before);
             }
             if dtype.block_elements() > 1 {

@@ -9,6 +9,8 @@ mod finite;
 mod memory;
 mod network;
 mod weights;
+#[cfg(test)]
+mod tests;
 
 use crate::base::sys::Interrupt;
 use crate::model::gguf::{self, Gguf};
@@ -50,7 +52,10 @@ pub fn load(model: &Model, options: &Options, interrupt: &Interrupt) -> Result<B
         return Err(Error::NoDevice(format!("the engine `{NAME}` computes on the processor so far")));
     }
     if let Source::Safetensors(_) = model.source {
-        return Err(unsupported("read a safetensors folder", format!("it reads GGUF files; {}", network::WAY_OUT)));
+        return Err(unsupported(
+            "read a safetensors folder",
+            format!("it reads GGUF files; {}", network::WAY_OUT),
+        ));
     }
     let file = open(model, interrupt)?;
     let network = network::Network::new(&file.header, &file.metadata)?;

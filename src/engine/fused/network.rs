@@ -18,19 +18,18 @@ const ARCHITECTURES: [(&str, Architecture); 4] = [
     ("gemma3", Architecture::Gemma3),
 ];
 
+/// Largest head, and most query heads of a KV head, that there is scratch for.
+const MOST_HEAD: u32 = 512;
+const MOST_GROUP: u32 = 64;
+
 /// Types of matrices that there are kernels for.
-pub(super) const MATRIX_TYPES: [TensorType; 11] = [
+pub(super) const MATRIX_TYPES: [TensorType; 6] = [
     TensorType::F32,
     TensorType::F16,
     TensorType::BF16,
     TensorType::Q8_0,
     TensorType::Q4_0,
     TensorType::Q4_1,
-    TensorType::Q5_0,
-    TensorType::Q5_1,
-    TensorType::Q4_K,
-    TensorType::Q5_K,
-    TensorType::Q6_K,
 ];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -174,7 +173,9 @@ pub fn supports(header: &Header) -> Result<(), Error> {
     if architecture == Architecture::Gemma3 && !(head_norms && post_norms) {
         return Err(unsupported(
             "run this gemma3 model",
-            format!("it lacks the norms of a Gemma 3 (`blk.0.attn_q_norm.weight`, `blk.0.{POST_FFN_NORM}`); {WAY_OUT}"),
+            format!(
+                "it lacks the norms of a Gemma 3 (`blk.0.attn_q_norm.weight`, `blk.0.{POST_FFN_NORM}`); {WAY_OUT}"
+            ),
         ));
     }
     Ok(())
@@ -199,9 +200,11 @@ fn parts(header: &Header) -> (bool, bool, bool) {
 
 fn check_shape(header: &Header) -> Result<(), Error> {
     let spec = &header.spec;
-    for (what, value) in
-        [("width", spec.width), ("feed-forward width", spec.feed_forward), ("width of all heads", spec.heads * spec.head_size)]
-    {
+    for (what, value) in [
+        ("width", spec.width),
+        ("feed-forward width", spec.feed_forward),
+        ("width of all heads", spec.heads * spec.head_size),
+    ] {
         if !value.is_multiple_of(32) {
             return Err(unsupported(
                 format!("run a model whose {what} is {value}"),
@@ -213,6 +216,13 @@ fn check_shape(header: &Header) -> Result<(), Error> {
         return Err(unsupported(
             format!("run a model with heads of {} elements", spec.head_size),
             format!("its attention takes multiples of 16; {WAY_OUT}"),
+        ));
+    }
+    let group = spec.heads / spec.kv_heads.max(1);
+    if spec.head_size > MOST_HEAD || group > MOST_GROUP {
+        return Err(unsupported(
+            format!("run a model with heads of {} elements, {group} to a KV head", spec.head_size),
+            format!("its attention takes at most {MOST_HEAD} and {MOST_GROUP}; {WAY_OUT}"),
         ));
     }
     Ok(())
@@ -237,7 +247,10 @@ fn check_tensor(header: &Header, tensor: &TensorInfo, name: &str, part: Part) ->
     if tensor.shape != expected {
         return Err(unsupported(
             format!("use tensor `{}`", tensor.name),
-            format!("its shape is {:?}, and the header's numbers ask for {expected:?}: fetch the file again", tensor.shape),
+            format!(
+                "its shape is {:?}, and the header's numbers ask for {expected:?}: fetch the file again",
+                tensor.shape
+            ),
         ));
     }
     if part == Part::Matrix { check_type(tensor) } else { check_vector(tensor) }

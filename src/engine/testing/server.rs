@@ -15,15 +15,15 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Starts `program` on `model` and waits until it answers.
-    pub(crate) fn start(program: &Path, model: &Path) -> Self {
+    /// Starts `program` on `model` with a KV cache of type `cache` and waits until it answers.
+    pub(crate) fn start(program: &Path, model: &Path, cache: &str) -> Self {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let log = model.with_extension("log");
         let process = Command::new(program)
             .arg("--model")
             .arg(model)
             .args(["--port", &port.to_string(), "--ctx-size", "1024", "--threads", "2", "--parallel", "1"])
-            .args(["--cache-type-k", "f32", "--cache-type-v", "f32", "--flash-attn", "off", "--no-warmup"])
+            .args(["--cache-type-k", cache, "--cache-type-v", cache, "--flash-attn", "off", "--no-warmup"])
             .stdout(Stdio::null())
             .stderr(File::create(&log).unwrap())
             .spawn()

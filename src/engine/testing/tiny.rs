@@ -17,7 +17,7 @@ use crate::engine::candle::support::Family;
 #[derive(Debug, Clone)]
 pub(crate) struct Tiny {
     pub(crate) architecture: &'static str,
-    pub(crate) family: Family,
+    pub(in crate::engine) family: Family,
     pub(crate) layers: usize,
     pub(crate) width: usize,
     pub(crate) feed_forward: usize,

@@ -2,10 +2,10 @@
 
 use candle_core::quantized::GgmlDType;
 
-use crate::engine::testing::Tiny;
 use super::{ALL, context_tokens, greedy, open, plan, run, tiny, tokens};
 use crate::base::sys::Interrupt;
 use crate::engine::candle::{Options, load, supports};
+use crate::engine::testing::Tiny;
 use crate::engine::{Engine, Error, Schedule};
 use crate::model::{Model, Source};
 

@@ -43,7 +43,7 @@ fn distances(shape: &Tiny, program: &Path, prompt: &[u32]) -> (Option<Judged>, J
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("tiny.gguf");
     let header = shape.write(&path);
-    let server = Server::start(program, &path);
+    let server = Server::start(program, &path, "f32");
     let (options, interrupt, device) = (Options::default(), Interrupt::default(), Device::Cpu);
     let judge = |mut loaded: Loaded| (distance(&mut *loaded.network, &server, prompt), loaded.caveats);
     let file = supports(&header).is_ok().then(|| {

@@ -75,6 +75,9 @@ impl Slot {
     }
 
     /// Quantizes 32 elements into block number `block`.
+    ///
+    /// Minima are multiplied with the sum of the elements as rounded: with the true sum the errors of the two parts of
+    /// a weight, d·q and m, would not cancel, and logits were half as far off again when that was tried.
     #[inline(always)]
     unsafe fn put<V: Lanes>(self, block: usize, low: V, high: V) {
         // SAFETY: the block lies within the tile, and the vectors' instructions are the caller's to have.
@@ -86,7 +89,11 @@ impl Slot {
             let scale = largest / 127.0;
             let inverse = if largest > 0.0 && scale.is_normal() { 127.0 / largest } else { 0.0 };
             let factor = V::splat(inverse);
-            let (low, high) = if inverse > 0.0 { (low.mul(factor), high.mul(factor)) } else { (V::splat(0.0), V::splat(0.0)) };
+            let (low, high) = if inverse > 0.0 {
+                (low.mul(factor), high.mul(factor))
+            } else {
+                (V::splat(0.0), V::splat(0.0))
+            };
             let sum = low.rounded_sum() + high.rounded_sum();
             let mut quants = [0i8; BLOCK];
             low.store_i8(quants.as_mut_ptr());
@@ -108,7 +115,8 @@ impl Slot {
     }
 }
 
-/// Offsets of a block's numbers behind its quants, for a tile of `width`: scale, −8·Σ, −128·Σ, scale·Σ.
+/// Offsets of a block's numbers behind its quants, for a tile of `width`: scale, −8·Σ and −128·Σ of the
+/// quants, scale·Σ.
 pub(super) const fn numbers(width: usize) -> [usize; 4] {
     [BLOCK * width, BLOCK * width + 4 * width, BLOCK * width + 8 * width, BLOCK * width + 12 * width]
 }
@@ -150,16 +158,16 @@ macro_rules! for_each_isa {
 pub(super) use for_each_isa;
 
 for_each_isa! {
-    /// Quantizes one token's row of `columns` elements.
+    /// Quantizes `columns` elements of one token, from element `from` of its row on, both whole blocks.
     ///
     /// # Safety
-    /// `row` must have `columns` elements and `slot` be the place of a row of that length.
-    pub(super) unsafe fn quantize(row: *const f32, columns: usize, slot: Slot) = quantize_row
+    /// `row` must have so many elements and `slot` be the place of a row of that length.
+    pub(super) unsafe fn quantize(row: *const f32, from: usize, columns: usize, slot: Slot) = quantize_row
 }
 
 #[inline(always)]
-unsafe fn quantize_row<V: Lanes>(row: *const f32, columns: usize, slot: Slot) {
-    for block in 0..columns / BLOCK {
+unsafe fn quantize_row<V: Lanes>(row: *const f32, from: usize, columns: usize, slot: Slot) {
+    for block in from / BLOCK..(from + columns) / BLOCK {
         // SAFETY: the caller's.
         unsafe {
             let at = row.add(block * BLOCK);
@@ -177,7 +185,13 @@ for_each_isa! {
 }
 
 #[inline(always)]
-unsafe fn norm_row<V: Lanes>(row: *const f32, weight: *const f32, columns: usize, epsilon: f32, to: *mut f32) {
+unsafe fn norm_row<V: Lanes>(
+    row: *const f32,
+    weight: *const f32,
+    columns: usize,
+    epsilon: f32,
+    to: *mut f32,
+) {
     // SAFETY: the caller's.
     unsafe {
         let mut squares = V::splat(0.0);
@@ -266,7 +280,8 @@ pub(super) mod tests {
     /// The instruction sets that this processor has; says which are left out.
     #[allow(clippy::print_stderr, reason = "a test that runs less says so")]
     pub(in super::super) fn here() -> Vec<Isa> {
-        let (there, missing): (Vec<Isa>, Vec<Isa>) = Isa::ALL.into_iter().partition(|isa| *isa <= Isa::detect());
+        let (there, missing): (Vec<Isa>, Vec<Isa>) =
+            Isa::ALL.into_iter().partition(|isa| *isa <= Isa::detect());
         if !missing.is_empty() {
             eprintln!("skipped: this processor has no {missing:?}");
         }
@@ -297,14 +312,15 @@ pub(super) mod tests {
                 // SAFETY: lengths as asked for.
                 unsafe {
                     let slot = Slot::new(packed.as_mut_ptr(), token, tokens, columns);
-                    quantize(isa, rows[token * columns..].as_ptr(), columns, slot);
+                    quantize(isa, rows[token * columns..].as_ptr(), 0, columns, slot);
                 }
             }
             for token in 0..tokens {
                 let (start, width) = tile_of(token, tokens);
                 for k in 0..columns {
                     let block = start * (columns / BLOCK) * BLOCK_BYTES + k / BLOCK * width * BLOCK_BYTES;
-                    let quant = packed[block + (k % BLOCK / 4 * width + token - start) * 4 + k % 4].cast_signed();
+                    let quant =
+                        packed[block + (k % BLOCK / 4 * width + token - start) * 4 + k % 4].cast_signed();
                     let at = block + numbers(width)[0] + (token - start) * 4;
                     let scale = f32::from_le_bytes(packed[at..at + 4].try_into().unwrap());
                     let error = (f32::from(quant) * scale - rows[token * columns + k]).abs();
@@ -326,7 +342,7 @@ pub(super) mod tests {
                 row[17] = value;
                 let mut packed = vec![0u8; packed_bytes(1, 32)];
                 // SAFETY: lengths as asked for.
-                unsafe { quantize(isa, row.as_ptr(), 32, Slot::new(packed.as_mut_ptr(), 0, 1, 32)) };
+                unsafe { quantize(isa, row.as_ptr(), 0, 32, Slot::new(packed.as_mut_ptr(), 0, 1, 32)) };
                 let scale = f32::from_le_bytes(packed[32..36].try_into().unwrap());
                 assert_eq!(scale.is_finite(), finite, "{isa} {value}: {scale}");
             }

@@ -47,7 +47,8 @@ impl Arena {
     pub(in crate::engine::fused) fn take(&mut self, length: usize) -> Option<Region> {
         let padded = length.next_multiple_of(LINE);
         let region = Region { offset: self.taken, length };
-        self.taken = self.taken.checked_add(padded).filter(|end| *end <= self.length.next_multiple_of(LINE))?;
+        self.taken =
+            self.taken.checked_add(padded).filter(|end| *end <= self.length.next_multiple_of(LINE))?;
         Some(region)
     }
 

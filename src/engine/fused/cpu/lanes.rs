@@ -119,7 +119,9 @@ impl Lanes for Plain {
     #[inline(always)]
     unsafe fn store_f16(self, to: *mut u16) {
         // SAFETY: the caller's.
-        unsafe { to.cast::<[u16; LANES]>().write_unaligned(self.0.map(|value| f16::from_f32(value).to_bits())) };
+        unsafe {
+            to.cast::<[u16; LANES]>().write_unaligned(self.0.map(|value| f16::from_f32(value).to_bits()))
+        };
     }
 
     #[inline(always)]
@@ -191,7 +193,9 @@ impl Lanes for Plain {
     #[allow(clippy::cast_possible_truncation, reason = "within ±127 by contract")]
     unsafe fn store_i8(self, to: *mut i8) {
         // SAFETY: the caller's.
-        unsafe { to.cast::<[i8; LANES]>().write_unaligned(self.0.map(|value| value.round_ties_even() as i8)) };
+        unsafe {
+            to.cast::<[i8; LANES]>().write_unaligned(self.0.map(|value| value.round_ties_even() as i8))
+        };
     }
 
     #[inline(always)]
@@ -379,7 +383,10 @@ mod x86 {
         unsafe fn store_f16(self, to: *mut u16) {
             unsafe {
                 _mm_storeu_si128(to.cast(), _mm256_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(self.0));
-                _mm_storeu_si128(to.add(LANES / 2).cast(), _mm256_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(self.1));
+                _mm_storeu_si128(
+                    to.add(LANES / 2).cast(),
+                    _mm256_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(self.1),
+                );
             }
         }
 
@@ -418,7 +425,9 @@ mod x86 {
 
         #[inline(always)]
         unsafe fn mul_add(self, factor: Self, sum: Self) -> Self {
-            unsafe { Self(_mm256_fmadd_ps(self.0, factor.0, sum.0), _mm256_fmadd_ps(self.1, factor.1, sum.1)) }
+            unsafe {
+                Self(_mm256_fmadd_ps(self.0, factor.0, sum.0), _mm256_fmadd_ps(self.1, factor.1, sum.1))
+            }
         }
 
         #[inline(always)]
@@ -476,7 +485,8 @@ mod x86 {
                 let (low, high) = self.to_i32();
                 // Packing works within halves of a register; the permutation puts the quarters in order.
                 let words = _mm256_permute4x64_epi64::<0b11_01_10_00>(_mm256_packs_epi32(low, high));
-                let bytes = _mm_packs_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256::<1>(words));
+                let bytes =
+                    _mm_packs_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256::<1>(words));
                 _mm_storeu_si128(to.cast(), bytes);
             }
         }

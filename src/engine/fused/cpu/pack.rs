@@ -43,7 +43,13 @@ impl Layout {
         };
         let one = if is_quantized(kind) { blocks * ROWS * 2 } else { 0 };
         let end = quants + one + if minima { one } else { 0 };
-        Some(Self { kind, columns, scales: quants, minima: quants + one, group_bytes: end.next_multiple_of(64) })
+        Some(Self {
+            kind,
+            columns,
+            scales: quants,
+            minima: quants + one,
+            group_bytes: end.next_multiple_of(64),
+        })
     }
 
     /// Bytes of a row as the file has it.
@@ -67,7 +73,9 @@ impl Layout {
         if self.kind == TensorType::Q8_0 && rows.len() < ROWS * stride {
             // Zero is 128 here; with a scale of zero it would not matter, but a reader may look.
             for lane in rows.len() / stride..ROWS {
-                for (block, four) in (0..self.columns / BLOCK).flat_map(|block| (0..8).map(move |four| (block, four))) {
+                for (block, four) in
+                    (0..self.columns / BLOCK).flat_map(|block| (0..8).map(move |four| (block, four)))
+                {
                     to[block * 512 + four * 64 + lane * 4..][..4].fill(128);
                 }
             }

@@ -97,11 +97,6 @@ impl Pool {
         Ok(pool)
     }
 
-    /// How many threads there are.
-    pub(in crate::engine::fused) fn threads(&self) -> usize {
-        self.shared.threads
-    }
-
     /// The barrier of the region that is running: every thread must come to it.
     pub(in crate::engine::fused) fn barrier(&self) -> &Barrier {
         &self.shared.barrier
@@ -226,7 +221,12 @@ struct Broken;
 
 impl Barrier {
     fn new(threads: usize) -> Self {
-        Self { threads, here: AtomicUsize::new(0), round: AtomicUsize::new(0), broken: AtomicBool::new(false) }
+        Self {
+            threads,
+            here: AtomicUsize::new(0),
+            round: AtomicUsize::new(0),
+            broken: AtomicBool::new(false),
+        }
     }
 
     /// Waits until all threads are here; what each wrote before, all read after.

@@ -48,17 +48,27 @@ impl Reference {
         };
         let mut x: Vec<Vec<f64>> = tokens.iter().map(row).collect();
         for layer in 0..n.layers.len() {
-            let normed: Vec<Vec<f64>> = x.iter().map(|x| self.norm(x, self.of_block(layer, "attn_norm.weight"))).collect();
+            let normed: Vec<Vec<f64>> =
+                x.iter().map(|x| self.norm(x, self.of_block(layer, "attn_norm.weight"))).collect();
             let attended = self.attention(layer, &normed);
             for (x, out) in x.iter_mut().zip(attended) {
-                let out = if n.post_norms { self.norm(&out, self.of_block(layer, "post_attention_norm.weight")) } else { out };
+                let out = if n.post_norms {
+                    self.norm(&out, self.of_block(layer, "post_attention_norm.weight"))
+                } else {
+                    out
+                };
                 add(x, &out);
                 let normed = self.norm(x, self.of_block(layer, "ffn_norm.weight"));
                 let gate = multiply(self.of_block(layer, "ffn_gate.weight"), &normed);
                 let up = multiply(self.of_block(layer, "ffn_up.weight"), &normed);
-                let hidden: Vec<f64> = gate.iter().zip(&up).map(|(gate, up)| activate(n.activation, *gate) * up).collect();
+                let hidden: Vec<f64> =
+                    gate.iter().zip(&up).map(|(gate, up)| activate(n.activation, *gate) * up).collect();
                 let out = multiply(self.of_block(layer, "ffn_down.weight"), &hidden);
-                let out = if n.post_norms { self.norm(&out, self.of_block(layer, "post_ffw_norm.weight")) } else { out };
+                let out = if n.post_norms {
+                    self.norm(&out, self.of_block(layer, "post_ffw_norm.weight"))
+                } else {
+                    out
+                };
                 add(x, &out);
             }
         }
@@ -80,13 +90,16 @@ impl Reference {
         let turned = |name: &str, norm: &str, position: usize, x: &[f64]| -> Vec<f64> {
             let all = project(name, x);
             let heads = all.chunks(n.head_size).flat_map(|head| {
-                let head = if n.head_norms { self.norm(head, self.of_block(layer, norm)) } else { head.to_vec() };
+                let head =
+                    if n.head_norms { self.norm(head, self.of_block(layer, norm)) } else { head.to_vec() };
                 self.rotate(rotation, &head, position)
             });
             heads.collect()
         };
-        let queries: Vec<_> = x.iter().enumerate().map(|(at, x)| turned("attn_q", "attn_q_norm.weight", at, x)).collect();
-        let keys: Vec<_> = x.iter().enumerate().map(|(at, x)| turned("attn_k", "attn_k_norm.weight", at, x)).collect();
+        let queries: Vec<_> =
+            x.iter().enumerate().map(|(at, x)| turned("attn_q", "attn_q_norm.weight", at, x)).collect();
+        let keys: Vec<_> =
+            x.iter().enumerate().map(|(at, x)| turned("attn_k", "attn_k_norm.weight", at, x)).collect();
         let values: Vec<_> = x.iter().map(|x| project("attn_v", x)).collect();
         let group = n.heads / n.kv_heads;
         let of_token = |at: usize| {
@@ -104,8 +117,11 @@ impl Reference {
                 let shares: Vec<f64> = scores.iter().map(|score| (score - largest).exp()).collect();
                 let sum: f64 = shares.iter().sum();
                 for element in 0..n.head_size {
-                    let mixed: f64 =
-                        shares.iter().zip(first..).map(|(share, past)| share * values[past][kv + element]).sum();
+                    let mixed: f64 = shares
+                        .iter()
+                        .zip(first..)
+                        .map(|(share, past)| share * values[past][kv + element])
+                        .sum();
                     out.push(mixed / sum);
                 }
             }

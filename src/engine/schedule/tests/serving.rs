@@ -68,7 +68,8 @@ fn check(requests: &[Request], served: &Served, events: &[Event], shared: bool) 
                 now = step.end;
                 fed += u64::from(step.prompt_tokens + step.fed_output_tokens);
                 again += u64::from(step.recomputed_tokens);
-                let alone = [step.prompt_tokens, step.fed_output_tokens].map(|tokens| Seconds::new(f64::from(tokens)));
+                let alone = [step.prompt_tokens, step.fed_output_tokens]
+                    .map(|tokens| Seconds::new(f64::from(tokens)));
                 let [prompt, output] = step.split(alone);
                 let length = step.end.since(step.start);
                 assert!(((prompt + output).get() - length.get()).abs() < 1e-12);

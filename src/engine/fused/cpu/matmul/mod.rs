@@ -48,7 +48,13 @@ pub(super) struct Output {
 ///
 /// # Safety
 /// The pointers must be good for what their fields say, and nobody may touch those rows of the output meanwhile.
-pub(super) unsafe fn multiply(isa: Isa, weights: Weights, groups: Range<usize>, input: Input, output: Output) {
+pub(super) unsafe fn multiply(
+    isa: Isa,
+    weights: Weights,
+    groups: Range<usize>,
+    input: Input,
+    output: Output,
+) {
     for group in groups {
         // SAFETY: the group lies within the matrix, its rows within the output.
         unsafe {

@@ -94,7 +94,8 @@ unsafe fn four_bit_512<const TOKENS: usize, const MINIMA: bool>(
                     }
                 }
             }
-            let scales = _mm512_cvtph_ps(_mm256_loadu_si256(group.add(layout.scales + block * ROWS * 2).cast()));
+            let scales =
+                _mm512_cvtph_ps(_mm256_loadu_si256(group.add(layout.scales + block * ROWS * 2).cast()));
             for token in 0..TOKENS {
                 let dot = if TOKENS == 1 {
                     _mm512_add_epi32(low_dots[token], high_dots[token])
@@ -102,7 +103,8 @@ unsafe fn four_bit_512<const TOKENS: usize, const MINIMA: bool>(
                     low_dots[token]
                 };
                 let scale = _mm512_set1_ps(tile.add(scale_at + token * 4).cast::<f32>().read_unaligned());
-                sums[token] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dot), _mm512_mul_ps(scales, scale), sums[token]);
+                sums[token] =
+                    _mm512_fmadd_ps(_mm512_cvtepi32_ps(dot), _mm512_mul_ps(scales, scale), sums[token]);
             }
             if MINIMA {
                 let minima =
@@ -146,12 +148,14 @@ unsafe fn eight_bit_512<const TOKENS: usize>(layout: &Layout, group: *const u8, 
                     }
                 }
             }
-            let scales = _mm512_cvtph_ps(_mm256_loadu_si256(group.add(layout.scales + block * ROWS * 2).cast()));
+            let scales =
+                _mm512_cvtph_ps(_mm256_loadu_si256(group.add(layout.scales + block * ROWS * 2).cast()));
             for token in 0..TOKENS {
                 let dot =
                     if TOKENS == 1 { _mm512_add_epi32(dots[token], second[token]) } else { dots[token] };
                 let scale = _mm512_set1_ps(tile.add(scale_at + token * 4).cast::<f32>().read_unaligned());
-                sums[token] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dot), _mm512_mul_ps(scales, scale), sums[token]);
+                sums[token] =
+                    _mm512_fmadd_ps(_mm512_cvtepi32_ps(dot), _mm512_mul_ps(scales, scale), sums[token]);
             }
             tile = tile.add(TOKENS * BLOCK_BYTES);
         }

@@ -1,0 +1,703 @@
+//! One step through the network, all threads together.
+//!
+//! The tokens of all sequences are the rows of one matrix, so that every weight is read once a step. Between two
+//! parts that need each other's results stands a barrier, about eight a layer. Norms, rotation and activation are
+//! split by token, matrices by groups of sixteen rows, attention by a queue of (sequence, KV head, part) with the
+//! longest first. Nothing is allocated: [`Buffers`] are made once for the largest step.
+#![allow(unsafe_code, reason = "threads write disjoint parts of shared buffers between two barriers")]
+
+use std::ops::Range;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use crate::engine::{LogitsWanted, StepBatch, StepOutput, StepSequence};
+
+use super::CpuEngine;
+use super::activations::{self, Slot};
+use super::arena::{Arena, Region};
+use super::attention::{self, MOST_ROWS, Partial, Rows, SCRATCH, Span};
+use super::isa::Isa;
+use super::kv::{self, KvCache, KvLayout, PAGE};
+use super::matmul::{self, Input, Output};
+use super::pack::{BLOCK, ROWS, is_quantized};
+use super::pool::Barrier;
+use super::rotary::Table;
+use crate::engine::fused::network::{Activation, Network};
+use crate::engine::fused::weights::{Block, Matrix, Weights};
+
+/// Tokens of an attention tile when a prompt is processed.
+const TILE: usize = 8;
+/// Rows of logits that are computed at once: more would need memory in proportion to the vocabulary.
+const LOGIT_ROWS: usize = 32;
+/// Positions of a part when one sequence's context is split among threads: whole pages.
+const LEAST_PART: usize = 2 * PAGE;
+
+/// A piece of attention: `tokens` of a sequence against positions `from..to`, for one KV head.
+#[derive(Debug, Clone, Copy)]
+struct Task {
+    sequence: usize,
+    head: usize,
+    /// First token within the step's tokens of the sequence, and how many.
+    first: usize,
+    tokens: usize,
+    from: usize,
+    to: usize,
+    /// Where its partial result goes, for a token whose context is split.
+    part: Option<usize>,
+}
+
+/// Memory of the largest step.
+#[derive(Debug)]
+pub(super) struct Buffers {
+    arena: Arena,
+    /// Tokens of the largest step.
+    tokens: usize,
+    residual: Region,
+    normed: Region,
+    qkv: Region,
+    attended: Region,
+    gate_up: Region,
+    out: Region,
+    tiles: Region,
+    logits: Region,
+    last: Region,
+    parts: Region,
+    scratch: Region,
+    tasks: Vec<Task>,
+    /// One queue's head for each layer.
+    queues: Vec<AtomicUsize>,
+    /// Rows of the step that logits are wanted of, with the sequence that a token is chosen for.
+    wanted: Vec<(usize, Option<usize>)>,
+    /// Each thread's best logit of each row: its value and its token.
+    best: Vec<(f32, u32)>,
+    threads: usize,
+}
+
+/// Elements of a row of outputs, filled up to whole groups.
+fn padded(rows: usize) -> usize {
+    rows.next_multiple_of(ROWS)
+}
+
+/// Width of the queries, keys and values of a token.
+fn qkv_width(network: &Network) -> usize {
+    padded(network.heads * network.head_size) + 2 * padded(network.kv_heads * network.head_size)
+}
+
+/// Elements that a thread needs while it attends: queries, mixed values, states and shares.
+fn scratch(network: &Network) -> usize {
+    2 * MOST_ROWS * network.head_size + 2 * MOST_ROWS + SCRATCH
+}
+
+impl Buffers {
+    pub(super) fn new(network: &Network, tokens: usize, threads: usize) -> std::io::Result<Self> {
+        let queries = network.heads * network.head_size;
+        let widest = network.width.max(queries).max(network.feed_forward);
+        let rows = |elements: usize| tokens * elements * 4;
+        let part = network.heads / network.kv_heads * (network.head_size + 2);
+        let sizes = [
+            rows(network.width),
+            rows(network.width),
+            rows(qkv_width(network)),
+            rows(queries),
+            rows(2 * padded(network.feed_forward)),
+            rows(padded(network.width)),
+            activations::packed_bytes(tokens, widest),
+            LOGIT_ROWS * padded(network.vocabulary) * 4,
+            LOGIT_ROWS * network.width * 4,
+            threads * network.kv_heads * part * 4 * 2,
+            threads * scratch(network) * 4,
+        ];
+        let mut arena = Arena::new(sizes.iter().map(|size| size.next_multiple_of(64)).sum())?;
+        let regions = sizes.map(|size| arena.take(size).unwrap_or_default());
+        let [residual, normed, qkv, attended, gate_up, out, tiles, logits, last, parts, scratch] = regions;
+        Ok(Self {
+            arena,
+            tokens,
+            residual,
+            normed,
+            qkv,
+            attended,
+            gate_up,
+            out,
+            tiles,
+            logits,
+            last,
+            parts,
+            scratch,
+            tasks: Vec::with_capacity(2 * tokens * network.kv_heads + threads * network.kv_heads),
+            queues: (0..network.layers.len()).map(|_| AtomicUsize::new(0)).collect(),
+            wanted: Vec::with_capacity(tokens),
+            best: vec![(f32::NEG_INFINITY, 0); LOGIT_ROWS * threads],
+            threads,
+        })
+    }
+
+    fn place(&mut self, region: Region) -> *mut f32 {
+        self.arena.bytes_mut(region).as_mut_ptr().cast()
+    }
+}
+
+/// A pass's view of everything: shared by all threads, who write where the plan of the part says.
+struct Pass<'a> {
+    network: &'a Network,
+    weights: &'a Weights,
+    tables: &'a [Table],
+    cache: KvCache,
+    isa: Isa,
+    barrier: &'a Barrier,
+    threads: usize,
+    batch: &'a StepBatch<'a>,
+    tasks: &'a [Task],
+    queues: &'a [AtomicUsize],
+    tokens: usize,
+    residual: *mut f32,
+    normed: *mut f32,
+    qkv: *mut f32,
+    attended: *mut f32,
+    gate_up: *mut f32,
+    out: *mut f32,
+    tiles: *mut u8,
+    parts: *mut f32,
+    scratch: *mut f32,
+}
+
+// SAFETY: the pointers are into buffers that live as long as the pass, and the parts between two barriers write
+// disjoint places.
+unsafe impl Sync for Pass<'_> {}
+
+/// Feeds a batch.
+pub(super) fn step(engine: &mut CpuEngine, batch: &StepBatch<'_>, output: &mut StepOutput) {
+    let tokens = batch.tokens.len();
+    debug_assert!(tokens <= engine.buffers.tokens, "the scheduler was told how many tokens a step may feed");
+    plan(engine, batch);
+    let cache = KvCache {
+        layout: KvLayout {
+            layers: engine.network.layers.len(),
+            kv_heads: engine.network.kv_heads,
+            head_size: engine.network.head_size,
+        },
+        first: engine.cache.bytes_mut(engine.pages).as_mut_ptr().cast(),
+    };
+    let buffers = &mut engine.buffers;
+    let (residual, normed) = (buffers.place(buffers.residual), buffers.place(buffers.normed));
+    let (qkv, attended) = (buffers.place(buffers.qkv), buffers.place(buffers.attended));
+    let (gate_up, out) = (buffers.place(buffers.gate_up), buffers.place(buffers.out));
+    let (tiles, parts) = (buffers.place(buffers.tiles).cast(), buffers.place(buffers.parts));
+    let scratch = buffers.place(buffers.scratch);
+    let barrier: *const Barrier = engine.pool.barrier();
+    let pass = Pass {
+        network: &engine.network,
+        weights: &engine.weights,
+        tables: &engine.tables,
+        cache,
+        isa: engine.isa,
+        // SAFETY: the pool outlives the pass, and running it changes the barrier only through its own atomics.
+        barrier: unsafe { &*barrier },
+        threads: buffers.threads,
+        batch,
+        tasks: &buffers.tasks,
+        queues: &buffers.queues,
+        tokens,
+        residual,
+        normed,
+        qkv,
+        attended,
+        gate_up,
+        out,
+        tiles,
+        parts,
+        scratch,
+    };
+    // SAFETY: the buffers are for at least this many tokens, and every thread runs the same parts in the same order.
+    engine.pool.run(&|thread| unsafe { pass.layers(thread) });
+    logits(engine, batch, output);
+}
+
+/// Writes down the pieces of attention and the rows whose logits are wanted.
+fn plan(engine: &mut CpuEngine, batch: &StepBatch<'_>) {
+    let (network, buffers) = (&engine.network, &mut engine.buffers);
+    buffers.tasks.clear();
+    buffers.wanted.clear();
+    for queue in &buffers.queues {
+        queue.store(0, Ordering::Relaxed);
+    }
+    let threads = buffers.threads;
+    // Enough pieces for all threads without splitting a context; else the few contexts are split.
+    let split = batch.sequences.len() * network.kv_heads < 2 * threads;
+    let tile = TILE.min(MOST_ROWS / (network.heads / network.kv_heads)).max(1);
+    for (number, sequence) in batch.sequences.iter().enumerate() {
+        let end = sequence.position as usize + sequence.token_count;
+        for head in 0..network.kv_heads {
+            let task = |first: usize, tokens: usize, from: usize, to: usize, part: Option<usize>| Task {
+                sequence: number,
+                head,
+                first,
+                tokens,
+                from,
+                to,
+                part,
+            };
+            if sequence.token_count == 1
+                && batch.sequences.len() == 1
+                && split
+                && threads > 1
+                && end > LEAST_PART
+            {
+                let pages = end.div_ceil(PAGE);
+                for part in 0..threads {
+                    let (from, to) = (pages * part / threads * PAGE, pages * (part + 1) / threads * PAGE);
+                    let place = head * threads + part;
+                    buffers.tasks.push(task(0, 1, from, to.min(end), Some(place)));
+                }
+                continue;
+            }
+            for first in (0..sequence.token_count).step_by(tile) {
+                let tokens = tile.min(sequence.token_count - first);
+                let last = sequence.position as usize + first + tokens;
+                buffers.tasks.push(task(first, tokens, 0, last, None));
+            }
+        }
+        let last = sequence.first_token + sequence.token_count - 1;
+        match batch.logits {
+            LogitsWanted::Every => {
+                for row in sequence.first_token..=last {
+                    let chosen = (row == last && sequence.yields).then_some(number);
+                    buffers.wanted.push((row, chosen));
+                }
+            }
+            _ if sequence.yields => buffers.wanted.push((last, Some(number))),
+            _ => {}
+        }
+    }
+    buffers.tasks.sort_unstable_by_key(|task| std::cmp::Reverse((task.to - task.from) * task.tokens));
+}
+
+/// The share of `count` things that belongs to `thread`.
+fn share(count: usize, thread: usize, threads: usize) -> Range<usize> {
+    count * thread / threads..count * (thread + 1) / threads
+}
+
+impl Pass<'_> {
+    unsafe fn layers(&self, thread: usize) {
+        // SAFETY: the caller's, for all parts.
+        unsafe {
+            self.embed(thread);
+            for (layer, block) in self.weights.blocks.iter().enumerate() {
+                self.attention(layer, block, thread);
+                self.feed_forward(block, thread);
+            }
+        }
+    }
+
+    unsafe fn embed(&self, thread: usize) {
+        let width = self.network.width;
+        for token in share(self.tokens, thread, self.threads) {
+            let id = self.batch.tokens[token] as usize;
+            let matrix = &self.weights.embedding;
+            let group = &self.weights.arena.bytes(matrix.region)[id / ROWS * matrix.layout.group_bytes..];
+            // SAFETY: the token's row is this thread's.
+            let row = unsafe { std::slice::from_raw_parts_mut(self.residual.add(token * width), width) };
+            matrix.layout.row(group, id % ROWS, row);
+            if self.network.embedding_scale.to_bits() != 1f32.to_bits() {
+                for x in row {
+                    *x *= self.network.embedding_scale;
+                }
+            }
+        }
+        // The same thread goes on with these tokens, so no barrier.
+    }
+
+    /// Norms this thread's tokens and makes them ready for matrices of `kinds`.
+    unsafe fn norm_input(&self, weight: &[f32], matrices: &[Matrix], thread: usize) {
+        let width = self.network.width;
+        for token in share(self.tokens, thread, self.threads) {
+            // SAFETY: the token's rows are this thread's.
+            unsafe {
+                let to = self.normed.add(token * width);
+                let from = self.residual.add(token * width);
+                activations::norm(self.isa, from, weight.as_ptr(), width, self.network.norm_epsilon, to);
+                if matrices.iter().any(|matrix| is_quantized(matrix.layout.kind)) {
+                    self.quantize(to, token, width);
+                }
+            }
+        }
+    }
+
+    unsafe fn quantize(&self, row: *const f32, token: usize, columns: usize) {
+        // SAFETY: the tiles are for all tokens at the widest row, and the token is this thread's.
+        unsafe {
+            let slot = Slot::new(self.tiles, token, self.tokens, columns);
+            activations::quantize(self.isa, row, 0, columns, slot);
+        }
+    }
+
+    /// Multiplies this thread's share of the groups of `matrices`, whose outputs lie one behind the other.
+    unsafe fn multiply(&self, matrices: &[Matrix], rows: *const f32, out: Output, thread: usize) {
+        let all: usize = matrices.iter().map(Matrix::groups).sum();
+        let mine = share(all, thread, self.threads);
+        let mut before = 0;
+        for matrix in matrices {
+            let groups = matrix.groups();
+            let from = mine.start.clamp(before, before + groups) - before;
+            let to = mine.end.clamp(before, before + groups) - before;
+            let weights = matmul::Weights {
+                layout: matrix.layout,
+                groups: self.weights.arena.bytes(matrix.region).as_ptr(),
+            };
+            let input = Input { tokens: self.tokens, tiles: self.tiles, rows };
+            // SAFETY: the groups are this thread's, the output has a place for each.
+            unsafe {
+                let first = out.first.add(before * ROWS);
+                matmul::multiply(self.isa, weights, from..to, input, Output { first, ..out });
+            }
+            before += groups;
+        }
+    }
+
+    unsafe fn attention(&self, layer: usize, block: &Block, thread: usize) {
+        let network = self.network;
+        let (width, stride) = (network.width, qkv_width(network));
+        // SAFETY: each part writes what is this thread's, and barriers lie between parts that need each other.
+        unsafe {
+            self.norm_input(&block.attention_norm, &block.qkv, thread);
+            self.barrier.wait();
+            self.multiply(&block.qkv, self.normed, Output { first: self.qkv, stride }, thread);
+            self.barrier.wait();
+            for sequence in self.batch.sequences {
+                self.store_keys(layer, block, sequence, thread);
+            }
+            self.barrier.wait();
+            let queue = &self.queues[layer];
+            loop {
+                let next = queue.fetch_add(1, Ordering::Relaxed);
+                let Some(task) = self.tasks.get(next) else { break };
+                self.attend(layer, task, thread);
+            }
+            self.barrier.wait();
+            let queries = network.heads * network.head_size;
+            for token in share(self.tokens, thread, self.threads) {
+                self.merge(token);
+                if is_quantized(block.output.layout.kind) {
+                    self.quantize(self.attended.add(token * queries), token, queries);
+                }
+            }
+            self.barrier.wait();
+            let stride = padded(width);
+            self.multiply(&[block.output], self.attended, Output { first: self.out, stride }, thread);
+            self.barrier.wait();
+            self.add_output(block.post_attention_norm.as_deref(), thread);
+        }
+    }
+
+    /// Biases, head norms, rotation; queries are left scaled in place, keys and values go into the cache.
+    unsafe fn store_keys(&self, layer: usize, block: &Block, sequence: &StepSequence, thread: usize) {
+        let network = self.network;
+        let (size, stride) = (network.head_size, qkv_width(network));
+        let (queries, keys) = (network.heads * size, network.kv_heads * size);
+        let table = &self.tables[network.layers[layer].rotation];
+        let pages = self.batch.pages_of(sequence);
+        let mine = share(self.tokens, thread, self.threads);
+        for token in sequence.first_token..sequence.first_token + sequence.token_count {
+            if !mine.contains(&token) {
+                continue;
+            }
+            let position = sequence.position as usize + token - sequence.first_token;
+            // SAFETY: the token's row and its slot in the cache are this thread's.
+            unsafe {
+                let row = self.qkv.add(token * stride);
+                let key_at = padded(queries);
+                let value_at = key_at + padded(keys);
+                if let Some(bias) = &block.qkv_bias {
+                    for (at, from, count) in
+                        [(0, 0, queries), (key_at, queries, keys), (value_at, queries + keys, keys)]
+                    {
+                        activations::add(self.isa, bias.as_ptr().add(from), count, row.add(at));
+                    }
+                }
+                for head in 0..network.heads {
+                    let query = row.add(head * size);
+                    if let Some(norm) = &block.query_norm {
+                        activations::norm(self.isa, query, norm.as_ptr(), size, network.norm_epsilon, query);
+                    }
+                    let query = std::slice::from_raw_parts_mut(query, size);
+                    table.rotate(query, position);
+                    for x in query {
+                        *x *= network.attention_scale;
+                    }
+                }
+                for head in 0..network.kv_heads {
+                    let key = row.add(key_at + head * size);
+                    if let Some(norm) = &block.key_norm {
+                        activations::norm(self.isa, key, norm.as_ptr(), size, network.norm_epsilon, key);
+                    }
+                    table.rotate(std::slice::from_raw_parts_mut(key, size), position);
+                    let value = row.add(value_at + head * size);
+                    let to = self.cache.keys(pages[position / PAGE], layer, head);
+                    kv::append(self.isa, to, size, position % PAGE, key, value);
+                }
+            }
+        }
+    }
+
+    unsafe fn attend(&self, layer: usize, task: &Task, thread: usize) {
+        let network = self.network;
+        let (size, stride) = (network.head_size, qkv_width(network));
+        let group = network.heads / network.kv_heads;
+        let sequence = &self.batch.sequences[task.sequence];
+        let mut sees = [(0, 0); MOST_ROWS];
+        let rows = task.tokens * group;
+        let window = network.layers[layer].window;
+        // SAFETY: queries are read where no thread writes now; results go to this task's own places.
+        unsafe {
+            let queries = self.scratch.add(thread * scratch(network));
+            let mixed = queries.add(MOST_ROWS * size);
+            let state = mixed.add(MOST_ROWS * size);
+            let shares = state.add(2 * MOST_ROWS);
+            for token in 0..task.tokens {
+                let position = sequence.position + (task.first + token) as u32;
+                let first = window.map_or(0, |window| (position + 1).saturating_sub(window));
+                let row = self.qkv.add((sequence.first_token + task.first + token) * stride);
+                for member in 0..group {
+                    let number = token * group + member;
+                    sees[number] = (first, position);
+                    let from = row.add((task.head * group + member) * size);
+                    let to = queries.add(number * size);
+                    std::ptr::copy_nonoverlapping(from, to, size);
+                }
+            }
+            let span = Span {
+                cache: self.cache,
+                layer,
+                head: task.head,
+                pages: self.batch.pages_of(sequence),
+                from: task.from,
+                to: task.to,
+            };
+            let seen = Rows { queries, sees: &sees[..rows] };
+            if let Some(part) = task.part {
+                let (state, mixed) = self.part(part);
+                attention::attend(self.isa, span, seen, shares, Partial { state, mixed });
+                return;
+            }
+            let partial = Partial { state, mixed };
+            attention::attend(self.isa, span, seen, shares, partial);
+            let width = network.heads * size;
+            for token in 0..task.tokens {
+                let out = self.attended.add((sequence.first_token + task.first + token) * width);
+                for member in 0..group {
+                    let number = token * group + member;
+                    let to = out.add((task.head * group + member) * size);
+                    let of_row = Partial {
+                        state: partial.state.add(number * 2),
+                        mixed: partial.mixed.add(number * size),
+                    };
+                    attention::merge(self.isa, of_row, 1, (0, 0), size, to);
+                }
+            }
+        }
+    }
+
+    /// Where partial result number `part` lies: the states of a group's heads, and their mixed values.
+    unsafe fn part(&self, part: usize) -> (*mut f32, *mut f32) {
+        let group = self.network.heads / self.network.kv_heads;
+        // SAFETY: there are as many parts as threads times heads.
+        unsafe {
+            let state = self.parts.add(part * group * (self.network.head_size + 2));
+            (state, state.add(2 * group))
+        }
+    }
+
+    /// Puts the parts of a token's context together, when it was split.
+    unsafe fn merge(&self, token: usize) {
+        if self.tasks.first().is_none_or(|task| task.part.is_none()) {
+            return;
+        }
+        let network = self.network;
+        let (size, group) = (network.head_size, network.heads / network.kv_heads);
+        let step = group * (size + 2);
+        for head in 0..network.heads {
+            let (kv, member) = (head / group, head % group);
+            // SAFETY: all parts were written before the barrier; the token is this thread's.
+            unsafe {
+                let (state, mixed) = self.part(kv * self.threads);
+                let first = Partial { state: state.add(member * 2), mixed: mixed.add(member * size) };
+                let to = self.attended.add(token * network.heads * size + head * size);
+                attention::merge(self.isa, first, self.threads, (step, step), size, to);
+            }
+        }
+    }
+
+    /// Adds what a matrix gave to the residual stream, normed first where the model does that.
+    unsafe fn add_output(&self, norm: Option<&[f32]>, thread: usize) {
+        let width = self.network.width;
+        for token in share(self.tokens, thread, self.threads) {
+            // SAFETY: the token's rows are this thread's.
+            unsafe {
+                let out = self.out.add(token * padded(width));
+                if let Some(norm) = norm {
+                    activations::norm(self.isa, out, norm.as_ptr(), width, self.network.norm_epsilon, out);
+                }
+                activations::add(self.isa, out, width, self.residual.add(token * width));
+            }
+        }
+    }
+
+    unsafe fn feed_forward(&self, block: &Block, thread: usize) {
+        let network = self.network;
+        let (feed, width) = (network.feed_forward, network.width);
+        let half = padded(feed);
+        // SAFETY: each part writes what is this thread's, and barriers lie between parts that need each other.
+        unsafe {
+            self.norm_input(&block.feed_norm, &block.gate_up, thread);
+            self.barrier.wait();
+            let to = Output { first: self.gate_up, stride: 2 * half };
+            self.multiply(&block.gate_up, self.normed, to, thread);
+            self.barrier.wait();
+            self.activate(feed, half, is_quantized(block.down.layout.kind), thread);
+            self.barrier.wait();
+            // The rows of a float matrix lie behind one another; see `activate`.
+            let to = Output { first: self.out, stride: padded(width) };
+            self.multiply(&[block.down], self.gate_up, to, thread);
+            self.barrier.wait();
+            self.add_output(block.post_feed_norm.as_deref(), thread);
+        }
+    }
+
+    /// The activation of gate times up, made ready for the down matrix. A single token is shared among the threads.
+    unsafe fn activate(&self, feed: usize, half: usize, quantized: bool, thread: usize) {
+        let alone = self.tokens == 1;
+        let tokens = if alone { 0..1 } else { share(self.tokens, thread, self.threads) };
+        let blocks = if alone { share(feed / BLOCK, thread, self.threads) } else { 0..feed / BLOCK };
+        let (from, count) = (blocks.start * BLOCK, blocks.len() * BLOCK);
+        for token in tokens {
+            // SAFETY: this token's columns are this thread's.
+            unsafe {
+                let row = self.gate_up.add(token * 2 * half);
+                let (gate, up) = (row.add(from), row.add(half + from));
+                match self.network.activation {
+                    Activation::Silu => activations::swiglu(self.isa, gate, up, count),
+                    Activation::GeluTanh => activations::geglu(self.isa, gate, up, count),
+                }
+                if quantized {
+                    let slot = Slot::new(self.tiles, token, self.tokens, feed);
+                    activations::quantize(self.isa, row, from, count, slot);
+                }
+            }
+        }
+        if !quantized && !alone {
+            self.barrier.wait();
+            // Rows closer together: each thread would overwrite another's, so one does it, from the first on.
+            if thread == 0 {
+                for token in 1..self.tokens {
+                    // SAFETY: a row moves towards the front, all before it have moved.
+                    unsafe {
+                        let from = self.gate_up.add(token * 2 * half);
+                        std::ptr::copy(from, self.gate_up.add(token * feed), feed);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Norms the wanted rows, multiplies them with the head and chooses the largest logit of each.
+fn logits(engine: &mut CpuEngine, batch: &StepBatch<'_>, output: &mut StepOutput) {
+    output.next.clear();
+    output.next.resize(batch.sequences.len(), 0);
+    output.logits.clear();
+    output.non_finite = false;
+    output.device_time = None;
+    let vocabulary = engine.network.vocabulary;
+    let keep = batch.logits != LogitsWanted::Nothing;
+    let wanted = std::mem::take(&mut engine.buffers.wanted);
+    for rows in wanted.chunks(LOGIT_ROWS) {
+        head(engine, rows);
+        let threads = engine.buffers.threads;
+        for (number, (_, sequence)) in rows.iter().enumerate() {
+            let of_threads = (0..threads).map(|thread| engine.buffers.best[thread * LOGIT_ROWS + number]);
+            // The first of equal ones, as every thread's range lies behind the one before.
+            let best = of_threads.reduce(|best, next| if next.0 > best.0 { next } else { best });
+            if let (Some(sequence), Some((value, token))) = (sequence, best) {
+                output.next[*sequence] = token;
+                output.non_finite |= !value.is_finite();
+            }
+        }
+        if keep {
+            let stride = padded(vocabulary);
+            let bytes = engine.buffers.place(engine.buffers.logits);
+            for number in 0..rows.len() {
+                // SAFETY: the row was written above, and no thread is at work.
+                let row = unsafe { std::slice::from_raw_parts(bytes.add(number * stride), vocabulary) };
+                output.logits.extend_from_slice(row);
+            }
+        }
+    }
+    engine.buffers.wanted = wanted;
+}
+
+/// Logits of at most [`LOGIT_ROWS`] rows of the step, and each thread's best of its share of the vocabulary.
+fn head(engine: &mut CpuEngine, rows: &[(usize, Option<usize>)]) {
+    let network = &engine.network;
+    let (width, vocabulary) = (network.width, network.vocabulary);
+    let stride = padded(vocabulary);
+    let threads = engine.buffers.threads;
+    let buffers = &mut engine.buffers;
+    let residual = Shared(buffers.place(buffers.residual));
+    let (last, out) = (Shared(buffers.place(buffers.last)), Shared(buffers.place(buffers.logits)));
+    let tiles = Shared(buffers.place(buffers.tiles).cast::<u8>());
+    let best = Shared(buffers.best.as_mut_ptr());
+    let (isa, weights) = (engine.isa, &engine.weights);
+    let barrier: *const Barrier = engine.pool.barrier();
+    let barrier = Shared(barrier.cast_mut());
+    engine.pool.run(&|thread| {
+        // SAFETY: rows, groups and best places are split by thread; the barrier lies between writing and reading.
+        unsafe {
+            for number in share(rows.len(), thread, threads) {
+                let to = last.get().add(number * width);
+                let from = residual.get().add(rows[number].0 * width);
+                activations::norm(isa, from, weights.output_norm.as_ptr(), width, network.norm_epsilon, to);
+                if is_quantized(weights.head.layout.kind) {
+                    let slot = Slot::new(tiles.get(), number, rows.len(), width);
+                    activations::quantize(isa, to, 0, width, slot);
+                }
+            }
+            (*barrier.get()).wait();
+            let groups = share(weights.head.groups(), thread, threads);
+            let matrix = matmul::Weights {
+                layout: weights.head.layout,
+                groups: weights.arena.bytes(weights.head.region).as_ptr(),
+            };
+            let input = Input { tokens: rows.len(), tiles: tiles.get(), rows: last.get() };
+            matmul::multiply(isa, matrix, groups.clone(), input, Output { first: out.get(), stride });
+            let mine = groups.start * ROWS..(groups.end * ROWS).min(vocabulary);
+            for number in 0..rows.len() {
+                let row = std::slice::from_raw_parts(out.get().add(number * stride), vocabulary);
+                *best.get().add(thread * LOGIT_ROWS + number) = largest(&row[mine.clone()], mine.start);
+            }
+        }
+    });
+}
+
+/// The largest of `logits`, the first of equal ones, with its token; infinite when any is no number.
+fn largest(logits: &[f32], first: usize) -> (f32, u32) {
+    let mut best = (f32::NEG_INFINITY, 0);
+    let mut finite = true;
+    for (index, logit) in logits.iter().enumerate() {
+        finite &= logit.is_finite();
+        if *logit > best.0 {
+            best = (*logit, u32::try_from(first + index).unwrap_or(u32::MAX));
+        }
+    }
+    if finite || logits.is_empty() { best } else { (f32::INFINITY, best.1) }
+}
+
+/// A pointer that the threads of a pool share.
+struct Shared<T>(*mut T);
+
+// SAFETY: whoever uses it splits what it points to by thread.
+unsafe impl<T> Sync for Shared<T> {}
+
+impl<T> Shared<T> {
+    fn get(&self) -> *mut T {
+        self.0
+    }
+}

@@ -1,0 +1,148 @@
+//! The processor's back end: a [`StepEngine`] over packed weights, a paged cache and its own threads.
+
+mod activations;
+mod arena;
+mod attention;
+mod forward;
+mod isa;
+mod kv;
+mod lanes;
+mod matmul;
+mod pack;
+mod pool;
+mod rotary;
+
+use crate::base::sys::{self, Interrupt};
+use crate::model::Model;
+use crate::model::gguf::Gguf;
+
+use super::super::choice::Options;
+use super::super::{Capabilities, Error, PAGE_POSITIONS, StepBatch, StepEngine, StepLimits, StepOutput};
+use super::network::Network;
+use super::weights::Weights;
+use super::{NAME, not_loaded, unreadable};
+
+pub(super) use arena::{Arena, Region};
+pub use isa::Isa;
+pub use kv::KvType;
+pub(super) use pack::{Layout, ROWS};
+
+use forward::Buffers;
+use kv::KvLayout;
+use pool::Pool;
+use rotary::Table;
+
+/// Tokens of a step at most: with more a prompt gets no faster, and the buffers no smaller.
+pub(super) const TOKENS_PER_STEP: u32 = 512;
+
+/// The engine on the processor.
+#[derive(Debug)]
+pub(super) struct CpuEngine {
+    network: Network,
+    weights: Weights,
+    tables: Vec<Table>,
+    cache: Arena,
+    pages: Region,
+    pool: Pool,
+    isa: Isa,
+    buffers: Buffers,
+    capabilities: Capabilities,
+    limits: StepLimits,
+}
+
+impl CpuEngine {
+    /// Loads the weights and takes memory for the cache.
+    ///
+    /// # Errors
+    /// As [`load`](super::load).
+    pub(super) fn new(
+        model: &Model,
+        file: &Gguf,
+        network: Network,
+        options: &Options,
+        interrupt: &Interrupt,
+    ) -> Result<Self, Error> {
+        let best = Isa::detect();
+        let isa = options.isa.unwrap_or(best);
+        if isa > best {
+            return Err(super::unsupported(
+                format!("compute with {isa}"),
+                format!("this processor has {best} at most; leave out `--isa`, or ask for less"),
+            ));
+        }
+        let threads = options.threads.unwrap_or_else(default_threads);
+        let pool = Pool::new(threads)
+            .map_err(|error| not_loaded(format!("the system gives no {threads} threads ({error})")))?;
+        let reader = model.open_gguf(interrupt).map_err(|error| unreadable(&error))?;
+        let weights = Weights::load(reader, file, &network)?;
+        let positions = options.max_positions.unwrap_or(network.context_length).min(network.context_length);
+        let batch = options.max_batch.unwrap_or(1);
+        let layout = KvLayout {
+            layers: network.layers.len(),
+            kv_heads: network.kv_heads,
+            head_size: network.head_size,
+        };
+        let pages = batch.saturating_mul(positions.div_ceil(PAGE_POSITIONS));
+        let no_memory = |error: &dyn std::fmt::Display| {
+            not_loaded(format!(
+                "the system gives no memory for a KV cache of {batch} sequences of {positions} positions ({error}); \
+                 lower --batch or --depth"
+            ))
+        };
+        let mut cache =
+            Arena::new(pages as usize * layout.page_bytes()).map_err(|error| no_memory(&error))?;
+        let region =
+            cache.take(pages as usize * layout.page_bytes()).ok_or_else(|| no_memory(&"too large"))?;
+        let factors = weights.rope_factors.as_deref();
+        let tables = network
+            .rotations
+            .iter()
+            .map(|rotation| Table::new(rotation, factors, positions as usize))
+            .collect();
+        let tokens = TOKENS_PER_STEP.max(batch);
+        let buffers = Buffers::new(&network, tokens as usize, threads).map_err(|error| {
+            not_loaded(format!("the system gives no memory for a step's buffers ({error})"))
+        })?;
+        Ok(Self {
+            capabilities: Capabilities {
+                engine: NAME,
+                version: format!("{} {isa}", env!("CARGO_PKG_VERSION")),
+                device: "cpu".to_owned(),
+                threads: Some(threads),
+                max_batch: batch,
+                max_context: positions,
+                kv_type: options.kv_type.label(),
+                caveats: Vec::new(),
+            },
+            limits: StepLimits { vocabulary: file.header.spec.vocabulary, pages, tokens_per_step: tokens },
+            network,
+            weights,
+            tables,
+            cache,
+            pages: region,
+            pool,
+            isa,
+            buffers,
+        })
+    }
+}
+
+/// As many threads as processors that this process may use.
+fn default_threads() -> usize {
+    sys::allowed_cpus().len().max(1)
+}
+
+impl StepEngine for CpuEngine {
+    fn capabilities(&self) -> &Capabilities {
+        &self.capabilities
+    }
+
+    fn limits(&self) -> StepLimits {
+        self.limits
+    }
+
+    fn step(&mut self, batch: &StepBatch<'_>, output: &mut StepOutput) -> Result<(), Error> {
+        forward::step(self, batch, output);
+        Ok(())
+    }
+}

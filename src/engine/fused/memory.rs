@@ -1,0 +1,34 @@
+//! Memory foreseen from the header alone: packed weights, pages of the cache, the buffers of a step.
+
+use crate::base::units::Bytes;
+use crate::model::Header;
+
+use super::super::{Demand, MemoryForeseen, PAGE_POSITIONS};
+use super::cpu::{KvType, TOKENS_PER_STEP};
+use super::weights;
+
+/// Program, libraries, the vocabulary while it is read, stacks, and what the allocator holds back.
+const RUNTIME: u64 = 24 << 20;
+
+/// What the process will need at its peak while it runs `demand`.
+pub fn memory_foreseen(header: &Header, demand: Demand, kv_type: KvType) -> MemoryForeseen {
+    let spec = &header.spec;
+    let vectors =
+        header.tensors.iter().filter(|tensor| tensor.shape.len() < 2).map(|tensor| tensor.elements() * 4);
+    let packed = weights::packed_bytes(header) as u64 + vectors.sum::<u64>();
+    let positions = u64::from(demand.context) + u64::from(demand.prompt) + u64::from(demand.output);
+    let pages = u64::from(demand.batch) * positions.div_ceil(u64::from(PAGE_POSITIONS));
+    let page = spec.kv_bytes_per_position(kv_type.element_bytes()).get() * u64::from(PAGE_POSITIONS);
+    let tokens = u64::from(TOKENS_PER_STEP).max(u64::from(demand.batch));
+    let heads = u64::from(spec.heads) * u64::from(spec.head_size);
+    let rows = 3 * u64::from(spec.width) + 3 * heads + 4 * u64::from(spec.feed_forward);
+    let parts = vec![
+        ("weights", packed),
+        ("KV cache", pages * page),
+        ("activations", tokens * rows * 4),
+        ("logits", u64::from(demand.batch) * u64::from(spec.vocabulary) * 4),
+        ("rotary tables", positions * u64::from(spec.head_size) * 4),
+        ("runtime", RUNTIME),
+    ];
+    MemoryForeseen { parts: parts.into_iter().map(|(name, bytes)| (name, Bytes::new(bytes))).collect() }
+}

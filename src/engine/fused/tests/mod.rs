@@ -1,0 +1,136 @@
+//! The engine on tiny models of each architecture: against f64, against llama.cpp, against itself.
+
+mod reference;
+
+use std::path::Path;
+
+use candle_core::quantized::GgmlDType;
+
+use crate::base::sys::Interrupt;
+use crate::engine::choice::Options;
+use crate::engine::testing::{Server, Tiny, VOCABULARY};
+use crate::engine::{Engine, Schedule, SequencePlan};
+use crate::model::testing::llama_cpp;
+use crate::model::{Header, Model, Source};
+
+use super::{Isa, load};
+use reference::Reference;
+
+const ALL: [&str; 4] = ["llama", "qwen2", "qwen3", "gemma3"];
+
+fn open(path: &Path, header: Header, options: &Options) -> Box<dyn Engine> {
+    let model =
+        Model { id: "test".to_owned(), header, source: Source::Gguf(path.to_owned()), origin: String::new() };
+    load(&model, options, &Interrupt::default()).unwrap()
+}
+
+fn tokens(count: usize, salt: usize) -> Vec<u32> {
+    (0..count).map(|i| u32::try_from((i * 37 + salt * 101 + 7) % VOCABULARY).unwrap()).collect()
+}
+
+fn options(isa: Isa, threads: usize, batch: u32) -> Options {
+    Options {
+        isa: Some(isa),
+        threads: Some(threads),
+        max_batch: Some(batch),
+        max_positions: Some(600),
+        ..Options::default()
+    }
+}
+
+fn logits(engine: &mut dyn Engine, prompts: &[Vec<u32>]) -> Vec<Vec<f32>> {
+    engine.logits(prompts, &Interrupt::default()).unwrap()
+}
+
+/// Root mean square of the differences ÷ standard deviation of the expected.
+fn distance(found: &[f32], expected: &[f64]) -> f64 {
+    let count = expected.len() as f64;
+    let mean = expected.iter().sum::<f64>() / count;
+    let spread = expected.iter().map(|x| (x - mean).powi(2)).sum::<f64>();
+    let off = found.iter().zip(expected).map(|(x, y)| (f64::from(*x) - y).powi(2)).sum::<f64>();
+    (off / spread).sqrt()
+}
+
+/// How far logits may be from the f64 reference: rounding of activations to 8 bits, and of the cache to f16.
+fn tolerance(dtype: GgmlDType) -> f64 {
+    if matches!(dtype, GgmlDType::F32 | GgmlDType::F16) { 0.004 } else { 0.08 }
+}
+
+#[test]
+fn logits_are_those_of_f64_for_every_architecture_type_and_isa() {
+    for architecture in ALL {
+        for dtype in [GgmlDType::F32, GgmlDType::F16, GgmlDType::Q8_0, GgmlDType::Q4_0, GgmlDType::Q4_1] {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("tiny.gguf");
+            let shape = Tiny { dtype, rope_factors: architecture == "llama", ..Tiny::of(architecture) };
+            let header = shape.write(&path);
+            let prompt = tokens(70, 4);
+            let expected = Reference::open(&path).logits(&prompt);
+            for isa in Isa::ALL.into_iter().filter(|isa| *isa <= Isa::detect()) {
+                let mut engine = open(&path, header.clone(), &options(isa, 2, 1));
+                let found = logits(&mut *engine, std::slice::from_ref(&prompt));
+                let distance = distance(&found[0], &expected);
+                assert!(distance < tolerance(dtype), "{architecture} {dtype:?} {isa}: {distance}");
+            }
+        }
+    }
+}
+
+#[test]
+fn logits_are_those_of_llama_cpp_in_every_architecture() {
+    let Some(program) = llama_cpp("llama-server") else { return };
+    for architecture in ALL {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("tiny.gguf");
+        let shape =
+            Tiny { dtype: GgmlDType::F32, rope_factors: architecture == "llama", ..Tiny::of(architecture) };
+        let header = shape.write(&path);
+        let server = Server::start(&program, &path, "f16");
+        let prompt = tokens(550, 4);
+        let mut engine = open(&path, header, &options(Isa::detect(), 2, 1));
+        let found = logits(&mut *engine, std::slice::from_ref(&prompt)).remove(0);
+        let largest = found.iter().copied().fold(f32::MIN, f32::max);
+        let sum: f64 = found.iter().map(|logit| f64::from(logit - largest).exp()).sum();
+        for (token, logprob) in server.next(&prompt) {
+            let ours = f64::from(found[token as usize] - largest) - sum.ln();
+            // There queries and shares of attention are rounded to f16 as well.
+            assert!((ours - logprob).abs() < 0.05, "{architecture} token {token}: {ours} and {logprob}");
+        }
+    }
+}
+
+fn greedy(engine: &mut dyn Engine, sequences: Vec<SequencePlan>) -> Vec<Vec<u32>> {
+    let outcome = engine.run(&Schedule { sequences }, &mut Vec::new(), &Interrupt::default()).unwrap();
+    assert_eq!(outcome.non_finite_steps, 0);
+    outcome.tokens
+}
+
+#[test]
+fn batches_chunks_threads_and_depth_change_no_token() {
+    for architecture in ALL {
+        for dtype in [GgmlDType::F16, GgmlDType::Q8_0, GgmlDType::Q4_0] {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("tiny.gguf");
+            let header = Tiny { dtype, ..Tiny::of(architecture) }.write(&path);
+            let plan = |context: usize, salt: usize| {
+                let all = tokens(300, salt);
+                SequencePlan {
+                    context: all[..context].to_vec(),
+                    prompt: all[context..].to_vec(),
+                    output_tokens: 12,
+                }
+            };
+            let mut one = open(&path, header.clone(), &options(Isa::detect(), 1, 5));
+            let alone: Vec<_> = (0..5).flat_map(|salt| greedy(&mut *one, vec![plan(0, salt)])).collect();
+            for threads in [1, 2, 3] {
+                let mut engine = open(&path, header.clone(), &options(Isa::detect(), threads, 5));
+                let together = greedy(&mut *engine, (0..5).map(|salt| plan(0, salt)).collect());
+                assert_eq!(together, alone, "{architecture} {dtype:?} {threads} threads, together");
+                for context in [1, 63, 64, 299] {
+                    let split = greedy(&mut *engine, (0..5).map(|salt| plan(context, salt)).collect());
+                    assert_eq!(split, alone, "{architecture} {dtype:?} {threads} threads, context {context}");
+                }
+            }
+        }
+    }
+}

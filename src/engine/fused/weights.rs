@@ -1,0 +1,213 @@
+//! A model's tensors in memory: matrices packed for the kernels, vectors as single precision.
+//!
+//! The file is read once, in pieces of some megabytes, and each piece is packed and checked for weights that are no
+//! numbers before the next is read: so loading needs little more than what stays. (A mapped file would count its own
+//! pages beside the packed ones, and has no huge pages.)
+
+use std::io::{Read, Seek, SeekFrom};
+
+use half::{bf16, f16};
+
+use crate::model::gguf::Gguf;
+use crate::model::{Header, ReadSeek, TensorInfo, TensorType};
+
+use super::super::Error;
+use super::cpu::{Arena, Layout, ROWS, Region};
+use super::finite::first_non_finite;
+use super::network::Network;
+use super::{not_loaded, unsupported};
+
+/// Bytes read at once, about.
+const PIECE: usize = 4 << 20;
+
+/// A packed matrix.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Matrix {
+    pub(super) layout: Layout,
+    pub(super) rows: usize,
+    pub(super) region: Region,
+}
+
+impl Matrix {
+    /// Groups of sixteen rows.
+    pub(super) fn groups(&self) -> usize {
+        self.rows.div_ceil(ROWS)
+    }
+}
+
+/// A block's weights.
+#[derive(Debug)]
+pub(super) struct Block {
+    pub(super) attention_norm: Vec<f32>,
+    /// Queries, keys, values.
+    pub(super) qkv: [Matrix; 3],
+    /// Their biases, one behind the other.
+    pub(super) qkv_bias: Option<Vec<f32>>,
+    pub(super) query_norm: Option<Vec<f32>>,
+    pub(super) key_norm: Option<Vec<f32>>,
+    pub(super) output: Matrix,
+    pub(super) post_attention_norm: Option<Vec<f32>>,
+    pub(super) feed_norm: Vec<f32>,
+    /// Gate and up.
+    pub(super) gate_up: [Matrix; 2],
+    pub(super) down: Matrix,
+    pub(super) post_feed_norm: Option<Vec<f32>>,
+}
+
+/// All weights.
+#[derive(Debug)]
+pub(super) struct Weights {
+    pub(super) arena: Arena,
+    pub(super) embedding: Matrix,
+    /// The output head; the embedding when they are tied.
+    pub(super) head: Matrix,
+    pub(super) output_norm: Vec<f32>,
+    pub(super) blocks: Vec<Block>,
+    /// Divisors of the rotation's frequencies.
+    pub(super) rope_factors: Option<Vec<f32>>,
+}
+
+/// Bytes that the packed matrices of `header` take.
+pub(super) fn packed_bytes(header: &Header) -> usize {
+    let matrices = header.tensors.iter().filter(|tensor| tensor.shape.len() > 1);
+    matrices.filter_map(|tensor| shape(tensor).map(|(layout, rows)| bytes(&layout, rows))).sum()
+}
+
+fn shape(tensor: &TensorInfo) -> Option<(Layout, usize)> {
+    let &[rows, columns] = &tensor.shape[..] else { return None };
+    Some((Layout::of(tensor.dtype, usize::try_from(columns).ok()?)?, usize::try_from(rows).ok()?))
+}
+
+fn bytes(layout: &Layout, rows: usize) -> usize {
+    rows.div_ceil(ROWS) * layout.group_bytes
+}
+
+impl Weights {
+    /// Reads and packs every tensor of `file`.
+    ///
+    /// # Errors
+    /// [`Error::Load`] when reading fails or a weight is no number, [`Error::Interrupted`] through the reader.
+    pub(super) fn load(
+        reader: Box<dyn ReadSeek + Send>,
+        file: &Gguf,
+        network: &Network,
+    ) -> Result<Self, Error> {
+        let arena = Arena::new(packed_bytes(&file.header))
+            .map_err(|error| not_loaded(format!("the system gives no memory for the weights ({error})")))?;
+        let mut loader = Loader { reader, header: &file.header, arena, piece: Vec::new() };
+        let embedding = loader.matrix("token_embd.weight")?;
+        let head = if file.header.tensor("output.weight").is_some() {
+            loader.matrix("output.weight")?
+        } else {
+            embedding
+        };
+        let output_norm = loader.vector("output_norm.weight")?;
+        let rope_factors =
+            if file.header.has_rope_factors { Some(loader.vector("rope_freqs.weight")?) } else { None };
+        let blocks: Result<Vec<Block>, Error> =
+            (0..network.layers.len()).map(|layer| loader.block(layer, network)).collect();
+        Ok(Self { blocks: blocks?, arena: loader.arena, embedding, head, output_norm, rope_factors })
+    }
+}
+
+struct Loader<'a> {
+    reader: Box<dyn ReadSeek + Send>,
+    header: &'a Header,
+    arena: Arena,
+    piece: Vec<u8>,
+}
+
+impl Loader<'_> {
+    fn block(&mut self, layer: usize, network: &Network) -> Result<Block, Error> {
+        let name = |part: &str| format!("blk.{layer}.{part}");
+        let optional = |there: bool, part: &str, loader: &mut Self| {
+            if there { loader.vector(&name(part)).map(Some) } else { Ok(None) }
+        };
+        let qkv_bias = if network.qkv_bias {
+            let mut all = Vec::new();
+            for part in ["attn_q.bias", "attn_k.bias", "attn_v.bias"] {
+                all.extend(self.vector(&name(part))?);
+            }
+            Some(all)
+        } else {
+            None
+        };
+        Ok(Block {
+            attention_norm: self.vector(&name("attn_norm.weight"))?,
+            qkv: [
+                self.matrix(&name("attn_q.weight"))?,
+                self.matrix(&name("attn_k.weight"))?,
+                self.matrix(&name("attn_v.weight"))?,
+            ],
+            qkv_bias,
+            query_norm: optional(network.head_norms, "attn_q_norm.weight", self)?,
+            key_norm: optional(network.head_norms, "attn_k_norm.weight", self)?,
+            output: self.matrix(&name("attn_output.weight"))?,
+            post_attention_norm: optional(network.post_norms, "post_attention_norm.weight", self)?,
+            feed_norm: self.vector(&name("ffn_norm.weight"))?,
+            gate_up: [self.matrix(&name("ffn_gate.weight"))?, self.matrix(&name("ffn_up.weight"))?],
+            down: self.matrix(&name("ffn_down.weight"))?,
+            post_feed_norm: optional(network.post_norms, "post_ffw_norm.weight", self)?,
+        })
+    }
+
+    fn find(&self, name: &str) -> Result<TensorInfo, Error> {
+        let tensor = self.header.tensor(name).cloned();
+        tensor.ok_or_else(|| {
+            not_loaded(format!("tensor `{name}` is missing: the file is not whole, fetch it again"))
+        })
+    }
+
+    fn read(&mut self, tensor: &TensorInfo, from: u64, length: usize) -> Result<(), Error> {
+        self.piece.resize(length, 0);
+        let read = self.reader.seek(SeekFrom::Start(tensor.offset + from));
+        let read = read.and_then(|_| self.reader.read_exact(&mut self.piece));
+        read.map_err(|error| match error.to_string().as_str() {
+            "interrupted" => Error::Interrupted,
+            said => not_loaded(format!("reading tensor `{}` failed: {said}", tensor.name)),
+        })?;
+        match first_non_finite(tensor.dtype, &self.piece) {
+            None => Ok(()),
+            Some(index) => {
+                let index = index + from / tensor.dtype.block_bytes() * tensor.dtype.block_elements();
+                Err(not_loaded(format!(
+                    "tensor `{}` holds a weight that is no number (element {index}, {} of type {}): the file was \
+                     converted badly or is damaged, fetch or convert it again",
+                    tensor.name,
+                    if tensor.dtype.block_elements() > 1 { "in a block's scale" } else { "itself" },
+                    tensor.dtype
+                )))
+            }
+        }
+    }
+
+    fn vector(&mut self, name: &str) -> Result<Vec<f32>, Error> {
+        let tensor = self.find(name)?;
+        self.read(&tensor, 0, usize::try_from(tensor.bytes().get()).unwrap_or(usize::MAX))?;
+        let pairs = || self.piece.chunks_exact(2).map(|b| [b[0], b[1]]);
+        Ok(match tensor.dtype {
+            TensorType::F16 => pairs().map(|bits| f16::from_le_bytes(bits).to_f32()).collect(),
+            TensorType::BF16 => pairs().map(|bits| bf16::from_le_bytes(bits).to_f32()).collect(),
+            _ => self.piece.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect(),
+        })
+    }
+
+    fn matrix(&mut self, name: &str) -> Result<Matrix, Error> {
+        let tensor = self.find(name)?;
+        let none =
+            || unsupported(format!("use tensor `{name}`"), "its shape or type is no matrix of this engine");
+        let (layout, rows) = shape(&tensor).ok_or_else(none)?;
+        let region = self.arena.take(bytes(&layout, rows)).ok_or_else(none)?;
+        let group = ROWS * layout.row_bytes();
+        let step = (PIECE / group).max(1) * ROWS;
+        for first in (0..rows).step_by(step) {
+            let count = step.min(rows - first);
+            self.read(&tensor, (first * layout.row_bytes()) as u64, count * layout.row_bytes())?;
+            for (number, rows) in self.piece.chunks(group).enumerate() {
+                let at = (first / ROWS + number) * layout.group_bytes;
+                layout.pack(rows, &mut self.arena.bytes_mut(region)[at..at + layout.group_bytes]);
+            }
+        }
+        Ok(Matrix { layout, rows, region })
+    }
+}
