@@ -213,6 +213,13 @@ fn unsafe_code_stands_only_behind_its_door() {
     sources(Path::new("src"), &mut files);
     let allowed = [
         "src/base/sys.rs",
+        "src/engine/fused/cpu/activations.rs",
+        "src/engine/fused/cpu/attention.rs",
+        "src/engine/fused/cpu/forward.rs",
+        "src/engine/fused/cpu/kv.rs",
+        "src/engine/fused/cpu/lanes.rs",
+        "src/engine/fused/cpu/matmul/mod.rs",
+        "src/engine/fused/cpu/pool.rs",
         "src/hardware/cuda/launch.rs",
         "src/hardware/cuda/library.rs",
         "src/hardware/cuda/load.rs",
