@@ -64,7 +64,7 @@ fn lists_and_ranges_make_rows() {
 #[test]
 fn what_the_engine_cannot_do_is_refused_by_name_before_loading() {
     let bench = Bench::new();
-    let ran = bench.run(&["run", "-p", "16", "-n", "4", "-b", "2"]);
+    let ran = bench.run(&["run", "--engine", "candle", "-p", "16", "-n", "4", "-b", "2"]);
     assert_eq!(ran.code, 1, "{}", ran.stderr);
     assert!(ran.stderr.contains("2 prompts of 16 tokens") && ran.stderr.contains("-p 0"), "{}", ran.stderr);
     assert_eq!(bench.records().len(), 0);
@@ -153,8 +153,11 @@ fn two_runs_at_once_never_meet() {
 #[test]
 fn the_dry_run_foresees_the_70b_by_arithmetic_and_loads_nothing() {
     let bench = Bench::new();
-    let args = ["run", "--model", "synthetic:llama-3-70b:q8_0", "--dry-run", "--json", "--device", "cpu"];
-    let ran = bench.run(&args);
+    let foresee = |engine: &str| {
+        let model = "synthetic:llama-3-70b:q8_0";
+        bench.run(&["run", "--engine", engine, "--model", model, "--dry-run", "--json", "--device", "cpu"])
+    };
+    let ran = foresee("candle");
     // A machine that has too little says so after the plan.
     assert!(ran.code == 0 || (ran.code == 1 && ran.stderr.contains("GiB of memory")), "{}", ran.stderr);
     let plan: serde_json::Value = serde_json::from_str(&ran.stdout).expect("the plan");
@@ -172,5 +175,10 @@ fn the_dry_run_foresees_the_70b_by_arithmetic_and_loads_nothing() {
         found[1].as_u64().expect("bytes")
     };
     assert_eq!(part("embedding as f32"), vocabulary * width * 4);
+    // Our own engine keeps what is in the file, filled up to whole groups of rows, and no more.
+    let own: serde_json::Value = serde_json::from_str(&foresee("fused").stdout).expect("the plan");
+    let parts = own["memory"]["parts"].as_array().expect("parts");
+    let weights = parts.iter().find(|part| part[0] == "weights").expect("weights");
+    assert_eq!(weights[1], matrices + norms);
     assert_eq!(bench.records().len(), 0);
 }

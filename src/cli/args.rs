@@ -121,7 +121,7 @@ pub(super) struct RunArgs {
     /// Hold our own engine to an instruction set: portable, avx2 or avx512 [default: the best there is]
     #[arg(long, value_name = "ISA", value_parser = isa, help_heading = "Where")]
     pub(super) isa: Option<Isa>,
-    /// Format of our own engine's KV cache: f16 or q8_0 [default: f16]
+    /// Format of our own engine's KV cache: f16 [default: f16]
     #[arg(long, value_name = "TYPE", value_parser = kv_type, help_heading = "What")]
     pub(super) kv_type: Option<KvType>,
     /// Sensors of energy: auto (of the device that works), nvml, nvml:UUID, rapl or none

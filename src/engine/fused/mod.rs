@@ -57,10 +57,16 @@ pub fn load(model: &Model, options: &Options, interrupt: &Interrupt) -> Result<B
             format!("it reads GGUF files; {}", network::WAY_OUT),
         ));
     }
-    let file = open(model, interrupt)?;
-    let network = network::Network::new(&file.header, &file.metadata)?;
-    let back_end = cpu::CpuEngine::new(model, &file, network, options, interrupt)?;
-    Ok(Box::new(Scheduled::new(back_end)))
+    let back_end = open(model, interrupt).and_then(|file| {
+        let network = network::Network::new(&file.header, &file.metadata)?;
+        cpu::CpuEngine::new(model, &file, network, options, interrupt)
+    });
+    match back_end {
+        // Reading says "interrupted" in words of its own, and wraps them.
+        Err(_) if interrupt.requested() => Err(Error::Interrupted),
+        Err(error) => Err(error),
+        Ok(back_end) => Ok(Box::new(Scheduled::new(back_end))),
+    }
 }
 
 /// The file's header with its metadata; [`Model`] keeps only what planning needs.

@@ -351,7 +351,7 @@ fn layers(
 ) -> Result<(Vec<Layer>, Vec<Rotation>), Error> {
     let spec = &header.spec;
     let elements = keys.number("rope.dimension_count").unwrap_or(spec.head_size);
-    if elements > spec.head_size || elements % 2 != 0 {
+    if elements > spec.head_size || !elements.is_multiple_of(2) {
         return Err(unsupported(
             format!("rotate {elements} of a head's {} elements", spec.head_size),
             format!("`{}.rope.dimension_count` must be even and no larger than a head", spec.architecture),

@@ -5,6 +5,11 @@
 //! and broadcasts from it. With each block go its scale and its sum times what the weights' formats need: quants
 //! without sign are off by 8 or 128, and starting the accumulator at minus that times the sum costs nothing; minima
 //! are multiplied with the sum itself.
+#![allow(clippy::cast_ptr_alignment, reason = "every access through them is unaligned")]
+#![allow(
+    clippy::inline_always,
+    reason = "generic kernels become instructions only inside the wrapper that enables them"
+)]
 #![allow(unsafe_code, reason = "vector loads and stores at computed places")]
 
 use super::isa::Isa;
@@ -268,6 +273,8 @@ unsafe fn geglu_row<V: Lanes>(gate: *mut f32, up: *const f32, columns: usize) {
 }
 
 #[cfg(test)]
+#[allow(clippy::cast_possible_truncation, reason = "test numbers")]
+#[allow(clippy::many_single_char_names, reason = "as in the formulas")]
 pub(super) mod tests {
     use super::*;
     use crate::base::random::SplitMix64;
@@ -338,7 +345,7 @@ pub(super) mod tests {
     fn what_is_no_number_stays_visible_and_zeros_stay_zeros() {
         for isa in here() {
             for (value, finite) in [(f32::NAN, false), (f32::INFINITY, false), (0.0, true), (1e-40, true)] {
-                let mut row = vec![0.0f32; 32];
+                let mut row = [0.0f32; 32];
                 row[17] = value;
                 let mut packed = vec![0u8; packed_bytes(1, 32)];
                 // SAFETY: lengths as asked for.

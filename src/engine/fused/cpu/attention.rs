@@ -3,8 +3,12 @@
 //! The rows are whatever shares keys and values: the query heads of a group, of one token when decoding and of a tile
 //! of neighbouring tokens when processing a prompt. Every load of a key or a value serves all rows of a block. Scores
 //! are never kept for more than a page: each row carries the largest score so far, the sum of its shares and the
-//! mixed values, scaled to that largest score (the online softmax of Milakov and Gimelshein, 2018, as FlashAttention
+//! mixed values, scaled to that largest score (the online softmax of Milakov and Gimelshein, 2018, as `FlashAttention`
 //! uses it). Ranges of positions can so be computed apart and merged by [`merge`].
+#![allow(
+    clippy::inline_always,
+    reason = "generic kernels become instructions only inside the wrapper that enables them"
+)]
 #![allow(unsafe_code, reason = "kernels over computed places, chosen by what the processor has")]
 
 use super::activations::for_each_isa;

@@ -453,7 +453,7 @@ impl Pass<'_> {
             let state = mixed.add(MOST_ROWS * size);
             let shares = state.add(2 * MOST_ROWS);
             for token in 0..task.tokens {
-                let position = sequence.position + (task.first + token) as u32;
+                let position = sequence.position + u32::try_from(task.first + token).unwrap_or(0);
                 let first = window.map_or(0, |window| (position + 1).saturating_sub(window));
                 let row = self.qkv.add((sequence.first_token + task.first + token) * stride);
                 for member in 0..group {

@@ -4,6 +4,10 @@
 //! so a query meets 64 keys with whole registers, a share of attention meets a value with whole registers, and both
 //! are one stream of neighbouring bytes. Pages are numbered and handed out by the scheduler; this room never asks
 //! whose they are.
+#![allow(
+    clippy::inline_always,
+    reason = "generic kernels become instructions only inside the wrapper that enables them"
+)]
 #![allow(unsafe_code, reason = "threads write keys and values of tokens of their own into shared memory")]
 
 use std::str::FromStr;

@@ -3,6 +3,10 @@
 //! A kernel is a generic function over [`Lanes`], always inlined into one wrapper for each instruction set that
 //! enables its features; there the compiler turns these calls into instructions. Outside such a wrapper they would be
 //! calls, or on another processor illegal instructions: hence every method is unsafe.
+#![allow(
+    clippy::inline_always,
+    reason = "generic kernels become instructions only inside the wrapper that enables them"
+)]
 #![allow(unsafe_code, reason = "instructions that are looked for at run time, and loads from pointers")]
 #![allow(clippy::missing_safety_doc, reason = "said once, at the trait")]
 
@@ -13,7 +17,7 @@ pub(super) const LANES: usize = 16;
 
 /// Coefficients of 2^x on [-½, ½] by powers of x: the Taylor series in x·ln 2, whose next term is below 1.2e-7.
 const EXP2: [f32; 7] =
-    [1.540_353e-4, 1.333_355_8e-3, 9.618_13e-3, 5.550_411e-2, 0.240_226_5, 0.693_147_2, 1.0];
+    [1.540_353e-4, 1.333_355_8e-3, 9.618_13e-3, 5.550_411e-2, 0.240_226_5, std::f32::consts::LN_2, 1.0];
 /// Below this e^x is taken as e^this: the smallest normal number's neighbourhood.
 const EXP_LEAST: f32 = -87.0;
 
@@ -120,7 +124,7 @@ impl Lanes for Plain {
     unsafe fn store_f16(self, to: *mut u16) {
         // SAFETY: the caller's.
         unsafe {
-            to.cast::<[u16; LANES]>().write_unaligned(self.0.map(|value| f16::from_f32(value).to_bits()))
+            to.cast::<[u16; LANES]>().write_unaligned(self.0.map(|value| f16::from_f32(value).to_bits()));
         };
     }
 
@@ -194,7 +198,7 @@ impl Lanes for Plain {
     unsafe fn store_i8(self, to: *mut i8) {
         // SAFETY: the caller's.
         unsafe {
-            to.cast::<[i8; LANES]>().write_unaligned(self.0.map(|value| value.round_ties_even() as i8))
+            to.cast::<[i8; LANES]>().write_unaligned(self.0.map(|value| value.round_ties_even() as i8));
         };
     }
 
@@ -210,6 +214,8 @@ pub(super) use x86::{Avx2, Avx512};
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
+    #![allow(clippy::wildcard_imports, reason = "the instructions have names of their own")]
+
     use std::arch::x86_64::*;
 
     use super::{EXP_LEAST, EXP2, LANES, Lanes};
@@ -223,26 +229,31 @@ mod x86 {
 
         #[inline(always)]
         unsafe fn splat(value: f32) -> Self {
+            // SAFETY: the trait's.
             unsafe { Self(_mm512_set1_ps(value)) }
         }
 
         #[inline(always)]
         unsafe fn load(from: *const f32) -> Self {
+            // SAFETY: the trait's.
             unsafe { Self(_mm512_loadu_ps(from)) }
         }
 
         #[inline(always)]
         unsafe fn store(self, to: *mut f32) {
+            // SAFETY: the trait's.
             unsafe { _mm512_storeu_ps(to, self.0) };
         }
 
         #[inline(always)]
         unsafe fn load_f16(from: *const u16) -> Self {
+            // SAFETY: the trait's.
             unsafe { Self(_mm512_cvtph_ps(_mm256_loadu_si256(from.cast()))) }
         }
 
         #[inline(always)]
         unsafe fn load_bf16(from: *const u16) -> Self {
+            // SAFETY: the trait's.
             unsafe {
                 let words = _mm512_cvtepu16_epi32(_mm256_loadu_si256(from.cast()));
                 Self(_mm512_castsi512_ps(_mm512_slli_epi32::<16>(words)))
@@ -251,56 +262,67 @@ mod x86 {
 
         #[inline(always)]
         unsafe fn store_f16(self, to: *mut u16) {
+            // SAFETY: the trait's.
             unsafe { _mm256_storeu_si256(to.cast(), _mm512_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(self.0)) };
         }
 
         #[inline(always)]
         unsafe fn add(self, other: Self) -> Self {
+            // SAFETY: the trait's.
             unsafe { Self(_mm512_add_ps(self.0, other.0)) }
         }
 
         #[inline(always)]
         unsafe fn sub(self, other: Self) -> Self {
+            // SAFETY: the trait's.
             unsafe { Self(_mm512_sub_ps(self.0, other.0)) }
         }
 
         #[inline(always)]
         unsafe fn mul(self, other: Self) -> Self {
+            // SAFETY: the trait's.
             unsafe { Self(_mm512_mul_ps(self.0, other.0)) }
         }
 
         #[inline(always)]
         unsafe fn div(self, other: Self) -> Self {
+            // SAFETY: the trait's.
             unsafe { Self(_mm512_div_ps(self.0, other.0)) }
         }
 
         #[inline(always)]
         unsafe fn max(self, other: Self) -> Self {
+            // SAFETY: the trait's.
             unsafe { Self(_mm512_max_ps(self.0, other.0)) }
         }
 
         #[inline(always)]
         unsafe fn abs(self) -> Self {
+            // SAFETY: the trait's.
             unsafe { Self(_mm512_abs_ps(self.0)) }
         }
 
         #[inline(always)]
         unsafe fn mul_add(self, factor: Self, sum: Self) -> Self {
+            // SAFETY: the trait's.
             unsafe { Self(_mm512_fmadd_ps(self.0, factor.0, sum.0)) }
         }
 
         #[inline(always)]
         unsafe fn reduce_add(self) -> f32 {
+            // SAFETY: the trait's.
             unsafe { _mm512_reduce_add_ps(self.0) }
         }
 
         #[inline(always)]
         unsafe fn reduce_max(self) -> f32 {
+            // SAFETY: the trait's.
             unsafe { _mm512_reduce_max_ps(self.0) }
         }
 
         #[inline(always)]
         unsafe fn exp(self) -> Self {
+            // SAFETY: the trait's.
             unsafe {
                 // The second operand is given back when either is no number, so x stands there.
                 let x = _mm512_max_ps(_mm512_set1_ps(EXP_LEAST), self.0);
@@ -317,11 +339,13 @@ mod x86 {
 
         #[inline(always)]
         unsafe fn store_i8(self, to: *mut i8) {
+            // SAFETY: the trait's.
             unsafe { _mm_storeu_si128(to.cast(), _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(self.0))) };
         }
 
         #[inline(always)]
         unsafe fn rounded_sum(self) -> i32 {
+            // SAFETY: the trait's.
             unsafe { _mm512_reduce_add_epi32(_mm512_cvtps_epi32(self.0)) }
         }
     }
@@ -333,6 +357,7 @@ mod x86 {
     impl Avx2 {
         #[inline(always)]
         unsafe fn to_i32(self) -> (__m256i, __m256i) {
+            // SAFETY: the trait's.
             unsafe { (_mm256_cvtps_epi32(self.0), _mm256_cvtps_epi32(self.1)) }
         }
     }
@@ -342,16 +367,19 @@ mod x86 {
 
         #[inline(always)]
         unsafe fn splat(value: f32) -> Self {
+            // SAFETY: the trait's.
             unsafe { Self(_mm256_set1_ps(value), _mm256_set1_ps(value)) }
         }
 
         #[inline(always)]
         unsafe fn load(from: *const f32) -> Self {
+            // SAFETY: the trait's.
             unsafe { Self(_mm256_loadu_ps(from), _mm256_loadu_ps(from.add(LANES / 2))) }
         }
 
         #[inline(always)]
         unsafe fn store(self, to: *mut f32) {
+            // SAFETY: the trait's.
             unsafe {
                 _mm256_storeu_ps(to, self.0);
                 _mm256_storeu_ps(to.add(LANES / 2), self.1);
@@ -360,6 +388,7 @@ mod x86 {
 
         #[inline(always)]
         unsafe fn load_f16(from: *const u16) -> Self {
+            // SAFETY: the trait's.
             unsafe {
                 Self(
                     _mm256_cvtph_ps(_mm_loadu_si128(from.cast())),
@@ -370,6 +399,7 @@ mod x86 {
 
         #[inline(always)]
         unsafe fn load_bf16(from: *const u16) -> Self {
+            // SAFETY: the trait's.
             unsafe {
                 let eight = |at: *const u16| {
                     let words = _mm256_cvtepu16_epi32(_mm_loadu_si128(at.cast()));
@@ -381,6 +411,7 @@ mod x86 {
 
         #[inline(always)]
         unsafe fn store_f16(self, to: *mut u16) {
+            // SAFETY: the trait's.
             unsafe {
                 _mm_storeu_si128(to.cast(), _mm256_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(self.0));
                 _mm_storeu_si128(
@@ -392,31 +423,37 @@ mod x86 {
 
         #[inline(always)]
         unsafe fn add(self, other: Self) -> Self {
+            // SAFETY: the trait's.
             unsafe { Self(_mm256_add_ps(self.0, other.0), _mm256_add_ps(self.1, other.1)) }
         }
 
         #[inline(always)]
         unsafe fn sub(self, other: Self) -> Self {
+            // SAFETY: the trait's.
             unsafe { Self(_mm256_sub_ps(self.0, other.0), _mm256_sub_ps(self.1, other.1)) }
         }
 
         #[inline(always)]
         unsafe fn mul(self, other: Self) -> Self {
+            // SAFETY: the trait's.
             unsafe { Self(_mm256_mul_ps(self.0, other.0), _mm256_mul_ps(self.1, other.1)) }
         }
 
         #[inline(always)]
         unsafe fn div(self, other: Self) -> Self {
+            // SAFETY: the trait's.
             unsafe { Self(_mm256_div_ps(self.0, other.0), _mm256_div_ps(self.1, other.1)) }
         }
 
         #[inline(always)]
         unsafe fn max(self, other: Self) -> Self {
+            // SAFETY: the trait's.
             unsafe { Self(_mm256_max_ps(self.0, other.0), _mm256_max_ps(self.1, other.1)) }
         }
 
         #[inline(always)]
         unsafe fn abs(self) -> Self {
+            // SAFETY: the trait's.
             unsafe {
                 let sign = _mm256_set1_ps(-0.0);
                 Self(_mm256_andnot_ps(sign, self.0), _mm256_andnot_ps(sign, self.1))
@@ -425,6 +462,7 @@ mod x86 {
 
         #[inline(always)]
         unsafe fn mul_add(self, factor: Self, sum: Self) -> Self {
+            // SAFETY: the trait's.
             unsafe {
                 Self(_mm256_fmadd_ps(self.0, factor.0, sum.0), _mm256_fmadd_ps(self.1, factor.1, sum.1))
             }
@@ -432,6 +470,7 @@ mod x86 {
 
         #[inline(always)]
         unsafe fn reduce_add(self) -> f32 {
+            // SAFETY: the trait's.
             unsafe {
                 let eight = _mm256_add_ps(self.0, self.1);
                 let four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps::<1>(eight));
@@ -442,6 +481,7 @@ mod x86 {
 
         #[inline(always)]
         unsafe fn reduce_max(self) -> f32 {
+            // SAFETY: the trait's.
             unsafe {
                 let eight = _mm256_max_ps(self.0, self.1);
                 let four = _mm_max_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps::<1>(eight));
@@ -454,6 +494,7 @@ mod x86 {
         unsafe fn exp(self) -> Self {
             #[inline(always)]
             unsafe fn eight(x: __m256) -> __m256 {
+                // SAFETY: the trait's.
                 unsafe {
                     let x = _mm256_max_ps(_mm256_set1_ps(EXP_LEAST), x);
                     let t = _mm256_mul_ps(x, _mm256_set1_ps(std::f32::consts::LOG2_E));
@@ -476,11 +517,13 @@ mod x86 {
                     _mm256_mul_ps(power, _mm256_castsi256_ps(second))
                 }
             }
+            // SAFETY: the trait's.
             unsafe { Self(eight(self.0), eight(self.1)) }
         }
 
         #[inline(always)]
         unsafe fn store_i8(self, to: *mut i8) {
+            // SAFETY: the trait's.
             unsafe {
                 let (low, high) = self.to_i32();
                 // Packing works within halves of a register; the permutation puts the quarters in order.
@@ -493,6 +536,7 @@ mod x86 {
 
         #[inline(always)]
         unsafe fn rounded_sum(self) -> i32 {
+            // SAFETY: the trait's.
             unsafe {
                 let (low, high) = self.to_i32();
                 let eight = _mm256_add_epi32(low, high);

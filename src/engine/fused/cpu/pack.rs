@@ -156,6 +156,7 @@ fn interleave<const SIZE: usize>(row: &[u8], lane: usize, to: &mut [u8]) {
 }
 
 #[cfg(test)]
+#[allow(clippy::cast_possible_truncation, reason = "test numbers")]
 pub(super) mod tests {
     use super::*;
     use crate::base::random::SplitMix64;

@@ -69,7 +69,7 @@ mod tests {
         Table::new(&rotation(Pairing::Neighbours), None, 4).rotate(&mut head, 3);
         // Frequencies 1 and 1/100; the fifth element is not rotated.
         let close = |found: f32, expected: f64| {
-            assert!((f64::from(found) - expected).abs() < 1e-6, "{found} {expected}")
+            assert!((f64::from(found) - expected).abs() < 1e-6, "{found} {expected}");
         };
         for (found, expected) in head.iter().zip([3f64.cos(), 3f64.sin(), 0.03f64.cos(), 0.03f64.sin(), 7.0])
         {

@@ -1,4 +1,9 @@
 //! Weights in F32, F16 and BF16, each converted exactly, times activations in single precision.
+#![allow(
+    clippy::inline_always,
+    reason = "generic kernels become instructions only inside the wrapper that enables them"
+)]
+#![allow(clippy::cast_ptr_alignment, reason = "groups are aligned to 64 bytes")]
 
 use crate::model::TensorType;
 

@@ -4,6 +4,8 @@
 //! quants, a split into nibbles where there are 4 bits, and for each token one dot product with four broadcast
 //! activations (Intel's Optimization Reference Manual, "Vector Neural Network Instructions"). Scales are applied once
 //! a block. The next weights are fetched ahead past the outer caches, since a step reads each of them once.
+#![allow(clippy::wildcard_imports, reason = "the instructions have names of their own")]
+#![allow(clippy::needless_range_loop, reason = "several arrays of registers are walked side by side")]
 
 use std::arch::x86_64::*;
 
