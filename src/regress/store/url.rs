@@ -1,6 +1,6 @@
 //! A store that lies elsewhere: an object store by its URL, mirrored into the cache and added to, never changed.
 //!
-//! Built with the feature `object-store` alone, since it brings some forty crates; without it a URL is an error that says
+//! Built with the feature `object-store` alone, since it brings some fifty crates; without it a URL is an error that says
 //! so. Bytes are what counts here: what a record means is the index's business.
 
 use std::path::{Path, PathBuf};
