@@ -14,7 +14,7 @@ const STYLE: &str = "
 @media (prefers-color-scheme: dark) { :root { --ink: #e6e6e6; --paper: #161616; --faint: #9a9a9a; --line: #444; --dot: #7fb2e5; --bad: #ff8a80; --good: #81c784 } }
 body { font: 15px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--paper); max-width: 60rem; margin: 2rem auto; padding: 0 1rem }
 h2 { font-size: 1.05rem; margin: 2.2rem 0 .2rem } .faint { color: var(--faint) } svg { width: 100%; height: auto }
-td { font-variant-numeric: tabular-nums } td, th { text-align: left; padding: .15rem .8rem .15rem 0; vertical-align: top } .bad { color: var(--bad) } .good { color: var(--good) } a { color: var(--dot) }
+td { font-variant-numeric: tabular-nums } td .faint, th { white-space: nowrap } table { display: block; overflow-x: auto } td, th { text-align: left; padding: .15rem .8rem .15rem 0; vertical-align: top } .bad { color: var(--bad) } .good { color: var(--good) } a { color: var(--dot) }
 ";
 
 /// The page of what is kept in `place`. The lines come with their points, in the order of time.
@@ -30,10 +30,10 @@ pub fn history(lines: &[(Line, Vec<Point>)], last: Option<&LastGate>, place: &st
         _ => format!("<p class=\"bad\">{unknown} slowdowns that nobody knows of.</p>"),
     };
     page.push_str(&word);
+    summary(&mut page, lines);
     if let Some(gate) = last {
         last_gate(&mut page, gate);
     }
-    summary(&mut page, lines);
     for (number, (line, points)) in lines.iter().enumerate() {
         section(&mut page, number, line, points);
     }
@@ -88,11 +88,11 @@ fn summary(page: &mut String, lines: &[(Line, Vec<Point>)]) {
     page.push_str("<table><tr><th>slower by</th><th>last before</th><th>first behind</th><th>of</th></tr>\n");
     for (number, line, change) in all {
         let [from, to] = [&change.from, &change.to].map(place);
-        let what = quantity(&line.kind);
         let row = format!(
-            "<tr><td class=\"bad\">{}</td><td>{from}</td><td>{to}</td><td><a href=\"#s{number}\">{}</a> <span class=\"faint\">{what}</span></td></tr>\n",
+            "<tr><td class=\"bad\">{}</td><td>{from}</td><td>{to}</td><td><a href=\"#s{number}\">{}</a> <span class=\"faint\">{}</span></td></tr>\n",
             ci::percent(change.slowdown),
-            escaped(&line.metric)
+            escaped(&line.metric),
+            escaped(&line.kind)
         );
         page.push_str(&row);
     }
