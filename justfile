@@ -68,6 +68,22 @@ otava *arguments:
 history-scale *arguments:
     scripts/history-scale {{arguments}}
 
+# Micro-benchmarks into a store; see --help
+micro *arguments:
+    scripts/micro {{arguments}}
+
+# The gate on our own engine, against itself and with planted slowdowns; see --help
+gate-self *arguments:
+    scripts/gate-self {{arguments}}
+
+# The gate when things go wrong: kills, a full disk, a reboot
+gate-faults *arguments:
+    scripts/gate-faults {{arguments}}
+
+# The store in an S3 server on this machine
+s3 *arguments:
+    scripts/peer/s3 {{arguments}}
+
 # The tables of simulated gates in docs/regression.md
 regress-table:
     scripts/regress-table

@@ -10,6 +10,14 @@ fn non_empty(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
+/// `AWS_…`, `GOOGLE_…`, `AZURE_…`: how to reach an object store, by the names that its provider gives them.
+pub fn object_store() -> Vec<(String, String)> {
+    let known = |name: &str| ["AWS_", "GOOGLE_", "AZURE_"].iter().any(|start| name.starts_with(start));
+    let all = std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    all.filter(|(name, value)| known(name) && !value.is_empty()).collect()
+}
+
 /// `HF_TOKEN`: the access token for gated repositories on the Hugging Face hub.
 pub fn hf_token() -> Option<String> {
     non_empty("HF_TOKEN")

@@ -96,7 +96,9 @@ fn of(error: &(dyn std::error::Error + 'static)) -> Option<u8> {
     }
     if let Some(error) = error.downcast_ref::<regress::Error>() {
         return match error {
-            regress::Error::Missing { .. } => Some(13),
+            regress::Error::Missing { .. }
+            | regress::Error::Nothing { .. }
+            | regress::Error::NotBuilt { .. } => Some(13),
             regress::Error::Usage { .. } => Some(2),
             regress::Error::Interrupted { code, .. } => Some(*code),
             regress::Error::Record(error) => of(error),

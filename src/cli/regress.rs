@@ -12,7 +12,10 @@ use crate::record;
 use crate::regress::Error;
 use crate::regress::gate::{self, Decision, Gate, GateResult, Looks, Margin, Margins, Observer, Verdict};
 use crate::regress::history::{self, Acknowledged, Line};
-use crate::regress::store::{Point, Series, Store};
+use crate::regress::last_gate::last_gate;
+use crate::regress::micro;
+use crate::regress::store::url::Moved;
+use crate::regress::store::{self, Point, Series, Store};
 use crate::report::{ci, terminal};
 
 use super::args::{share, time};
@@ -33,6 +36,10 @@ enum What {
     Check(CheckArgs),
     /// Where the figures of a folder of records moved, and between which commits; exit 10 on a slowdown nobody knows of
     History(HistoryArgs),
+    /// Put a folder's records and gates into an object store; nothing there is overwritten
+    Push(PushArgs),
+    /// Take criterion's results into a folder of records, so that they have a history
+    Criterion(CriterionArgs),
 }
 
 #[derive(Debug, Args)]
@@ -72,11 +79,14 @@ struct GateArgs {
 
 #[derive(Debug, Args)]
 struct CheckArgs {
-    /// Records of the baseline, or a folder of them; a gate's folder may be given for both
-    #[arg(long, value_name = "RECORD", required = true, num_args = 1..)]
+    /// Baseline and candidate, each a folder of records; one gate's folder has both
+    #[arg(value_name = "FOLDER", num_args = 1..=2, required_unless_present_any = ["baseline", "candidate"])]
+    folders: Vec<PathBuf>,
+    /// Records of the baseline, or a folder of them
+    #[arg(long, value_name = "RECORD", num_args = 1.., requires = "candidate", conflicts_with = "folders")]
     baseline: Vec<PathBuf>,
     /// Records of the candidate, the first to be compared with the baseline's first, and so on
-    #[arg(long, value_name = "RECORD", required = true, num_args = 1..)]
+    #[arg(long, value_name = "RECORD", num_args = 1.., requires = "baseline", conflicts_with = "folders")]
     candidate: Vec<PathBuf>,
     #[command(flatten)]
     rules: Rules,
@@ -85,8 +95,36 @@ struct CheckArgs {
 }
 
 #[derive(Debug, Args)]
-struct HistoryArgs {
+struct PushArgs {
     /// Folder of records and gates
+    #[arg(value_name = "DIR")]
+    folder: PathBuf,
+    /// Where to: `s3://BUCKET/PREFIX`, `gs://…`, `az://…`, `file:///…`
+    #[arg(value_name = "URL", value_parser = url)]
+    url: String,
+}
+
+#[derive(Debug, Args)]
+struct CriterionArgs {
+    /// Where criterion left them
+    #[arg(value_name = "DIR", default_value = "target/criterion")]
+    folder: PathBuf,
+    /// Folder of records and gates
+    #[arg(long, value_name = "DIR", default_value = "results")]
+    store: PathBuf,
+    /// The program in a word: its commit
+    #[arg(long, value_name = "TEXT")]
+    label: String,
+}
+
+fn url(text: &str) -> Result<String, String> {
+    let way_out = || format!("`{text}` is no URL; write s3://BUCKET/PREFIX, gs://…, az://… or file:///…");
+    store::url::is_url(text).then(|| text.to_owned()).ok_or_else(way_out)
+}
+
+#[derive(Debug, Args)]
+struct HistoryArgs {
+    /// Folder of records and gates, or the URL of an object store
     #[arg(value_name = "DIR", default_value = "results")]
     folder: PathBuf,
     /// Only metrics whose name contains this
@@ -194,11 +232,33 @@ pub(super) fn run(args: RegressArgs, output: &Output) -> anyhow::Result<()> {
         What::Gate(args) => gate(args, output),
         What::Check(args) => {
             let margins = args.rules.margins();
-            let result = gate::check(&args.baseline, &args.candidate, &margins, args.rules.alpha)?;
+            let [a, b] = match &args.folders[..] {
+                [] => [&args.baseline[..], &args.candidate[..]],
+                [both] => [std::slice::from_ref(both); 2],
+                [a, b, ..] => [a, b].map(std::slice::from_ref),
+            };
+            let result = gate::check(a, b, &margins, args.rules.alpha)?;
             args.exports.write(&result, output)?;
             publish(&result, output)
         }
         What::History(args) => look_back(&args, output),
+        What::Push(args) => {
+            let moved = store::url::push(&args.folder, &args.url, env::object_store())?;
+            output.note(&format!("{} file(s) put, {} there already", moved.copied, moved.there));
+            Ok(())
+        }
+        What::Criterion(args) => {
+            let micro = micro::read(&args.folder, &args.label)?;
+            let (path, new) = micro::keep(&micro, &args.store)?;
+            let word = if new { "written to" } else { "there already as" };
+            output.note(&format!(
+                "{} benchmarks of {}, {word} {}",
+                micro.points.len(),
+                micro.label,
+                path.display()
+            ));
+            Ok(())
+        }
     }
 }
 
@@ -264,11 +324,26 @@ fn publish(result: &GateResult, output: &Output) -> anyhow::Result<()> {
 }
 
 fn look_back(args: &HistoryArgs, output: &Output) -> anyhow::Result<()> {
-    let (store, synced) = Store::open(&args.folder, &env::cache_folder(), args.reindex)?;
+    let cache = env::cache_folder();
+    let named = args.folder.to_str().filter(|text| store::url::is_url(text));
+    let folder = match named {
+        Some(url) => {
+            let mirror = store::url::mirror(url, &cache);
+            let moved = store::url::pull(url, &mirror, env::object_store())?;
+            let Moved { copied, there, gone } = moved;
+            output.note(&format!("{copied} file(s) fetched, {there} known, {gone} gone"));
+            mirror
+        }
+        None => args.folder.clone(),
+    };
+    let (store, synced) = Store::open(&folder, &cache, args.reindex)?;
     if let Some(label) = &args.acknowledge {
         let known =
             Acknowledged { label: label.clone(), metric: args.metric.clone(), note: args.note.clone() };
         let path = history::acknowledge(store.folder(), known)?;
+        if let Some(url) = named {
+            store::url::replace(store.folder(), history::ACKNOWLEDGED, url, env::object_store())?;
+        }
         output.note(&format!("noted in {}", path.display()));
     }
     for (path, reason) in &synced.broken {
@@ -285,7 +360,9 @@ fn look_back(args: &HistoryArgs, output: &Output) -> anyhow::Result<()> {
         lines.push(history::line(&store, &series, &ChangeRules::default(), &known)?);
     }
     if let Some(path) = &args.html {
-        let page = crate::report::page::history(&lines, store.folder());
+        let place = named.map_or_else(|| store.folder().display().to_string(), str::to_owned);
+        let last = last_gate(&store)?;
+        let page = crate::report::page::history(&lines, last.as_ref(), &place);
         std::fs::write(path, page).map_err(|source| record::Error::Write { path: path.clone(), source })?;
         output.note(&format!("written to {}", path.display()));
     }
@@ -294,7 +371,7 @@ fn look_back(args: &HistoryArgs, output: &Output) -> anyhow::Result<()> {
         let only: Vec<&Line> = lines.iter().map(|(line, _)| line).collect();
         let value = serde_json::json!({
             "schema": "infercost.history/1",
-            "folder": store.folder(),
+            "folder": named.map_or_else(|| store.folder().display().to_string(), str::to_owned),
             "files": { "read": synced.read, "known": synced.known, "gone": synced.gone, "broken": synced.broken.len() },
             "series": only,
         });

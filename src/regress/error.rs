@@ -39,6 +39,17 @@ pub enum Error {
         /// What the system said.
         source: std::io::Error,
     },
+    /// The disk under the gate's folder is full (exit code 1); what was measured is kept.
+    #[error(
+        "{}: {source}; the replicates so far are kept, and the same command goes on from there once there is room",
+        .folder.display()
+    )]
+    Full {
+        /// The gate's folder.
+        folder: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
     /// A file is there and is not what it should be (exit code 1).
     #[error("{}: {reason}", .path.display())]
     Unusable {
@@ -46,6 +57,28 @@ pub enum Error {
         path: PathBuf,
         /// What is wrong with it.
         reason: String,
+    },
+    /// An object store did not do what was asked (exit code 1).
+    #[error("{url}: {reason}")]
+    Remote {
+        /// Its URL.
+        url: String,
+        /// What it said.
+        reason: String,
+    },
+    /// There is no record at a URL (exit code 13).
+    #[error("{url}: there is no record here; bench regress push puts a folder's there")]
+    Nothing {
+        /// The URL.
+        url: String,
+    },
+    /// This program has no code for object stores (exit code 13).
+    #[error(
+        "{url}: this program was built without object stores; cargo build --release --features object-store"
+    )]
+    NotBuilt {
+        /// The URL.
+        url: String,
     },
     /// The user stopped it (exit code 130 or 143); what was measured is kept.
     #[error("stopped; the replicates so far are kept in {}, and the same command goes on from there", .folder.display())]

@@ -36,7 +36,7 @@ struct File {
 /// One series and its changes.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Line {
-    /// `record` or `gate`.
+    /// `record`, `gate` or `micro`.
     pub kind: String,
     /// The series' key.
     pub series_key: String,
@@ -92,7 +92,7 @@ pub fn line(
 ) -> Result<(Line, Vec<Point>), Error> {
     let points = store.points(series)?;
     let values: Vec<f64> = points.iter().map(|point| point.value).collect();
-    // A gate's point is how many times the baseline's time was taken.
+    // A gate's point is how many times the baseline's time was taken, a micro-benchmark's is a time.
     let more_is_better = series.kind == "record" && series.metric.contains("_per_second");
     let of = |point: &Point| [point.label.clone(), point.created.clone()];
     let changes = change_points(&values, rules).into_iter().map(|found| {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use crate::record::{self, Record};
 use crate::regress::Error;
 
-use super::decide::{Looks, Verdict, decide};
+use super::decide::{Decision, Looks, Verdict};
 use super::figures::{self, Margins};
 use super::result::{GateResult, Program, SCHEMA};
 
@@ -56,12 +56,7 @@ pub fn check(
     Ok(result)
 }
 
-fn decided(
-    a: &[Record],
-    b: &[Record],
-    margins: &Margins,
-    alpha: f64,
-) -> Result<super::decide::Decision, String> {
+fn decided(a: &[Record], b: &[Record], margins: &Margins, alpha: f64) -> Result<Decision, String> {
     if a.len() != b.len() {
         return Err(format!(
             "{} records of the baseline and {} of the candidate make no pairs",
@@ -81,7 +76,7 @@ fn decided(
         figures::sound(record).map_err(|reason| format!("{}: {reason}", record.id))?;
     }
     let pairs: Vec<[&Record; 2]> = a.iter().zip(b).map(|(a, b)| [a, b]).collect();
-    let decision = decide(&figures::pairs(&pairs, margins), alpha);
+    let decision = figures::decision(&pairs, margins, alpha);
     match decision.verdict {
         Verdict::Incomparable => Err("no figure that is gated is in all records".to_owned()),
         _ => Ok(decision),

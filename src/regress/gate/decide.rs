@@ -5,12 +5,12 @@
 //! same verdict. FAIL is a one-sided t test of each metric against its margin, Holm over the metrics; PASS asks that
 //! each metric's own upper bound stays under the margin (an intersection–union test, which needs no correction).
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::base::stats::{MeanTest, holm, quantile_t};
 
 /// What a gate says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum Verdict {
     /// A slowdown beyond the margin is excluded.
@@ -24,7 +24,7 @@ pub enum Verdict {
 }
 
 /// Largest slowdown that is let pass, as a share: 0.03 lets B take 1/0.97 of A's time per token.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Margin(pub f64);
 
 impl Margin {
@@ -72,7 +72,7 @@ impl Default for Looks {
 }
 
 /// What was found of one metric.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Finding {
     /// Its name with its cell.
     pub metric: String,
@@ -103,10 +103,40 @@ pub struct Finding {
 pub struct Decision {
     /// FAIL when one metric fails, PASS when all pass.
     pub verdict: Verdict,
-    /// The metrics, those that fail first.
+    /// The metrics: those that fail, then the undecided, then those that pass; in each the slowest first. What is
+    /// equally slow to a tenth of a percent stands in the order in which it was given.
     pub findings: Vec<Finding>,
+    /// What is shown beside them and has no say: tails.
+    pub reported: Vec<Reported>,
     /// Level of this look.
     pub alpha: f64,
+}
+
+/// A metric that is not gated.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Reported {
+    /// Its name with its cell.
+    pub metric: String,
+    /// As a [`Finding`]'s.
+    pub slowdown: f64,
+    /// As a [`Finding`]'s.
+    pub interval: [f64; 2],
+    /// As a [`Finding`]'s.
+    pub pair_sd: f64,
+}
+
+impl Reported {
+    /// What these pairs say; `None` with fewer than two of them, or a figure that is not above 0.
+    pub fn of(pairs: &Pairs, alpha: f64) -> Option<Self> {
+        let test = MeanTest::of(&pairs.slowdowns())?;
+        let reach = test.reach(alpha);
+        Some(Self {
+            metric: pairs.metric.clone(),
+            slowdown: test.mean.exp_m1(),
+            interval: [(test.mean - reach).exp_m1(), (test.mean + reach).exp_m1()],
+            pair_sd: test.sd,
+        })
+    }
 }
 
 /// Chance at which a slowdown is to be seen when `smallest_seen` and `pairs_needed` are computed.
@@ -121,7 +151,8 @@ pub fn decide(metrics: &[Pairs], alpha: f64) -> Decision {
     let tests: Option<Vec<(&Pairs, MeanTest)>> =
         metrics.iter().map(|pairs| Some((pairs, MeanTest::of(&pairs.slowdowns())?))).collect();
     let Some(tests) = tests.filter(|tests| !tests.is_empty()) else {
-        return Decision { verdict: Verdict::Incomparable, findings: Vec::new(), alpha };
+        let (findings, reported) = (Vec::new(), Vec::new());
+        return Decision { verdict: Verdict::Incomparable, findings, reported, alpha };
     };
     let p_fail: Vec<f64> = tests.iter().map(|(pairs, test)| test.p_above(pairs.margin.ln())).collect();
     let failed = holm(&p_fail, alpha);
@@ -130,7 +161,7 @@ pub fn decide(metrics: &[Pairs], alpha: f64) -> Decision {
         .zip(p_fail.iter().zip(&failed))
         .map(|((pairs, test), (p_fail, failed))| finding(pairs, *test, *p_fail, *failed, alpha))
         .collect();
-    findings.sort_by(|a, b| a.p_fail.total_cmp(&b.p_fail));
+    findings.sort_by_key(order);
     let any = |verdict| findings.iter().any(|finding| finding.verdict == verdict);
     let verdict = if any(Verdict::Fail) {
         Verdict::Fail
@@ -139,7 +170,23 @@ pub fn decide(metrics: &[Pairs], alpha: f64) -> Decision {
     } else {
         Verdict::Pass
     };
-    Decision { verdict, findings, alpha }
+    Decision { verdict, findings, reported: Vec::new(), alpha }
+}
+
+/// Place among the findings. Of one noise every metric has the same slowdown but for its last bits, and those must not
+/// say what a reader sees first.
+fn order(finding: &Finding) -> (u8, i64) {
+    let class = match finding.verdict {
+        Verdict::Fail => 0,
+        Verdict::Inconclusive => 1,
+        Verdict::Pass | Verdict::Incomparable => 2,
+    };
+    #[allow(
+        clippy::cast_possible_truncation,
+        reason = "a cast of floats saturates, and so far out nothing is in order"
+    )]
+    let slowdown = (finding.slowdown * 1000.0).round() as i64;
+    (class, -slowdown)
 }
 
 fn finding(pairs: &Pairs, test: MeanTest, p_fail: f64, failed: bool, alpha: f64) -> Finding {
@@ -241,6 +288,17 @@ mod tests {
             found.findings.iter().map(|f| f.verdict).collect::<Vec<_>>(),
             [Verdict::Fail, Verdict::Pass]
         );
+        // Equal but for rounding: as given, whichever margin is the wider.
+        let alike = |metric: &str, more, margin| Pairs {
+            metric: metric.into(),
+            values: [3.0, 7.0, 11.0].map(|x| if more { [x * 1.1, x] } else { [x, x * 1.1] }).to_vec(),
+            ..pairs(more, margin, &[])
+        };
+        let found = decide(&[alike("rate", true, 0.05), alike("time", false, 0.03)], 0.02);
+        let of = |found: &Decision| found.findings.iter().map(|f| f.metric.clone()).collect::<Vec<_>>();
+        assert_eq!(of(&found), ["rate", "time"]);
+        let found = decide(&[alike("time", false, 0.03), alike("rate", true, 0.05)], 0.02);
+        assert_eq!(of(&found), ["time", "rate"]);
         assert_eq!(decide(&[], 0.02).verdict, Verdict::Incomparable);
         assert_eq!(
             decide(&[Pairs { values: vec![[1.0, 1.0]], ..good.clone() }], 0.02).verdict,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::record::{Record, Verdict as Validity};
 
-use super::decide::{Margin, Pairs};
+use super::decide::{Decision, Margin, Pairs, Reported, decide};
 
 /// Margins by kind of metric.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -23,7 +23,7 @@ impl Default for Margins {
 
 impl Margins {
     /// What is gated: its name, whether more is better, its margin. Tails are not, nor dollars: at one price they are
-    /// the inverse of throughput.
+    /// the inverse of throughput. Equal slowdowns are named in this order: rates before times, times before joules.
     fn gated(&self) -> [(&'static str, bool, Margin); 6] {
         [
             ("prefill_tokens_per_second", true, self.throughput),
@@ -36,8 +36,15 @@ impl Margins {
     }
 }
 
+/// Decides on these records, and adds what is only shown.
+pub(super) fn decision(records: &[[&Record; 2]], margins: &Margins, alpha: f64) -> Decision {
+    let mut decision = decide(&pairs(records, margins), alpha);
+    decision.reported = tails(records).iter().filter_map(|pairs| Reported::of(pairs, alpha)).collect();
+    decision
+}
+
 /// The pairs of every gated metric that all records have.
-pub(super) fn pairs(records: &[[&Record; 2]], margins: &Margins) -> Vec<Pairs> {
+fn pairs(records: &[[&Record; 2]], margins: &Margins) -> Vec<Pairs> {
     let Some([first, _]) = records.first() else { return Vec::new() };
     let mut found = Vec::new();
     for (metric, more_is_better, margin) in margins.gated() {
@@ -52,6 +59,29 @@ pub(super) fn pairs(records: &[[&Record; 2]], margins: &Margins) -> Vec<Pairs> {
                 records.iter().map(|[a, b]| Some([figure(a)?, figure(b)?])).collect();
             let metric = format!("{metric} {}", cell.label());
             found.extend(values.map(|values| Pairs { metric, more_is_better, margin, values }));
+        }
+    }
+    found
+}
+
+/// The tails of the gaps between tokens, where all records have enough gaps for them.
+fn tails(records: &[[&Record; 2]]) -> Vec<Pairs> {
+    const METRIC: &str = "inter_token_latency_seconds";
+    let Some([first, _]) = records.first() else { return Vec::new() };
+    let mut found = Vec::new();
+    for cell in first.measurements.iter().filter(|m| m.metric == METRIC).filter_map(|m| m.cell.as_ref()) {
+        for tail in ["p90", "p99"] {
+            let figure = |record: &Record| {
+                let mut all = record.measurements.iter();
+                let measured = all.find(|m| m.metric == METRIC && m.cell.as_ref() == Some(cell))?;
+                measured.unknown.get(tail)?.as_f64().filter(|value| *value > 0.0)
+            };
+            let values: Option<Vec<[f64; 2]>> =
+                records.iter().map(|[a, b]| Some([figure(a)?, figure(b)?])).collect();
+            let metric = format!("{METRIC} {tail} {}", cell.label());
+            // Nothing is decided on it, so its margin is of no account.
+            let margin = Margin(0.0);
+            found.extend(values.map(|values| Pairs { metric, more_is_better: false, margin, values }));
         }
     }
     found

@@ -104,11 +104,11 @@ impl Folder {
 }
 
 /// Writes `text` beside `path` and renames it, so that nobody sees half of it.
-pub(in crate::regress) fn write_whole(path: &Path, text: &str) -> Result<(), Error> {
+pub(in crate::regress) fn write_whole(path: &Path, text: impl AsRef<[u8]>) -> Result<(), Error> {
     let partial = path.with_extension("partial");
     let write = || {
         let mut file = File::create(&partial)?;
-        file.write_all(text.as_bytes())?;
+        file.write_all(text.as_ref())?;
         file.sync_all()?;
         fs::rename(&partial, path)
     };

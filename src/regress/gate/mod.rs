@@ -15,7 +15,7 @@ mod run;
 mod simulation;
 
 pub use check::check;
-pub use decide::{Decision, Finding, Looks, Margin, Pairs, Verdict, decide};
+pub use decide::{Decision, Finding, Looks, Margin, Pairs, Reported, Verdict, decide};
 pub use figures::Margins;
 pub(in crate::regress) use folder::write_whole;
 pub use result::{GateResult, Program, Replicate};

@@ -1,6 +1,7 @@
 //! One replicate: a fresh process that does the whole measurement, its record caught in a file.
 
 use std::fs::File;
+use std::io::ErrorKind;
 use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::Duration;
@@ -25,12 +26,45 @@ pub(super) enum Failed {
     Hard(Error),
 }
 
+/// Room that a record and the verdict may take; without it nothing that fails is the program's fault.
+const ROOM: usize = 256 << 10;
+
 /// Runs `program` once and gives its record, which then stands in `file`.
 ///
 /// # Errors
 /// [`Failed::Try`] with what went wrong and the end of what the program said, [`Failed::Hard`] for a folder that cannot be
 /// written or a signal.
 pub(super) fn run(
+    program: &Path,
+    arguments: &[String],
+    timeout: Seconds,
+    file: &Path,
+    interrupt: &sys::Interrupt,
+) -> Result<Record, Failed> {
+    match attempt(program, arguments, timeout, file, interrupt) {
+        Err(Failed::Try(reason)) => Err(room(file).map_or(Failed::Try(reason), Failed::Hard)),
+        done => done,
+    }
+}
+
+/// Why nothing more can be written beside `file`, when that is so.
+fn room(file: &Path) -> Option<Error> {
+    let probe = file.with_extension("room");
+    let written = std::fs::write(&probe, vec![1; ROOM]);
+    // Whether it was there or not, it is to be gone.
+    drop(std::fs::remove_file(&probe));
+    let source = written.err()?;
+    // The log and half a record would keep the next try from its room.
+    drop(std::fs::remove_file(file.with_extension("partial")));
+    let folder = file.parent().unwrap_or(Path::new(".")).to_owned();
+    Some(if source.kind() == ErrorKind::StorageFull {
+        Error::Full { folder, source }
+    } else {
+        Error::Io { path: folder, source }
+    })
+}
+
+fn attempt(
     program: &Path,
     arguments: &[String],
     timeout: Seconds,

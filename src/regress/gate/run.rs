@@ -7,7 +7,7 @@ use crate::base::units::Seconds;
 use crate::record::Record;
 use crate::regress::Error;
 
-use super::decide::{Decision, Looks, Verdict, decide};
+use super::decide::{Decision, Looks, Verdict};
 use super::figures::{self, Margins};
 use super::folder::{Folder, Lock};
 use super::replicate::{self, Failed};
@@ -139,7 +139,7 @@ impl State<'_> {
                 return Ok(Err(reason));
             }
             let pairs: Vec<[&Record; 2]> = self.pairs.iter().map(|[a, b]| [a, b]).collect();
-            let decision = decide(&figures::pairs(&pairs, &self.gate.margins), self.gate.looks.alpha);
+            let decision = figures::decision(&pairs, &self.gate.margins, self.gate.looks.alpha);
             if decision.verdict == Verdict::Incomparable {
                 return Ok(Err("no figure that is gated is in all replicates".to_owned()));
             }

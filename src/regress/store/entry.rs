@@ -1,4 +1,4 @@
-//! What a history needs of a file: the figures of a record, or the ratios of a gate.
+//! What a history needs of a file: the figures of a record, the ratios of a gate, the times of micro-benchmarks.
 
 use serde::Deserialize;
 
@@ -20,7 +20,7 @@ pub struct Point {
 /// A file as the index keeps it.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Entry {
-    /// `record` or `gate`.
+    /// `record`, `gate` or `micro`.
     pub(super) kind: &'static str,
     pub(super) series: String,
     /// Name with cell, and the point.
@@ -96,6 +96,21 @@ struct Finding {
     interval: [f64; 2],
 }
 
+#[derive(Deserialize)]
+struct MicroFile {
+    created: String,
+    label: String,
+    series_key: String,
+    points: Vec<MicroPoint>,
+}
+
+#[derive(Deserialize)]
+struct MicroPoint {
+    name: String,
+    seconds: f64,
+    interval: [f64; 2],
+}
+
 /// Reads a file's text; `Ok(None)` when it is neither a record nor a gate, or says nothing that a history can use: an
 /// invalid record, a gate without a decision.
 ///
@@ -112,6 +127,10 @@ pub(super) fn read(text: &str) -> Result<Option<Entry>, String> {
         "infercost.gate/1" => {
             let file: GateFile = serde_json::from_str(text).map_err(|error| error.to_string())?;
             Ok(gate(file))
+        }
+        "infercost.micro/1" => {
+            let file: MicroFile = serde_json::from_str(text).map_err(|error| error.to_string())?;
+            Ok(Some(micro(file)))
         }
         _ => Ok(None),
     }
@@ -131,6 +150,14 @@ fn record(file: RecordFile) -> Entry {
         wanted.then(|| (format!("{} {}", m.metric, cell.label()), point))
     });
     Entry { kind: "record", series: file.fingerprint.series_key, points: points.collect() }
+}
+
+fn micro(file: MicroFile) -> Entry {
+    let points = file.points.into_iter().map(|point| {
+        let (created, label) = (file.created.clone(), file.label.clone());
+        (point.name, Point { created, label, value: point.seconds, interval: Some(point.interval) })
+    });
+    Entry { kind: "micro", series: file.series_key, points: points.collect() }
 }
 
 /// A gate's points are how many times the baseline's time the candidate took: no box of the day is in them.

@@ -40,7 +40,7 @@ pub struct Synced {
 /// One line of a history: one metric of one series.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Series {
-    /// `record` or `gate`.
+    /// `record`, `gate` or `micro`.
     pub kind: String,
     /// The series' key.
     pub key: String,
@@ -203,6 +203,22 @@ impl Store {
                 Ok(Point { created: row.get(0)?, label: row.get(1)?, value: row.get(2)?, interval })
             })?;
             rows.collect::<Result<Vec<_>, _>>()
+        };
+        list().map_err(|error| unusable(&self.folder, &error))
+    }
+
+    /// The youngest files of gates' verdicts, at most `most`.
+    ///
+    /// # Errors
+    /// [`Error::Unusable`] when the index fails.
+    pub fn verdicts(&self, most: usize) -> Result<Vec<PathBuf>, Error> {
+        let list = || {
+            let mut query = self.index.prepare(
+                "SELECT path FROM files WHERE path LIKE '%verdict.json' ORDER BY modified DESC LIMIT ?1",
+            )?;
+            let rows =
+                query.query_map([i64::try_from(most).unwrap_or(i64::MAX)], |row| row.get::<_, String>(0))?;
+            rows.map(|path| path.map(|path| self.folder.join(path))).collect::<Result<Vec<_>, _>>()
         };
         list().map_err(|error| unusable(&self.folder, &error))
     }
@@ -378,5 +394,9 @@ mod tests {
         assert_eq!((all.len(), all[0].kind.as_str()), (1, "gate"));
         let point = &store.points(&all[0]).expect("indexed")[0];
         assert!((point.value - 1.02).abs() < 1e-12 && point.label == "abc");
+        assert_eq!(
+            store.verdicts(10).expect("indexed"),
+            [store.folder().join("gates/gate-0123/verdict.json")]
+        );
     }
 }

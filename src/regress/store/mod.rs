@@ -6,6 +6,9 @@
 
 mod entry;
 mod index;
+#[cfg(feature = "object-store")]
+mod remote;
+pub mod url;
 
 pub use entry::Point;
 pub use index::{Series, Store, Synced};

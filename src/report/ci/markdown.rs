@@ -25,6 +25,15 @@ pub fn markdown(result: &GateResult) -> String {
                 name(finding.verdict)
             ));
         }
+        for tail in &decision.reported {
+            let [low, high] = tail.interval.map(percent);
+            text.push_str(&format!(
+                "| {} | {} | {low} to {high} | | {:.1}% | not gated |\n",
+                cell(&tail.metric),
+                percent(tail.slowdown),
+                tail.pair_sd * 100.0
+            ));
+        }
         let pairs = decision.findings.first().map_or(0, |finding| finding.pairs);
         text.push_str(&format!("\n{pairs} pairs on one box; negative is faster."));
         for finding in decision.findings.iter().filter(|finding| finding.verdict == Verdict::Inconclusive) {

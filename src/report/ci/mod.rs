@@ -18,7 +18,7 @@ pub use prometheus::prometheus;
 
 use crate::regress::gate::Verdict;
 
-fn name(verdict: Verdict) -> &'static str {
+pub(super) fn name(verdict: Verdict) -> &'static str {
     match verdict {
         Verdict::Pass => "PASS",
         Verdict::Fail => "FAIL",
@@ -27,7 +27,7 @@ fn name(verdict: Verdict) -> &'static str {
     }
 }
 
-fn percent(share: f64) -> String {
+pub(super) fn percent(share: f64) -> String {
     format!("{:+.1}%", share * 100.0)
 }
 

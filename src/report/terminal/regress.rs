@@ -1,11 +1,12 @@
 //! A gate's result for people: the verdict, each metric's slowdown with its interval, and the noise it was seen in.
 
 use crate::base::stats::median;
-use crate::regress::gate::{Finding, GateResult, Verdict};
+use crate::regress::gate::{Decision, Finding, GateResult, Verdict};
 use crate::regress::history::{Change, Line};
 use crate::regress::store::Point;
 
 use super::{Page, Style};
+use crate::report::{figure, quantity};
 
 /// The result in at most 80 columns.
 pub fn render_gate(result: &GateResult, style: Style) -> String {
@@ -17,21 +18,24 @@ pub fn render_gate(result: &GateResult, style: Style) -> String {
     }
     if let Some(decision) = &result.decision {
         out.line(format_args!(""));
+        out.line(format_args!("{}", noise(decision)));
+        out.line(format_args!(""));
         out.line(format_args!(
             "{}",
             style.dim(&format!("{:<38} {:>9}  {:<18} {:>7}", "metric", "B slower", "interval", "pair SD"))
         ));
         for finding in &decision.findings {
-            out.line(format_args!("{} {}", row(finding), word(finding.verdict, style)));
+            let text = row(&finding.metric, finding.slowdown, finding.interval, finding.pair_sd);
+            out.line(format_args!("{text} {}", word(finding.verdict, style)));
+        }
+        for tail in &decision.reported {
+            let text = row(&tail.metric, tail.slowdown, tail.interval, tail.pair_sd);
+            out.line(format_args!("{}", style.dim(&format!("{text} not gated"))));
         }
         out.line(format_args!(""));
-        let pairs = decision.findings.first().map_or(0, |finding| finding.pairs);
         out.line(format_args!(
             "{}",
-            style.dim(&format!(
-                "{pairs} pairs; each end of an interval holds with {:.0}%",
-                (1.0 - decision.alpha) * 100.0
-            ))
+            style.dim(&format!("each end of an interval holds with {:.0}%", (1.0 - decision.alpha) * 100.0))
         ));
         for finding in decision.findings.iter().filter(|finding| finding.verdict == Verdict::Inconclusive) {
             out.line(format_args!("{}", undecided(finding)));
@@ -46,15 +50,31 @@ pub fn render_gate(result: &GateResult, style: Style) -> String {
     out.into_text()
 }
 
-fn row(finding: &Finding) -> String {
-    let percent = |share: f64| format!("{:+.1}%", share * 100.0);
-    let [low, high] = finding.interval.map(percent);
+/// What the box allowed to be seen at all comes before what was seen.
+fn noise(decision: &Decision) -> String {
+    let of = |figure: &dyn Fn(&Finding) -> f64| {
+        let all = decision.findings.iter().map(figure);
+        all.fold((f64::INFINITY, 0f64), |(low, high), share| (low.min(share), high.max(share)))
+    };
+    let (low, high) = of(&|finding| finding.pair_sd);
+    let (_, seen) = of(&|finding| finding.smallest_seen);
+    let pairs = decision.findings.first().map_or(0, |finding| finding.pairs);
     format!(
-        "{:<38} {:>9}  {:<18} {:>6.1}%",
-        finding.metric,
-        percent(finding.slowdown),
+        "pair SD {:.1}% to {:.1}% over {pairs} pairs: a slowdown of {:.1}% is seen four times of five",
+        low * 100.0,
+        high * 100.0,
+        seen * 100.0
+    )
+}
+
+fn row(metric: &str, slowdown: f64, interval: [f64; 2], pair_sd: f64) -> String {
+    let percent = |share: f64| format!("{:+.1}%", share * 100.0);
+    let [low, high] = interval.map(percent);
+    format!(
+        "{metric:<38} {:>9}  {:<18} {:>6.1}%",
+        percent(slowdown),
         format!("{low} to {high}"),
-        finding.pair_sd * 100.0
+        pair_sd * 100.0
     )
 }
 
@@ -90,14 +110,14 @@ pub fn render_history(lines: &[(Line, Vec<Point>)], style: Style) -> String {
         out.line(format_args!("no series here has enough points; --least-points takes shorter ones"));
     }
     for (line, points) in lines {
-        let what = if line.kind == "gate" { "candidate's time ÷ baseline's" } else { "" };
+        let what = quantity(&line.kind);
         let key: String = line.series_key.chars().take(12).collect();
         out.line(format_args!(
             "{} {}",
             style.strong(&line.metric),
             style.dim(&format!("{what} {} points, series {key}", line.n))
         ));
-        out.line(format_args!("  {}", drawing(points)));
+        out.line(format_args!("  {}", drawing(&line.kind, points)));
         out.line(format_args!(
             "  {}",
             style.dim(&format!("{} to {}", day(&line.span[0]), day(&line.span[1])))
@@ -128,7 +148,7 @@ fn day(moment: &str) -> &str {
 }
 
 /// The medians of as many stretches as there are columns, between the least and the greatest.
-fn drawing(points: &[Point]) -> String {
+fn drawing(kind: &str, points: &[Point]) -> String {
     let columns = COLUMNS.min(points.len()).max(1);
     let levels: Vec<f64> = (0..columns)
         .filter_map(|column| {
@@ -142,5 +162,6 @@ fn drawing(points: &[Point]) -> String {
     let bar = |level: &f64| {
         BARS[if high > low { ((level - low) / (high - low) * 7.0).round() as usize } else { 3 }]
     };
-    format!("{} {low:.4} to {high:.4}", levels.iter().map(bar).collect::<String>())
+    let bars: String = levels.iter().map(bar).collect();
+    format!("{bars} {} to {}", figure(kind, low), figure(kind, high))
 }

@@ -1,0 +1,46 @@
+# shellcheck shell=bash
+# Programs of a commit, with or without a planted slowdown; sourced by scripts that run a gate.
+# They are kept in ${XDG_CACHE_HOME:-~/.cache}/infercost/nightly by commit; a new one takes some minutes.
+
+builds=${XDG_CACHE_HOME:-$HOME/.cache}/infercost/nightly
+
+# Waits at the end of each step for a share of the step's own time, in every engine there is, whatever the machine.
+plant() {
+    python3 - "$1" "$2" <<'PYTHON'
+import pathlib, sys
+tree, percent = pathlib.Path(sys.argv[1]), float(sys.argv[2])
+places = {"src/engine/schedule/mod.rs": "now()", "src/engine/candle/driver.rs": "clock::now()"}
+planted = 0
+for path, clock in places.items():
+    path = tree / path
+    mark = f"        let end = {clock};\n"
+    if not path.exists():
+        continue
+    text = path.read_text()
+    if text.count(mark) != 1:
+        sys.exit(f"{path} has no place for a slowdown any more")
+    wait = (f"        let spent = {clock}.since(start);\n"
+            f"        while {clock}.since(start).get() < spent.get() * {1 + percent / 100} {{}}\n")
+    path.write_text(text.replace(mark, wait + mark))
+    planted += 1
+if planted == 0:
+    sys.exit("this commit has no engine that a slowdown could be planted in")
+PYTHON
+}
+
+# build COMMIT [PERCENT]: the program of one commit; its path is printed.
+build() {
+    local sha=$1 slower=${2:-} name=bench-$1${2:+-slower-$2} tree=$builds/source
+    if [ ! -x "$builds/bin/$name" ]; then
+        mkdir -p "$builds/bin"
+        git worktree remove --force "$tree" >/dev/null 2>&1 || rm -rf "$tree"
+        git worktree prune
+        git worktree add --quiet --detach "$tree" "$sha"
+        [ -z "$slower" ] || plant "$tree" "$slower"
+        (cd "$tree" && INFERCOST_COMMIT=$sha CARGO_TARGET_DIR=$builds/target cargo build --locked --release --bin bench >&2)
+        cp "$builds/target/release/bench" "$builds/bin/$name.new"
+        mv "$builds/bin/$name.new" "$builds/bin/$name"
+        git worktree remove --force "$tree"
+    fi
+    echo "$builds/bin/$name"
+}
