@@ -67,7 +67,7 @@ unsafe fn feed<const TOKENS: usize, const WIDTH: usize>(
 /// token, and keeps all quants of a block in memory meanwhile.
 #[inline]
 #[target_feature(enable = "avx2")]
-unsafe fn keep(mut dot: __m256i) -> __m256i {
+pub(super) unsafe fn keep(mut dot: __m256i) -> __m256i {
     // SAFETY: a comment.
     unsafe {
         std::arch::asm!("/* {0} */", inout(ymm_reg) dot, options(pure, nomem, nostack, preserves_flags));

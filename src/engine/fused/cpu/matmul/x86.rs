@@ -13,6 +13,7 @@ use crate::model::TensorType;
 
 use super::super::activations::{BLOCK_BYTES, numbers, tiles};
 use super::super::pack::{BLOCK, Layout, ROWS};
+use super::avx2::keep;
 use super::{AHEAD, Input, Output, avx2, wide};
 
 /// Multiplies one group with AVX-512.
@@ -263,6 +264,9 @@ unsafe fn four_bit_256<const TOKENS: usize, const WIDTH: usize, const MINIMA: bo
                     for half in 0..2 {
                         let products = _mm256_maddubs_epi16(low[half], x);
                         dots[half][token] = _mm256_add_epi16(dots[half][token], products);
+                        if TOKENS > 2 {
+                            dots[half][token] = keep(dots[half][token]);
+                        }
                     }
                 }
                 for token in 0..TOKENS {
@@ -270,6 +274,9 @@ unsafe fn four_bit_256<const TOKENS: usize, const WIDTH: usize, const MINIMA: bo
                     for half in 0..2 {
                         let products = _mm256_maddubs_epi16(high[half], x);
                         dots[half][token] = _mm256_add_epi16(dots[half][token], products);
+                        if TOKENS > 2 {
+                            dots[half][token] = keep(dots[half][token]);
+                        }
                     }
                 }
             }
