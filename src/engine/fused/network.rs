@@ -23,13 +23,18 @@ const MOST_HEAD: u32 = 512;
 const MOST_GROUP: u32 = 64;
 
 /// Types of matrices that there are kernels for.
-pub(super) const MATRIX_TYPES: [TensorType; 6] = [
+pub(super) const MATRIX_TYPES: [TensorType; 11] = [
     TensorType::F32,
     TensorType::F16,
     TensorType::BF16,
     TensorType::Q8_0,
     TensorType::Q4_0,
     TensorType::Q4_1,
+    TensorType::Q5_0,
+    TensorType::Q5_1,
+    TensorType::Q4_K,
+    TensorType::Q5_K,
+    TensorType::Q6_K,
 ];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -17,7 +17,7 @@ pub use dequantize::dequantize;
 pub use random::{Distribution, Weights, can_make};
 
 /// The 6-bit scale and minimum of sub-block `index` (0 to 7) in the 12 packed bytes of `Q4_K` and `Q5_K`.
-fn unpack_scale(packed: [u8; 12], index: usize) -> (u8, u8) {
+pub(crate) fn unpack_scale(packed: [u8; 12], index: usize) -> (u8, u8) {
     if index < 4 {
         return (packed[index] & 63, packed[index + 4] & 63);
     }

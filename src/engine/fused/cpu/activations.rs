@@ -3,8 +3,9 @@
 //! A block is 32 neighbouring elements of one token with one scale, as llama.cpp's `Q8_0`. The blocks of the 8, 4, 2
 //! or 1 tokens of a *tile* lie together, four elements of each token side by side, so that a kernel walks one stream
 //! and broadcasts from it. With each block go its scale and its sum times what the weights' formats need: quants
-//! without sign are off by 8 or 128, and starting the accumulator at minus that times the sum costs nothing; minima
-//! are multiplied with the sum itself.
+//! without sign are off by 8, 32 or 128, and starting the accumulator at minus that times the sum costs nothing; minima
+//! are multiplied with the sum itself. Without VNNI pairs of products are added in 16 bits, so for 32 the start value is
+//! there for each 16 elements as two numbers of 16 bits, for the first and the second pair of every four.
 #![allow(clippy::cast_ptr_alignment, reason = "every access through them is unaligned")]
 #![allow(
     clippy::inline_always,
@@ -16,8 +17,10 @@ use super::isa::Isa;
 use super::lanes::{LANES, Lanes, Plain};
 use super::pack::BLOCK;
 
-/// Bytes a block of one token takes in a tile: 32 quants, the scale, two start values, the sum.
-pub(super) const BLOCK_BYTES: usize = BLOCK + 16;
+/// Bytes a block of one token takes in a tile: 32 quants, then [`numbers`].
+pub(super) const BLOCK_BYTES: usize = BLOCK + 4 * NUMBERS;
+/// Words behind a token's quants of a block.
+const NUMBERS: usize = 6;
 
 /// Tokens of the widest tile.
 pub(super) const WIDEST: usize = 8;
@@ -99,7 +102,8 @@ impl Slot {
             } else {
                 (V::splat(0.0), V::splat(0.0))
             };
-            let sum = low.rounded_sum() + high.rounded_sum();
+            let pairs = [low.rounded_sums(), high.rounded_sums()];
+            let sum = pairs[0][0] + pairs[0][1] + pairs[1][0] + pairs[1][1];
             let mut quants = [0i8; BLOCK];
             low.store_i8(quants.as_mut_ptr());
             high.store_i8(quants.as_mut_ptr().add(LANES));
@@ -116,14 +120,20 @@ impl Slot {
             numbers.add(2 * step).cast::<i32>().write_unaligned(-128 * sum);
             #[allow(clippy::cast_precision_loss, reason = "at most 32 × 127")]
             numbers.add(3 * step).cast::<f32>().write_unaligned(scale * sum as f32);
+            for (half, [first, second]) in pairs.into_iter().enumerate() {
+                // At most 32 × 8 × 127, which 16 bits hold.
+                let both = ((-32 * second) << 16) | ((-32 * first) & 0xffff);
+                numbers.add((4 + half) * step).cast::<i32>().write_unaligned(both);
+            }
         }
     }
 }
 
 /// Offsets of a block's numbers behind its quants, for a tile of `width`: scale, −8·Σ and −128·Σ of the
-/// quants, scale·Σ.
-pub(super) const fn numbers(width: usize) -> [usize; 4] {
-    [BLOCK * width, BLOCK * width + 4 * width, BLOCK * width + 8 * width, BLOCK * width + 12 * width]
+/// quants, scale·Σ, and −32·Σ of the quants 0 to 15 and of 16 to 31, each as two numbers of 16 bits.
+pub(super) const fn numbers(width: usize) -> [usize; NUMBERS] {
+    let (first, step) = (BLOCK * width, 4 * width);
+    [first, first + step, first + 2 * step, first + 3 * step, first + 4 * step, first + 5 * step]
 }
 
 macro_rules! for_each_isa {

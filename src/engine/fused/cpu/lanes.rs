@@ -53,8 +53,8 @@ pub(super) trait Lanes: Copy {
     unsafe fn exp(self) -> Self;
     /// Rounded to nearest even as 8-bit integers; the numbers must be within ±127.
     unsafe fn store_i8(self, to: *mut i8);
-    /// Sum of the numbers rounded to nearest even.
-    unsafe fn rounded_sum(self) -> i32;
+    /// Sums of the numbers rounded to nearest even: of those in lanes 0 and 1 of each four, and of 2 and 3.
+    unsafe fn rounded_sums(self) -> [i32; 2];
 }
 
 /// Plain Rust.
@@ -204,8 +204,11 @@ impl Lanes for Plain {
 
     #[inline(always)]
     #[allow(clippy::cast_possible_truncation, reason = "within ±127 by contract")]
-    unsafe fn rounded_sum(self) -> i32 {
-        self.0.iter().map(|value| value.round_ties_even() as i32).sum()
+    unsafe fn rounded_sums(self) -> [i32; 2] {
+        [0, 2].map(|from| {
+            let pairs = self.0.chunks_exact(4).flat_map(|four| &four[from..from + 2]);
+            pairs.map(|value| value.round_ties_even() as i32).sum()
+        })
     }
 }
 
@@ -222,7 +225,7 @@ mod x86 {
 
     /// One register of AVX-512.
     #[derive(Clone, Copy)]
-    pub(in super::super) struct Avx512(__m512);
+    pub(in super::super) struct Avx512(pub(in super::super) __m512);
 
     impl Lanes for Avx512 {
         const REGISTERS: usize = 32;
@@ -344,9 +347,13 @@ mod x86 {
         }
 
         #[inline(always)]
-        unsafe fn rounded_sum(self) -> i32 {
+        unsafe fn rounded_sums(self) -> [i32; 2] {
             // SAFETY: the trait's.
-            unsafe { _mm512_reduce_add_epi32(_mm512_cvtps_epi32(self.0)) }
+            unsafe {
+                let all = _mm512_cvtps_epi32(self.0);
+                let (low, high) = (_mm512_castsi512_si256(all), _mm512_extracti64x4_epi64::<1>(all));
+                pair_sums(_mm256_add_epi32(low, high))
+            }
         }
     }
 
@@ -535,15 +542,23 @@ mod x86 {
         }
 
         #[inline(always)]
-        unsafe fn rounded_sum(self) -> i32 {
+        unsafe fn rounded_sums(self) -> [i32; 2] {
             // SAFETY: the trait's.
             unsafe {
                 let (low, high) = self.to_i32();
-                let eight = _mm256_add_epi32(low, high);
-                let four = _mm_add_epi32(_mm256_castsi256_si128(eight), _mm256_extracti128_si256::<1>(eight));
-                let two = _mm_add_epi32(four, _mm_shuffle_epi32::<0b01_00_11_10>(four));
-                _mm_cvtsi128_si32(_mm_add_epi32(two, _mm_shuffle_epi32::<0b10_11_00_01>(two)))
+                pair_sums(_mm256_add_epi32(low, high))
             }
+        }
+    }
+
+    /// Sums of the lanes 0, 1, 4 and 5, and of the others.
+    #[inline(always)]
+    unsafe fn pair_sums(eight: __m256i) -> [i32; 2] {
+        // SAFETY: the trait's.
+        unsafe {
+            let four = _mm_add_epi32(_mm256_castsi256_si128(eight), _mm256_extracti128_si256::<1>(eight));
+            let two = _mm_add_epi32(four, _mm_shuffle_epi32::<0b10_11_00_01>(four));
+            [_mm_cvtsi128_si32(two), _mm_extract_epi32::<2>(two)]
         }
     }
 }

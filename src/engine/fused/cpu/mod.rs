@@ -3,6 +3,7 @@
 mod activations;
 mod arena;
 mod attention;
+mod bits;
 mod forward;
 mod isa;
 mod kv;

@@ -18,6 +18,19 @@ use reference::Reference;
 
 const ALL: [&str; 4] = ["llama", "qwen2", "qwen3", "gemma3"];
 
+const TYPES: [GgmlDType; 10] = [
+    GgmlDType::F32,
+    GgmlDType::F16,
+    GgmlDType::Q8_0,
+    GgmlDType::Q4_0,
+    GgmlDType::Q4_1,
+    GgmlDType::Q5_0,
+    GgmlDType::Q5_1,
+    GgmlDType::Q4K,
+    GgmlDType::Q5K,
+    GgmlDType::Q6K,
+];
+
 fn open(path: &Path, header: Header, options: &Options) -> Box<dyn Engine> {
     let model =
         Model { id: "test".to_owned(), header, source: Source::Gguf(path.to_owned()), origin: String::new() };
@@ -59,7 +72,7 @@ fn tolerance(dtype: GgmlDType) -> f64 {
 #[test]
 fn logits_are_those_of_f64_for_every_architecture_type_and_isa() {
     for architecture in ALL {
-        for dtype in [GgmlDType::F32, GgmlDType::F16, GgmlDType::Q8_0, GgmlDType::Q4_0, GgmlDType::Q4_1] {
+        for dtype in TYPES {
             let folder = tempfile::tempdir().unwrap();
             let path = folder.path().join("tiny.gguf");
             let shape = Tiny { dtype, rope_factors: architecture == "llama", ..Tiny::of(architecture) };
@@ -108,7 +121,7 @@ fn greedy(engine: &mut dyn Engine, sequences: Vec<SequencePlan>) -> Vec<Vec<u32>
 #[test]
 fn batches_chunks_threads_and_depth_change_no_token() {
     for architecture in ALL {
-        for dtype in [GgmlDType::F16, GgmlDType::Q8_0, GgmlDType::Q4_0] {
+        for dtype in [GgmlDType::F16, GgmlDType::Q8_0, GgmlDType::Q4_0, GgmlDType::Q4K, GgmlDType::Q6K] {
             let folder = tempfile::tempdir().unwrap();
             let path = folder.path().join("tiny.gguf");
             let header = Tiny { dtype, ..Tiny::of(architecture) }.write(&path);

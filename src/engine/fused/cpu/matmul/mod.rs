@@ -5,19 +5,25 @@
 //! one token and five hundred.
 #![allow(unsafe_code, reason = "kernels over computed places, chosen by what the processor has")]
 
+#[cfg(target_arch = "x86_64")]
+mod avx2;
 mod float;
 mod portable;
 #[cfg(test)]
 mod tests;
+#[cfg(any(test, target_arch = "x86_64"))]
+mod wide;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
 use std::ops::Range;
 
-use crate::model::TensorType;
-
 use super::isa::Isa;
 use super::pack::{Layout, ROWS, is_quantized};
+
+/// Bytes ahead of the reading that are asked for.
+#[cfg(any(test, target_arch = "x86_64"))]
+const AHEAD: usize = 2048;
 
 /// A packed matrix in memory.
 #[derive(Debug, Clone, Copy)]
@@ -73,9 +79,4 @@ pub(super) unsafe fn multiply(
             }
         }
     }
-}
-
-/// Whether there are kernels for weights of this type.
-pub(super) fn has_minima(kind: TensorType) -> bool {
-    kind == TensorType::Q4_1
 }

@@ -3,10 +3,15 @@
 use half::f16;
 
 use crate::model::TensorType;
+use crate::model::quantize::unpack_scale;
 
-use super::super::activations::{BLOCK_BYTES, numbers, tiles};
-use super::super::pack::{BLOCK, Layout, ROWS};
-use super::{Input, Output, has_minima};
+use super::super::activations::{BLOCK_BYTES, WIDEST, numbers, tiles};
+use super::super::bits::{FOURS, PLANE, SUPER, from_planes, quant_bits};
+use super::super::pack::{BLOCK, HALVES, Layout, ROWS, chunk_bytes};
+use super::{Input, Output};
+
+/// Elements that a scale is for: half a block.
+const PART: usize = 16;
 
 /// Multiplies one group.
 ///
@@ -22,51 +27,91 @@ pub(super) unsafe fn multiply(layout: &Layout, group: *const u8, input: Input, t
             let at = input.tiles.add(first * blocks * BLOCK_BYTES);
             std::slice::from_raw_parts(at, width * blocks * BLOCK_BYTES)
         };
-        for token in 0..width {
-            let mut sums = [0f32; ROWS];
-            for (block, numbers) in tile.chunks_exact(width * BLOCK_BYTES).enumerate() {
-                add_block(layout, group, block, numbers, width, token, &mut sums);
+        let mut sums = [[0f32; ROWS]; WIDEST];
+        for (block, activations) in tile.chunks_exact(width * BLOCK_BYTES).enumerate() {
+            for row in 0..ROWS {
+                let weights = Block::new(layout, group, block, row);
+                for (token, sums) in sums.iter_mut().enumerate().take(width) {
+                    sums[row] += weights.times(activations, width, token);
+                }
             }
+        }
+        for (token, sums) in sums.into_iter().enumerate().take(width) {
             // SAFETY: the caller's: sixteen elements of each token are ours.
             unsafe { to.first.add((first + token) * to.stride).cast::<[f32; ROWS]>().write_unaligned(sums) };
         }
     }
 }
 
-fn add_block(
-    layout: &Layout,
-    group: &[u8],
-    block: usize,
-    tile: &[u8],
-    width: usize,
-    token: usize,
-    sums: &mut [f32; ROWS],
-) {
-    let four_at = |at: usize| [tile[at], tile[at + 1], tile[at + 2], tile[at + 3]];
-    let [scale, off_8, off_128, sum] = numbers(width).map(|at| four_at(at + token * 4));
-    let half_at = |at: usize| f16::from_le_bytes([group[at], group[at + 1]]).to_f32();
-    for (row, total) in sums.iter_mut().enumerate() {
-        let mut dot = match layout.kind {
-            TensorType::Q4_0 => i32::from_le_bytes(off_8),
-            TensorType::Q8_0 => i32::from_le_bytes(off_128),
+/// A block of a row: weights are `scale` × the part's factor × (quant − `zero`) + `minimum`.
+struct Block {
+    quants: [u8; BLOCK],
+    zero: i32,
+    scale: f32,
+    factors: [i32; 2],
+    minimum: Option<f32>,
+}
+
+impl Block {
+    fn new(layout: &Layout, group: &[u8], block: usize, row: usize) -> Self {
+        let half_at = |at: usize| f16::from_le_bytes([group[at], group[at + 1]]).to_f32();
+        let bits = quant_bits(layout.kind).unwrap_or(0);
+        let mut planes = [0; FOURS];
+        for (plane, word) in planes.iter_mut().enumerate().take(bits) {
+            let at = (block * bits + plane) * PLANE + row * 4;
+            *word = u32::from_le_bytes([group[at], group[at + 1], group[at + 2], group[at + 3]]);
+        }
+        let mut quants = [0; BLOCK];
+        for (to, four) in quants.chunks_exact_mut(4).zip(from_planes(bits, planes)) {
+            to.copy_from_slice(&four.to_le_bytes());
+        }
+        let place = block * HALVES + row * 2;
+        let chunk = layout.scales + block / (SUPER / BLOCK) * chunk_bytes(layout.kind);
+        let sub = block % (SUPER / BLOCK);
+        let (scale, factors, minimum) = match layout.kind {
+            TensorType::Q4_K | TensorType::Q5_K => {
+                let packed = std::array::from_fn(|byte| group[chunk + 2 * HALVES + byte * ROWS + row]);
+                let (factor, minimum) = unpack_scale(packed, sub);
+                let minimum = half_at(chunk + HALVES + row * 2) * -f32::from(minimum);
+                (half_at(chunk + row * 2), [i32::from(factor); 2], Some(minimum))
+            }
+            TensorType::Q6_K => {
+                let factor =
+                    |part: usize| group[chunk + HALVES + (2 * sub + part) * ROWS + row].cast_signed();
+                (half_at(chunk + row * 2), [0, 1].map(|part| i32::from(factor(part))), None)
+            }
+            TensorType::Q4_1 | TensorType::Q5_1 => {
+                (half_at(layout.scales + place), [1; 2], Some(half_at(layout.minima + place)))
+            }
+            _ => (half_at(layout.scales + place), [1; 2], None),
+        };
+        let zero = match layout.kind {
+            TensorType::Q4_0 => 8,
+            TensorType::Q5_0 => 16,
+            TensorType::Q6_K => 32,
+            TensorType::Q8_0 => 128,
             _ => 0,
         };
-        for k in 0..BLOCK {
-            let activation = tile[(k / 4 * width + token) * 4 + k % 4].cast_signed();
-            let weight = if layout.kind == TensorType::Q8_0 {
-                group[block * 512 + k / 4 * 64 + row * 4 + k % 4]
-            } else {
-                let byte = group[block * 256 + k % 16 / 4 * 64 + row * 4 + k % 4];
-                if k < 16 { byte & 15 } else { byte >> 4 }
-            };
-            dot += i32::from(weight) * i32::from(activation);
+        Self { quants, zero, scale, factors, minimum }
+    }
+
+    /// Its product with a token's activations.
+    fn times(&self, tile: &[u8], width: usize, token: usize) -> f32 {
+        let number = |at: usize| {
+            let at = at + token * 4;
+            f32::from_le_bytes([tile[at], tile[at + 1], tile[at + 2], tile[at + 3]])
+        };
+        let [scale_at, _, _, sum_at, ..] = numbers(width);
+        let mut dot = 0;
+        for (part, factor) in self.factors.into_iter().enumerate() {
+            let products = (part * PART..(part + 1) * PART).map(|k| {
+                let activation = tile[(k / 4 * width + token) * 4 + k % 4].cast_signed();
+                (i32::from(self.quants[k]) - self.zero) * i32::from(activation)
+            });
+            dot += factor * products.sum::<i32>();
         }
-        let place = (block * ROWS + row) * 2;
-        #[allow(clippy::cast_precision_loss, reason = "below 2^24: 32 × 255 × 127 and the start value")]
-        let product = dot as f32 * (half_at(layout.scales + place) * f32::from_le_bytes(scale));
-        *total += product;
-        if has_minima(layout.kind) {
-            *total += half_at(layout.minima + place) * f32::from_le_bytes(sum);
-        }
+        #[allow(clippy::cast_precision_loss, reason = "rounded to 24 bits, as every kernel does")]
+        let product = dot as f32 * (self.scale * number(scale_at));
+        product + self.minimum.map_or(0.0, |minimum| minimum * number(sum_at))
     }
 }

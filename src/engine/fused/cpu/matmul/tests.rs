@@ -11,10 +11,52 @@ use super::super::arena::Arena;
 use super::super::isa::Isa;
 use super::super::pack::tests::{KINDS, random_rows};
 use super::super::pack::{Layout, ROWS, is_quantized};
-use super::{Input, Output, Weights, multiply};
+use super::{Input, Output, Weights, multiply, wide};
 
 /// Multiplies `rows` rows of a file with `tokens` rows of activations.
 fn run(isa: Isa, kind: TensorType, file: &[u8], rows: usize, columns: usize, x: &[f32]) -> Vec<f32> {
+    with(
+        |weights, groups, input, output| {
+            // SAFETY: the output has a row of all groups for each token, and the input both forms of all tokens.
+            unsafe { multiply(isa, weights, 0..groups, input, output) };
+        },
+        (isa, kind),
+        file,
+        rows,
+        columns,
+        x,
+    )
+}
+
+/// The same with the kernel of AVX-512, in plain Rust.
+fn run_wide(kind: TensorType, file: &[u8], rows: usize, columns: usize, x: &[f32]) -> Vec<f32> {
+    with(
+        |weights, groups, input, output| {
+            for group in 0..groups {
+                // SAFETY: the output has a row of all groups for each token, and the input both forms of all tokens.
+                unsafe {
+                    let bytes = weights.groups.add(group * weights.layout.group_bytes);
+                    let to = Output { first: output.first.add(group * ROWS), ..output };
+                    wide::multiply::<wide::plain::Register>(&weights.layout, bytes, input, to);
+                }
+            }
+        },
+        (Isa::Portable, kind),
+        file,
+        rows,
+        columns,
+        x,
+    )
+}
+
+fn with(
+    kernel: impl Fn(Weights, usize, Input, Output),
+    (isa, kind): (Isa, TensorType),
+    file: &[u8],
+    rows: usize,
+    columns: usize,
+    x: &[f32],
+) -> Vec<f32> {
     let layout = Layout::of(kind, columns).unwrap();
     let groups = rows.div_ceil(ROWS);
     let tokens = x.len() / columns;
@@ -36,9 +78,28 @@ fn run(isa: Isa, kind: TensorType, file: &[u8], rows: usize, columns: usize, x: 
     let mut out = vec![0.0f32; tokens * stride];
     let weights = Weights { layout, groups: arena.bytes(region).as_ptr() };
     let input = Input { tokens, tiles: tiles.as_ptr(), rows: x.as_ptr() };
-    // SAFETY: the output has a row of all groups for each token, and the input both forms of all tokens.
-    unsafe { multiply(isa, weights, 0..groups, input, Output { first: out.as_mut_ptr(), stride }) };
+    kernel(weights, groups, input, Output { first: out.as_mut_ptr(), stride });
     (0..tokens).flat_map(|token| out[token * stride..token * stride + rows].to_vec()).collect()
+}
+
+/// With each instruction set that there is, and with AVX-512's kernel in plain Rust where it is written so.
+fn every(
+    kind: TensorType,
+    file: &[u8],
+    rows: usize,
+    columns: usize,
+    x: &[f32],
+) -> Vec<(&'static str, Vec<f32>)> {
+    let here = here().into_iter().map(|isa| (isa.label(), run(isa, kind, file, rows, columns, x)));
+    let of_its_own = matches!(kind, TensorType::Q4_0 | TensorType::Q4_1 | TensorType::Q8_0);
+    let wide = (is_quantized(kind) && !of_its_own)
+        .then(|| ("avx512 in plain Rust", run_wide(kind, file, rows, columns, x)));
+    here.chain(wide).collect()
+}
+
+/// `columns`, or more, that are whole blocks.
+fn whole(kind: TensorType, columns: usize) -> usize {
+    columns.next_multiple_of(usize::try_from(kind.block_elements()).unwrap())
 }
 
 /// The product in f64 and, beside it, the sum of the absolute values of its terms.
@@ -60,12 +121,12 @@ fn oracle(kind: TensorType, file: &[u8], rows: usize, columns: usize, x: &[f32])
 fn every_kernel_is_within_the_error_of_8_bit_activations() {
     for kind in KINDS {
         for (rows, columns, tokens) in [(16, 32, 1), (40, 96, 3), (33, 160, 15), (16, 576, 8)] {
+            let columns = whole(kind, columns);
             let file = random_rows(kind, rows, columns, 11);
             let x = random(tokens * columns, 12);
             let expected = oracle(kind, &file, rows, columns, &x);
             let portable = run(Isa::Portable, kind, &file, rows, columns, &x);
-            for isa in here() {
-                let out = run(isa, kind, &file, rows, columns, &x);
+            for (isa, out) in every(kind, &file, rows, columns, &x) {
                 for ((out, portable), (sum, size)) in out.iter().zip(&portable).zip(&expected) {
                     // An activation is off by half a 127th of its block's largest at most, that is here of 2; terms'
                     // mean size is 1, so half a percent of all sizes bounds it widely.
@@ -82,25 +143,27 @@ fn every_kernel_is_within_the_error_of_8_bit_activations() {
 
 #[test]
 fn extremes_neither_overflow_nor_vanish() {
-    let columns = 64;
-    let block = |kind: TensorType, scale: f16, quant: u8| -> Vec<u8> {
-        let mut bytes = scale.to_le_bytes().to_vec();
-        if kind == TensorType::Q4_1 {
-            bytes.extend(f16::from_f32(-1.0).to_le_bytes());
+    let block = |kind: TensorType, quant: u8| -> Vec<u8> {
+        let mut bytes = vec![quant; usize::try_from(kind.block_bytes()).unwrap()];
+        let (scale, minimum) = (f16::from_f32(0.5).to_le_bytes(), f16::from_f32(-1.0).to_le_bytes());
+        let at = if kind == TensorType::Q6_K { 208 } else { 0 };
+        bytes[at..at + 2].copy_from_slice(&scale);
+        if matches!(kind, TensorType::Q4_1 | TensorType::Q5_1 | TensorType::Q4_K | TensorType::Q5_K) {
+            bytes[2..4].copy_from_slice(&minimum);
         }
-        bytes.extend(vec![quant; if kind == TensorType::Q8_0 { 32 } else { 16 }]);
         bytes
     };
-    for kind in [TensorType::Q4_0, TensorType::Q4_1, TensorType::Q8_0] {
+    for kind in KINDS.into_iter().filter(|kind| is_quantized(*kind)) {
+        let columns = whole(kind, 64);
         for quant in [0x00, 0xff, 0x80, 0x7f] {
             for x in [2.0f32, -2.0] {
-                let file: Vec<u8> =
-                    (0..2 * ROWS).flat_map(|_| block(kind, f16::from_f32(0.5), quant)).collect();
+                let blocks = ROWS * columns / usize::try_from(kind.block_elements()).unwrap();
+                let file: Vec<u8> = (0..blocks).flat_map(|_| block(kind, quant)).collect();
                 let x = vec![x; columns * 9];
                 let expected = oracle(kind, &file, ROWS, columns, &x);
-                for isa in here() {
+                for (isa, out) in every(kind, &file, ROWS, columns, &x) {
                     // All activations of a block are its largest, so they are exact.
-                    for (out, (sum, size)) in run(isa, kind, &file, ROWS, columns, &x).iter().zip(&expected) {
+                    for (out, (sum, size)) in out.iter().zip(&expected) {
                         let off = (f64::from(*out) - sum).abs();
                         assert!(off <= 1e-5 * (size + 1.0), "{isa} {kind} {quant:#x}: {out} for {sum}");
                     }
@@ -113,13 +176,12 @@ fn extremes_neither_overflow_nor_vanish() {
 #[test]
 fn what_is_no_number_comes_out_as_none() {
     for kind in KINDS {
-        let (rows, columns) = (16, 64);
+        let (rows, columns) = (16, whole(kind, 64));
         let file = random_rows(kind, rows, columns, 3);
         for poison in [f32::NAN, f32::INFINITY] {
             let mut x = random(columns * 5, 4);
             x[2 * columns + 40] = poison;
-            for isa in here() {
-                let out = run(isa, kind, &file, rows, columns, &x);
+            for (isa, out) in every(kind, &file, rows, columns, &x) {
                 for (index, value) in out.iter().enumerate() {
                     assert_eq!(
                         value.is_finite(),
@@ -135,7 +197,7 @@ fn what_is_no_number_comes_out_as_none() {
 #[test]
 fn one_block_of_the_weights_changed_changes_its_row_and_no_other() {
     for kind in KINDS {
-        let (rows, columns) = (32, 96);
+        let (rows, columns) = (32, whole(kind, 96));
         let mut file = random_rows(kind, rows, columns, 8);
         let x = random(columns * 3, 9);
         let row_bytes = Layout::of(kind, columns).unwrap().row_bytes();

@@ -13,16 +13,18 @@ use crate::model::TensorType;
 
 use super::super::activations::{BLOCK_BYTES, numbers, tiles};
 use super::super::pack::{BLOCK, Layout, ROWS};
-use super::{Input, Output};
-
-/// Bytes ahead of the reading that are asked for.
-const AHEAD: usize = 2048;
+use super::avx2::keep;
+use super::{AHEAD, Input, Output, avx2, wide};
 
 /// Multiplies one group with AVX-512.
 ///
 /// # Safety
 /// As [`super::multiply`]; the processor must have what [`Isa::Avx512`](super::Isa) says.
 pub(super) unsafe fn avx512(layout: &Layout, group: *const u8, input: Input, to: Output) {
+    if !matches!(layout.kind, TensorType::Q4_0 | TensorType::Q4_1 | TensorType::Q8_0) {
+        // SAFETY: the caller's.
+        return unsafe { wide::avx512(layout, group, input, to) };
+    }
     let blocks = layout.columns / BLOCK;
     for (first, width) in tiles(input.tokens) {
         // SAFETY: the tile lies within the activations, its rows within the output.
@@ -64,7 +66,7 @@ unsafe fn four_bit_512<const TOKENS: usize, const MINIMA: bool>(
 ) {
     // SAFETY: all places lie within the group and the tile, by their layouts.
     unsafe {
-        let [scale_at, start_at, _, sum_at] = numbers(TOKENS);
+        let [scale_at, start_at, _, sum_at, ..] = numbers(TOKENS);
         let low_half = _mm512_set1_epi8(15);
         let mut sums = [_mm512_setzero_ps(); TOKENS];
         let mut tile = tile;
@@ -128,7 +130,7 @@ unsafe fn four_bit_512<const TOKENS: usize, const MINIMA: bool>(
 unsafe fn eight_bit_512<const TOKENS: usize>(layout: &Layout, group: *const u8, tile: *const u8, to: Output) {
     // SAFETY: all places lie within the group and the tile, by their layouts.
     unsafe {
-        let [scale_at, _, start_at, _] = numbers(TOKENS);
+        let [scale_at, _, start_at, ..] = numbers(TOKENS);
         let mut sums = [_mm512_setzero_ps(); TOKENS];
         let mut tile = tile;
         for block in 0..layout.columns / BLOCK {
@@ -178,8 +180,20 @@ pub(super) unsafe fn avx2(layout: &Layout, group: *const u8, input: Input, to: O
         unsafe {
             let tile = input.tiles.add(first * blocks * BLOCK_BYTES);
             let to = Output { first: to.first.add(first * to.stride), ..to };
+            let other = match width {
+                8 => avx2::kernel::<4, 8>(layout.kind),
+                4 => avx2::kernel::<4, 4>(layout.kind),
+                2 => avx2::kernel::<2, 2>(layout.kind),
+                _ => avx2::kernel::<1, 1>(layout.kind),
+            };
             // Sixteen registers hold the sums of four tokens, so a tile of eight is walked twice.
             match (layout.kind, width) {
+                (_, _) if let Some(kernel) = other => {
+                    kernel(layout, group, tile, 0, to);
+                    if width == 8 {
+                        kernel(layout, group, tile, 4, to);
+                    }
+                }
                 (TensorType::Q8_0, 8) => halves(layout, group, tile, to, eight_bit_256::<4, 8>),
                 (TensorType::Q8_0, 4) => eight_bit_256::<4, 4>(layout, group, tile, 0, to),
                 (TensorType::Q8_0, 2) => eight_bit_256::<2, 2>(layout, group, tile, 0, to),
@@ -198,7 +212,7 @@ pub(super) unsafe fn avx2(layout: &Layout, group: *const u8, input: Input, to: O
 }
 
 /// A kernel of AVX2: layout, group, tile, the first token, the output of the tile.
-type Kernel256 = unsafe fn(&Layout, *const u8, *const u8, usize, Output);
+pub(super) type Kernel256 = unsafe fn(&Layout, *const u8, *const u8, usize, Output);
 
 unsafe fn halves(layout: &Layout, group: *const u8, tile: *const u8, to: Output, kernel: Kernel256) {
     // SAFETY: the caller's.
@@ -211,7 +225,7 @@ unsafe fn halves(layout: &Layout, group: *const u8, tile: *const u8, to: Output,
 /// Four activations in every lane.
 #[inline]
 #[target_feature(enable = "avx2")]
-unsafe fn four_256(at: *const u8) -> __m256i {
+pub(super) unsafe fn four_256(at: *const u8) -> __m256i {
     // SAFETY: the caller's.
     unsafe { _mm256_set1_epi32(at.cast::<i32>().read_unaligned()) }
 }
@@ -228,7 +242,7 @@ unsafe fn four_bit_256<const TOKENS: usize, const WIDTH: usize, const MINIMA: bo
 ) {
     // SAFETY: all places lie within the group and the tile, by their layouts.
     unsafe {
-        let [scale_at, start_at, _, sum_at] = numbers(WIDTH);
+        let [scale_at, start_at, _, sum_at, ..] = numbers(WIDTH);
         let low_half = _mm256_set1_epi8(15);
         let ones = _mm256_set1_epi16(1);
         let mut sums = [[_mm256_setzero_ps(); TOKENS]; 2];
@@ -250,6 +264,9 @@ unsafe fn four_bit_256<const TOKENS: usize, const WIDTH: usize, const MINIMA: bo
                     for half in 0..2 {
                         let products = _mm256_maddubs_epi16(low[half], x);
                         dots[half][token] = _mm256_add_epi16(dots[half][token], products);
+                        if TOKENS > 2 {
+                            dots[half][token] = keep(dots[half][token]);
+                        }
                     }
                 }
                 for token in 0..TOKENS {
@@ -257,6 +274,9 @@ unsafe fn four_bit_256<const TOKENS: usize, const WIDTH: usize, const MINIMA: bo
                     for half in 0..2 {
                         let products = _mm256_maddubs_epi16(high[half], x);
                         dots[half][token] = _mm256_add_epi16(dots[half][token], products);
+                        if TOKENS > 2 {
+                            dots[half][token] = keep(dots[half][token]);
+                        }
                     }
                 }
             }
@@ -338,7 +358,7 @@ unsafe fn eight_bit_256<const TOKENS: usize, const WIDTH: usize>(
 
 #[inline]
 #[target_feature(enable = "avx2")]
-unsafe fn store_256<const TOKENS: usize>(sums: &[[__m256; TOKENS]; 2], from: usize, to: Output) {
+pub(super) unsafe fn store_256<const TOKENS: usize>(sums: &[[__m256; TOKENS]; 2], from: usize, to: Output) {
     for token in 0..TOKENS {
         // SAFETY: the caller's: sixteen elements of each token are ours.
         unsafe {

@@ -1,0 +1,460 @@
+//! Quants of five and six bits, and of super-blocks, in registers of 64 bytes: AVX-512 with VNNI.
+//!
+//! Written over [`Wide`], whose methods are an instruction each, so that the tests run the same kernel in plain Rust
+//! on a processor without them. A super-block's integer scales become single precision with the f16 scale in them,
+//! once a block and sixteen rows; only the two of a block of six bits are applied to the dot products, since their
+//! f16 scale can wait.
+#![allow(
+    clippy::inline_always,
+    reason = "generic kernels become instructions only inside the wrapper that enables them"
+)]
+#![allow(clippy::missing_safety_doc, reason = "said once, at the trait")]
+#![allow(clippy::needless_range_loop, reason = "several arrays of registers are walked side by side")]
+
+use crate::model::TensorType;
+
+use super::super::activations::{BLOCK_BYTES, numbers, tiles};
+use super::super::bits::{FOURS, PLANE, SUPER};
+use super::super::lanes::Lanes;
+use super::super::pack::{BLOCK, HALVES, Layout, ROWS, chunk_bytes};
+use super::{AHEAD, Input, Output};
+
+/// Blocks of a super-block.
+const SUBS: usize = SUPER / BLOCK;
+
+/// 64 bytes, or sixteen numbers of 32 bits.
+///
+/// # Safety
+/// The processor must have the implementation's instructions, and pointers must be good for what is read or written.
+pub(super) trait Wide: Copy {
+    /// Sixteen single-precision numbers.
+    type Numbers: Lanes;
+
+    unsafe fn load(from: *const u8) -> Self;
+    unsafe fn store(self, to: *mut u8);
+    /// The same 32 bits sixteen times.
+    unsafe fn splat(value: i32) -> Self;
+    unsafe fn and(self, other: Self) -> Self;
+    unsafe fn or(self, other: Self) -> Self;
+    /// Each 16 bits moved down.
+    unsafe fn down<const BITS: u32>(self) -> Self;
+    unsafe fn add(self, other: Self) -> Self;
+    /// Adds to each 32 bits the products of four bytes without sign and four with.
+    unsafe fn dot(self, unsigned: Self, signed: Self) -> Self;
+    /// In each 32 bits the sum of two numbers of 16 bits.
+    unsafe fn pair_sums(self) -> Self;
+    /// Numbers of 32 bits as single precision.
+    unsafe fn numbers(self) -> Self::Numbers;
+    /// Sixteen bytes as single precision.
+    unsafe fn bytes(from: *const u8) -> Self::Numbers;
+    /// Sixteen signed bytes as single precision.
+    unsafe fn signed_bytes(from: *const u8) -> Self::Numbers;
+    /// Asks for memory that will be read soon and once.
+    unsafe fn prefetch(at: *const u8);
+}
+
+/// Multiplies one group whose type is one of this file's.
+///
+/// # Safety
+/// As [`super::multiply`]; inlined into a function that enables the instructions of `W`.
+#[inline(always)]
+pub(super) unsafe fn multiply<W: Wide>(layout: &Layout, group: *const u8, input: Input, to: Output) {
+    // SAFETY: the caller's.
+    unsafe {
+        match layout.kind {
+            TensorType::Q4_K => tiles_of::<W, Q4_K>(layout, group, input, to),
+            TensorType::Q5_K => tiles_of::<W, Q5_K>(layout, group, input, to),
+            TensorType::Q6_K => tiles_of::<W, Q6_K>(layout, group, input, to),
+            TensorType::Q5_1 => tiles_of::<W, Q5_1>(layout, group, input, to),
+            _ => tiles_of::<W, Q5_0>(layout, group, input, to),
+        }
+    }
+}
+
+/// Formats as constants, so that the choice is made outside the loops.
+const Q4_K: u8 = 0;
+const Q5_K: u8 = 1;
+const Q6_K: u8 = 2;
+const Q5_0: u8 = 3;
+const Q5_1: u8 = 4;
+
+#[inline(always)]
+unsafe fn tiles_of<W: Wide, const FORMAT: u8>(layout: &Layout, group: *const u8, input: Input, to: Output) {
+    let blocks = layout.columns / BLOCK;
+    for (first, width) in tiles(input.tokens) {
+        // SAFETY: the tile lies within the activations, its rows within the output.
+        unsafe {
+            let tile = input.tiles.add(first * blocks * BLOCK_BYTES);
+            let to = Output { first: to.first.add(first * to.stride), ..to };
+            match width {
+                8 => tile_of::<W, FORMAT, 8>(layout, group, tile, to),
+                4 => tile_of::<W, FORMAT, 4>(layout, group, tile, to),
+                2 => tile_of::<W, FORMAT, 2>(layout, group, tile, to),
+                _ => tile_of::<W, FORMAT, 1>(layout, group, tile, to),
+            }
+        }
+    }
+}
+
+/// What a block's dot products are multiplied with, sixteen rows each.
+struct Scales<V> {
+    scale: V,
+    /// Of the first and second half of a block of six bits.
+    factors: [V; 2],
+    minimum: V,
+}
+
+#[inline(always)]
+unsafe fn tile_of<W: Wide, const FORMAT: u8, const TOKENS: usize>(
+    layout: &Layout,
+    group: *const u8,
+    tile: *const u8,
+    to: Output,
+) {
+    // SAFETY: all places lie within the group and the tile, by their layouts.
+    unsafe {
+        let [scale_at, _, _, sum_at, ..] = numbers(TOKENS);
+        let planes = match FORMAT {
+            Q4_K => 4,
+            Q6_K => 6,
+            _ => 5,
+        };
+        let mut unpacked = [0u8; 2 * SUBS * ROWS];
+        let mut sums = [W::Numbers::splat(0.0); TOKENS];
+        for block in 0..layout.columns / BLOCK {
+            let tile = tile.add(block * TOKENS * BLOCK_BYTES);
+            let chunk = group.add(layout.scales + block / SUBS * chunk_bytes(layout.kind));
+            if block % SUBS == 0 && (FORMAT == Q4_K || FORMAT == Q5_K) {
+                unpack_scales::<W>(chunk.add(2 * HALVES), unpacked.as_mut_ptr());
+            }
+            let scales = scales::<W, FORMAT>(layout, group, chunk, block, unpacked.as_ptr());
+            let at = group.add(block * planes * PLANE);
+            for plane in 0..planes {
+                W::prefetch(at.wrapping_add(AHEAD + plane * PLANE));
+            }
+            let starts = numbers(TOKENS);
+            let mut parts = [[W::splat(0); TOKENS]; 2];
+            for token in 0..TOKENS {
+                let word = |number: usize| {
+                    W::splat(tile.add(starts[number] + token * 4).cast::<i32>().read_unaligned())
+                };
+                if FORMAT == Q6_K {
+                    parts[0][token] = word(4).pair_sums();
+                    parts[1][token] = word(5).pair_sums();
+                } else if FORMAT == Q5_0 {
+                    // −8·Σ twice.
+                    parts[0][token] = word(1).add(word(1));
+                }
+            }
+            for four in 0..FOURS {
+                let quants = quants::<W, FORMAT>(at, four);
+                // Two chains where one token's would wait for itself, or where each half has its factor.
+                let part = if FORMAT == Q6_K || TOKENS == 1 { four / 4 } else { 0 };
+                for token in 0..TOKENS {
+                    let x = tile.add((four * TOKENS + token) * 4).cast::<i32>().read_unaligned();
+                    parts[part][token] = parts[part][token].dot(quants, W::splat(x));
+                }
+            }
+            for token in 0..TOKENS {
+                let number =
+                    |at: usize| W::Numbers::splat(tile.add(at + token * 4).cast::<f32>().read_unaligned());
+                let dot = if FORMAT == Q6_K {
+                    let first = parts[0][token].numbers().mul(scales.factors[0]);
+                    parts[1][token].numbers().mul_add(scales.factors[1], first)
+                } else if TOKENS == 1 {
+                    parts[0][token].add(parts[1][token]).numbers()
+                } else {
+                    parts[0][token].numbers()
+                };
+                sums[token] = dot.mul_add(scales.scale.mul(number(scale_at)), sums[token]);
+                if FORMAT != Q6_K && FORMAT != Q5_0 {
+                    sums[token] = scales.minimum.mul_add(number(sum_at), sums[token]);
+                }
+            }
+        }
+        for (token, sum) in sums.into_iter().enumerate() {
+            sum.store(to.first.add(token * to.stride));
+        }
+    }
+}
+
+/// Four quants of each row, from the planes of a block; see [`bits`](super::super::bits).
+#[inline(always)]
+unsafe fn quants<W: Wide, const FORMAT: u8>(at: *const u8, four: usize) -> W {
+    // SAFETY: the caller's.
+    unsafe {
+        let plane = |number: usize| W::load(at.add(number * PLANE));
+        let mask = |mask: u8| W::splat(i32::from_ne_bytes([mask; 4]));
+        match (FORMAT, four) {
+            (Q4_K, 0..4) => plane(four).and(mask(0x0f)),
+            (Q4_K, _) => plane(four - 4).down::<4>().and(mask(0x0f)),
+            (Q6_K, 3 | 7) => {
+                let first = four / 4 * 3;
+                let [a, b, c] = [first, first + 1, first + 2].map(|number| plane(number).and(mask(0xc0)));
+                a.or(b.down::<2>()).or(c.down::<4>()).down::<2>()
+            }
+            (Q6_K, _) => plane(four - four / 4).and(mask(0x3f)),
+            (_, 0..5) => plane(four).and(mask(0x1f)),
+            (_, 5 | 6) => {
+                let low = plane(four - 2).and(mask(0xc0)).down::<6>();
+                plane(four - 5).and(mask(0xe0)).down::<3>().or(low)
+            }
+            (_, _) => {
+                let low = plane(3).and(mask(0x20)).down::<4>().or(plane(4).and(mask(0x20)).down::<5>());
+                plane(2).and(mask(0xe0)).down::<3>().or(low)
+            }
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn scales<W: Wide, const FORMAT: u8>(
+    layout: &Layout,
+    group: *const u8,
+    chunk: *const u8,
+    block: usize,
+    unpacked: *const u8,
+) -> Scales<W::Numbers> {
+    // SAFETY: the caller's.
+    unsafe {
+        let half = |at: *const u8| W::Numbers::load_f16(at.cast());
+        let zero = W::Numbers::splat(0.0);
+        let none = Scales { scale: zero, factors: [zero; 2], minimum: zero };
+        match FORMAT {
+            Q4_K | Q5_K => {
+                let at = unpacked.add(block % SUBS * ROWS);
+                let scale = half(chunk).mul(W::bytes(at));
+                let minimum = zero.sub(half(chunk.add(HALVES)).mul(W::bytes(at.add(SUBS * ROWS))));
+                Scales { scale, minimum, ..none }
+            }
+            Q6_K => {
+                let at = chunk.add(HALVES + block % SUBS * 2 * ROWS);
+                Scales {
+                    scale: half(chunk),
+                    factors: [W::signed_bytes(at), W::signed_bytes(at.add(ROWS))],
+                    ..none
+                }
+            }
+            _ => {
+                let scale = half(group.add(layout.scales + block * HALVES));
+                let minimum =
+                    if FORMAT == Q5_1 { half(group.add(layout.minima + block * HALVES)) } else { zero };
+                Scales { scale, minimum, ..none }
+            }
+        }
+    }
+}
+
+/// The 6-bit scales and minima of a super-block, a byte each: those of block b from 16·b and from 128 + 16·b on.
+#[inline(always)]
+unsafe fn unpack_scales<W: Wide>(packed: *const u8, to: *mut u8) {
+    // SAFETY: the caller's: 192 bytes, and 256 to be written.
+    unsafe {
+        let mask = |mask: u8| W::splat(i32::from_ne_bytes([mask; 4]));
+        let [scales, minima, lows] = [0, 1, 2].map(|plane| W::load(packed.add(plane * PLANE)));
+        scales.and(mask(63)).store(to);
+        lows.and(mask(15)).or(scales.down::<2>().and(mask(48))).store(to.add(PLANE));
+        minima.and(mask(63)).store(to.add(2 * PLANE));
+        lows.down::<4>().and(mask(15)).or(minima.down::<2>().and(mask(48))).store(to.add(3 * PLANE));
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+pub(super) use x86::avx512;
+
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    #![allow(clippy::wildcard_imports, reason = "the instructions have names of their own")]
+
+    use std::arch::x86_64::*;
+
+    use super::{Input, Layout, Output, Wide, multiply};
+    use crate::engine::fused::cpu::lanes::Avx512;
+
+    /// Multiplies one group with AVX-512.
+    ///
+    /// # Safety
+    /// As [`multiply`]; the processor must have the instructions.
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma,f16c")]
+    pub(in super::super) unsafe fn avx512(layout: &Layout, group: *const u8, input: Input, to: Output) {
+        // SAFETY: the caller's; the instructions are enabled here.
+        unsafe { multiply::<Register>(layout, group, input, to) };
+    }
+
+    /// A register of AVX-512.
+    #[derive(Clone, Copy)]
+    struct Register(__m512i);
+
+    impl Wide for Register {
+        type Numbers = Avx512;
+
+        #[inline(always)]
+        unsafe fn load(from: *const u8) -> Self {
+            // SAFETY: the trait's.
+            unsafe { Self(_mm512_loadu_si512(from.cast())) }
+        }
+
+        #[inline(always)]
+        unsafe fn store(self, to: *mut u8) {
+            // SAFETY: the trait's.
+            unsafe { _mm512_storeu_si512(to.cast(), self.0) };
+        }
+
+        #[inline(always)]
+        unsafe fn splat(value: i32) -> Self {
+            // SAFETY: the trait's.
+            unsafe { Self(_mm512_set1_epi32(value)) }
+        }
+
+        #[inline(always)]
+        unsafe fn and(self, other: Self) -> Self {
+            // SAFETY: the trait's.
+            unsafe { Self(_mm512_and_si512(self.0, other.0)) }
+        }
+
+        #[inline(always)]
+        unsafe fn or(self, other: Self) -> Self {
+            // SAFETY: the trait's.
+            unsafe { Self(_mm512_or_si512(self.0, other.0)) }
+        }
+
+        #[inline(always)]
+        unsafe fn down<const BITS: u32>(self) -> Self {
+            // SAFETY: the trait's.
+            unsafe { Self(_mm512_srli_epi16::<BITS>(self.0)) }
+        }
+
+        #[inline(always)]
+        unsafe fn add(self, other: Self) -> Self {
+            // SAFETY: the trait's.
+            unsafe { Self(_mm512_add_epi32(self.0, other.0)) }
+        }
+
+        #[inline(always)]
+        unsafe fn dot(self, unsigned: Self, signed: Self) -> Self {
+            // SAFETY: the trait's.
+            unsafe { Self(_mm512_dpbusd_epi32(self.0, unsigned.0, signed.0)) }
+        }
+
+        #[inline(always)]
+        unsafe fn pair_sums(self) -> Self {
+            // SAFETY: the trait's.
+            unsafe { Self(_mm512_madd_epi16(self.0, _mm512_set1_epi16(1))) }
+        }
+
+        #[inline(always)]
+        unsafe fn numbers(self) -> Avx512 {
+            // SAFETY: the trait's.
+            unsafe { Avx512(_mm512_cvtepi32_ps(self.0)) }
+        }
+
+        #[inline(always)]
+        unsafe fn bytes(from: *const u8) -> Avx512 {
+            // SAFETY: the trait's.
+            unsafe { Avx512(_mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128(from.cast())))) }
+        }
+
+        #[inline(always)]
+        unsafe fn signed_bytes(from: *const u8) -> Avx512 {
+            // SAFETY: the trait's.
+            unsafe { Avx512(_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(from.cast())))) }
+        }
+
+        #[inline(always)]
+        unsafe fn prefetch(at: *const u8) {
+            // SAFETY: nothing is read.
+            unsafe { _mm_prefetch::<_MM_HINT_NTA>(at.cast()) };
+        }
+    }
+}
+
+/// The same registers in plain Rust, so that every processor can run the kernels.
+#[cfg(test)]
+pub(super) mod plain {
+    use super::Wide;
+    use crate::engine::fused::cpu::lanes::{Lanes, Plain};
+
+    #[derive(Clone, Copy)]
+    pub(in super::super) struct Register([u8; 64]);
+
+    impl Register {
+        fn words(self) -> [i32; 16] {
+            std::array::from_fn(|lane| i32::from_le_bytes(self.0[lane * 4..lane * 4 + 4].try_into().unwrap()))
+        }
+
+        fn of(word: impl Fn(usize) -> i32) -> Self {
+            Self(std::array::from_fn(|byte| word(byte / 4).to_le_bytes()[byte % 4]))
+        }
+
+        fn halves(self) -> [u16; 32] {
+            std::array::from_fn(|lane| u16::from_le_bytes([self.0[lane * 2], self.0[lane * 2 + 1]]))
+        }
+    }
+
+    fn numbers(of: impl Fn(usize) -> i32) -> Plain {
+        let numbers: [f32; 16] = std::array::from_fn(|lane| of(lane) as f32);
+        // SAFETY: plain Rust, and sixteen numbers.
+        unsafe { Plain::load(numbers.as_ptr()) }
+    }
+
+    impl Wide for Register {
+        type Numbers = Plain;
+
+        unsafe fn load(from: *const u8) -> Self {
+            // SAFETY: the trait's.
+            Self(unsafe { from.cast::<[u8; 64]>().read() })
+        }
+
+        unsafe fn store(self, to: *mut u8) {
+            // SAFETY: the trait's.
+            unsafe { to.cast::<[u8; 64]>().write(self.0) };
+        }
+
+        unsafe fn splat(value: i32) -> Self {
+            Self::of(|_| value)
+        }
+
+        unsafe fn and(self, other: Self) -> Self {
+            Self(std::array::from_fn(|byte| self.0[byte] & other.0[byte]))
+        }
+
+        unsafe fn or(self, other: Self) -> Self {
+            Self(std::array::from_fn(|byte| self.0[byte] | other.0[byte]))
+        }
+
+        unsafe fn down<const BITS: u32>(self) -> Self {
+            let halves = self.halves();
+            Self(std::array::from_fn(|byte| (halves[byte / 2] >> BITS).to_le_bytes()[byte % 2]))
+        }
+
+        unsafe fn add(self, other: Self) -> Self {
+            Self::of(|lane| self.words()[lane] + other.words()[lane])
+        }
+
+        unsafe fn dot(self, unsigned: Self, signed: Self) -> Self {
+            let product = |byte: usize| i32::from(unsigned.0[byte]) * i32::from(signed.0[byte].cast_signed());
+            Self::of(|lane| self.words()[lane] + (lane * 4..lane * 4 + 4).map(product).sum::<i32>())
+        }
+
+        unsafe fn pair_sums(self) -> Self {
+            let halves = self.halves().map(|half| i32::from(half.cast_signed()));
+            Self::of(|lane| halves[lane * 2] + halves[lane * 2 + 1])
+        }
+
+        unsafe fn numbers(self) -> Plain {
+            numbers(|lane| self.words()[lane])
+        }
+
+        unsafe fn bytes(from: *const u8) -> Plain {
+            // SAFETY: the trait's.
+            numbers(|lane| i32::from(unsafe { *from.add(lane) }))
+        }
+
+        unsafe fn signed_bytes(from: *const u8) -> Plain {
+            // SAFETY: the trait's.
+            numbers(|lane| i32::from(unsafe { *from.add(lane) }.cast_signed()))
+        }
+
+        unsafe fn prefetch(_: *const u8) {}
+    }
+}
