@@ -309,6 +309,9 @@ impl Settings {
                 "{flag}: no GPU is measured by this run; it takes one that computes, or --power nvml[:UUID]"
             ))
         })?;
+        for watts in &args.power_limit {
+            nvml::check_power_limit(gpu, *watts).map_err(|reason| unusable("--power-limit", reason))?;
+        }
         let clocks = match args.lock_clocks {
             None => None,
             Some(asked) => {

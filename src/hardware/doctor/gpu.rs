@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use super::board;
+use super::libraries::CUDA_TOO;
 use super::line::{Area, Line};
 use crate::base::env;
 use crate::hardware::cuda::{Device, Kind, Load, Nvrtc, Places};
@@ -103,8 +104,11 @@ fn cuda_order(gpus: usize, library: Option<&Path>) -> Line {
     let order = match device::cuda_in_nvml(library) {
         Ok(order) => order,
         Err(reason) => {
-            return line(reason)
-                .warn("nvidia-smi says whether the driver answers; reboot after an update of it");
+            let mend = match Places::here().find(Kind::Driver, None) {
+                Some(_) => "nvidia-smi says whether the driver answers; reboot after an update of it",
+                None => CUDA_TOO,
+            };
+            return line(reason).warn(mend);
         }
     };
     let text = format!("{} of {gpus} GPUs, {}", order.len(), describe(&order));

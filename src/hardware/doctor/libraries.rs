@@ -1,15 +1,20 @@
 //! CUDA's libraries: which were found and where, and whether the compiler among them works.
 
+use std::path::Path;
+
 use super::line::{Area, Line};
 use crate::base::env;
 use crate::hardware::cuda::{Architecture, Kind, LOAD, Library, Nvrtc, Places, cubin};
 
+/// What brings a driver's library where NVML works already: images and packages have them apart.
+pub(super) const CUDA_TOO: &str = "docker run --gpus all -e NVIDIA_DRIVER_CAPABILITIES=compute,utility, or the driver's CUDA package (libnvidia-compute)";
 const DRIVER: &str = "install NVIDIA's driver, or start the container with it: docker run --gpus all";
 
 /// What gets a library that has no driver in it, for a driver that runs this CUDA: it does not take a newer one's
 /// code.
 fn mend(kind: Kind, newest: Option<u32>) -> &'static str {
     match (kind, newest) {
+        (Kind::Driver, Some(_)) => CUDA_TOO,
         (Kind::Driver | Kind::Nvml, _) => DRIVER,
         (Kind::Nvrtc, Some(12)) => "pip install nvidia-cuda-nvrtc-cu12",
         (Kind::CublasLt, Some(12)) => "pip install nvidia-cublas-cu12",
@@ -18,10 +23,15 @@ fn mend(kind: Kind, newest: Option<u32>) -> &'static str {
     }
 }
 
-/// `gpu` says whether one is here: without one nothing of this is missed. `newest` is the CUDA that its driver runs.
-pub(super) fn look(gpu: bool, newest: Option<u32>) -> Vec<Line> {
+/// `gpu` says whether one is here: without one nothing of this is missed. `newest` is the CUDA that its driver runs,
+/// `nvml` the library that somebody named.
+pub(super) fn look(gpu: bool, newest: Option<u32>, nvml: Option<&Path>) -> Vec<Line> {
     let places = Places::here();
     let look = |kind| match places.find(kind, newest) {
+        _ if kind == Kind::Nvml && nvml.is_some() => {
+            let path = nvml.map(Path::display).map(|path| path.to_string()).unwrap_or_default();
+            Line::ok(Area::Libraries, kind.name(), format!("{path} (named)")).fact("path", path)
+        }
         Some(library) if kind == Kind::Nvrtc => compiler(&library, mend(kind, newest)),
         Some(library) => found(kind, &library),
         None => match (places.find(kind, None), newest) {

@@ -79,7 +79,7 @@ pub fn examine(wanted: &Wanted) -> Vec<Line> {
     lines.push(load::look(root));
     lines.push(power::look(root));
     lines.extend(gpu.lines);
-    lines.extend(libraries::look(gpu.count > 0, gpu.newest_cuda));
+    lines.extend(libraries::look(gpu.count > 0, gpu.newest_cuda, wanted.nvml.as_deref()));
     lines.sort_by_key(|line| line.area);
     lines
 }

@@ -135,7 +135,7 @@ pub fn measurements(row: &Utilization) -> Vec<Measurement> {
         };
         Measurement {
             metric: metric.to_owned(),
-            formula: format!("infercost.{metric}/1"),
+            formula: format!("infercost.{metric}/2"),
             unit: "share".to_owned(),
             value,
             value_reason,
