@@ -78,7 +78,9 @@ fn whatever_the_phase_clocks_and_limit_are_put_back() {
         (large, "INT", 130, 2350, &["idle", "loading"]),
         (large, "TERM", 143, 2500, &["idle", "loading"]),
         (small, "INT", 130, 2600, &["idle", "loading", "warming up", "measuring"]),
-        (small, "TERM", 143, 5500, &["loading", "warming up", "measuring"]),
+        (small, "TERM", 143, 2700, &["idle", "loading", "warming up", "measuring"]),
+        (small, "INT", 130, 5500, &["loading", "warming up", "measuring"]),
+        (small, "TERM", 143, 5600, &["loading", "warming up", "measuring"]),
     ] {
         let (exit, log, moment) = signalled(model, &[signal], Duration::from_millis(millis));
         eprintln!("{signal} after {millis} ms: exit {exit}, {moment}, {log:?}");
