@@ -5,7 +5,7 @@
 //! leaves out 1, is wider than 2% to a side, or the share is above 0.5%.
 //!
 //! ```text
-//! telemetry_overhead LIBNVIDIA_ML.so [MODEL] [-n 16] [--pairs 200]
+//! telemetry_overhead LIBNVIDIA_ML.so [MODEL] [-n 64] [--pairs 150] [--engine fused]
 //! ```
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program that prints")]
 
@@ -16,7 +16,8 @@ use infercost::base::stats::median;
 use infercost::base::sys::{self, Interrupt};
 use infercost::base::units::Seconds;
 use infercost::catalog::Catalog;
-use infercost::engine::{Schedule, SequencePlan, candle};
+use infercost::engine::choice::{Kind, Options};
+use infercost::engine::{Device, Schedule, SequencePlan};
 use infercost::hardware::nvml::{self, NvmlSource, Wanted};
 use infercost::hardware::telemetry::{Rate, Recorder};
 use infercost::model::Request;
@@ -31,7 +32,9 @@ const SHARE: f64 = 0.005;
 fn main() -> Result<ExitCode, Box<dyn std::error::Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [library, rest @ ..] = arguments.as_slice() else {
-        return Err("usage: telemetry_overhead LIBNVIDIA_ML.so [MODEL] [-n 16] [--pairs 200]".into());
+        return Err(
+            "usage: telemetry_overhead LIBNVIDIA_ML.so [MODEL] [-n 64] [--pairs 150] [--engine fused]".into(),
+        );
     };
     let flag = |name: &str, default: u32| {
         let given = rest.windows(2).find(|pair| pair[0] == name);
@@ -39,13 +42,20 @@ fn main() -> Result<ExitCode, Box<dyn std::error::Error>> {
     };
     let model =
         rest.first().filter(|text| !text.starts_with('-')).map_or("synthetic:smollm2-135m:q4_0", |m| m);
-    let (output, pairs) = (flag("-n", 16)?, flag("--pairs", 200)?);
+    let (output, pairs) = (flag("-n", 64)?, flag("--pairs", 150)?);
 
     let catalog = Catalog::bundled();
     let (interrupt, hub) = (Interrupt::install()?, HubSettings::from_env());
     let sources = Sources { catalog: &catalog, hub: &hub, seed: 0, progress: &(), interrupt: &interrupt };
     let model = sources.open(&Request::parse(model)?)?;
-    let mut engine = candle::load(&model, &candle::Options::default(), &interrupt)?;
+    let kind = match rest.windows(2).find(|pair| pair[0] == "--engine").map(|pair| pair[1].as_str()) {
+        None => Kind::best(&model.header, Device::Cpu),
+        Some("fused") => Kind::Fused,
+        Some("candle") => Kind::Candle,
+        Some(other) => return Err(format!("--engine {other}: there are fused and candle").into()),
+    };
+    let options = Options { max_positions: Some(output + 1), ..Options::default() };
+    let mut engine = kind.load(&model, &options, &interrupt)?;
     let row = Row { kind: RowKind::Decode { output_tokens: output }, batch: 1, depth: 0 };
     let sequence = SequencePlan { context: vec![1], prompt: Vec::new(), output_tokens: output };
     let schedule = Schedule { sequences: vec![sequence] };
@@ -95,7 +105,8 @@ fn main() -> Result<ExitCode, Box<dyn std::error::Error>> {
         .map_or(f64::NAN, |(a, b)| ((b.user + b.system) - (a.user + a.system)).get() / 2.0);
     let share = recorder_seconds / used;
     println!(
-        "speed with sensors ÷ without: {:+.2}%, 95% {:+.2}% to {:+.2}%, {} pairs; recorder {:.3}% of the processor time, {readings} readings",
+        "{} tg{output}: speed with sensors ÷ without: {:+.2}%, 95% {:+.2}% to {:+.2}%, {} pairs; recorder {:.3}% of the processor time, {readings} readings",
+        kind.name(),
         (middle.exp() - 1.0) * 100.0,
         low * 100.0,
         high * 100.0,

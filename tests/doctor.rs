@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::support::Bench;
-use crate::support::fake_nvml::{FakeNvml, GpuScript};
+use crate::support::fake_nvml::{FakeNvml, GpuScript, Script};
 
 /// Status, and the command where there must be one.
 fn check_lines(examination: &Value) {
@@ -90,6 +90,43 @@ fn a_gpu_is_described_with_all_that_a_record_keeps_of_it() {
         (&700.0.into(), &(81_559u64 << 20).into())
     );
     assert_eq!(facts["mig"], false);
+}
+
+#[test]
+fn what_makes_a_gpus_figures_less_is_a_warning_with_its_command() {
+    let sliced = GpuScript {
+        uuid: "GPU-11111111-fa4e-0000-0000-000000000000".to_owned(),
+        pci: "00000000:2B:00.0".to_owned(),
+        mig: true,
+        ..GpuScript::default()
+    };
+    let worked_on = GpuScript {
+        processes: vec![(4711, 1024)],
+        throttle: vec![(0.0, 0x40)],
+        unsupported: vec!["nvmlDeviceGetTotalEnergyConsumption".to_owned()],
+        unsupported_fields: vec![191],
+        ..GpuScript::default()
+    };
+    let fake = FakeNvml::new(Script { gpu: vec![worked_on, sliced], ..Script::default() });
+    let library = fake.library();
+    let ran = Bench::new().run(&["doctor", "--json", "--nvml-library", library.to_str().expect("text")]);
+    let examination: Value = serde_json::from_str(&ran.stdout).expect("JSON");
+    check_lines(&examination);
+    let of = |name: &str| line(&examination, "gpu", name);
+    for (name, status, word) in [
+        ("GPU 0 power", "ok", "limit 700 W, default 700 W"),
+        ("GPU 0 processes", "warn", "4711"),
+        ("GPU 0 sensors", "warn", "heat holds its clocks back"),
+        ("GPU 1 modes", "warn", "slices (MIG) on"),
+        ("GPU 1 processes", "ok", "nobody"),
+        ("GPU 1 sensors", "warn", "NVML gives no energy for a slice"),
+    ] {
+        let found = of(name);
+        assert_eq!(found["status"], status, "{found}");
+        assert!(found["found"].as_str().is_some_and(|text| text.contains(word)), "{word}: {found}");
+    }
+    assert_eq!(of("GPU 0 sensors")["facts"]["energy_counter"], false);
+    assert_eq!(of("GPU 0 sensors")["facts"]["power_kinds"], serde_json::json!(["instant", "average"]));
 }
 
 #[test]

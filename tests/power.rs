@@ -122,6 +122,18 @@ fn a_run_beside_a_scripted_gpu_has_joules_in_record_and_table() {
     let energy = &record["energy"];
     assert_eq!((&energy["scope"], &energy["grade"]), (&"other-device".into(), &"D".into()));
     assert_eq!(energy["source"], "nvml");
+    // Every row, the last one too, has both methods, and the trace that a plot is drawn from reaches over it.
+    let windows = energy["windows"].as_array().expect("windows");
+    let power = energy["traces"].as_array().expect("traces").iter().find(|t| t["sensor"] == "power_instant");
+    let seconds = power.expect("power")["seconds"]["values"].as_array().expect("few samples");
+    let last = seconds.last().and_then(serde_json::Value::as_f64).expect("a moment");
+    assert_eq!(windows.len(), 2);
+    for window in windows {
+        let number = |name: &str| window[name].as_f64().unwrap_or_else(|| panic!("no {name} in {window}"));
+        assert!((number("integral_joules") / number("counter_joules") - 1.0).abs() < 0.01, "{window}");
+        assert!(number("begin_seconds") > 2.0 && number("begin_seconds") + number("seconds") <= last);
+        assert_eq!(window["memory_mhz"], serde_json::json!([2619, 2619]));
+    }
     // The counter's 100 ms steps and the sensor's period, seen while the GPU idled.
     let sensor = &energy["sensor"];
     assert!(

@@ -121,6 +121,12 @@ fn is_ignored(signal: libc::c_int) -> bool {
     }
 }
 
+/// Whether this user is root.
+pub fn is_root() -> bool {
+    // SAFETY: the call takes nothing and always succeeds.
+    unsafe { libc::geteuid() == 0 }
+}
+
 /// What the process has used since it started.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Usage {

@@ -161,7 +161,7 @@ pub(super) fn open(path: &Path, allow_invalid: bool) -> anyhow::Result<Record> {
     if record.validity.verdict == Verdict::Invalid && !allow_invalid {
         let failed = record.validity.checks.iter().filter(|check| check.verdict == Verdict::Invalid);
         return Err(exit::Invalid(format!(
-            "{} is invalid ({}), so its dollars would be of something else; --allow-invalid prices it all the same",
+            "{} is invalid ({}), so its figures are of something else; --allow-invalid takes it all the same",
             path.display(),
             failed.map(|check| check.name.as_str()).collect::<Vec<_>>().join(", ")
         ))

@@ -18,6 +18,9 @@ pub(super) struct ExportArgs {
     /// Whose words
     #[arg(long, value_enum, value_name = "NAME")]
     format: ExportFormat,
+    /// Write an invalid record all the same: other tools' words have no place for the verdict
+    #[arg(long)]
+    allow_invalid: bool,
 }
 
 /// A format that can be written.
@@ -32,7 +35,7 @@ enum ExportFormat {
 pub(super) fn run(args: &ExportArgs, output: &Output) -> anyhow::Result<()> {
     let mut found: Vec<Value> = Vec::new();
     for path in &args.records {
-        let record = record::read::read(path)?;
+        let record = super::cost::open(path, args.allow_invalid)?;
         found.extend(match args.format {
             ExportFormat::LlamaBench => exchange::llama_bench_rows(&record)?,
             ExportFormat::Vllm => exchange::vllm_objects(&record)?,

@@ -8,6 +8,7 @@ use crate::base::{clock, sys};
 use crate::catalog::Catalog;
 use crate::cost;
 use crate::engine::choice::{Kind, Options};
+use crate::engine::fused::Isa;
 use crate::engine::{Demand, Device, MemoryForeseen, candle};
 use crate::hardware::device::{self, Choice, Found};
 use crate::hardware::nvml::{self, ClockLock, PowerLimit};
@@ -308,6 +309,9 @@ impl Settings {
                 "{flag}: no GPU is measured by this run; it takes one that computes, or --power nvml[:UUID]"
             ))
         })?;
+        for watts in &args.power_limit {
+            nvml::check_power_limit(gpu, *watts).map_err(|reason| unusable("--power-limit", reason))?;
+        }
         let clocks = match args.lock_clocks {
             None => None,
             Some(asked) => {
@@ -391,7 +395,9 @@ fn choose(
         let gpu = found.gpus.get(index)?;
         Some(catalog.gpu_by_device_name(&gpu.name, gpu.memory_total.get())?.family.clone())
     };
-    let choice = device::choose(args.device, wanted, found, row_of, cfg!(feature = "candle-cuda"))?;
+    let order = || device::cuda_in_nvml(args.nvml_library.as_deref());
+    let drives_cuda = cfg!(feature = "candle-cuda");
+    let choice = device::choose(args.device, wanted, found, row_of, drives_cuda.then_some(&order as _))?;
     Ok(match choice {
         Choice::Cpu { note } => Place {
             gpu: None,
@@ -399,10 +405,10 @@ fn choose(
             available: sys::memory().map(|memory| memory.available),
             note,
         },
-        Choice::Cuda(index) => Place {
-            gpu: Some(index),
-            engine_device: Device::Cuda(index),
-            available: found.gpus.get(index).map(|gpu| gpu.memory_free),
+        Choice::Cuda { ordinal, gpu } => Place {
+            gpu: Some(gpu),
+            engine_device: Device::Cuda(ordinal),
+            available: found.gpus.get(gpu).map(|gpu| gpu.memory_free),
             note: None,
         },
     })
@@ -502,12 +508,15 @@ fn make_plan(
     let largest = plan::largest(&planned).map_or(rows[0], |row| row.row);
     let memory = engine.foreseen(model, &largest);
     let threads = (!on_gpu).then(|| args.threads.map_or_else(candle::threads, usize::from));
+    let own = engine.kind == Kind::Fused;
     Ok(Plan {
         model: model.id.clone(),
         quantization: model.header.quantization.clone(),
         engine: engine.kind.name().to_owned(),
         device: place.engine_device.to_string(),
         threads,
+        isa: own.then(|| engine.options.isa.unwrap_or_else(Isa::detect).label().to_owned()),
+        kv_type: own.then(|| engine.options.kv_type.label().to_owned()),
         rows: planned,
         grow_batch,
         limits,

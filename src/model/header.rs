@@ -62,6 +62,10 @@ pub struct ModelSpec {
     pub vocabulary: u32,
     /// Longest context the model was made for.
     pub context_length: u32,
+    /// Positions that a query sees in the blocks with a sliding window.
+    pub window: Option<u32>,
+    /// Blocks with a sliding window; the others see every position.
+    pub windowed_layers: u32,
     /// Whether the output head shares the embedding's weights.
     pub tied_head: bool,
     /// Base of the rotary position embedding.

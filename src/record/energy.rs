@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Cell, Sensor, Unknown};
+use super::{Cell, Samples, Sensor, Unknown};
 
 /// How far a figure of energy can be trusted, best first; the reasons stand beside it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
@@ -61,9 +61,26 @@ pub struct Energy {
     /// Why `windows` is empty.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub windows_reason: Option<String>,
+    /// What the sensors showed from before the model was loaded until the last row was over.
+    #[serde(default)]
+    pub traces: Vec<SensorTrace>,
+    /// Why `traces` is empty.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub traces_reason: Option<String>,
     /// Fields this version does not know.
     #[serde(flatten)]
     pub unknown: Unknown,
+}
+
+/// One sensor's figures over time, each once, when it was first seen, and the last one.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct SensorTrace {
+    /// `power_instant`, `power_average`, `power_unspecified`, `sm_clock`, `memory_clock` or `temperature`.
+    pub sensor: String,
+    /// When, in seconds since the sensors were first read.
+    pub seconds: Samples,
+    /// What it showed then.
+    pub values: Samples,
 }
 
 /// The energy of one row's trials, taken together.
@@ -71,6 +88,12 @@ pub struct Energy {
 pub struct EnergyWindow {
     /// Which row.
     pub cell: Cell,
+    /// The first edge, in seconds since the sensors were first read: the clock of `traces`.
+    #[serde(default)]
+    pub begin_seconds: Option<f64>,
+    /// Why it is `null`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub begin_seconds_reason: Option<String>,
     /// From edge to edge, in seconds.
     pub seconds: f64,
     /// Of these, spent in the row's own steps.
@@ -142,6 +165,12 @@ pub struct EnergyWindow {
     /// Why it is `null`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sm_mhz_reason: Option<String>,
+    /// Lowest and highest clock of the memory, in MHz.
+    #[serde(default)]
+    pub memory_mhz: Option<[u32; 2]>,
+    /// Why it is `null`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_mhz_reason: Option<String>,
     /// How far it can be trusted.
     pub grade: Option<Grade>,
     /// Why it is `null`.

@@ -22,7 +22,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use cost::{Apart, ApiComparison, Cost, CostCell, Electricity, Figure, Price, Separation};
-pub use energy::{Energy, EnergyWindow, Grade};
+pub use energy::{Energy, EnergyWindow, Grade, SensorTrace};
 pub use environment::{Environment, Gpu, Peaks, Telemetry, Tool};
 pub use error::Error;
 pub use fingerprint::Fingerprint;

@@ -31,8 +31,8 @@ pub fn probe_folder(folder: &Path) -> Result<(), Error> {
 /// [`Error::Write`]; no half-written file is left under the record's name.
 pub fn write(record: &Record, folder: &Path, stem: &str) -> Result<PathBuf, Error> {
     let mut record = record.clone();
-    for measurement in &mut record.measurements {
-        let samples = &mut measurement.samples;
+    let traces = record.energy.traces.iter_mut().flat_map(|trace| [&mut trace.seconds, &mut trace.values]);
+    for samples in record.measurements.iter_mut().map(|m| &mut m.samples).chain(traces) {
         let Some(values) = samples.values.take_if(|values| values.len() > INLINE_SAMPLES) else { continue };
         let mut text = to_json(&values).map_err(|source| Error::Write { path: folder.to_owned(), source })?;
         text.push('\n');

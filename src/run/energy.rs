@@ -1,5 +1,7 @@
 //! The energy of a record: each row's window, the device they belong to, and the worst grade of all.
 
+use crate::base::event::Trace;
+use crate::base::units::Watts;
 use crate::hardware::telemetry::{Recorded, Scope};
 use crate::record::{Energy, EnergyWindow, Unknown};
 
@@ -22,11 +24,9 @@ pub fn energy(finished: &Finished, sensors: Result<&Sensors, &String>) -> Energy
         Err(reason) => return none(reason),
     };
     let description = &sensors.recorded.description;
-    let idle = match &finished.idle {
-        Some(Ok(watts)) => Ok(*watts),
-        Some(Err(reason)) => Err(reason.as_str()),
-        None => Err("the run ended before the idle device was measured"),
-    };
+    let idle = idle(finished, &sensors.recorded.trace);
+    let idle = idle.as_ref().copied().map_err(String::as_str);
+    let traces = energy::traces(&sensors.recorded.trace);
     let device = Device {
         trace: &sensors.recorded.trace,
         idle,
@@ -65,12 +65,24 @@ pub fn energy(finished: &Finished, sensors: Result<&Sensors, &String>) -> Energy
             .is_none()
             .then(|| "the run ended before they were watched".to_owned()),
         sensor: sensors.recorded.sensor.clone(),
-        idle_watts: idle.ok().map(crate::base::units::Watts::get),
+        idle_watts: idle.ok().map(Watts::get),
         idle_watts_reason: idle.err().map(str::to_owned),
         windows_reason: windows.is_empty().then(|| "no row was finished".to_owned()),
         windows,
+        traces_reason: traces.is_empty().then(|| "no sensor showed power, clocks or temperature".to_owned()),
+        traces,
         unknown: Unknown::new(),
     }
+}
+
+/// Power of the idle device: by its counter, else by the samples that were taken meanwhile.
+fn idle(finished: &Finished, trace: &Trace) -> Result<Watts, String> {
+    let not_measured = || "the run ended before the idle device was measured".to_owned();
+    let counted = finished.idle.clone().ok_or_else(not_measured)?;
+    counted.or_else(|reason| {
+        let span = finished.idle_span.ok_or_else(not_measured)?;
+        energy::sampled_power(trace, span).map_err(|second| format!("{reason}; {second}"))
+    })
 }
 
 /// The energy of a run without sensors.
@@ -92,6 +104,8 @@ pub fn none(reason: &str) -> Energy {
         idle_watts_reason: why(),
         windows: Vec::new(),
         windows_reason: why(),
+        traces: Vec::new(),
+        traces_reason: why(),
         unknown: Unknown::new(),
     }
 }

@@ -87,7 +87,11 @@ fn series(inputs: &Inputs<'_>, gpu: Option<&Gpu>) -> Fields {
         Some(gpu) => self::fields([("gpu", gpu.name.clone())]),
         None => self::fields([
             ("cpu", text(environment.cpu.as_ref())),
-            ("instruction_sets", environment.instruction_sets.join(" ")),
+            match &plan.isa {
+                Some(isa) => ("instruction_set_used", isa.clone()),
+                // Which of them an engine uses that chooses for itself is not known.
+                None => ("instruction_sets", environment.instruction_sets.join(" ")),
+            },
             ("threads", text(engine.threads.as_ref())),
         ]),
     });
@@ -117,7 +121,8 @@ fn machine(inputs: &Inputs<'_>, gpu: Option<&Gpu>) -> Fields {
 }
 
 /// Binary, kernels and flags. A flag counts by what it resolved to: spelled out or left at its default, in
-/// whatever order, it is the same treatment. What stands in the series is not repeated.
+/// whatever order, it is the same treatment. Of what stands in the series only the choices of our own engine are
+/// repeated: they are its kernels.
 fn treatment(inputs: &Inputs<'_>) -> Fields {
     let limits = &inputs.plan.limits;
     let tool = inputs.tool;
@@ -135,6 +140,8 @@ fn treatment(inputs: &Inputs<'_>) -> Fields {
         ("flag.row_seconds", seconds(limits.row_seconds)),
         ("flag.energy_seconds", seconds(limits.energy_seconds)),
     ]);
+    let own = [("flag.isa", &inputs.plan.isa), ("flag.kv_type", &inputs.plan.kv_type)];
+    fields.extend(own.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value.clone()?))));
     fields.extend(inputs.settings.iter().map(|(name, value)| (format!("flag.{name}"), value.clone())));
     fields
 }
@@ -232,6 +239,8 @@ mod tests {
                     engine: "candle".into(),
                     device: "cpu".into(),
                     threads: None,
+                    isa: None,
+                    kv_type: None,
                     rows: Vec::new(),
                     grow_batch: false,
                     limits: Limits::resolve(asked).expect("valid"),
@@ -321,12 +330,31 @@ mod tests {
         assert_eq!(changed(|c| c.host.affinity = Some(vec![0])), machine);
         assert_eq!(changed(|c| c.tool.binary_blake3 = Some("next".into())), treatment);
         assert_eq!(changed(|c| c.settings.push(("lock_clocks", "1500".into()))), treatment);
+        // The engine that has kernels of its own is held to one set of instructions; what else the processor has
+        // is then nothing to it.
+        assert_eq!(changed(|c| c.plan.isa = Some("avx2".into())), [true, false, true]);
+        assert_eq!(changed(|c| c.plan.kv_type = Some("f16".into())), treatment);
         // Neither where the file lies, nor the engine's version beside the binary, nor what it was called.
         assert_eq!(changed(|c| c.model.source = "/elsewhere/b.gguf".into()), [false; 3]);
         assert_eq!(changed(|c| c.model.id = "./b.gguf".into()), [false; 3]);
         assert_eq!(changed(|c| c.engine.version = Some("0.12".into())), [false; 3]);
         // The processor of a box changes both: it is another kind of device, and another one.
         assert_eq!(changed(|c| c.environment.cpu = None), [true, true, false]);
+    }
+
+    #[test]
+    fn an_instruction_set_that_is_used_stands_for_those_that_are_there() {
+        let of = |isa: &str, there: usize| {
+            let mut case = Case::new(Asked::default(), false);
+            case.plan.isa = Some(isa.to_owned());
+            case.environment.instruction_sets.truncate(there);
+            case.fingerprint()
+        };
+        let wide = of("avx512", 2);
+        assert_eq!(wide.series_fields["instruction_set_used"], "avx512");
+        assert_eq!(wide.treatment_fields["flag.isa"], "avx512");
+        assert_ne!(wide.series_key, of("avx2", 2).series_key);
+        assert_eq!(of("avx2", 1).series_key, of("avx2", 2).series_key);
     }
 
     #[test]

@@ -118,6 +118,8 @@ pub struct Job<'a> {
 pub struct Finished {
     /// Power of the device before the model was loaded, or why it is not known; `None` without a recorder.
     pub idle: Option<Result<Watts, String>>,
+    /// The stretch in which that was measured.
+    pub idle_span: Option<Span>,
     /// Seconds from the first byte read to an engine that can step.
     pub load: Option<Seconds>,
     /// What the engine said of itself; `None` when it was not loaded.
@@ -158,6 +160,7 @@ pub fn run(
 ) -> Result<Finished, Error> {
     let mut finished = Finished {
         idle: None,
+        idle_span: None,
         load: None,
         capabilities: None,
         rows: Vec::new(),
@@ -169,7 +172,8 @@ pub fn run(
         let rows = (0, job.rows.len());
         let left = job.limits.max_time_seconds;
         observer.update(&Progress { stage: Stage::Idle, row: None, rows, trials: 0, left });
-        finished.idle = Some(idle_power(recorder, job.interrupt));
+        let (span, watts) = idle_power(recorder, job.interrupt);
+        (finished.idle, finished.idle_span) = (Some(watts), Some(span));
         if job.interrupt.requested() {
             finished.interrupted = Some(Stage::Idle);
             return Ok(finished);
@@ -207,8 +211,9 @@ pub fn run(
     }
 }
 
-/// Tokens of each sequence when a batch is compared with single sequences.
+/// Tokens of each sequence when a batch is compared with single sequences, and outputs behind them.
 const AGREEMENT_TOKENS: u32 = 8;
+const AGREEMENT_OUTPUTS: u32 = 4;
 
 /// A batch's logits beside those of its sequences run alone.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -221,19 +226,38 @@ pub struct Agreement {
     pub same_choice: usize,
     /// Largest difference of a sequence: root mean square of its logits' differences ÷ their standard deviation.
     pub worst_share: f64,
+    /// By how much a token that the batch chose in its last step of outputs falls short of the best one, at most:
+    /// the sequence is fed alone what the batch fed it, and its logits' standard deviation is the unit. `None` when
+    /// the engine takes no prompts in batches.
+    pub worst_choice: Option<f64>,
 }
 
 impl Agreement {
+    /// The batch chose the last of `tokens`; `alone` are the logits behind the others.
+    fn chosen(&mut self, alone: &[f32], token: u32) {
+        let (_, deviation) = spread(alone);
+        let best = alone.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        let own = alone.get(token as usize).copied().unwrap_or(f32::NAN);
+        let short = (f64::from(best) - f64::from(own)) / deviation;
+        let worst = self.worst_choice.unwrap_or(0.0);
+        self.worst_choice = Some(if short.is_nan() { f64::INFINITY } else { worst.max(short) });
+    }
+
     fn take(&mut self, alone: &[f32], together: &[f32]) {
-        let n = alone.len().max(1) as f64;
-        let mean = alone.iter().map(|&x| f64::from(x)).sum::<f64>() / n;
-        let variance = alone.iter().map(|&x| (f64::from(x) - mean).powi(2)).sum::<f64>() / n;
+        let (n, deviation) = spread(alone);
         let squares = alone.iter().zip(together).map(|(&a, &b)| (f64::from(a) - f64::from(b)).powi(2));
-        let share = (squares.sum::<f64>() / n / variance).sqrt();
+        let share = (squares.sum::<f64>() / n).sqrt() / deviation;
         // A NaN is the worst there is.
         self.worst_share = if share.is_nan() { f64::INFINITY } else { self.worst_share.max(share) };
         self.same_choice += usize::from(argmax(alone) == argmax(together));
     }
+}
+
+/// How many there are, and their standard deviation.
+fn spread(logits: &[f32]) -> (f64, f64) {
+    let n = logits.len().max(1) as f64;
+    let mean = logits.iter().map(|&x| f64::from(x)).sum::<f64>() / n;
+    (n, (logits.iter().map(|&x| (f64::from(x) - mean).powi(2)).sum::<f64>() / n).sqrt())
 }
 
 fn argmax(logits: &[f32]) -> Option<usize> {
@@ -291,7 +315,7 @@ impl Runner<'_> {
         self.agreement(finished)
     }
 
-    /// Feeds the largest batch that ran some tokens, and its first, middle and last sequence alone.
+    /// Feeds the largest batch that ran some tokens and lets it go on, and its first, middle and last sequence alone.
     fn agreement(&mut self, finished: &mut Finished) -> Result<(), Error> {
         let batch = finished.rows.iter().map(|row| row.trials.row.batch).max().unwrap_or(1);
         if batch < 2 {
@@ -303,10 +327,32 @@ impl Runner<'_> {
         let together = self.engine.logits(&contexts, self.job.interrupt)?;
         let mut sequences = vec![0, contexts.len() / 2, contexts.len() - 1];
         sequences.dedup();
-        let mut found = Agreement { batch, sequences: sequences.len(), same_choice: 0, worst_share: 0.0 };
-        for sequence in sequences {
+        let mut found = Agreement {
+            batch,
+            sequences: sequences.len(),
+            same_choice: 0,
+            worst_share: 0.0,
+            worst_choice: None,
+        };
+        for &sequence in &sequences {
             let alone = self.engine.logits(&contexts[sequence..=sequence], self.job.interrupt)?;
             found.take(&alone[0], &together[sequence]);
+        }
+        let plan = |prompt: &Vec<u32>| SequencePlan {
+            context: Vec::new(),
+            prompt: prompt.clone(),
+            output_tokens: AGREEMENT_OUTPUTS,
+        };
+        let schedule = Schedule { sequences: contexts.iter().map(plan).collect() };
+        if self.engine.accepts(&schedule).is_ok() {
+            let outcome = self.engine.run(&schedule, &mut Vec::new(), self.job.interrupt)?;
+            for sequence in sequences {
+                // Fewer tokens than asked for are another check's to find.
+                let Some((last, before)) = outcome.tokens[sequence].split_last() else { continue };
+                let fed = [&contexts[sequence][..], before].concat();
+                let alone = self.engine.logits(&[fed], self.job.interrupt)?;
+                found.chosen(&alone[0], *last);
+            }
         }
         finished.agreement = Some(found);
         finished.interrupted = None;
@@ -433,18 +479,22 @@ impl Runner<'_> {
 /// How long the idle device is measured.
 const IDLE: Seconds = Seconds::new(2.0);
 
-/// Power of the device while nothing runs on it.
-fn idle_power(recorder: &Recorder, interrupt: &Interrupt) -> Result<Watts, String> {
+/// Power of the device while nothing runs on it, by its counter, and the stretch that was watched.
+fn idle_power(recorder: &Recorder, interrupt: &Interrupt) -> (Span, Result<Watts, String>) {
     let begin = recorder.edge();
     recorder.watch(IDLE, &|| interrupt.requested());
     let end = recorder.edge();
-    let (from, to) = (begin.energy?.reading, end.energy?.reading);
-    let watts = (to.joules - from.joules) / to.at.since(from.at);
-    if watts.get() > 0.0 {
-        Ok(watts)
-    } else {
-        Err("the counter did not move while the device idled".to_owned())
-    }
+    let span = Span { from: begin.at, to: end.at };
+    let watts = || {
+        let (from, to) = (begin.energy?.reading, end.energy?.reading);
+        let watts = (to.joules - from.joules) / to.at.since(from.at);
+        if watts.get() > 0.0 {
+            Ok(watts)
+        } else {
+            Err("the counter did not move while the device idled".to_owned())
+        }
+    };
+    (span, watts())
 }
 
 /// Steps and tokens that a row reports, so that no allocation falls between two steps.
@@ -489,6 +539,8 @@ mod tests {
         runs: usize,
         stop_after: usize,
         batch_fault: f32,
+        /// In a batch, the worst token is put out, not the best.
+        wrong_outputs: bool,
     }
 
     impl Scripted {
@@ -508,7 +560,22 @@ mod tests {
                 caveats: vec![],
             };
             let step_ns = Box::new(step_ns);
-            Self { capabilities, now_ns: 0, step_ns, runs: 0, stop_after, batch_fault: 0.0 }
+            Self {
+                capabilities,
+                now_ns: 0,
+                step_ns,
+                runs: 0,
+                stop_after,
+                batch_fault: 0.0,
+                wrong_outputs: false,
+            }
+        }
+
+        /// Logits of a sequence that begins with `first`; in a batch, every sequence but the first is off by what the
+        /// test asks for.
+        fn row(&self, index: usize, first: u32) -> Vec<f32> {
+            let fault = if index > 0 { self.batch_fault } else { 0.0 };
+            (0..50u8).map(|i| (first as f32 + f32::from(i)).sin() + fault * f32::from(i % 2)).collect()
         }
     }
 
@@ -557,18 +624,21 @@ mod tests {
                 self.now_ns += length;
             }
             self.runs += 1;
-            let tokens = schedule.sequences.iter().map(|s| vec![1; s.output_tokens as usize]).collect();
+            let of = |(index, plan): (usize, &SequencePlan)| {
+                let first = plan.context.first().or(plan.prompt.first()).copied().unwrap_or(0);
+                let mut row = self.row(0, first);
+                if self.wrong_outputs && index > 0 {
+                    row.iter_mut().for_each(|logit| *logit = -*logit);
+                }
+                let choice = argmax(&row).expect("fifty logits");
+                vec![u32::try_from(choice).expect("few"); plan.output_tokens as usize]
+            };
+            let tokens = schedule.sequences.iter().enumerate().map(of).collect();
             Ok(Outcome { tokens, non_finite_steps: 0 })
         }
 
         fn logits(&mut self, contexts: &[Vec<u32>], _: &Interrupt) -> Result<Vec<Vec<f32>>, EngineError> {
-            // In a batch, every sequence but the first is off by what the test asks for.
-            let of = |(index, context): (usize, &Vec<u32>)| {
-                let first = context[0] as f32;
-                let fault = if index > 0 { self.batch_fault } else { 0.0 };
-                (0..50u8).map(|i| (first + f32::from(i)).sin() + fault * f32::from(i % 2)).collect()
-            };
-            Ok(contexts.iter().enumerate().map(of).collect())
+            Ok(contexts.iter().enumerate().map(|(index, context)| self.row(index, context[0])).collect())
         }
     }
 
@@ -610,12 +680,22 @@ mod tests {
             };
             run(&job, load, &mut Stages::default()).expect("runs").agreement.expect("a batch ran")
         };
-        let same = Agreement { batch: 8, sequences: 3, same_choice: 3, worst_share: 0.0 };
+        let same =
+            Agreement { batch: 8, sequences: 3, same_choice: 3, worst_share: 0.0, worst_choice: Some(0.0) };
         assert_eq!(with(0.0), same);
         // Half of the logits off by 1: root mean square 0.71; a sine's standard deviation is about 0.71.
         let found = with(1.0);
         assert!((found.worst_share - 1.0).abs() < 0.05, "{found:?}");
         assert!(with(f32::NAN).worst_share.is_infinite());
+        let load = || {
+            let mut engine = Scripted::new(|_, _| 1_000_000, 99);
+            engine.wrong_outputs = true;
+            Ok(Box::new(engine) as Box<dyn Engine>)
+        };
+        let found = run(&job, load, &mut Stages::default()).expect("runs").agreement.expect("a batch ran");
+        // From the top of a sine to its bottom, at a standard deviation of 0.71.
+        assert!(found.worst_choice.is_some_and(|short| (short - 2.83).abs() < 0.1), "{found:?}");
+        assert!(found.worst_share.abs() < 1e-9);
         let alone = Job { rows: &rows[..1], ..job };
         let load = || Ok(Scripted::boxed(|_, _| 1_000_000, 99));
         assert_eq!(run(&alone, load, &mut Stages::default()).expect("runs").agreement, None);

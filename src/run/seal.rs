@@ -13,8 +13,8 @@ use crate::hardware::telemetry::host::HostWindow;
 use crate::model::header::Header;
 use crate::model::{Model, Source};
 use crate::record::{
-    Command, EngineInfo, Greedy, ModelInfo, Peaks, Price, Quality, Record, SCHEMA, Telemetry, Tool, Unknown,
-    Workload,
+    Command, Energy, EngineInfo, Gpu, Greedy, ModelInfo, Peaks, Price, Quality, Record, SCHEMA, Telemetry,
+    Tool, Unknown, Workload,
 };
 
 use super::energy::{self, Sensors};
@@ -120,6 +120,7 @@ pub fn seal(finished: &Finished, s: Sealing<'_>) -> Result<Record, crate::catalo
         repetitions: s.plan.limits.repetitions,
         energy: Some(&energy),
         host: Some(s.host),
+        on_processor: s.gpu.is_none(),
         gpu_processes: gpu_processes(s.found, s.gpu),
         gpu_processes_during: s.sensors.as_ref().ok().and_then(others_on_the_gpu),
         roofline: rows.as_deref().map_err(String::as_str),
@@ -134,6 +135,7 @@ pub fn seal(finished: &Finished, s: Sealing<'_>) -> Result<Record, crate::catalo
 
     let tool = tool();
     let mut environment = device::environment(s.found, s.gpu, s.catalog);
+    set_by_this_run(&mut environment.gpus, &energy, s.power_limit, &s.settings);
     let (found_peaks, peaks_reason) = split(s.peaks);
     environment.peaks = found_peaks.map(record_peaks);
     environment.peaks_reason = peaks_reason;
@@ -306,10 +308,23 @@ fn model_demand(header: &Header, kv_type: &str) -> ModelDemand {
     let layers = f64::from(spec.layers) * f64::from(spec.heads) * f64::from(spec.head_size);
     ModelDemand {
         weight_bytes: Bytes::new(header.weight_bytes().get() - own.get()),
-        kv_bytes_per_position: spec.kv_bytes_per_position(if kv_type == "f32" { 4 } else { 2 }),
+        kv_bytes_per_position: spec.kv_bytes_per_position(1).get() as f64 * element_bytes(kv_type),
+        window: spec.window.map(|window| {
+            (f64::from(window), f64::from(spec.windowed_layers) / f64::from(spec.layers.max(1)))
+        }),
         body_parameters: header.parameters().saturating_sub(not_body) as f64,
         head_parameters: head as f64,
         attention_operations: 4.0 * layers,
+    }
+}
+
+/// Bytes of an element of a KV cache, the scales of its block included.
+fn element_bytes(kv_type: &str) -> f64 {
+    match kv_type {
+        "f32" => 4.0,
+        "q8_0" => 34.0 / 32.0,
+        "fp8" => 1.0,
+        _ => 2.0,
     }
 }
 
@@ -408,6 +423,27 @@ fn workload(plan: &Plan) -> Workload {
         prefix_cache: Some(false),
         prefix_cache_reason: None,
         unknown: Unknown::new(),
+    }
+}
+
+/// Adds to the facts of the GPU whose sensors were read, which are from before, what this run set on it.
+fn set_by_this_run(
+    gpus: &mut [Gpu],
+    energy: &Energy,
+    power_limit: Option<Watts>,
+    settings: &[(&'static str, String)],
+) {
+    let Some(gpu) = gpus.iter_mut().find(|gpu| gpu.uuid.is_some() && gpu.uuid == energy.device) else {
+        return;
+    };
+    if let Some(limit) = power_limit {
+        gpu.facts.insert("power_limit_set_by_this_run_watts".to_owned(), limit.get().into());
+    }
+    for (name, value) in settings {
+        gpu.facts.insert(
+            format!("{name}_set_by_this_run"),
+            value.parse::<u32>().map_or(value.clone().into(), Into::into),
+        );
     }
 }
 

@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 use crate::support::Bench;
 use crate::support::fake_nvml::{FakeNvml, GpuScript};
 
-/// Starts a run that changes the GPU, sends `signals` after `delay` and gives the exit code and the setters' log.
-fn signalled(model: &str, signals: &[&str], delay: Duration) -> (i32, Vec<String>) {
+/// Starts a run that changes the GPU, sends `signals` after `delay` and gives the exit code, the setters' log and what
+/// the record says of the moment.
+fn signalled(model: &str, signals: &[&str], delay: Duration) -> (i32, Vec<String>, String) {
     let fake = FakeNvml::gpu(GpuScript::default());
     let bench = Bench::new();
     let library = fake.library();
@@ -51,7 +52,12 @@ fn signalled(model: &str, signals: &[&str], delay: Duration) -> (i32, Vec<String
         assert!(status.expect("kill").success());
     }
     let status = child.wait().expect("it ends");
-    (status.code().unwrap_or(-1), fake.setters())
+    let records = bench.records();
+    let text =
+        records.first().map_or_else(String::new, |path| std::fs::read_to_string(path).expect("a record"));
+    let record: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
+    let moment = record["command"]["interrupted_reason"].as_str().unwrap_or("no record").to_owned();
+    (status.code().unwrap_or(-1), fake.setters(), moment)
 }
 
 fn restored(log: &[String]) -> bool {
@@ -64,19 +70,30 @@ fn restored(log: &[String]) -> bool {
 
 #[test]
 fn whatever_the_phase_clocks_and_limit_are_put_back() {
-    // Idle for 2 s, then loading and warming up, then measuring.
-    for (signal, code, millis) in
-        [("INT", 130, 100), ("TERM", 143, 1500), ("INT", 130, 2600), ("TERM", 143, 4500)]
-    {
-        let (exit, log) = signalled("synthetic:smollm2-135m:q4_0", &[signal], Duration::from_millis(millis));
+    let (small, large) = ("synthetic:smollm2-135m:q4_0", "synthetic:llama-3.2-1b:q8_0");
+    // Idle for 2 s, then loading, warming up, measuring; how long the last three take is the machine's affair.
+    for (model, signal, code, millis, phases) in [
+        (small, "INT", 130, 100, &["idle"][..]),
+        (small, "TERM", 143, 1500, &["idle"]),
+        (large, "INT", 130, 2350, &["idle", "loading"]),
+        (large, "TERM", 143, 2500, &["idle", "loading"]),
+        (small, "INT", 130, 2600, &["idle", "loading", "warming up", "measuring"]),
+        (small, "TERM", 143, 2700, &["idle", "loading", "warming up", "measuring"]),
+        (small, "INT", 130, 5500, &["loading", "warming up", "measuring"]),
+        (small, "TERM", 143, 5600, &["loading", "warming up", "measuring"]),
+    ] {
+        let (exit, log, moment) = signalled(model, &[signal], Duration::from_millis(millis));
+        eprintln!("{signal} after {millis} ms: exit {exit}, {moment}, {log:?}");
         assert_eq!(exit, code, "{signal} after {millis} ms");
         assert!(restored(&log), "{signal} after {millis} ms: {log:?}");
+        assert!(phases.iter().any(|phase| moment.contains(phase)), "{signal} after {millis} ms: {moment}");
     }
 }
 
 #[test]
 fn a_second_signal_puts_back_too() {
-    let (exit, log) = signalled("synthetic:llama-3.2-1b:q8_0", &["INT", "INT"], Duration::from_millis(2500));
+    let (exit, log, _) =
+        signalled("synthetic:llama-3.2-1b:q8_0", &["INT", "INT"], Duration::from_millis(2500));
     assert_eq!(exit, 130);
     assert!(restored(&log), "{log:?}");
 }
@@ -128,4 +145,13 @@ fn settings_without_permission_or_a_gpu_are_refused_before_anything_runs() {
     assert_eq!(ran.code, 1, "{}", ran.stderr);
     assert!(ran.stderr.contains("root"), "{}", ran.stderr);
     assert!(bench.records().is_empty());
+    // Every limit is looked at before the first is set.
+    let fake = FakeNvml::gpu(GpuScript::default());
+    let library = fake.library();
+    let library = library.to_str().expect("text");
+    let base = ["run", "--device", "cpu", "--power", "nvml", "--nvml-library", library];
+    let ran = bench.run(&[&base[..], &["--power-limit", "350,900"]].concat());
+    assert_eq!(ran.code, 1, "{}", ran.stderr);
+    assert!(ran.stderr.contains("900 W is out of this GPU's range, 200 to 700 W"), "{}", ran.stderr);
+    assert!(fake.setters().is_empty() && bench.records().is_empty());
 }

@@ -32,6 +32,32 @@ pub struct Device {
     pub multiprocessors: u32,
 }
 
+/// Which board a GPU of CUDA's is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// Unique id of the board, as NVML writes it.
+    pub uuid: String,
+    /// PCI address: `0000:3b:00.0`.
+    pub pci: String,
+}
+
+impl Identity {
+    /// Every GPU that CUDA offers, in CUDA's order; no context is made on any of them.
+    ///
+    /// # Errors
+    /// As [`Device::all`].
+    pub fn all(places: &Places) -> Result<Vec<Self>, String> {
+        Driver::load(places)?;
+        let identity = |ordinal| {
+            let device = result::device::get(ordinal)?;
+            let uuid = result::device::get_uuid(device)?;
+            Ok(Self { uuid: uuid_text(uuid.bytes.map(c_char::cast_unsigned)), pci: pci(device)? })
+        };
+        let count = result::device::get_count().map_err(reason)?;
+        (0..count).map(identity).collect::<Result<_, DriverError>>().map_err(reason)
+    }
+}
+
 /// The driver, ready to be called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Driver {
@@ -94,7 +120,7 @@ impl Device {
         Ok(Self {
             name: context.name()?,
             uuid: uuid_text(context.uuid()?.bytes.map(c_char::cast_unsigned)),
-            pci: pci(&context)?,
+            pci: pci(context.cu_device())?,
             architecture: Architecture { major: number(major), minor: number(minor) },
             multiprocessors: number(multiprocessors),
             context,
@@ -121,12 +147,12 @@ impl Device {
     }
 }
 
-fn pci(context: &CudaContext) -> Result<String, DriverError> {
+fn pci(device: sys::CUdevice) -> Result<String, DriverError> {
     let mut bytes: [c_char; 32] = [0; 32];
     let length = c_int::try_from(bytes.len()).unwrap_or_default();
-    // SAFETY: the buffer has the length that is given, and the device is the context's own.
+    // SAFETY: the buffer has the length that is given, and the device is one of the driver's.
     let text = unsafe {
-        sys::cuDeviceGetPCIBusId(bytes.as_mut_ptr(), length, context.cu_device()).result()?;
+        sys::cuDeviceGetPCIBusId(bytes.as_mut_ptr(), length, device).result()?;
         CStr::from_ptr(bytes.as_ptr())
     };
     Ok(text.to_string_lossy().to_ascii_lowercase())
@@ -165,5 +191,6 @@ mod tests {
     fn without_a_driver_there_is_a_reason_and_no_panic() {
         let error = Device::all(&Places::default()).expect_err("nowhere to look");
         assert!(error.contains("no NVIDIA driver"), "{error}");
+        assert_eq!(Identity::all(&Places::default()), Err(error));
     }
 }

@@ -14,7 +14,7 @@ mod testing;
 
 pub use architecture::Architecture;
 pub use find::{Kind, Library, Place, Places};
-pub use launch::Device;
+pub use launch::{Device, Identity};
 pub use load::Load;
 pub use module::{Kernel, LOAD, cubin};
 pub use nvrtc::{Compiled, Nvrtc};

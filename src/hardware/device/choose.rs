@@ -43,15 +43,23 @@ pub enum Choice {
         /// One line for the user, the command that mends it included.
         note: Option<String>,
     },
-    /// A GPU by NVML's index.
-    Cuda(usize),
+    /// A GPU.
+    Cuda {
+        /// Its number in CUDA's order: what an engine is told.
+        ordinal: usize,
+        /// Its index in NVML's: where its name, memory and sensors are.
+        gpu: usize,
+    },
 }
+
+/// For each GPU of CUDA's its index in NVML's, or why CUDA offers none.
+pub type Order = Result<Vec<Option<usize>>, String>;
 
 /// Chooses the device.
 ///
-/// `wanted` is the catalog row that `--gpu` names, `family_of` gives the family of the GPU with this index
-/// when the catalog knows it, and `drives_cuda` says whether this program has an engine
-/// for NVIDIA GPUs.
+/// `wanted` is the catalog row that `--gpu` names, `family_of` gives the family of the GPU with this index of NVML's
+/// when the catalog knows it, and `order` is there when this program has an engine for NVIDIA GPUs: which of NVML's
+/// each of CUDA's is.
 ///
 /// # Errors
 /// [`Error::Absent`] when the device asked for is not here, is of another family, or cannot be driven.
@@ -60,11 +68,26 @@ pub fn choose(
     wanted: Option<&GpuRow>,
     found: &Found,
     family_of: impl Fn(usize) -> Option<String>,
-    drives_cuda: bool,
+    order: Option<&dyn Fn() -> Order>,
 ) -> Result<Choice, Error> {
-    let index = match request {
-        DeviceRequest::Cuda(index) => index,
+    let ordinal = match request {
+        DeviceRequest::Cuda(ordinal) => ordinal,
         _ => 0,
+    };
+    let explicit = matches!(request, DeviceRequest::Cuda(_)) || wanted.is_some();
+    let drives_cuda = order.is_some();
+    let index = match order {
+        Some(order) if request != DeviceRequest::Cpu && !found.gpus.is_empty() => {
+            match nvml_index(ordinal, &order()) {
+                Ok(index) => index,
+                Err(reason) if explicit => return Err(Error::Absent(reason)),
+                Err(reason) => {
+                    return Ok(Choice::Cpu { note: Some(format!("{reason}; measuring the CPU")) });
+                }
+            }
+        }
+        // Nothing computes on it: whichever it is, it is only spoken of.
+        _ => ordinal,
     };
     let gpu = found.gpus.get(index);
     if let Some(wanted) = wanted {
@@ -85,10 +108,9 @@ pub fn choose(
             )));
         }
     }
-    let explicit = matches!(request, DeviceRequest::Cuda(_)) || wanted.is_some();
     match (request, gpu) {
         (DeviceRequest::Cpu, _) | (DeviceRequest::Auto, None) => Ok(Choice::Cpu { note: None }),
-        (_, Some(_)) if drives_cuda => Ok(Choice::Cuda(index)),
+        (_, Some(_)) if drives_cuda => Ok(Choice::Cuda { ordinal, gpu: index }),
         (_, Some(gpu)) if explicit => Err(Error::Absent(format!(
             "GPU `{}` found, and this build has no engine for it; build one that has with `{BUILD}`",
             gpu.name
@@ -100,9 +122,25 @@ pub fn choose(
             )),
         }),
         (DeviceRequest::Cuda(_), None) => Err(Error::Absent(format!(
-            "--device cuda:{index}: no such GPU on this machine: {}. Take --device cpu, or run this on the box with the GPU",
+            "--device cuda:{ordinal}: no such GPU on this machine: {}. Take --device cpu, or run this on the box with the GPU",
             found.no_gpu.clone().unwrap_or_else(|| format!("{} found", found.gpus.len()))
         ))),
+    }
+}
+
+/// NVML's index of CUDA's GPU number `ordinal`.
+fn nvml_index(ordinal: usize, order: &Order) -> Result<usize, String> {
+    let order =
+        order.as_ref().map_err(|reason| format!("a GPU was found, and CUDA cannot use it ({reason})"))?;
+    match order.get(ordinal) {
+        Some(Some(index)) => Ok(*index),
+        Some(None) => Err(format!(
+            "CUDA's GPU {ordinal} is none of those that NVML knows, so neither its name nor its sensors are: unset CUDA_VISIBLE_DEVICES"
+        )),
+        None => Err(format!(
+            "CUDA offers {} GPU(s), and the number {ordinal} is not among them; they count from 0, and CUDA_VISIBLE_DEVICES hides some",
+            order.len()
+        )),
     }
 }
 
@@ -130,17 +168,19 @@ mod tests {
         }
     }
 
+    const ORDER: Option<&dyn Fn() -> Order> = Some(&|| Ok(vec![Some(0)]));
+    const FIRST: Choice = Choice::Cuda { ordinal: 0, gpu: 0 };
+
     fn h100() -> GpuRow {
         crate::catalog::Catalog::bundled().gpu("h100").expect("bundled").clone()
     }
 
     #[test]
     fn without_flags_the_best_that_can_be_driven_is_taken() {
-        let auto = |found: &Found, drives| choose(DeviceRequest::Auto, None, found, |_| None, drives);
-        assert_eq!(auto(&found(None), true).expect("a CPU"), Choice::Cpu { note: None });
-        assert_eq!(auto(&found(Some("NVIDIA H200")), true).expect("a GPU"), Choice::Cuda(0));
-        let Choice::Cpu { note: Some(note) } = auto(&found(Some("NVIDIA H200")), false).expect("a CPU")
-        else {
+        let auto = |found: &Found, order| choose(DeviceRequest::Auto, None, found, |_| None, order);
+        assert_eq!(auto(&found(None), ORDER).expect("a CPU"), Choice::Cpu { note: None });
+        assert_eq!(auto(&found(Some("NVIDIA H200")), ORDER).expect("a GPU"), FIRST);
+        let Choice::Cpu { note: Some(note) } = auto(&found(Some("NVIDIA H200")), None).expect("a CPU") else {
             panic!("the user must learn that the GPU is idle")
         };
         assert!(note.contains("NVIDIA H200") && note.contains("scripts/build-candle-cuda"), "{note}");
@@ -149,21 +189,48 @@ mod tests {
     #[test]
     fn a_named_family_must_be_here() {
         let here = found(Some("NVIDIA A100-SXM4-80GB"));
-        let error = choose(DeviceRequest::Auto, Some(&h100()), &here, |_| Some("a100".into()), true)
+        let error = choose(DeviceRequest::Auto, Some(&h100()), &here, |_| Some("a100".into()), ORDER)
             .expect_err("another family");
         assert!(error.to_string().contains("A100"), "{error}");
         let pcie = found(Some("NVIDIA H100 PCIe"));
-        let choice = choose(DeviceRequest::Auto, Some(&h100()), &pcie, |_| Some("h100".into()), true);
-        assert_eq!(choice.expect("the same family"), Choice::Cuda(0));
+        let choice = choose(DeviceRequest::Auto, Some(&h100()), &pcie, |_| Some("h100".into()), ORDER);
+        assert_eq!(choice.expect("the same family"), FIRST);
         let error =
-            choose(DeviceRequest::Auto, Some(&h100()), &found(None), |_| None, true).expect_err("none");
+            choose(DeviceRequest::Auto, Some(&h100()), &found(None), |_| None, ORDER).expect_err("none");
         assert!(error.to_string().contains("no NVIDIA GPU was found"), "{error}");
     }
 
     #[test]
     fn an_explicit_gpu_is_never_replaced_by_the_cpu() {
-        for (found, drives) in [(found(None), true), (found(Some("NVIDIA H200")), false)] {
-            assert!(choose(DeviceRequest::Cuda(0), None, &found, |_| None, drives).is_err());
+        let broken: Option<&dyn Fn() -> Order> = Some(&|| Err("CUDA: no permission".to_owned()));
+        let here = || found(Some("NVIDIA H200"));
+        for (found, order) in [(found(None), ORDER), (here(), None), (here(), broken)] {
+            assert!(choose(DeviceRequest::Cuda(0), None, &found, |_| None, order).is_err());
+        }
+        let Ok(Choice::Cpu { note: Some(note) }) =
+            choose(DeviceRequest::Auto, None, &here(), |_| None, broken)
+        else {
+            panic!("without a flag the CPU is measured, and the reason is said")
+        };
+        assert!(note.contains("no permission"), "{note}");
+    }
+
+    #[test]
+    fn a_number_is_cudas_and_the_sensors_are_those_of_the_same_board() {
+        let mut two = found(Some("NVIDIA T4"));
+        two.gpus.push(GpuFound {
+            name: "NVIDIA H200".to_owned(),
+            uuid: "GPU-1".to_owned(),
+            ..two.gpus[0].clone()
+        });
+        // CUDA puts the faster one first; a third is hidden from NVML.
+        let order: Option<&dyn Fn() -> Order> = Some(&|| Ok(vec![Some(1), Some(0), None]));
+        let of = |request| choose(request, None, &two, |_| None, order);
+        assert_eq!(of(DeviceRequest::Auto).expect("a GPU"), Choice::Cuda { ordinal: 0, gpu: 1 });
+        assert_eq!(of(DeviceRequest::Cuda(1)).expect("a GPU"), Choice::Cuda { ordinal: 1, gpu: 0 });
+        for (ordinal, word) in [(2, "CUDA_VISIBLE_DEVICES"), (3, "offers 3")] {
+            let error = of(DeviceRequest::Cuda(ordinal)).expect_err("not one of NVML's");
+            assert!(error.to_string().contains(word), "{error}");
         }
     }
 

@@ -3,11 +3,13 @@
 mod choose;
 mod discover;
 pub(in crate::hardware) mod facts;
+mod order;
 pub mod peaks;
 
-pub use choose::{Choice, DeviceRequest, choose};
+pub use choose::{Choice, DeviceRequest, Order, choose};
 pub use discover::{Found, discover, discover_through, environment};
 pub use facts::Facts;
+pub use order::cuda_in_nvml;
 
 /// Why the device that was asked for cannot be used.
 #[derive(Debug, thiserror::Error)]

@@ -3,10 +3,12 @@
 use std::fs;
 use std::path::Path;
 
+use super::board;
+use super::libraries::CUDA_TOO;
 use super::line::{Area, Line};
 use crate::base::env;
 use crate::hardware::cuda::{Device, Kind, Load, Nvrtc, Places};
-use crate::hardware::device::facts;
+use crate::hardware::device::{self, facts};
 use crate::hardware::nvml;
 use crate::hardware::telemetry::Source;
 
@@ -19,6 +21,8 @@ const IDLE_SHARE: f64 = 0.02;
 pub(super) struct Gpus {
     /// GPUs that NVML counts.
     pub(super) count: usize,
+    /// Newest CUDA that the driver runs, its major version.
+    pub(super) newest_cuda: Option<u32>,
     /// One a fact.
     pub(super) lines: Vec<Line>,
 }
@@ -29,6 +33,7 @@ pub(super) fn look(root: &Path, library: Option<&Path>) -> Gpus {
         Ok(_) => return none(root, library, "NVML counts no GPU"),
         Err(reason) => return none(root, library, &reason.to_string()),
     };
+    let newest_cuda = found.cuda.as_ref().and_then(|cuda| cuda.split('.').next()?.parse().ok());
     let unknown = || "unknown".to_owned();
     let (driver, cuda) = (found.driver.unwrap_or_else(unknown), found.cuda.unwrap_or_else(unknown));
     let mut lines = vec![
@@ -53,10 +58,12 @@ pub(super) fn look(root: &Path, library: Option<&Path>) -> Gpus {
         } else {
             line
         });
+        lines.extend(board::look(index, &gpu.uuid, library));
     }
+    lines.push(board::permission());
     lines.push(engine());
-    lines.push(cuda_order(&found.gpus));
-    Gpus { count: found.gpus.len(), lines }
+    lines.push(cuda_order(found.gpus.len(), library));
+    Gpus { count: found.gpus.len(), newest_cuda, lines }
 }
 
 /// A box without a GPU is in order; one with a GPU that no driver serves is not, and neither is a library that
@@ -71,7 +78,7 @@ fn none(root: &Path, library: Option<&Path>, reason: &str) -> Gpus {
     } else {
         line
     };
-    Gpus { count: 0, lines: vec![line] }
+    Gpus { count: 0, newest_cuda: None, lines: vec![line] }
 }
 
 /// Whether a display or 3D controller of NVIDIA's is on the PCI bus.
@@ -92,18 +99,19 @@ fn engine() -> Line {
 }
 
 /// Whether CUDA offers the same GPUs, told by their ids: a container or `CUDA_VISIBLE_DEVICES` may hide some.
-fn cuda_order(gpus: &[nvml::GpuFound]) -> Line {
+fn cuda_order(gpus: usize, library: Option<&Path>) -> Line {
     let line = |text: String| Line::ok(Area::Gpu, "CUDA", text);
-    let devices = match Device::all(&Places::here()) {
-        Ok(devices) => devices,
+    let order = match device::cuda_in_nvml(library) {
+        Ok(order) => order,
         Err(reason) => {
-            return line(reason)
-                .warn("nvidia-smi says whether the driver answers; reboot after an update of it");
+            let mend = match Places::here().find(Kind::Driver, None) {
+                Some(_) => "nvidia-smi says whether the driver answers; reboot after an update of it",
+                None => CUDA_TOO,
+            };
+            return line(reason).warn(mend);
         }
     };
-    let index = |device: &Device| gpus.iter().position(|gpu| gpu.uuid.eq_ignore_ascii_case(&device.uuid));
-    let order: Vec<Option<usize>> = devices.iter().map(index).collect();
-    let text = format!("{} of {} GPUs, {}", devices.len(), gpus.len(), describe(&order));
+    let text = format!("{} of {gpus} GPUs, {}", order.len(), describe(&order));
     let line = line(text).fact("nvml_index_of_each_device", order.clone());
     if order.contains(&None) {
         return line.warn("unset CUDA_VISIBLE_DEVICES; a slice of a GPU (MIG) has no sensors of its own");

@@ -1,25 +1,52 @@
 //! CUDA's libraries: which were found and where, and whether the compiler among them works.
 
+use std::path::Path;
+
 use super::line::{Area, Line};
 use crate::base::env;
 use crate::hardware::cuda::{Architecture, Kind, LOAD, Library, Nvrtc, Places, cubin};
 
-/// What gets a library that has no driver in it.
-const NVRTC: &str = "pip install nvidia-cuda-nvrtc==13.0.88, or scripts/fetch-nvrtc";
-const CUBLAS: &str = "pip install nvidia-cublas==13.1.0.3";
+/// What brings a driver's library where NVML works already: images and packages have them apart.
+pub(super) const CUDA_TOO: &str = "docker run --gpus all -e NVIDIA_DRIVER_CAPABILITIES=compute,utility, or the driver's CUDA package (libnvidia-compute)";
 const DRIVER: &str = "install NVIDIA's driver, or start the container with it: docker run --gpus all";
 
-/// `gpu` says whether one is here: without one nothing of this is missed.
-pub(super) fn look(gpu: bool) -> Vec<Line> {
+/// What gets a library that has no driver in it, for a driver that runs this CUDA: it does not take a newer one's
+/// code.
+fn mend(kind: Kind, newest: Option<u32>) -> &'static str {
+    match (kind, newest) {
+        (Kind::Driver, Some(_)) => CUDA_TOO,
+        (Kind::Driver | Kind::Nvml, _) => DRIVER,
+        (Kind::Nvrtc, Some(12)) => "pip install nvidia-cuda-nvrtc-cu12",
+        (Kind::CublasLt, Some(12)) => "pip install nvidia-cublas-cu12",
+        (Kind::Nvrtc, _) => "pip install nvidia-cuda-nvrtc==13.0.88, or scripts/fetch-nvrtc",
+        (Kind::CublasLt, _) => "pip install nvidia-cublas==13.1.0.3",
+    }
+}
+
+/// `gpu` says whether one is here: without one nothing of this is missed. `newest` is the CUDA that its driver runs,
+/// `nvml` the library that somebody named.
+pub(super) fn look(gpu: bool, newest: Option<u32>, nvml: Option<&Path>) -> Vec<Line> {
     let places = Places::here();
-    [(Kind::Driver, DRIVER), (Kind::Nvml, DRIVER), (Kind::Nvrtc, NVRTC), (Kind::CublasLt, CUBLAS)]
-        .into_iter()
-        .map(|(kind, mend)| match places.find(kind, None) {
-            Some(library) if kind == Kind::Nvrtc => compiler(&library),
-            Some(library) => found(kind, &library),
-            None => missing(kind, gpu, mend),
-        })
-        .collect()
+    let look = |kind| match places.find(kind, newest) {
+        _ if kind == Kind::Nvml && nvml.is_some() => {
+            let path = nvml.map(Path::display).map(|path| path.to_string()).unwrap_or_default();
+            Line::ok(Area::Libraries, kind.name(), format!("{path} (named)")).fact("path", path)
+        }
+        Some(library) if kind == Kind::Nvrtc => compiler(&library, mend(kind, newest)),
+        Some(library) => found(kind, &library),
+        None => match (places.find(kind, None), newest) {
+            (Some(newer), Some(newest)) => too_new(kind, &newer, newest),
+            _ => missing(kind, gpu, mend(kind, newest)),
+        },
+    };
+    [Kind::Driver, Kind::Nvml, Kind::Nvrtc, Kind::CublasLt].map(look).into()
+}
+
+/// A library is here and the driver would not take what it makes.
+fn too_new(kind: Kind, library: &Library, newest: u32) -> Line {
+    let line = found(kind, library);
+    let text = format!("{} is of a newer CUDA than the {newest} of this driver", line.found);
+    Line { found: text, ..line }.warn(mend(kind, Some(newest)))
 }
 
 fn found(kind: Kind, library: &Library) -> Line {
@@ -36,7 +63,7 @@ fn missing(kind: Kind, gpu: bool, mend: &str) -> Line {
 }
 
 /// A compiler that does not find its other half looks fine until it is used, so it is used.
-fn compiler(library: &Library) -> Line {
+fn compiler(library: &Library, mend: &str) -> Line {
     let line = found(Kind::Nvrtc, library);
     let hopper = Architecture { major: 9, minor: 0 };
     let tried = Nvrtc::open(library).and_then(|nvrtc| {
@@ -50,7 +77,7 @@ fn compiler(library: &Library) -> Line {
         }
         Err(reason) => {
             let text = format!("{} does not work: {reason}", line.found);
-            Line { found: text, ..line }.warn(NVRTC)
+            Line { found: text, ..line }.warn(mend)
         }
     }
 }
@@ -62,9 +89,19 @@ mod tests {
 
     #[test]
     fn a_library_is_missed_only_where_there_is_a_gpu() {
-        assert_eq!(missing(Kind::CublasLt, false, CUBLAS).status, Status::Ok);
-        let line = missing(Kind::CublasLt, true, CUBLAS);
-        assert_eq!((line.status, line.mend.as_deref()), (Status::Warn, Some(CUBLAS)));
+        let mend = mend(Kind::CublasLt, None);
+        assert_eq!(missing(Kind::CublasLt, false, mend).status, Status::Ok);
+        let line = missing(Kind::CublasLt, true, mend);
+        assert_eq!((line.status, line.mend.as_deref()), (Status::Warn, Some(mend)));
+    }
+
+    #[test]
+    fn an_older_driver_is_offered_what_it_takes() {
+        let library =
+            Library { path: "/x/libnvrtc.so.13".into(), place: crate::hardware::cuda::Place::System };
+        let line = too_new(Kind::Nvrtc, &library, 12);
+        assert_eq!(line.mend.as_deref(), Some("pip install nvidia-cuda-nvrtc-cu12"));
+        assert!(line.found.contains("newer CUDA than the 12"), "{line:?}");
     }
 
     #[test]
@@ -73,7 +110,7 @@ mod tests {
         let path = folder.path().join("libnvrtc.so.13");
         std::fs::write(&path, "no library").expect("a file");
         let place = crate::hardware::cuda::Place::System;
-        let line = compiler(&Library { path, place });
+        let line = compiler(&Library { path, place }, "pip");
         assert_eq!(line.status, Status::Warn);
         assert!(line.found.contains("cannot be loaded"), "{line:?}");
     }

@@ -3,6 +3,7 @@
 //! Nothing here changes the machine, and no line is a measurement of the model's speed. A box without a GPU is
 //! no failure: only what makes `bench run` impossible or what somebody named and is not there fails.
 
+mod board;
 pub mod calibrate;
 mod gpu;
 mod libraries;
@@ -78,7 +79,7 @@ pub fn examine(wanted: &Wanted) -> Vec<Line> {
     lines.push(load::look(root));
     lines.push(power::look(root));
     lines.extend(gpu.lines);
-    lines.extend(libraries::look(gpu.count > 0));
+    lines.extend(libraries::look(gpu.count > 0, gpu.newest_cuda, wanted.nvml.as_deref()));
     lines.sort_by_key(|line| line.area);
     lines
 }

@@ -93,6 +93,14 @@ pub fn set_power_limit(gpu: &Gpu, watts: Watts) -> Result<PowerLimit, String> {
     Ok(PowerLimit { watts, before: Watts::new(f64::from(before) / 1e3), device, undo })
 }
 
+/// Whether the GPU's range holds this limit: a sweep that fails at its last value has lost the time of all before.
+///
+/// # Errors
+/// A reason for people, with the range.
+pub fn check_power_limit(gpu: &Gpu, watts: Watts) -> Result<(), String> {
+    checked(gpu.device(), watts).map(drop)
+}
+
 impl PowerLimit {
     /// Moves the limit on to another value.
     ///
@@ -135,7 +143,7 @@ fn checked(device: &Device<'_>, watts: Watts) -> Result<u32, String> {
 fn refused(what: &str, error: &NvmlError) -> String {
     match error {
         NvmlError::NoPermission => format!(
-            "{what} needs root: run it with sudo, or in a container that may (docker run --privileged)"
+            "{what} needs root: run it with sudo, or in a container that may (docker run --privileged); without the flag the run goes on, and the record says whether clocks were held back"
         ),
         other => format!("{what}: {}", reason(other)),
     }

@@ -193,6 +193,8 @@ impl Shared {
             next = (next + period).max(now);
             clock::sleep(Duration::from_nanos(next - now));
         }
+        // The last edge was taken since the last reading, and samples must reach over it.
+        self.read(true);
         sys::thread_time()
     }
 

@@ -103,6 +103,7 @@ fn spec(keys: &Keys<'_>, tensors: &[TensorInfo]) -> Result<ModelSpec, Error> {
         )
     })?;
     check_blocks(keys, layers, tensors)?;
+    let (window, windowed_layers) = window(keys, layers);
     Ok(ModelSpec {
         architecture: keys.architecture.to_owned(),
         layers,
@@ -113,6 +114,8 @@ fn spec(keys: &Keys<'_>, tensors: &[TensorInfo]) -> Result<ModelSpec, Error> {
         head_size,
         vocabulary,
         context_length: keys.number("context_length", u64::from(u32::MAX))?,
+        window,
+        windowed_layers,
         tied_head: !tensors.iter().any(|tensor| tensor.name == "output.weight"),
         rope_theta: keys.fraction("rope.freq_base")?.unwrap_or(10_000.0),
         norm_epsilon: match keys.fraction("attention.layer_norm_rms_epsilon")? {
@@ -122,6 +125,18 @@ fn spec(keys: &Keys<'_>, tensors: &[TensorInfo]) -> Result<ModelSpec, Error> {
                 .ok_or_else(|| keys.bad("attention.layer_norm_rms_epsilon", "is missing"))?,
         },
     })
+}
+
+/// The sliding window and how many blocks have it: five of each six in Gemma 3, else all.
+fn window(keys: &Keys<'_>, layers: u32) -> (Option<u32>, u32) {
+    let key = format!("{}.attention.sliding_window", keys.architecture);
+    let window =
+        keys.metadata.get(&key).and_then(Value::as_u64).and_then(|window| u32::try_from(window).ok());
+    match window.filter(|window| *window > 0) {
+        Some(window) if keys.architecture == "gemma3" => (Some(window), layers - layers / 6),
+        Some(window) => (Some(window), layers),
+        None => (None, 0),
+    }
 }
 
 /// Every block that `block_count` claims has a tensor.

@@ -20,6 +20,8 @@ fn a_small_file_reads_back_in_our_words() {
         head_size: 8,
         vocabulary: 10,
         context_length: 128,
+        window: None,
+        windowed_layers: 0,
         tied_head: true,
         rope_theta: 10_000.0,
         norm_epsilon: f64::from(1e-5_f32),

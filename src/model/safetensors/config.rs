@@ -41,6 +41,7 @@ struct Raw {
     hidden_activation: Option<String>,
     sliding_window: Option<u32>,
     use_sliding_window: Option<bool>,
+    sliding_window_pattern: Option<u32>,
 }
 
 #[derive(Deserialize)]
@@ -198,9 +199,12 @@ impl Raw {
             return Err(Error::unusable(path, reason));
         }
         let rope_theta = self.rope_parameters.as_ref().and_then(|rope| rope.rope_theta).or(self.rope_theta);
+        let layers = field("num_hidden_layers", self.num_hidden_layers)?;
+        // For the other families the window is where the model ends.
+        let window = self.sliding_window.filter(|size| family.architecture == "gemma3" && *size > 0);
         Ok(ModelSpec {
             architecture: family.architecture.to_owned(),
-            layers: field("num_hidden_layers", self.num_hidden_layers)?,
+            layers,
             width,
             feed_forward: field("intermediate_size", self.intermediate_size)?,
             heads,
@@ -210,6 +214,9 @@ impl Raw {
             context_length: self
                 .window(family)
                 .min(field("max_position_embeddings", self.max_position_embeddings)?),
+            window,
+            windowed_layers: window
+                .map_or(0, |_| layers - layers / self.sliding_window_pattern.unwrap_or(6).max(1)),
             tied_head: self.tie_word_embeddings.unwrap_or(family.tied_head),
             rope_theta: number("rope_theta", rope_theta.unwrap_or(family.rope_theta))?,
             norm_epsilon: number("rms_norm_eps", self.rms_norm_eps.unwrap_or(family.norm_epsilon))?,

@@ -304,6 +304,8 @@ fn energy(unsaid: Unsaid) -> Energy {
         sensor_reason: why(),
         windows: Vec::new(),
         windows_reason: why(),
+        traces: Vec::new(),
+        traces_reason: why(),
         unknown: Unknown::new(),
     }
 }

@@ -5,9 +5,13 @@ use super::{Page, Style};
 use crate::base::units::{Watts, significant};
 use crate::record::{Energy, EnergyWindow, Grade, Record};
 
-/// The energy of a run; nothing at all when none was measured.
+/// The energy of a run, or one line that says why there is none.
 pub(super) fn render(out: &mut Page, energy: &Energy, style: Style) {
     if energy.windows.is_empty() {
+        let reason = energy.source_reason.as_ref().or(energy.windows_reason.as_ref());
+        for text in reason.iter().flat_map(|reason| wrap(&format!("no energy: {reason}"), 78)) {
+            out.line(format_args!("  {}", style.dim(&text)));
+        }
         return;
     }
     let widest =

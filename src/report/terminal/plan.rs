@@ -11,7 +11,9 @@ pub fn render_plan(plan: &Plan, available: Option<Bytes>) -> String {
     let mut line = |name: &str, value: String| out.line(format_args!("{name:<10} {value}"));
     line("model", format!("{} ({}, {} of weights)", plan.model, plan.quantization, plan.weight_bytes));
     let threads = plan.threads.map_or(String::new(), |threads| format!(", {threads} threads"));
-    line("engine", format!("{} on {}{threads}", plan.engine, plan.device));
+    let isa = plan.isa.as_ref().map_or(String::new(), |isa| format!(", {isa}"));
+    let cache = plan.kv_type.as_ref().map_or(String::new(), |kv_type| format!(", {kv_type} KV cache"));
+    line("engine", format!("{} on {}{threads}{isa}{cache}", plan.engine, plan.device));
     for row in &plan.rows {
         line("row", format!("{:<24} {} of memory", row.label, row.memory_bytes));
     }

@@ -3,12 +3,14 @@
 //! ```text
 //! decode step   bytes = weights − embedding of its own + batch × positions × KV bytes of a position
 //!               operations = batch × (2 × weights in matrices + 4 × layers × heads × head size × positions)
-//! prompt        operations = batch × (2 × P × body + 2 × head + 4 × layers × heads × head size × P × (depth + P ÷ 2))
+//! prompt        bytes = weights − embedding of its own + batch × (depth + P) × KV bytes of a position
+//!               operations = batch × (2 × P × body + 2 × head + 4 × layers × heads × head size × P × (depth + P ÷ 2))
 //! MBU = bytes ÷ (seconds × read bandwidth)         MFU = operations ÷ (seconds × single-precision peak)
 //! ```
 //!
-//! What must be moved is a lower bound: activations, padding and unpacking come on top. The head counts once per
-//! prompt, for its last position.
+//! What must be moved is a lower bound: activations, padding and unpacking come on top, weights count as they are
+//! stored and once per prompt however many steps it takes, and blocks with a sliding window see no more than that.
+//! The head counts once per prompt, for its last position.
 
 use crate::base::units::Bytes;
 use crate::record::{Cell, Measurement, Samples, Unknown};
@@ -18,14 +20,32 @@ use crate::record::{Cell, Measurement, Samples, Unknown};
 pub struct ModelDemand {
     /// Weights that every step streams.
     pub weight_bytes: Bytes,
-    /// Keys and values of one position.
-    pub kv_bytes_per_position: Bytes,
+    /// Bytes of the keys and values of one position, all blocks together.
+    pub kv_bytes_per_position: f64,
+    /// Positions that a query sees in blocks with a sliding window, and these blocks' share of all.
+    pub window: Option<(f64, f64)>,
     /// Weights in the layers' matrices.
     pub body_parameters: f64,
     /// Weights in the output head.
     pub head_parameters: f64,
     /// Operations of attention for each pair of a query and a key: 4 × layers × heads × head size.
     pub attention_operations: f64,
+}
+
+impl ModelDemand {
+    /// Positions that a query sees in a block, the mean over its own positions `from` to `to` and all blocks.
+    fn seen(&self, from: f64, to: f64) -> f64 {
+        let all = f64::midpoint(from, to);
+        let Some((window, share)) = self.window else { return all };
+        let windowed = if to <= window {
+            all
+        } else if from >= window {
+            window
+        } else {
+            ((window * window - from * from) / 2.0 + window * (to - window)) / (to - from)
+        };
+        all + share * (windowed - all)
+    }
 }
 
 /// What the device can do.
@@ -69,17 +89,20 @@ pub fn utilization(measured: &[Measurement], model: &ModelDemand, ceiling: &Ceil
         .filter_map(|m| {
             let cell = m.cell.as_ref()?;
             let (batch, depth) = (f64::from(cell.batch), f64::from(cell.depth));
-            let kv = model.kv_bytes_per_position.get() as f64;
+            let kv = model.kv_bytes_per_position;
             let weights = model.weight_bytes.get() as f64;
             let (bytes, operations) = match (m.metric.as_str(), cell.phase.as_str()) {
                 ("time_to_first_token_seconds", "prefill") => {
                     let prompt = f64::from(cell.prompt_tokens);
-                    let pairs = prompt * (depth + prompt / 2.0);
+                    let pairs = prompt * model.seen(depth, depth + prompt);
                     let matrices = 2.0 * prompt * model.body_parameters + 2.0 * model.head_parameters;
-                    (weights, batch * (matrices + model.attention_operations * pairs))
+                    // The context's are read, the prompt's own written.
+                    let positions = model.seen(depth, depth) + prompt;
+                    let operations = batch * (matrices + model.attention_operations * pairs);
+                    (weights + batch * positions * kv, operations)
                 }
                 ("time_per_output_token_seconds", "decode") => {
-                    let positions = depth + f64::from(cell.output_tokens) / 2.0;
+                    let positions = model.seen(depth, depth + f64::from(cell.output_tokens));
                     let matrices = 2.0 * (model.body_parameters + model.head_parameters);
                     let operations = batch * (matrices + model.attention_operations * positions);
                     (weights + batch * positions * kv, operations)
@@ -112,7 +135,7 @@ pub fn measurements(row: &Utilization) -> Vec<Measurement> {
         };
         Measurement {
             metric: metric.to_owned(),
-            formula: format!("infercost.{metric}/1"),
+            formula: format!("infercost.{metric}/2"),
             unit: "share".to_owned(),
             value,
             value_reason,
@@ -157,7 +180,8 @@ mod tests {
     fn shares_follow_from_bytes_and_operations() {
         let model = ModelDemand {
             weight_bytes: Bytes::new(1_100_000_000),
-            kv_bytes_per_position: Bytes::new(100_000),
+            kv_bytes_per_position: 100_000.0,
+            window: None,
             body_parameters: 1e9,
             head_parameters: 1e8,
             attention_operations: 1e5,
@@ -179,13 +203,46 @@ mod tests {
         // 100 · 2e9 + 2e8 + 1e5 · 5000.
         assert!((found[1].operations - 200.7e9).abs() < 1.0 && (found[1].compute - 0.2007).abs() < 1e-12);
         assert!((found[1].fastest_compute - 0.0669).abs() < 1e-12);
+        // 1.1 GB and the prompt's own 100 · 100 kB.
+        assert!((found[1].bytes - 1.11e9).abs() < 1.0);
+        let deep = utilization(
+            &[measured("time_to_first_token_seconds", "prefill", [100, 0, 2, 400], 1.0)],
+            &model,
+            &ceiling,
+        );
+        // 1.1 GB + 2 · (400 + 100) · 100 kB; 2 · (200.2e9 + 1e5 · 100 · 450).
+        assert!((deep[0].bytes - 1.2e9).abs() < 1.0 && (deep[0].operations - 409.4e9).abs() < 1.0);
+    }
+
+    /// Four of five blocks see 512 positions.
+    #[test]
+    fn a_window_bounds_what_is_seen() {
+        let model = ModelDemand {
+            weight_bytes: Bytes::new(0),
+            kv_bytes_per_position: 1.0,
+            window: Some((512.0, 0.8)),
+            body_parameters: 0.0,
+            head_parameters: 0.0,
+            attention_operations: 1.0,
+        };
+        for (from, to, expected) in [
+            (0.0, 512.0, 256.0),
+            (0.0, 0.0, 0.0),
+            // 0.2 · 4096 + 0.8 · 512.
+            (4096.0, 4096.0, 1228.8),
+            // The mean of min(x, 512) over 0 to 1024 is 384.
+            (0.0, 1024.0, 0.2 * 512.0 + 0.8 * 384.0),
+        ] {
+            assert!((model.seen(from, to) - expected).abs() < 1e-9, "{from} to {to}");
+        }
     }
 
     #[test]
     fn what_fits_in_the_cache_has_no_ceiling_of_memory() {
         let model = ModelDemand {
             weight_bytes: Bytes::new(20 << 20),
-            kv_bytes_per_position: Bytes::new(0),
+            kv_bytes_per_position: 0.0,
+            window: None,
             body_parameters: 1e7,
             head_parameters: 0.0,
             attention_operations: 0.0,

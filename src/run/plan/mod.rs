@@ -74,6 +74,10 @@ pub struct Plan {
     pub device: String,
     /// Threads, when limited.
     pub threads: Option<usize>,
+    /// Instruction set of our own engine's kernels; other engines choose for themselves.
+    pub isa: Option<String>,
+    /// Format of our own engine's KV cache.
+    pub kv_type: Option<String>,
     /// Rows in the order in which they run.
     pub rows: Vec<PlannedRow>,
     /// Whether the batch doubles until throughput stops rising or memory ends.

@@ -49,6 +49,8 @@ pub struct Evidence<'a> {
     pub energy: Option<&'a Energy>,
     /// What happened on the machine beside the run.
     pub host: Option<HostWindow>,
+    /// Whether the processor did the work, so that its heat matters.
+    pub on_processor: bool,
     /// Processes on the GPU before the run, when one computes and NVML says so.
     pub gpu_processes: Option<usize>,
     /// Most other processes that were seen on the GPU while the run went on.
@@ -130,6 +132,7 @@ mod tests {
             repetitions: None,
             energy: None,
             host: None,
+            on_processor: true,
             gpu_processes: None,
             gpu_processes_during: None,
             roofline: Err("not measured"),
@@ -180,6 +183,7 @@ mod tests {
             repetitions: None,
             energy: None,
             host: None,
+            on_processor: true,
             gpu_processes: None,
             gpu_processes_during: None,
             roofline: Err("not measured"),
@@ -213,6 +217,11 @@ mod tests {
         assert_eq!(found(HostWindow { quota_share: Some(0.02), ..quiet }, None), ["foreign_load"]);
         let during = |count| verdict(&[row(5)], |e| e.gpu_processes_during = Some(count)).1;
         assert_eq!((during(0), during(1)), (vec![], vec!["foreign_load".to_owned()]));
+        let hot = HostWindow { thermal_events: Some(1), ..quiet };
+        assert_eq!(found(HostWindow { thermal_events: Some(0), ..quiet }, None), Vec::<String>::new());
+        assert_eq!(found(hot, None), ["clocks_held_back"]);
+        let beside_a_gpu = verdict(&[row(5)], |e| (e.host, e.on_processor) = (Some(hot), false));
+        assert_eq!(beside_a_gpu.0, Verdict::Valid);
         assert_eq!(found(HostWindow { clock_step_seconds: -3600.0, ..quiet }, None), ["clock_step"]);
     }
 
@@ -244,11 +253,16 @@ mod tests {
 
     #[test]
     fn a_batch_that_disagrees_with_its_sequences_is_invalid() {
-        let of = |worst_share| Agreement { batch: 8, sequences: 3, same_choice: 3, worst_share };
-        let found = |share| verdict(&[row(5)], |e| e.agreement = Some(of(share)));
+        let of = |worst_share, worst_choice| {
+            let agreement = Agreement { batch: 8, sequences: 3, same_choice: 3, worst_share, worst_choice };
+            verdict(&[row(5)], |e| e.agreement = Some(agreement))
+        };
+        let found = |share| of(share, None);
         assert_eq!(found(0.02), (Verdict::Valid, vec![]));
         assert_eq!(found(0.2), (Verdict::Invalid, vec!["batch_agreement".to_owned()]));
         assert_eq!(found(f64::INFINITY).0, Verdict::Invalid);
+        assert_eq!(of(0.02, Some(0.19)).0, Verdict::Valid);
+        assert_eq!(of(0.02, Some(0.21)).0, Verdict::Invalid, "the steps of outputs count too");
     }
 
     #[test]

@@ -31,7 +31,7 @@ pub(super) fn measure(threads: usize, bytes: usize) -> Bandwidth {
         *arrays = (vec![1; words], vec![2; words]);
     });
     let total = (words * 8 * threads) as f64;
-    let rounds = |work: fn(&mut [u64], &mut [u64])| (0..ROUNDS).map(|_| total / each(work)).collect();
+    let rounds = |work: fn(&mut [u64], &mut [u64])| super::rounds(ROUNDS, || total / each(work));
     Bandwidth {
         read: rounds(|a, _| {
             black_box(sum(a));

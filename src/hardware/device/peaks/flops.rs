@@ -3,7 +3,7 @@
 
 use std::hint::black_box;
 
-use super::together;
+use super::{rounds, together};
 
 const ROUNDS: usize = 3;
 /// Steps of each chain: some tens of milliseconds.
@@ -21,7 +21,7 @@ pub(super) fn measure(threads: usize) -> (Vec<f64>, &'static str) {
                 black_box(chains(black_box(1.000_001), black_box(-1e-7)));
             })
     };
-    ((0..ROUNDS).map(|_| round()).collect(), name)
+    (rounds(ROUNDS, round), name)
 }
 
 fn chosen() -> (fn(f32, f32) -> f32, &'static str) {

@@ -7,7 +7,7 @@
 
 use std::hint::black_box;
 
-use super::together;
+use super::{rounds, together};
 
 const ROUNDS: usize = 3;
 /// Steps of each chain: some tens of milliseconds.
@@ -29,7 +29,7 @@ pub(super) fn measure(threads: usize) -> Option<(Vec<f64>, &'static str)> {
                 black_box(kernel(black_box(3), black_box(-2)));
             })
     };
-    Some(((0..ROUNDS).map(|_| round()).collect(), name))
+    Some((rounds(ROUNDS, round), name))
 }
 
 /// The kernels that this processor can run, the fastest first: each with the products of one of its instructions.

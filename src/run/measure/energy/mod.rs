@@ -5,11 +5,14 @@
 
 mod grade;
 mod integral;
+mod traces;
 
 use crate::base::event::{ClockSample, Event, Phase, PhaseEdge, Span, ThrottledTime, Trace};
 use crate::base::units::{Joules, Seconds, Watts};
 use crate::record::{EnergyWindow, Measurement, Samples, Sensor, Unknown};
 use crate::run::plan::Row;
+
+pub use traces::{first_reading, traces};
 
 /// Windows are stretched to this length where energy is asked for.
 pub const SHORTEST: Seconds = grade::SHORTEST;
@@ -62,6 +65,23 @@ pub fn spans(events: &[Event]) -> [Option<Span>; 2] {
     [of(false), of(true)]
 }
 
+/// Mean power over `span` from the samples in it, for a device whose counter does not say.
+///
+/// # Errors
+/// One sentence when there are too few.
+pub fn sampled_power(trace: &Trace, span: Span) -> Result<Watts, String> {
+    let kind = integral::best_kind(&trace.power).ok_or("this device has no power sensor")?;
+    let mut inside = trace
+        .power
+        .iter()
+        .filter(|sample| sample.kind == kind && span.from <= sample.at && sample.at <= span.to);
+    let reach =
+        inside.next().zip(inside.next_back()).map(|(first, last)| Span { from: first.at, to: last.at });
+    let reach = reach.filter(|reach| reach.length() > span.length() * 0.5);
+    let reach = reach.ok_or("the power samples do not reach over it")?;
+    integral::integral(&trace.power, kind, reach).map(|joules| joules / reach.length())
+}
+
 /// What a row took.
 pub fn of_row(row: &Row, window: &Window, device: &Device<'_>) -> EnergyWindow {
     let span = Span { from: window.begin.at, to: window.end.at };
@@ -95,6 +115,8 @@ pub fn of_row(row: &Row, window: &Window, device: &Device<'_>) -> EnergyWindow {
         device.trace.clocks.iter().filter(|c| span.from <= c.at && c.at <= span.to).collect();
     let celsius = celsius(&device.trace.clocks, span);
     let sm_mhz = range(clocks.iter().filter_map(|sample| sample.sm_mhz));
+    let memory_mhz = range(clocks.iter().filter_map(|sample| sample.memory_mhz));
+    let first = first_reading(device.trace).filter(|first| *first <= span.from);
     let [held_back, capped] =
         throttled(&window.begin.throttled, &window.end.throttled, &clocks, span.length());
     let peak = device
@@ -134,6 +156,8 @@ pub fn of_row(row: &Row, window: &Window, device: &Device<'_>) -> EnergyWindow {
     let unsaid = |missing: bool, what: &str| missing.then(|| format!("the device does not say {what}"));
     EnergyWindow {
         cell: row.cell(),
+        begin_seconds_reason: first.is_none().then(|| "the sensors were first read later".to_owned()),
+        begin_seconds: first.map(|first| span.from.since(first).get()),
         seconds: span.length().get(),
         own_seconds: own.get(),
         context_seconds: context.get(),
@@ -165,6 +189,8 @@ pub fn of_row(row: &Row, window: &Window, device: &Device<'_>) -> EnergyWindow {
         celsius,
         sm_mhz_reason: unsaid(sm_mhz.is_none(), "its clocks"),
         sm_mhz,
+        memory_mhz_reason: unsaid(memory_mhz.is_none(), "its memory's clock"),
+        memory_mhz,
         reasons,
     }
 }
