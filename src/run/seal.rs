@@ -306,7 +306,11 @@ fn model_demand(header: &Header, kv_type: &str) -> ModelDemand {
     let layers = f64::from(spec.layers) * f64::from(spec.heads) * f64::from(spec.head_size);
     ModelDemand {
         weight_bytes: Bytes::new(header.weight_bytes().get() - own.get()),
-        kv_bytes_per_position: spec.kv_bytes_per_position(if kv_type == "f32" { 4 } else { 2 }),
+        kv_bytes_per_position: spec.kv_bytes_per_position(match kv_type {
+            "f32" => 128,
+            "q8_0" => 34,
+            _ => 64,
+        }),
         body_parameters: header.parameters().saturating_sub(not_body) as f64,
         head_parameters: head as f64,
         attention_operations: 4.0 * layers,
