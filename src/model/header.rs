@@ -75,10 +75,11 @@ pub struct ModelSpec {
 }
 
 impl ModelSpec {
-    /// Bytes of keys and values that one position of one sequence takes when an element has `element_bytes`.
-    pub fn kv_bytes_per_position(&self, element_bytes: u64) -> Bytes {
+    /// Bytes of keys and values that one position of one sequence takes in a format whose block of 32 elements has
+    /// `block_bytes`: 128 in single precision, 64 in half, 34 in `q8_0`.
+    pub fn kv_bytes_per_position(&self, block_bytes: u64) -> Bytes {
         let elements = 2 * u64::from(self.layers) * u64::from(self.kv_heads) * u64::from(self.head_size);
-        Bytes::new(elements * element_bytes)
+        Bytes::new((elements * block_bytes).div_ceil(32))
     }
 }
 

@@ -308,7 +308,7 @@ fn model_demand(header: &Header, kv_type: &str) -> ModelDemand {
     let layers = f64::from(spec.layers) * f64::from(spec.heads) * f64::from(spec.head_size);
     ModelDemand {
         weight_bytes: Bytes::new(header.weight_bytes().get() - own.get()),
-        kv_bytes_per_position: spec.kv_bytes_per_position(1).get() as f64 * element_bytes(kv_type),
+        kv_bytes_per_position: spec.kv_bytes_per_position(32).get() as f64 * element_bytes(kv_type),
         window: spec.window.map(|window| {
             (f64::from(window), f64::from(spec.windowed_layers) / f64::from(spec.layers.max(1)))
         }),

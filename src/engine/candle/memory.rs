@@ -194,7 +194,7 @@ impl<'a> Size<'a> {
 
     fn kv_cache(&self) -> u64 {
         let spec = &self.header.spec;
-        let position = spec.kv_bytes_per_position(self.element).get() * self.batch();
+        let position = spec.kv_bytes_per_position(32 * self.element).get() * self.batch();
         // Growing one block's cache needs the old and the new at once.
         let growing = position / u64::from(spec.layers.max(1)) * self.positions();
         match self.family {
@@ -212,7 +212,7 @@ impl<'a> Size<'a> {
 
     /// A second cache, as it was behind the context.
     fn kept_context(&self) -> u64 {
-        let position = self.header.spec.kv_bytes_per_position(self.element).get() * self.batch();
+        let position = self.header.spec.kv_bytes_per_position(32 * self.element).get() * self.batch();
         let context = u64::from(self.demand.context);
         match self.family {
             _ if context < KEEP_CONTEXT_FROM => 0,

@@ -18,7 +18,7 @@ pub fn memory_foreseen(header: &Header, demand: Demand, kv_type: KvType) -> Memo
     let packed = weights::packed_bytes(header) as u64 + vectors.sum::<u64>();
     let positions = u64::from(demand.context) + u64::from(demand.prompt) + u64::from(demand.output);
     let pages = u64::from(demand.batch) * positions.div_ceil(u64::from(PAGE_POSITIONS));
-    let page = spec.kv_bytes_per_position(kv_type.element_bytes()).get() * u64::from(PAGE_POSITIONS);
+    let page = spec.kv_bytes_per_position(kv_type.block_bytes()).get() * u64::from(PAGE_POSITIONS);
     let tokens = u64::from(TOKENS_PER_STEP).max(u64::from(demand.batch));
     let heads = u64::from(spec.heads) * u64::from(spec.head_size);
     let rows = 3 * u64::from(spec.width) + 3 * heads + 4 * u64::from(spec.feed_forward);

@@ -48,6 +48,11 @@ pub fn can_run(header: &Header, demand: Demand) -> Result<(), Error> {
 /// [`Error::Unsupported`] as [`supports`] says, [`Error::NoDevice`] for a GPU, [`Error::Load`] when the file cannot
 /// be read or holds weights that are no numbers, and [`Error::Interrupted`] when the user asked to stop meanwhile.
 pub fn load(model: &Model, options: &Options, interrupt: &Interrupt) -> Result<Box<dyn Engine>, Error> {
+    Ok(Box::new(Scheduled::new(back_end(model, options, interrupt)?)))
+}
+
+/// [`load`] without a scheduler.
+fn back_end(model: &Model, options: &Options, interrupt: &Interrupt) -> Result<cpu::CpuEngine, Error> {
     if matches!(options.device, Device::Cuda(_)) {
         return Err(Error::NoDevice(format!("the engine `{NAME}` computes on the processor so far")));
     }
@@ -64,8 +69,7 @@ pub fn load(model: &Model, options: &Options, interrupt: &Interrupt) -> Result<B
     match back_end {
         // Reading says "interrupted" in words of its own, and wraps them.
         Err(_) if interrupt.requested() => Err(Error::Interrupted),
-        Err(error) => Err(error),
-        Ok(back_end) => Ok(Box::new(Scheduled::new(back_end))),
+        other => other,
     }
 }
 

@@ -11,10 +11,13 @@
 )]
 #![allow(unsafe_code, reason = "kernels over computed places, chosen by what the processor has")]
 
+use std::ops::Range;
+
 use super::activations::for_each_isa;
 use super::isa::Isa;
-use super::kv::{KvCache, PAGE};
+use super::kv::{Cell, Eight, Half, KvCache, KvType, PAGE, Part};
 use super::lanes::{LANES, Lanes, Plain};
+use super::pack::BLOCK;
 
 /// Most rows of one call.
 pub(super) const MOST_ROWS: usize = 64;
@@ -65,6 +68,17 @@ for_each_isa! {
 
 #[inline(always)]
 unsafe fn attend_all<V: Lanes>(span: Span<'_>, rows: Rows<'_>, shares: *mut f32, out: Partial) {
+    // SAFETY: the caller's.
+    unsafe {
+        match span.cache.layout.kv_type {
+            KvType::F16 => attend_to::<V, Half>(span, rows, shares, out),
+            KvType::Q8_0 => attend_to::<V, Eight>(span, rows, shares, out),
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn attend_to<V: Lanes, C: Cell>(span: Span<'_>, rows: Rows<'_>, shares: *mut f32, out: Partial) {
     let head_size = span.cache.layout.head_size;
     let count = rows.sees.len();
     // SAFETY: the caller's.
@@ -78,7 +92,7 @@ unsafe fn attend_all<V: Lanes>(span: Span<'_>, rows: Rows<'_>, shares: *mut f32,
         }
         for number in span.from / PAGE..span.to.div_ceil(PAGE) {
             let first = number * PAGE;
-            let keys = span.cache.keys(span.pages[number], span.layer, span.head);
+            let part = span.cache.part(span.pages[number], span.layer, span.head);
             // Positions of this page that any row sees: nothing behind them is read, it may be anybody's.
             let low = rows.sees.iter().map(|sees| sees.0 as usize).min().unwrap_or(0).max(span.from);
             let high = rows.sees.iter().map(|sees| sees.1 as usize + 1).max().unwrap_or(0).min(span.to);
@@ -86,7 +100,10 @@ unsafe fn attend_all<V: Lanes>(span: Span<'_>, rows: Rows<'_>, shares: *mut f32,
             if low >= high {
                 continue;
             }
-            scores::<V>(keys, head_size, rows.queries, count, shares);
+            // The next page's part lies elsewhere, where no stream of the processor's own leads.
+            let next = (number + 1 < span.to.div_ceil(PAGE))
+                .then(|| span.cache.part(span.pages[number + 1], span.layer, span.head).keys.cast_const());
+            scores::<V, C>(part, rows.queries, count, next, shares);
             for row in 0..count {
                 let (sees_from, sees_to) = rows.sees[row];
                 let from = (sees_from as usize).max(span.from).max(first) - first;
@@ -94,40 +111,41 @@ unsafe fn attend_all<V: Lanes>(span: Span<'_>, rows: Rows<'_>, shares: *mut f32,
                 let of_row = shares.add(row * PAGE);
                 share::<V>(of_row, from, to, out, row, head_size);
             }
-            mix::<V>(keys.add(PAGE * head_size), head_size, low, high, shares, count, out.mixed);
+            mix::<V, C>(part, low..high, shares, count, out.mixed);
         }
     }
 }
 
 /// Scores of all rows against a page's 64 keys, `[rows][64]`.
 #[inline(always)]
-unsafe fn scores<V: Lanes>(
-    keys: *const u16,
-    head_size: usize,
+unsafe fn scores<V: Lanes, C: Cell>(
+    part: Part,
     queries: *const f32,
     rows: usize,
+    next: Option<*const u8>,
     scores: *mut f32,
 ) {
     let mut row = 0;
     // SAFETY: rows and columns are within what the caller has.
     unsafe {
         while row < rows {
-            let queries = queries.add(row * head_size);
+            let queries = queries.add(row * part.head_size);
             let to = scores.add(row * PAGE);
+            let next = next.filter(|_| row == 0);
             // Sums of a block fill the registers: 6 × 4 of 32, or 3 × 2 pairs of 16.
             if V::REGISTERS >= 32 {
                 row += match rows - row {
-                    6.. => scores_of::<V, 6, 4>(keys, head_size, queries, to),
-                    4.. => scores_of::<V, 4, 4>(keys, head_size, queries, to),
-                    3 => scores_of::<V, 3, 4>(keys, head_size, queries, to),
-                    2 => scores_of::<V, 2, 4>(keys, head_size, queries, to),
-                    _ => scores_of::<V, 1, 4>(keys, head_size, queries, to),
+                    6.. => scores_of::<V, C, 6, 4>(part, queries, next, to),
+                    4.. => scores_of::<V, C, 4, 4>(part, queries, next, to),
+                    3 => scores_of::<V, C, 3, 4>(part, queries, next, to),
+                    2 => scores_of::<V, C, 2, 4>(part, queries, next, to),
+                    _ => scores_of::<V, C, 1, 4>(part, queries, next, to),
                 };
             } else {
                 row += match rows - row {
-                    3.. => scores_of::<V, 3, 1>(keys, head_size, queries, to),
-                    2 => scores_of::<V, 2, 2>(keys, head_size, queries, to),
-                    _ => scores_of::<V, 1, 4>(keys, head_size, queries, to),
+                    3.. => scores_of::<V, C, 3, 1>(part, queries, next, to),
+                    2 => scores_of::<V, C, 2, 2>(part, queries, next, to),
+                    _ => scores_of::<V, C, 1, 4>(part, queries, next, to),
                 };
             }
         }
@@ -135,32 +153,54 @@ unsafe fn scores<V: Lanes>(
 }
 
 /// Scores of `ROWS` rows, `WIDE` registers of positions at a time; says how many rows that were.
+///
+/// Meanwhile it asks for the part at `next`, as many lines at each element as bring all of it by the end.
 #[inline(always)]
-unsafe fn scores_of<V: Lanes, const ROWS: usize, const WIDE: usize>(
-    keys: *const u16,
-    head_size: usize,
+unsafe fn scores_of<V: Lanes, C: Cell, const ROWS: usize, const WIDE: usize>(
+    part: Part,
     queries: *const f32,
+    next: Option<*const u8>,
     to: *mut f32,
 ) -> usize {
-    for part in (0..PAGE).step_by(WIDE * LANES) {
-        // SAFETY: the caller's.
-        unsafe {
-            let mut sums = [[V::splat(0.0); WIDE]; ROWS];
-            for element in 0..head_size {
-                let mut key = [V::splat(0.0); WIDE];
-                for (wide, key) in key.iter_mut().enumerate() {
-                    *key = V::load_f16(keys.add(element * PAGE + part + wide * LANES));
-                }
-                for (row, sums) in sums.iter_mut().enumerate() {
-                    let query = V::splat(*queries.add(row * head_size + element));
-                    for (sum, key) in sums.iter_mut().zip(key) {
-                        *sum = key.mul_add(query, *sum);
+    let step = if C::SCALED { BLOCK } else { part.head_size };
+    for positions in (0..PAGE).step_by(WIDE * LANES) {
+        for first in (0..part.head_size).step_by(step) {
+            // SAFETY: the caller's.
+            unsafe {
+                let mut sums = [[V::splat(0.0); WIDE]; ROWS];
+                for element in first..first + step {
+                    if let Some(next) = next {
+                        let asked = (positions / LANES * part.head_size + element * WIDE) * 32 * C::BYTES;
+                        for line in (0..WIDE * 32 * C::BYTES).step_by(64) {
+                            V::ask(next.add(asked + line));
+                        }
+                    }
+                    let mut key = [V::splat(0.0); WIDE];
+                    for (wide, key) in key.iter_mut().enumerate() {
+                        *key = C::load(part.keys, element * PAGE + positions + wide * LANES);
+                    }
+                    for (row, sums) in sums.iter_mut().enumerate() {
+                        let query = V::splat(*queries.add(row * part.head_size + element));
+                        for (sum, key) in sums.iter_mut().zip(key) {
+                            *sum = key.mul_add(query, *sum);
+                        }
                     }
                 }
-            }
-            for (row, sums) in sums.into_iter().enumerate() {
-                for (wide, sum) in sums.into_iter().enumerate() {
-                    sum.store(to.add(row * PAGE + part + wide * LANES));
+                for wide in 0..WIDE {
+                    let at = positions + wide * LANES;
+                    let mut scale = V::splat(1.0);
+                    if C::SCALED {
+                        scale = V::load_f16(part.key_scales().add(first / BLOCK * PAGE + at));
+                    }
+                    for (row, sums) in sums.iter().enumerate() {
+                        let to = to.add(row * PAGE + at);
+                        let mut total = sums[wide];
+                        if C::SCALED {
+                            let before = if first == 0 { V::splat(0.0) } else { V::load(to) };
+                            total = total.mul_add(scale, before);
+                        }
+                        total.store(to);
+                    }
                 }
             }
         }
@@ -219,13 +259,11 @@ unsafe fn share<V: Lanes>(
     }
 }
 
-/// Adds the values of positions `low..high` of a page to all rows, each by its share.
+/// Adds the values of the positions `seen` of a page to all rows, each by its share.
 #[inline(always)]
-unsafe fn mix<V: Lanes>(
-    values: *const u16,
-    head_size: usize,
-    low: usize,
-    high: usize,
+unsafe fn mix<V: Lanes, C: Cell>(
+    part: Part,
+    seen: Range<usize>,
     shares: *const f32,
     rows: usize,
     mixed: *mut f32,
@@ -235,68 +273,93 @@ unsafe fn mix<V: Lanes>(
     unsafe {
         while row < rows {
             let shares = shares.add(row * PAGE);
-            let to = mixed.add(row * head_size);
+            let to = mixed.add(row * part.head_size);
             let wide = V::REGISTERS >= 32;
             row += match rows - row {
-                6.. if wide => mix_rows::<V, 6>(values, head_size, low, high, shares, to),
-                4.. if wide => mix_rows::<V, 4>(values, head_size, low, high, shares, to),
-                3.. => mix_rows::<V, 3>(values, head_size, low, high, shares, to),
-                2 => mix_rows::<V, 2>(values, head_size, low, high, shares, to),
-                _ => mix_rows::<V, 1>(values, head_size, low, high, shares, to),
+                6.. if wide => mix_rows::<V, C, 6>(part, seen.clone(), shares, to),
+                4.. if wide => mix_rows::<V, C, 4>(part, seen.clone(), shares, to),
+                3.. => mix_rows::<V, C, 3>(part, seen.clone(), shares, to),
+                2 => mix_rows::<V, C, 2>(part, seen.clone(), shares, to),
+                _ => mix_rows::<V, C, 1>(part, seen.clone(), shares, to),
             };
         }
     }
 }
 
 #[inline(always)]
-unsafe fn mix_rows<V: Lanes, const ROWS: usize>(
-    values: *const u16,
-    head_size: usize,
-    low: usize,
-    high: usize,
+unsafe fn mix_rows<V: Lanes, C: Cell, const ROWS: usize>(
+    part: Part,
+    seen: Range<usize>,
     shares: *const f32,
     mixed: *mut f32,
 ) -> usize {
     let mut at = 0;
+    let mut scaled = [[0.0; PAGE]; ROWS];
     // SAFETY: the caller's.
     unsafe {
-        while at < head_size {
-            let left = (head_size - at) / LANES;
+        while at < part.head_size {
+            let mut shares = shares;
+            if C::SCALED {
+                if at % BLOCK == 0 {
+                    scale_shares::<V, ROWS>(shares, part.value_scales().add(at / BLOCK * PAGE), &mut scaled);
+                }
+                shares = scaled.as_ptr().cast();
+            }
+            let left = (part.head_size - at) / LANES;
+            let seen = seen.clone();
             at += LANES
-                * if V::REGISTERS >= 32 && left >= 4 {
-                    mix_block::<V, ROWS, 4>(values, head_size, at, low, high, shares, mixed)
+                * if V::REGISTERS >= 32 && left >= 4 && !C::SCALED {
+                    mix_block::<V, C, ROWS, 4>(part, at, seen, shares, mixed)
                 } else if V::REGISTERS >= 32 && left >= 2 {
-                    mix_block::<V, ROWS, 2>(values, head_size, at, low, high, shares, mixed)
+                    mix_block::<V, C, ROWS, 2>(part, at, seen, shares, mixed)
                 } else {
-                    mix_block::<V, ROWS, 1>(values, head_size, at, low, high, shares, mixed)
+                    mix_block::<V, C, ROWS, 1>(part, at, seen, shares, mixed)
                 };
         }
     }
     ROWS
 }
 
+/// Shares times the scales of one block's values, a scale for each position.
 #[inline(always)]
-unsafe fn mix_block<V: Lanes, const ROWS: usize, const WIDE: usize>(
-    values: *const u16,
-    head_size: usize,
+unsafe fn scale_shares<V: Lanes, const ROWS: usize>(
+    shares: *const f32,
+    scales: *const u16,
+    to: &mut [[f32; PAGE]; ROWS],
+) {
+    for at in (0..PAGE).step_by(LANES) {
+        // SAFETY: a page has this many of all.
+        unsafe {
+            let scale = V::load_f16(scales.add(at));
+            for (row, to) in to.iter_mut().enumerate() {
+                V::load(shares.add(row * PAGE + at)).mul(scale).store(to.as_mut_ptr().add(at));
+            }
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn mix_block<V: Lanes, C: Cell, const ROWS: usize, const WIDE: usize>(
+    part: Part,
     at: usize,
-    low: usize,
-    high: usize,
+    seen: Range<usize>,
     shares: *const f32,
     mixed: *mut f32,
 ) -> usize {
+    let head_size = part.head_size;
     // SAFETY: the caller's.
     unsafe {
+        let values = part.values::<C>();
         let mut sums = [[V::splat(0.0); WIDE]; ROWS];
         for (row, sums) in sums.iter_mut().enumerate() {
             for (wide, sum) in sums.iter_mut().enumerate() {
                 *sum = V::load(mixed.add(row * head_size + at + wide * LANES));
             }
         }
-        for position in low..high {
+        for position in seen {
             let mut value = [V::splat(0.0); WIDE];
             for (wide, value) in value.iter_mut().enumerate() {
-                *value = V::load_f16(values.add(position * head_size + at + wide * LANES));
+                *value = C::load(values, position * head_size + at + wide * LANES);
             }
             for (row, sums) in sums.iter_mut().enumerate() {
                 let share = V::splat(*shares.add(row * PAGE + position));

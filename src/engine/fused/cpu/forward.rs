@@ -174,8 +174,9 @@ pub(super) fn step(engine: &mut CpuEngine, batch: &StepBatch<'_>, output: &mut S
             layers: engine.network.layers.len(),
             kv_heads: engine.network.kv_heads,
             head_size: engine.network.head_size,
+            kv_type: engine.kv_type,
         },
-        first: engine.cache.bytes_mut(engine.pages).as_mut_ptr().cast(),
+        first: engine.cache.bytes_mut(engine.pages).as_mut_ptr(),
     };
     let buffers = &mut engine.buffers;
     let (residual, normed) = (buffers.place(buffers.residual), buffers.place(buffers.normed));
@@ -431,8 +432,8 @@ impl Pass<'_> {
                     }
                     table.rotate(std::slice::from_raw_parts_mut(key, size), position);
                     let value = row.add(value_at + head * size);
-                    let to = self.cache.keys(pages[position / PAGE], layer, head);
-                    kv::append(self.isa, to, size, position % PAGE, key, value);
+                    let part = self.cache.part(pages[position / PAGE], layer, head);
+                    kv::append(self.isa, part, position % PAGE, key, value);
                 }
             }
         }

@@ -37,6 +37,8 @@ pub(super) trait Lanes: Copy {
     unsafe fn load_f16(from: *const u16) -> Self;
     /// Reads the upper halves of single-precision numbers; exact.
     unsafe fn load_bf16(from: *const u16) -> Self;
+    /// Sixteen 8-bit integers as numbers.
+    unsafe fn load_i8(from: *const i8) -> Self;
     /// Writes half precision, rounded to nearest even.
     unsafe fn store_f16(self, to: *mut u16);
     unsafe fn add(self, other: Self) -> Self;
@@ -49,6 +51,8 @@ pub(super) trait Lanes: Copy {
     unsafe fn mul_add(self, factor: Self, sum: Self) -> Self;
     unsafe fn reduce_add(self) -> f32;
     unsafe fn reduce_max(self) -> f32;
+    /// Asks the memory for the 64 bytes around `at`, which will be read soon.
+    unsafe fn ask(at: *const u8);
     /// e^x; a NaN stays one.
     unsafe fn exp(self) -> Self;
     /// Rounded to nearest even as 8-bit integers; the numbers must be within ±127.
@@ -121,6 +125,12 @@ impl Lanes for Plain {
     }
 
     #[inline(always)]
+    unsafe fn load_i8(from: *const i8) -> Self {
+        // SAFETY: the caller's.
+        Self(unsafe { from.cast::<[i8; LANES]>().read_unaligned() }.map(f32::from))
+    }
+
+    #[inline(always)]
     unsafe fn store_f16(self, to: *mut u16) {
         // SAFETY: the caller's.
         unsafe {
@@ -164,6 +174,9 @@ impl Lanes for Plain {
         // Without the instruction one rounding would be a call of the mathematics library for each number.
         Self(std::array::from_fn(|lane| self.0[lane] * factor.0[lane] + sum.0[lane]))
     }
+
+    #[inline(always)]
+    unsafe fn ask(_: *const u8) {}
 
     #[inline(always)]
     unsafe fn reduce_add(self) -> f32 {
@@ -264,6 +277,12 @@ mod x86 {
         }
 
         #[inline(always)]
+        unsafe fn load_i8(from: *const i8) -> Self {
+            // SAFETY: the trait's.
+            unsafe { Self(_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(from.cast())))) }
+        }
+
+        #[inline(always)]
         unsafe fn store_f16(self, to: *mut u16) {
             // SAFETY: the trait's.
             unsafe { _mm256_storeu_si256(to.cast(), _mm512_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(self.0)) };
@@ -309,6 +328,12 @@ mod x86 {
         unsafe fn mul_add(self, factor: Self, sum: Self) -> Self {
             // SAFETY: the trait's.
             unsafe { Self(_mm512_fmadd_ps(self.0, factor.0, sum.0)) }
+        }
+
+        #[inline(always)]
+        unsafe fn ask(at: *const u8) {
+            // SAFETY: asking for what is not there does nothing.
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast()) };
         }
 
         #[inline(always)]
@@ -417,6 +442,16 @@ mod x86 {
         }
 
         #[inline(always)]
+        unsafe fn load_i8(from: *const i8) -> Self {
+            // SAFETY: the trait's.
+            unsafe {
+                let eight =
+                    |at: *const i8| _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(at.cast())));
+                Self(eight(from), eight(from.add(LANES / 2)))
+            }
+        }
+
+        #[inline(always)]
         unsafe fn store_f16(self, to: *mut u16) {
             // SAFETY: the trait's.
             unsafe {
@@ -473,6 +508,12 @@ mod x86 {
             unsafe {
                 Self(_mm256_fmadd_ps(self.0, factor.0, sum.0), _mm256_fmadd_ps(self.1, factor.1, sum.1))
             }
+        }
+
+        #[inline(always)]
+        unsafe fn ask(at: *const u8) {
+            // SAFETY: asking for what is not there does nothing.
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast()) };
         }
 
         #[inline(always)]

@@ -30,6 +30,7 @@ pub(super) use pack::{Layout, ROWS};
 
 use forward::Buffers;
 use kv::KvLayout;
+use pack::BLOCK;
 use pool::Pool;
 use rotary::Table;
 
@@ -46,6 +47,7 @@ pub(super) struct CpuEngine {
     pages: Region,
     pool: Pool,
     isa: Isa,
+    kv_type: KvType,
     buffers: Buffers,
     capabilities: Capabilities,
     limits: StepLimits,
@@ -71,6 +73,12 @@ impl CpuEngine {
                 format!("this processor has {best} at most; leave out `--isa`, or ask for less"),
             ));
         }
+        if options.kv_type == KvType::Q8_0 && !network.head_size.is_multiple_of(BLOCK) {
+            return Err(super::unsupported(
+                format!("keep heads of {} elements in a KV cache of q8_0", network.head_size),
+                format!("its blocks have {BLOCK} elements; leave out `--kv-type`, or ask for f16"),
+            ));
+        }
         let threads = options.threads.unwrap_or_else(default_threads);
         let pool = Pool::new(threads)
             .map_err(|error| not_loaded(format!("the system gives no {threads} threads ({error})")))?;
@@ -82,6 +90,7 @@ impl CpuEngine {
             layers: network.layers.len(),
             kv_heads: network.kv_heads,
             head_size: network.head_size,
+            kv_type: options.kv_type,
         };
         let pages = batch.saturating_mul(positions.div_ceil(PAGE_POSITIONS));
         let no_memory = |error: &dyn std::fmt::Display| {
@@ -123,6 +132,7 @@ impl CpuEngine {
             pages: region,
             pool,
             isa,
+            kv_type: options.kv_type,
             buffers,
         })
     }

@@ -1,6 +1,7 @@
 //! The engine on tiny models of each architecture: against f64, against llama.cpp, against itself.
 
 mod reference;
+mod serving;
 
 use std::path::Path;
 
@@ -13,7 +14,7 @@ use crate::engine::{Engine, Schedule, SequencePlan};
 use crate::model::testing::llama_cpp;
 use crate::model::{Header, Model, Source};
 
-use super::{Isa, load};
+use super::{Isa, KvType, load};
 use reference::Reference;
 
 const ALL: [&str; 4] = ["llama", "qwen2", "qwen3", "gemma3"];
@@ -49,6 +50,10 @@ fn options(isa: Isa, threads: usize, batch: u32) -> Options {
         max_positions: Some(600),
         ..Options::default()
     }
+}
+
+fn eight_bits(isa: Isa, threads: usize, batch: u32) -> Options {
+    Options { kv_type: KvType::Q8_0, ..options(isa, threads, batch) }
 }
 
 fn logits(engine: &mut dyn Engine, prompts: &[Vec<u32>]) -> Vec<Vec<f32>> {
@@ -90,6 +95,31 @@ fn logits_are_those_of_f64_for_every_architecture_type_and_isa() {
 }
 
 #[test]
+fn a_cache_of_eight_bits_is_near_f64_and_refused_for_heads_that_are_no_whole_blocks() {
+    for architecture in ALL {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("tiny.gguf");
+        let header = Tiny { dtype: GgmlDType::F32, ..Tiny::of(architecture) }.write(&path);
+        let prompt = tokens(150, 4);
+        let expected = Reference::open(&path).logits(&prompt);
+        for isa in Isa::ALL.into_iter().filter(|isa| *isa <= Isa::detect()) {
+            let mut engine = open(&path, header.clone(), &eight_bits(isa, 2, 1));
+            let found = logits(&mut *engine, std::slice::from_ref(&prompt));
+            let distance = distance(&found[0], &expected);
+            // Rounding to 8 bits shows, else the cache would be another one.
+            assert!((1e-4..0.02).contains(&distance), "{architecture} {isa}: {distance}");
+        }
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("tiny.gguf");
+    let header = Tiny { head_size: 48, ..Tiny::of("llama") }.write(&path);
+    let model = Model { id: String::new(), header, source: Source::Gguf(path), origin: String::new() };
+    let refused = load(&model, &eight_bits(Isa::Portable, 1, 1), &Interrupt::default()).err().unwrap();
+    let said = refused.to_string();
+    assert!(said.contains("48") && said.contains("q8_0") && said.contains("--kv-type"), "{said}");
+}
+
+#[test]
 fn logits_are_those_of_llama_cpp_in_every_architecture() {
     let Some(program) = llama_cpp("llama-server") else { return };
     for architecture in ALL {
@@ -121,7 +151,15 @@ fn greedy(engine: &mut dyn Engine, sequences: Vec<SequencePlan>) -> Vec<Vec<u32>
 #[test]
 fn batches_chunks_threads_and_depth_change_no_token() {
     for architecture in ALL {
-        for dtype in [GgmlDType::F16, GgmlDType::Q8_0, GgmlDType::Q4_0, GgmlDType::Q4K, GgmlDType::Q6K] {
+        for (dtype, kv_type) in [
+            (GgmlDType::F16, KvType::F16),
+            (GgmlDType::Q8_0, KvType::F16),
+            (GgmlDType::Q4_0, KvType::F16),
+            (GgmlDType::Q4K, KvType::F16),
+            (GgmlDType::Q6K, KvType::F16),
+            (GgmlDType::F16, KvType::Q8_0),
+        ] {
+            let options = |threads| Options { kv_type, ..options(Isa::detect(), threads, 5) };
             let folder = tempfile::tempdir().unwrap();
             let path = folder.path().join("tiny.gguf");
             let header = Tiny { dtype, ..Tiny::of(architecture) }.write(&path);
@@ -133,15 +171,21 @@ fn batches_chunks_threads_and_depth_change_no_token() {
                     output_tokens: 12,
                 }
             };
-            let mut one = open(&path, header.clone(), &options(Isa::detect(), 1, 5));
+            let mut one = open(&path, header.clone(), &options(1));
             let alone: Vec<_> = (0..5).flat_map(|salt| greedy(&mut *one, vec![plan(0, salt)])).collect();
             for threads in [1, 2, 3] {
-                let mut engine = open(&path, header.clone(), &options(Isa::detect(), threads, 5));
+                let mut engine = open(&path, header.clone(), &options(threads));
                 let together = greedy(&mut *engine, (0..5).map(|salt| plan(0, salt)).collect());
-                assert_eq!(together, alone, "{architecture} {dtype:?} {threads} threads, together");
+                assert_eq!(
+                    together, alone,
+                    "{architecture} {dtype:?} {kv_type:?} {threads} threads, together"
+                );
                 for context in [1, 63, 64, 299] {
                     let split = greedy(&mut *engine, (0..5).map(|salt| plan(context, salt)).collect());
-                    assert_eq!(split, alone, "{architecture} {dtype:?} {threads} threads, context {context}");
+                    assert_eq!(
+                        split, alone,
+                        "{architecture} {dtype:?} {kv_type:?} {threads} threads, context {context}"
+                    );
                 }
             }
         }

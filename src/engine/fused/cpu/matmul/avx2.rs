@@ -19,7 +19,7 @@ use crate::model::TensorType;
 use super::super::activations::{BLOCK_BYTES, numbers};
 use super::super::bits::{PLANE, SUPER};
 use super::super::pack::{BLOCK, HALVES, Layout, ROWS, chunk_bytes};
-use super::x86::{Kernel256, four_256, store_256};
+use super::x86::{Kernel256, ahead, four_256, store_256};
 use super::{AHEAD, Output};
 
 /// Blocks of a super-block.
@@ -119,7 +119,7 @@ unsafe fn block<const BITS: usize, const TOKENS: usize, const WIDTH: usize>(
     // SAFETY: the caller's.
     unsafe {
         for number in 0..BITS {
-            _mm_prefetch::<_MM_HINT_NTA>(planes.add(AHEAD + number * PLANE).cast());
+            ahead::<TOKENS>(planes.wrapping_add(AHEAD + number * PLANE));
         }
         let mut dots = [[_mm256_setzero_si256(); TOKENS]; 2];
         if BITS == 4 {

@@ -49,8 +49,8 @@ pub(super) trait Wide: Copy {
     unsafe fn bytes(from: *const u8) -> Self::Numbers;
     /// Sixteen signed bytes as single precision.
     unsafe fn signed_bytes(from: *const u8) -> Self::Numbers;
-    /// Asks for memory that will be read soon and once.
-    unsafe fn prefetch(at: *const u8);
+    /// Asks for memory that will be read soon, by a kernel for so many tokens.
+    unsafe fn prefetch<const TOKENS: usize>(at: *const u8);
 }
 
 /// Multiplies one group whose type is one of this file's.
@@ -130,7 +130,7 @@ unsafe fn tile_of<W: Wide, const FORMAT: u8, const TOKENS: usize>(
             let scales = scales::<W, FORMAT>(layout, group, chunk, block, unpacked.as_ptr());
             let at = group.add(block * planes * PLANE);
             for plane in 0..planes {
-                W::prefetch(at.wrapping_add(AHEAD + plane * PLANE));
+                W::prefetch::<TOKENS>(at.wrapping_add(AHEAD + plane * PLANE));
             }
             let starts = numbers(TOKENS);
             let mut parts = [[W::splat(0); TOKENS]; 2];
@@ -268,6 +268,7 @@ mod x86 {
 
     use std::arch::x86_64::*;
 
+    use super::super::x86::ahead;
     use super::{Input, Layout, Output, Wide, multiply};
     use crate::engine::fused::cpu::lanes::Avx512;
 
@@ -361,9 +362,9 @@ mod x86 {
         }
 
         #[inline(always)]
-        unsafe fn prefetch(at: *const u8) {
-            // SAFETY: nothing is read.
-            unsafe { _mm_prefetch::<_MM_HINT_NTA>(at.cast()) };
+        unsafe fn prefetch<const TOKENS: usize>(at: *const u8) {
+            // SAFETY: nothing is read, and every processor of this family has the instruction.
+            unsafe { ahead::<TOKENS>(at) };
         }
     }
 }
@@ -455,6 +456,6 @@ pub(super) mod plain {
             numbers(|lane| i32::from(unsafe { *from.add(lane) }.cast_signed()))
         }
 
-        unsafe fn prefetch(_: *const u8) {}
+        unsafe fn prefetch<const TOKENS: usize>(_: *const u8) {}
     }
 }

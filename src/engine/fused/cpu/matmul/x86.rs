@@ -3,7 +3,7 @@
 //! A lane is a row, so nothing is shuffled and nothing summed across lanes: the inner loop is a load of sixteen rows'
 //! quants, a split into nibbles where there are 4 bits, and for each token one dot product with four broadcast
 //! activations (Intel's Optimization Reference Manual, "Vector Neural Network Instructions"). Scales are applied once
-//! a block. The next weights are fetched ahead past the outer caches, since a step reads each of them once.
+//! a block.
 #![allow(clippy::wildcard_imports, reason = "the instructions have names of their own")]
 #![allow(clippy::needless_range_loop, reason = "several arrays of registers are walked side by side")]
 
@@ -82,7 +82,7 @@ unsafe fn four_bit_512<const TOKENS: usize, const MINIMA: bool>(
             }
             for four in 0..4 {
                 let both = _mm512_load_si512(quants.add(four * 64).cast());
-                _mm_prefetch::<_MM_HINT_NTA>(quants.add(AHEAD + four * 64).cast());
+                ahead::<TOKENS>(quants.wrapping_add(AHEAD + four * 64));
                 let low = _mm512_and_si512(both, low_half);
                 let high = _mm512_and_si512(_mm512_srli_epi16::<4>(both), low_half);
                 for token in 0..TOKENS {
@@ -142,7 +142,7 @@ unsafe fn eight_bit_512<const TOKENS: usize>(layout: &Layout, group: *const u8, 
             }
             for four in 0..8 {
                 let weights = _mm512_load_si512(quants.add(four * 64).cast());
-                _mm_prefetch::<_MM_HINT_NTA>(quants.add(AHEAD + four * 64).cast());
+                ahead::<TOKENS>(quants.wrapping_add(AHEAD + four * 64));
                 for token in 0..TOKENS {
                     let x = four_512(tile.add((four * TOKENS + token) * 4));
                     if TOKENS == 1 && four % 2 == 1 {
@@ -230,6 +230,18 @@ pub(super) unsafe fn four_256(at: *const u8) -> __m256i {
     unsafe { _mm256_set1_epi32(at.cast::<i32>().read_unaligned()) }
 }
 
+/// Asks for 64 bytes that are read soon: past the outer caches when a step reads them once, else into all of them, as
+/// the next tile of tokens reads them again.
+#[inline]
+#[target_feature(enable = "sse")]
+pub(super) fn ahead<const TOKENS: usize>(at: *const u8) {
+    if TOKENS == 1 {
+        _mm_prefetch::<_MM_HINT_NTA>(at.cast());
+    } else {
+        _mm_prefetch::<_MM_HINT_T0>(at.cast());
+    }
+}
+
 /// Sums of products of a nibble and an activation: 16 × 15 × 127 = 30,480 fits 16 bits, so that a block's eight
 /// products of pairs are added in 16 bits and widened once.
 #[target_feature(enable = "avx2,fma,f16c")]
@@ -251,7 +263,7 @@ unsafe fn four_bit_256<const TOKENS: usize, const WIDTH: usize, const MINIMA: bo
             let quants = group.add(block * 256);
             let mut dots = [[_mm256_setzero_si256(); TOKENS]; 2];
             for four in 0..4 {
-                _mm_prefetch::<_MM_HINT_NTA>(quants.add(AHEAD + four * 64).cast());
+                ahead::<TOKENS>(quants.wrapping_add(AHEAD + four * 64));
                 let mut low = [_mm256_setzero_si256(); 2];
                 let mut high = [_mm256_setzero_si256(); 2];
                 for half in 0..2 {
@@ -327,7 +339,7 @@ unsafe fn eight_bit_256<const TOKENS: usize, const WIDTH: usize>(
             let quants = group.add(block * 512);
             let mut dots = [[_mm256_setzero_si256(); TOKENS]; 2];
             for four in 0..8 {
-                _mm_prefetch::<_MM_HINT_NTA>(quants.add(AHEAD + four * 64).cast());
+                ahead::<TOKENS>(quants.wrapping_add(AHEAD + four * 64));
                 for half in 0..2 {
                     let stored = _mm256_load_si256(quants.add(four * 64 + half * 32).cast());
                     let weights = _mm256_xor_si256(stored, sign_bit);
