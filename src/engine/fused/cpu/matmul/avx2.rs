@@ -119,7 +119,7 @@ unsafe fn block<const BITS: usize, const TOKENS: usize, const WIDTH: usize>(
     // SAFETY: the caller's.
     unsafe {
         for number in 0..BITS {
-            _mm_prefetch::<_MM_HINT_NTA>(planes.add(AHEAD + number * PLANE).cast());
+            _mm_prefetch::<_MM_HINT_NTA>(planes.wrapping_add(AHEAD + number * PLANE).cast());
         }
         let mut dots = [[_mm256_setzero_si256(); TOKENS]; 2];
         if BITS == 4 {
