@@ -75,6 +75,7 @@ fn tolerance(dtype: GgmlDType) -> f64 {
 }
 
 #[test]
+#[allow(clippy::print_stderr, reason = "docs/engine.md states the distances: run it with --nocapture")]
 fn logits_are_those_of_f64_for_every_architecture_type_and_isa() {
     for architecture in ALL {
         for dtype in TYPES {
@@ -88,6 +89,7 @@ fn logits_are_those_of_f64_for_every_architecture_type_and_isa() {
                 let mut engine = open(&path, header.clone(), &options(isa, 2, 1));
                 let found = logits(&mut *engine, std::slice::from_ref(&prompt));
                 let distance = distance(&found[0], &expected);
+                eprintln!("{architecture} {dtype:?} {isa}: {distance:.4}");
                 assert!(distance < tolerance(dtype), "{architecture} {dtype:?} {isa}: {distance}");
             }
         }

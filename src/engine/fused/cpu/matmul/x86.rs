@@ -188,12 +188,8 @@ pub(super) unsafe fn avx2(layout: &Layout, group: *const u8, input: Input, to: O
             };
             // Sixteen registers hold the sums of four tokens, so a tile of eight is walked twice.
             match (layout.kind, width) {
-                (_, _) if let Some(kernel) = other => {
-                    kernel(layout, group, tile, 0, to);
-                    if width == 8 {
-                        kernel(layout, group, tile, 4, to);
-                    }
-                }
+                (_, 8) if let Some(kernel) = other => halves(layout, group, tile, to, kernel),
+                (_, _) if let Some(kernel) = other => kernel(layout, group, tile, 0, to),
                 (TensorType::Q8_0, 8) => halves(layout, group, tile, to, eight_bit_256::<4, 8>),
                 (TensorType::Q8_0, 4) => eight_bit_256::<4, 4>(layout, group, tile, 0, to),
                 (TensorType::Q8_0, 2) => eight_bit_256::<2, 2>(layout, group, tile, 0, to),
