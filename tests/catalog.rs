@@ -28,3 +28,122 @@ fn a_nearest_name_is_suggested() {
         assert!(ran.stderr.contains(suggestion), "{args:?}: {}", ran.stderr);
     }
 }
+
+fn data(name: &str) -> String {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/prices").join(name);
+    path.to_string_lossy().into_owned()
+}
+
+const IMPORTED: &str = ".config/infercost/prices/imported-api.toml";
+
+#[test]
+fn an_update_is_shown_before_it_is_taken() {
+    let bench = Bench::new();
+    let file = data("litellm.json");
+    let update = ["catalog", "update", "--observed", "2026-11-25", "--from", &file];
+    let dry = bench.run(&update);
+    assert_eq!(dry.code, 0, "{}", dry.stderr);
+    for words in [
+        "litellm, 12 rows",
+        "prices of 2026-11-25, by --observed",
+        "refused:",
+        "input_cost_per_token is 0.0 and is 0: free, or not known",
+        "1 mode image_generation",
+        "deepinfra/deepseek-v3: 0.32/0.89",
+        "nothing was written; --yes takes what is shown",
+    ] {
+        assert!(dry.stdout.contains(words), "{words}: {}", dry.stdout);
+    }
+    assert!(!bench.folder().join(IMPORTED).exists());
+
+    let taken = bench.run(&[&update[..], &["--yes"]].concat());
+    assert_eq!(taken.code, 0, "{}", taken.stderr);
+    assert!(taken.stdout.contains(IMPORTED), "{}", taken.stdout);
+    let shown = bench.json(&["catalog", "show", "deepinfra/deepseek-v3", "--json"]);
+    assert_eq!(shown["rows"][0]["output_usd_per_mtok"], 0.89);
+    assert_eq!(shown["rows"][0]["as_of"], "2026-11-25");
+    assert_eq!(shown["rows"][0]["kept"]["max_input_tokens"], 163_840);
+    // A second time there is nothing new, and an older copy changes nothing.
+    let again = bench.json(&[&update[..], &["--json"]].concat());
+    let fates: std::collections::BTreeSet<&str> =
+        again["api"].as_array().expect("rows").iter().filter_map(|row| row["fate"].as_str()).collect();
+    assert_eq!(fates.into_iter().collect::<Vec<_>>(), ["seen_again"]);
+    assert!(again["written"].is_null() && again["written_reason"].is_string());
+    let older =
+        bench.json(&["catalog", "update", "--observed", "2026-01-01", "--from", &file, "--yes", "--json"]);
+    assert_eq!(older["written_reason"], "nothing to take");
+}
+
+#[test]
+fn rents_of_an_update_move_the_default_price_and_a_row_by_hand_stays() {
+    let bench = Bench::new();
+    let config = bench.folder().join("mine");
+    let own = "[[rental]]\nprovider = \"vast\"\ngpu = \"h100-nvl-94gb\"\nkind = \"community\"\nusd_per_gpu_hour = 1.99\n\
+               observed = \"2026-01-01\"\nsource = \"our invoice of January\"\n";
+    bench.file("mine/prices/rental.toml", own.as_bytes());
+    let config = config.to_string_lossy().into_owned();
+    let (lambda, vast) = (data("gpuhunt/lambdalabs.csv"), data("skypilot/vast/vms.csv"));
+    let update =
+        ["catalog", "update", "--config", &config, "--observed", "2026-11-25", "--from", &lambda, &vast];
+    let taken = bench.json(&[&update[..], &["--yes", "--json"]].concat());
+    assert_eq!(taken["files"].as_array().map(Vec::len), Some(2));
+    let fate = |id: &str| {
+        let rows = taken["rental"].as_array().expect("rows");
+        rows.iter().find(|row| row["id"] == id).unwrap_or_else(|| panic!("{id}: {rows:?}"))["fate"].clone()
+    };
+    assert_eq!(fate("vast/h100-nvl-94gb/community"), "yours");
+    assert_eq!(fate("lambda/h100-sxm5-80gb/on_demand"), "changed");
+    let moved = taken["defaults"].as_array().expect("defaults");
+    assert!(moved.iter().any(|row| row["gpu"] == "h100-sxm5-80gb"), "{moved:?}");
+    let prices = bench.json(&["catalog", "prices", "--config", &config, "--gpu", "h100-nvl-94gb", "--json"]);
+    let vast: Vec<&serde_json::Value> =
+        prices["rental"].as_array().expect("rows").iter().filter(|row| row["provider"] == "vast").collect();
+    assert_eq!((vast.len(), &vast[0]["usd_per_gpu_hour"]), (1, &serde_json::json!(1.99)));
+    assert!(!bench.folder().join(".config").exists(), "--config is where it goes");
+}
+
+#[test]
+fn a_price_file_that_cannot_be_used_is_a_clear_error() {
+    let bench = Bench::new();
+    let file = |name: &str, text: &str| bench.file(name, text.as_bytes()).to_string_lossy().into_owned();
+    let bad = file(
+        "bad.json",
+        r#"{"m": {"litellm_provider": "x", "input_cost_per_token": 0, "output_cost_per_token": 1}}"#,
+    );
+    let other = file("other.json", r#"{"speed": 1}"#);
+    let litellm = data("litellm.json");
+    for (args, code, words) in [
+        (["not-there.json"].as_slice(), 13, "is not there"),
+        (&[&other], 1, "its object has `speed`"),
+        (&[&bad], 1, "none of its 1 rows can be used; the first: line 1, `m`"),
+        (&[&litellm, "--provider", "nobody"], 2, "its providers are bedrock"),
+        (&[&litellm, "--observed", "2999-01-01"], 2, "is still to come"),
+        (&[&litellm, "--observed", "soon"], 2, "a day is written like"),
+        // One bad file, and nothing of the good one is taken.
+        (&[&litellm, &other, "--yes"], 1, "other.json"),
+    ] {
+        let ran = bench.run(&[&["catalog", "update", "--from"], args].concat());
+        assert_eq!(ran.code, code, "{args:?}: {}", ran.stderr);
+        assert!(ran.stderr.contains(words), "{args:?}: {}", ran.stderr);
+    }
+    assert!(!bench.folder().join(IMPORTED).exists());
+}
+
+/// 16 MiB of short rows fit a program that may map 600 MiB.
+#[test]
+fn memory_of_an_update_is_a_small_factor_of_the_file() {
+    let bench = Bench::new();
+    let row = r#""x":{"id":"x","cost":{"input":0}},"#;
+    let text = format!(
+        r#"{{"p":{{"models":{{{}"y":{{"cost":{{"input":1,"output":2}}}}}}}}}}"#,
+        row.repeat((16 << 20) / row.len())
+    );
+    let file = bench.file("many.json", text.as_bytes());
+    let program = env!("CARGO_BIN_EXE_bench");
+    let script = format!("ulimit -v 614400; exec {program} catalog update --from {}", file.display());
+    let ran = std::process::Command::new("/bin/sh").args(["-c", &script]).output().expect("a shell");
+    let stderr = String::from_utf8_lossy(&ran.stderr);
+    assert_eq!(ran.status.code(), Some(0), "{stderr}");
+    let stdout = String::from_utf8_lossy(&ran.stdout);
+    assert!(stdout.contains("p/y: 1/2") && stdout.contains("more (--verbose"), "{stdout}");
+}

@@ -1,11 +1,12 @@
 //! The ground floor: what every other room may stand on and that stands on nothing of ours.
 //!
-//! Units, statistics, the clock, the events that engines report, and the two doors to the outside
+//! Units, statistics, the clock, the events that engines report, strangers' JSON, and the two doors to the outside
 //! (environment variables and the operating system).
 
 pub mod clock;
 pub mod env;
 pub mod event;
+pub mod json;
 pub mod random;
 pub mod stats;
 pub mod sys;

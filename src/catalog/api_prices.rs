@@ -74,6 +74,9 @@ pub struct ApiPrice {
     pub cross_check: Option<String>,
     /// Where it was read.
     pub source: String,
+    /// Fields of the file it was read from that have no word here, as JSON text; a list of rows has them as JSON.
+    #[serde(default, skip_serializing_if = "Option::is_none", serialize_with = "super::checked::json_text")]
+    pub kept: Option<String>,
 }
 
 /// A price for inputs longer than a bound.

@@ -5,6 +5,7 @@
 use jiff::civil::Date;
 use rust_decimal::Decimal;
 use serde::de::{Deserialize, Deserializer, Error};
+use serde::ser::{Serialize as _, Serializer};
 
 /// An amount of money above zero.
 pub(super) fn money<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Decimal, D::Error> {
@@ -69,4 +70,14 @@ pub(super) fn date<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Date, D
 /// [`date`], when the field is there.
 pub(super) fn optional_date<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Date>, D::Error> {
     date(deserializer).map(Some)
+}
+
+/// JSON that is kept as text, as the value that it is.
+#[allow(clippy::ref_option, reason = "serde hands it over like that")]
+pub(super) fn json_text<S: Serializer>(text: &Option<String>, serializer: S) -> Result<S::Ok, S::Error> {
+    let Some(text) = text else { return serializer.serialize_none() };
+    match serde_json::from_str::<serde_json::Value>(text) {
+        Ok(value) => value.serialize(serializer),
+        Err(_) => serializer.serialize_str(text),
+    }
 }

@@ -13,6 +13,13 @@ use super::{ApiPrice, Class, Electricity, Gpu, ModelRow, PricePoint, Rental, Sco
 /// The only form of catalog files so far.
 const SCHEMA_VERSION: u32 = 1;
 
+/// Prices of APIs that an update took; rows as in `prices/api.toml`.
+pub(super) const IMPORTED_API: &str = "prices/imported-api.toml";
+/// Prices of APIs that an update replaced; rows as in `prices/history.toml`.
+pub(super) const IMPORTED_HISTORY: &str = "prices/imported-history.toml";
+/// Rents that an update took; rows as in `prices/rental.toml`.
+pub(super) const IMPORTED_RENTAL: &str = "prices/imported-rental.toml";
+
 /// A type of row: in which file it stands, and where its sources are.
 pub(super) trait Row: Sized {
     /// Path below the configuration folder.
@@ -53,7 +60,7 @@ macro_rules! rows {
         })+
 
         /// Every file that a configuration folder may hold.
-        pub(super) const FILES: &[&str] = &[$($file),+];
+        pub(super) const FILES: &[&str] = &[$($file),+, IMPORTED_API, IMPORTED_HISTORY, IMPORTED_RENTAL];
     };
 }
 

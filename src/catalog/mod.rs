@@ -18,6 +18,7 @@ pub mod models;
 mod overlay;
 pub mod provenance;
 pub mod rentals;
+pub mod update;
 pub mod vms;
 
 pub use api_prices::ApiPrice;

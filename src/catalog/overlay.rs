@@ -1,35 +1,45 @@
 //! Layers: the bundled rows, then the user's own folder, then `--config DIR`; a later row replaces an earlier one
-//! that answers to the same identity.
+//! that answers to the same identity. In a folder, prices that an update took come before those written by hand.
 //!
 //! Identity is the id; a rent's is provider, GPU and terms, an API price's provider and model. All rows of an
 //! identity in one file stand together (a provider's price on several days), so they are replaced together.
 
+use std::collections::HashSet;
 use std::io::ErrorKind;
 use std::path::Path;
 
 use super::error::Error;
-use super::file::{FILES, Row, parse};
+use super::file::{FILES, IMPORTED_API, IMPORTED_HISTORY, IMPORTED_RENTAL, Row, parse};
 use super::find::check_names;
+use super::update::diff::rent_id;
 use super::{ApiPrice, Catalog, Class, Electricity, Gpu, ModelRow, PricePoint, Rental, Score, Vm};
 use crate::base::env;
+
+/// What updates have written into a folder.
+#[derive(Debug)]
+pub(super) struct Imported {
+    pub(super) api: Vec<ApiPrice>,
+    pub(super) rents: Vec<Rental>,
+    pub(super) history: Vec<PricePoint>,
+}
 
 impl Catalog {
     /// The rows that come with the program.
     pub fn bundled() -> Self {
-        fn read<R: Row>() -> Vec<R> {
+        fn embedded<R: Row>() -> Vec<R> {
             parse(R::FILE, R::BUNDLED)
                 .unwrap_or_else(|error| unreachable!("a test reads the bundled files: {error}"))
         }
         Self {
-            gpus: read(),
-            rentals: read(),
-            api_prices: read(),
-            vms: read(),
-            electricity: read(),
-            models: read(),
-            price_history: read(),
-            classes: read(),
-            scores: read(),
+            gpus: embedded(),
+            rentals: embedded(),
+            api_prices: embedded(),
+            vms: embedded(),
+            electricity: embedded(),
+            models: embedded(),
+            price_history: embedded(),
+            classes: embedded(),
+            scores: embedded(),
         }
     }
 
@@ -41,6 +51,14 @@ impl Catalog {
     /// [`Error::Unknown`] when a rent names a GPU that no row describes.
     pub fn load(config: Option<&Path>) -> Result<Self, Error> {
         Self::layered(&env::config_folder(), config)
+    }
+
+    /// [`Catalog::load`] for an update: `config` is where prices are to go, so it may be new or empty.
+    ///
+    /// # Errors
+    /// As [`Catalog::load`], but for a missing folder.
+    pub fn load_for_update(config: Option<&Path>) -> Result<Self, Error> {
+        Self::load(config.filter(|folder| FILES.iter().any(|file| folder.join(file).exists())))
     }
 
     /// [`Catalog::load`] with the user's folder stated; that one may be missing or empty.
@@ -67,19 +85,50 @@ impl Catalog {
         files += lay(&mut self.gpus, folder, |row: &Gpu| row.id.clone())?;
         files += lay(&mut self.models, folder, |row: &ModelRow| row.id.clone())?;
         // Rents may name a GPU by alias, and the GPU may be new in this folder.
-        let mut rents = Vec::new();
-        files += lay(&mut rents, folder, |_: &Rental| String::new())?;
-        for rent in &mut rents {
-            rent.gpu.clone_from(&self.gpu(&rent.gpu)?.id);
+        for file in [IMPORTED_RENTAL, Rental::FILE] {
+            let Some(mut rents) = read::<Rental>(folder, file)? else { continue };
+            files += 1;
+            for rent in &mut rents {
+                rent.gpu.clone_from(&self.gpu(&rent.gpu)?.id);
+            }
+            replace(&mut self.rentals, rents, rent_id);
         }
-        replace(&mut self.rentals, rents, |row| format!("{}/{}/{}", row.provider, row.gpu, row.kind.label()));
-        files += lay(&mut self.api_prices, folder, ApiPrice::id)?;
+        for file in [IMPORTED_API, ApiPrice::FILE] {
+            let Some(rows) = read(folder, file)? else { continue };
+            files += 1;
+            replace(&mut self.api_prices, rows, ApiPrice::id);
+        }
         files += lay(&mut self.vms, folder, |row: &Vm| row.id.clone())?;
         files += lay(&mut self.electricity, folder, |row: &Electricity| row.id.clone())?;
-        files += lay(&mut self.price_history, folder, PricePoint::id)?;
+        for file in [IMPORTED_HISTORY, PricePoint::FILE] {
+            let Some(rows) = read(folder, file)? else { continue };
+            files += 1;
+            replace(&mut self.price_history, rows, PricePoint::id);
+        }
         files += lay(&mut self.classes, folder, |row: &Class| row.id.clone())?;
         files += lay(&mut self.scores, folder, Score::id)?;
         Ok(files)
+    }
+
+    /// The prices that updates have put into `folder`, and those that they replaced.
+    pub(super) fn imported_prices(folder: &Path) -> Result<Imported, Error> {
+        Ok(Imported {
+            api: read(folder, IMPORTED_API)?.unwrap_or_default(),
+            rents: read(folder, IMPORTED_RENTAL)?.unwrap_or_default(),
+            history: read(folder, IMPORTED_HISTORY)?.unwrap_or_default(),
+        })
+    }
+
+    /// Identities of the prices that the user wrote into `folder` by hand.
+    pub(super) fn own_prices(folder: &Path) -> Result<(HashSet<String>, HashSet<String>), Error> {
+        let mut named = Self::bundled();
+        lay(&mut named.gpus, folder, |row: &Gpu| row.id.clone())?;
+        let api = read::<ApiPrice>(folder, ApiPrice::FILE)?.unwrap_or_default();
+        let mut rents = read::<Rental>(folder, Rental::FILE)?.unwrap_or_default();
+        for rent in &mut rents {
+            rent.gpu.clone_from(&named.gpu(&rent.gpu)?.id);
+        }
+        Ok((api.iter().map(ApiPrice::id).collect(), rents.iter().map(rent_id).collect()))
     }
 
     /// Every name leads to one row.
@@ -93,18 +142,26 @@ impl Catalog {
 /// Reads `folder`'s file of this kind of row, when there is one, and lays it over `rows`; returns how many files
 /// there were.
 fn lay<R: Row>(rows: &mut Vec<R>, folder: &Path, identity: impl Fn(&R) -> String) -> Result<usize, Error> {
-    let path = folder.join(R::FILE);
-    let text = match std::fs::read_to_string(&path) {
-        Ok(text) => text,
-        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => return Ok(0),
-        Err(source) => return Err(Error::Io { path, source }),
-    };
-    replace(rows, parse(&path.display().to_string(), &text)?, identity);
+    let Some(newer) = read(folder, R::FILE)? else { return Ok(0) };
+    replace(rows, newer, identity);
     Ok(1)
 }
 
+/// The rows of one file of `folder`, when it is there.
+fn read<R: Row>(folder: &Path, file: &str) -> Result<Option<Vec<R>>, Error> {
+    let path = folder.join(file);
+    let text = match std::fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+            return Ok(None);
+        }
+        Err(source) => return Err(Error::Io { path, source }),
+    };
+    parse(&path.display().to_string(), &text).map(Some)
+}
+
 fn replace<R>(rows: &mut Vec<R>, newer: Vec<R>, identity: impl Fn(&R) -> String) {
-    let replaced: std::collections::HashSet<String> = newer.iter().map(&identity).collect();
+    let replaced: HashSet<String> = newer.iter().map(&identity).collect();
     rows.retain(|row| !replaced.contains(&identity(row)));
     rows.extend(newer);
 }

@@ -43,6 +43,9 @@ pub struct Rental {
     /// How far the row can be believed.
     #[serde(default)]
     pub trust: Trust,
+    /// Fields of the file it was read from that have no word here, as JSON text; a list of rows has them as JSON.
+    #[serde(default, skip_serializing_if = "Option::is_none", serialize_with = "super::checked::json_text")]
+    pub kept: Option<String>,
 }
 
 impl Rental {
@@ -77,6 +80,18 @@ pub enum RentalKind {
 }
 
 impl RentalKind {
+    /// All terms.
+    pub const ALL: [Self; 8] = [
+        Self::OnDemand,
+        Self::Spot,
+        Self::Community,
+        Self::ServerlessFlex,
+        Self::Reserved1y,
+        Self::Reserved3y,
+        Self::Index,
+        Self::TcoModel,
+    ];
+
     /// The word in files and tables.
     pub fn label(self) -> &'static str {
         match self {

@@ -31,7 +31,7 @@ fn the_bundled_rows_are_all_there_with_source_and_date() {
     let catalog = Catalog::bundled();
     let says = |source: &str| source.len() > 10;
     assert_eq!((catalog.gpus.len(), catalog.models.len(), catalog.api_prices.len()), (26, 33, 134));
-    assert_eq!((catalog.rentals.len(), catalog.vms.len(), catalog.electricity.len()), (71, 15, 8));
+    assert_eq!((catalog.rentals.len(), catalog.vms.len(), catalog.electricity.len()), (86, 15, 8));
     assert_eq!((catalog.price_history.len(), catalog.classes.len(), catalog.scores.len()), (108, 3, 35));
     assert!(catalog.price_history.iter().all(|row| says(&row.source) && says(&row.date_basis)));
     assert!(catalog.scores.iter().all(|row| says(&row.source)));
@@ -270,6 +270,7 @@ fn rent(gpu: &str, usd_per_gpu_hour: &str, observed: Option<Date>) -> Rental {
         note: None,
         source: "a list".to_owned(),
         trust: Trust::Medium,
+        kept: None,
     }
 }
 

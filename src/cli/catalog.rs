@@ -4,15 +4,19 @@
 
 mod classes;
 mod tables;
+mod update;
 
+use std::cmp::Reverse;
 use std::io::Write;
+use std::path::Path;
 
 use anyhow::Context as _;
 use clap::{Args, Subcommand, ValueEnum};
 use jiff::civil::Date;
+use rust_decimal::Decimal;
 use serde_json::{Value, json};
 
-use crate::catalog::{ApiPrice, Catalog, Electricity, Error, Gpu, ModelRow, Rental, Vm};
+use crate::catalog::{ApiPrice, Catalog, Electricity, Error, Gpu, ModelRow, Rental, RentalKind, Vm};
 
 /// `bench catalog`.
 #[derive(Debug, Args)]
@@ -35,6 +39,8 @@ enum What {
     },
     /// Prices: rents of GPUs, API tokens, virtual machines, electricity
     Prices(PricesArgs),
+    /// Take prices from your own copies of public price files; shows them first
+    Update(update::UpdateArgs),
     /// Classes of capability: the gate, who passes it, and by which published score
     Classes,
     /// Every field of one row, with its source
@@ -57,6 +63,37 @@ struct PricesArgs {
     /// Prices of this provider
     #[arg(long, value_name = "NAME")]
     provider: Option<String>,
+    /// Rents on these terms: `on_demand`, `spot`, `reserved_1y` …
+    #[arg(long, value_name = "TERMS", value_parser = terms)]
+    terms: Option<RentalKind>,
+    /// Order: rents stay together by GPU [default: as the catalog has them]
+    #[arg(long, value_enum, value_name = "KEY")]
+    sort: Option<Sort>,
+}
+
+/// Order of prices.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Sort {
+    /// Cheapest first: of an API blended 3:1, of a machine per vCPU
+    Price,
+    /// Cheapest input first, of APIs
+    Input,
+    /// Cheapest output first, of APIs
+    Output,
+    /// By provider and name
+    Name,
+    /// Seen last first
+    Date,
+}
+
+/// The terms of a rent, as its files and tables call them.
+fn terms(text: &str) -> Result<RentalKind, String> {
+    let wanted = text.trim().to_lowercase().replace('-', "_");
+    let known = || RentalKind::ALL.map(RentalKind::label).join(", ");
+    RentalKind::ALL
+        .into_iter()
+        .find(|kind| kind.label() == wanted)
+        .ok_or_else(|| format!("terms are one of {}", known()))
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -71,17 +108,17 @@ enum PriceKind {
     Electricity,
 }
 
-/// Writes what was asked for to `out`: a table of at most 80 columns, or JSON.
+/// Prints what was asked for: a table of at most 80 columns, or JSON; or takes prices.
 ///
 /// # Errors
-/// [`Error::Unknown`] when nothing has the name asked for; an I/O error of `out`.
-pub(super) fn run(
-    args: &CatalogArgs,
-    catalog: &Catalog,
-    out: &mut dyn Write,
-    json: bool,
-) -> anyhow::Result<()> {
-    view(args, catalog, out, json, super::today())
+/// [`Error::Unknown`] when nothing has the name asked for; a price file that cannot be read; an I/O error.
+pub(super) fn run(args: &CatalogArgs, config: Option<&Path>, output: &super::Output) -> anyhow::Result<()> {
+    if let What::Update(args) = &args.what {
+        return update::run(args, config, output);
+    }
+    let mut text = Vec::new();
+    view(args, &Catalog::load(config)?, &mut text, output.json, super::today())?;
+    output.stdout(&String::from_utf8_lossy(&text))
 }
 
 fn view(
@@ -105,6 +142,7 @@ fn view(
             (prices.tables(args, catalog, today)?, prices.json())
         }
         What::Classes => classes::view(catalog),
+        What::Update(_) => unreachable!("an update is no view"),
         What::Show { id } => {
             let value = find(catalog, id)?;
             (tables::fields(&value), value)
@@ -153,10 +191,10 @@ impl<'a> Prices<'a> {
         // `--gpu` speaks of rents only and `--model` of APIs only, so either narrows the kinds.
         let wanted = |kind| match args.kind {
             Some(asked) => asked == kind,
-            None if args.gpu.is_some() && args.model.is_some() => {
+            None if (args.gpu.is_some() || args.terms.is_some()) && args.model.is_some() => {
                 matches!(kind, PriceKind::Rental | PriceKind::Api)
             }
-            None if args.gpu.is_some() => kind == PriceKind::Rental,
+            None if args.gpu.is_some() || args.terms.is_some() => kind == PriceKind::Rental,
             None if args.model.is_some() => kind == PriceKind::Api,
             None if args.provider.is_some() => kind != PriceKind::Electricity,
             None => true,
@@ -176,20 +214,44 @@ impl<'a> Prices<'a> {
             .rentals
             .iter()
             .filter(|row| {
-                from(&row.provider) && cards.as_ref().is_none_or(|cards| cards.contains(&row.gpu.as_str()))
+                from(&row.provider)
+                    && args.terms.is_none_or(|terms| terms == row.kind)
+                    && cards.as_ref().is_none_or(|cards| cards.contains(&row.gpu.as_str()))
             })
             .collect();
-        let place = |row: &Rental| catalog.gpus.iter().position(|gpu| gpu.id == row.gpu);
-        rental.sort_by(|a, b| {
-            (place(a), a.kind.label(), a.usd_per_gpu_hour).cmp(&(
-                place(b),
-                b.kind.label(),
-                b.usd_per_gpu_hour,
-            ))
-        });
-        let api = catalog.api_prices.iter().filter(|row| from(&row.provider) && called(&row.model)).collect();
-        let vms = catalog.vms.iter().filter(|row| from(&row.provider)).collect();
-        let electricity = catalog.electricity.iter().collect();
+        let mut api: Vec<&ApiPrice> =
+            catalog.api_prices.iter().filter(|row| from(&row.provider) && called(&row.model)).collect();
+        let mut vms: Vec<&Vm> = catalog.vms.iter().filter(|row| from(&row.provider)).collect();
+        let mut electricity: Vec<&Electricity> = catalog.electricity.iter().collect();
+        match args.sort {
+            None => rental.sort_by_key(|row| (row.kind.label(), row.usd_per_gpu_hour)),
+            Some(Sort::Price | Sort::Input | Sort::Output) => {
+                rental.sort_by_key(|row| row.usd_per_gpu_hour);
+                api.sort_by_key(|row| match args.sort {
+                    Some(Sort::Input) => row.input_usd_per_mtok,
+                    Some(Sort::Output) => row.output_usd_per_mtok,
+                    _ => row.input_usd_per_mtok * Decimal::from(3) + row.output_usd_per_mtok,
+                });
+                vms.sort_by_key(|row| row.usd_per_hour / Decimal::from(row.vcpus));
+                electricity.sort_by_key(|row| row.usd_per_kwh);
+            }
+            Some(Sort::Name) => {
+                rental.sort_by(|a, b| {
+                    (&a.provider, a.usd_per_gpu_hour).cmp(&(&b.provider, b.usd_per_gpu_hour))
+                });
+                api.sort_by_key(|row| row.id());
+                vms.sort_by(|a, b| a.id.cmp(&b.id));
+                electricity.sort_by(|a, b| a.id.cmp(&b.id));
+            }
+            Some(Sort::Date) => {
+                rental.sort_by_key(|row| Reverse(row.dated()));
+                api.sort_by_key(|row| Reverse(row.as_of));
+                vms.sort_by_key(|row| Reverse(row.observed));
+                electricity.sort_by_key(|row| Reverse(row.observed));
+            }
+        }
+        // A table is headed by its card, whatever the order within.
+        rental.sort_by_key(|row| catalog.gpus.iter().position(|gpu| gpu.id == row.gpu));
         Ok(Self {
             rental: wanted(PriceKind::Rental).then_some(rental),
             api: wanted(PriceKind::Api).then_some(api),
@@ -203,13 +265,13 @@ impl<'a> Prices<'a> {
         if let Some(rows) = &self.rental {
             let default = args.gpu.as_ref().map(|id| catalog.gpu(id)).transpose()?;
             let default = default.map(|gpu| (gpu, catalog.rental_price(gpu, today)));
-            parts.push(tables::rental(rows, default));
+            parts.push(tables::rental(rows, default, today));
         }
         if let Some(rows) = &self.api {
             parts.push(tables::api(rows, today));
         }
         if let Some(rows) = &self.vms {
-            parts.push(tables::vms(rows));
+            parts.push(tables::vms(rows, today));
         }
         if let Some(rows) = &self.electricity {
             parts.push(tables::electricity(rows));
@@ -301,6 +363,7 @@ mod tests {
             "prices vms",
             "prices electricity",
             "prices --gpu h100",
+            "prices --terms spot --sort price",
         ] {
             let text = output(arguments, false).unwrap();
             for line in text.lines() {
@@ -328,7 +391,7 @@ mod tests {
         assert!(value["gpus"][0]["sources"][0].as_str().unwrap().starts_with("https://"));
         let value: Value = serde_json::from_str(&output("prices", true).unwrap()).unwrap();
         let sizes = ["rental", "api", "vms", "electricity"].map(|kind| value[kind].as_array().unwrap().len());
-        assert_eq!(sizes, [71, 134, 15, 8]);
+        assert_eq!(sizes, [86, 134, 15, 8]);
         let value: Value =
             serde_json::from_str(&output("prices --gpu v100-sxm2-16gb", true).unwrap()).unwrap();
         assert_eq!(value.as_object().unwrap().keys().collect::<Vec<_>>(), ["rental"]);
@@ -342,8 +405,42 @@ mod tests {
             text.contains("4.29") && text.contains("h100-pcie-80gb") && !text.contains("nebius"),
             "{text}"
         );
+        let text = output("prices --terms spot", false).unwrap();
+        assert!(text.contains("verda") && !text.contains("on_demand") && !text.contains("API"), "{text}");
         let text = output("prices --model llama-3.1-8b", false).unwrap();
         assert!(text.contains("groq/llama-3.1-8b") && !text.contains("openai/"), "{text}");
+    }
+
+    #[test]
+    fn prices_are_sorted_within_what_belongs_together() {
+        let rows = |arguments: &str| -> Vec<Value> {
+            let value: Value = serde_json::from_str(&output(arguments, true).unwrap()).unwrap();
+            value.as_object().unwrap().values().next().unwrap().as_array().unwrap().clone()
+        };
+        let blended = |row: &Value| {
+            3.0 * row["input_usd_per_mtok"].as_f64().unwrap() + row["output_usd_per_mtok"].as_f64().unwrap()
+        };
+        assert!(rows("prices api --sort price").is_sorted_by_key(blended));
+        assert!(!rows("prices api").is_sorted_by_key(blended));
+        assert!(rows("prices api --sort output").is_sorted_by_key(|row| row["output_usd_per_mtok"].as_f64()));
+        let h100: Vec<Value> = rows("prices --gpu h100 --sort price")
+            .into_iter()
+            .filter(|row| row["gpu"] == "h100-sxm5-80gb")
+            .collect();
+        assert!(h100.len() > 10 && h100.is_sorted_by_key(|row| row["usd_per_gpu_hour"].as_f64()));
+        let seen = |row: &Value| std::cmp::Reverse(row["as_of"].as_str().unwrap().to_owned());
+        assert!(rows("prices api --sort date").is_sorted_by_key(seen));
+    }
+
+    #[test]
+    fn cached_input_and_batch_stand_beside_the_price_and_old_ones_are_marked() {
+        let text = output("prices --model gpt-4o-mini --provider openai", false).unwrap();
+        let line = text.lines().find(|line| line.starts_with("openai/gpt-4o-mini ")).unwrap();
+        let words: Vec<&str> = line.split_whitespace().collect();
+        assert_eq!(words[1..5], ["0.15", "0.075", "0.6", "50%"], "{text}");
+        assert!(text.contains("1 genai-prices 0.2.3"), "{text}");
+        let text = output("prices rental --gpu h100", false).unwrap();
+        assert!(text.contains("2026-05-07 old") && text.contains("more than 90 days ago"), "{text}");
     }
 
     #[test]

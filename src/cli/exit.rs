@@ -35,6 +35,13 @@ fn of(error: &(dyn std::error::Error + 'static)) -> Option<u8> {
             _ => 1,
         });
     }
+    if let Some(error) = error.downcast_ref::<catalog::update::Error>() {
+        return Some(match error {
+            catalog::update::Error::Missing { .. } => 13,
+            catalog::update::Error::Usage { .. } => 2,
+            _ => 1,
+        });
+    }
     if let Some(error) = error.downcast_ref::<model::Error>() {
         return Some(match error {
             model::Error::BadName { .. } => 2,

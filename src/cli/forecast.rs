@@ -170,7 +170,7 @@ impl ForecastArgs {
 }
 
 /// A day: `2027-01-01`.
-fn date(text: &str) -> Result<Date, String> {
+pub(super) fn date(text: &str) -> Result<Date, String> {
     text.trim().parse().map_err(|_| "a day is written like `2027-01-01`".to_owned())
 }
 

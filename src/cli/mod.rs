@@ -72,11 +72,7 @@ fn dispatch(cli: Cli, output: &Output, argv: &[OsString]) -> anyhow::Result<()> 
         Command::Forecast(args) => forecast::run(&args, &catalog()?, output),
         Command::Export(args) => export::run(&args, output),
         Command::Import(args) => import::run(&args, &catalog()?, output, argv),
-        Command::Catalog(args) => {
-            let mut text = Vec::new();
-            catalog::run(&args, &catalog()?, &mut text, output.json)?;
-            output.stdout(&String::from_utf8_lossy(&text))
-        }
+        Command::Catalog(args) => catalog::run(&args, cli.output.config.as_deref(), output),
         Command::Regress(args) => regress::run(args, output),
         Command::Schema => output.stdout(&(record::write::to_json(&record::json_schema())? + "\n")),
         Command::Completions { shell } => {

@@ -5,7 +5,11 @@ use jiff::civil::Date;
 use rust_decimal::Decimal;
 use serde_json::Value;
 
-use crate::catalog::{ApiPrice, Catalog, Electricity, Gpu, ModelRow, Rental, RentalPrice, Trust, Vm};
+use crate::catalog::api_prices::API_PRICE_STALE_AFTER_DAYS;
+use crate::catalog::default_price::FRESH_DAYS;
+use crate::catalog::{
+    ApiPrice, Catalog, Electricity, Gpu, ModelRow, Rental, RentalPrice, Trust, Vm, age_days,
+};
 
 const WIDTH: u16 = 80;
 
@@ -89,9 +93,9 @@ pub(super) fn models(rows: &[&ModelRow], catalog: &Catalog) -> String {
            `--model synthetic:ID:QUANT` only the shape. `bench catalog show ID` prints all.\n"
 }
 
-/// When a rent was seen: the day, the month, or the bounds.
-fn seen(row: &Rental) -> String {
-    match (row.observed, row.observed_from, row.observed_to) {
+/// When a rent was seen: the day, the month, or the bounds; marked when that is long ago.
+fn seen(row: &Rental, today: Date) -> String {
+    let text = match (row.observed, row.observed_from, row.observed_to) {
         (Some(day), ..) if row.observed_precision == Some(crate::catalog::rentals::Precision::Month) => {
             format!("{:04}-{:02}", day.year(), day.month())
         }
@@ -99,10 +103,16 @@ fn seen(row: &Rental) -> String {
         (None, Some(from), _) => format!("from {from}"),
         (None, None, Some(to)) => format!("by {to}"),
         (None, None, None) => "undated".to_owned(),
-    }
+    };
+    aged(text, row.dated(), today)
 }
 
-pub(super) fn rental(rows: &[&Rental], default: Option<(&Gpu, Option<RentalPrice>)>) -> String {
+/// `text`, with a word behind it when its day is history and no quote.
+fn aged(text: String, day: Option<Date>, today: Date) -> String {
+    if day.is_some_and(|day| age_days(day, today) > FRESH_DAYS) { format!("{text} old") } else { text }
+}
+
+pub(super) fn rental(rows: &[&Rental], default: Option<(&Gpu, Option<RentalPrice>)>, today: Date) -> String {
     let mut body = Vec::new();
     let mut gpu = "";
     for row in rows {
@@ -114,11 +124,14 @@ pub(super) fn rental(rows: &[&Rental], default: Option<(&Gpu, Option<RentalPrice
             format!("  {}", row.provider),
             row.usd_per_gpu_hour.to_string(),
             row.kind.label().to_owned(),
-            seen(row),
+            seen(row, today),
             trust(row.trust).to_owned(),
         ]);
     }
-    let text = table(&["rent of a GPU", "USD/h>", "terms", "seen", "trust"], body);
+    let mut text = table(&["rent of a GPU", "USD/h>", "terms", "seen", "trust"], body);
+    if rows.iter().any(|row| row.dated().is_some_and(|day| age_days(day, today) > FRESH_DAYS)) {
+        text += &format!("\nold: seen more than {FRESH_DAYS} days ago, history and no quote\n");
+    }
     let default = match default {
         Some((gpu, Some(price))) => {
             let spread = match price.rows {
@@ -141,20 +154,53 @@ pub(super) fn rental(rows: &[&Rental], default: Option<(&Gpu, Option<RentalPrice
 }
 
 pub(super) fn api(rows: &[&ApiPrice], today: Date) -> String {
-    let body = rows.iter().map(|row| {
-        let age = if row.is_stale(today) { format!("{} stale", row.as_of) } else { row.as_of.to_string() };
-        vec![
+    let mut sources: Vec<&str> = Vec::new();
+    let mut body = Vec::new();
+    for row in rows {
+        let at = sources.iter().position(|source| *source == row.source).unwrap_or_else(|| {
+            sources.push(&row.source);
+            sources.len() - 1
+        });
+        let old = if row.is_stale(today) { " old" } else { "" };
+        body.push(vec![
             row.id(),
             row.input_usd_per_mtok.to_string(),
+            row.cached_input_usd_per_mtok.map_or("-".to_owned(), |usd| usd.normalize().to_string()),
             row.output_usd_per_mtok.to_string(),
-            age,
-            row.source.split(' ').next().unwrap_or_default().to_owned(),
-        ]
-    });
-    table(&["API, USD per million tokens", "input>", "output>", "checked by", "source"], body)
+            batch(row),
+            format!("{}{old}", row.as_of),
+            (at + 1).to_string(),
+        ]);
+    }
+    let mut text = table(
+        &["API, USD per 10^6 tokens", "input>", "cached>", "output>", "batch>", "checked by", "s>"],
+        body,
+    );
+    if sources.is_empty() {
+        return text;
+    }
+    text += "\nbatch: share of the other price, input and output 3:1.";
+    if rows.iter().any(|row| row.is_stale(today)) {
+        text += &format!(" old: more than {API_PRICE_STALE_AFTER_DAYS} days.");
+    }
+    text.push('\n');
+    for (index, source) in sources.iter().enumerate() {
+        text += &indented(&format!("{} {source}", index + 1));
+    }
+    text
 }
 
-pub(super) fn vms(rows: &[&Vm]) -> String {
+/// What the batch tier takes of the standard price, at three input tokens to one of output.
+fn batch(row: &ApiPrice) -> String {
+    let Some(batch) = &row.batch else { return "-".to_owned() };
+    let blend = |input: Decimal, output: Decimal| input * Decimal::from(3) + output;
+    let share = blend(batch.input, batch.output)
+        .checked_div(blend(row.input_usd_per_mtok, row.output_usd_per_mtok))
+        .map(|share| (share * Decimal::ONE_HUNDRED).round_dp(0));
+    share.map_or("-".to_owned(), |share| format!("{share}%"))
+}
+
+pub(super) fn vms(rows: &[&Vm], today: Date) -> String {
     let body = rows.iter().map(|row| {
         let each = (row.usd_per_hour / Decimal::from(row.vcpus)).round_dp(5).normalize();
         let seen = row.observed.map_or("undated".to_owned(), |day| day.to_string());
@@ -164,7 +210,7 @@ pub(super) fn vms(rows: &[&Vm]) -> String {
             row.memory_gb.to_string(),
             row.usd_per_hour.to_string(),
             each.to_string(),
-            seen,
+            aged(seen, row.observed, today),
         ]
     });
     table(&["virtual machine", "vCPU>", "GB>", "USD/h>", "per vCPU>", "seen"], body)

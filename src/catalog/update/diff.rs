@@ -1,0 +1,334 @@
+//! What offers would change in the catalog: new rows, changed ones, ones seen again, and ones that stay as they are.
+//!
+//! A price that is replaced becomes a point of the price history, so that the curve keeps the day on which it was known.
+//! Rows older than those they would replace stay out, and so do rows that the user wrote by hand. What a price list
+//! says besides (batch, cached) and the newer file does not is carried over while input and output are the same, with
+//! its day in the note; when they moved it is gone, and the change says so.
+
+use std::collections::{BTreeMap, HashSet};
+use std::path::Path;
+
+use jiff::civil::Date;
+use rust_decimal::Decimal;
+
+use super::Offer;
+use crate::catalog::{ApiPrice, Catalog, DateKind, Error, PricePoint, Rental, Trust};
+
+/// What becomes of an offered row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Fate {
+    /// Its price differs from the catalog's.
+    Changed,
+    /// The catalog has none like it.
+    New,
+    /// The same price, seen later.
+    SeenAgain,
+    /// Older than the catalog's; stays out.
+    Older,
+    /// The user's own file has it; stays out.
+    Yours,
+}
+
+/// One row and its fate.
+#[derive(Debug, Clone)]
+pub struct Change {
+    /// `provider/model`, or provider, GPU and terms.
+    pub id: String,
+    /// What becomes of it.
+    pub fate: Fate,
+    /// The prices so far, as text.
+    pub before: Option<String>,
+    /// The offered prices, as text.
+    pub after: String,
+    /// Offered ÷ so far − 1, of output or of the lowest rent, where both are known.
+    pub ratio: Option<f64>,
+    /// What else is to be said.
+    pub note: Option<String>,
+}
+
+/// All that would become of some offers.
+#[derive(Debug, Default)]
+pub struct Diff {
+    /// Prices of APIs.
+    pub api: Vec<Change>,
+    /// Rents of GPUs.
+    pub rents: Vec<Change>,
+    /// The rows to take.
+    pub api_rows: Vec<ApiPrice>,
+    /// The rows to take.
+    pub rent_rows: Vec<Rental>,
+    /// What the taken prices of APIs replace, as points of the price history.
+    pub history: Vec<PricePoint>,
+    /// `(GPU, before, after)`: default prices of an hour that would move.
+    pub defaults: Vec<(String, Option<Decimal>, Option<Decimal>)>,
+}
+
+/// Provider, GPU and terms: what a rent replaces.
+pub(in crate::catalog) fn rent_id(row: &Rental) -> String {
+    format!("{}/{}/{}", row.provider, row.gpu, row.kind.label())
+}
+
+/// Holds `offers` against `catalog`; rows that `folder` has in files of the user's own stay. With two files for one
+/// row the one seen later counts, of one day the one named first.
+///
+/// # Errors
+/// The user's files cannot be read.
+pub fn diff(offers: &[Offer], catalog: &Catalog, folder: &Path, today: Date) -> Result<Diff, Error> {
+    let own = Catalog::own_prices(folder)?;
+    let mut found = Diff::default();
+
+    let mut api: BTreeMap<String, &ApiPrice> = BTreeMap::new();
+    for row in offers.iter().flat_map(|offer| &offer.api) {
+        let seat = api.entry(row.id()).or_insert(row);
+        if row.as_of > seat.as_of {
+            *seat = row;
+        }
+    }
+    let mut known: BTreeMap<String, Vec<&ApiPrice>> = BTreeMap::new();
+    for row in &catalog.api_prices {
+        known.entry(row.id()).or_default().push(row);
+    }
+    for (id, row) in api {
+        let old = known.get(&id).map_or(&[][..], Vec::as_slice);
+        let (change, row) = api_change(id, row, old, &own.0);
+        if change.fate < Fate::Older {
+            let replaced = old.iter().filter(|old| old.as_of < row.as_of).map(|old| point(old, today));
+            found.history.extend(replaced);
+            found.api_rows.push(row);
+        }
+        found.api.push(change);
+    }
+
+    let mut rents: BTreeMap<String, Vec<&Rental>> = BTreeMap::new();
+    for offer in offers {
+        let mut groups: BTreeMap<String, Vec<&Rental>> = BTreeMap::new();
+        for row in &offer.rents {
+            groups.entry(rent_id(row)).or_default().push(row);
+        }
+        for (id, rows) in groups {
+            let seat = rents.entry(id).or_insert_with(|| rows.clone());
+            if newest(&rows) > newest(seat) {
+                *seat = rows;
+            }
+        }
+    }
+    for (id, rows) in rents {
+        let old: Vec<&Rental> = catalog.rentals.iter().filter(|row| rent_id(row) == id).collect();
+        let change = rent_change(id, &rows, &old, &own.1);
+        if change.fate < Fate::Older {
+            found.rent_rows.extend(rows.into_iter().cloned());
+        }
+        found.rents.push(change);
+    }
+    found.defaults = defaults(catalog, &found.rent_rows, today);
+    for list in [&mut found.api, &mut found.rents] {
+        list.sort_by(|a, b| {
+            let size = |change: &Change| change.ratio.map_or(0.0, f64::abs);
+            a.fate.cmp(&b.fate).then(size(b).total_cmp(&size(a))).then_with(|| a.id.cmp(&b.id))
+        });
+    }
+    Ok(found)
+}
+
+/// A price that is replaced, as it was last known.
+fn point(row: &ApiPrice, today: Date) -> PricePoint {
+    let (date, date_kind, date_basis) = match row.effective_from {
+        Some(date) => (date, DateKind::Exact, "the source says since when the price holds"),
+        None => (row.as_of, DateKind::OnOrBefore, "the last day on which the price can have been checked"),
+    };
+    PricePoint {
+        model: row.model.clone(),
+        provider: row.provider.clone(),
+        date,
+        date_kind,
+        date_basis: date_basis.to_owned(),
+        input_usd_per_mtok: row.input_usd_per_mtok,
+        output_usd_per_mtok: row.output_usd_per_mtok,
+        open_weights: row.open_weights,
+        change: None,
+        note: Some(format!("replaced by an update on {today}")),
+        source: row.source.clone(),
+        trust: Trust::High,
+    }
+}
+
+fn newest(rows: &[&Rental]) -> Option<Date> {
+    rows.iter().filter_map(|row| row.dated()).max()
+}
+
+fn api_change(id: String, row: &ApiPrice, old: &[&ApiPrice], own: &HashSet<String>) -> (Change, ApiPrice) {
+    let mut row = row.clone();
+    let same = |other: &&&ApiPrice| {
+        (other.input_usd_per_mtok, other.output_usd_per_mtok)
+            == (row.input_usd_per_mtok, row.output_usd_per_mtok)
+    };
+    let twin = old.iter().find(same).copied();
+    let newest = old.iter().max_by_key(|row| row.as_of).copied();
+    let mut note = None;
+    if let Some(twin) = twin {
+        note = carry(&mut row, twin);
+    } else if let Some(newest) = newest {
+        row.open_weights = row.open_weights.or(newest.open_weights);
+        let gone = [
+            (
+                "cached input",
+                newest.cached_input_usd_per_mtok.is_some() && row.cached_input_usd_per_mtok.is_none(),
+            ),
+            ("batch", newest.batch.is_some() && row.batch.is_none()),
+        ];
+        let gone: Vec<&str> = gone.iter().filter(|(_, gone)| *gone).map(|(name, _)| *name).collect();
+        note = (!gone.is_empty()).then(|| format!("the file has no {} price", gone.join(" and no ")));
+    }
+    let fate = if own.contains(&id) {
+        Fate::Yours
+    } else if newest.is_some_and(|newest| newest.as_of > row.as_of) {
+        Fate::Older
+    } else if let Some(twin) = twin.filter(|_| old.len() == 1) {
+        if prices(&row) == prices(twin) { Fate::SeenAgain } else { Fate::Changed }
+    } else if old.is_empty() {
+        Fate::New
+    } else {
+        Fate::Changed
+    };
+    let ratio = newest.and_then(|old| share(old.output_usd_per_mtok, row.output_usd_per_mtok));
+    let before: Vec<String> = old.iter().map(|row| prices(row)).collect();
+    let change = Change {
+        id,
+        fate,
+        before: (!before.is_empty()).then(|| before.join(" and ")),
+        after: prices(&row),
+        ratio,
+        note,
+    };
+    (change, row)
+}
+
+/// What the older row says of the same price and the newer does not; returns the note about it.
+fn carry(row: &mut ApiPrice, twin: &ApiPrice) -> Option<String> {
+    row.open_weights = row.open_weights.or(twin.open_weights);
+    let mut carried: Vec<&str> = Vec::new();
+    if row.cached_input_usd_per_mtok.is_none() && twin.cached_input_usd_per_mtok.is_some() {
+        row.cached_input_usd_per_mtok = twin.cached_input_usd_per_mtok;
+        carried.push("cached input");
+    }
+    if row.cache_write_usd_per_mtok.is_none() && twin.cache_write_usd_per_mtok.is_some() {
+        row.cache_write_usd_per_mtok = twin.cache_write_usd_per_mtok;
+        carried.push("cache writes");
+    }
+    if row.batch.is_none() && twin.batch.is_some() {
+        row.batch.clone_from(&twin.batch);
+        carried.push("batch");
+    }
+    if row.long_context_tiers.is_empty() && !twin.long_context_tiers.is_empty() {
+        row.long_context_tiers.clone_from(&twin.long_context_tiers);
+        carried.push("long prompts");
+    }
+    // What the older row had carried itself keeps the day of then.
+    let mut said: Vec<String> = Vec::new();
+    let earlier = twin.note.iter().flat_map(|note| note.split("; ")).filter(|part| part.contains(AS_OF));
+    for part in earlier {
+        let before = carried.len();
+        carried.retain(|field| !part.contains(field));
+        if carried.len() < before {
+            said.push(part.to_owned());
+        }
+    }
+    if !carried.is_empty() {
+        said.push(format!("{}{AS_OF}{} ({})", carried.join(", "), twin.as_of, first_word(&twin.source)));
+    }
+    if said.is_empty() {
+        return None;
+    }
+    let said = said.join("; ");
+    row.note = Some(row.note.take().map_or(said.clone(), |note| format!("{note}; {said}")));
+    Some(said)
+}
+
+/// Between what was carried over and its day.
+const AS_OF: &str = " as of ";
+
+fn first_word(text: &str) -> &str {
+    text.split(' ').next().unwrap_or_default()
+}
+
+/// Input and output, and what else has a price.
+fn prices(row: &ApiPrice) -> String {
+    let mut text = format!("{}/{}", row.input_usd_per_mtok.normalize(), row.output_usd_per_mtok.normalize());
+    if let Some(cached) = row.cached_input_usd_per_mtok {
+        text += &format!(" cached {}", cached.normalize());
+    }
+    if let Some(batch) = &row.batch {
+        text += &format!(" batch {}/{}", batch.input.normalize(), batch.output.normalize());
+    }
+    if !row.long_context_tiers.is_empty() {
+        let tier = |tier: &crate::catalog::api_prices::LongContextTier| {
+            format!(
+                "{}/{} above {}",
+                tier.input.normalize(),
+                tier.output.normalize(),
+                tier.above_input_tokens
+            )
+        };
+        let tiers: Vec<String> = row.long_context_tiers.iter().map(tier).collect();
+        text += &format!(", {}", tiers.join(", "));
+    }
+    text
+}
+
+fn share(before: Decimal, after: Decimal) -> Option<f64> {
+    use rust_decimal::prelude::ToPrimitive as _;
+    (after.checked_div(before)? - Decimal::ONE).to_f64()
+}
+
+fn rent_change(id: String, rows: &[&Rental], old: &[&Rental], own: &HashSet<String>) -> Change {
+    let list = |rows: &[&Rental]| {
+        let mut usd: Vec<Decimal> = rows.iter().map(|row| row.usd_per_gpu_hour.normalize()).collect();
+        usd.sort();
+        usd.dedup();
+        usd
+    };
+    let (before, after) = (list(old), list(rows));
+    let fate = if own.contains(&id) {
+        Fate::Yours
+    } else if newest(old).is_some_and(|day| newest(rows).is_some_and(|new| day > new)) {
+        Fate::Older
+    } else if old.is_empty() {
+        Fate::New
+    } else if before == after {
+        Fate::SeenAgain
+    } else {
+        Fate::Changed
+    };
+    let words = |usd: &[Decimal]| usd.iter().map(Decimal::to_string).collect::<Vec<_>>().join(" and ");
+    let ratio = before.first().zip(after.first()).and_then(|(old, new)| share(*old, *new));
+    Change {
+        id,
+        fate,
+        before: (!before.is_empty()).then(|| words(&before)),
+        after: words(&after),
+        ratio,
+        note: rows.first().and_then(|row| row.note.clone()),
+    }
+}
+
+/// The default prices of an hour that these rents would move.
+fn defaults(
+    catalog: &Catalog,
+    rows: &[Rental],
+    today: Date,
+) -> Vec<(String, Option<Decimal>, Option<Decimal>)> {
+    let mut after = catalog.clone();
+    let replaced: HashSet<String> = rows.iter().map(rent_id).collect();
+    after.rentals.retain(|row| !replaced.contains(&rent_id(row)));
+    after.rentals.extend(rows.iter().cloned());
+    let mut moved = Vec::new();
+    for gpu in &catalog.gpus {
+        let price =
+            |catalog: &Catalog| catalog.rental_price(gpu, today).map(|price| price.usd_per_hour.normalize());
+        let (old, new) = (price(catalog), price(&after));
+        if old != new {
+            moved.push((gpu.id.clone(), old, new));
+        }
+    }
+    moved
+}

@@ -1,0 +1,50 @@
+//! Why a price file cannot be read. Each message names file, place and the way out.
+
+use std::path::PathBuf;
+
+/// A failure to read or to write prices.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// No such file (exit code 13).
+    #[error("{} is not there", path.display())]
+    Missing {
+        /// The path that was named.
+        path: PathBuf,
+    },
+    /// The system does not give or take it (exit code 1).
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// It is not the text that it should be, or of no format that is known (exit code 1).
+    #[error("{}{}: {reason}", path.display(), line.map_or(String::new(), |line| format!(":{line}")))]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// The line, counted from 1, where one is to blame.
+        line: Option<usize>,
+        /// What is wrong, and the way out.
+        reason: String,
+    },
+    /// Every row is bad (exit code 1).
+    #[error("{}: none of its {rows} rows can be used; the first: {first}", path.display())]
+    NoneUsable {
+        /// The file.
+        path: PathBuf,
+        /// How many rows it has.
+        rows: usize,
+        /// What is wrong with the first.
+        first: String,
+    },
+    /// No price is of what the flags ask for, or a flag is missing (exit code 2).
+    #[error("{}: {reason}", path.display())]
+    Usage {
+        /// The file.
+        path: PathBuf,
+        /// What it has instead, and the way out.
+        reason: String,
+    },
+}

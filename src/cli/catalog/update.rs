@@ -1,0 +1,251 @@
+//! `bench catalog update --from FILE…`: shows what users' own copies of price files would change, then takes it.
+
+use std::io::{self, BufRead as _, IsTerminal as _};
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use jiff::civil::Date;
+use rust_decimal::Decimal;
+use serde_json::{Value, json};
+
+use crate::base::env;
+use crate::catalog::Catalog;
+use crate::catalog::update::diff::{Change, Diff, Fate, diff};
+use crate::catalog::update::{self, Dated, Offer, Options, Sieve};
+use crate::cli::Output;
+use crate::record;
+
+/// Lines of a list that are shown without --verbose.
+const SHOWN: usize = 12;
+
+/// `bench catalog update`.
+#[derive(Debug, Args)]
+pub(super) struct UpdateArgs {
+    /// Copies of LiteLLM's price map, genai-prices' data, models.dev's api.json, OpenRouter's list of models, gpuhunt's or
+    /// SkyPilot's CSV catalogs
+    #[arg(long, required = true, num_args = 1.., value_name = "FILE")]
+    from: Vec<PathBuf>,
+    /// Only prices of this provider
+    #[arg(long, value_name = "NAME")]
+    provider: Option<String>,
+    /// Only API prices of models whose name contains this
+    #[arg(long, value_name = "NAME")]
+    model: Option<String>,
+    /// The day on which the prices were seen [default: each file's own date]
+    #[arg(long, value_name = "DATE", value_parser = super::super::forecast::date)]
+    observed: Option<Date>,
+    /// Whose prices a CSV catalog has [default: the file's name, of a vms.csv its folder's]
+    #[arg(long, value_name = "NAME")]
+    csv_provider: Option<String>,
+    /// Take what is shown without asking; without it and without a terminal nothing is written, exit code 0
+    #[arg(short, long)]
+    yes: bool,
+}
+
+pub(super) fn run(args: &UpdateArgs, config: Option<&Path>, output: &Output) -> anyhow::Result<()> {
+    let today = super::super::today();
+    if let Some(day) = args.observed.filter(|day| *day > today) {
+        return Err(super::super::hour::usage("--observed", &format!("{day} is still to come")));
+    }
+    let catalog = Catalog::load_for_update(config)?;
+    let folder = config.map_or_else(env::config_folder, Path::to_owned);
+    let options = Options {
+        sieve: Sieve { provider: args.provider.clone(), model: args.model.clone() },
+        observed: args.observed,
+        csv_provider: args.csv_provider.as_deref(),
+        today,
+        catalog: &catalog,
+    };
+    let read = args.from.iter().map(|path| update::read(path, &options));
+    let offers = read.collect::<Result<Vec<Offer>, update::Error>>()?;
+    let diff = diff(&offers, &catalog, &folder, today)?;
+    let taken = diff.api_rows.len() + diff.rent_rows.len();
+    if !output.json {
+        output.human(&shown(&offers, &diff, output))?;
+    }
+    let (written, reason) = if taken == 0 {
+        (None, Some("nothing to take".to_owned()))
+    } else if args.yes || (!output.json && agreed(taken, &folder)?) {
+        (Some(update::write::write(&diff, &folder)?), None)
+    } else {
+        (None, Some("nothing was written; --yes takes what is shown".to_owned()))
+    };
+    if output.json {
+        let value = machine(&offers, &diff, written.as_deref(), reason.as_deref());
+        return output.stdout(&(record::write::to_json(&value)? + "\n"));
+    }
+    match (written, reason) {
+        (Some(paths), _) => {
+            let names: Vec<String> = paths.iter().map(|path| path.display().to_string()).collect();
+            output.human(&format!("\n{taken} rows taken into {}\n", names.join(" and ")))
+        }
+        (None, reason) => output.human(&format!("\n{}\n", reason.unwrap_or_default())),
+    }
+}
+
+/// Asks, where there is somebody to answer.
+fn agreed(taken: usize, folder: &Path) -> io::Result<bool> {
+    if !(io::stdin().is_terminal() && io::stdout().is_terminal()) {
+        return Ok(false);
+    }
+    print!("\nTake {taken} rows into {}? [y/N] ", folder.display());
+    io::Write::flush(&mut io::stdout())?;
+    let mut answer = String::new();
+    io::stdin().lock().read_line(&mut answer)?;
+    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
+}
+
+/// What was read and what it would change, for people.
+fn shown(offers: &[Offer], diff: &Diff, output: &Output) -> String {
+    let style = output.human_style();
+    let most = if output.verbose > 0 { usize::MAX } else { SHOWN };
+    let mut text = String::new();
+    let mut line = |line: &str| {
+        text.push_str(line);
+        text.push('\n');
+    };
+    for offer in offers {
+        let from = match offer.observed.1 {
+            Dated::Flag => "by --observed",
+            Dated::Modified => "when the file was last written; --observed says another day",
+        };
+        line(&style.strong(&format!(
+            "{}: {}, {} rows",
+            offer.path.display(),
+            offer.format.name(),
+            offer.rows
+        )));
+        line(&format!("  prices of {}, {from}", offer.observed.0));
+        if offer.sieved > 0 {
+            line(&format!("  {} rows are not asked for", offer.sieved));
+        }
+        if !offer.refused.is_empty() {
+            let all = offer.refused.len() + offer.refused_more;
+            line(&format!("  {} refused:", style.warn(&all.to_string())));
+            for row in offer.refused.iter().take(most) {
+                let at = row.line.map_or(String::new(), |line| format!("line {line}, "));
+                line(&format!("    {at}{}: {} is {} and {}", row.row, row.field, row.value, row.reason));
+            }
+            more(&mut line, all, most.min(offer.refused.len()));
+        }
+        let passed: usize = offer.passed.values().sum();
+        if passed > 0 {
+            line(&format!("  {passed} passed over:"));
+            let mut reasons: Vec<(&String, &usize)> = offer.passed.iter().collect();
+            reasons.sort_by_key(|(reason, count)| (std::cmp::Reverse(**count), (*reason).clone()));
+            for (reason, count) in reasons.iter().take(most) {
+                line(&format!("    {count:>5} {reason}"));
+            }
+            more(&mut line, reasons.len(), most);
+        }
+    }
+    for (what, changes) in [
+        ("API prices, USD per million input/output tokens", &diff.api),
+        ("rents, USD per GPU-hour", &diff.rents),
+    ] {
+        if changes.is_empty() {
+            continue;
+        }
+        line("");
+        line(&style.strong(what));
+        for (fate, words) in [
+            (Fate::Changed, "changed"),
+            (Fate::New, "new"),
+            (Fate::SeenAgain, "the same, seen later"),
+            (Fate::Older, "older than the catalog's, left as they are"),
+            (Fate::Yours, "in a file of your own, left as they are"),
+        ] {
+            let rows: Vec<&Change> = changes.iter().filter(|change| change.fate == fate).collect();
+            if rows.is_empty() {
+                continue;
+            }
+            line(&format!("  {} {words}", rows.len()));
+            if fate > Fate::New && output.verbose == 0 {
+                continue;
+            }
+            for change in rows.iter().take(most) {
+                line(&one(change));
+            }
+            more(&mut line, rows.len(), most);
+        }
+    }
+    if !diff.defaults.is_empty() {
+        line("");
+        line(&style.strong("default prices of a GPU-hour, USD"));
+        for (gpu, before, after) in &diff.defaults {
+            let word = |usd: Option<Decimal>| usd.map_or("none".to_owned(), |usd| usd.to_string());
+            line(&format!("    {gpu}: {} → {}", word(*before), word(*after)));
+        }
+    }
+    text
+}
+
+fn more(line: &mut impl FnMut(&str), all: usize, shown: usize) {
+    if all > shown {
+        line(&format!("    … and {} more (--verbose lists them, --json as well)", all - shown));
+    }
+}
+
+fn one(change: &Change) -> String {
+    let ratio = change.ratio.filter(|_| change.fate == Fate::Changed);
+    let ratio = ratio.map_or(String::new(), |ratio| format!("  {:+.1}%", ratio * 100.0));
+    let note = change.note.as_ref().map_or(String::new(), |note| format!("  ({note})"));
+    match &change.before {
+        Some(before) if change.fate != Fate::SeenAgain => {
+            format!("    {}: {before} → {}{ratio}{note}", change.id, change.after)
+        }
+        _ => format!("    {}: {}{note}", change.id, change.after),
+    }
+}
+
+fn machine(offers: &[Offer], diff: &Diff, written: Option<&[PathBuf]>, reason: Option<&str>) -> Value {
+    let files: Vec<Value> = offers
+        .iter()
+        .map(|offer| {
+            let refused: Vec<Value> = offer
+                .refused
+                .iter()
+                .map(|row| {
+                    json!({ "line": row.line, "row": row.row, "field": row.field, "value": row.value, "reason": row.reason })
+                })
+                .collect();
+            json!({
+                "file": offer.path, "format": offer.format.name(), "sha256": offer.sha256, "rows": offer.rows,
+                "observed": offer.observed.0,
+                "observed_from": match offer.observed.1 { Dated::Flag => "--observed", Dated::Modified => "modified" },
+                "not_asked_for": offer.sieved, "refused": refused, "refused_more": offer.refused_more,
+                "passed_over": offer.passed,
+            })
+        })
+        .collect();
+    let changes = |list: &[Change]| -> Vec<Value> {
+        list.iter()
+            .map(|change| {
+                let fate = match change.fate {
+                    Fate::Changed => "changed",
+                    Fate::New => "new",
+                    Fate::SeenAgain => "seen_again",
+                    Fate::Older => "older",
+                    Fate::Yours => "yours",
+                };
+                json!({
+                    "id": change.id, "fate": fate, "before": change.before, "after": change.after,
+                    "ratio": change.ratio, "note": change.note,
+                })
+            })
+            .collect()
+    };
+    let defaults: Vec<Value> = diff
+        .defaults
+        .iter()
+        .map(|(gpu, before, after)| json!({ "gpu": gpu, "before": before, "after": after }))
+        .collect();
+    json!({
+        "files": files,
+        "api": changes(&diff.api),
+        "rental": changes(&diff.rents),
+        "defaults": defaults,
+        "written": written,
+        "written_reason": reason,
+    })
+}
