@@ -3,15 +3,18 @@
 //! The JSON forms are described in docs/catalog.md; they hold whole rows, the tables a choice of columns.
 
 mod classes;
+mod export;
 mod tables;
 
 use std::io::Write;
+use std::path::PathBuf;
 
 use anyhow::Context as _;
 use clap::{Args, Subcommand, ValueEnum};
 use jiff::civil::Date;
 use serde_json::{Value, json};
 
+use super::Output;
 use crate::catalog::{ApiPrice, Catalog, Electricity, Error, Gpu, ModelRow, Rental, Vm};
 
 /// `bench catalog`.
@@ -32,6 +35,13 @@ enum What {
     Models {
         /// Only rows whose id, name or alias contains this
         filter: Option<String>,
+        /// Write a synthetic model, `synthetic:PRESET[:QUANT]`, as a GGUF file, for measuring other programs with
+        /// the same bytes
+        #[arg(long, num_args = 2, value_names = ["MODEL", "FILE"], conflicts_with = "filter")]
+        export: Vec<PathBuf>,
+        /// Seed of the exported weights, as of `bench run` [default: 0]
+        #[arg(long, value_name = "N", requires = "export")]
+        seed: Option<u64>,
     },
     /// Prices: rents of GPUs, API tokens, virtual machines, electricity
     Prices(PricesArgs),
@@ -71,17 +81,24 @@ enum PriceKind {
     Electricity,
 }
 
-/// Writes what was asked for to `out`: a table of at most 80 columns, or JSON.
+/// Writes what was asked for to `out`: a table of at most 80 columns, or JSON; with `--export` the file as well.
 ///
 /// # Errors
-/// [`Error::Unknown`] when nothing has the name asked for; an I/O error of `out`.
+/// [`Error::Unknown`] when nothing has the name asked for; an I/O error of `out`; what exporting meets.
 pub(super) fn run(
     args: &CatalogArgs,
     catalog: &Catalog,
     out: &mut dyn Write,
-    json: bool,
+    output: &Output,
 ) -> anyhow::Result<()> {
-    view(args, catalog, out, json, super::today())
+    if let What::Models { export, seed, .. } = &args.what
+        && let [name, path] = &export[..]
+    {
+        let (text, value) =
+            export::export(&name.to_string_lossy(), path, seed.unwrap_or(0), catalog, output)?;
+        return write(&text, &value, out, output.json);
+    }
+    view(args, catalog, out, output.json, super::today())
 }
 
 fn view(
@@ -96,7 +113,7 @@ fn view(
             let rows = gpus(catalog, filter.as_deref())?;
             (tables::gpus(&rows), json!({ "gpus": rows }))
         }
-        What::Models { filter } => {
+        What::Models { filter, .. } => {
             let rows = models(catalog, filter.as_deref())?;
             (tables::models(&rows, catalog), json!({ "models": rows }))
         }
@@ -110,8 +127,12 @@ fn view(
             (tables::fields(&value), value)
         }
     };
+    write(&text, &value, out, json)
+}
+
+fn write(text: &str, value: &Value, out: &mut dyn Write, json: bool) -> anyhow::Result<()> {
     if json {
-        serde_json::to_writer_pretty(&mut *out, &value).context("writing JSON")?;
+        serde_json::to_writer_pretty(&mut *out, value).context("writing JSON")?;
         writeln!(out)?;
     } else {
         out.write_all(text.as_bytes())?;

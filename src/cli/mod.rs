@@ -74,7 +74,7 @@ fn dispatch(cli: Cli, output: &Output, argv: &[OsString]) -> anyhow::Result<()> 
         Command::Import(args) => import::run(&args, &catalog()?, output, argv),
         Command::Catalog(args) => {
             let mut text = Vec::new();
-            catalog::run(&args, &catalog()?, &mut text, output.json)?;
+            catalog::run(&args, &catalog()?, &mut text, output)?;
             output.stdout(&String::from_utf8_lossy(&text))
         }
         Command::Regress(args) => regress::run(args, output),
