@@ -147,3 +147,31 @@ fn memory_of_an_update_is_a_small_factor_of_the_file() {
     let stdout = String::from_utf8_lossy(&ran.stdout);
     assert!(stdout.contains("p/y: 1/2") && stdout.contains("more (--verbose"), "{stdout}");
 }
+
+#[test]
+fn a_synthetic_model_is_exported_as_a_file_that_runs() {
+    let bench = Bench::new();
+    let made =
+        bench.json(&["catalog", "models", "--export", "synthetic:smollm2-135m:q4_0", "own.gguf", "--json"]);
+    let path = bench.folder().join("own.gguf");
+    assert_eq!(made["model"], "synthetic:smollm2-135m:q4_0");
+    assert_eq!(made["bytes"].as_u64(), Some(std::fs::metadata(&path).expect("the file").len()));
+    // To us the file is the same model as its recipe.
+    let plan = bench.json(&["run", "--model", "own.gguf", "--dry-run", "--json"]);
+    let recipe = bench.json(&["run", "--model", "synthetic:smollm2-135m:q4_0", "--dry-run", "--json"]);
+    assert_eq!(plan["weight_bytes"], recipe["weight_bytes"]);
+    assert_eq!(plan["quantization"], recipe["quantization"]);
+    for (args, code, said) in [
+        (["synthetic:smollm2-135m:q4_0", "own.gguf"], 1, "not overwritten"),
+        (["synthetic:smollm2-135m:q4_0", "none/own.gguf"], 13, "no such folder"),
+        (["synthetic:smollm2-135m:q9", "b.gguf"], 2, "q9"),
+        (["synthetic:smollm2-135", "b.gguf"], 2, "smollm2-135m"),
+        (["smollm2-135m:q4_0", "b.gguf"], 2, "only synthetic"),
+    ] {
+        let ran = bench.run(&["catalog", "models", "--export", args[0], args[1]]);
+        assert_eq!(ran.code, code, "{args:?}: {}", ran.stderr);
+        assert!(ran.stderr.contains(said), "{args:?}: {}", ran.stderr);
+    }
+    let names: Vec<_> = std::fs::read_dir(bench.folder()).expect("a folder").collect();
+    assert_eq!(names.len(), 1, "{names:?}");
+}

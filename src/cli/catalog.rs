@@ -3,12 +3,13 @@
 //! The JSON forms are described in docs/catalog.md; they hold whole rows, the tables a choice of columns.
 
 mod classes;
+mod export;
 mod tables;
 mod update;
 
 use std::cmp::Reverse;
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use clap::{Args, Subcommand, ValueEnum};
@@ -16,6 +17,7 @@ use jiff::civil::Date;
 use rust_decimal::Decimal;
 use serde_json::{Value, json};
 
+use super::Output;
 use crate::catalog::{ApiPrice, Catalog, Electricity, Error, Gpu, ModelRow, Rental, RentalKind, Vm};
 
 /// `bench catalog`.
@@ -36,6 +38,13 @@ enum What {
     Models {
         /// Only rows whose id, name or alias contains this
         filter: Option<String>,
+        /// Write a synthetic model, `synthetic:PRESET[:QUANT]`, as a GGUF file, for measuring other programs with
+        /// the same bytes
+        #[arg(long, num_args = 2, value_names = ["MODEL", "FILE"], conflicts_with = "filter")]
+        export: Vec<PathBuf>,
+        /// Seed of the exported weights, as of `bench run` [default: 0]
+        #[arg(long, value_name = "N", requires = "export")]
+        seed: Option<u64>,
     },
     /// Prices: rents of GPUs, API tokens, virtual machines, electricity
     Prices(PricesArgs),
@@ -108,16 +117,26 @@ enum PriceKind {
     Electricity,
 }
 
-/// Prints what was asked for: a table of at most 80 columns, or JSON; or takes prices.
+/// Prints what was asked for: a table of at most 80 columns, or JSON; takes prices; with `--export` writes a model.
 ///
 /// # Errors
-/// [`Error::Unknown`] when nothing has the name asked for; a price file that cannot be read; an I/O error.
-pub(super) fn run(args: &CatalogArgs, config: Option<&Path>, output: &super::Output) -> anyhow::Result<()> {
+/// [`Error::Unknown`] when nothing has the name asked for; a price file that cannot be read; an I/O error; what
+/// exporting meets.
+pub(super) fn run(args: &CatalogArgs, config: Option<&Path>, output: &Output) -> anyhow::Result<()> {
     if let What::Update(args) = &args.what {
         return update::run(args, config, output);
     }
+    let catalog = Catalog::load(config)?;
     let mut text = Vec::new();
-    view(args, &Catalog::load(config)?, &mut text, output.json, super::today())?;
+    if let What::Models { export, seed, .. } = &args.what
+        && let [name, path] = &export[..]
+    {
+        let (said, value) =
+            export::export(&name.to_string_lossy(), path, seed.unwrap_or(0), &catalog, output)?;
+        write(&said, &value, &mut text, output.json)?;
+    } else {
+        view(args, &catalog, &mut text, output.json, super::today())?;
+    }
     output.stdout(&String::from_utf8_lossy(&text))
 }
 
@@ -133,7 +152,7 @@ fn view(
             let rows = gpus(catalog, filter.as_deref())?;
             (tables::gpus(&rows), json!({ "gpus": rows }))
         }
-        What::Models { filter } => {
+        What::Models { filter, .. } => {
             let rows = models(catalog, filter.as_deref())?;
             (tables::models(&rows, catalog), json!({ "models": rows }))
         }
@@ -148,8 +167,12 @@ fn view(
             (tables::fields(&value), value)
         }
     };
+    write(&text, &value, out, json)
+}
+
+fn write(text: &str, value: &Value, out: &mut dyn Write, json: bool) -> anyhow::Result<()> {
     if json {
-        serde_json::to_writer_pretty(&mut *out, &value).context("writing JSON")?;
+        serde_json::to_writer_pretty(&mut *out, value).context("writing JSON")?;
         writeln!(out)?;
     } else {
         out.write_all(text.as_bytes())?;

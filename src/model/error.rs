@@ -38,6 +38,14 @@ pub enum Error {
         /// What the system said.
         source: std::io::Error,
     },
+    /// A file could not be written (exit code 1).
+    #[error("cannot write {}: {source}", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
     /// The user asked to stop (exit code 130 or 143).
     #[error("interrupted")]
     Interrupted,

@@ -8,6 +8,7 @@
 //! Which type each tensor has is decided as llama-quantize decides it ([`mixture`]); which tensors and keys an
 //! architecture has stands in its sibling `network`.
 
+mod export;
 pub mod mixture;
 mod network;
 mod reader;
@@ -21,6 +22,7 @@ use super::gguf::{self, write};
 use super::quantize::Weights;
 use super::{Error, Header};
 use crate::catalog::ModelRow;
+pub use export::Exported;
 use mixture::Mixture;
 use network::Content;
 pub use reader::SyntheticReader;

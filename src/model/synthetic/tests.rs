@@ -1,9 +1,9 @@
 //! Virtual files held against arithmetic, against candle and against llama.cpp.
 
-use std::fs::File;
-use std::io::{Read, Seek, SeekFrom, Write};
+use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 use std::process::Command;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use candle_core::quantized::gguf_file::Content;
 use candle_core::{Device, Tensor};
@@ -11,8 +11,10 @@ use candle_transformers::models::{
     quantized_gemma3, quantized_llama, quantized_phi3, quantized_qwen2, quantized_qwen3,
 };
 use proptest::prelude::*;
+use sha2::{Digest as _, Sha256};
 
 use super::*;
+use crate::base::sys::Interrupt;
 use crate::catalog::{Catalog, Shape};
 use crate::model::testing::llama_cpp;
 use crate::model::{TensorInfo, TensorType};
@@ -225,11 +227,59 @@ fn stock_candle_loads_every_architecture_and_computes_finite_logits() {
     }
 }
 
-/// Writes a virtual file where another program can read it.
-fn export(synthetic: &Synthetic, path: &Path) {
-    let mut file = File::create(path).unwrap();
-    std::io::copy(&mut synthetic.reader(), &mut file).unwrap();
-    file.flush().unwrap();
+/// Writes a virtual file where another program can read it, in the place of the one before.
+fn export(synthetic: &Synthetic, path: &Path) -> Exported {
+    drop(std::fs::remove_file(path));
+    synthetic.export(path, &Interrupt::default(), &|_| ()).unwrap()
+}
+
+fn names(folder: &Path) -> Vec<std::ffi::OsString> {
+    std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name()).collect()
+}
+
+#[test]
+fn an_exported_file_is_the_virtual_one_and_replaces_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("tiny.gguf");
+    let synthetic = Synthetic::new(&tiny("llama-3.2-1b"), "q4_k_m", 1).unwrap();
+    let told = AtomicU64::new(0);
+    let written = synthetic
+        .export(&path, &Interrupt::default(), &|bytes| _ = told.fetch_add(bytes.get(), Ordering::Relaxed))
+        .unwrap();
+    let all = bytes(&synthetic);
+    assert!(std::fs::read(&path).unwrap() == all);
+    assert_eq!((written.bytes.get(), told.into_inner()), (all.len() as u64, all.len() as u64));
+    assert_eq!(written.sha256, format!("{:x}", Sha256::digest(&all)));
+    assert_eq!(names(folder.path()), ["tiny.gguf"]);
+
+    let other = Synthetic::new(&tiny("llama-3.2-1b"), "q4_k_m", 2).unwrap();
+    let error = other.export(&path, &Interrupt::default(), &|_| ()).unwrap_err();
+    assert!(
+        matches!(&error, Error::Unusable { .. }) && error.to_string().contains("not overwritten"),
+        "{error}"
+    );
+    assert!(std::fs::read(&path).unwrap() == all);
+    let nowhere = folder.path().join("nowhere/tiny.gguf");
+    let error = other.export(&nowhere, &Interrupt::default(), &|_| ()).unwrap_err();
+    assert!(matches!(error, Error::Missing { .. }), "{error}");
+}
+
+#[test]
+fn a_name_taken_meanwhile_or_an_interrupt_leaves_nothing_half() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("large.gguf");
+    // Two pieces at least, so that the flag is looked at between them.
+    let synthetic = Synthetic::new(&preset("smollm2-135m"), "q4_0", 1).unwrap();
+    let interrupt = Interrupt::default();
+    let error = synthetic.export(&path, &interrupt, &|_| interrupt.request()).unwrap_err();
+    assert!(matches!(error, Error::Interrupted), "{error}");
+    assert_eq!(names(folder.path()).len(), 0);
+    let theirs = |_| std::fs::write(&path, "theirs").unwrap();
+    let small = Synthetic::new(&tiny("llama-3.2-1b"), "q4_0", 1).unwrap();
+    let error = small.export(&path, &Interrupt::default(), &theirs).unwrap_err();
+    assert!(error.to_string().contains("not overwritten"), "{error}");
+    assert_eq!(names(folder.path()), ["large.gguf"]);
+    assert_eq!(std::fs::read(&path).unwrap(), b"theirs");
 }
 
 fn types(header: &Header) -> Vec<(String, TensorType)> {
