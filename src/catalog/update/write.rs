@@ -91,7 +91,7 @@ impl Table {
 
     fn raw(&mut self, name: &str, value: &str) {
         // Writing into a text cannot fail.
-        drop(writeln!(self.0, "{name} = {value}"));
+        let _ = writeln!(self.0, "{name} = {value}");
     }
 }
 
