@@ -35,6 +35,47 @@ impl Matrix {
     }
 }
 
+/// The matrices of all experts of a block, one behind the other.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Stack {
+    layout: Layout,
+    rows: usize,
+    region: Region,
+}
+
+impl Stack {
+    /// The matrix of expert number `index`.
+    pub(super) fn expert(&self, index: usize) -> Matrix {
+        let length = bytes(&self.layout, self.rows);
+        let region = Region { offset: self.region.offset + index * length, length };
+        Matrix { layout: self.layout, rows: self.rows, region }
+    }
+
+    pub(super) fn layout(&self) -> Layout {
+        self.layout
+    }
+}
+
+/// A block's feed-forward layer.
+#[derive(Debug)]
+pub(super) enum Feed {
+    Dense {
+        /// Gate and up.
+        gate_up: [Matrix; 2],
+        down: Matrix,
+    },
+    Experts(Experts),
+}
+
+/// A mixture of experts: who chooses, and who can be chosen.
+#[derive(Debug)]
+pub(super) struct Experts {
+    pub(super) router: Matrix,
+    /// Gates and ups.
+    pub(super) gate_up: [Stack; 2],
+    pub(super) down: Stack,
+}
+
 /// A block's weights.
 #[derive(Debug)]
 pub(super) struct Block {
@@ -48,9 +89,7 @@ pub(super) struct Block {
     pub(super) output: Matrix,
     pub(super) post_attention_norm: Option<Vec<f32>>,
     pub(super) feed_norm: Vec<f32>,
-    /// Gate and up.
-    pub(super) gate_up: [Matrix; 2],
-    pub(super) down: Matrix,
+    pub(super) feed: Feed,
     pub(super) post_feed_norm: Option<Vec<f32>>,
 }
 
@@ -70,12 +109,19 @@ pub(super) struct Weights {
 /// Bytes that the packed matrices of `header` take.
 pub(super) fn packed_bytes(header: &Header) -> usize {
     let matrices = header.tensors.iter().filter(|tensor| tensor.shape.len() > 1);
-    matrices.filter_map(|tensor| shape(tensor).map(|(layout, rows)| bytes(&layout, rows))).sum()
+    let of = |(count, layout, rows)| count * bytes(&layout, rows);
+    matrices.filter_map(|tensor| shape(tensor).map(of)).sum()
 }
 
-fn shape(tensor: &TensorInfo) -> Option<(Layout, usize)> {
-    let &[rows, columns] = &tensor.shape[..] else { return None };
-    Some((Layout::of(tensor.dtype, usize::try_from(columns).ok()?)?, usize::try_from(rows).ok()?))
+/// How many matrices `tensor` holds, and the layout and the rows of each.
+fn shape(tensor: &TensorInfo) -> Option<(usize, Layout, usize)> {
+    let (count, rows, columns) = match tensor.shape[..] {
+        [rows, columns] => (1, rows, columns),
+        [count, rows, columns] => (count, rows, columns),
+        _ => return None,
+    };
+    let size = |number: u64| usize::try_from(number).ok();
+    Some((size(count)?, Layout::of(tensor.dtype, size(columns)?)?, size(rows)?))
 }
 
 fn bytes(layout: &Layout, rows: usize) -> usize {
@@ -145,8 +191,21 @@ impl Loader<'_> {
             output: self.matrix(&name("attn_output.weight"))?,
             post_attention_norm: optional(network.post_norms, "post_attention_norm.weight", self)?,
             feed_norm: self.vector(&name("ffn_norm.weight"))?,
-            gate_up: [self.matrix(&name("ffn_gate.weight"))?, self.matrix(&name("ffn_up.weight"))?],
-            down: self.matrix(&name("ffn_down.weight"))?,
+            feed: if network.experts.is_some() {
+                Feed::Experts(Experts {
+                    router: self.matrix(&name("ffn_gate_inp.weight"))?,
+                    gate_up: [
+                        self.stack(&name("ffn_gate_exps.weight"))?,
+                        self.stack(&name("ffn_up_exps.weight"))?,
+                    ],
+                    down: self.stack(&name("ffn_down_exps.weight"))?,
+                })
+            } else {
+                Feed::Dense {
+                    gate_up: [self.matrix(&name("ffn_gate.weight"))?, self.matrix(&name("ffn_up.weight"))?],
+                    down: self.matrix(&name("ffn_down.weight"))?,
+                }
+            },
             post_feed_norm: optional(network.post_norms, "post_ffw_norm.weight", self)?,
         })
     }
@@ -193,21 +252,32 @@ impl Loader<'_> {
     }
 
     fn matrix(&mut self, name: &str) -> Result<Matrix, Error> {
+        let Stack { layout, rows, region } = self.stack(name)?;
+        Ok(Matrix { layout, rows, region })
+    }
+
+    /// The matrices of a tensor, one behind the other, each filled up to whole groups.
+    fn stack(&mut self, name: &str) -> Result<Stack, Error> {
         let tensor = self.find(name)?;
         let none =
             || unsupported(format!("use tensor `{name}`"), "its shape or type is no matrix of this engine");
-        let (layout, rows) = shape(&tensor).ok_or_else(none)?;
-        let region = self.arena.take(bytes(&layout, rows)).ok_or_else(none)?;
+        let (count, layout, rows) = shape(&tensor).ok_or_else(none)?;
+        let length = bytes(&layout, rows);
+        let region = self.arena.take(count * length).ok_or_else(none)?;
         let group = ROWS * layout.row_bytes();
         let step = (PIECE / group).max(1) * ROWS;
-        for first in (0..rows).step_by(step) {
-            let count = step.min(rows - first);
-            self.read(&tensor, (first * layout.row_bytes()) as u64, count * layout.row_bytes())?;
-            for (number, rows) in self.piece.chunks(group).enumerate() {
-                let at = (first / ROWS + number) * layout.group_bytes;
-                layout.pack(rows, &mut self.arena.bytes_mut(region)[at..at + layout.group_bytes]);
+        for index in 0..count {
+            for first in (0..rows).step_by(step) {
+                let number = step.min(rows - first);
+                let from = (index * rows + first) * layout.row_bytes();
+                self.read(&tensor, from as u64, number * layout.row_bytes())?;
+                let at = index * length + first / ROWS * layout.group_bytes;
+                let to = &mut self.arena.bytes_mut(region)[at..];
+                for (rows, to) in self.piece.chunks(group).zip(to.chunks_exact_mut(layout.group_bytes)) {
+                    layout.pack(rows, to);
+                }
             }
         }
-        Ok(Matrix { layout, rows, region })
+        Ok(Stack { layout, rows, region })
     }
 }

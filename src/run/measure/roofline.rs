@@ -1,11 +1,14 @@
 //! The ceiling: bytes and operations that a model must move, against what the device moved and did at most.
 //!
 //! ```text
-//! decode step   bytes = weights − embedding of its own + batch × positions × KV bytes of a position
-//!               operations = batch × (2 × weights in matrices + 4 × layers × heads × head size × positions)
+//! decode step   bytes = weights − embedding of its own − experts not reached + batch × positions × KV bytes of a position
+//!               operations = batch × (2 × weights in matrices, of experts those used, + 4 × layers × heads × head size × positions)
 //! prompt        operations = batch × (2 × P × body + 2 × head + 4 × layers × heads × head size × P × (depth + P ÷ 2))
 //! MBU = bytes ÷ (seconds × read bandwidth)         MFU = operations ÷ (seconds × single-precision peak)
 //! ```
+//!
+//! Of the `count` experts of a block a token uses `used`; T tokens reach count × (1 − (1 − used ÷ count)^T) when the
+//! router spreads them evenly, and `used` at least, which is what the guard takes.
 //!
 //! What must be moved is a lower bound: activations, padding and unpacking come on top. The head counts once per
 //! prompt, for its last position.
@@ -18,14 +21,35 @@ use crate::record::{Cell, Measurement, Samples, Unknown};
 pub struct ModelDemand {
     /// Weights that every step streams.
     pub weight_bytes: Bytes,
+    /// Weights of experts, of which a step streams those that its tokens reach.
+    pub experts: Option<ExpertDemand>,
     /// Keys and values of one position.
     pub kv_bytes_per_position: Bytes,
-    /// Weights in the layers' matrices.
+    /// Weights in the layers' matrices that a token is multiplied with.
     pub body_parameters: f64,
     /// Weights in the output head.
     pub head_parameters: f64,
     /// Operations of attention for each pair of a query and a key: 4 × layers × heads × head size.
     pub attention_operations: f64,
+}
+
+/// What a mixture of experts asks for beside the rest.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct ExpertDemand {
+    /// Weights of all experts of all blocks.
+    pub bytes: Bytes,
+    /// Experts of a block.
+    pub count: f64,
+    /// Of these, used by one token.
+    pub used: f64,
+}
+
+impl ExpertDemand {
+    /// Bytes that `tokens` tokens reach: at least, and when they are spread evenly.
+    fn reached(&self, tokens: f64) -> (f64, f64) {
+        let one = self.bytes.get() as f64 / self.count;
+        (one * self.used, one * self.count * (1.0 - (1.0 - self.used / self.count).powf(tokens)))
+    }
 }
 
 /// What the device can do.
@@ -71,21 +95,25 @@ pub fn utilization(measured: &[Measurement], model: &ModelDemand, ceiling: &Ceil
             let (batch, depth) = (f64::from(cell.batch), f64::from(cell.depth));
             let kv = model.kv_bytes_per_position.get() as f64;
             let weights = model.weight_bytes.get() as f64;
-            let (bytes, operations) = match (m.metric.as_str(), cell.phase.as_str()) {
+            let experts = |tokens: f64| model.experts.map_or((0.0, 0.0), |experts| experts.reached(tokens));
+            let ((least_experts, experts), rest, operations) = match (m.metric.as_str(), cell.phase.as_str())
+            {
                 ("time_to_first_token_seconds", "prefill") => {
                     let prompt = f64::from(cell.prompt_tokens);
                     let pairs = prompt * (depth + prompt / 2.0);
                     let matrices = 2.0 * prompt * model.body_parameters + 2.0 * model.head_parameters;
-                    (weights, batch * (matrices + model.attention_operations * pairs))
+                    let operations = batch * (matrices + model.attention_operations * pairs);
+                    (experts(batch * prompt), weights, operations)
                 }
                 ("time_per_output_token_seconds", "decode") => {
                     let positions = depth + f64::from(cell.output_tokens) / 2.0;
                     let matrices = 2.0 * (model.body_parameters + model.head_parameters);
                     let operations = batch * (matrices + model.attention_operations * positions);
-                    (weights + batch * positions * kv, operations)
+                    (experts(batch), weights + batch * positions * kv, operations)
                 }
                 _ => return None,
             };
+            let (bytes, least) = (rest + experts, rest + least_experts);
             let seconds = m.value.filter(|seconds| *seconds > 0.0)?;
             let cache = ceiling.cache.get() as f64;
             let share = |bytes: f64| bytes / (seconds * ceiling.read);
@@ -94,8 +122,8 @@ pub fn utilization(measured: &[Measurement], model: &ModelDemand, ceiling: &Ceil
                 seconds,
                 bytes,
                 operations,
-                bandwidth: (bytes > 2.0 * cache).then(|| share(bytes)),
-                beyond_cache: share((bytes - cache).max(0.0)),
+                bandwidth: (least > 2.0 * cache).then(|| share(bytes)),
+                beyond_cache: share((least - cache).max(0.0)),
                 compute: operations / (seconds * ceiling.flops),
                 fastest_compute: operations / (seconds * ceiling.flops.max(ceiling.narrow)),
             })
@@ -157,6 +185,7 @@ mod tests {
     fn shares_follow_from_bytes_and_operations() {
         let model = ModelDemand {
             weight_bytes: Bytes::new(1_100_000_000),
+            experts: None,
             kv_bytes_per_position: Bytes::new(100_000),
             body_parameters: 1e9,
             head_parameters: 1e8,
@@ -181,10 +210,31 @@ mod tests {
         assert!((found[1].fastest_compute - 0.0669).abs() < 1e-12);
     }
 
+    /// 0.2 GB for every step, and 0.8 GB in eight experts of which a token uses two.
+    #[test]
+    fn a_step_streams_the_experts_that_its_tokens_reach() {
+        let model = ModelDemand {
+            weight_bytes: Bytes::new(200_000_000),
+            experts: Some(ExpertDemand { bytes: Bytes::new(800_000_000), count: 8.0, used: 2.0 }),
+            kv_bytes_per_position: Bytes::new(0),
+            body_parameters: 0.4e9,
+            head_parameters: 0.0,
+            attention_operations: 0.0,
+        };
+        let ceiling = Ceiling { read: 10e9, flops: 1e12, narrow: 3e12, cache: Bytes::new(0) };
+        let rows =
+            [1, 2].map(|batch| measured("time_per_output_token_seconds", "decode", [0, 100, batch, 0], 0.1));
+        let found = utilization(&rows, &model, &ceiling);
+        // Two experts of 0.1 GB; two tokens reach 8 · (1 − 0.75²) = 3.5 of them, and at least 2.
+        assert!((found[0].bytes - 0.4e9).abs() < 1.0 && (found[1].bytes - 0.55e9).abs() < 1.0, "{found:?}");
+        assert!((found[1].beyond_cache - 0.4).abs() < 1e-9 && (found[1].operations - 1.6e9).abs() < 1.0);
+    }
+
     #[test]
     fn what_fits_in_the_cache_has_no_ceiling_of_memory() {
         let model = ModelDemand {
             weight_bytes: Bytes::new(20 << 20),
+            experts: None,
             kv_bytes_per_position: Bytes::new(0),
             body_parameters: 1e7,
             head_parameters: 0.0,

@@ -16,7 +16,7 @@ use crate::model::{Header, Model, Source};
 use super::{Isa, load};
 use reference::Reference;
 
-const ALL: [&str; 4] = ["llama", "qwen2", "qwen3", "gemma3"];
+const ALL: [&str; 6] = ["llama", "qwen2", "qwen3", "gemma3", "mixtral", "qwen3moe"];
 
 fn open(path: &Path, header: Header, options: &Options) -> Box<dyn Engine> {
     let model =
