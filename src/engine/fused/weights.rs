@@ -1,12 +1,13 @@
 //! A model's tensors in memory: matrices packed for the kernels, vectors as single precision.
 //!
-//! The file is read once, in pieces of some megabytes, and each piece is packed and checked for weights that are no
-//! numbers before the next is read: so loading needs little more than what stays. (A mapped file would count its own
+//! The file is read once, in pieces of some megabytes: while the next piece is read, all threads pack the last one and
+//! check it for weights that are no numbers. So loading needs little more than what stays. (A mapped file would count its own
 //! pages beside the packed ones, and has no huge pages.)
 
 use std::io::{Read, Seek, SeekFrom};
 
 use half::{bf16, f16};
+use rayon::prelude::*;
 
 use crate::model::gguf::Gguf;
 use crate::model::{Header, ReadSeek, TensorInfo, TensorType};
@@ -129,7 +130,7 @@ fn bytes(layout: &Layout, rows: usize) -> usize {
 }
 
 impl Weights {
-    /// Reads and packs every tensor of `file`.
+    /// Reads and packs every tensor of `file`, and says to `progress` which share of the matrices is done.
     ///
     /// # Errors
     /// [`Error::Load`] when reading fails or a weight is no number, [`Error::Interrupted`] through the reader.
@@ -137,10 +138,18 @@ impl Weights {
         reader: Box<dyn ReadSeek + Send>,
         file: &Gguf,
         network: &Network,
+        progress: &dyn Fn(f64),
     ) -> Result<Self, Error> {
         let arena = Arena::new(packed_bytes(&file.header))
             .map_err(|error| not_loaded(format!("the system gives no memory for the weights ({error})")))?;
-        let mut loader = Loader { reader, header: &file.header, arena, piece: Vec::new() };
+        let mut loader = Loader {
+            reader,
+            header: &file.header,
+            arena,
+            pieces: [Vec::new(), Vec::new()],
+            waiting: None,
+            progress,
+        };
         let embedding = loader.matrix("token_embd.weight")?;
         let head = if file.header.tensor("output.weight").is_some() {
             loader.matrix("output.weight")?
@@ -152,7 +161,9 @@ impl Weights {
             if file.header.has_rope_factors { Some(loader.vector("rope_freqs.weight")?) } else { None };
         let blocks: Result<Vec<Block>, Error> =
             (0..network.layers.len()).map(|layer| loader.block(layer, network)).collect();
-        Ok(Self { blocks: blocks?, arena: loader.arena, embedding, head, output_norm, rope_factors })
+        let blocks = blocks?;
+        loader.pack()?;
+        Ok(Self { blocks, arena: loader.arena, embedding, head, output_norm, rope_factors })
     }
 }
 
@@ -160,7 +171,38 @@ struct Loader<'a> {
     reader: Box<dyn ReadSeek + Send>,
     header: &'a Header,
     arena: Arena,
-    piece: Vec<u8>,
+    /// What was read last, and room for what is read next.
+    pieces: [Vec<u8>; 2],
+    /// What the first of the pieces is, until it is packed.
+    waiting: Option<Piece>,
+    progress: &'a dyn Fn(f64),
+}
+
+/// Rows of a matrix that were read and are to be packed.
+#[derive(Debug)]
+struct Piece {
+    name: String,
+    kind: TensorType,
+    layout: Layout,
+    /// Number of the first row's first element in the tensor.
+    first: u64,
+    /// Where the rows' groups go.
+    to: Region,
+}
+
+impl Piece {
+    fn pack(&self, rows: &[u8], to: &mut [u8]) -> Result<(), Error> {
+        let layout = &self.layout;
+        let group = ROWS * layout.row_bytes();
+        let kind = self.kind;
+        let elements = group as u64 / kind.block_bytes() * kind.block_elements();
+        let groups = rows.par_chunks(group).zip(to.par_chunks_exact_mut(layout.group_bytes)).enumerate();
+        let wrong = groups.filter_map(|(index, (rows, to))| {
+            layout.pack(rows, to);
+            first_non_finite(kind, rows).map(|element| index as u64 * elements + element)
+        });
+        wrong.min().map_or(Ok(()), |element| Err(no_number(&self.name, kind, self.first + element)))
+    }
 }
 
 impl Loader<'_> {
@@ -217,37 +259,19 @@ impl Loader<'_> {
         })
     }
 
-    fn read(&mut self, tensor: &TensorInfo, from: u64, length: usize) -> Result<(), Error> {
-        self.piece.resize(length, 0);
-        let read = self.reader.seek(SeekFrom::Start(tensor.offset + from));
-        let read = read.and_then(|_| self.reader.read_exact(&mut self.piece));
-        read.map_err(|error| match error.to_string().as_str() {
-            "interrupted" => Error::Interrupted,
-            said => not_loaded(format!("reading tensor `{}` failed: {said}", tensor.name)),
-        })?;
-        match first_non_finite(tensor.dtype, &self.piece) {
-            None => Ok(()),
-            Some(index) => {
-                let index = index + from / tensor.dtype.block_bytes() * tensor.dtype.block_elements();
-                Err(not_loaded(format!(
-                    "tensor `{}` holds a weight that is no number (element {index}, {} of type {}): the file was \
-                     converted badly or is damaged, fetch or convert it again",
-                    tensor.name,
-                    if tensor.dtype.block_elements() > 1 { "in a block's scale" } else { "itself" },
-                    tensor.dtype
-                )))
-            }
-        }
-    }
-
     fn vector(&mut self, name: &str) -> Result<Vec<f32>, Error> {
         let tensor = self.find(name)?;
-        self.read(&tensor, 0, usize::try_from(tensor.bytes().get()).unwrap_or(usize::MAX))?;
-        let pairs = || self.piece.chunks_exact(2).map(|b| [b[0], b[1]]);
+        let length = usize::try_from(tensor.bytes().get()).unwrap_or(usize::MAX);
+        let mut bytes = vec![0; length];
+        read(&mut self.reader, &tensor, 0, &mut bytes)?;
+        if let Some(element) = first_non_finite(tensor.dtype, &bytes) {
+            return Err(no_number(name, tensor.dtype, element));
+        }
+        let pairs = || bytes.chunks_exact(2).map(|b| [b[0], b[1]]);
         Ok(match tensor.dtype {
             TensorType::F16 => pairs().map(|bits| f16::from_le_bytes(bits).to_f32()).collect(),
             TensorType::BF16 => pairs().map(|bits| bf16::from_le_bytes(bits).to_f32()).collect(),
-            _ => self.piece.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect(),
+            _ => bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect(),
         })
     }
 
@@ -264,20 +288,71 @@ impl Loader<'_> {
         let (count, layout, rows) = shape(&tensor).ok_or_else(none)?;
         let length = bytes(&layout, rows);
         let region = self.arena.take(count * length).ok_or_else(none)?;
-        let group = ROWS * layout.row_bytes();
-        let step = (PIECE / group).max(1) * ROWS;
-        for index in 0..count {
-            for first in (0..rows).step_by(step) {
-                let number = step.min(rows - first);
-                let from = (index * rows + first) * layout.row_bytes();
-                self.read(&tensor, from as u64, number * layout.row_bytes())?;
-                let at = index * length + first / ROWS * layout.group_bytes;
-                let to = &mut self.arena.bytes_mut(region)[at..];
-                for (rows, to) in self.piece.chunks(group).zip(to.chunks_exact_mut(layout.group_bytes)) {
-                    layout.pack(rows, to);
-                }
+        // Matrices of whole groups lie behind one another like the rows of a single one.
+        let (matrices, rows_each) = if rows.is_multiple_of(ROWS) { (1, count * rows) } else { (count, rows) };
+        let step = (PIECE / (ROWS * layout.row_bytes())).max(1) * ROWS;
+        for index in 0..matrices {
+            for first in (0..rows_each).step_by(step) {
+                let number = step.min(rows_each - first);
+                let groups = number.div_ceil(ROWS) * layout.group_bytes;
+                let offset = region.offset + index * length + first / ROWS * layout.group_bytes;
+                let to = Region { offset, length: groups };
+                self.piece(&tensor, layout, index * rows_each + first, number, to)?;
             }
         }
         Ok(Stack { layout, rows, region })
     }
+
+    /// Reads `count` rows from row `first` on, while those that were read before are packed.
+    fn piece(
+        &mut self,
+        tensor: &TensorInfo,
+        layout: Layout,
+        first: usize,
+        count: usize,
+        to: Region,
+    ) -> Result<(), Error> {
+        let (from, length) = (first * layout.row_bytes(), count * layout.row_bytes());
+        let Self { reader, arena, pieces: [last, next], waiting, .. } = self;
+        next.resize(length, 0);
+        let waiting = waiting.take();
+        let pack = || waiting.map_or(Ok(()), |piece| piece.pack(last, arena.bytes_mut(piece.to)));
+        let (was_read, packed) = rayon::join(|| read(reader, tensor, from as u64, next), pack);
+        packed?;
+        was_read?;
+        self.pieces.swap(0, 1);
+        let elements = tensor.elements() / (tensor.bytes().get() / layout.row_bytes() as u64);
+        let first = first as u64 * elements;
+        self.waiting = Some(Piece { name: tensor.name.clone(), kind: tensor.dtype, layout, first, to });
+        (self.progress)(self.arena.share_before(to.offset + to.length));
+        Ok(())
+    }
+
+    /// Packs what was read last.
+    fn pack(&mut self) -> Result<(), Error> {
+        let Some(piece) = self.waiting.take() else { return Ok(()) };
+        piece.pack(&self.pieces[0], self.arena.bytes_mut(piece.to))
+    }
+}
+
+/// Reads bytes of `tensor` from byte `from` on.
+fn read(
+    reader: &mut Box<dyn ReadSeek + Send>,
+    tensor: &TensorInfo,
+    from: u64,
+    to: &mut [u8],
+) -> Result<(), Error> {
+    let read = reader.seek(SeekFrom::Start(tensor.offset + from)).and_then(|_| reader.read_exact(to));
+    read.map_err(|error| match error.to_string().as_str() {
+        "interrupted" => Error::Interrupted,
+        said => not_loaded(format!("reading tensor `{}` failed: {said}", tensor.name)),
+    })
+}
+
+fn no_number(name: &str, kind: TensorType, element: u64) -> Error {
+    not_loaded(format!(
+        "tensor `{name}` holds a weight that is no number (element {element}, {} of type {kind}): the file was \
+         converted badly or is damaged, fetch or convert it again",
+        if kind.block_elements() > 1 { "in a block's scale" } else { "itself" },
+    ))
 }

@@ -21,7 +21,7 @@ const ALL: [&str; 6] = ["llama", "qwen2", "qwen3", "gemma3", "mixtral", "qwen3mo
 fn open(path: &Path, header: Header, options: &Options) -> Box<dyn Engine> {
     let model =
         Model { id: "test".to_owned(), header, source: Source::Gguf(path.to_owned()), origin: String::new() };
-    load(&model, options, &Interrupt::default()).unwrap()
+    load(&model, options, &Interrupt::default(), &|_| ()).unwrap()
 }
 
 fn tokens(count: usize, salt: usize) -> Vec<u32> {
