@@ -28,7 +28,7 @@ pub use electricity::Electricity;
 pub use error::Error;
 pub use gpus::Gpu;
 pub use history::{DateKind, PricePoint};
-pub use models::{Hub, ModelRow, Shape};
+pub use models::{ExpertShape, Hub, ModelRow, Shape};
 pub use provenance::Trust;
 pub use rentals::{Rental, RentalKind};
 pub use vms::{Vm, VmClass};

@@ -61,7 +61,7 @@ pub struct Hub {
 #[serde(deny_unknown_fields)]
 #[allow(clippy::struct_excessive_bools, reason = "each is a fact of its own, named as in config.json")]
 pub struct Shape {
-    /// GGUF's name for it: `llama`, `qwen2`, `qwen3`, `gemma3`, `phi3`.
+    /// GGUF's name for it: `llama`, `qwen2`, `qwen3`, `qwen3moe`, `gemma3`, `phi3`.
     pub architecture: String,
     /// Transformer blocks.
     #[serde(deserialize_with = "count")]
@@ -104,6 +104,24 @@ pub struct Shape {
     /// Positions that a local layer attends to; absent where every layer attends to all.
     #[serde(default)]
     pub sliding_window: Option<u32>,
+    /// Experts in the feed-forward layer's place; absent in a dense model.
+    #[serde(default)]
+    pub experts: Option<ExpertShape>,
+}
+
+/// The experts of a block, of which a router chooses some for each token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ExpertShape {
+    /// How many there are.
+    #[serde(deserialize_with = "count")]
+    pub count: u32,
+    /// How many of them a token goes through.
+    #[serde(deserialize_with = "count")]
+    pub used: u32,
+    /// Width of one.
+    #[serde(deserialize_with = "count")]
+    pub feed_forward: u32,
 }
 
 impl Shape {
@@ -114,6 +132,10 @@ impl Shape {
         let [width, feed_forward, head_size] = [self.width, self.feed_forward, self.head_size].map(u64::from);
         let embeddings = u64::from(self.vocabulary) * width * if self.tied_head { 1 } else { 2 };
         let attention = width * head_size * 2 * (u64::from(self.heads) + u64::from(self.kv_heads));
-        embeddings + u64::from(self.layers) * (attention + 3 * width * feed_forward)
+        let feed = self.experts.map_or(3 * width * feed_forward, |experts| {
+            // The router has a row for each.
+            u64::from(experts.count) * (3 * width * u64::from(experts.feed_forward) + width)
+        });
+        embeddings + u64::from(self.layers) * (attention + feed)
     }
 }

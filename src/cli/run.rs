@@ -209,7 +209,8 @@ impl Measuring<'_> {
             max_batch: most_sequences(&rows, plan.grow_batch),
             ..self.engine.options
         };
-        let load = || self.engine.kind.load(self.model, &options, self.interrupt);
+        let loading = observer.loading();
+        let load = || self.engine.kind.load_watched(self.model, &options, self.interrupt, &loading);
         let before = host::read();
         let finished = runner::run(&job, load, &mut observer)?;
         let host = host::between(&before, &host::read());

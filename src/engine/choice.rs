@@ -89,8 +89,22 @@ impl Kind {
         options: &Options,
         interrupt: &Interrupt,
     ) -> Result<Box<dyn Engine>, Error> {
+        self.load_watched(model, options, interrupt, &|_| ())
+    }
+
+    /// As [`load`](Self::load), and tells `progress` now and then which share of the weights is ready; candle does not say.
+    ///
+    /// # Errors
+    /// As [`candle::load`].
+    pub fn load_watched(
+        self,
+        model: &Model,
+        options: &Options,
+        interrupt: &Interrupt,
+        progress: &dyn Fn(f64),
+    ) -> Result<Box<dyn Engine>, Error> {
         match self {
-            Self::Fused => fused::load(model, options, interrupt),
+            Self::Fused => fused::load(model, options, interrupt, progress),
             Self::Candle => {
                 let options =
                     candle::Options { device: options.device, max_positions: options.max_positions };

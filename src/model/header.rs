@@ -35,6 +35,11 @@ impl Header {
         self.tensors.iter().fold(Bytes::default(), |sum, tensor| sum + tensor.bytes())
     }
 
+    /// The matrices of all experts, of which a token goes through few.
+    pub fn expert_tensors(&self) -> impl Iterator<Item = &TensorInfo> {
+        self.tensors.iter().filter(|tensor| tensor.name.ends_with("_exps.weight"))
+    }
+
     /// The tensor called `name`.
     pub fn tensor(&self, name: &str) -> Option<&TensorInfo> {
         self.tensors.iter().find(|tensor| tensor.name == name)
@@ -52,6 +57,8 @@ pub struct ModelSpec {
     pub width: u32,
     /// Width of the feed-forward layer.
     pub feed_forward: u32,
+    /// The experts that take the feed-forward layer's place; `None` in a dense model.
+    pub experts: Option<Experts>,
     /// Query heads.
     pub heads: u32,
     /// Key and value heads; fewer than `heads` under grouped-query attention.
@@ -72,6 +79,17 @@ pub struct ModelSpec {
     pub rope_theta: f64,
     /// Epsilon of the RMS norm.
     pub norm_epsilon: f64,
+}
+
+/// Feed-forward layers side by side, of which a router chooses some for each token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Experts {
+    /// How many there are in a block.
+    pub count: u32,
+    /// How many of them a token goes through.
+    pub used: u32,
+    /// Width of one.
+    pub feed_forward: u32,
 }
 
 impl ModelSpec {

@@ -25,7 +25,7 @@ pub(crate) mod testing;
 pub mod tokenizer;
 
 pub use error::Error;
-pub use header::{Header, ModelSpec, TensorInfo, TensorType};
+pub use header::{Experts, Header, ModelSpec, TensorInfo, TensorType};
 pub use request::Request;
 pub use resolve::Sources;
 pub use synthetic::Synthetic;

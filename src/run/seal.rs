@@ -20,7 +20,7 @@ use crate::record::{
 use super::energy::{self, Sensors};
 use super::fingerprint;
 use super::measure;
-use super::measure::roofline::{self, Ceiling, ModelDemand};
+use super::measure::roofline::{self, Ceiling, ExpertDemand, ModelDemand};
 use super::plan::Plan;
 use super::runner::Finished;
 use super::validity::{self, Evidence};
@@ -305,14 +305,27 @@ fn model_demand(header: &Header, kv_type: &str) -> ModelDemand {
     let own = if spec.tied_head { Bytes::default() } else { bytes };
     let head = u64::from(spec.vocabulary) * u64::from(spec.width);
     let not_body = if spec.tied_head { elements } else { elements + head };
+    // A token is multiplied with its own experts alone.
+    let experts = header.expert_tensors().filter(|_| spec.experts.is_some());
+    let (expert_bytes, expert_parameters) = experts.fold((0, 0), |(bytes, elements), tensor| {
+        (bytes + tensor.bytes().get(), elements + tensor.elements())
+    });
+    let unused = spec.experts.map_or(0.0, |experts| {
+        expert_parameters as f64 * (1.0 - f64::from(experts.used) / f64::from(experts.count))
+    });
     let layers = f64::from(spec.layers) * f64::from(spec.heads) * f64::from(spec.head_size);
     ModelDemand {
-        weight_bytes: Bytes::new(header.weight_bytes().get() - own.get()),
+        weight_bytes: Bytes::new(header.weight_bytes().get() - own.get() - expert_bytes),
+        experts: spec.experts.map(|experts| ExpertDemand {
+            bytes: Bytes::new(expert_bytes),
+            count: f64::from(experts.count),
+            used: f64::from(experts.used),
+        }),
         kv_bytes_per_position: spec.kv_bytes_per_position(32).get() as f64 * element_bytes(kv_type),
         window: spec.window.map(|window| {
             (f64::from(window), f64::from(spec.windowed_layers) / f64::from(spec.layers.max(1)))
         }),
-        body_parameters: header.parameters().saturating_sub(not_body) as f64,
+        body_parameters: header.parameters().saturating_sub(not_body) as f64 - unused,
         head_parameters: head as f64,
         attention_operations: 4.0 * layers,
     }

@@ -21,7 +21,15 @@ pub fn memory_foreseen(header: &Header, demand: Demand, kv_type: KvType) -> Memo
     let page = spec.kv_bytes_per_position(kv_type.block_bytes()).get() * u64::from(PAGE_POSITIONS);
     let tokens = u64::from(TOKENS_PER_STEP).max(u64::from(demand.batch));
     let heads = u64::from(spec.heads) * u64::from(spec.head_size);
-    let rows = 3 * u64::from(spec.width) + 3 * heads + 4 * u64::from(spec.feed_forward);
+    let feed = match spec.experts {
+        None => 4 * u64::from(spec.feed_forward),
+        Some(experts) => {
+            // A token's row for each of its experts: the input, gate and up, the output.
+            let row = 2 * (u64::from(experts.feed_forward) + u64::from(spec.width));
+            u64::from(experts.used) * row + u64::from(spec.width + experts.count)
+        }
+    };
+    let rows = 3 * u64::from(spec.width) + 3 * heads + feed;
     let parts = vec![
         ("weights", packed),
         ("KV cache", pages * page),

@@ -42,17 +42,27 @@ pub fn can_run(header: &Header, demand: Demand) -> Result<(), Error> {
     Ok(())
 }
 
-/// Loads `model` and returns an engine with it.
+/// Loads `model` and returns an engine with it; `progress` is told now and then which share of the weights is ready.
 ///
 /// # Errors
 /// [`Error::Unsupported`] as [`supports`] says, [`Error::NoDevice`] for a GPU, [`Error::Load`] when the file cannot
 /// be read or holds weights that are no numbers, and [`Error::Interrupted`] when the user asked to stop meanwhile.
-pub fn load(model: &Model, options: &Options, interrupt: &Interrupt) -> Result<Box<dyn Engine>, Error> {
-    Ok(Box::new(Scheduled::new(back_end(model, options, interrupt)?)))
+pub fn load(
+    model: &Model,
+    options: &Options,
+    interrupt: &Interrupt,
+    progress: &dyn Fn(f64),
+) -> Result<Box<dyn Engine>, Error> {
+    Ok(Box::new(Scheduled::new(back_end(model, options, interrupt, progress)?)))
 }
 
 /// [`load`] without a scheduler.
-fn back_end(model: &Model, options: &Options, interrupt: &Interrupt) -> Result<cpu::CpuEngine, Error> {
+fn back_end(
+    model: &Model,
+    options: &Options,
+    interrupt: &Interrupt,
+    progress: &dyn Fn(f64),
+) -> Result<cpu::CpuEngine, Error> {
     if matches!(options.device, Device::Cuda(_)) {
         return Err(Error::NoDevice(format!("the engine `{NAME}` computes on the processor so far")));
     }
@@ -64,7 +74,7 @@ fn back_end(model: &Model, options: &Options, interrupt: &Interrupt) -> Result<c
     }
     let back_end = open(model, interrupt).and_then(|file| {
         let network = network::Network::new(&file.header, &file.metadata)?;
-        cpu::CpuEngine::new(model, &file, network, options, interrupt)
+        cpu::CpuEngine::new(model, &file, network, options, interrupt, progress)
     });
     match back_end {
         // Reading says "interrupted" in words of its own, and wraps them.

@@ -4,17 +4,18 @@
 //! a GGUF header. Nothing is guessed: a key or a tensor that would change what is computed and has no place here
 //! is refused by its name. Keys and defaults: <https://github.com/ggml-org/ggml/blob/master/docs/gguf.md>.
 
-use crate::model::gguf::Metadata;
+use crate::model::gguf::{Metadata, Value};
 use crate::model::{Header, TensorInfo, TensorType};
 
 use super::super::Error;
 use super::unsupported;
 
 /// Architectures by their name in `general.architecture`.
-const ARCHITECTURES: [(&str, Architecture); 4] = [
+const ARCHITECTURES: [(&str, Architecture); 5] = [
     ("llama", Architecture::Llama),
     ("qwen2", Architecture::Qwen2),
     ("qwen3", Architecture::Qwen3),
+    ("qwen3moe", Architecture::Qwen3Moe),
     ("gemma3", Architecture::Gemma3),
 ];
 
@@ -39,10 +40,11 @@ pub(super) const MATRIX_TYPES: [TensorType; 11] = [
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Architecture {
-    /// Llama 2 and 3, SmolLM2, Mistral.
+    /// Llama 2 and 3, SmolLM2, Mistral; with experts Mixtral.
     Llama,
     Qwen2,
     Qwen3,
+    Qwen3Moe,
     Gemma3,
 }
 
@@ -86,13 +88,25 @@ pub(super) struct Layer {
     pub(super) rotation: usize,
 }
 
+/// A mixture of experts in the feed-forward layer's place. A router, one row for each expert, gives a logit to each;
+/// a token goes through those with the largest, and their outputs are mixed by the softmax of the chosen logits.
+/// That is the softmax of all of them, cut to the chosen and brought back to a sum of one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Experts {
+    pub(super) count: usize,
+    /// Experts that a token goes through.
+    pub(super) used: usize,
+}
+
 /// A transformer as the forward pass computes it.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Network {
     pub(super) layers: Vec<Layer>,
     pub(super) rotations: Vec<Rotation>,
     pub(super) width: usize,
+    /// Width of the feed-forward layer, or of one expert.
     pub(super) feed_forward: usize,
+    pub(super) experts: Option<Experts>,
     pub(super) heads: usize,
     pub(super) kv_heads: usize,
     pub(super) head_size: usize,
@@ -113,7 +127,7 @@ pub(super) struct Network {
 }
 
 /// Tensors of a block, by their names in GGUF after `blk.N.`, with whether they are matrices.
-const BLOCK: [(&str, Part); 15] = [
+const BLOCK: [(&str, Part); 19] = [
     ("attn_norm.weight", Part::Norm),
     ("attn_q.weight", Part::Matrix),
     ("attn_k.weight", Part::Matrix),
@@ -126,9 +140,13 @@ const BLOCK: [(&str, Part); 15] = [
     ("attn_output.weight", Part::Matrix),
     ("post_attention_norm.weight", Part::PostNorm),
     ("ffn_norm.weight", Part::Norm),
-    ("ffn_gate.weight", Part::Matrix),
-    ("ffn_up.weight", Part::Matrix),
-    ("ffn_down.weight", Part::Matrix),
+    ("ffn_gate.weight", Part::Dense),
+    ("ffn_up.weight", Part::Dense),
+    ("ffn_down.weight", Part::Dense),
+    ("ffn_gate_inp.weight", Part::Router),
+    ("ffn_gate_exps.weight", Part::Expert),
+    ("ffn_up_exps.weight", Part::Expert),
+    ("ffn_down_exps.weight", Part::Expert),
 ];
 const POST_FFN_NORM: &str = "post_ffw_norm.weight";
 
@@ -136,6 +154,12 @@ const POST_FFN_NORM: &str = "post_ffw_norm.weight";
 enum Part {
     Norm,
     Matrix,
+    /// A matrix of the feed-forward layer where there are no experts.
+    Dense,
+    /// The matrix that gives each expert its logit.
+    Router,
+    /// One matrix for each expert, behind one another.
+    Expert,
     Bias,
     HeadNorm,
     PostNorm,
@@ -147,6 +171,7 @@ enum Part {
 /// [`Error::Unsupported`] that names the architecture, the tensor or its type, and the way out.
 pub fn supports(header: &Header) -> Result<(), Error> {
     let architecture = architecture(header)?;
+    check_experts(architecture, header)?;
     check_shape(header)?;
     let (biases, head_norms, post_norms) = parts(header);
     for layer in 0..header.spec.layers {
@@ -155,6 +180,8 @@ pub fn supports(header: &Header) -> Result<(), Error> {
             let full = format!("blk.{layer}.{name}");
             let needed = match part {
                 Part::Norm | Part::Matrix => true,
+                Part::Dense => header.spec.experts.is_none(),
+                Part::Router | Part::Expert => header.spec.experts.is_some(),
                 Part::Bias => biases,
                 Part::HeadNorm => head_norms,
                 Part::PostNorm => post_norms,
@@ -203,11 +230,27 @@ fn parts(header: &Header) -> (bool, bool, bool) {
     (has("attn_q.bias"), has("attn_q_norm.weight"), has(POST_FFN_NORM))
 }
 
+/// Refuses experts where the architecture has none, and their absence where it has.
+fn check_experts(architecture: Architecture, header: &Header) -> Result<(), Error> {
+    let name = &header.spec.architecture;
+    match (architecture, header.spec.experts) {
+        (Architecture::Qwen3Moe, None) => Err(unsupported(
+            format!("run this {name} model"),
+            format!("`{name}.expert_count` is missing, and the architecture needs it; fetch the file again"),
+        )),
+        (Architecture::Llama | Architecture::Qwen3Moe, _) | (_, None) => Ok(()),
+        (_, Some(experts)) => Err(unsupported(
+            format!("run a {name} model with {} experts (`{name}.expert_count`)", experts.count),
+            format!("it knows experts in llama (Mixtral) and qwen3moe; {WAY_OUT}"),
+        )),
+    }
+}
+
 fn check_shape(header: &Header) -> Result<(), Error> {
     let spec = &header.spec;
     for (what, value) in [
         ("width", spec.width),
-        ("feed-forward width", spec.feed_forward),
+        ("feed-forward width", spec.experts.map_or(spec.feed_forward, |experts| experts.feed_forward)),
         ("width of all heads", spec.heads * spec.head_size),
     ] {
         if !value.is_multiple_of(32) {
@@ -236,6 +279,8 @@ fn check_shape(header: &Header) -> Result<(), Error> {
 fn check_tensor(header: &Header, tensor: &TensorInfo, name: &str, part: Part) -> Result<(), Error> {
     let spec = &header.spec;
     let (width, feed) = (u64::from(spec.width), u64::from(spec.feed_forward));
+    let (experts, expert) =
+        spec.experts.map_or((0, 0), |experts| (u64::from(experts.count), u64::from(experts.feed_forward)));
     let head = u64::from(spec.head_size);
     let (queries, keys) = (u64::from(spec.heads) * head, u64::from(spec.kv_heads) * head);
     let expected = match name {
@@ -244,6 +289,9 @@ fn check_tensor(header: &Header, tensor: &TensorInfo, name: &str, part: Part) ->
         "attn_output.weight" => vec![width, queries],
         "ffn_gate.weight" | "ffn_up.weight" => vec![feed, width],
         "ffn_down.weight" => vec![width, feed],
+        "ffn_gate_inp.weight" => vec![experts, width],
+        "ffn_gate_exps.weight" | "ffn_up_exps.weight" => vec![experts, expert, width],
+        "ffn_down_exps.weight" => vec![experts, width, expert],
         "attn_q.bias" => vec![queries],
         "attn_k.bias" | "attn_v.bias" => vec![keys],
         "attn_q_norm.weight" | "attn_k_norm.weight" => vec![head],
@@ -258,7 +306,11 @@ fn check_tensor(header: &Header, tensor: &TensorInfo, name: &str, part: Part) ->
             ),
         ));
     }
-    if part == Part::Matrix { check_type(tensor) } else { check_vector(tensor) }
+    match part {
+        Part::Matrix | Part::Dense | Part::Expert => check_type(tensor),
+        // A router is small, and no program quantizes it: a slip of a logit would choose another expert.
+        Part::Router | Part::Norm | Part::Bias | Part::HeadNorm | Part::PostNorm => check_plain(tensor),
+    }
 }
 
 fn check_type(tensor: &TensorInfo) -> Result<(), Error> {
@@ -272,12 +324,12 @@ fn check_type(tensor: &TensorInfo) -> Result<(), Error> {
     ))
 }
 
-fn check_vector(tensor: &TensorInfo) -> Result<(), Error> {
+fn check_plain(tensor: &TensorInfo) -> Result<(), Error> {
     match tensor.dtype {
         TensorType::F32 | TensorType::F16 | TensorType::BF16 => Ok(()),
         other => Err(unsupported(
-            format!("read the vector `{}` of type {other}", tensor.name),
-            format!("norms and biases are read as F32, F16 or BF16; {WAY_OUT}"),
+            format!("read tensor `{}` of type {other}", tensor.name),
+            format!("norms, biases and routers are read as F32, F16 or BF16; {WAY_OUT}"),
         )),
     }
 }
@@ -287,7 +339,7 @@ fn check_known(tensor: &TensorInfo, layers: u32) -> Result<(), Error> {
     let name = tensor.name.as_str();
     match name {
         "token_embd.weight" | "output.weight" => return check_type(tensor),
-        "output_norm.weight" | "rope_freqs.weight" => return check_vector(tensor),
+        "output_norm.weight" | "rope_freqs.weight" => return check_plain(tensor),
         _ => {}
     }
     let in_block = name.strip_prefix("blk.").and_then(|rest| rest.split_once('.'));
@@ -325,7 +377,8 @@ impl Network {
             layers,
             rotations,
             width: size(spec.width),
-            feed_forward: size(spec.feed_forward),
+            feed_forward: size(spec.experts.map_or(spec.feed_forward, |experts| experts.feed_forward)),
+            experts: keys.experts(header)?,
             heads: size(spec.heads),
             kv_heads: size(spec.kv_heads),
             head_size: size(spec.head_size),
@@ -389,7 +442,7 @@ struct Keys<'a> {
 }
 
 impl Keys<'_> {
-    fn get(&self, key: &str) -> Option<&crate::model::gguf::Value> {
+    fn get(&self, key: &str) -> Option<&Value> {
         self.metadata.get(&format!("{}.{key}", self.architecture))
     }
 
@@ -399,6 +452,32 @@ impl Keys<'_> {
 
     fn fraction(&self, key: &str) -> Option<f64> {
         self.get(key)?.as_f64().filter(|number| number.is_finite() && *number > 0.0)
+    }
+
+    /// The experts, when the keys that say how they are mixed say what is computed here.
+    fn experts(&self, header: &Header) -> Result<Option<Experts>, Error> {
+        let Some(experts) = header.spec.experts else { return Ok(None) };
+        let other = [
+            ("expert_shared_count", self.number("expert_shared_count").is_some_and(|count| count > 0)),
+            ("expert_group_count", self.number("expert_group_count").is_some_and(|count| count > 1)),
+            // 1 is the softmax.
+            ("expert_gating_func", self.number("expert_gating_func").is_some_and(|kind| kind > 1)),
+            (
+                "expert_weights_scale",
+                self.fraction("expert_weights_scale").is_some_and(|scale| (scale - 1.0).abs() > f64::EPSILON),
+            ),
+            (
+                "expert_weights_norm",
+                self.get("expert_weights_norm").is_some_and(|value| *value == Value::Bool(false)),
+            ),
+        ];
+        if let Some((key, _)) = other.into_iter().find(|(_, there)| *there) {
+            return Err(unsupported(
+                format!("mix experts as `{}.{key}` says", self.architecture),
+                format!("it knows a softmax over those that a token goes through; {WAY_OUT}"),
+            ));
+        }
+        Ok(Some(Experts { count: experts.count as usize, used: experts.used as usize }))
     }
 
     /// By how much positions are divided.

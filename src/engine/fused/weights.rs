@@ -1,12 +1,13 @@
 //! A model's tensors in memory: matrices packed for the kernels, vectors as single precision.
 //!
-//! The file is read once, in pieces of some megabytes, and each piece is packed and checked for weights that are no
-//! numbers before the next is read: so loading needs little more than what stays. (A mapped file would count its own
+//! The file is read once, in pieces of some megabytes: while the next piece is read, all threads pack the last one and
+//! check it for weights that are no numbers. So loading needs little more than what stays. (A mapped file would count its own
 //! pages beside the packed ones, and has no huge pages.)
 
 use std::io::{Read, Seek, SeekFrom};
 
 use half::{bf16, f16};
+use rayon::prelude::*;
 
 use crate::model::gguf::Gguf;
 use crate::model::{Header, ReadSeek, TensorInfo, TensorType};
@@ -35,6 +36,47 @@ impl Matrix {
     }
 }
 
+/// The matrices of all experts of a block, one behind the other.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Stack {
+    layout: Layout,
+    rows: usize,
+    region: Region,
+}
+
+impl Stack {
+    /// The matrix of expert number `index`.
+    pub(super) fn expert(&self, index: usize) -> Matrix {
+        let length = bytes(&self.layout, self.rows);
+        let region = Region { offset: self.region.offset + index * length, length };
+        Matrix { layout: self.layout, rows: self.rows, region }
+    }
+
+    pub(super) fn layout(&self) -> Layout {
+        self.layout
+    }
+}
+
+/// A block's feed-forward layer.
+#[derive(Debug)]
+pub(super) enum Feed {
+    Dense {
+        /// Gate and up.
+        gate_up: [Matrix; 2],
+        down: Matrix,
+    },
+    Experts(Experts),
+}
+
+/// A mixture of experts: who chooses, and who can be chosen.
+#[derive(Debug)]
+pub(super) struct Experts {
+    pub(super) router: Matrix,
+    /// Gates and ups.
+    pub(super) gate_up: [Stack; 2],
+    pub(super) down: Stack,
+}
+
 /// A block's weights.
 #[derive(Debug)]
 pub(super) struct Block {
@@ -48,9 +90,7 @@ pub(super) struct Block {
     pub(super) output: Matrix,
     pub(super) post_attention_norm: Option<Vec<f32>>,
     pub(super) feed_norm: Vec<f32>,
-    /// Gate and up.
-    pub(super) gate_up: [Matrix; 2],
-    pub(super) down: Matrix,
+    pub(super) feed: Feed,
     pub(super) post_feed_norm: Option<Vec<f32>>,
 }
 
@@ -70,12 +110,19 @@ pub(super) struct Weights {
 /// Bytes that the packed matrices of `header` take.
 pub(super) fn packed_bytes(header: &Header) -> usize {
     let matrices = header.tensors.iter().filter(|tensor| tensor.shape.len() > 1);
-    matrices.filter_map(|tensor| shape(tensor).map(|(layout, rows)| bytes(&layout, rows))).sum()
+    let of = |(count, layout, rows)| count * bytes(&layout, rows);
+    matrices.filter_map(|tensor| shape(tensor).map(of)).sum()
 }
 
-fn shape(tensor: &TensorInfo) -> Option<(Layout, usize)> {
-    let &[rows, columns] = &tensor.shape[..] else { return None };
-    Some((Layout::of(tensor.dtype, usize::try_from(columns).ok()?)?, usize::try_from(rows).ok()?))
+/// How many matrices `tensor` holds, and the layout and the rows of each.
+fn shape(tensor: &TensorInfo) -> Option<(usize, Layout, usize)> {
+    let (count, rows, columns) = match tensor.shape[..] {
+        [rows, columns] => (1, rows, columns),
+        [count, rows, columns] => (count, rows, columns),
+        _ => return None,
+    };
+    let size = |number: u64| usize::try_from(number).ok();
+    Some((size(count)?, Layout::of(tensor.dtype, size(columns)?)?, size(rows)?))
 }
 
 fn bytes(layout: &Layout, rows: usize) -> usize {
@@ -83,7 +130,7 @@ fn bytes(layout: &Layout, rows: usize) -> usize {
 }
 
 impl Weights {
-    /// Reads and packs every tensor of `file`.
+    /// Reads and packs every tensor of `file`, and says to `progress` which share of the matrices is done.
     ///
     /// # Errors
     /// [`Error::Load`] when reading fails or a weight is no number, [`Error::Interrupted`] through the reader.
@@ -91,10 +138,18 @@ impl Weights {
         reader: Box<dyn ReadSeek + Send>,
         file: &Gguf,
         network: &Network,
+        progress: &dyn Fn(f64),
     ) -> Result<Self, Error> {
         let arena = Arena::new(packed_bytes(&file.header))
             .map_err(|error| not_loaded(format!("the system gives no memory for the weights ({error})")))?;
-        let mut loader = Loader { reader, header: &file.header, arena, piece: Vec::new() };
+        let mut loader = Loader {
+            reader,
+            header: &file.header,
+            arena,
+            pieces: [Vec::new(), Vec::new()],
+            waiting: None,
+            progress,
+        };
         let embedding = loader.matrix("token_embd.weight")?;
         let head = if file.header.tensor("output.weight").is_some() {
             loader.matrix("output.weight")?
@@ -106,7 +161,9 @@ impl Weights {
             if file.header.has_rope_factors { Some(loader.vector("rope_freqs.weight")?) } else { None };
         let blocks: Result<Vec<Block>, Error> =
             (0..network.layers.len()).map(|layer| loader.block(layer, network)).collect();
-        Ok(Self { blocks: blocks?, arena: loader.arena, embedding, head, output_norm, rope_factors })
+        let blocks = blocks?;
+        loader.pack()?;
+        Ok(Self { blocks, arena: loader.arena, embedding, head, output_norm, rope_factors })
     }
 }
 
@@ -114,7 +171,38 @@ struct Loader<'a> {
     reader: Box<dyn ReadSeek + Send>,
     header: &'a Header,
     arena: Arena,
-    piece: Vec<u8>,
+    /// What was read last, and room for what is read next.
+    pieces: [Vec<u8>; 2],
+    /// What the first of the pieces is, until it is packed.
+    waiting: Option<Piece>,
+    progress: &'a dyn Fn(f64),
+}
+
+/// Rows of a matrix that were read and are to be packed.
+#[derive(Debug)]
+struct Piece {
+    name: String,
+    kind: TensorType,
+    layout: Layout,
+    /// Number of the first row's first element in the tensor.
+    first: u64,
+    /// Where the rows' groups go.
+    to: Region,
+}
+
+impl Piece {
+    fn pack(&self, rows: &[u8], to: &mut [u8]) -> Result<(), Error> {
+        let layout = &self.layout;
+        let group = ROWS * layout.row_bytes();
+        let kind = self.kind;
+        let elements = group as u64 / kind.block_bytes() * kind.block_elements();
+        let groups = rows.par_chunks(group).zip(to.par_chunks_exact_mut(layout.group_bytes)).enumerate();
+        let wrong = groups.filter_map(|(index, (rows, to))| {
+            layout.pack(rows, to);
+            first_non_finite(kind, rows).map(|element| index as u64 * elements + element)
+        });
+        wrong.min().map_or(Ok(()), |element| Err(no_number(&self.name, kind, self.first + element)))
+    }
 }
 
 impl Loader<'_> {
@@ -145,8 +233,21 @@ impl Loader<'_> {
             output: self.matrix(&name("attn_output.weight"))?,
             post_attention_norm: optional(network.post_norms, "post_attention_norm.weight", self)?,
             feed_norm: self.vector(&name("ffn_norm.weight"))?,
-            gate_up: [self.matrix(&name("ffn_gate.weight"))?, self.matrix(&name("ffn_up.weight"))?],
-            down: self.matrix(&name("ffn_down.weight"))?,
+            feed: if network.experts.is_some() {
+                Feed::Experts(Experts {
+                    router: self.matrix(&name("ffn_gate_inp.weight"))?,
+                    gate_up: [
+                        self.stack(&name("ffn_gate_exps.weight"))?,
+                        self.stack(&name("ffn_up_exps.weight"))?,
+                    ],
+                    down: self.stack(&name("ffn_down_exps.weight"))?,
+                })
+            } else {
+                Feed::Dense {
+                    gate_up: [self.matrix(&name("ffn_gate.weight"))?, self.matrix(&name("ffn_up.weight"))?],
+                    down: self.matrix(&name("ffn_down.weight"))?,
+                }
+            },
             post_feed_norm: optional(network.post_norms, "post_ffw_norm.weight", self)?,
         })
     }
@@ -158,56 +259,100 @@ impl Loader<'_> {
         })
     }
 
-    fn read(&mut self, tensor: &TensorInfo, from: u64, length: usize) -> Result<(), Error> {
-        self.piece.resize(length, 0);
-        let read = self.reader.seek(SeekFrom::Start(tensor.offset + from));
-        let read = read.and_then(|_| self.reader.read_exact(&mut self.piece));
-        read.map_err(|error| match error.to_string().as_str() {
-            "interrupted" => Error::Interrupted,
-            said => not_loaded(format!("reading tensor `{}` failed: {said}", tensor.name)),
-        })?;
-        match first_non_finite(tensor.dtype, &self.piece) {
-            None => Ok(()),
-            Some(index) => {
-                let index = index + from / tensor.dtype.block_bytes() * tensor.dtype.block_elements();
-                Err(not_loaded(format!(
-                    "tensor `{}` holds a weight that is no number (element {index}, {} of type {}): the file was \
-                     converted badly or is damaged, fetch or convert it again",
-                    tensor.name,
-                    if tensor.dtype.block_elements() > 1 { "in a block's scale" } else { "itself" },
-                    tensor.dtype
-                )))
-            }
-        }
-    }
-
     fn vector(&mut self, name: &str) -> Result<Vec<f32>, Error> {
         let tensor = self.find(name)?;
-        self.read(&tensor, 0, usize::try_from(tensor.bytes().get()).unwrap_or(usize::MAX))?;
-        let pairs = || self.piece.chunks_exact(2).map(|b| [b[0], b[1]]);
+        let length = usize::try_from(tensor.bytes().get()).unwrap_or(usize::MAX);
+        let mut bytes = vec![0; length];
+        read(&mut self.reader, &tensor, 0, &mut bytes)?;
+        if let Some(element) = first_non_finite(tensor.dtype, &bytes) {
+            return Err(no_number(name, tensor.dtype, element));
+        }
+        let pairs = || bytes.chunks_exact(2).map(|b| [b[0], b[1]]);
         Ok(match tensor.dtype {
             TensorType::F16 => pairs().map(|bits| f16::from_le_bytes(bits).to_f32()).collect(),
             TensorType::BF16 => pairs().map(|bits| bf16::from_le_bytes(bits).to_f32()).collect(),
-            _ => self.piece.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect(),
+            _ => bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect(),
         })
     }
 
     fn matrix(&mut self, name: &str) -> Result<Matrix, Error> {
+        let Stack { layout, rows, region } = self.stack(name)?;
+        Ok(Matrix { layout, rows, region })
+    }
+
+    /// The matrices of a tensor, one behind the other, each filled up to whole groups.
+    fn stack(&mut self, name: &str) -> Result<Stack, Error> {
         let tensor = self.find(name)?;
         let none =
             || unsupported(format!("use tensor `{name}`"), "its shape or type is no matrix of this engine");
-        let (layout, rows) = shape(&tensor).ok_or_else(none)?;
-        let region = self.arena.take(bytes(&layout, rows)).ok_or_else(none)?;
-        let group = ROWS * layout.row_bytes();
-        let step = (PIECE / group).max(1) * ROWS;
-        for first in (0..rows).step_by(step) {
-            let count = step.min(rows - first);
-            self.read(&tensor, (first * layout.row_bytes()) as u64, count * layout.row_bytes())?;
-            for (number, rows) in self.piece.chunks(group).enumerate() {
-                let at = (first / ROWS + number) * layout.group_bytes;
-                layout.pack(rows, &mut self.arena.bytes_mut(region)[at..at + layout.group_bytes]);
+        let (count, layout, rows) = shape(&tensor).ok_or_else(none)?;
+        let length = bytes(&layout, rows);
+        let region = self.arena.take(count * length).ok_or_else(none)?;
+        // Matrices of whole groups lie behind one another like the rows of a single one.
+        let (matrices, rows_each) = if rows.is_multiple_of(ROWS) { (1, count * rows) } else { (count, rows) };
+        let step = (PIECE / (ROWS * layout.row_bytes())).max(1) * ROWS;
+        for index in 0..matrices {
+            for first in (0..rows_each).step_by(step) {
+                let number = step.min(rows_each - first);
+                let groups = number.div_ceil(ROWS) * layout.group_bytes;
+                let offset = region.offset + index * length + first / ROWS * layout.group_bytes;
+                let to = Region { offset, length: groups };
+                self.piece(&tensor, layout, index * rows_each + first, number, to)?;
             }
         }
-        Ok(Matrix { layout, rows, region })
+        Ok(Stack { layout, rows, region })
     }
+
+    /// Reads `count` rows from row `first` on, while those that were read before are packed.
+    fn piece(
+        &mut self,
+        tensor: &TensorInfo,
+        layout: Layout,
+        first: usize,
+        count: usize,
+        to: Region,
+    ) -> Result<(), Error> {
+        let (from, length) = (first * layout.row_bytes(), count * layout.row_bytes());
+        let Self { reader, arena, pieces: [last, next], waiting, .. } = self;
+        next.resize(length, 0);
+        let waiting = waiting.take();
+        let pack = || waiting.map_or(Ok(()), |piece| piece.pack(last, arena.bytes_mut(piece.to)));
+        let (was_read, packed) = rayon::join(|| read(reader, tensor, from as u64, next), pack);
+        packed?;
+        was_read?;
+        self.pieces.swap(0, 1);
+        let elements = tensor.elements() / (tensor.bytes().get() / layout.row_bytes() as u64);
+        let first = first as u64 * elements;
+        self.waiting = Some(Piece { name: tensor.name.clone(), kind: tensor.dtype, layout, first, to });
+        (self.progress)(self.arena.share_before(to.offset + to.length));
+        Ok(())
+    }
+
+    /// Packs what was read last.
+    fn pack(&mut self) -> Result<(), Error> {
+        let Some(piece) = self.waiting.take() else { return Ok(()) };
+        piece.pack(&self.pieces[0], self.arena.bytes_mut(piece.to))
+    }
+}
+
+/// Reads bytes of `tensor` from byte `from` on.
+fn read(
+    reader: &mut Box<dyn ReadSeek + Send>,
+    tensor: &TensorInfo,
+    from: u64,
+    to: &mut [u8],
+) -> Result<(), Error> {
+    let read = reader.seek(SeekFrom::Start(tensor.offset + from)).and_then(|_| reader.read_exact(to));
+    read.map_err(|error| match error.to_string().as_str() {
+        "interrupted" => Error::Interrupted,
+        said => not_loaded(format!("reading tensor `{}` failed: {said}", tensor.name)),
+    })
+}
+
+fn no_number(name: &str, kind: TensorType, element: u64) -> Error {
+    not_loaded(format!(
+        "tensor `{name}` holds a weight that is no number (element {element}, {} of type {kind}): the file was \
+         converted badly or is damaged, fetch or convert it again",
+        if kind.block_elements() > 1 { "in a block's scale" } else { "itself" },
+    ))
 }

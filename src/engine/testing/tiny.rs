@@ -21,6 +21,8 @@ pub(crate) struct Tiny {
     pub(crate) layers: usize,
     pub(crate) width: usize,
     pub(crate) feed_forward: usize,
+    /// Experts in the feed-forward layer's place, and how many of them a token uses.
+    pub(crate) experts: Option<(usize, usize)>,
     pub(crate) heads: usize,
     pub(crate) kv_heads: usize,
     pub(crate) head_size: usize,
@@ -37,12 +39,20 @@ pub(crate) struct Tiny {
 pub(crate) const VOCABULARY: usize = 320;
 
 impl Tiny {
-    /// The default shape of `architecture`: two blocks (gemma3: seven, so that one attends to all).
+    /// The default shape of `architecture`: two blocks (gemma3: seven, so that one attends to all). `mixtral` is a
+    /// llama with experts.
     pub(crate) fn of(architecture: &'static str) -> Self {
+        let experts = match architecture {
+            "mixtral" => Some((8, 2)),
+            // No multiple of sixteen, the rows of a group.
+            "qwen3moe" => Some((20, 3)),
+            _ => None,
+        };
+        let architecture = if architecture == "mixtral" { "llama" } else { architecture };
         let family = match architecture {
             "llama" => Family::Llama,
             "qwen2" => Family::Qwen2,
-            "qwen3" => Family::Qwen3,
+            "qwen3" | "qwen3moe" => Family::Qwen3,
             "gemma3" => Family::Gemma3,
             "phi3" => Family::Phi3,
             other => panic!("no tiny {other}"),
@@ -52,7 +62,8 @@ impl Tiny {
             family,
             layers: if family == Family::Gemma3 { 7 } else { 2 },
             width: 256,
-            feed_forward: 512,
+            feed_forward: if experts.is_some() { 160 } else { 512 },
+            experts,
             heads: 4,
             // candle's unquantized Gemma 3 knows one only.
             kv_heads: if family == Family::Gemma3 { 1 } else { 2 },
@@ -89,6 +100,13 @@ impl Tiny {
         ];
         if self.family == Family::Gemma3 {
             entries.push(whole("attention.sliding_window", 512));
+        }
+        if let Some((count, used)) = self.experts {
+            entries.push(whole("expert_count", count));
+            entries.push(whole("expert_used_count", used));
+            if self.architecture == "qwen3moe" {
+                entries.push(whole("expert_feed_forward_length", self.feed_forward));
+            }
         }
         entries.retain(|(key, _)| !self.without.iter().any(|end| key.ends_with(end)));
         for (key, value) in &self.with {
@@ -128,7 +146,17 @@ impl Tiny {
                     _ => vec![self.width],
                 };
                 let dtype = if shape.len() == 1 { GgmlDType::F32 } else { self.dtype };
-                tensors.push((format!("blk.{layer}.{name}"), shape, dtype));
+                let Some((count, _)) = self.experts.filter(|_| name.starts_with("ffn_") && shape.len() > 1)
+                else {
+                    tensors.push((format!("blk.{layer}.{name}"), shape, dtype));
+                    continue;
+                };
+                let name = name.replace(".weight", "_exps.weight");
+                tensors.push((format!("blk.{layer}.{name}"), [vec![count], shape].concat(), dtype));
+            }
+            if let Some((count, _)) = self.experts {
+                let router = format!("blk.{layer}.ffn_gate_inp.weight");
+                tensors.push((router, vec![count, self.width], GgmlDType::F32));
             }
         }
         tensors
@@ -145,7 +173,7 @@ impl Tiny {
                 1 if name.contains("bias") => (0.0, 1.0),
                 1 => (1.0, 0.1),
                 _ if name == "token_embd.weight" => (0.0, embedding),
-                _ => (0.0, 2.0 / (shape[1] as f32).sqrt()),
+                dimensions => (0.0, 2.0 / (shape[dimensions - 1] as f32).sqrt()),
             };
             let values = if name == "rope_freqs.weight" {
                 llama3_factors(self.rope_theta(), self.head_size)

@@ -9,10 +9,12 @@ use std::path::Path;
 use super::file_type::file_type_label;
 use super::value::{Metadata, Value};
 use crate::base::units::Bytes;
-use crate::model::{Error, Header, ModelSpec, TensorInfo, TensorType, tokenizer};
+use crate::model::{Error, Experts, Header, ModelSpec, TensorInfo, TensorType, tokenizer};
 
 /// No dimension of a known model is a hundredth of this; products of three stay far below 2^64.
 const MAX_DIMENSION: u64 = 1 << 24;
+/// No model known has a hundredth of this many experts in a block.
+const MAX_EXPERTS: u64 = 1 << 16;
 /// No model known has a thousandth of this many blocks.
 const MAX_LAYERS: u64 = 1 << 16;
 
@@ -104,11 +106,13 @@ fn spec(keys: &Keys<'_>, tensors: &[TensorInfo]) -> Result<ModelSpec, Error> {
     })?;
     check_blocks(keys, layers, tensors)?;
     let (window, windowed_layers) = window(keys, layers);
+    let feed_forward = keys.number("feed_forward_length", MAX_DIMENSION)?;
     Ok(ModelSpec {
         architecture: keys.architecture.to_owned(),
         layers,
         width,
-        feed_forward: keys.number("feed_forward_length", MAX_DIMENSION)?,
+        feed_forward,
+        experts: experts(keys, feed_forward, tensors)?,
         heads,
         kv_heads,
         head_size,
@@ -137,6 +141,20 @@ fn window(keys: &Keys<'_>, layers: u32) -> (Option<u32>, u32) {
         Some(window) => (Some(window), layers),
         None => (None, 0),
     }
+}
+
+/// The experts, if there are any. Their width may be left out; then their tensors say it.
+fn experts(keys: &Keys<'_>, feed_forward: u32, tensors: &[TensorInfo]) -> Result<Option<Experts>, Error> {
+    let Some(count) = keys.whole("expert_count", MAX_EXPERTS)?.filter(|count| *count > 0) else {
+        return Ok(None);
+    };
+    let used = keys.number("expert_used_count", u64::from(count))?;
+    let in_tensors = || {
+        let up = tensors.iter().find(|tensor| tensor.name == "blk.0.ffn_up_exps.weight")?;
+        u32::try_from(*up.shape.get(1)?).ok()
+    };
+    let width = keys.optional("expert_feed_forward_length", MAX_DIMENSION)?;
+    Ok(Some(Experts { count, used, feed_forward: width.or_else(in_tensors).unwrap_or(feed_forward) }))
 }
 
 /// Every block that `block_count` claims has a tensor.
@@ -218,6 +236,12 @@ impl<'a> Keys<'a> {
     /// The whole number under `key`, 1 to `most`.
     fn number(&self, key: &str, most: u64) -> Result<u32, Error> {
         self.optional(key, most)?.ok_or_else(|| self.bad(key, "is missing"))
+    }
+
+    /// The whole number under `key`, 0 to `most`.
+    fn whole(&self, key: &str, most: u64) -> Result<Option<u32>, Error> {
+        let value = self.metadata.get(&format!("{}.{key}", self.architecture));
+        if value.and_then(Value::as_u64) == Some(0) { Ok(Some(0)) } else { self.optional(key, most) }
     }
 
     /// The whole number under `key`, 1 to `most`; an array counts as a number when all its elements are the same.

@@ -15,6 +15,7 @@ fn a_small_file_reads_back_in_our_words() {
         layers: 1,
         width: 32,
         feed_forward: 64,
+        experts: None,
         heads: 4,
         kv_heads: 2,
         head_size: 8,

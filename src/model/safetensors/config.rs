@@ -207,6 +207,8 @@ impl Raw {
             layers,
             width,
             feed_forward: field("intermediate_size", self.intermediate_size)?,
+            // Architectures with experts are not read from folders.
+            experts: None,
             heads,
             kv_heads,
             head_size,

@@ -8,6 +8,8 @@
 //! - with `Q4_K_M` and `Q5_K_M`, attention values and feed-forward down have `Q6_K` in the first and last
 //!   eighth of the blocks and in every third between;
 //! - with `Q4_K_S`, they have `Q5_K` in the first four blocks and in the first eighth;
+//! - in a model of eight experts a block ("8x7B"), attention keys and values have `Q8_0`, and with `Q4_K_M` and `Q4_K_S`
+//!   the attention output `Q5_K`; a router keeps single precision in every mixture;
 //! - in a model of 80 blocks with grouped heads ("70B"), values in `Q4_K` become `Q5_K`, being small there;
 //! - a row that is no multiple of 256 falls back from `Q4_K` to `Q5_0`, from `Q5_K` to `Q5_1` and from `Q6_K` to
 //!   `Q8_0`, and one that is no multiple of 32 to half precision.
@@ -49,10 +51,16 @@ pub(super) enum Role {
     Embedding,
     /// Output head.
     Output,
+    /// Attention keys.
+    Key,
     /// Attention values, or queries, keys and values in one matrix.
     Value,
+    /// Back from the attention heads to the model's width.
+    AttentionOutput,
     /// Feed-forward, back to the model's width.
     Down,
+    /// What chooses a token's experts.
+    Router,
     /// Any other matrix.
     Other,
 }
@@ -64,6 +72,8 @@ pub(super) struct Whole {
     pub layers: u32,
     /// Whether the embedding is the output head too.
     pub tied_head: bool,
+    /// Experts of a block; none in a dense model.
+    pub experts: u32,
     /// Whether llama.cpp counts the model as "70B".
     pub seventy_billion: bool,
 }
@@ -112,6 +122,9 @@ impl Mixture {
 
     /// The type of the matrix of `role` in block `layer` (0 outside of blocks), whose rows have `row` elements.
     pub(super) fn choose(self, role: Role, layer: u32, row: u64, whole: Whole) -> TensorType {
+        if role == Role::Router {
+            return TensorType::F32;
+        }
         if matches!(self.main, TensorType::F32 | TensorType::F16 | TensorType::BF16) {
             return self.main;
         }
@@ -119,10 +132,13 @@ impl Mixture {
         let more_bits = layer < eighth
             || u64::from(layer) >= 7 * u64::from(whole.layers) / 8
             || (layer.wrapping_sub(eighth)) % 3 == 2;
+        let eight_experts = whole.experts == 8;
         let medium = self.label.ends_with("_K_M");
         let wanted = match role {
             Role::Output => self.for_output(row),
             Role::Embedding if whole.tied_head => self.for_output(row),
+            Role::Key | Role::Value if eight_experts => TensorType::Q8_0,
+            Role::AttentionOutput if eight_experts && self.main == TensorType::Q4_K => TensorType::Q5_K,
             Role::Value => {
                 let wanted = if medium && more_bits {
                     TensorType::Q6_K
@@ -135,7 +151,9 @@ impl Mixture {
             }
             Role::Down if medium && more_bits => TensorType::Q6_K,
             Role::Down if self.label == "Q4_K_S" && layer < eighth => TensorType::Q5_K,
-            Role::Embedding | Role::Down | Role::Other => self.main,
+            Role::Router | Role::Embedding | Role::Key | Role::AttentionOutput | Role::Down | Role::Other => {
+                self.main
+            }
         };
         fall_back(wanted, row)
     }
@@ -167,7 +185,7 @@ fn fall_back(wanted: TensorType, row: u64) -> TensorType {
 mod tests {
     use super::*;
 
-    const WHOLE: Whole = Whole { layers: 32, tied_head: false, seventy_billion: false };
+    const WHOLE: Whole = Whole { layers: 32, tied_head: false, experts: 0, seventy_billion: false };
 
     #[test]
     fn every_label_has_a_number_and_can_be_made() {
@@ -204,6 +222,20 @@ mod tests {
         let seventy = Whole { layers: 80, seventy_billion: true, ..WHOLE };
         assert_eq!(mixture.choose(Role::Value, 10, 8192, seventy), TensorType::Q5_K);
         assert_eq!(mixture.choose(Role::Other, 10, 8192, seventy), TensorType::Q4_K);
+    }
+
+    #[test]
+    fn eight_experts_have_more_bits_in_attention_and_a_router_is_never_quantized() {
+        let whole = Whole { experts: 8, ..WHOLE };
+        let of = |label: &str, role, whole| Mixture::named(label).unwrap().choose(role, 5, 4096, whole);
+        for role in [Role::Key, Role::Value] {
+            assert_eq!(of("q4_0", role, whole), TensorType::Q8_0);
+            assert_eq!(of("q4_0", role, Whole { experts: 128, ..WHOLE }), TensorType::Q4_0);
+            assert_eq!(of("f16", role, whole), TensorType::F16);
+        }
+        assert_eq!(of("q4_k_s", Role::AttentionOutput, whole), TensorType::Q5_K);
+        assert_eq!(of("q4_0", Role::AttentionOutput, whole), TensorType::Q4_0);
+        assert_eq!(of("f16", Role::Router, whole), TensorType::F32);
     }
 
     #[test]

@@ -13,12 +13,16 @@ use crate::model::gguf::write::Planned;
 use crate::model::quantize::Distribution;
 
 /// Architectures whose tensors are known here.
-const ARCHITECTURES: &[&str] = &["llama", "qwen2", "qwen3", "gemma3", "phi3"];
+const ARCHITECTURES: &[&str] = &["llama", "qwen2", "qwen3", "qwen3moe", "gemma3", "phi3"];
+/// Of these, the ones that may have experts.
+const WITH_EXPERTS: &[&str] = &["llama", "qwen3moe"];
 /// Elements of the largest model that is not a slip of the pen.
 const MAX_PARAMETERS: u128 = 10_000_000_000_000;
 /// Largest width, vocabulary and so on; the GGUF reader has the same limit.
 const MAX_DIMENSION: u32 = 1 << 24;
 const MAX_LAYERS: u32 = 1 << 12;
+/// Most experts of a block that llama.cpp loads.
+const MAX_EXPERTS: u32 = 512;
 
 /// What to write: keys, tensors, and what is in them.
 pub(super) struct Network {
@@ -104,6 +108,7 @@ fn check(shape: &Shape) -> Result<(), String> {
     if shape.architecture == "gemma3" && shape.sliding_window.is_none_or(|positions| positions == 0) {
         return Err("its shape has no sliding_window, which gemma3 needs; correct its catalog row".to_owned());
     }
+    check_experts(shape)?;
     for (field, value) in [("rope_theta", shape.rope_theta), ("norm_epsilon", shape.norm_epsilon)] {
         let single = value as f32;
         if !(single.is_finite() && single > 0.0) {
@@ -111,6 +116,42 @@ fn check(shape: &Shape) -> Result<(), String> {
                 "its shape has {field} = {value}, expected a number above 0; correct its catalog row"
             ));
         }
+    }
+    Ok(())
+}
+
+fn check_experts(shape: &Shape) -> Result<(), String> {
+    let architecture = shape.architecture.as_str();
+    let Some(experts) = shape.experts else {
+        return if architecture == "qwen3moe" {
+            Err("its shape has no experts, which qwen3moe needs; correct its catalog row".to_owned())
+        } else {
+            Ok(())
+        };
+    };
+    if !WITH_EXPERTS.contains(&architecture) {
+        return Err(format!(
+            "its shape has experts, and {architecture} has none; known are {}",
+            WITH_EXPERTS.join(", ")
+        ));
+    }
+    for (field, value, most) in [
+        ("experts.count", experts.count, MAX_EXPERTS),
+        ("experts.used", experts.used, experts.count),
+        ("experts.feed_forward", experts.feed_forward, MAX_DIMENSION),
+    ] {
+        if value == 0 || value > most {
+            return Err(format!(
+                "its shape has {field} = {value}, expected 1 to {most}; correct its catalog row"
+            ));
+        }
+    }
+    // A llama's file has one number for both.
+    if architecture == "llama" && experts.feed_forward != shape.feed_forward {
+        return Err(format!(
+            "its shape has experts.feed_forward = {}, and feed_forward = {}: in a llama they are the same; correct its catalog row",
+            experts.feed_forward, shape.feed_forward
+        ));
     }
     Ok(())
 }
@@ -123,7 +164,8 @@ fn whole(shape: &Shape) -> Whole {
             "qwen2" => true,
             _ => false,
         };
-    Whole { layers: shape.layers, tied_head: shape.tied_head, seventy_billion }
+    let experts = shape.experts.map_or(0, |experts| experts.count);
+    Whole { layers: shape.layers, tied_head: shape.tied_head, experts, seventy_billion }
 }
 
 fn metadata(row: &ModelRow, mixture: Mixture, seed: u64) -> Vec<(String, Value)> {
@@ -150,6 +192,13 @@ fn metadata(row: &ModelRow, mixture: Mixture, seed: u64) -> Vec<(String, Value)>
     put("rope.dimension_count", Value::U32(shape.head_size));
     put("rope.freq_base", Value::F32(shape.rope_theta as f32));
     put("vocab_size", Value::U32(shape.vocabulary));
+    if let Some(experts) = shape.experts {
+        put("expert_count", Value::U32(experts.count));
+        put("expert_used_count", Value::U32(experts.used));
+        if shape.architecture != "llama" {
+            put("expert_feed_forward_length", Value::U32(experts.feed_forward));
+        }
+    }
     if let Some(positions) = shape.sliding_window {
         put("attention.sliding_window", Value::U32(positions));
     }
@@ -214,7 +263,7 @@ impl Builder<'_> {
             self.matrix(&name("attn_qkv.weight"), Role::Value, layer, [queries + 2 * keys, width]);
         } else {
             for (part, rows, role) in
-                [("q", queries, Role::Other), ("k", keys, Role::Other), ("v", keys, Role::Value)]
+                [("q", queries, Role::Other), ("k", keys, Role::Key), ("v", keys, Role::Value)]
             {
                 self.matrix(&name(&format!("attn_{part}.weight")), role, layer, [rows, width]);
                 if shape.qkv_bias || architecture == "qwen2" {
@@ -222,15 +271,23 @@ impl Builder<'_> {
                 }
             }
         }
-        if shape.qk_norm || matches!(architecture, "qwen3" | "gemma3") {
+        if shape.qk_norm || matches!(architecture, "qwen3" | "qwen3moe" | "gemma3") {
             self.vector(&name("attn_q_norm.weight"), head_size, NORM);
             self.vector(&name("attn_k_norm.weight"), head_size, NORM);
         }
-        self.matrix(&name("attn_output.weight"), Role::Other, layer, [width, queries]);
+        self.matrix(&name("attn_output.weight"), Role::AttentionOutput, layer, [width, queries]);
         if architecture == "gemma3" {
             self.vector(&name("post_attention_norm.weight"), width, NORM);
         }
         self.vector(&name("ffn_norm.weight"), width, NORM);
+        if let Some(experts) = shape.experts {
+            let [count, inner] = [experts.count, experts.feed_forward].map(u64::from);
+            self.matrix(&name("ffn_gate_inp.weight"), Role::Router, layer, [count, width]);
+            self.matrices(&name("ffn_gate_exps.weight"), Role::Other, layer, vec![count, inner, width]);
+            self.matrices(&name("ffn_up_exps.weight"), Role::Other, layer, vec![count, inner, width]);
+            self.matrices(&name("ffn_down_exps.weight"), Role::Down, layer, vec![count, width, inner]);
+            return;
+        }
         if architecture == "phi3" {
             // Gate and up in one matrix.
             self.matrix(&name("ffn_up.weight"), Role::Other, layer, [2 * feed_forward, width]);
@@ -251,9 +308,15 @@ impl Builder<'_> {
     }
 
     fn matrix(&mut self, name: &str, role: Role, layer: u32, shape: [u64; 2]) {
-        let dtype = self.mixture.choose(role, layer, shape[1], self.whole);
-        self.network.planned.push(Planned { name: name.to_owned(), dtype, shape: shape.to_vec() });
-        let deviation = 1.0 / (shape[1] as f32).sqrt();
+        self.matrices(name, role, layer, shape.to_vec());
+    }
+
+    /// A matrix, or several of the same shape in one tensor.
+    fn matrices(&mut self, name: &str, role: Role, layer: u32, shape: Vec<u64>) {
+        let row = shape.last().copied().unwrap_or(1);
+        let dtype = self.mixture.choose(role, layer, row, self.whole);
+        self.network.planned.push(Planned { name: name.to_owned(), dtype, shape });
+        let deviation = 1.0 / (row as f32).sqrt();
         self.network.contents.push(Content::Random(Distribution { mean: 0.0, deviation }));
     }
 }

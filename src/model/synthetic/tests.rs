@@ -15,7 +15,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::*;
 use crate::base::sys::Interrupt;
-use crate::catalog::{Catalog, Shape};
+use crate::catalog::{Catalog, ExpertShape, Shape};
 use crate::model::testing::llama_cpp;
 use crate::model::{TensorInfo, TensorType};
 
@@ -36,11 +36,20 @@ fn tiny(id: &str) -> ModelRow {
         head_size: 64,
         vocabulary: 320,
         context_length: 128,
+        experts: row.shape.experts.map(|experts| ExpertShape {
+            count: experts.count.min(12),
+            // A llama's experts are as wide as its feed-forward layer.
+            feed_forward: if row.shape.architecture == "llama" { 512 } else { 256 },
+            ..experts
+        }),
         ..row.shape
     };
     row.shape = small;
     row
 }
+
+/// Presets with experts, which stock candle does not compute.
+const MIXTURES: [&str; 2] = ["mixtral-8x7b", "qwen3-30b-a3b"];
 
 /// One preset of each architecture.
 const KINDS: [&str; 6] = ["llama-3-8b", "llama-3.2-1b", "qwen2.5-7b", "qwen3-8b", "gemma-3-1b", "phi-3-mini"];
@@ -53,7 +62,7 @@ fn bytes(synthetic: &Synthetic) -> Vec<u8> {
 
 #[test]
 fn the_virtual_file_is_a_gguf_file_of_the_length_announced() {
-    for kind in KINDS {
+    for kind in KINDS.into_iter().chain(MIXTURES) {
         for label in Mixture::labels() {
             let synthetic = Synthetic::new(&tiny(kind), label, 1).unwrap();
             let all = bytes(&synthetic);
@@ -91,6 +100,8 @@ fn presets_have_the_weights_and_the_sizes_that_are_published() {
     check("llama-3.2-1b", "q4_k_m", 1_235_814_400, "762.81 MiB");
     check("qwen2.5-7b", "q4_k_m", 7_615_616_512, "4.36 GiB");
     check("smollm2-135m", "f16", 134_515_008, "256.63 MiB");
+    check("mixtral-8x7b", "q4_k_m", 46_702_792_704, "24.62 GiB");
+    check("qwen3-30b-a3b", "q4_k_m", 30_532_122_624, "17.28 GiB");
 }
 
 #[test]
@@ -300,14 +311,17 @@ fn llama_quantize_chooses_the_same_types() {
         row
     };
     let same = |_: &mut Shape| {};
+    let narrow = |experts| ExpertShape { feed_forward: 256, ..experts };
     let k_labels = ["Q4_K_S", "Q4_K_M", "Q5_K_M"];
     let all: Vec<&str> = Mixture::labels().filter(|label| label.contains('_')).collect();
-    let cases: [(ModelRow, &[&str]); 8] = [
+    let cases: [(ModelRow, &[&str]); 10] = [
         (shaped("llama-3-8b", &same), &all),
         (shaped("llama-3.2-1b", &same), &k_labels),
         (shaped("phi-3-mini", &same), &k_labels),
         (shaped("qwen2.5-7b", &same), &["Q4_K_M"]),
         (shaped("gemma-3-1b", &same), &["Q4_K_M"]),
+        (shaped("mixtral-8x7b", &|shape| shape.experts = shape.experts.map(narrow)), &all),
+        (shaped("qwen3-30b-a3b", &same), &["Q4_K_S", "Q4_K_M"]),
         // Eighty blocks with grouped heads count as 70B.
         (shaped("llama-3-70b", &|shape| shape.layers = 80), &["Q4_K_S", "Q4_K_M"]),
         // 288 is no multiple of 256, and 48 none of 32.
@@ -335,7 +349,7 @@ fn llama_cpp_runs_the_exported_file() {
     let Some(program) = llama_cpp("llama-bench") else { return };
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("synthetic.gguf");
-    for kind in KINDS {
+    for kind in KINDS.into_iter().chain(MIXTURES) {
         export(&Synthetic::new(&tiny(kind), "q4_k_m", 1).unwrap(), &path);
         let output = Command::new(&program)
             .args(["-p", "8", "-n", "4", "-r", "1", "-t", "1", "-o", "json", "-m"])
@@ -384,6 +398,19 @@ fn what_cannot_be_made_says_why() {
     check(message(&|shape| shape.head_size = 7, "f16"), &["head_size = 7"]);
     check(message(&|shape| shape.sliding_window = None, "f16"), &["sliding_window"]);
     check(message(&|shape| shape.norm_epsilon = 0.0, "f16"), &["norm_epsilon = 0"]);
+    let experts = ExpertShape { count: 8, used: 9, feed_forward: 512 };
+    check(message(&|shape| shape.experts = Some(experts), "f16"), &["gemma3 has none", "llama, qwen3moe"]);
+    let of_llama = |shape: &mut Shape, experts| {
+        shape.architecture = "llama".to_owned();
+        shape.experts = Some(experts);
+    };
+    check(message(&|shape| of_llama(shape, experts), "f16"), &["experts.used = 9, expected 1 to 8"]);
+    let narrow = ExpertShape { used: 2, feed_forward: 256, ..experts };
+    check(
+        message(&|shape| of_llama(shape, narrow), "f16"),
+        &["experts.feed_forward = 256", "feed_forward = 512"],
+    );
+    check(message(&|shape| shape.architecture = "qwen3moe".to_owned(), "f16"), &["has no experts"]);
     let giant =
         |shape: &mut Shape| (shape.width, shape.feed_forward, shape.layers) = (1 << 20, 1 << 20, 4000);
     check(message(&giant, "f16"), &["more than any model"]);

@@ -12,6 +12,8 @@ use crate::base::units::{Bytes, Seconds};
 use crate::model::hub::FetchProgress;
 use crate::run::runner::{Observer, Progress, Stage};
 
+/// What the bar says while weights are read.
+const LOADING: &str = "loading the model";
 /// Steps of the bar: time in thousandths.
 const STEPS: u64 = 1000;
 
@@ -46,6 +48,16 @@ impl Bar {
         }
     }
 
+    /// What shows which share of the model is loaded; loading is not measured at this grain.
+    pub fn loading(&self) -> impl Fn(f64) + use<> {
+        let bar = self.bar.clone();
+        move |share| {
+            if let Some(bar) = &bar {
+                bar.set_message(format!("{LOADING}, {:.0}%", share * 100.0));
+            }
+        }
+    }
+
     /// Shows a message that moves by itself, for work outside the measuring.
     pub fn spin(&self, message: &str) {
         if let Some(bar) = &self.bar {
@@ -61,7 +73,7 @@ impl Observer for Bar {
         let Some(bar) = &self.bar else { return };
         if progress.stage == Stage::Load {
             self.total = progress.left;
-            self.spin("loading the model");
+            self.spin(LOADING);
             return;
         }
         bar.disable_steady_tick();

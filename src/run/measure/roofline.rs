@@ -1,12 +1,15 @@
 //! The ceiling: bytes and operations that a model must move, against what the device moved and did at most.
 //!
 //! ```text
-//! decode step   bytes = weights − embedding of its own + batch × positions × KV bytes of a position
-//!               operations = batch × (2 × weights in matrices + 4 × layers × heads × head size × positions)
-//! prompt        bytes = weights − embedding of its own + batch × (depth + P) × KV bytes of a position
+//! decode step   bytes = weights − embedding of its own − experts not reached + batch × positions × KV bytes of a position
+//!               operations = batch × (2 × weights in matrices, of experts those used, + 4 × layers × heads × head size × positions)
+//! prompt        bytes = weights − embedding of its own − experts not reached + batch × (depth + P) × KV bytes of a position
 //!               operations = batch × (2 × P × body + 2 × head + 4 × layers × heads × head size × P × (depth + P ÷ 2))
 //! MBU = bytes ÷ (seconds × read bandwidth)         MFU = operations ÷ (seconds × single-precision peak)
 //! ```
+//!
+//! Of the `count` experts of a block a token uses `used`; T tokens reach count × (1 − (1 − used ÷ count)^T) when the
+//! router spreads them evenly, and `used` at least, which is what the guard takes.
 //!
 //! What must be moved is a lower bound: activations, padding and unpacking come on top, weights count as they are
 //! stored and once per prompt however many steps it takes, and blocks with a sliding window see no more than that.
@@ -20,11 +23,13 @@ use crate::record::{Cell, Measurement, Samples, Unknown};
 pub struct ModelDemand {
     /// Weights that every step streams.
     pub weight_bytes: Bytes,
+    /// Weights of experts, of which a step streams those that its tokens reach.
+    pub experts: Option<ExpertDemand>,
     /// Bytes of the keys and values of one position, all blocks together.
     pub kv_bytes_per_position: f64,
     /// Positions that a query sees in blocks with a sliding window, and these blocks' share of all.
     pub window: Option<(f64, f64)>,
-    /// Weights in the layers' matrices.
+    /// Weights in the layers' matrices that a token is multiplied with.
     pub body_parameters: f64,
     /// Weights in the output head.
     pub head_parameters: f64,
@@ -45,6 +50,25 @@ impl ModelDemand {
             ((window * window - from * from) / 2.0 + window * (to - window)) / (to - from)
         };
         all + share * (windowed - all)
+    }
+}
+
+/// What a mixture of experts asks for beside the rest.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct ExpertDemand {
+    /// Weights of all experts of all blocks.
+    pub bytes: Bytes,
+    /// Experts of a block.
+    pub count: f64,
+    /// Of these, used by one token.
+    pub used: f64,
+}
+
+impl ExpertDemand {
+    /// Bytes that `tokens` tokens reach: at least, and when they are spread evenly.
+    fn reached(&self, tokens: f64) -> (f64, f64) {
+        let one = self.bytes.get() as f64 / self.count;
+        (one * self.used, one * self.count * (1.0 - (1.0 - self.used / self.count).powf(tokens)))
     }
 }
 
@@ -91,7 +115,9 @@ pub fn utilization(measured: &[Measurement], model: &ModelDemand, ceiling: &Ceil
             let (batch, depth) = (f64::from(cell.batch), f64::from(cell.depth));
             let kv = model.kv_bytes_per_position;
             let weights = model.weight_bytes.get() as f64;
-            let (bytes, operations) = match (m.metric.as_str(), cell.phase.as_str()) {
+            let experts = |tokens: f64| model.experts.map_or((0.0, 0.0), |experts| experts.reached(tokens));
+            let ((least_experts, experts), rest, operations) = match (m.metric.as_str(), cell.phase.as_str())
+            {
                 ("time_to_first_token_seconds", "prefill") => {
                     let prompt = f64::from(cell.prompt_tokens);
                     let pairs = prompt * model.seen(depth, depth + prompt);
@@ -99,16 +125,17 @@ pub fn utilization(measured: &[Measurement], model: &ModelDemand, ceiling: &Ceil
                     // The context's are read, the prompt's own written.
                     let positions = model.seen(depth, depth) + prompt;
                     let operations = batch * (matrices + model.attention_operations * pairs);
-                    (weights + batch * positions * kv, operations)
+                    (experts(batch * prompt), weights + batch * positions * kv, operations)
                 }
                 ("time_per_output_token_seconds", "decode") => {
                     let positions = model.seen(depth, depth + f64::from(cell.output_tokens));
                     let matrices = 2.0 * (model.body_parameters + model.head_parameters);
                     let operations = batch * (matrices + model.attention_operations * positions);
-                    (weights + batch * positions * kv, operations)
+                    (experts(batch), weights + batch * positions * kv, operations)
                 }
                 _ => return None,
             };
+            let (bytes, least) = (rest + experts, rest + least_experts);
             let seconds = m.value.filter(|seconds| *seconds > 0.0)?;
             let cache = ceiling.cache.get() as f64;
             let share = |bytes: f64| bytes / (seconds * ceiling.read);
@@ -117,8 +144,8 @@ pub fn utilization(measured: &[Measurement], model: &ModelDemand, ceiling: &Ceil
                 seconds,
                 bytes,
                 operations,
-                bandwidth: (bytes > 2.0 * cache).then(|| share(bytes)),
-                beyond_cache: share((bytes - cache).max(0.0)),
+                bandwidth: (least > 2.0 * cache).then(|| share(bytes)),
+                beyond_cache: share((least - cache).max(0.0)),
                 compute: operations / (seconds * ceiling.flops),
                 fastest_compute: operations / (seconds * ceiling.flops.max(ceiling.narrow)),
             })
@@ -180,6 +207,7 @@ mod tests {
     fn shares_follow_from_bytes_and_operations() {
         let model = ModelDemand {
             weight_bytes: Bytes::new(1_100_000_000),
+            experts: None,
             kv_bytes_per_position: 100_000.0,
             window: None,
             body_parameters: 1e9,
@@ -219,6 +247,7 @@ mod tests {
     fn a_window_bounds_what_is_seen() {
         let model = ModelDemand {
             weight_bytes: Bytes::new(0),
+            experts: None,
             kv_bytes_per_position: 1.0,
             window: Some((512.0, 0.8)),
             body_parameters: 0.0,
@@ -237,10 +266,32 @@ mod tests {
         }
     }
 
+    /// 0.2 GB for every step, and 0.8 GB in eight experts of which a token uses two.
+    #[test]
+    fn a_step_streams_the_experts_that_its_tokens_reach() {
+        let model = ModelDemand {
+            weight_bytes: Bytes::new(200_000_000),
+            experts: Some(ExpertDemand { bytes: Bytes::new(800_000_000), count: 8.0, used: 2.0 }),
+            kv_bytes_per_position: 0.0,
+            window: None,
+            body_parameters: 0.4e9,
+            head_parameters: 0.0,
+            attention_operations: 0.0,
+        };
+        let ceiling = Ceiling { read: 10e9, flops: 1e12, narrow: 3e12, cache: Bytes::new(0) };
+        let rows =
+            [1, 2].map(|batch| measured("time_per_output_token_seconds", "decode", [0, 100, batch, 0], 0.1));
+        let found = utilization(&rows, &model, &ceiling);
+        // Two experts of 0.1 GB; two tokens reach 8 · (1 − 0.75²) = 3.5 of them, and at least 2.
+        assert!((found[0].bytes - 0.4e9).abs() < 1.0 && (found[1].bytes - 0.55e9).abs() < 1.0, "{found:?}");
+        assert!((found[1].beyond_cache - 0.4).abs() < 1e-9 && (found[1].operations - 1.6e9).abs() < 1.0);
+    }
+
     #[test]
     fn what_fits_in_the_cache_has_no_ceiling_of_memory() {
         let model = ModelDemand {
             weight_bytes: Bytes::new(20 << 20),
+            experts: None,
             kv_bytes_per_position: 0.0,
             window: None,
             body_parameters: 1e7,

@@ -240,6 +240,40 @@ unsafe fn add_row<V: Lanes>(from: *const f32, columns: usize, to: *mut f32) {
 }
 
 for_each_isa! {
+    /// `to` += `factor` × `from`.
+    ///
+    /// # Safety
+    /// Both must have `columns` elements, a multiple of 16.
+    pub(super) unsafe fn add_scaled(factor: f32, from: *const f32, columns: usize, to: *mut f32) = add_scaled_row
+}
+
+#[inline(always)]
+unsafe fn add_scaled_row<V: Lanes>(factor: f32, from: *const f32, columns: usize, to: *mut f32) {
+    // SAFETY: the caller's.
+    unsafe {
+        let factor = V::splat(factor);
+        for at in (0..columns).step_by(LANES) {
+            V::load(from.add(at)).mul_add(factor, V::load(to.add(at))).store(to.add(at));
+        }
+    }
+}
+
+/// Puts a row that was quantized in a tile of its own, `single`, into its place in a wider one. Both are the same
+/// words in the same order, here with those of the tile's other tokens between.
+///
+/// # Safety
+/// `single` must hold [`packed_bytes`] of one token and `slot` be the place of a row of that length.
+pub(super) unsafe fn place(single: *const u8, columns: usize, slot: Slot) {
+    // SAFETY: the caller's: both hold so many words.
+    unsafe {
+        let (from, to) = (single.cast::<u32>(), slot.tile.cast::<u32>());
+        for word in 0..packed_bytes(1, columns) / 4 {
+            to.add(word * slot.width + slot.lane).write_unaligned(from.add(word).read_unaligned());
+        }
+    }
+}
+
+for_each_isa! {
     /// `gate` becomes silu(`gate`) × `up`.
     ///
     /// # Safety
@@ -349,6 +383,31 @@ pub(super) mod tests {
                 None => first = Some(packed),
             }
         }
+    }
+
+    #[test]
+    fn a_row_quantized_alone_and_placed_is_the_row_quantized_in_place() {
+        let (tokens, columns) = (15, 96);
+        let rows = random(tokens * columns, 5);
+        let (mut whole, mut placed) =
+            (vec![0u8; packed_bytes(tokens, columns)], vec![1u8; packed_bytes(tokens, columns)]);
+        for token in 0..tokens {
+            let mut single = vec![0u8; packed_bytes(1, columns)];
+            // SAFETY: lengths as asked for.
+            unsafe {
+                let row = rows[token * columns..].as_ptr();
+                quantize(
+                    Isa::Portable,
+                    row,
+                    0,
+                    columns,
+                    Slot::new(whole.as_mut_ptr(), token, tokens, columns),
+                );
+                quantize(Isa::Portable, row, 0, columns, Slot::new(single.as_mut_ptr(), 0, 1, columns));
+                place(single.as_ptr(), columns, Slot::new(placed.as_mut_ptr(), token, tokens, columns));
+            }
+        }
+        assert_eq!(whole, placed);
     }
 
     #[test]

@@ -52,6 +52,11 @@ impl Arena {
         Some(region)
     }
 
+    /// Which share of the memory lies before `offset`.
+    pub(in crate::engine::fused) fn share_before(&self, offset: usize) -> f64 {
+        offset as f64 / self.length.max(1) as f64
+    }
+
     /// The bytes of a region.
     pub(in crate::engine::fused) fn bytes(&self, region: Region) -> &[u8] {
         &self.map[self.start + region.offset..][..region.length]

@@ -6,6 +6,8 @@
 //! longest first. Nothing is allocated: [`Buffers`] are made once for the largest step.
 #![allow(unsafe_code, reason = "threads write disjoint parts of shared buffers between two barriers")]
 
+mod experts;
+
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -22,7 +24,7 @@ use super::pack::{BLOCK, ROWS, is_quantized};
 use super::pool::Barrier;
 use super::rotary::Table;
 use crate::engine::fused::network::{Activation, Network};
-use crate::engine::fused::weights::{Block, Matrix, Weights};
+use crate::engine::fused::weights::{Block, Feed, Matrix, Weights};
 
 /// Tokens of an attention tile when a prompt is processed.
 const TILE: usize = 8;
@@ -62,6 +64,7 @@ pub(super) struct Buffers {
     last: Region,
     parts: Region,
     scratch: Region,
+    experts: Option<experts::Workspace>,
     tasks: Vec<Task>,
     /// One queue's head for each layer.
     queues: Vec<AtomicUsize>,
@@ -123,6 +126,7 @@ impl Buffers {
             last,
             parts,
             scratch,
+            experts: experts::Workspace::new(network, tokens)?,
             tasks: Vec::with_capacity(2 * tokens * network.kv_heads + threads * network.kv_heads),
             queues: (0..network.layers.len()).map(|_| AtomicUsize::new(0)).collect(),
             wanted: Vec::with_capacity(tokens),
@@ -158,6 +162,7 @@ struct Pass<'a> {
     tiles: *mut u8,
     parts: *mut f32,
     scratch: *mut f32,
+    experts: Option<experts::View>,
 }
 
 // SAFETY: the pointers are into buffers that live as long as the pass, and the parts between two barriers write
@@ -184,6 +189,7 @@ pub(super) fn step(engine: &mut CpuEngine, batch: &StepBatch<'_>, output: &mut S
     let (gate_up, out) = (buffers.place(buffers.gate_up), buffers.place(buffers.out));
     let (tiles, parts) = (buffers.place(buffers.tiles).cast(), buffers.place(buffers.parts));
     let scratch = buffers.place(buffers.scratch);
+    let experts = buffers.experts.as_mut().map(experts::Workspace::view);
     let barrier: *const Barrier = engine.pool.barrier();
     let pass = Pass {
         network: &engine.network,
@@ -207,6 +213,7 @@ pub(super) fn step(engine: &mut CpuEngine, batch: &StepBatch<'_>, output: &mut S
         tiles,
         parts,
         scratch,
+        experts,
     };
     // SAFETY: the buffers are for at least this many tokens, and every thread runs the same parts in the same order.
     engine.pool.run(&|thread| unsafe { pass.layers(thread) });
@@ -284,7 +291,10 @@ impl Pass<'_> {
             self.embed(thread);
             for (layer, block) in self.weights.blocks.iter().enumerate() {
                 self.attention(layer, block, thread);
-                self.feed_forward(block, thread);
+                match &block.feed {
+                    Feed::Dense { gate_up, down } => self.feed_forward(block, gate_up, *down, thread),
+                    Feed::Experts(experts) => self.expert_layer(block, experts, thread),
+                }
             }
         }
     }
@@ -542,22 +552,22 @@ impl Pass<'_> {
         }
     }
 
-    unsafe fn feed_forward(&self, block: &Block, thread: usize) {
+    unsafe fn feed_forward(&self, block: &Block, gate_up: &[Matrix; 2], down: Matrix, thread: usize) {
         let network = self.network;
         let (feed, width) = (network.feed_forward, network.width);
         let half = padded(feed);
         // SAFETY: each part writes what is this thread's, and barriers lie between parts that need each other.
         unsafe {
-            self.norm_input(&block.feed_norm, &block.gate_up, thread);
+            self.norm_input(&block.feed_norm, gate_up, thread);
             self.barrier.wait();
             let to = Output { first: self.gate_up, stride: 2 * half };
-            self.multiply(&block.gate_up, self.normed, to, thread);
+            self.multiply(gate_up, self.normed, to, thread);
             self.barrier.wait();
-            self.activate(feed, half, is_quantized(block.down.layout.kind), thread);
+            self.activate(feed, half, is_quantized(down.layout.kind), thread);
             self.barrier.wait();
             // The rows of a float matrix lie behind one another; see `activate`.
             let to = Output { first: self.out, stride: padded(width) };
-            self.multiply(&[block.down], self.gate_up, to, thread);
+            self.multiply(&[down], self.gate_up, to, thread);
             self.barrier.wait();
             self.add_output(block.post_feed_norm.as_deref(), thread);
         }

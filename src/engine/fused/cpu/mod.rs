@@ -64,6 +64,7 @@ impl CpuEngine {
         network: Network,
         options: &Options,
         interrupt: &Interrupt,
+        progress: &dyn Fn(f64),
     ) -> Result<Self, Error> {
         let best = Isa::detect();
         let isa = options.isa.unwrap_or(best);
@@ -80,10 +81,11 @@ impl CpuEngine {
             ));
         }
         let threads = options.threads.unwrap_or_else(default_threads);
+        let reader = model.open_gguf(interrupt).map_err(|error| unreadable(&error))?;
+        let weights = Weights::load(reader, file, &network, progress)?;
+        // After loading: it pins this thread, and threads that are made later (rayon's) would inherit that.
         let pool = Pool::new(threads)
             .map_err(|error| not_loaded(format!("the system gives no {threads} threads ({error})")))?;
-        let reader = model.open_gguf(interrupt).map_err(|error| unreadable(&error))?;
-        let weights = Weights::load(reader, file, &network)?;
         let positions = options.max_positions.unwrap_or(network.context_length).min(network.context_length);
         let batch = options.max_batch.unwrap_or(1);
         let layout = KvLayout {

@@ -17,7 +17,7 @@ use crate::model::{Header, Model, Source};
 use super::{Isa, KvType, load};
 use reference::Reference;
 
-const ALL: [&str; 4] = ["llama", "qwen2", "qwen3", "gemma3"];
+const ALL: [&str; 6] = ["llama", "qwen2", "qwen3", "gemma3", "mixtral", "qwen3moe"];
 
 const TYPES: [GgmlDType; 10] = [
     GgmlDType::F32,
@@ -35,7 +35,7 @@ const TYPES: [GgmlDType; 10] = [
 fn open(path: &Path, header: Header, options: &Options) -> Box<dyn Engine> {
     let model =
         Model { id: "test".to_owned(), header, source: Source::Gguf(path.to_owned()), origin: String::new() };
-    load(&model, options, &Interrupt::default()).unwrap()
+    load(&model, options, &Interrupt::default(), &|_| ()).unwrap()
 }
 
 fn tokens(count: usize, salt: usize) -> Vec<u32> {
@@ -116,7 +116,8 @@ fn a_cache_of_eight_bits_is_near_f64_and_refused_for_heads_that_are_no_whole_blo
     let path = folder.path().join("tiny.gguf");
     let header = Tiny { head_size: 48, ..Tiny::of("llama") }.write(&path);
     let model = Model { id: String::new(), header, source: Source::Gguf(path), origin: String::new() };
-    let refused = load(&model, &eight_bits(Isa::Portable, 1, 1), &Interrupt::default()).err().unwrap();
+    let options = eight_bits(Isa::Portable, 1, 1);
+    let refused = load(&model, &options, &Interrupt::default(), &|_| ()).err().unwrap();
     let said = refused.to_string();
     assert!(said.contains("48") && said.contains("q8_0") && said.contains("--kv-type"), "{said}");
 }

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::fs;
 use std::path::Path;
 
-use crate::engine::fused::network::{Activation, Network, Pairing, Rotation};
+use crate::engine::fused::network::{Activation, Experts, Network, Pairing, Rotation};
 use crate::model::gguf;
 use crate::model::quantize::dequantize;
 
@@ -59,11 +59,14 @@ impl Reference {
                 };
                 add(x, &out);
                 let normed = self.norm(x, self.of_block(layer, "ffn_norm.weight"));
-                let gate = multiply(self.of_block(layer, "ffn_gate.weight"), &normed);
-                let up = multiply(self.of_block(layer, "ffn_up.weight"), &normed);
-                let hidden: Vec<f64> =
-                    gate.iter().zip(&up).map(|(gate, up)| activate(n.activation, *gate) * up).collect();
-                let out = multiply(self.of_block(layer, "ffn_down.weight"), &hidden);
+                let out = match n.experts {
+                    None => self.feed_forward(
+                        ["ffn_gate", "ffn_up", "ffn_down"]
+                            .map(|name| self.of_block(layer, &format!("{name}.weight"))),
+                        &normed,
+                    ),
+                    Some(experts) => self.mixture(layer, experts, &normed),
+                };
                 let out = if n.post_norms {
                     self.norm(&out, self.of_block(layer, "post_ffw_norm.weight"))
                 } else {
@@ -75,6 +78,38 @@ impl Reference {
         let last = self.norm(x.last().unwrap(), self.tensor("output_norm.weight"));
         let head = self.tensors.get("output.weight").map_or(embedding, Vec::as_slice);
         multiply(head, &last)
+    }
+
+    fn feed_forward(&self, [gate, up, down]: [&[f64]; 3], x: &[f64]) -> Vec<f64> {
+        let (gate, up) = (multiply(gate, x), multiply(up, x));
+        let activation = self.network.activation;
+        let hidden: Vec<f64> =
+            gate.iter().zip(&up).map(|(gate, up)| activate(activation, *gate) * up).collect();
+        multiply(down, &hidden)
+    }
+
+    /// Softmax over all experts, the likeliest of them, their shares brought back to a sum of one.
+    fn mixture(&self, layer: usize, experts: Experts, x: &[f64]) -> Vec<f64> {
+        let logits = multiply(self.of_block(layer, "ffn_gate_inp.weight"), x);
+        let sum: f64 = logits.iter().map(|logit| logit.exp()).sum();
+        let mut shares: Vec<(usize, f64)> =
+            logits.iter().map(|logit| logit.exp() / sum).enumerate().collect();
+        shares.sort_by(|one, other| other.1.total_cmp(&one.1));
+        shares.truncate(experts.used);
+        let kept: f64 = shares.iter().map(|(_, share)| share).sum();
+        let mut out = vec![0.0; x.len()];
+        for (index, share) in shares {
+            let matrices = ["ffn_gate_exps", "ffn_up_exps", "ffn_down_exps"].map(|name| {
+                let all = self.of_block(layer, &format!("{name}.weight"));
+                let one = all.len() / experts.count;
+                &all[index * one..(index + 1) * one]
+            });
+            let of_one = self.feed_forward(matrices, x);
+            for (out, of_one) in out.iter_mut().zip(of_one) {
+                *out += of_one * share / kept;
+            }
+        }
+        out
     }
 
     fn attention(&self, layer: usize, x: &[Vec<f64>]) -> Vec<Vec<f64>> {

@@ -77,7 +77,7 @@ fn whoever_waits_or_loses_its_pages_gets_the_tokens_that_it_gets_alone() {
             })
             .collect();
         let model = Model { id: String::new(), header, source: Source::Gguf(path), origin: String::new() };
-        let engine = back_end(&model, &options, &Interrupt::default()).unwrap();
+        let engine = back_end(&model, &options, &Interrupt::default(), &|_| ()).unwrap();
         let mut scheduled = Scheduled::new(FewPages { engine, pages: 9 });
         let mut preemptions = 0;
         for (share_prefixes, chunk) in [(false, None), (false, Some(33)), (true, None), (true, Some(64))] {
