@@ -570,6 +570,19 @@ mod tests {
             };
             Ok(contexts.iter().enumerate().map(of).collect())
         }
+
+        fn every_logits(
+            &mut self,
+            tokens: &[u32],
+            from: usize,
+            each: &mut dyn FnMut(usize, &[f32]),
+            interrupt: &Interrupt,
+        ) -> Result<(), EngineError> {
+            for position in from..tokens.len() {
+                each(position, &self.logits(&[tokens[position..].to_vec()], interrupt)?[0]);
+            }
+            Ok(())
+        }
     }
 
     #[derive(Default)]
