@@ -15,6 +15,7 @@ mod import; // other tools' files as records, and back
 mod interrupt; // a signal in each phase
 mod nvml; // GPUs, sensors and settings through a library that behaves like NVML
 mod power; // joules, through a library that behaves like NVML
+mod quality; // a text scored by a model, and by a reference
 mod real_model; // the real SmolLM2, from a GGUF file to a record
 mod record; // schema, nulls with reasons, fields nobody knows
 mod regress; // verdicts, and a gate that holds when things go wrong

@@ -61,6 +61,8 @@ pub(super) enum Command {
     Compare(Box<super::compare::CompareArgs>),
     /// Price records again: another rent, another utilization, an owned machine; margin and target
     Cost(Box<super::cost::CostArgs>),
+    /// Score a text: perplexity, and KL divergence and top-1 agreement against a reference
+    Quality(Box<super::quality::QualityArgs>),
     /// Say what this box can do, and how to mend what it cannot
     Doctor(DoctorArgs),
     /// Foresee when the falling price of a class of models makes a use case pay
@@ -262,11 +264,11 @@ fn clock(text: &str) -> Result<LockClocks, String> {
     }
 }
 
-fn isa(text: &str) -> Result<Isa, String> {
+pub(super) fn isa(text: &str) -> Result<Isa, String> {
     text.parse()
 }
 
-fn kv_type(text: &str) -> Result<KvType, String> {
+pub(super) fn kv_type(text: &str) -> Result<KvType, String> {
     text.parse()
 }
 

@@ -69,6 +69,14 @@ fn of(error: &(dyn std::error::Error + 'static)) -> Option<u8> {
             _ => 1,
         });
     }
+    if let Some(error) = error.downcast_ref::<run::quality::Error>() {
+        return match error {
+            run::quality::Error::NoText { .. } => Some(13),
+            run::quality::Error::BadText { .. } => Some(1),
+            run::quality::Error::Incomparable { .. } | run::quality::Error::NonFinite { .. } => Some(12),
+            run::quality::Error::Engine(error) => of(error),
+        };
+    }
     if let Some(run::runner::Error::Engine(error)) = error.downcast_ref() {
         return of(error);
     }

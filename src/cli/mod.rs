@@ -12,6 +12,7 @@ mod flags;
 mod forecast;
 mod hour;
 mod import;
+mod quality;
 mod regress;
 mod run;
 
@@ -70,6 +71,7 @@ fn dispatch(cli: Cli, output: &Output, argv: &[OsString]) -> anyhow::Result<()> 
         Command::Cost(args) => cost::run(&args, &catalog()?, output),
         Command::Doctor(args) => doctor::run(args, output),
         Command::Forecast(args) => forecast::run(&args, &catalog()?, output),
+        Command::Quality(args) => quality::run(&args, &catalog, output, argv),
         Command::Export(args) => export::run(&args, output),
         Command::Import(args) => import::run(&args, &catalog()?, output, argv),
         Command::Catalog(args) => catalog::run(&args, cli.output.config.as_deref(), output),

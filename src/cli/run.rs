@@ -10,7 +10,7 @@ use crate::cost;
 use crate::engine::choice::{Kind, Options};
 use crate::engine::fused::Isa;
 use crate::engine::{Demand, Device, MemoryForeseen, candle};
-use crate::hardware::device::{self, Choice, Found};
+use crate::hardware::device::{self, Choice, DeviceRequest, Found};
 use crate::hardware::nvml::{self, ClockLock, PowerLimit};
 use crate::hardware::telemetry::choose::{self, Chosen};
 use crate::hardware::telemetry::{Rate, Recorder, host};
@@ -46,7 +46,7 @@ pub(super) fn run(
 ) -> anyhow::Result<()> {
     let created = clock::wall();
     let interrupt = sys::Interrupt::install()?;
-    limit_threads(args)?;
+    limit_threads(args.threads)?;
     let asked = limits::Asked {
         precision: args.precision,
         max_time: args.max_time,
@@ -63,7 +63,7 @@ pub(super) fn run(
         Some(library) => device::discover_through(library)?,
         None => device::discover(),
     };
-    let place = choose(args, wanted, &found, &catalog)?;
+    let place = choose(args.device, wanted, &found, &catalog, args.nvml_library.as_deref())?;
     let chosen = choose_sensors(args, &found, &place)?;
     announce(args, &place, output);
     let calibrated = chosen.as_ref().ok().and_then(Chosen::calibrated);
@@ -347,7 +347,7 @@ impl Settings {
     }
 }
 
-fn resolve(
+pub(super) fn resolve(
     request: &Request,
     catalog: &Catalog,
     seed: u64,
@@ -359,18 +359,18 @@ fn resolve(
 }
 
 /// Where the run computes.
-struct Place {
+pub(super) struct Place {
     /// NVML's index of the GPU.
     gpu: Option<usize>,
-    engine_device: Device,
+    pub(super) engine_device: Device,
     /// Memory that can be taken there.
-    available: Option<Bytes>,
-    note: Option<String>,
+    pub(super) available: Option<Bytes>,
+    pub(super) note: Option<String>,
 }
 
-fn limit_threads(args: &RunArgs) -> anyhow::Result<()> {
+pub(super) fn limit_threads(asked: Option<u16>) -> anyhow::Result<()> {
     let cpus = sys::logical_cpus();
-    let threads = args.threads.map(usize::from);
+    let threads = asked.map(usize::from);
     if let Some(threads) = threads.filter(|threads| *threads > cpus) {
         let reason = format!(
             "this process may use {cpus} logical processors; more threads than that only wait for each other"
@@ -386,19 +386,20 @@ fn limit_threads(args: &RunArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn choose(
-    args: &RunArgs,
+pub(super) fn choose(
+    asked: DeviceRequest,
     wanted: Option<&crate::catalog::Gpu>,
     found: &Found,
     catalog: &Catalog,
+    nvml_library: Option<&Path>,
 ) -> anyhow::Result<Place> {
     let row_of = |index: usize| {
         let gpu = found.gpus.get(index)?;
         Some(catalog.gpu_by_device_name(&gpu.name, gpu.memory_total.get())?.family.clone())
     };
-    let order = || device::cuda_in_nvml(args.nvml_library.as_deref());
+    let order = || device::cuda_in_nvml(nvml_library);
     let drives_cuda = cfg!(feature = "candle-cuda");
-    let choice = device::choose(args.device, wanted, found, row_of, drives_cuda.then_some(&order as _))?;
+    let choice = device::choose(asked, wanted, found, row_of, drives_cuda.then_some(&order as _))?;
     Ok(match choice {
         Choice::Cpu { note } => Place {
             gpu: None,
@@ -569,7 +570,7 @@ fn next_batch(rows: &[Row], model: &Model, place: &Place, engine: &Loading, batc
     (batch <= MOST_GROWN && grown.iter().all(fits)).then_some(grown)
 }
 
-fn content_hash(model: &Model, interrupt: &sys::Interrupt) -> Result<String, String> {
+pub(super) fn content_hash(model: &Model, interrupt: &sys::Interrupt) -> Result<String, String> {
     let folder = model::hash::default_folder();
     let hasher = model::hash::Hasher { folder: &folder, interrupt, advance: &|_| () };
     match hasher.model(model) {

@@ -156,4 +156,18 @@ pub trait Engine {
     /// # Errors
     /// As [`run`](Self::run).
     fn logits(&mut self, contexts: &[Vec<u32>], interrupt: &Interrupt) -> Result<Vec<Vec<f32>>, Error>;
+
+    /// Feeds one sequence from an empty cache and hands the logits behind each of its tokens from the `from`-th on to
+    /// `each`, in order and with that token's position. A few rows are in memory at a time, so their number is bounded
+    /// by nothing but the context. Nothing is timed; what was in the KV cache is gone.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run).
+    fn every_logits(
+        &mut self,
+        tokens: &[u32],
+        from: usize,
+        each: &mut dyn FnMut(usize, &[f32]),
+        interrupt: &Interrupt,
+    ) -> Result<(), Error>;
 }

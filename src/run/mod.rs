@@ -1,10 +1,11 @@
-//! From a plan to a sealed record: plan → runner → measure → validity → seal.
+//! From a plan to a sealed record: plan → runner → measure → validity → seal. Apart from it, the quality of a text.
 
 pub mod energy;
 pub mod fingerprint;
 pub mod measure;
 pub mod plan;
 mod prompts;
+pub mod quality;
 pub mod runner;
 pub mod seal;
 pub mod validity;

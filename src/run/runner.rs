@@ -640,6 +640,19 @@ mod tests {
         fn logits(&mut self, contexts: &[Vec<u32>], _: &Interrupt) -> Result<Vec<Vec<f32>>, EngineError> {
             Ok(contexts.iter().enumerate().map(|(index, context)| self.row(index, context[0])).collect())
         }
+
+        fn every_logits(
+            &mut self,
+            tokens: &[u32],
+            from: usize,
+            each: &mut dyn FnMut(usize, &[f32]),
+            interrupt: &Interrupt,
+        ) -> Result<(), EngineError> {
+            for position in from..tokens.len() {
+                each(position, &self.logits(&[tokens[position..].to_vec()], interrupt)?[0]);
+            }
+            Ok(())
+        }
     }
 
     #[derive(Default)]

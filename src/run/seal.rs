@@ -187,7 +187,9 @@ pub fn seal(finished: &Finished, s: Sealing<'_>) -> Result<Record, crate::catalo
             greedy,
             greedy_reason,
             perplexity: None,
-            perplexity_reason: Some("`bench run` does not measure it".to_owned()),
+            perplexity_reason: Some(
+                "`bench run` does not measure it; `bench quality --text FILE` does".to_owned(),
+            ),
             unknown: Unknown::new(),
         },
         fingerprint,
@@ -371,7 +373,8 @@ fn binary_hash() -> Result<String, String> {
     hash().map_err(|error| format!("the executable cannot be read ({error})"))
 }
 
-fn model_info(model: &Model, sha256: Result<String, String>, catalog_id: Option<String>) -> ModelInfo {
+/// What a record says of a model; `catalog_id` is the row whose API prices are its own.
+pub fn model_info(model: &Model, sha256: Result<String, String>, catalog_id: Option<String>) -> ModelInfo {
     let (sha256, sha256_reason) = split(sha256);
     let spec = &model.header.spec;
     ModelInfo {

@@ -196,7 +196,8 @@ impl Facts {
     }
 }
 
-fn common_shape(schedule: &Schedule) -> Result<Shape, Error> {
+/// The shape that all sequences of a schedule have.
+pub(super) fn common_shape(schedule: &Schedule) -> Result<Shape, Error> {
     let Some(first) = schedule.sequences.first() else {
         return Err(unsupported("run an empty schedule", "there must be at least one sequence"));
     };

@@ -44,12 +44,8 @@ impl<S: StepEngine> Scheduled<S> {
         Ok(found)
     }
 
-    /// Feeds one sequence from an empty cache and hands the logits behind each of its tokens from the `from`-th on to
-    /// `each`, with that token's position: what perplexity is computed from.
-    ///
-    /// # Errors
-    /// As [`Engine::run`](super::super::Engine::run).
-    pub fn every_logits(
+    /// The logits behind each token from the `from`-th on: what perplexity is computed from.
+    pub(super) fn logits_from(
         &mut self,
         tokens: &[u32],
         from: usize,

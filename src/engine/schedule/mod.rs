@@ -130,6 +130,16 @@ impl<S: StepEngine> Engine for Scheduled<S> {
     fn logits(&mut self, contexts: &[Vec<u32>], interrupt: &Interrupt) -> Result<Vec<Vec<f32>>, Error> {
         self.last_logits(contexts, interrupt)
     }
+
+    fn every_logits(
+        &mut self,
+        tokens: &[u32],
+        from: usize,
+        each: &mut dyn FnMut(usize, &[f32]),
+        interrupt: &Interrupt,
+    ) -> Result<(), Error> {
+        self.logits_from(tokens, from, each, interrupt)
+    }
 }
 
 #[cfg(test)]

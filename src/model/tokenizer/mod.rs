@@ -103,6 +103,13 @@ impl Tokenizer {
         Ok(bos.into_iter().chain(encoding.get_ids().iter().copied()).collect())
     }
 
+    /// The same tokenizer, to which a special token written out in a text is text like any other.
+    #[must_use]
+    pub fn literal(mut self) -> Self {
+        self.inner.set_encode_special_tokens(true);
+        self
+    }
+
     /// The text of `tokens`, without special tokens; bytes that are no UTF-8 become U+FFFD.
     ///
     /// # Errors

@@ -58,6 +58,16 @@ impl Bar {
         }
     }
 
+    /// Shows how many parts of a work are done, drawn when it is called.
+    pub fn parts(&self, done: usize, all: usize, message: &str) {
+        if let Some(bar) = &self.bar {
+            bar.disable_steady_tick();
+            bar.set_position((done as u64 * STEPS).checked_div(all as u64).unwrap_or(0));
+            bar.set_message(message.to_owned());
+            bar.tick();
+        }
+    }
+
     /// Shows a message that moves by itself, for work outside the measuring.
     pub fn spin(&self, message: &str) {
         if let Some(bar) = &self.bar {

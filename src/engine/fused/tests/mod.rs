@@ -96,6 +96,51 @@ fn logits_are_those_of_f64_for_every_architecture_type_and_isa() {
     }
 }
 
+/// How far logits may be from the reference that rounds as the engine does: sums in single precision, and what they
+/// make of a rounding that falls the other way.
+const ROUNDED_TOLERANCE: f64 = 0.002;
+
+/// Swaps two neighbouring blocks of one row, in the middle of tensor `name`.
+fn change_one_block(path: &Path, to: &Path, header: &Header, name: &str) {
+    let tensor = header.tensor(name).unwrap();
+    let mut bytes = std::fs::read(path).unwrap();
+    let (elements, length) = (tensor.dtype.block_elements(), tensor.dtype.block_bytes());
+    // Unquantized weights have blocks of one element; here they get 32 as well.
+    let length = usize::try_from(length * (32 / elements).max(1)).unwrap();
+    let blocks = usize::try_from(tensor.bytes().get()).unwrap() / length;
+    let first = usize::try_from(tensor.offset).unwrap() + blocks / 4 * 2 * length;
+    let (one, other) = bytes[first..first + 2 * length].split_at_mut(length);
+    assert_ne!(one, other);
+    one.swap_with_slice(other);
+    std::fs::write(to, bytes).unwrap();
+}
+
+#[test]
+fn one_changed_block_of_weights_is_seen_in_the_logits() {
+    for architecture in ALL {
+        for dtype in [GgmlDType::F32, GgmlDType::F16, GgmlDType::Q8_0, GgmlDType::Q4_0, GgmlDType::Q4_1] {
+            let folder = tempfile::tempdir().unwrap();
+            let [path, changed] = ["tiny.gguf", "changed.gguf"].map(|name| folder.path().join(name));
+            let header = Tiny { dtype, ..Tiny::of(architecture) }.write(&path);
+            let prompt = tokens(40, 4);
+            let expected = Reference::rounded(&path).logits(&prompt);
+            let distance_of = |path: &Path| {
+                let mut engine = open(path, header.clone(), &options(Isa::detect(), 2, 1));
+                distance(&logits(&mut *engine, std::slice::from_ref(&prompt))[0], &expected)
+            };
+            let found = distance_of(&path);
+            assert!(found < ROUNDED_TOLERANCE, "{architecture} {dtype:?}: {found}");
+            let of_block = ["attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down"];
+            let names = of_block.map(|name| format!("blk.1.{name}.weight"));
+            for name in names.iter().map(String::as_str).chain(["token_embd.weight"]) {
+                change_one_block(&path, &changed, &header, name);
+                let found = distance_of(&changed);
+                assert!(found > ROUNDED_TOLERANCE, "{architecture} {dtype:?} {name}: {found}");
+            }
+        }
+    }
+}
+
 #[test]
 fn a_cache_of_eight_bits_is_near_f64_and_refused_for_heads_that_are_no_whole_blocks() {
     for architecture in ALL {

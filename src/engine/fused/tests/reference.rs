@@ -3,7 +3,7 @@
 //! Reads the weights as the file has them (dequantized element by element) and follows the [`Network`] literally, so
 //! that it shares with the engine nothing but that description; llama.cpp is the judge of the description itself.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::path::Path;
 
@@ -15,9 +15,21 @@ use crate::model::quantize::dequantize;
 pub(super) struct Reference {
     pub(super) network: Network,
     tensors: HashMap<String, Vec<f64>>,
+    /// Matrices whose inputs are rounded as the engine rounds them; empty when nothing is rounded.
+    rounds: HashSet<String>,
+    /// Whether keys and values are rounded as the engine's cache rounds them.
+    half_cache: bool,
 }
 
 impl Reference {
+    /// The model with the engine's two roundings and no other: inputs of quantized matrices to 8 bits in blocks of 32,
+    /// keys and values to half precision. What is left between it and the engine is the error of single precision.
+    pub(super) fn rounded(path: &Path) -> Self {
+        let tensors = gguf::read(path).unwrap().header.tensors;
+        let quantized = tensors.into_iter().filter(|tensor| tensor.dtype.block_elements() > 1);
+        Self { rounds: quantized.map(|tensor| tensor.name).collect(), half_cache: true, ..Self::open(path) }
+    }
+
     pub(super) fn open(path: &Path) -> Self {
         let file = gguf::read(path).unwrap();
         let bytes = fs::read(path).unwrap();
@@ -27,7 +39,41 @@ impl Reference {
             let values = dequantize(tensor.dtype, &bytes[at..at + length]).unwrap();
             (tensor.name.clone(), values.into_iter().map(f64::from).collect())
         });
-        Self { network: Network::new(&file.header, &file.metadata).unwrap(), tensors: tensors.collect() }
+        Self {
+            network: Network::new(&file.header, &file.metadata).unwrap(),
+            tensors: tensors.collect(),
+            rounds: HashSet::new(),
+            half_cache: false,
+        }
+    }
+
+    /// A matrix times `x`.
+    fn multiply(&self, name: &str, x: &[f64]) -> Vec<f64> {
+        self.multiply_part(name, (0, 1), x)
+    }
+
+    /// Part `number` of the `count` matrices that lie one behind the other in a tensor, times `x`.
+    fn multiply_part(&self, name: &str, (number, count): (usize, usize), x: &[f64]) -> Vec<f64> {
+        let all = self.tensor(name);
+        let one = all.len() / count;
+        let matrix = &all[number * one..(number + 1) * one];
+        if self.rounds.contains(name) {
+            multiply(matrix, &x.chunks(32).flat_map(rounded_block).collect::<Vec<f64>>())
+        } else {
+            multiply(matrix, x)
+        }
+    }
+
+    fn multiply_of_block(&self, layer: usize, name: &str, x: &[f64]) -> Vec<f64> {
+        self.multiply(&format!("blk.{layer}.{name}"), x)
+    }
+
+    /// A key or a value as the cache keeps it.
+    fn cached(&self, x: Vec<f64>) -> Vec<f64> {
+        if !self.half_cache {
+            return x;
+        }
+        x.into_iter().map(|x| f64::from(half::f16::from_f64(x))).collect()
     }
 
     fn tensor(&self, name: &str) -> &[f64] {
@@ -60,11 +106,7 @@ impl Reference {
                 add(x, &out);
                 let normed = self.norm(x, self.of_block(layer, "ffn_norm.weight"));
                 let out = match n.experts {
-                    None => self.feed_forward(
-                        ["ffn_gate", "ffn_up", "ffn_down"]
-                            .map(|name| self.of_block(layer, &format!("{name}.weight"))),
-                        &normed,
-                    ),
+                    None => self.feed_forward(layer, ["ffn_gate", "ffn_up", "ffn_down"], (0, 1), &normed),
                     Some(experts) => self.mixture(layer, experts, &normed),
                 };
                 let out = if n.post_norms {
@@ -76,16 +118,17 @@ impl Reference {
             }
         }
         let last = self.norm(x.last().unwrap(), self.tensor("output_norm.weight"));
-        let head = self.tensors.get("output.weight").map_or(embedding, Vec::as_slice);
-        multiply(head, &last)
+        let tied = !self.tensors.contains_key("output.weight");
+        self.multiply(if tied { "token_embd.weight" } else { "output.weight" }, &last)
     }
 
-    fn feed_forward(&self, [gate, up, down]: [&[f64]; 3], x: &[f64]) -> Vec<f64> {
-        let (gate, up) = (multiply(gate, x), multiply(up, x));
+    fn feed_forward(&self, layer: usize, matrices: [&str; 3], part: (usize, usize), x: &[f64]) -> Vec<f64> {
+        let [gate, up, down] = matrices.map(|name| format!("blk.{layer}.{name}.weight"));
+        let (gate, up) = (self.multiply_part(&gate, part, x), self.multiply_part(&up, part, x));
         let activation = self.network.activation;
         let hidden: Vec<f64> =
             gate.iter().zip(&up).map(|(gate, up)| activate(activation, *gate) * up).collect();
-        multiply(down, &hidden)
+        self.multiply_part(&down, part, &hidden)
     }
 
     /// Softmax over all experts, the likeliest of them, their shares brought back to a sum of one.
@@ -99,12 +142,8 @@ impl Reference {
         let kept: f64 = shares.iter().map(|(_, share)| share).sum();
         let mut out = vec![0.0; x.len()];
         for (index, share) in shares {
-            let matrices = ["ffn_gate_exps", "ffn_up_exps", "ffn_down_exps"].map(|name| {
-                let all = self.of_block(layer, &format!("{name}.weight"));
-                let one = all.len() / experts.count;
-                &all[index * one..(index + 1) * one]
-            });
-            let of_one = self.feed_forward(matrices, x);
+            let matrices = ["ffn_gate_exps", "ffn_up_exps", "ffn_down_exps"];
+            let of_one = self.feed_forward(layer, matrices, (index, experts.count), x);
             for (out, of_one) in out.iter_mut().zip(of_one) {
                 *out += of_one * share / kept;
             }
@@ -115,7 +154,7 @@ impl Reference {
     fn attention(&self, layer: usize, x: &[Vec<f64>]) -> Vec<Vec<f64>> {
         let n = &self.network;
         let project = |name: &str, x: &[f64]| {
-            let mut out = multiply(self.of_block(layer, &format!("{name}.weight")), x);
+            let mut out = self.multiply_of_block(layer, &format!("{name}.weight"), x);
             if n.qkv_bias {
                 add(&mut out, self.of_block(layer, &format!("{name}.bias")));
             }
@@ -133,9 +172,9 @@ impl Reference {
         };
         let queries: Vec<_> =
             x.iter().enumerate().map(|(at, x)| turned("attn_q", "attn_q_norm.weight", at, x)).collect();
-        let keys: Vec<_> =
-            x.iter().enumerate().map(|(at, x)| turned("attn_k", "attn_k_norm.weight", at, x)).collect();
-        let values: Vec<_> = x.iter().map(|x| project("attn_v", x)).collect();
+        let keys = x.iter().enumerate().map(|(at, x)| turned("attn_k", "attn_k_norm.weight", at, x));
+        let keys: Vec<_> = keys.map(|key| self.cached(key)).collect();
+        let values: Vec<_> = x.iter().map(|x| self.cached(project("attn_v", x))).collect();
         let group = n.heads / n.kv_heads;
         let of_token = |at: usize| {
             let first = n.layers[layer].window.map_or(0, |window| (at + 1).saturating_sub(window as usize));
@@ -160,7 +199,7 @@ impl Reference {
                     out.push(mixed / sum);
                 }
             }
-            multiply(self.of_block(layer, "attn_output.weight"), &out)
+            self.multiply_of_block(layer, "attn_output.weight", &out)
         };
         (0..x.len()).map(of_token).collect()
     }
@@ -187,6 +226,12 @@ impl Reference {
         let scale = (mean + f64::from(self.network.norm_epsilon)).sqrt().recip();
         x.iter().zip(weight).map(|(x, weight)| x * scale * weight).collect()
     }
+}
+
+/// 32 numbers as 8-bit ones: whole multiples of the largest ÷ 127.
+fn rounded_block(block: &[f64]) -> Vec<f64> {
+    let scale = block.iter().fold(0f64, |largest, x| largest.max(x.abs())) / 127.0;
+    block.iter().map(|x| if scale > 0.0 { (x / scale).round_ties_even() * scale } else { 0.0 }).collect()
 }
 
 fn multiply(matrix: &[f64], x: &[f64]) -> Vec<f64> {

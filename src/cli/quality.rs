@@ -1,0 +1,361 @@
+//! `bench quality --text FILE`: perplexity, and KL divergence and top-1 agreement against a reference.
+
+use std::ffi::OsString;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use sha2::{Digest as _, Sha256};
+
+use crate::base::units::Bytes;
+use crate::base::{clock, sys};
+use crate::catalog::Catalog;
+use crate::engine::choice::{Kind, Options};
+use crate::engine::fused::{Isa, KvType};
+use crate::engine::{Demand, Engine, Error as EngineError, MemoryForeseen, candle};
+use crate::hardware::device::{self, DeviceRequest};
+use crate::model::tokenizer::Tokenizer;
+use crate::model::{self, Model, Request, Source};
+use crate::record;
+use crate::report::terminal::{self, Bar};
+use crate::run::quality::view::{Assessment, Figures, Protocol, SCHEMA, Subject, TextInfo};
+use crate::run::quality::{self, Error, LEAST_CONTEXT, Text};
+use crate::run::{plan, seal};
+
+use super::args::{EngineName, isa, kv_type};
+use super::run::{Place, choose, content_hash, limit_threads, resolve};
+use super::{Output, exit};
+
+/// `bench quality`.
+#[derive(Debug, Args)]
+pub(super) struct QualityArgs {
+    /// As of `bench run`: catalog id with `:quant`, path of a GGUF file or safetensors folder, `hf:org/repo[/file]`
+    #[arg(short, long, value_name = "MODEL", help_heading = "What")]
+    model: String,
+    /// File with plain UTF-8 text, at least twice as long as the context
+    #[arg(long, value_name = "FILE", help_heading = "What")]
+    text: PathBuf,
+    /// Engine
+    #[arg(long, value_enum, default_value_t = EngineName::Auto, help_heading = "What")]
+    engine: EngineName,
+    /// Model with the same vocabulary to compare with: the unquantized one
+    #[arg(long, value_name = "MODEL", help_heading = "What")]
+    reference: Option<String>,
+    /// Engine of the reference; without --reference the same model on this engine
+    #[arg(long, value_enum, value_name = "ENGINE", help_heading = "What")]
+    reference_engine: Option<EngineName>,
+    /// Tokens of a chunk, of which the second half is scored
+    #[arg(short, long, value_name = "N", default_value_t = 512, help_heading = "What",
+        value_parser = clap::value_parser!(u32).range(i64::from(LEAST_CONTEXT)..))]
+    ctx_size: u32,
+    /// Score this many chunks at most [default: all of the text]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), help_heading = "How long")]
+    chunks: Option<u32>,
+    /// auto, cpu, cuda or cuda:N
+    #[arg(long, value_name = "DEVICE", default_value = "auto", help_heading = "Where")]
+    device: DeviceRequest,
+    /// Threads that compute on the CPU [default: the physical cores]
+    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..), help_heading = "Where")]
+    threads: Option<u16>,
+    /// Hold our own engine to an instruction set: portable, avx2 or avx512 [default: the best there is]
+    #[arg(long, value_name = "ISA", value_parser = isa, help_heading = "Where")]
+    isa: Option<Isa>,
+    /// Format of our own engine's KV cache: f16 [default: f16]
+    #[arg(long, value_name = "TYPE", value_parser = kv_type, help_heading = "Where")]
+    kv_type: Option<KvType>,
+}
+
+pub(super) fn run(
+    args: &QualityArgs,
+    catalog: &dyn Fn() -> Result<Catalog, crate::catalog::Error>,
+    output: &Output,
+    argv: &[OsString],
+) -> anyhow::Result<()> {
+    let created = clock::wall();
+    let interrupt = sys::Interrupt::install()?;
+    limit_threads(args.threads)?;
+    let (text, info) = read(&args.text)?;
+    let catalog = catalog()?;
+    let place = choose(args.device, None, &device::discover(), &catalog, None)?;
+    if let Some(note) = &place.note {
+        output.note(note);
+    }
+    let bar = Bar::new(output.progress());
+    let scored = Scoring { args, catalog: &catalog, place: &place, bar: &bar, interrupt: &interrupt }
+        .score(&text, info);
+    bar.clear();
+    let stopped = |code: Option<u8>| anyhow::Error::from(exit::Silent(code.unwrap_or(130)));
+    let scored = match scored {
+        Err(error) if interrupt.requested() && is_interruption(&error) => {
+            output.note("interrupted before anything was scored");
+            return Err(stopped(interrupt.exit_code()));
+        }
+        other => other?,
+    };
+    let found = Assessment {
+        schema: SCHEMA,
+        created: created.to_string(),
+        tool: seal::tool(),
+        argv: argv.iter().map(|argument| argument.to_string_lossy().into_owned()).collect(),
+        interrupted: interrupt.exit_code().filter(|_| scored.interrupted),
+        text: scored.text,
+        protocol: scored.protocol,
+        model: scored.model,
+        reference_reason: scored.reference.is_none().then(|| NO_REFERENCE.to_owned()),
+        reference: scored.reference,
+        figures: scored.figures,
+    };
+    if output.json {
+        output.stdout(&(record::write::to_json(&found)? + "\n"))?;
+    }
+    if !(output.json && output.quiet) {
+        output.human(&terminal::render_quality(&found, output.human_style()))?;
+    }
+    if found.interrupted.is_some() { Err(stopped(found.interrupted)) } else { Ok(()) }
+}
+
+const NO_REFERENCE: &str = "no reference was named; --reference MODEL or --reference-engine ENGINE does";
+
+fn is_interruption(error: &anyhow::Error) -> bool {
+    let of_engine = error.chain().any(|error| matches!(error.downcast_ref(), Some(EngineError::Interrupted)));
+    of_engine || error.chain().any(|error| matches!(error.downcast_ref(), Some(model::Error::Interrupted)))
+}
+
+/// The text of a file without its last line end, as llama-perplexity takes it.
+fn read(path: &Path) -> Result<(String, TextInfo), Error> {
+    let name = path.display().to_string();
+    let bad = |reason: String| Error::BadText { path: name.clone(), reason };
+    let bytes = std::fs::read(path).map_err(|error| match error.kind() {
+        ErrorKind::NotFound => Error::NoText { path: name.clone() },
+        _ => bad(format!("it cannot be read ({error}); --text takes a file with plain text")),
+    })?;
+    let info = TextInfo {
+        file: name.clone(),
+        bytes: bytes.len() as u64,
+        sha256: format!("{:x}", Sha256::digest(&bytes)),
+        tokens: None,
+    };
+    let mut text = String::from_utf8(bytes).map_err(|error| {
+        bad(format!("byte {} is no UTF-8 text; convert the file first", error.utf8_error().valid_up_to()))
+    })?;
+    if text.ends_with('\n') {
+        text.pop();
+    }
+    Ok((text, info))
+}
+
+/// What all steps share.
+struct Scoring<'a> {
+    args: &'a QualityArgs,
+    catalog: &'a Catalog,
+    place: &'a Place,
+    bar: &'a Bar,
+    interrupt: &'a sys::Interrupt,
+}
+
+/// A model with the engine that is to run it.
+struct Side {
+    model: Model,
+    kind: Kind,
+    options: Options,
+}
+
+/// What came of it.
+struct Scored {
+    text: TextInfo,
+    protocol: Option<Protocol>,
+    model: Subject,
+    reference: Option<Subject>,
+    figures: Figures,
+    interrupted: bool,
+}
+
+impl Scoring<'_> {
+    fn score(&self, text: &str, mut info: TextInfo) -> anyhow::Result<Scored> {
+        let args = self.args;
+        let side = self.side(self.open(&args.model)?, args.engine)?;
+        let reference = match (&args.reference, args.reference_engine) {
+            (None, None) => None,
+            (Some(name), engine) => Some(self.side(self.open(name)?, engine.unwrap_or(EngineName::Auto))?),
+            (None, Some(engine)) => Some(self.side(side.model.clone(), engine)?),
+        };
+        self.check_flags(&side, reference.as_ref())?;
+        let synthetic = [Some(&side), reference.as_ref()]
+            .into_iter()
+            .flatten()
+            .find(|side| matches!(side.model.source, Source::Synthetic(_)));
+        if let Some(Side { model, .. }) = synthetic {
+            let reason = format!(
+                "{} has random weights and no vocabulary; how well it foresees a text means nothing",
+                model.id
+            );
+            return Ok(Scored {
+                text: info,
+                protocol: None,
+                model: self.subject(&side.model, None),
+                reference: reference.map(|reference| self.subject(&reference.model, None)),
+                figures: Figures::none(&reason),
+                interrupted: false,
+            });
+        }
+        let text = self.cut(text, &side.model, reference.as_ref().map(|reference| &reference.model))?;
+        info.tokens = Some(text.tokens().len());
+        self.check_memory(&side, reference.as_ref())?;
+
+        let mut engine = self.load(&side)?;
+        let mut against = reference.as_ref().map(|reference| self.load(reference)).transpose()?;
+        let mut progress = |done: usize| {
+            self.bar.parts(done, text.chunks(), &format!("chunk {} of {}", done + 1, text.chunks()));
+        };
+        let finished = quality::measure(
+            &text,
+            &mut *engine,
+            against.as_mut().map(|engine| &mut **engine as &mut dyn Engine),
+            self.interrupt,
+            &mut progress,
+        )?;
+        Ok(Scored {
+            text: info,
+            protocol: Some(Protocol::of(&text, &finished)),
+            model: self.subject(&side.model, Some(&*engine)),
+            reference: reference.map(|reference| self.subject(&reference.model, against.as_deref())),
+            figures: Figures::of(&finished, NO_REFERENCE),
+            interrupted: finished.interrupted,
+        })
+    }
+
+    fn open(&self, name: &str) -> anyhow::Result<Model> {
+        Ok(resolve(&Request::parse(name)?, self.catalog, 0, self.bar, self.interrupt)?)
+    }
+
+    /// The engine for a model, or why it cannot run chunks of it.
+    fn side(&self, model: Model, engine: EngineName) -> anyhow::Result<Side> {
+        let device = self.place.engine_device;
+        let kind = match engine {
+            EngineName::Auto => Kind::best(&model.header, device),
+            EngineName::Fused => Kind::Fused,
+            EngineName::Candle => Kind::Candle,
+        };
+        kind.supports(&model.header)?;
+        let context = model.header.spec.context_length;
+        if self.args.ctx_size > context {
+            let reason = format!("the `context_length` of {} is {context}; ask for less", model.id);
+            return Err(
+                plan::Error::Model { row: format!("--ctx-size {}", self.args.ctx_size), reason }.into()
+            );
+        }
+        kind.can_run(&model.header, self.demand())?;
+        let own = kind == Kind::Fused;
+        let options = Options {
+            device,
+            max_positions: Some(self.args.ctx_size),
+            max_batch: Some(1),
+            threads: Some(self.args.threads.map_or_else(candle::threads, usize::from)),
+            isa: self.args.isa.filter(|_| own),
+            kv_type: self.args.kv_type.filter(|_| own).unwrap_or_default(),
+        };
+        Ok(Side { model, kind, options })
+    }
+
+    fn demand(&self) -> Demand {
+        let device = self.place.engine_device;
+        Demand { batch: 1, context: self.args.ctx_size, prompt: 0, output: 0, device }
+    }
+
+    /// Flags of our own engine where it does not run at all.
+    fn check_flags(&self, side: &Side, reference: Option<&Side>) -> Result<(), plan::Error> {
+        let runs = side.kind == Kind::Fused || reference.is_some_and(|side| side.kind == Kind::Fused);
+        let own = [("--isa", self.args.isa.is_some()), ("--kv-type", self.args.kv_type.is_some())];
+        match own.into_iter().find(|(_, given)| *given && !runs) {
+            Some((flag, _)) => Err(plan::Error::Usage {
+                flag: flag.to_owned(),
+                reason: format!(
+                    "it is for the engine `{}`, and `{}` runs here: candle chooses for itself",
+                    Kind::Fused.name(),
+                    side.kind.name()
+                ),
+            }),
+            None => Ok(()),
+        }
+    }
+
+    /// The text in tokens of both, which must be the same.
+    fn cut(&self, text: &str, model: &Model, reference: Option<&Model>) -> anyhow::Result<Text> {
+        self.bar.spin("turning the text into tokens");
+        let Some(tokenizer) = Tokenizer::open(model)?.map(Tokenizer::literal) else {
+            let reason =
+                "it has no vocabulary, so no text can be scored; put the model's tokenizer.json beside it";
+            return Err(model::Error::unusable(&model.origin, reason).into());
+        };
+        let tokens = tokenizer.encode(text, tokenizer.adds_bos())?;
+        if let Some(reference) = reference {
+            let differ = |reason: String| Error::Incomparable {
+                model: model.id.clone(),
+                reference: reference.id.clone(),
+                reason,
+            };
+            let [ours, theirs] = [model, reference].map(|model| model.header.spec.vocabulary);
+            if ours != theirs {
+                return Err(differ(format!("their vocabularies have {ours} and {theirs} tokens")).into());
+            }
+            if let Some(other) = Tokenizer::open(reference)?.map(Tokenizer::literal) {
+                let others = other.encode(text, other.adds_bos())?;
+                if others != tokens {
+                    let same = tokens.iter().zip(&others).take_while(|(one, other)| one == other).count();
+                    return Err(
+                        differ(format!("their tokens of this text differ from token {same} on")).into()
+                    );
+                }
+            }
+        }
+        let bos = tokenizer.bos().filter(|_| tokenizer.adds_bos());
+        let path = self.args.text.display().to_string();
+        Ok(Text::new(&path, tokens, bos, self.args.ctx_size, self.args.chunks)?)
+    }
+
+    fn check_memory(&self, side: &Side, reference: Option<&Side>) -> Result<(), plan::Error> {
+        let foreseen = |side: &Side| {
+            let foreseen = side.kind.memory_foreseen(&side.model.header, self.demand(), &side.options);
+            foreseen.parts
+        };
+        let mut parts = foreseen(side);
+        if let Some(reference) = reference {
+            parts.extend(foreseen(reference).into_iter().map(|(_, bytes)| ("the reference", bytes)));
+            let rows = quality::reference_bytes(self.args.ctx_size, side.model.header.spec.vocabulary);
+            parts.push(("the reference's logits", Bytes::new(rows)));
+        }
+        let foreseen = MemoryForeseen { parts };
+        match self.place.available {
+            Some(available) if foreseen.total() > available => {
+                let mut parts = foreseen.parts.clone();
+                parts.sort_by_key(|(_, bytes)| std::cmp::Reverse(*bytes));
+                let parts: Vec<String> =
+                    parts.iter().take(3).map(|(name, bytes)| format!("{name} {bytes}")).collect();
+                Err(plan::Error::Memory {
+                    row: format!("a context of {}", self.args.ctx_size),
+                    needed: foreseen.total(),
+                    parts: parts.join(", "),
+                    available,
+                    place: String::new(),
+                    way_out: "take a smaller model or reference, lower --ctx-size, or free memory".to_owned(),
+                })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn load(&self, side: &Side) -> Result<Box<dyn Engine>, EngineError> {
+        self.bar.spin(&format!("loading {}", side.model.id));
+        side.kind.load(&side.model, &side.options, self.interrupt)
+    }
+
+    fn subject(&self, model: &Model, engine: Option<&dyn Engine>) -> Subject {
+        self.bar.spin("reading the model's hash");
+        let hash = content_hash(model, self.interrupt);
+        let row = self.catalog.model(&model.header.name).ok().map(|row| row.id.clone());
+        Subject {
+            model: seal::model_info(model, hash, row),
+            engine: engine.map(|engine| engine.capabilities().clone()),
+        }
+    }
+}
