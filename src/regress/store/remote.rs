@@ -32,7 +32,7 @@ const LANES: usize = 8;
 /// A longer answer is no record's.
 const MOST_BYTES: u64 = 64 << 20;
 /// Longest time for one request.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// One place in an object store.
 pub(super) struct Remote {
@@ -169,7 +169,7 @@ impl Remote {
             Ok(())
         };
         std::thread::scope(|scope| {
-            let lanes: Vec<_> = (0..LANES.min(items.len())).map(|_| scope.spawn(&lane)).collect();
+            let lanes: Vec<_> = (0..LANES.min(items.len())).map(|_| scope.spawn(lane)).collect();
             let ended = |reason: &str| Error::Remote { url: self.url.clone(), reason: reason.to_owned() };
             lanes.into_iter().try_for_each(|lane| {
                 lane.join().unwrap_or_else(|_| Err(ended("a thread that copied files ended early")))
@@ -188,7 +188,7 @@ impl Remote {
     fn key(&self, folder: &Path, path: &Path) -> Key {
         let relative = path.strip_prefix(folder).unwrap_or(path);
         let names = relative.iter().map(|name| name.to_string_lossy().into_owned());
-        names.fold(self.prefix.clone(), |key, name| key.join(name))
+        names.fold(self.prefix.clone(), Key::join)
     }
 
     fn failed(&self, error: &object_store::Error) -> Error {

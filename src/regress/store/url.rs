@@ -57,7 +57,7 @@ pub fn push(folder: &Path, url: &str, settings: Vec<(String, String)>) -> Result
     return super::remote::Remote::open(url, settings)?.push(folder);
     #[cfg(not(feature = "object-store"))]
     {
-        let _ = settings;
+        drop(settings);
         Err(Error::NotBuilt { url: url.to_owned() })
     }
 }
