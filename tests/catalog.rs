@@ -112,17 +112,18 @@ fn a_price_file_that_cannot_be_used_is_a_clear_error() {
     );
     let other = file("other.json", r#"{"speed": 1}"#);
     let litellm = data("litellm.json");
+    let (bad, other, litellm) = (bad.as_str(), other.as_str(), litellm.as_str());
     for (args, code, words) in [
         (["not-there.json"].as_slice(), 13, "is not there"),
-        (&[&other], 1, "its object has `speed`"),
-        (&[&bad], 1, "none of its 1 rows can be used; the first: line 1, `m`"),
-        (&[&litellm, "--provider", "nobody"], 2, "its providers are bedrock"),
-        (&[&litellm, "--observed", "2999-01-01"], 2, "is still to come"),
-        (&[&litellm, "--observed", "soon"], 2, "a day is written like"),
+        (&[other], 1, "its object has `speed`"),
+        (&[bad], 1, "none of its 1 rows can be used; the first: line 1, `m`"),
+        (&[litellm, "--provider", "nobody"], 2, "its providers are bedrock"),
+        (&[litellm, "--observed", "2999-01-01"], 2, "is still to come"),
+        (&[litellm, "--observed", "soon"], 2, "a day is written like"),
         // One bad file, and nothing of the good one is taken.
-        (&[&litellm, &other, "--yes"], 1, "other.json"),
+        (&[litellm, other, "--yes"], 1, "other.json"),
     ] {
-        let ran = bench.run(&[&["catalog", "update", "--from"], args].concat());
+        let ran = bench.run(&[&["catalog", "update", "--from"][..], args].concat());
         assert_eq!(ran.code, code, "{args:?}: {}", ran.stderr);
         assert!(ran.stderr.contains(words), "{args:?}: {}", ran.stderr);
     }

@@ -1,7 +1,8 @@
 //! Accepted rows into files of their own, which the catalog lays over the bundled rows and under the user's.
 //!
 //! `prices/imported-api.toml` and `prices/imported-rental.toml` belong to the program: rows of an update replace those of
-//! the same identity and leave the others; `prices/imported-history.toml` is only added to. A file is written beside and renamed, so a reader never sees half of it.
+//! the same identity and leave the others; `prices/imported-history.toml` is only added to. A file is written beside
+//! and renamed, so a reader never sees half of it.
 
 use std::collections::HashSet;
 use std::fmt::Write as _;

@@ -100,8 +100,8 @@ fn seen(row: &Rental, today: Date) -> String {
             format!("{:04}-{:02}", day.year(), day.month())
         }
         (Some(day), ..) => day.to_string(),
-        (None, Some(from), _) => format!("from {from}"),
-        (None, None, Some(to)) => format!("by {to}"),
+        (None, Some(from), _) => format!("≥{from}"),
+        (None, None, Some(to)) => format!("≤{to}"),
         (None, None, None) => "undated".to_owned(),
     };
     aged(text, row.dated(), today)
@@ -130,7 +130,9 @@ pub(super) fn rental(rows: &[&Rental], default: Option<(&Gpu, Option<RentalPrice
     }
     let mut text = table(&["rent of a GPU", "USD/h>", "terms", "seen", "trust"], body);
     if rows.iter().any(|row| row.dated().is_some_and(|day| age_days(day, today) > FRESH_DAYS)) {
-        text += &format!("\nold: seen more than {FRESH_DAYS} days ago, history and no quote\n");
+        text += &format!(
+            "\nold: seen more than {FRESH_DAYS} days ago, history and no quote; ≥ on that day or later\n"
+        );
     }
     let default = match default {
         Some((gpu, Some(price))) => {
