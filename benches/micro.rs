@@ -66,7 +66,7 @@ fn kernels(c: &mut Criterion) {
                 isa: Some(isa),
                 ..Options::default()
             };
-            let mut engine = fused::load(&model, &options, &Interrupt::default()).expect("it loads");
+            let mut engine = fused::load(&model, &options, &Interrupt::default(), &|_| ()).expect("it loads");
             let name = format!("{quant} {isa}");
             for (what, prompt, output) in [("prefill 64", 64, 1), ("decode 16", 1, 17)] {
                 let schedule = sequences(1, prompt, output);

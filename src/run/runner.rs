@@ -628,7 +628,9 @@ mod tests {
                 let first = plan.context.first().or(plan.prompt.first()).copied().unwrap_or(0);
                 let mut row = self.row(0, first);
                 if self.wrong_outputs && index > 0 {
-                    row.iter_mut().for_each(|logit| *logit = -*logit);
+                    for logit in &mut *row {
+                        *logit = -*logit;
+                    }
                 }
                 let choice = argmax(&row).expect("fifty logits");
                 vec![u32::try_from(choice).expect("few"); plan.output_tokens as usize]

@@ -281,13 +281,12 @@ pub(super) fn kept<'a>(
             budget = left;
             node.bounded(&mut budget)
         });
-        match value {
-            Some(value) => drop(object.insert(name.to_owned(), value)),
-            None => {
-                budget = before;
-                if left_out.len() < 20 {
-                    left_out.push(shown(name));
-                }
+        if let Some(value) = value {
+            object.insert(name.to_owned(), value);
+        } else {
+            budget = before;
+            if left_out.len() < 20 {
+                left_out.push(shown(name));
             }
         }
     }

@@ -255,10 +255,10 @@ fn first_word(text: &str) -> &str {
 fn prices(row: &ApiPrice) -> String {
     let mut text = format!("{}/{}", row.input_usd_per_mtok.normalize(), row.output_usd_per_mtok.normalize());
     if let Some(cached) = row.cached_input_usd_per_mtok {
-        text += &format!(" cached {}", cached.normalize());
+        text = format!("{text} cached {}", cached.normalize());
     }
     if let Some(batch) = &row.batch {
-        text += &format!(" batch {}/{}", batch.input.normalize(), batch.output.normalize());
+        text = format!("{text} batch {}/{}", batch.input.normalize(), batch.output.normalize());
     }
     if !row.long_context_tiers.is_empty() {
         let tier = |tier: &crate::catalog::api_prices::LongContextTier| {
@@ -270,7 +270,7 @@ fn prices(row: &ApiPrice) -> String {
             )
         };
         let tiers: Vec<String> = row.long_context_tiers.iter().map(tier).collect();
-        text += &format!(", {}", tiers.join(", "));
+        text = format!("{text}, {}", tiers.join(", "));
     }
     text
 }

@@ -157,7 +157,7 @@ pub fn read_bytes(
         Sha256::digest(&bytes).iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"));
     let text = String::from_utf8(bytes).map_err(|error| {
         let at = error.utf8_error().valid_up_to();
-        let line = error.as_bytes()[..at].iter().filter(|byte| **byte == b'\n').count() + 1;
+        let line = String::from_utf8_lossy(&error.as_bytes()[..at]).matches('\n').count() + 1;
         unreadable(
             Some(line),
             format!("it is not text in UTF-8 (byte {at}); a file ending in .gz must be unpacked first"),
@@ -284,7 +284,7 @@ fn parse(path: &Path, text: &str) -> Result<Node, Error> {
     let mut values = json::values(text);
     let (_, root) = values
         .next()
-        .unwrap_or_else(|| Ok((1, Node::Null)))
+        .unwrap_or(Ok((1, Node::Null)))
         .map_err(|broken| unreadable(broken.line, broken.reason))?;
     match values.next() {
         None => Ok(root),

@@ -209,7 +209,7 @@ impl<'a> Row<'a> {
         let name = self.columns.count;
         let Some(text) = self.get(name) else { return Ok(0) };
         let number = parse(text).map_err(|reason| self.bad(name, reason))?;
-        let whole = Some(number.normalize()).filter(|number| number.is_integer());
+        let whole = Some(number.normalize()).filter(Decimal::is_integer);
         whole
             .and_then(|number| u32::try_from(number).ok())
             .filter(|count| *count <= MOST_GPUS)

@@ -5,7 +5,6 @@
 //! and renamed, so a reader never sees half of it.
 
 use std::collections::HashSet;
-use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -91,8 +90,7 @@ impl Table {
     }
 
     fn raw(&mut self, name: &str, value: &str) {
-        // Writing into a text cannot fail.
-        let _ = writeln!(self.0, "{name} = {value}");
+        self.0 += &[name, " = ", value, "\n"].concat();
     }
 }
 

@@ -130,9 +130,8 @@ pub(super) fn rental(rows: &[&Rental], default: Option<(&Gpu, Option<RentalPrice
     }
     let mut text = table(&["rent of a GPU", "USD/h>", "terms", "seen", "trust"], body);
     if rows.iter().any(|row| row.dated().is_some_and(|day| age_days(day, today) > FRESH_DAYS)) {
-        text += &format!(
-            "\nold: seen more than {FRESH_DAYS} days ago, history and no quote; ≥ on that day or later\n"
-        );
+        let old = format!("old: seen more than {FRESH_DAYS} days ago, history and no quote");
+        text = format!("{text}\n{old}; ≥ on that day or later\n");
     }
     let default = match default {
         Some((gpu, Some(price))) => {
@@ -183,7 +182,7 @@ pub(super) fn api(rows: &[&ApiPrice], today: Date) -> String {
     }
     text += "\nbatch: share of the other price, input and output 3:1.";
     if rows.iter().any(|row| row.is_stale(today)) {
-        text += &format!(" old: more than {API_PRICE_STALE_AFTER_DAYS} days.");
+        text = format!("{text} old: more than {API_PRICE_STALE_AFTER_DAYS} days.");
     }
     text.push('\n');
     for (index, source) in sources.iter().enumerate() {

@@ -58,13 +58,10 @@ fn subject(out: &mut Page, label: &str, subject: &Subject, style: Style) {
 }
 
 fn figure(out: &mut Page, name: &str, figure: &Figure, style: Style, text: impl Fn(f64) -> String) {
-    match (figure.value, figure.standard_error) {
-        (Some(value), Some(error)) => {
-            out.line(format_args!("{name:<17} {} ± {}", style.strong(&text(value)), text(error)));
-        }
-        _ => {
-            let reason = figure.value_reason.as_deref().unwrap_or("unknown");
-            out.line(format_args!("{name:<17} {}", style.dim(&format!("none: {reason}"))));
-        }
+    if let (Some(value), Some(error)) = (figure.value, figure.standard_error) {
+        out.line(format_args!("{name:<17} {} ± {}", style.strong(&text(value)), text(error)));
+    } else {
+        let reason = figure.value_reason.as_deref().unwrap_or("unknown");
+        out.line(format_args!("{name:<17} {}", style.dim(&format!("none: {reason}"))));
     }
 }

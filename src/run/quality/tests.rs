@@ -121,7 +121,7 @@ fn an_interruption_keeps_the_chunks_before() {
     let interrupt = Interrupt::default();
     let mut stop = |done| {
         if done == 3 {
-            interrupt.request()
+            interrupt.request();
         }
     };
     let part = measure(&text, &mut *engine, None, &interrupt, &mut stop).unwrap();

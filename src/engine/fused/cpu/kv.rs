@@ -10,6 +10,10 @@
     clippy::inline_always,
     reason = "generic kernels become instructions only inside the wrapper that enables them"
 )]
+#![allow(
+    clippy::cast_ptr_alignment,
+    reason = "parts and rows are multiples of 64 bytes from an aligned start"
+)]
 #![allow(unsafe_code, reason = "threads write keys and values of tokens of their own into shared memory")]
 
 use std::str::FromStr;
