@@ -28,7 +28,7 @@ fn bad_input_is_named() {
     bench.file("text.txt", b"Once upon a time");
     bench.file("latin1.txt", b"na\xefve");
     let bad = |args: &[&str], code: i32, says: &[&str]| {
-        let args: Vec<&str> = [&["quality", "--model", SYNTHETIC], args].concat();
+        let args: Vec<&str> = [&["quality", "--model", SYNTHETIC][..], args].concat();
         let ran = bench.run(&args);
         assert_eq!(ran.code, code, "{args:?}: {}", ran.stderr);
         for word in says {
