@@ -440,8 +440,11 @@ mod tests {
             let value: Value = serde_json::from_str(&output(arguments, true).unwrap()).unwrap();
             value.as_object().unwrap().values().next().unwrap().as_array().unwrap().clone()
         };
+        // In whole millionths, so that equal prices are equal whatever they are the sum of.
+        #[allow(clippy::cast_possible_truncation, reason = "prices of some dollars")]
         let blended = |row: &Value| {
-            3.0 * row["input_usd_per_mtok"].as_f64().unwrap() + row["output_usd_per_mtok"].as_f64().unwrap()
+            let price = |name: &str| (row[name].as_f64().unwrap() * 1e6).round() as i64;
+            3 * price("input_usd_per_mtok") + price("output_usd_per_mtok")
         };
         assert!(rows("prices api --sort price").is_sorted_by_key(blended));
         assert!(!rows("prices api").is_sorted_by_key(blended));

@@ -174,7 +174,9 @@ mod tests {
         let mut agreement = Agreement::default();
         agreement.add(&even, &odd);
         agreement.add(&odd, &even);
-        let shares = [0.7, 0.1, 0.1, 0.1];
+        // Of the logits as they are rounded.
+        let seven = f64::from(odd[0]).exp();
+        let shares = [seven, 1.0, 1.0, 1.0].map(|share| share / (seven + 3.0));
         let forth: f64 = shares.iter().map(|q| 0.25 * (0.25f64 / q).ln()).sum();
         let back: f64 = shares.iter().map(|p| p * (p / 0.25f64).ln()).sum();
         near(agreement.divergence().unwrap().value, f64::midpoint(forth, back));

@@ -96,16 +96,16 @@ fn engines_agree_on_one_file_and_differ_on_another() {
 
     let mut candle = open(Kind::Candle, &path, &header);
     let (_, agreement) = all(&text, &mut *fused, Some(&mut *candle)).against.unwrap();
-    // The cache of one is in half, of the other in single precision.
+    // The cache of one is in half, of the other in single precision: a hundredth of what `Q4_0` does below.
     let divergence = agreement.divergence().unwrap().value;
-    assert!(divergence > 0.0 && divergence < 1e-5, "{divergence}");
+    assert!(divergence > 0.0 && divergence < 1e-4, "{divergence}");
 
     let other = folder.path().join("other.gguf");
     let header = tiny("llama", GgmlDType::Q4_0).write(&other);
     let mut coarse = open(Kind::Fused, &other, &header);
     let (_, agreement) = all(&text, &mut *coarse, Some(&mut *fused)).against.unwrap();
     let (divergence, top1) = (agreement.divergence().unwrap(), agreement.top1().unwrap());
-    assert!(divergence.value > 1e-3 && divergence.standard_error > 0.0, "{divergence:?}");
+    assert!(divergence.value > 1e-2 && divergence.standard_error > 0.0, "{divergence:?}");
     assert!(top1.value < 1.0, "{top1:?}");
 }
 

@@ -7,6 +7,7 @@ use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::path::Path;
 
+use crate::engine::fused::KvType;
 use crate::engine::fused::network::{Activation, Experts, Network, Pairing, Rotation};
 use crate::model::gguf;
 use crate::model::quantize::dequantize;
@@ -17,17 +18,17 @@ pub(super) struct Reference {
     tensors: HashMap<String, Vec<f64>>,
     /// Matrices whose inputs are rounded as the engine rounds them; empty when nothing is rounded.
     rounds: HashSet<String>,
-    /// Whether keys and values are rounded as the engine's cache rounds them.
-    half_cache: bool,
+    /// As which format's cache keys and values are rounded.
+    cache: Option<KvType>,
 }
 
 impl Reference {
     /// The model with the engine's two roundings and no other: inputs of quantized matrices to 8 bits in blocks of 32,
-    /// keys and values to half precision. What is left between it and the engine is the error of single precision.
-    pub(super) fn rounded(path: &Path) -> Self {
+    /// keys and values as the cache has them. What is left between it and the engine is the error of single precision.
+    pub(super) fn rounded(path: &Path, cache: KvType) -> Self {
         let tensors = gguf::read(path).unwrap().header.tensors;
         let quantized = tensors.into_iter().filter(|tensor| tensor.dtype.block_elements() > 1);
-        Self { rounds: quantized.map(|tensor| tensor.name).collect(), half_cache: true, ..Self::open(path) }
+        Self { rounds: quantized.map(|tensor| tensor.name).collect(), cache: Some(cache), ..Self::open(path) }
     }
 
     pub(super) fn open(path: &Path) -> Self {
@@ -43,7 +44,7 @@ impl Reference {
             network: Network::new(&file.header, &file.metadata).unwrap(),
             tensors: tensors.collect(),
             rounds: HashSet::new(),
-            half_cache: false,
+            cache: None,
         }
     }
 
@@ -70,10 +71,11 @@ impl Reference {
 
     /// A key or a value as the cache keeps it.
     fn cached(&self, x: Vec<f64>) -> Vec<f64> {
-        if !self.half_cache {
-            return x;
+        match self.cache {
+            None => x,
+            Some(KvType::F16) => x.into_iter().map(|x| f64::from(half::f16::from_f64(x))).collect(),
+            Some(KvType::Q8_0) => x.chunks(32).flat_map(cached_block).collect(),
         }
-        x.into_iter().map(|x| f64::from(half::f16::from_f64(x))).collect()
     }
 
     fn tensor(&self, name: &str) -> &[f64] {
@@ -232,6 +234,13 @@ impl Reference {
 fn rounded_block(block: &[f64]) -> Vec<f64> {
     let scale = block.iter().fold(0f64, |largest, x| largest.max(x.abs())) / 127.0;
     block.iter().map(|x| if scale > 0.0 { (x / scale).round_ties_even() * scale } else { 0.0 }).collect()
+}
+
+/// 32 keys or values as 8-bit numbers with a scale in half precision.
+fn cached_block(block: &[f64]) -> Vec<f64> {
+    let scale = block.iter().fold(0f64, |largest, x| largest.max(x.abs())) / 127.0;
+    let kept = f64::from(half::f16::from_f64(scale));
+    block.iter().map(|x| if scale > 0.0 { (x / scale).round_ties_even() * kept } else { 0.0 }).collect()
 }
 
 fn multiply(matrix: &[f64], x: &[f64]) -> Vec<f64> {
