@@ -70,6 +70,10 @@ impl Bench {
     pub(crate) fn records(&self) -> Vec<PathBuf> {
         let Ok(entries) = fs::read_dir(self.folder().join("results")) else { return Vec::new() };
         let mut paths: Vec<PathBuf> = entries.map(|entry| entry.expect("an entry").path()).collect();
+        // Samples that are many lie beside their record.
+        paths.retain(|path| {
+            !path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"samples-"))
+        });
         paths.sort();
         paths
     }

@@ -59,6 +59,11 @@ pub struct Evidence<'a> {
     pub roofline: Result<&'a [Utilization], &'a str>,
 }
 
+/// Whether a row is faster than the measured peaks allow, by more than these can be off.
+pub fn breaks_the_ceiling(rows: &[Utilization]) -> bool {
+    roofline::broken(rows)
+}
+
 /// Makes every check.
 pub fn validate(evidence: &Evidence<'_>) -> Validity {
     Validity::of(vec![
