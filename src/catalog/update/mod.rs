@@ -2,7 +2,7 @@
 //!
 //! Owns the formats of LiteLLM, genai-prices, models.dev, OpenRouter, gpuhunt and SkyPilot, told apart by content.
 //! Nothing is fetched and nothing is taken unseen: [`read`] makes an [`Offer`], [`diff`] says what it would change,
-//! and [`write`] puts the accepted rows into files of their own, over the bundled rows and under the user's. A row with
+//! and `write` puts the accepted rows into files of their own, over the bundled rows and under the user's. A row with
 //! a price that cannot be is refused by name and the rest is read; fields without a word here are kept.
 
 mod desk;

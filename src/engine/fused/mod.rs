@@ -1,6 +1,6 @@
 //! Our own engine: quantized weights as they are, many sequences over a paged KV cache, one graph.
 //!
-//! [`network`] says what a model computes, [`weights`] brings its tensors into the order the kernels want, [`cpu`]
+//! `network` says what a model computes, `weights` brings its tensors into the order the kernels want, `cpu`
 //! computes a step, and [`schedule`](super::schedule) makes an [`Engine`] of steps. Start at [`load`]; the pass itself
 //! is `cpu/forward.rs`. What it cannot compute is refused by name in [`supports`], never computed differently.
 
