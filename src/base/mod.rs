@@ -10,5 +10,7 @@ pub mod json;
 pub mod random;
 pub mod stats;
 pub mod sys;
+#[cfg(test)]
+pub(crate) mod testing;
 pub mod undo;
 pub mod units;

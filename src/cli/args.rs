@@ -6,9 +6,12 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use rust_decimal::Decimal;
 
 use crate::base::units::{Seconds, Watts};
+use crate::engine::Device;
+use crate::engine::choice::Kind;
 use crate::engine::fused::{Isa, KvType};
 use crate::hardware::device::DeviceRequest;
 use crate::hardware::telemetry::choose::PowerRequest;
+use crate::model::Header;
 use crate::run::plan::{Tier, ranges};
 
 /// What does a million tokens of this model cost here, and is that cheaper than buying them?
@@ -123,7 +126,7 @@ pub(super) struct RunArgs {
     /// Hold our own engine to an instruction set: portable, avx2 or avx512 [default: the best there is]
     #[arg(long, value_name = "ISA", value_parser = isa, help_heading = "Where")]
     pub(super) isa: Option<Isa>,
-    /// Format of our own engine's KV cache: f16 [default: f16]
+    /// Format of our own engine's KV cache: `f16` or `q8_0` [default: f16]
     #[arg(long, value_name = "TYPE", value_parser = kv_type, help_heading = "What")]
     pub(super) kv_type: Option<KvType>,
     /// Sensors of energy: auto (of the device that works), nvml, nvml:UUID, rapl or none
@@ -189,6 +192,17 @@ pub(super) enum EngineName {
     Fused,
     /// Stock candle-transformers
     Candle,
+}
+
+impl EngineName {
+    /// The engine for the model that `header` describes.
+    pub(super) fn kind(self, header: &Header, device: Device) -> Kind {
+        match self {
+            Self::Auto => Kind::best(header, device),
+            Self::Fused => Kind::Fused,
+            Self::Candle => Kind::Candle,
+        }
+    }
 }
 
 /// Named lengths of a run.

@@ -60,7 +60,7 @@ pub(super) struct QualityArgs {
     /// Hold our own engine to an instruction set: portable, avx2 or avx512 [default: the best there is]
     #[arg(long, value_name = "ISA", value_parser = isa, help_heading = "Where")]
     isa: Option<Isa>,
-    /// Format of our own engine's KV cache: f16 [default: f16]
+    /// Format of our own engine's KV cache: `f16` or `q8_0` [default: f16]
     #[arg(long, value_name = "TYPE", value_parser = kv_type, help_heading = "Where")]
     kv_type: Option<KvType>,
 }
@@ -231,11 +231,7 @@ impl Scoring<'_> {
     /// The engine for a model, or why it cannot run chunks of it.
     fn side(&self, model: Model, engine: EngineName) -> anyhow::Result<Side> {
         let device = self.place.engine_device;
-        let kind = match engine {
-            EngineName::Auto => Kind::best(&model.header, device),
-            EngineName::Fused => Kind::Fused,
-            EngineName::Candle => Kind::Candle,
-        };
+        let kind = engine.kind(&model.header, device);
         kind.supports(&model.header)?;
         let context = model.header.spec.context_length;
         if self.args.ctx_size > context {
@@ -325,23 +321,10 @@ impl Scoring<'_> {
             parts.push(("the reference's logits", Bytes::new(rows)));
         }
         let foreseen = MemoryForeseen { parts };
-        match self.place.available {
-            Some(available) if foreseen.total() > available => {
-                let mut parts = foreseen.parts.clone();
-                parts.sort_by_key(|(_, bytes)| std::cmp::Reverse(*bytes));
-                let parts: Vec<String> =
-                    parts.iter().take(3).map(|(name, bytes)| format!("{name} {bytes}")).collect();
-                Err(plan::Error::Memory {
-                    row: format!("a context of {}", self.args.ctx_size),
-                    needed: foreseen.total(),
-                    parts: parts.join(", "),
-                    available,
-                    place: String::new(),
-                    way_out: "take a smaller model or reference, lower --ctx-size, or free memory".to_owned(),
-                })
-            }
-            _ => Ok(()),
-        }
+        let Some(available) = self.place.available else { return Ok(()) };
+        let what = format!("a context of {}", self.args.ctx_size);
+        let way_out = "take a smaller model or reference, lower --ctx-size, or free memory";
+        plan::check_memory(&what, &foreseen, available, "", way_out)
     }
 
     fn load(&self, side: &Side) -> Result<Box<dyn Engine>, EngineError> {

@@ -26,7 +26,7 @@ use crate::run::plan::{self, Limits, Plan, PlannedRow, Row, limits, rows};
 use crate::run::runner::{self, Finished, Job};
 use crate::run::seal::{self, Sealing};
 
-use super::args::{Batch, EngineName, List, LockClocks, RunArgs};
+use super::args::{Batch, List, LockClocks, RunArgs};
 use super::{Output, exit, today};
 
 /// The prompt whose greedy continuation every record of a real model keeps.
@@ -438,11 +438,7 @@ struct Loading {
 
 impl Loading {
     fn new(args: &RunArgs, model: &Model, place: &Place) -> anyhow::Result<Self> {
-        let kind = match args.engine {
-            EngineName::Auto => Kind::best(&model.header, place.engine_device),
-            EngineName::Fused => Kind::Fused,
-            EngineName::Candle => Kind::Candle,
-        };
+        let kind = args.engine.kind(&model.header, place.engine_device);
         kind.supports(&model.header)?;
         let own = [("--isa", args.isa.is_some()), ("--kv-type", args.kv_type.is_some())];
         if let Some((flag, _)) = own.into_iter().find(|(_, given)| *given && kind != Kind::Fused) {
@@ -533,7 +529,7 @@ fn check_memory(plan: &Plan, place: &Place) -> anyhow::Result<()> {
         return Ok(());
     };
     let where_to = if place.gpu.is_some() { format!(" on {}", plan.device) } else { String::new() };
-    Ok(plan::check_memory(&largest.row, &plan.memory, available, &where_to)?)
+    Ok(plan::check_memory(&largest.row.label(), &plan.memory, available, &where_to, plan::ROW_WAY_OUT)?)
 }
 
 fn demand(row: &Row, device: Device) -> Demand {

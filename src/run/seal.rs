@@ -344,7 +344,7 @@ fn model_demand(header: &Header, kv_type: &str) -> ModelDemand {
             count: f64::from(experts.count),
             used: f64::from(experts.used),
         }),
-        kv_bytes_per_position: spec.kv_bytes_per_position(32).get() as f64 * element_bytes(kv_type),
+        kv_bytes_per_position: spec.kv_bytes_per_position(kv_block_bytes(kv_type)).get() as f64,
         window: spec.window.map(|window| {
             (f64::from(window), f64::from(spec.windowed_layers) / f64::from(spec.layers.max(1)))
         }),
@@ -354,13 +354,13 @@ fn model_demand(header: &Header, kv_type: &str) -> ModelDemand {
     }
 }
 
-/// Bytes of an element of a KV cache, the scales of its block included.
-fn element_bytes(kv_type: &str) -> f64 {
+/// Bytes of 32 elements of a KV cache, their scale included.
+fn kv_block_bytes(kv_type: &str) -> u64 {
     match kv_type {
-        "f32" => 4.0,
-        "q8_0" => 34.0 / 32.0,
-        "fp8" => 1.0,
-        _ => 2.0,
+        "f32" => 128,
+        "q8_0" => 34,
+        "fp8" => 32,
+        _ => 64,
     }
 }
 

@@ -8,6 +8,7 @@ use rust_decimal::Decimal;
 
 use super::diff::{Fate, diff};
 use super::*;
+use crate::base::testing::with_number;
 use crate::catalog::{RentalKind, Trust};
 
 const TODAY: Date = date(2026, 11, 25);
@@ -494,18 +495,7 @@ proptest! {
     fn a_changed_number_is_refused_or_a_price(file in 0..FILES.len(), nth in any::<usize>(), with in 0..NUMBERS.len()) {
         let (path, bytes) = FILES[file];
         let text = String::from_utf8_lossy(bytes);
-        let digit = |c: char| c.is_ascii_digit() || matches!(c, '.' | '-' | 'e' | '+');
-        let mut starts: Vec<usize> = Vec::new();
-        let mut before = ' ';
-        for (at, c) in text.char_indices() {
-            if c.is_ascii_digit() && !digit(before) && !before.is_alphanumeric() && before != '_' {
-                starts.push(at);
-            }
-            before = c;
-        }
-        let start = starts[nth % starts.len()];
-        let length = text[start..].find(|c| !digit(c)).unwrap_or(text.len() - start);
-        let changed = format!("{}{}{}", &text[..start], NUMBERS[with], &text[start + length..]);
+        let changed = with_number(&text, nth, NUMBERS[with]);
         read_all(path, changed.as_bytes());
     }
 

@@ -5,6 +5,7 @@ use std::path::Path;
 use proptest::prelude::*;
 
 use super::*;
+use crate::base::testing::with_number;
 use crate::record::{read, write};
 
 const FILES: [&[u8]; 15] = [
@@ -82,22 +83,6 @@ const NUMBERS: [&str; 12] = [
     "18446744073709551615",
     "0.5",
 ];
-
-/// The text with its `nth` number replaced.
-fn with_number(text: &str, nth: usize, replacement: &str) -> String {
-    let digit = |c: char| c.is_ascii_digit() || matches!(c, '.' | '-' | 'e' | '+');
-    let mut starts: Vec<usize> = Vec::new();
-    let mut before = ' ';
-    for (at, c) in text.char_indices() {
-        if c.is_ascii_digit() && !digit(before) && !before.is_alphanumeric() && before != '_' {
-            starts.push(at);
-        }
-        before = c;
-    }
-    let Some(&start) = starts.get(nth % starts.len().max(1)) else { return text.to_owned() };
-    let length = text[start..].find(|c| !digit(c)).unwrap_or(text.len() - start);
-    format!("{}{replacement}{}", &text[..start], &text[start + length..])
-}
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(512))]

@@ -123,15 +123,20 @@ pub fn check_context(rows: &[Row], header: &Header) -> Result<(), Error> {
     Err(Error::Model { row: row.label(), reason })
 }
 
-/// Checks that the machine can hold what is foreseen.
+/// What helps when a row needs more memory than there is.
+pub const ROW_WAY_OUT: &str =
+    "take a smaller model or a smaller quantization, lower --batch or --depth, or free memory";
+
+/// Checks that the machine can hold what is foreseen for `what`.
 ///
 /// # Errors
 /// [`Error::Memory`] with the parts, largest first.
 pub fn check_memory(
-    row: &Row,
+    what: &str,
     foreseen: &MemoryForeseen,
     available: Bytes,
     place: &str,
+    way_out: &str,
 ) -> Result<(), Error> {
     if foreseen.total() <= available {
         return Ok(());
@@ -140,13 +145,12 @@ pub fn check_memory(
     parts.sort_by_key(|(_, bytes)| std::cmp::Reverse(*bytes));
     let parts: Vec<String> = parts.iter().take(3).map(|(name, bytes)| format!("{name} {bytes}")).collect();
     Err(Error::Memory {
-        row: row.label(),
+        row: what.to_owned(),
         needed: foreseen.total(),
         parts: parts.join(", "),
         available,
         place: place.to_owned(),
-        way_out: "take a smaller model or a smaller quantization, lower --batch or --depth, or free memory"
-            .to_owned(),
+        way_out: way_out.to_owned(),
     })
 }
 
@@ -160,12 +164,13 @@ mod tests {
             parts: vec![("KV cache", Bytes::new(1 << 20)), ("weights", Bytes::new(3 << 30))],
         };
         let row = Row { kind: RowKind::Prefill { prompt_tokens: 512 }, batch: 1, depth: 0 };
-        let error = check_memory(&row, &foreseen, Bytes::new(1 << 30), "").expect_err("3 GiB into 1");
+        let error = check_memory(&row.label(), &foreseen, Bytes::new(1 << 30), "", ROW_WAY_OUT)
+            .expect_err("3 GiB into 1");
         let text = error.to_string();
         assert!(
             text.starts_with("pp512 needs 3.00 GiB of memory (weights 3.00 GiB, KV cache 1.00 MiB)"),
             "{text}"
         );
-        assert!(check_memory(&row, &foreseen, Bytes::new(4 << 30), "").is_ok());
+        assert!(check_memory(&row.label(), &foreseen, Bytes::new(4 << 30), "", ROW_WAY_OUT).is_ok());
     }
 }

@@ -90,18 +90,7 @@ impl Slot {
     unsafe fn put<V: Lanes>(self, block: usize, low: V, high: V) {
         // SAFETY: the block lies within the tile, and the vectors' instructions are the caller's to have.
         unsafe {
-            let largest = low.abs().max(high.abs()).reduce_max();
-            // A NaN may be lost in a maximum, so it is looked for: it must come out as a scale that is none.
-            let sum_of_all = low.add(high).reduce_add();
-            let largest = if sum_of_all.is_finite() { largest } else { f32::NAN };
-            let scale = largest / 127.0;
-            let inverse = if largest > 0.0 && scale.is_normal() { 127.0 / largest } else { 0.0 };
-            let factor = V::splat(inverse);
-            let (low, high) = if inverse > 0.0 {
-                (low.mul(factor), high.mul(factor))
-            } else {
-                (V::splat(0.0), V::splat(0.0))
-            };
+            let (scale, low, high) = scaled(low, high);
             let pairs = [low.rounded_sums(), high.rounded_sums()];
             let sum = pairs[0][0] + pairs[0][1] + pairs[1][0] + pairs[1][1];
             let mut quants = [0i8; BLOCK];
@@ -125,6 +114,27 @@ impl Slot {
                 let both = ((-32 * second) << 16) | ((-32 * first) & 0xffff);
                 numbers.add((4 + half) * step).cast::<i32>().write_unaligned(both);
             }
+        }
+    }
+}
+
+/// The scale of a block of 32 numbers in 8 bits, and the numbers divided by it: the largest becomes ±127.
+///
+/// # Safety
+/// The processor must have what `V` needs.
+#[inline(always)]
+pub(super) unsafe fn scaled<V: Lanes>(low: V, high: V) -> (f32, V, V) {
+    // SAFETY: the caller's.
+    unsafe {
+        let largest = low.abs().max(high.abs()).reduce_max();
+        // A NaN may be lost in a maximum, so it is looked for: it must come out as a scale that is none.
+        let finite = low.add(high).reduce_add().is_finite();
+        let scale = if finite { largest / 127.0 } else { f32::NAN };
+        if scale.is_normal() {
+            let factor = V::splat(127.0 / largest);
+            (scale, low.mul(factor), high.mul(factor))
+        } else {
+            (scale, V::splat(0.0), V::splat(0.0))
         }
     }
 }

@@ -22,7 +22,7 @@ use half::f16;
 
 use crate::engine::PAGE_POSITIONS;
 
-use super::activations::for_each_isa;
+use super::activations::{for_each_isa, scaled};
 use super::isa::Isa;
 use super::lanes::{LANES, Lanes, Plain};
 use super::pack::BLOCK;
@@ -246,22 +246,15 @@ unsafe fn append_eight<V: Lanes>(part: Part, slot: usize, key: *const f32, value
     }
 }
 
-/// A block's scale as f16 and its quants: the largest becomes ±127.
+/// A block's scale as f16 and its quants.
 #[inline(always)]
 unsafe fn block_of<V: Lanes>(from: *const f32) -> (u16, [i8; BLOCK]) {
     // SAFETY: the caller's.
     unsafe {
-        let (low, high) = (V::load(from), V::load(from.add(LANES)));
-        let largest = low.abs().max(high.abs()).reduce_max();
-        // A NaN may be lost in a maximum, so it is looked for: it must come out as a scale that is none.
-        let finite = low.add(high).reduce_add().is_finite();
-        let scale = if finite { largest / 127.0 } else { f32::NAN };
+        let (scale, low, high) = scaled(V::load(from), V::load(from.add(LANES)));
         let mut quants = [0; BLOCK];
-        if scale.is_normal() {
-            let inverse = V::splat(127.0 / largest);
-            low.mul(inverse).store_i8(quants.as_mut_ptr());
-            high.mul(inverse).store_i8(quants.as_mut_ptr().add(LANES));
-        }
+        low.store_i8(quants.as_mut_ptr());
+        high.store_i8(quants.as_mut_ptr().add(LANES));
         (f16::from_f32(scale).to_bits(), quants)
     }
 }

@@ -47,8 +47,6 @@ pub(super) trait Wide: Copy {
     unsafe fn numbers(self) -> Self::Numbers;
     /// Sixteen bytes as single precision.
     unsafe fn bytes(from: *const u8) -> Self::Numbers;
-    /// Sixteen signed bytes as single precision.
-    unsafe fn signed_bytes(from: *const u8) -> Self::Numbers;
     /// Asks for memory that will be read soon, by a kernel for so many tokens.
     unsafe fn prefetch<const TOKENS: usize>(at: *const u8);
 }
@@ -228,12 +226,9 @@ unsafe fn scales<W: Wide, const FORMAT: u8>(
                 Scales { scale, minimum, ..none }
             }
             Q6_K => {
-                let at = chunk.add(HALVES + block % SUBS * 2 * ROWS);
-                Scales {
-                    scale: half(chunk),
-                    factors: [W::signed_bytes(at), W::signed_bytes(at.add(ROWS))],
-                    ..none
-                }
+                let at = chunk.add(HALVES + block % SUBS * 2 * ROWS).cast::<i8>();
+                let factors = [W::Numbers::load_i8(at), W::Numbers::load_i8(at.add(ROWS))];
+                Scales { scale: half(chunk), factors, ..none }
             }
             _ => {
                 let scale = half(group.add(layout.scales + block * HALVES));
@@ -356,12 +351,6 @@ mod x86 {
         }
 
         #[inline(always)]
-        unsafe fn signed_bytes(from: *const u8) -> Avx512 {
-            // SAFETY: the trait's.
-            unsafe { Avx512(_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(from.cast())))) }
-        }
-
-        #[inline(always)]
         unsafe fn prefetch<const TOKENS: usize>(at: *const u8) {
             // SAFETY: nothing is read, and every processor of this family has the instruction.
             unsafe { ahead::<TOKENS>(at) };
@@ -449,11 +438,6 @@ pub(super) mod plain {
         unsafe fn bytes(from: *const u8) -> Plain {
             // SAFETY: the trait's.
             numbers(|lane| i32::from(unsafe { *from.add(lane) }))
-        }
-
-        unsafe fn signed_bytes(from: *const u8) -> Plain {
-            // SAFETY: the trait's.
-            numbers(|lane| i32::from(unsafe { *from.add(lane) }.cast_signed()))
         }
 
         unsafe fn prefetch<const TOKENS: usize>(_: *const u8) {}
