@@ -41,7 +41,7 @@ const TABLE: &[Bad] = &[
     Bad { args: &["run", "--threads", "0"], code: 2, says: &["0"] },
     Bad { args: &["run", "--threads", "9999"], code: 1, says: &["--threads 9999", "logical processors"] },
     Bad { args: &["run", "--engine", "vllm"], code: 2, says: &["fused", "candle"] },
-    Bad { args: &["run", "--isa", "avx10"], code: 2, says: &["avx10", "portable, avx2, avx512"] },
+    Bad { args: &["run", "--isa", "avx10"], code: 2, says: &["avx10", "portable, avx2, avx512, avx512vnni"] },
     Bad {
         args: &["run", "--engine", "candle", "--isa", "avx2"],
         code: 2,

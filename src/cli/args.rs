@@ -123,7 +123,7 @@ pub(super) struct RunArgs {
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..), help_heading = "Where")]
     pub(super) threads: Option<u16>,
 
-    /// Hold our own engine to an instruction set: portable, avx2 or avx512 [default: the best there is]
+    /// Hold our own engine to an instruction set: portable, avx2, avx512 or avx512vnni [default: the best there is]
     #[arg(long, value_name = "ISA", value_parser = isa, help_heading = "Where")]
     pub(super) isa: Option<Isa>,
     /// Format of our own engine's KV cache: `f16` or `q8_0` [default: f16]

@@ -55,6 +55,12 @@ impl<S: StepEngine> Scheduled<S> {
         &self.engine
     }
 
+    /// Pages of the cache that sequences hold now.
+    #[cfg(test)]
+    pub(in crate::engine) fn pages_held(&self) -> usize {
+        self.batcher.pages().held()
+    }
+
     fn bounds(&self) -> Bounds {
         Bounds::of(&self.capabilities, self.engine.limits())
     }

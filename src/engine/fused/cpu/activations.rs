@@ -157,7 +157,7 @@ macro_rules! for_each_isa {
                     // SAFETY: the caller's; the instructions are enabled here.
                     unsafe { $generic::<$crate::engine::fused::cpu::lanes::Avx2>($($arg),*) };
                 }
-                #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma,f16c")]
+                #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c")]
                 unsafe fn avx512($($arg: $type),*) {
                     // SAFETY: the caller's; the instructions are enabled here.
                     unsafe { $generic::<$crate::engine::fused::cpu::lanes::Avx512>($($arg),*) };
@@ -167,7 +167,7 @@ macro_rules! for_each_isa {
                     match isa {
                         Isa::Portable => $generic::<Plain>($($arg),*),
                         Isa::Avx2 => avx2($($arg),*),
-                        Isa::Avx512 => avx512($($arg),*),
+                        Isa::Avx512 | Isa::Avx512Vnni => avx512($($arg),*),
                     }
                 };
             }

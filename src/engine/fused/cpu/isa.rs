@@ -10,13 +10,15 @@ pub enum Isa {
     Portable,
     /// AVX2 with FMA and F16C.
     Avx2,
-    /// AVX-512 F, BW, DQ, VL and VNNI, with what AVX2 has.
+    /// AVX-512 F, BW, DQ and VL, with what AVX2 has.
     Avx512,
+    /// That with VNNI, dot products of bytes.
+    Avx512Vnni,
 }
 
 impl Isa {
     /// All of them, from the fewest on.
-    pub const ALL: [Self; 3] = [Self::Portable, Self::Avx2, Self::Avx512];
+    pub const ALL: [Self; 4] = [Self::Portable, Self::Avx2, Self::Avx512, Self::Avx512Vnni];
 
     /// The best one that this processor has.
     pub fn detect() -> Self {
@@ -25,7 +27,11 @@ impl Isa {
             use std::arch::is_x86_feature_detected as has;
             if has!("avx2") && has!("fma") && has!("f16c") {
                 let wide = has!("avx512f") && has!("avx512bw") && has!("avx512dq") && has!("avx512vl");
-                return if wide && has!("avx512vnni") { Self::Avx512 } else { Self::Avx2 };
+                return match (wide, has!("avx512vnni")) {
+                    (true, true) => Self::Avx512Vnni,
+                    (true, false) => Self::Avx512,
+                    (false, _) => Self::Avx2,
+                };
             }
         }
         Self::Portable
@@ -37,6 +43,7 @@ impl Isa {
             Self::Portable => "portable",
             Self::Avx2 => "avx2",
             Self::Avx512 => "avx512",
+            Self::Avx512Vnni => "avx512vnni",
         }
     }
 }
@@ -67,7 +74,7 @@ mod tests {
         for isa in Isa::ALL {
             assert_eq!(isa.label().parse(), Ok(isa));
         }
-        assert!("avx10".parse::<Isa>().unwrap_err().contains("portable, avx2, avx512"));
-        assert!(Isa::Portable < Isa::Avx2 && Isa::Avx2 < Isa::Avx512);
+        assert!("avx10".parse::<Isa>().unwrap_err().contains("portable, avx2, avx512, avx512vnni"));
+        assert!(Isa::Portable < Isa::Avx2 && Isa::Avx2 < Isa::Avx512 && Isa::Avx512 < Isa::Avx512Vnni);
     }
 }

@@ -384,7 +384,7 @@ mod x86 {
 
     /// Two registers of AVX2.
     #[derive(Clone, Copy)]
-    pub(in super::super) struct Avx2(__m256, __m256);
+    pub(in super::super) struct Avx2(pub(in super::super) __m256, pub(in super::super) __m256);
 
     impl Avx2 {
         #[inline(always)]

@@ -1,8 +1,11 @@
 //! Requests that come, wait, lose their pages and are taken back: each must get the tokens that it gets alone.
 
+use std::time::{Duration, Instant};
+
 use candle_core::quantized::GgmlDType;
 
 use super::{ALL, greedy, open, options, tokens};
+use crate::base::event::Event;
 use crate::base::random::SplitMix64;
 use crate::base::sys::Interrupt;
 use crate::base::units::Seconds;
@@ -94,4 +97,60 @@ fn whoever_waits_or_loses_its_pages_gets_the_tokens_that_it_gets_alone() {
         }
         assert!(preemptions > 0, "{architecture}: nobody had to give way");
     }
+}
+
+/// Bytes of this process in memory.
+fn resident() -> u64 {
+    let pages = std::fs::read_to_string("/proc/self/statm").unwrap();
+    pages.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 4096
+}
+
+#[test]
+#[ignore = "it looks at the memory of the whole process, so it runs alone: scripts/check runs it"]
+#[allow(clippy::print_stderr, reason = "says how far it came")]
+fn a_hundred_thousand_steps_leak_neither_pages_nor_memory() {
+    const STEPS: usize = 100_000;
+    const LONGEST: Duration = Duration::from_secs(180);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("tiny.gguf");
+    let header = Tiny { dtype: GgmlDType::Q8_0, ..Tiny::of("llama") }.write(&path);
+    let model = Model { id: String::new(), header, source: Source::Gguf(path), origin: String::new() };
+    let engine = back_end(&model, &options(Isa::detect(), 2, 8), &Interrupt::default(), &|_| ()).unwrap();
+    let mut scheduled = Scheduled::new(FewPages { engine, pages: 9 });
+    let (mut steps, mut finished, mut cancelled, mut preemptions) = (0, 0, 0, 0);
+    let mut sizes = Vec::new();
+    let start = Instant::now();
+    for round in 0.. {
+        if steps >= STEPS || start.elapsed() > LONGEST {
+            break;
+        }
+        // Always as many, so that what a round itself holds has the same size.
+        let requests = requests(100, round);
+        let how = ServeOptions {
+            share_prefixes: round % 2 == 1,
+            tokens_per_step: (round % 3 == 1).then_some(40),
+            spare_pages: Some(0),
+            ..ServeOptions::default()
+        };
+        let mut events: Vec<Event> = Vec::with_capacity(100_000);
+        let served = scheduled.serve(&requests, &how, &mut events, &Interrupt::default()).unwrap();
+        assert_eq!(scheduled.pages_held(), 0, "round {round}");
+        steps += events.iter().filter(|event| matches!(event, Event::Step(_))).count();
+        preemptions += served.preemptions;
+        let done = served.requests.iter().filter(|request| request.ending == Ending::Finished).count();
+        finished += done;
+        cancelled += requests.len() - done;
+        drop((events, served));
+        sizes.push(resident());
+    }
+    // The first quarter finds its size; what leaks 40 bytes a step adds 3 MB after it.
+    let (early, late) = sizes.split_at(sizes.len() / 4);
+    let [early, late] = [early, late].map(|sizes| sizes.iter().max().copied().unwrap_or(0));
+    eprintln!(
+        "{steps} steps in {:.1} s, {finished} requests finished, {cancelled} cancelled, {preemptions} preempted; \
+         {early} bytes in memory at most in the first quarter, {late} after it",
+        start.elapsed().as_secs_f64()
+    );
+    assert!(preemptions > 100 && finished > 1000 && cancelled > 100);
+    assert!(late < early + 3_000_000, "{early} bytes at first, {late} later");
 }

@@ -46,6 +46,10 @@ fn available() -> Vec<(Kernel, usize, &'static str)> {
             // SAFETY: the processor has AVX2 and AVX-VNNI, as was just looked up.
             found.push((|a, b| unsafe { avxvnni(a, b) }, 32, "avxvnni"));
         }
+        if has!("avx512bw") {
+            // SAFETY: the processor has AVX-512BW, as was just looked up.
+            found.push((|a, b| unsafe { avx512bw(a, b) }, 64, "avx512bw"));
+        }
         if has!("avx2") {
             // SAFETY: the processor has AVX2, as was just looked up.
             found.push((|a, b| unsafe { avx2(a, b) }, 32, "avx2"));
@@ -88,6 +92,27 @@ fn avxvnni(a: i8, b: i8) -> i32 {
 }
 
 #[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512bw")]
+fn avx512bw(a: i8, b: i8) -> i32 {
+    use std::arch::x86_64::{
+        _mm_extract_epi16, _mm512_add_epi16, _mm512_castsi512_si128, _mm512_maddubs_epi16, _mm512_set1_epi8,
+    };
+    let b = _mm512_set1_epi8(b);
+    let mut x = black_box([_mm512_set1_epi8(a); CHAINS]);
+    for _ in 0..STEPS {
+        for x in &mut x {
+            // As below.
+            *x = _mm512_add_epi16(*x, _mm512_maddubs_epi16(*x, b));
+        }
+    }
+    // All lanes are alike; an extracted one has no sign.
+    x.iter().fold(0, |sum, x| {
+        let lane = _mm_extract_epi16::<0>(_mm512_castsi512_si128(*x));
+        sum.wrapping_add(lane.wrapping_mul(32))
+    })
+}
+
+#[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2")]
 fn avx2(a: i8, b: i8) -> i32 {
     use std::arch::x86_64::{_mm256_add_epi16, _mm256_extract_epi16, _mm256_maddubs_epi16, _mm256_set1_epi8};
@@ -109,13 +134,13 @@ mod tests {
     #[test]
     fn the_sums_are_those_of_the_products() {
         for (kernel, products, name) in available() {
-            let expected = if name == "avx2" {
+            let expected = if name == "avx2" || name == "avx512bw" {
                 let mut lane = 0x0303i16;
                 for _ in 0..STEPS {
                     let [low, high] = lane.to_le_bytes().map(i32::from);
                     lane = lane.wrapping_add(i16::try_from((low + high) * -2).expect("two bytes"));
                 }
-                i32::from(lane) * 16 * i32::try_from(CHAINS).expect("few")
+                i32::from(lane) * i32::try_from(products / 2 * CHAINS).expect("few")
             } else {
                 // Each 32-bit lane gains 4 · 3 · −2 a step.
                 let lanes = i32::try_from(CHAINS * products / 4).expect("few");

@@ -5,16 +5,18 @@
 //! one token and five hundred.
 #![allow(unsafe_code, reason = "kernels over computed places, chosen by what the processor has")]
 
-#[cfg(target_arch = "x86_64")]
-mod avx2;
+#[cfg(any(test, target_arch = "x86_64"))]
+mod dots;
 mod float;
+#[cfg(target_arch = "x86_64")]
+mod pairs;
 mod portable;
+#[cfg(any(test, target_arch = "x86_64"))]
+mod registers;
 #[cfg(test)]
 mod tests;
-#[cfg(any(test, target_arch = "x86_64"))]
-mod wide;
 #[cfg(target_arch = "x86_64")]
-mod x86;
+mod vnni;
 
 use std::ops::Range;
 
@@ -72,9 +74,11 @@ pub(super) unsafe fn multiply(
             }
             match isa {
                 #[cfg(target_arch = "x86_64")]
-                Isa::Avx512 => x86::avx512(&weights.layout, bytes, input, to),
+                Isa::Avx512Vnni => vnni::multiply(&weights.layout, bytes, input, to),
                 #[cfg(target_arch = "x86_64")]
-                Isa::Avx2 => x86::avx2(&weights.layout, bytes, input, to),
+                Isa::Avx512 => pairs::avx512(&weights.layout, bytes, input, to),
+                #[cfg(target_arch = "x86_64")]
+                Isa::Avx2 => pairs::avx2(&weights.layout, bytes, input, to),
                 _ => portable::multiply(&weights.layout, bytes, input, to),
             }
         }

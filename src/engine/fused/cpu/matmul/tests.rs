@@ -11,7 +11,7 @@ use super::super::arena::Arena;
 use super::super::isa::Isa;
 use super::super::pack::tests::{KINDS, random_rows};
 use super::super::pack::{Layout, ROWS, is_quantized};
-use super::{Input, Output, Weights, multiply, wide};
+use super::{Input, Output, Weights, dots, multiply, registers};
 
 /// Multiplies `rows` rows of a file with `tokens` rows of activations.
 fn run(isa: Isa, kind: TensorType, file: &[u8], rows: usize, columns: usize, x: &[f32]) -> Vec<f32> {
@@ -28,8 +28,8 @@ fn run(isa: Isa, kind: TensorType, file: &[u8], rows: usize, columns: usize, x: 
     )
 }
 
-/// The same with the kernel of AVX-512, in plain Rust.
-fn run_wide(kind: TensorType, file: &[u8], rows: usize, columns: usize, x: &[f32]) -> Vec<f32> {
+/// The same with the kernel over dot products of bytes, in plain Rust.
+fn run_dots(kind: TensorType, file: &[u8], rows: usize, columns: usize, x: &[f32]) -> Vec<f32> {
     with(
         |weights, groups, input, output| {
             for group in 0..groups {
@@ -37,7 +37,7 @@ fn run_wide(kind: TensorType, file: &[u8], rows: usize, columns: usize, x: &[f32
                 unsafe {
                     let bytes = weights.groups.add(group * weights.layout.group_bytes);
                     let to = Output { first: output.first.add(group * ROWS), ..output };
-                    wide::multiply::<wide::plain::Register>(&weights.layout, bytes, input, to);
+                    dots::multiply::<registers::plain::Register>(&weights.layout, bytes, input, to);
                 }
             }
         },
@@ -82,7 +82,7 @@ fn with(
     (0..tokens).flat_map(|token| out[token * stride..token * stride + rows].to_vec()).collect()
 }
 
-/// With each instruction set that there is, and with AVX-512's kernel in plain Rust where it is written so.
+/// With each instruction set that there is, and with the kernel over dot products in plain Rust where it is written so.
 fn every(
     kind: TensorType,
     file: &[u8],
@@ -92,9 +92,9 @@ fn every(
 ) -> Vec<(&'static str, Vec<f32>)> {
     let here = here().into_iter().map(|isa| (isa.label(), run(isa, kind, file, rows, columns, x)));
     let of_its_own = matches!(kind, TensorType::Q4_0 | TensorType::Q4_1 | TensorType::Q8_0);
-    let wide = (is_quantized(kind) && !of_its_own)
-        .then(|| ("avx512 in plain Rust", run_wide(kind, file, rows, columns, x)));
-    here.chain(wide).collect()
+    let dots = (is_quantized(kind) && !of_its_own)
+        .then(|| ("dots in plain Rust", run_dots(kind, file, rows, columns, x)));
+    here.chain(dots).collect()
 }
 
 /// `columns`, or more, that are whole blocks.

@@ -1,0 +1,212 @@
+//! Quants of five and six bits, and of super-blocks, where the processor has dot products of bytes: AVX-512 with VNNI.
+//!
+//! A super-block's integer scales become single precision with the f16 scale in them,
+//! once a block and sixteen rows; only the two of a block of six bits are applied to the dot products, since their
+//! f16 scale can wait.
+#![allow(
+    clippy::inline_always,
+    reason = "generic kernels become instructions only inside the wrapper that enables them"
+)]
+#![allow(clippy::missing_safety_doc, reason = "said once, at the trait")]
+#![allow(clippy::needless_range_loop, reason = "several arrays of registers are walked side by side")]
+
+use crate::model::TensorType;
+
+use super::super::activations::{BLOCK_BYTES, numbers, tiles};
+use super::super::bits::{FOURS, PLANE, SUPER};
+use super::super::lanes::Lanes;
+use super::super::pack::{BLOCK, HALVES, Layout, ROWS, chunk_bytes};
+use super::registers::{Dots, unpack_scales};
+use super::{AHEAD, Input, Output};
+
+/// Blocks of a super-block.
+const SUBS: usize = SUPER / BLOCK;
+
+/// Multiplies one group whose type is one of this file's.
+///
+/// # Safety
+/// As [`super::multiply`]; inlined into a function that enables the instructions of `W`.
+#[inline(always)]
+pub(super) unsafe fn multiply<W: Dots>(layout: &Layout, group: *const u8, input: Input, to: Output) {
+    // SAFETY: the caller's.
+    unsafe {
+        match layout.kind {
+            TensorType::Q4_K => tiles_of::<W, Q4_K>(layout, group, input, to),
+            TensorType::Q5_K => tiles_of::<W, Q5_K>(layout, group, input, to),
+            TensorType::Q6_K => tiles_of::<W, Q6_K>(layout, group, input, to),
+            TensorType::Q5_1 => tiles_of::<W, Q5_1>(layout, group, input, to),
+            _ => tiles_of::<W, Q5_0>(layout, group, input, to),
+        }
+    }
+}
+
+/// Formats as constants, so that the choice is made outside the loops.
+const Q4_K: u8 = 0;
+const Q5_K: u8 = 1;
+const Q6_K: u8 = 2;
+const Q5_0: u8 = 3;
+const Q5_1: u8 = 4;
+
+#[inline(always)]
+unsafe fn tiles_of<W: Dots, const FORMAT: u8>(layout: &Layout, group: *const u8, input: Input, to: Output) {
+    let blocks = layout.columns / BLOCK;
+    for (first, width) in tiles(input.tokens) {
+        // SAFETY: the tile lies within the activations, its rows within the output.
+        unsafe {
+            let tile = input.tiles.add(first * blocks * BLOCK_BYTES);
+            let to = Output { first: to.first.add(first * to.stride), ..to };
+            match width {
+                8 => tile_of::<W, FORMAT, 8>(layout, group, tile, to),
+                4 => tile_of::<W, FORMAT, 4>(layout, group, tile, to),
+                2 => tile_of::<W, FORMAT, 2>(layout, group, tile, to),
+                _ => tile_of::<W, FORMAT, 1>(layout, group, tile, to),
+            }
+        }
+    }
+}
+
+/// What a block's dot products are multiplied with, sixteen rows each.
+struct Scales<V> {
+    scale: V,
+    /// Of the first and second half of a block of six bits.
+    factors: [V; 2],
+    minimum: V,
+}
+
+#[inline(always)]
+unsafe fn tile_of<W: Dots, const FORMAT: u8, const TOKENS: usize>(
+    layout: &Layout,
+    group: *const u8,
+    tile: *const u8,
+    to: Output,
+) {
+    // SAFETY: all places lie within the group and the tile, by their layouts.
+    unsafe {
+        let [scale_at, _, _, sum_at, ..] = numbers(TOKENS);
+        let planes = match FORMAT {
+            Q4_K => 4,
+            Q6_K => 6,
+            _ => 5,
+        };
+        let mut unpacked = [0u8; 2 * SUBS * ROWS];
+        let mut sums = [W::Numbers::splat(0.0); TOKENS];
+        for block in 0..layout.columns / BLOCK {
+            let tile = tile.add(block * TOKENS * BLOCK_BYTES);
+            let chunk = group.add(layout.scales + block / SUBS * chunk_bytes(layout.kind));
+            if block % SUBS == 0 && (FORMAT == Q4_K || FORMAT == Q5_K) {
+                unpack_scales::<W>(chunk.add(2 * HALVES), unpacked.as_mut_ptr());
+            }
+            let scales = scales::<W, FORMAT>(layout, group, chunk, block, unpacked.as_ptr());
+            let at = group.add(block * planes * PLANE);
+            for plane in 0..planes {
+                W::prefetch::<TOKENS>(at.wrapping_add(AHEAD + plane * PLANE));
+            }
+            let starts = numbers(TOKENS);
+            let mut parts = [[W::splat(0); TOKENS]; 2];
+            for token in 0..TOKENS {
+                let word = |number: usize| {
+                    W::splat(tile.add(starts[number] + token * 4).cast::<i32>().read_unaligned())
+                };
+                if FORMAT == Q6_K {
+                    parts[0][token] = word(4).pair_sums();
+                    parts[1][token] = word(5).pair_sums();
+                } else if FORMAT == Q5_0 {
+                    // −8·Σ twice.
+                    parts[0][token] = word(1).add(word(1));
+                }
+            }
+            for four in 0..FOURS {
+                let quants = quants::<W, FORMAT>(at, four);
+                // Two chains where one token's would wait for itself, or where each half has its factor.
+                let part = if FORMAT == Q6_K || TOKENS == 1 { four / 4 } else { 0 };
+                for token in 0..TOKENS {
+                    let x = tile.add((four * TOKENS + token) * 4).cast::<i32>().read_unaligned();
+                    parts[part][token] = parts[part][token].dot(quants, W::splat(x));
+                }
+            }
+            for token in 0..TOKENS {
+                let number =
+                    |at: usize| W::Numbers::splat(tile.add(at + token * 4).cast::<f32>().read_unaligned());
+                let dot = if FORMAT == Q6_K {
+                    let first = parts[0][token].numbers().mul(scales.factors[0]);
+                    parts[1][token].numbers().mul_add(scales.factors[1], first)
+                } else if TOKENS == 1 {
+                    parts[0][token].add(parts[1][token]).numbers()
+                } else {
+                    parts[0][token].numbers()
+                };
+                sums[token] = dot.mul_add(scales.scale.mul(number(scale_at)), sums[token]);
+                if FORMAT != Q6_K && FORMAT != Q5_0 {
+                    sums[token] = scales.minimum.mul_add(number(sum_at), sums[token]);
+                }
+            }
+        }
+        for (token, sum) in sums.into_iter().enumerate() {
+            sum.store(to.first.add(token * to.stride));
+        }
+    }
+}
+
+/// Four quants of each row, from the planes of a block; see [`bits`](super::super::bits).
+#[inline(always)]
+unsafe fn quants<W: Dots, const FORMAT: u8>(at: *const u8, four: usize) -> W {
+    // SAFETY: the caller's.
+    unsafe {
+        let plane = |number: usize| W::load(at.add(number * PLANE));
+        let mask = |mask: u8| W::splat(i32::from_ne_bytes([mask; 4]));
+        match (FORMAT, four) {
+            (Q4_K, 0..4) => plane(four).and(mask(0x0f)),
+            (Q4_K, _) => plane(four - 4).down::<4>().and(mask(0x0f)),
+            (Q6_K, 3 | 7) => {
+                let first = four / 4 * 3;
+                let [a, b, c] = [first, first + 1, first + 2].map(|number| plane(number).and(mask(0xc0)));
+                a.or(b.down::<2>()).or(c.down::<4>()).down::<2>()
+            }
+            (Q6_K, _) => plane(four - four / 4).and(mask(0x3f)),
+            (_, 0..5) => plane(four).and(mask(0x1f)),
+            (_, 5 | 6) => {
+                let low = plane(four - 2).and(mask(0xc0)).down::<6>();
+                plane(four - 5).and(mask(0xe0)).down::<3>().or(low)
+            }
+            (_, _) => {
+                let low = plane(3).and(mask(0x20)).down::<4>().or(plane(4).and(mask(0x20)).down::<5>());
+                plane(2).and(mask(0xe0)).down::<3>().or(low)
+            }
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn scales<W: Dots, const FORMAT: u8>(
+    layout: &Layout,
+    group: *const u8,
+    chunk: *const u8,
+    block: usize,
+    unpacked: *const u8,
+) -> Scales<W::Numbers> {
+    // SAFETY: the caller's.
+    unsafe {
+        let half = |at: *const u8| W::Numbers::load_f16(at.cast());
+        let zero = W::Numbers::splat(0.0);
+        let none = Scales { scale: zero, factors: [zero; 2], minimum: zero };
+        match FORMAT {
+            Q4_K | Q5_K => {
+                let at = unpacked.add(block % SUBS * ROWS);
+                let scale = half(chunk).mul(W::bytes(at));
+                let minimum = zero.sub(half(chunk.add(HALVES)).mul(W::bytes(at.add(SUBS * ROWS))));
+                Scales { scale, minimum, ..none }
+            }
+            Q6_K => {
+                let at = chunk.add(HALVES + block % SUBS * 2 * ROWS).cast::<i8>();
+                let factors = [W::Numbers::load_i8(at), W::Numbers::load_i8(at.add(ROWS))];
+                Scales { scale: half(chunk), factors, ..none }
+            }
+            _ => {
+                let scale = half(group.add(layout.scales + block * HALVES));
+                let minimum =
+                    if FORMAT == Q5_1 { half(group.add(layout.minima + block * HALVES)) } else { zero };
+                Scales { scale, minimum, ..none }
+            }
+        }
+    }
+}

@@ -1,0 +1,349 @@
+//! Quantized weights where the processor has no dot products of bytes: AVX2, and AVX-512 without VNNI.
+//!
+//! A lane is a row, so nothing is shuffled and nothing summed across lanes: the inner loop is a load of sixteen rows'
+//! quants, a split into planes' fours, and for each token one multiplication with four broadcast activations. Products
+//! are added in 16 bits as far as these hold them and widened once: a block of 4 bits, 16 × 15 × 127 = 30,480; 16
+//! products of 5 bits, 31,496 at most; with 6 bits the start value −32·Σ makes the sum that of signed quants, 32,512
+//! at most, and until it is whole it may wrap. 8 bits times 8 bits do not fit 16 twice over, so each pair is widened at
+//! once; there the signs go to the activations, |w| × (x with w's sign), since one side must have none.
+//!
+//! The widening to 32 bits, a multiplication by ones for plain blocks, multiplies by a super-block's integer scales,
+//! which thereby cost nothing. What they scale is added over the super-block in single precision, exact to 24 bits, and
+//! multiplied by the f16 scale at its end.
+#![allow(
+    clippy::inline_always,
+    reason = "what computes with registers becomes instructions only inside the wrapper that enables them"
+)]
+#![allow(clippy::needless_range_loop, reason = "several arrays of registers are walked side by side")]
+
+use crate::model::TensorType;
+
+use super::super::activations::{BLOCK_BYTES, numbers, tiles};
+use super::super::bits::{FOURS, PLANE, SUPER};
+use super::super::lanes::Lanes;
+use super::super::pack::{BLOCK, HALVES, Layout, ROWS, chunk_bytes};
+use super::registers::{Halves, Pairs, Whole, unpack_scales};
+use super::{AHEAD, Input, Output};
+
+/// Blocks of a super-block.
+const SUBS: usize = SUPER / BLOCK;
+
+/// Multiplies one group with AVX2.
+///
+/// # Safety
+/// As [`super::multiply`]; the processor must have the instructions.
+#[target_feature(enable = "avx2,fma,f16c")]
+pub(super) unsafe fn avx2(layout: &Layout, group: *const u8, input: Input, to: Output) {
+    // SAFETY: the caller's; the instructions are enabled here.
+    unsafe { multiply::<Halves>(layout, group, input, to) };
+}
+
+/// Multiplies one group with AVX-512.
+///
+/// # Safety
+/// As [`super::multiply`]; the processor must have the instructions.
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c")]
+pub(super) unsafe fn avx512(layout: &Layout, group: *const u8, input: Input, to: Output) {
+    // SAFETY: the caller's; the instructions are enabled here.
+    unsafe { multiply::<Whole>(layout, group, input, to) };
+}
+
+#[inline(always)]
+unsafe fn multiply<W: Pairs>(layout: &Layout, group: *const u8, input: Input, to: Output) {
+    // SAFETY: the caller's.
+    unsafe {
+        match layout.kind {
+            TensorType::Q4_K => tiles_of::<W, Supers<4>>(layout, group, input, to),
+            TensorType::Q5_K => tiles_of::<W, Supers<5>>(layout, group, input, to),
+            TensorType::Q6_K => tiles_of::<W, Supers<6>>(layout, group, input, to),
+            TensorType::Q4_1 => tiles_of::<W, Blocks<4, true>>(layout, group, input, to),
+            TensorType::Q5_0 => tiles_of::<W, Blocks<5, false>>(layout, group, input, to),
+            TensorType::Q5_1 => tiles_of::<W, Blocks<5, true>>(layout, group, input, to),
+            TensorType::Q8_0 => tiles_of::<W, Blocks<8, false>>(layout, group, input, to),
+            _ => tiles_of::<W, Blocks<4, false>>(layout, group, input, to),
+        }
+    }
+}
+
+/// A way of storing quants.
+trait Format {
+    /// Multiplies a group with `TOKENS` of a tile's `WIDTH` tokens, from `from` on.
+    unsafe fn part_of_tile<W: Pairs, const TOKENS: usize, const WIDTH: usize>(
+        layout: &Layout,
+        group: *const u8,
+        tile: *const u8,
+        from: usize,
+        to: Output,
+    );
+}
+
+#[inline(always)]
+unsafe fn tiles_of<W: Pairs, F: Format>(layout: &Layout, group: *const u8, input: Input, to: Output) {
+    let blocks = layout.columns / BLOCK;
+    for (first, width) in tiles(input.tokens) {
+        // SAFETY: the tile lies within the activations, its rows within the output.
+        unsafe {
+            let tile = input.tiles.add(first * blocks * BLOCK_BYTES);
+            let to = Output { first: to.first.add(first * to.stride), ..to };
+            match width {
+                8 if W::TOKENS < 8 => {
+                    F::part_of_tile::<W, 4, 8>(layout, group, tile, 0, to);
+                    F::part_of_tile::<W, 4, 8>(layout, group, tile, 4, to);
+                }
+                8 => F::part_of_tile::<W, 8, 8>(layout, group, tile, 0, to),
+                4 => F::part_of_tile::<W, 4, 4>(layout, group, tile, 0, to),
+                2 => F::part_of_tile::<W, 2, 2>(layout, group, tile, 0, to),
+                _ => F::part_of_tile::<W, 1, 1>(layout, group, tile, 0, to),
+            }
+        }
+    }
+}
+
+/// 32 bits of a tile in every lane.
+#[inline(always)]
+unsafe fn word<W: Pairs>(at: *const u8) -> W {
+    // SAFETY: the caller's.
+    unsafe { W::splat(at.cast::<i32>().read_unaligned()) }
+}
+
+/// A number of each token in every lane.
+#[inline(always)]
+unsafe fn number<W: Pairs>(at: *const u8, token: usize) -> W::Numbers {
+    // SAFETY: the caller's.
+    unsafe { W::Numbers::splat(at.add(token * 4).cast::<f32>().read_unaligned()) }
+}
+
+/// The bits of `mask` of each byte, moved down by `DOWN`; they must not leave the byte.
+#[inline(always)]
+unsafe fn bits<W: Pairs, const DOWN: u32>(plane: W, mask: u8) -> W {
+    // SAFETY: the caller's.
+    unsafe {
+        let masked = plane.and(W::splat(i32::from_ne_bytes([mask; 4])));
+        if DOWN == 0 { masked } else { masked.down::<DOWN>() }
+    }
+}
+
+/// Adds the products of a four of each row with that of each token.
+#[inline(always)]
+unsafe fn feed<W: Pairs, const TOKENS: usize, const WIDTH: usize>(
+    dots: &mut [W; TOKENS],
+    quants: W,
+    tile: *const u8,
+    four: usize,
+) {
+    for (token, dot) in dots.iter_mut().enumerate() {
+        // SAFETY: the caller's.
+        unsafe {
+            let x = word::<W>(tile.add((four * WIDTH + token) * 4));
+            *dot = dot.add_16(quants.products(x));
+            if TOKENS > 2 {
+                *dot = dot.keep();
+            }
+        }
+    }
+}
+
+/// Sums of a block's products, each half of it times its factor.
+#[inline(always)]
+unsafe fn block<W: Pairs, const BITS: usize, const TOKENS: usize, const WIDTH: usize>(
+    planes: *const u8,
+    tile: *const u8,
+    factors: [W; 2],
+) -> [W; TOKENS] {
+    // SAFETY: the caller's.
+    unsafe {
+        for number in 0..BITS {
+            W::prefetch::<TOKENS>(planes.wrapping_add(AHEAD + number * PLANE));
+        }
+        let plane = |number: usize| W::load(planes.add(number * PLANE));
+        let mut dots = [W::splat(0); TOKENS];
+        match BITS {
+            4 => {
+                for four in 0..4 {
+                    let both = plane(four);
+                    feed::<W, TOKENS, WIDTH>(&mut dots, bits::<W, 0>(both, 15), tile, four);
+                    feed::<W, TOKENS, WIDTH>(&mut dots, bits::<W, 0>(both.down::<4>(), 15), tile, four + 4);
+                }
+                dots.map(|dot| dot.pairs_times(factors[0]))
+            }
+            5 => {
+                for four in 0..4 {
+                    feed::<W, TOKENS, WIDTH>(&mut dots, bits::<W, 0>(plane(four), 31), tile, four);
+                }
+                let first = dots.map(|dot| dot.pairs_times(factors[0]));
+                dots = [W::splat(0); TOKENS];
+                feed::<W, TOKENS, WIDTH>(&mut dots, bits::<W, 0>(plane(4), 31), tile, 4);
+                let sixth = bits::<W, 3>(plane(0), 0xe0).or(bits::<W, 6>(plane(3), 0xc0));
+                feed::<W, TOKENS, WIDTH>(&mut dots, sixth, tile, 5);
+                let seventh = bits::<W, 3>(plane(1), 0xe0).or(bits::<W, 6>(plane(4), 0xc0));
+                feed::<W, TOKENS, WIDTH>(&mut dots, seventh, tile, 6);
+                let lowest = bits::<W, 4>(plane(3), 0x20).or(bits::<W, 5>(plane(4), 0x20));
+                let eighth = bits::<W, 3>(plane(2), 0xe0).or(lowest);
+                feed::<W, TOKENS, WIDTH>(&mut dots, eighth, tile, 7);
+                std::array::from_fn(|token| first[token].add(dots[token].pairs_times(factors[1])))
+            }
+            6 => {
+                let starts = numbers(WIDTH);
+                let mut sums = [W::splat(0); TOKENS];
+                for part in 0..2 {
+                    for token in 0..TOKENS {
+                        dots[token] = word(tile.add(starts[4 + part] + token * 4));
+                    }
+                    let upper: [W; 3] = std::array::from_fn(|number| plane(part * 3 + number));
+                    for four in 0..3 {
+                        let quants = bits::<W, 0>(plane(part * 3 + four), 63);
+                        feed::<W, TOKENS, WIDTH>(&mut dots, quants, tile, part * 4 + four);
+                    }
+                    let first = bits::<W, 0>(upper[0], 0xc0).or(bits::<W, 2>(upper[1], 0xc0));
+                    let fourth = first.or(bits::<W, 4>(upper[2], 0xc0)).down::<2>();
+                    feed::<W, TOKENS, WIDTH>(&mut dots, fourth, tile, part * 4 + 3);
+                    for token in 0..TOKENS {
+                        sums[token] = sums[token].add(dots[token].pairs_times(factors[part]));
+                    }
+                }
+                sums
+            }
+            _ => {
+                for four in 0..FOURS {
+                    let (sizes, signs) = plane(four).sizes_and_signs();
+                    for token in 0..TOKENS {
+                        let x = word::<W>(tile.add((four * WIDTH + token) * 4));
+                        dots[token] = dots[token].add(sizes.products(x.turned(signs)).pair_sums());
+                    }
+                }
+                dots
+            }
+        }
+    }
+}
+
+/// Sixteen halves as single precision.
+#[inline(always)]
+unsafe fn halves<W: Pairs>(at: *const u8) -> W::Numbers {
+    // SAFETY: the caller's.
+    unsafe { W::Numbers::load_f16(at.cast()) }
+}
+
+#[inline(always)]
+unsafe fn store<W: Pairs, const TOKENS: usize>(sums: [W::Numbers; TOKENS], from: usize, to: Output) {
+    for (token, sum) in sums.into_iter().enumerate() {
+        // SAFETY: the caller's: sixteen elements of each token are ours.
+        unsafe { sum.store(to.first.add((from + token) * to.stride)) };
+    }
+}
+
+/// Blocks with a scale of their own, and minima or not.
+struct Blocks<const BITS: usize, const MINIMA: bool>;
+
+impl<const BITS: usize, const MINIMA: bool> Format for Blocks<BITS, MINIMA> {
+    #[inline(always)]
+    unsafe fn part_of_tile<W: Pairs, const TOKENS: usize, const WIDTH: usize>(
+        layout: &Layout,
+        group: *const u8,
+        tile: *const u8,
+        from: usize,
+        to: Output,
+    ) {
+        // SAFETY: all places lie within the group and the tile, by their layouts.
+        unsafe {
+            let [scale_at, start_at, _, sum_at, ..] = numbers(WIDTH);
+            let mut sums = [W::Numbers::splat(0.0); TOKENS];
+            let mut tile = tile.add(from * 4);
+            let ones = W::splat(0x0001_0001);
+            for block_number in 0..layout.columns / BLOCK {
+                let planes = group.add(block_number * BITS * PLANE);
+                let mut dots = block::<W, BITS, TOKENS, WIDTH>(planes, tile, [ones; 2]);
+                if !MINIMA && BITS < 8 {
+                    for token in 0..TOKENS {
+                        let start = word(tile.add(start_at + token * 4));
+                        dots[token] = dots[token].add(start);
+                        if BITS == 5 {
+                            // −8·Σ twice.
+                            dots[token] = dots[token].add(start);
+                        }
+                    }
+                }
+                let scales = halves::<W>(group.add(layout.scales + block_number * HALVES));
+                for token in 0..TOKENS {
+                    let scale = scales.mul(number::<W>(tile.add(scale_at), token));
+                    sums[token] = dots[token].numbers().mul_add(scale, sums[token]);
+                }
+                if MINIMA {
+                    let minima = halves::<W>(group.add(layout.minima + block_number * HALVES));
+                    for token in 0..TOKENS {
+                        let sum = number::<W>(tile.add(sum_at), token);
+                        sums[token] = minima.mul_add(sum, sums[token]);
+                    }
+                }
+                tile = tile.add(WIDTH * BLOCK_BYTES);
+            }
+            store::<W, TOKENS>(sums, from, to);
+        }
+    }
+}
+
+/// Super-blocks of 4, 5 or 6 bits.
+struct Supers<const BITS: usize>;
+
+impl<const BITS: usize> Format for Supers<BITS> {
+    #[inline(always)]
+    unsafe fn part_of_tile<W: Pairs, const TOKENS: usize, const WIDTH: usize>(
+        layout: &Layout,
+        group: *const u8,
+        tile: *const u8,
+        from: usize,
+        to: Output,
+    ) {
+        // SAFETY: all places lie within the group and the tile, by their layouts.
+        unsafe {
+            let [scale_at, _, _, sum_at, ..] = numbers(WIDTH);
+            let zero = W::Numbers::splat(0.0);
+            let mut sums = [zero; TOKENS];
+            let mut tile = tile.add(from * 4);
+            for number_of_super in 0..layout.columns / SUPER {
+                let chunk = group.add(layout.scales + number_of_super * chunk_bytes(layout.kind));
+                let mut unpacked = [0u8; 2 * SUBS * ROWS];
+                if BITS < 6 {
+                    unpack_scales::<W>(chunk.add(2 * HALVES), unpacked.as_mut_ptr());
+                }
+                let unpacked = unpacked.as_ptr();
+                let mut scaled = [zero; TOKENS];
+                for sub in 0..SUBS {
+                    let at = tile.add(sub * WIDTH * BLOCK_BYTES);
+                    let planes = group.add((number_of_super * SUBS + sub) * BITS * PLANE);
+                    let factors = if BITS == 6 {
+                        let factors = chunk.add(HALVES + sub * 2 * ROWS);
+                        [W::twice::<true>(factors), W::twice::<true>(factors.add(ROWS))]
+                    } else {
+                        [W::twice::<false>(unpacked.add(sub * ROWS)); 2]
+                    };
+                    let dots = block::<W, BITS, TOKENS, WIDTH>(planes, at, factors);
+                    for token in 0..TOKENS {
+                        let scale = number::<W>(at.add(scale_at), token);
+                        scaled[token] = dots[token].numbers().mul_add(scale, scaled[token]);
+                    }
+                }
+                let scales = halves::<W>(chunk);
+                for token in 0..TOKENS {
+                    sums[token] = scaled[token].mul_add(scales, sums[token]);
+                }
+                if BITS < 6 {
+                    let mut scaled = [zero; TOKENS];
+                    for sub in 0..SUBS {
+                        let at = tile.add(sub * WIDTH * BLOCK_BYTES + sum_at);
+                        let minima = W::bytes(unpacked.add(SUBS * ROWS + sub * ROWS));
+                        for token in 0..TOKENS {
+                            scaled[token] = minima.mul_add(number::<W>(at, token), scaled[token]);
+                        }
+                    }
+                    let scales = zero.sub(halves::<W>(chunk.add(HALVES)));
+                    for token in 0..TOKENS {
+                        sums[token] = scaled[token].mul_add(scales, sums[token]);
+                    }
+                }
+                tile = tile.add(SUBS * WIDTH * BLOCK_BYTES);
+            }
+            store::<W, TOKENS>(sums, from, to);
+        }
+    }
+}
