@@ -15,7 +15,7 @@ use crate::regress::history::{self, Acknowledged, Line};
 use crate::regress::last_gate::last_gate;
 use crate::regress::micro;
 use crate::regress::store::url::Moved;
-use crate::regress::store::{self, Point, Series, Store};
+use crate::regress::store::{self, Point, Series, Store, Synced};
 use crate::report::{ci, terminal};
 
 use super::args::{share, time};
@@ -346,8 +346,8 @@ fn look_back(args: &HistoryArgs, output: &Output) -> anyhow::Result<()> {
         }
         output.note(&format!("noted in {}", path.display()));
     }
-    for (path, reason) in &synced.broken {
-        output.note(&format!("{}: left out, {reason}", path.display()));
+    for line in left_out(&synced) {
+        output.note(&line);
     }
     let known = history::acknowledged(store.folder())?;
     let wanted = |series: &Series| {
@@ -372,7 +372,8 @@ fn look_back(args: &HistoryArgs, output: &Output) -> anyhow::Result<()> {
         let value = serde_json::json!({
             "schema": "infercost.history/1",
             "folder": named.map_or_else(|| store.folder().display().to_string(), str::to_owned),
-            "files": { "read": synced.read, "known": synced.known, "gone": synced.gone, "broken": synced.broken.len() },
+            "files": { "read": synced.read, "known": synced.known, "gone": synced.gone, "broken": synced.broken.len(),
+                "invalid": synced.invalid.len() },
             "series": only,
         });
         output.stdout(&(record::write::to_json(&value)? + "\n"))?;
@@ -383,6 +384,25 @@ fn look_back(args: &HistoryArgs, output: &Output) -> anyhow::Result<()> {
         return Err(exit::Silent(10).into());
     }
     Ok(())
+}
+
+/// Which files a history is without, the first few by name.
+fn left_out(synced: &Synced) -> Vec<String> {
+    const NAMED: usize = 5;
+    let broken = synced.broken.iter().map(|(path, reason)| format!("{}: left out, {reason}", path.display()));
+    let invalid =
+        synced.invalid.iter().map(|path| format!("{}: left out, its record is invalid", path.display()));
+    let mut lines = Vec::new();
+    for (mut all, count) in [
+        (Box::new(broken) as Box<dyn Iterator<Item = String>>, synced.broken.len()),
+        (Box::new(invalid), synced.invalid.len()),
+    ] {
+        lines.extend(all.by_ref().take(NAMED));
+        if count > NAMED {
+            lines.push(format!("and {} more like the last", count - NAMED));
+        }
+    }
+    lines
 }
 
 /// Says on stderr where the gate is.

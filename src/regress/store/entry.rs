@@ -111,28 +111,41 @@ struct MicroPoint {
     interval: [f64; 2],
 }
 
-/// Reads a file's text; `Ok(None)` when it is neither a record nor a gate, or says nothing that a history can use: an
-/// invalid record, a gate without a decision.
+/// What a file is to a history.
+pub(super) enum Found {
+    /// Points of it.
+    Entry(Entry),
+    /// A record that a check found invalid.
+    Invalid,
+    /// Neither a record nor a gate, or a gate without a decision.
+    Nothing,
+}
+
+/// Reads a file's text.
 ///
 /// # Errors
 /// One sentence when it says that it is one of ours and is not.
-pub(super) fn read(text: &str) -> Result<Option<Entry>, String> {
+pub(super) fn read(text: &str) -> Result<Found, String> {
     // Anything else in the folder is somebody else's.
-    let Ok(Schema { schema }) = serde_json::from_str(text) else { return Ok(None) };
+    let Ok(Schema { schema }) = serde_json::from_str(text) else { return Ok(Found::Nothing) };
     match schema.as_str() {
         "infercost.record/1" => {
             let file: RecordFile = serde_json::from_str(text).map_err(|error| error.to_string())?;
-            Ok((file.validity.verdict != Verdict::Invalid).then(|| record(file)))
+            Ok(if file.validity.verdict == Verdict::Invalid {
+                Found::Invalid
+            } else {
+                Found::Entry(record(file))
+            })
         }
         "infercost.gate/1" => {
             let file: GateFile = serde_json::from_str(text).map_err(|error| error.to_string())?;
-            Ok(gate(file))
+            Ok(gate(file).map_or(Found::Nothing, Found::Entry))
         }
         "infercost.micro/1" => {
             let file: MicroFile = serde_json::from_str(text).map_err(|error| error.to_string())?;
-            Ok(Some(micro(file)))
+            Ok(Found::Entry(micro(file)))
         }
-        _ => Ok(None),
+        _ => Ok(Found::Nothing),
     }
 }
 

@@ -7,11 +7,14 @@ use std::time::UNIX_EPOCH;
 
 use rusqlite::{Connection, OptionalExtension as _, params};
 
-use super::entry::{self, Point};
+use super::entry::{self, Found, Point};
 use crate::regress::Error;
 
 /// Form of the index; another one is thrown away and made again.
-const FORM: i64 = 1;
+const FORM: i64 = 2;
+/// Why a file is left out: it says that it is ours and cannot be read, or a check found it invalid.
+const BROKEN: i64 = 1;
+const INVALID: i64 = 2;
 /// A larger file is no record.
 const MOST_BYTES: u64 = 64 << 20;
 /// Folders inside folders that are looked into.
@@ -33,8 +36,10 @@ pub struct Synced {
     pub known: usize,
     /// Files that are gone.
     pub gone: usize,
-    /// Files that say they are ours and cannot be read: which and why.
+    /// Files that say they are ours and cannot be read, changed or not: which and why.
     pub broken: Vec<(PathBuf, String)>,
+    /// Records that a check found invalid, changed or not.
+    pub invalid: Vec<PathBuf>,
 }
 
 /// One line of a history: one metric of one series.
@@ -99,8 +104,9 @@ impl Store {
             )?;
             let mut drop_file = change.prepare("DELETE FROM files WHERE id = ?1")?;
             let mut drop_points = change.prepare("DELETE FROM points WHERE file = ?1")?;
+            let mut leave_out =
+                change.prepare("UPDATE files SET left_out = ?2, reason = ?3 WHERE id = ?1")?;
             let mut seen: HashSet<i64> = HashSet::new();
-            let mut broken = Vec::new();
             walk(&self.folder, 0, &mut |path, size, modified| {
                 let relative = path.strip_prefix(&self.folder).unwrap_or(path).to_string_lossy().into_owned();
                 let size_now = i64::try_from(size).unwrap_or(i64::MAX);
@@ -123,10 +129,14 @@ impl Store {
                 let text =
                     fs::read_to_string(path).map_err(|source| SyncError::Files(Error::io(path)(source)));
                 let entry = match entry::read(&text?) {
-                    Ok(Some(entry)) => entry,
-                    Ok(None) => return Ok(()),
+                    Ok(Found::Entry(entry)) => entry,
+                    Ok(Found::Nothing) => return Ok(()),
+                    Ok(Found::Invalid) => {
+                        leave_out.execute(params![file, INVALID, ""])?;
+                        return Ok(());
+                    }
                     Err(reason) => {
-                        broken.push((path.to_owned(), reason));
+                        leave_out.execute(params![file, BROKEN, reason])?;
                         return Ok(());
                     }
                 };
@@ -148,7 +158,6 @@ impl Store {
                 }
                 Ok(())
             })?;
-            synced.broken = broken;
             let all: Vec<i64> = change
                 .prepare("SELECT id FROM files")?
                 .query_map([], |row| row.get(0))?
@@ -157,6 +166,16 @@ impl Store {
                 drop_points.execute([gone])?;
                 drop_file.execute([gone])?;
                 synced.gone += 1;
+            }
+            let mut left_out = change
+                .prepare("SELECT left_out, path, reason FROM files WHERE left_out > 0 ORDER BY path")?;
+            let rows = left_out.query_map([], |row| {
+                Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?, row.get::<_, String>(2)?))
+            })?;
+            for row in rows {
+                let (why, path, reason) = row?;
+                let path = self.folder.join(path);
+                if why == INVALID { synced.invalid.push(path) } else { synced.broken.push((path, reason)) }
             }
         }
         change.commit()?;
@@ -272,7 +291,8 @@ fn connect(file: &Path) -> Result<Connection, rusqlite::Error> {
         return Err(rusqlite::Error::InvalidQuery);
     }
     index.execute_batch(&format!(
-        "CREATE TABLE IF NOT EXISTS files (id INTEGER PRIMARY KEY, path TEXT UNIQUE NOT NULL, size INTEGER, modified INTEGER);
+        "CREATE TABLE IF NOT EXISTS files (id INTEGER PRIMARY KEY, path TEXT UNIQUE NOT NULL, size INTEGER, modified INTEGER,
+             left_out INTEGER NOT NULL DEFAULT 0, reason TEXT NOT NULL DEFAULT '');
          CREATE TABLE IF NOT EXISTS series (id INTEGER PRIMARY KEY, kind TEXT, key TEXT, metric TEXT, UNIQUE (kind, key, metric));
          CREATE TABLE IF NOT EXISTS points (id INTEGER PRIMARY KEY, series INTEGER, file INTEGER, created TEXT, label TEXT,
              value REAL, low REAL, high REAL);
@@ -345,9 +365,15 @@ mod tests {
         }
         fs::write(path("notes.json"), "{\"mine\": 1}").expect("written");
         fs::write(path("broken.json"), "{\"schema\": \"infercost.record/1\"}").expect("written");
+        let invalid = record(9, 9.0).replace("\"valid\"", "\"invalid\"");
+        fs::write(path("invalid.json"), invalid).expect("written");
         let (store, synced) = Store::open(folder.path(), cache.path(), false).expect("opened");
-        assert_eq!((synced.read, synced.known, synced.gone), (5, 0, 0));
-        assert!(synced.broken.len() == 1 && synced.broken[0].1.contains("created"), "{synced:?}");
+        assert_eq!((synced.read, synced.known, synced.gone), (6, 0, 0));
+        let left_out = |synced: &Synced| {
+            assert!(synced.broken.len() == 1 && synced.broken[0].1.contains("created"), "{synced:?}");
+            assert_eq!(synced.invalid, [folder.path().canonicalize().expect("there").join("invalid.json")]);
+        };
+        left_out(&synced);
         let all = store.series().expect("indexed");
         assert_eq!(all.len(), 1);
         assert_eq!((all[0].metric.as_str(), all[0].points), ("decode_tokens_per_second tg32", 3));
@@ -359,7 +385,9 @@ mod tests {
         fs::remove_file(path("0.json")).expect("removed");
         fs::write(path("1.json"), record(1, 90.5)).expect("changed");
         let (store, synced) = Store::open(folder.path(), cache.path(), false).expect("opened");
-        assert_eq!((synced.read, synced.known, synced.gone), (1, 3, 1));
+        assert_eq!((synced.read, synced.known, synced.gone), (1, 4, 1));
+        // Said again, though the files are known.
+        left_out(&synced);
         let points = store.points(&store.series().expect("indexed")[0]).expect("indexed");
         assert_eq!(points.iter().map(|point| point.value).collect::<Vec<_>>(), [90.5, 102.0]);
         drop(store);
@@ -373,7 +401,7 @@ mod tests {
         fs::write(&file, "no database, but long enough to look like something that could be one")
             .expect("spoilt");
         let (store, synced) = Store::open(folder.path(), cache.path(), false).expect("opened");
-        assert_eq!((synced.read, store.series().expect("indexed")[0].points), (4, 2));
+        assert_eq!((synced.read, store.series().expect("indexed")[0].points), (5, 2));
     }
 
     #[test]
