@@ -12,7 +12,7 @@ use crate::engine::fused::{Isa, KvType};
 use crate::hardware::device::DeviceRequest;
 use crate::hardware::telemetry::choose::PowerRequest;
 use crate::model::Header;
-use crate::run::plan::{Tier, ranges};
+use crate::run::plan::{self, Tier, ranges};
 
 /// What does a million tokens of this model cost here, and is that cheaper than buying them?
 #[derive(Debug, Parser)]
@@ -287,6 +287,33 @@ pub(super) fn kv_type(text: &str) -> Result<KvType, String> {
 }
 
 /// A power limit: `500` or `500W`.
+/// Flags of our own engine where none of the engines that run is it.
+///
+/// # Errors
+/// [`plan::Error::Usage`] naming the first such flag that was given, and the engine that does not take it.
+pub(super) fn only_for_our_engine(
+    isa: Option<Isa>,
+    kv_type: Option<KvType>,
+    engines: &[Kind],
+) -> Result<(), plan::Error> {
+    let given = [("--isa", isa.is_some()), ("--kv-type", kv_type.is_some())];
+    let (Some((flag, _)), Some(other)) = (given.into_iter().find(|(_, given)| *given), engines.first())
+    else {
+        return Ok(());
+    };
+    if engines.contains(&Kind::Fused) {
+        return Ok(());
+    }
+    Err(plan::Error::Usage {
+        flag: flag.to_owned(),
+        reason: format!(
+            "it is for the engine `{}`, and this takes `{}`: candle chooses for itself",
+            Kind::Fused.name(),
+            other.name()
+        ),
+    })
+}
+
 fn watts(text: &str) -> Result<Watts, String> {
     match text.trim_end_matches(['W', 'w']).trim().parse::<f64>() {
         Ok(watts) if (1.0..=100_000.0).contains(&watts) => Ok(Watts::new(watts)),

@@ -22,7 +22,7 @@ use crate::run::quality::view::{Assessment, Figures, Protocol, SCHEMA, Subject, 
 use crate::run::quality::{self, Error, LEAST_CONTEXT, Text};
 use crate::run::{plan, seal};
 
-use super::args::{EngineName, isa, kv_type};
+use super::args::{EngineName, isa, kv_type, only_for_our_engine};
 use super::run::{Place, choose, content_hash, limit_threads, resolve};
 use super::{Output, exit};
 
@@ -260,19 +260,8 @@ impl Scoring<'_> {
 
     /// Flags of our own engine where it does not run at all.
     fn check_flags(&self, side: &Side, reference: Option<&Side>) -> Result<(), plan::Error> {
-        let runs = side.kind == Kind::Fused || reference.is_some_and(|side| side.kind == Kind::Fused);
-        let own = [("--isa", self.args.isa.is_some()), ("--kv-type", self.args.kv_type.is_some())];
-        match own.into_iter().find(|(_, given)| *given && !runs) {
-            Some((flag, _)) => Err(plan::Error::Usage {
-                flag: flag.to_owned(),
-                reason: format!(
-                    "it is for the engine `{}`, and `{}` runs here: candle chooses for itself",
-                    Kind::Fused.name(),
-                    side.kind.name()
-                ),
-            }),
-            None => Ok(()),
-        }
+        let kinds: Vec<Kind> = [Some(side), reference].into_iter().flatten().map(|side| side.kind).collect();
+        only_for_our_engine(self.args.isa, self.args.kv_type, &kinds)
     }
 
     /// The text in tokens of both, which must be the same.

@@ -26,7 +26,7 @@ use crate::run::plan::{self, Limits, Plan, PlannedRow, Row, limits, rows};
 use crate::run::runner::{self, Finished, Job};
 use crate::run::seal::{self, Sealing};
 
-use super::args::{Batch, List, LockClocks, RunArgs};
+use super::args::{Batch, List, LockClocks, RunArgs, only_for_our_engine};
 use super::{Output, exit, today};
 
 /// The prompt whose greedy continuation every record of a real model keeps.
@@ -440,15 +440,7 @@ impl Loading {
     fn new(args: &RunArgs, model: &Model, place: &Place) -> anyhow::Result<Self> {
         let kind = args.engine.kind(&model.header, place.engine_device);
         kind.supports(&model.header)?;
-        let own = [("--isa", args.isa.is_some()), ("--kv-type", args.kv_type.is_some())];
-        if let Some((flag, _)) = own.into_iter().find(|(_, given)| *given && kind != Kind::Fused) {
-            let reason = format!(
-                "it is for the engine `{}`, and this run takes `{}`: candle chooses for itself",
-                Kind::Fused.name(),
-                kind.name()
-            );
-            return Err(plan::Error::Usage { flag: flag.to_owned(), reason }.into());
-        }
+        only_for_our_engine(args.isa, args.kv_type, &[kind])?;
         let options = Options {
             device: place.engine_device,
             threads: Some(args.threads.map_or_else(candle::threads, usize::from)),
