@@ -25,9 +25,8 @@ const SUBS: usize = SUPER / BLOCK;
 /// Multiplies one group whose type is one of this file's.
 ///
 /// # Safety
-/// As [`super::multiply`]; inlined into a function that enables the instructions of `W`.
-#[inline(always)]
-pub(super) unsafe fn multiply<W: Dots>(layout: &Layout, group: *const u8, input: Input, to: Output) {
+/// As [`super::multiply`]; the processor must have the instructions of `W`.
+pub(super) unsafe fn multiply<W: Enabled>(layout: &Layout, group: *const u8, input: Input, to: Output) {
     // SAFETY: the caller's.
     unsafe {
         match layout.kind {
@@ -47,8 +46,60 @@ const Q6_K: u8 = 2;
 const Q5_0: u8 = 3;
 const Q5_1: u8 = 4;
 
-#[inline(always)]
-unsafe fn tiles_of<W: Dots, const FORMAT: u8>(layout: &Layout, group: *const u8, input: Input, to: Output) {
+/// Registers whose instructions a function enables.
+pub(super) trait Enabled: Dots {
+    /// [`tile_of`]. A function for each format and width, since the compiler stops inlining the instructions where one
+    /// holds them all.
+    unsafe fn tile<const FORMAT: u8, const TOKENS: usize>(
+        layout: &Layout,
+        group: *const u8,
+        tile: *const u8,
+        to: Output,
+    );
+}
+
+#[cfg(target_arch = "x86_64")]
+impl Enabled for super::registers::Whole {
+    unsafe fn tile<const FORMAT: u8, const TOKENS: usize>(
+        layout: &Layout,
+        group: *const u8,
+        tile: *const u8,
+        to: Output,
+    ) {
+        #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma,f16c")]
+        unsafe fn enabled<const FORMAT: u8, const TOKENS: usize>(
+            layout: &Layout,
+            group: *const u8,
+            tile: *const u8,
+            to: Output,
+        ) {
+            // SAFETY: the caller's; the instructions are enabled here.
+            unsafe { tile_of::<super::registers::Whole, FORMAT, TOKENS>(layout, group, tile, to) };
+        }
+        // SAFETY: the caller's: the processor has the instructions.
+        unsafe { enabled::<FORMAT, TOKENS>(layout, group, tile, to) };
+    }
+}
+
+#[cfg(test)]
+impl Enabled for super::registers::plain::Register {
+    unsafe fn tile<const FORMAT: u8, const TOKENS: usize>(
+        layout: &Layout,
+        group: *const u8,
+        tile: *const u8,
+        to: Output,
+    ) {
+        // SAFETY: the caller's.
+        unsafe { tile_of::<Self, FORMAT, TOKENS>(layout, group, tile, to) };
+    }
+}
+
+unsafe fn tiles_of<W: Enabled, const FORMAT: u8>(
+    layout: &Layout,
+    group: *const u8,
+    input: Input,
+    to: Output,
+) {
     let blocks = layout.columns / BLOCK;
     for (first, width) in tiles(input.tokens) {
         // SAFETY: the tile lies within the activations, its rows within the output.
@@ -56,10 +107,10 @@ unsafe fn tiles_of<W: Dots, const FORMAT: u8>(layout: &Layout, group: *const u8,
             let tile = input.tiles.add(first * blocks * BLOCK_BYTES);
             let to = Output { first: to.first.add(first * to.stride), ..to };
             match width {
-                8 => tile_of::<W, FORMAT, 8>(layout, group, tile, to),
-                4 => tile_of::<W, FORMAT, 4>(layout, group, tile, to),
-                2 => tile_of::<W, FORMAT, 2>(layout, group, tile, to),
-                _ => tile_of::<W, FORMAT, 1>(layout, group, tile, to),
+                8 => W::tile::<FORMAT, 8>(layout, group, tile, to),
+                4 => W::tile::<FORMAT, 4>(layout, group, tile, to),
+                2 => W::tile::<FORMAT, 2>(layout, group, tile, to),
+                _ => W::tile::<FORMAT, 1>(layout, group, tile, to),
             }
         }
     }
@@ -104,15 +155,14 @@ unsafe fn tile_of<W: Dots, const FORMAT: u8, const TOKENS: usize>(
             let starts = numbers(TOKENS);
             let mut parts = [[W::splat(0); TOKENS]; 2];
             for token in 0..TOKENS {
-                let word = |number: usize| {
-                    W::splat(tile.add(starts[number] + token * 4).cast::<i32>().read_unaligned())
-                };
+                let at = tile.add(token * 4);
                 if FORMAT == Q6_K {
-                    parts[0][token] = word(4).pair_sums();
-                    parts[1][token] = word(5).pair_sums();
+                    parts[0][token] = word::<W>(at.add(starts[4])).pair_sums();
+                    parts[1][token] = word::<W>(at.add(starts[5])).pair_sums();
                 } else if FORMAT == Q5_0 {
                     // −8·Σ twice.
-                    parts[0][token] = word(1).add(word(1));
+                    let start: W = word(at.add(starts[1]));
+                    parts[0][token] = start.add(start);
                 }
             }
             for four in 0..FOURS {
@@ -120,13 +170,12 @@ unsafe fn tile_of<W: Dots, const FORMAT: u8, const TOKENS: usize>(
                 // Two chains where one token's would wait for itself, or where each half has its factor.
                 let part = if FORMAT == Q6_K || TOKENS == 1 { four / 4 } else { 0 };
                 for token in 0..TOKENS {
-                    let x = tile.add((four * TOKENS + token) * 4).cast::<i32>().read_unaligned();
-                    parts[part][token] = parts[part][token].dot(quants, W::splat(x));
+                    let x = word(tile.add((four * TOKENS + token) * 4));
+                    parts[part][token] = parts[part][token].dot(quants, x);
                 }
             }
             for token in 0..TOKENS {
-                let number =
-                    |at: usize| W::Numbers::splat(tile.add(at + token * 4).cast::<f32>().read_unaligned());
+                let at = tile.add(token * 4);
                 let dot = if FORMAT == Q6_K {
                     let first = parts[0][token].numbers().mul(scales.factors[0]);
                     parts[1][token].numbers().mul_add(scales.factors[1], first)
@@ -135,9 +184,9 @@ unsafe fn tile_of<W: Dots, const FORMAT: u8, const TOKENS: usize>(
                 } else {
                     parts[0][token].numbers()
                 };
-                sums[token] = dot.mul_add(scales.scale.mul(number(scale_at)), sums[token]);
+                sums[token] = dot.mul_add(scales.scale.mul(number::<W>(at.add(scale_at))), sums[token]);
                 if FORMAT != Q6_K && FORMAT != Q5_0 {
-                    sums[token] = scales.minimum.mul_add(number(sum_at), sums[token]);
+                    sums[token] = scales.minimum.mul_add(number::<W>(at.add(sum_at)), sums[token]);
                 }
             }
         }
@@ -147,30 +196,68 @@ unsafe fn tile_of<W: Dots, const FORMAT: u8, const TOKENS: usize>(
     }
 }
 
+/// 32 bits of a tile in every lane.
+#[inline(always)]
+unsafe fn word<W: Dots>(at: *const u8) -> W {
+    // SAFETY: the caller's.
+    unsafe { W::splat(at.cast::<i32>().read_unaligned()) }
+}
+
+/// A token's number in every lane.
+#[inline(always)]
+unsafe fn number<W: Dots>(at: *const u8) -> W::Numbers {
+    // SAFETY: the caller's.
+    unsafe { W::Numbers::splat(at.cast::<f32>().read_unaligned()) }
+}
+
+/// Sixteen halves as single precision.
+#[inline(always)]
+unsafe fn half<W: Dots>(at: *const u8) -> W::Numbers {
+    // SAFETY: the caller's.
+    unsafe { W::Numbers::load_f16(at.cast()) }
+}
+
+/// A plane of a block.
+#[inline(always)]
+unsafe fn plane<W: Dots>(at: *const u8, number: usize) -> W {
+    // SAFETY: the caller's.
+    unsafe { W::load(at.add(number * PLANE)) }
+}
+
+/// A byte everywhere.
+#[inline(always)]
+unsafe fn bytes<W: Dots>(byte: u8) -> W {
+    // SAFETY: the caller's.
+    unsafe { W::splat(i32::from_ne_bytes([byte; 4])) }
+}
+
 /// Four quants of each row, from the planes of a block; see [`bits`](super::super::bits).
 #[inline(always)]
 unsafe fn quants<W: Dots, const FORMAT: u8>(at: *const u8, four: usize) -> W {
     // SAFETY: the caller's.
     unsafe {
-        let plane = |number: usize| W::load(at.add(number * PLANE));
-        let mask = |mask: u8| W::splat(i32::from_ne_bytes([mask; 4]));
         match (FORMAT, four) {
-            (Q4_K, 0..4) => plane(four).and(mask(0x0f)),
-            (Q4_K, _) => plane(four - 4).down::<4>().and(mask(0x0f)),
+            (Q4_K, 0..4) => plane::<W>(at, four).and(bytes(0x0f)),
+            (Q4_K, _) => plane::<W>(at, four - 4).down::<4>().and(bytes(0x0f)),
             (Q6_K, 3 | 7) => {
                 let first = four / 4 * 3;
-                let [a, b, c] = [first, first + 1, first + 2].map(|number| plane(number).and(mask(0xc0)));
+                let upper = bytes(0xc0);
+                let (a, b) = (plane::<W>(at, first).and(upper), plane::<W>(at, first + 1).and(upper));
+                let c = plane::<W>(at, first + 2).and(upper);
                 a.or(b.down::<2>()).or(c.down::<4>()).down::<2>()
             }
-            (Q6_K, _) => plane(four - four / 4).and(mask(0x3f)),
-            (_, 0..5) => plane(four).and(mask(0x1f)),
+            (Q6_K, _) => plane::<W>(at, four - four / 4).and(bytes(0x3f)),
+            (_, 0..5) => plane::<W>(at, four).and(bytes(0x1f)),
             (_, 5 | 6) => {
-                let low = plane(four - 2).and(mask(0xc0)).down::<6>();
-                plane(four - 5).and(mask(0xe0)).down::<3>().or(low)
+                let low = plane::<W>(at, four - 2).and(bytes(0xc0)).down::<6>();
+                plane::<W>(at, four - 5).and(bytes(0xe0)).down::<3>().or(low)
             }
             (_, _) => {
-                let low = plane(3).and(mask(0x20)).down::<4>().or(plane(4).and(mask(0x20)).down::<5>());
-                plane(2).and(mask(0xe0)).down::<3>().or(low)
+                let low = plane::<W>(at, 3)
+                    .and(bytes(0x20))
+                    .down::<4>()
+                    .or(plane::<W>(at, 4).and(bytes(0x20)).down::<5>());
+                plane::<W>(at, 2).and(bytes(0xe0)).down::<3>().or(low)
             }
         }
     }
@@ -186,25 +273,24 @@ unsafe fn scales<W: Dots, const FORMAT: u8>(
 ) -> Scales<W::Numbers> {
     // SAFETY: the caller's.
     unsafe {
-        let half = |at: *const u8| W::Numbers::load_f16(at.cast());
         let zero = W::Numbers::splat(0.0);
         let none = Scales { scale: zero, factors: [zero; 2], minimum: zero };
         match FORMAT {
             Q4_K | Q5_K => {
                 let at = unpacked.add(block % SUBS * ROWS);
-                let scale = half(chunk).mul(W::bytes(at));
-                let minimum = zero.sub(half(chunk.add(HALVES)).mul(W::bytes(at.add(SUBS * ROWS))));
+                let scale = half::<W>(chunk).mul(W::bytes(at));
+                let minimum = zero.sub(half::<W>(chunk.add(HALVES)).mul(W::bytes(at.add(SUBS * ROWS))));
                 Scales { scale, minimum, ..none }
             }
             Q6_K => {
                 let at = chunk.add(HALVES + block % SUBS * 2 * ROWS).cast::<i8>();
                 let factors = [W::Numbers::load_i8(at), W::Numbers::load_i8(at.add(ROWS))];
-                Scales { scale: half(chunk), factors, ..none }
+                Scales { scale: half::<W>(chunk), factors, ..none }
             }
             _ => {
-                let scale = half(group.add(layout.scales + block * HALVES));
+                let scale = half::<W>(group.add(layout.scales + block * HALVES));
                 let minimum =
-                    if FORMAT == Q5_1 { half(group.add(layout.minima + block * HALVES)) } else { zero };
+                    if FORMAT == Q5_1 { half::<W>(group.add(layout.minima + block * HALVES)) } else { zero };
                 Scales { scale, minimum, ..none }
             }
         }

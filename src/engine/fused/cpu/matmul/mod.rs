@@ -76,9 +76,9 @@ pub(super) unsafe fn multiply(
                 #[cfg(target_arch = "x86_64")]
                 Isa::Avx512Vnni => vnni::multiply(&weights.layout, bytes, input, to),
                 #[cfg(target_arch = "x86_64")]
-                Isa::Avx512 => pairs::avx512(&weights.layout, bytes, input, to),
+                Isa::Avx512 => pairs::multiply::<registers::Whole>(&weights.layout, bytes, input, to),
                 #[cfg(target_arch = "x86_64")]
-                Isa::Avx2 => pairs::avx2(&weights.layout, bytes, input, to),
+                Isa::Avx2 => pairs::multiply::<registers::Halves>(&weights.layout, bytes, input, to),
                 _ => portable::multiply(&weights.layout, bytes, input, to),
             }
         }

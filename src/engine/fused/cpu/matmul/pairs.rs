@@ -28,28 +28,11 @@ use super::{AHEAD, Input, Output};
 /// Blocks of a super-block.
 const SUBS: usize = SUPER / BLOCK;
 
-/// Multiplies one group with AVX2.
+/// Multiplies one group.
 ///
 /// # Safety
-/// As [`super::multiply`]; the processor must have the instructions.
-#[target_feature(enable = "avx2,fma,f16c")]
-pub(super) unsafe fn avx2(layout: &Layout, group: *const u8, input: Input, to: Output) {
-    // SAFETY: the caller's; the instructions are enabled here.
-    unsafe { multiply::<Halves>(layout, group, input, to) };
-}
-
-/// Multiplies one group with AVX-512.
-///
-/// # Safety
-/// As [`super::multiply`]; the processor must have the instructions.
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c")]
-pub(super) unsafe fn avx512(layout: &Layout, group: *const u8, input: Input, to: Output) {
-    // SAFETY: the caller's; the instructions are enabled here.
-    unsafe { multiply::<Whole>(layout, group, input, to) };
-}
-
-#[inline(always)]
-unsafe fn multiply<W: Pairs>(layout: &Layout, group: *const u8, input: Input, to: Output) {
+/// As [`super::multiply`]; the processor must have the instructions of `W`.
+pub(super) unsafe fn multiply<W: Enabled>(layout: &Layout, group: *const u8, input: Input, to: Output) {
     // SAFETY: the caller's.
     unsafe {
         match layout.kind {
@@ -66,7 +49,7 @@ unsafe fn multiply<W: Pairs>(layout: &Layout, group: *const u8, input: Input, to
 }
 
 /// A way of storing quants.
-trait Format {
+pub(super) trait Format {
     /// Multiplies a group with `TOKENS` of a tile's `WIDTH` tokens, from `from` on.
     unsafe fn part_of_tile<W: Pairs, const TOKENS: usize, const WIDTH: usize>(
         layout: &Layout,
@@ -77,8 +60,7 @@ trait Format {
     );
 }
 
-#[inline(always)]
-unsafe fn tiles_of<W: Pairs, F: Format>(layout: &Layout, group: *const u8, input: Input, to: Output) {
+unsafe fn tiles_of<W: Enabled, F: Format>(layout: &Layout, group: *const u8, input: Input, to: Output) {
     let blocks = layout.columns / BLOCK;
     for (first, width) in tiles(input.tokens) {
         // SAFETY: the tile lies within the activations, its rows within the output.
@@ -87,17 +69,60 @@ unsafe fn tiles_of<W: Pairs, F: Format>(layout: &Layout, group: *const u8, input
             let to = Output { first: to.first.add(first * to.stride), ..to };
             match width {
                 8 if W::TOKENS < 8 => {
-                    F::part_of_tile::<W, 4, 8>(layout, group, tile, 0, to);
-                    F::part_of_tile::<W, 4, 8>(layout, group, tile, 4, to);
+                    W::part_of_tile::<F, 4, 8>(layout, group, tile, 0, to);
+                    W::part_of_tile::<F, 4, 8>(layout, group, tile, 4, to);
                 }
-                8 => F::part_of_tile::<W, 8, 8>(layout, group, tile, 0, to),
-                4 => F::part_of_tile::<W, 4, 4>(layout, group, tile, 0, to),
-                2 => F::part_of_tile::<W, 2, 2>(layout, group, tile, 0, to),
-                _ => F::part_of_tile::<W, 1, 1>(layout, group, tile, 0, to),
+                8 => W::part_of_tile::<F, 8, 8>(layout, group, tile, 0, to),
+                4 => W::part_of_tile::<F, 4, 4>(layout, group, tile, 0, to),
+                2 => W::part_of_tile::<F, 2, 2>(layout, group, tile, 0, to),
+                _ => W::part_of_tile::<F, 1, 1>(layout, group, tile, 0, to),
             }
         }
     }
 }
+
+/// Registers whose instructions a function enables.
+pub(super) trait Enabled: Pairs {
+    /// [`Format::part_of_tile`]. A function for each format and shape, since the compiler stops inlining the
+    /// instructions where one holds them all.
+    unsafe fn part_of_tile<F: Format, const TOKENS: usize, const WIDTH: usize>(
+        layout: &Layout,
+        group: *const u8,
+        tile: *const u8,
+        from: usize,
+        to: Output,
+    );
+}
+
+macro_rules! enable {
+    ($registers:ty, $instructions:literal) => {
+        impl Enabled for $registers {
+            unsafe fn part_of_tile<F: Format, const TOKENS: usize, const WIDTH: usize>(
+                layout: &Layout,
+                group: *const u8,
+                tile: *const u8,
+                from: usize,
+                to: Output,
+            ) {
+                #[target_feature(enable = $instructions)]
+                unsafe fn enabled<F: Format, const TOKENS: usize, const WIDTH: usize>(
+                    layout: &Layout,
+                    group: *const u8,
+                    tile: *const u8,
+                    from: usize,
+                    to: Output,
+                ) {
+                    // SAFETY: the caller's; the instructions are enabled here.
+                    unsafe { F::part_of_tile::<$registers, TOKENS, WIDTH>(layout, group, tile, from, to) };
+                }
+                // SAFETY: the caller's: the processor has the instructions.
+                unsafe { enabled::<F, TOKENS, WIDTH>(layout, group, tile, from, to) };
+            }
+        }
+    };
+}
+enable!(Halves, "avx2,fma,f16c");
+enable!(Whole, "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c");
 
 /// 32 bits of a tile in every lane.
 #[inline(always)]
@@ -143,6 +168,23 @@ unsafe fn feed<W: Pairs, const TOKENS: usize, const WIDTH: usize>(
     }
 }
 
+/// Pairs of 16 bits times their factors; a loop, since a closure is not compiled for the instructions.
+#[inline(always)]
+unsafe fn widen<W: Pairs, const TOKENS: usize>(mut dots: [W; TOKENS], factors: W) -> [W; TOKENS] {
+    for dot in &mut dots {
+        // SAFETY: the caller's.
+        *dot = unsafe { dot.pairs_times(factors) };
+    }
+    dots
+}
+
+/// A plane of a block.
+#[inline(always)]
+unsafe fn plane<W: Pairs>(planes: *const u8, number: usize) -> W {
+    // SAFETY: the caller's.
+    unsafe { W::load(planes.add(number * PLANE)) }
+}
+
 /// Sums of a block's products, each half of it times its factor.
 #[inline(always)]
 unsafe fn block<W: Pairs, const BITS: usize, const TOKENS: usize, const WIDTH: usize>(
@@ -155,32 +197,34 @@ unsafe fn block<W: Pairs, const BITS: usize, const TOKENS: usize, const WIDTH: u
         for number in 0..BITS {
             W::prefetch::<TOKENS>(planes.wrapping_add(AHEAD + number * PLANE));
         }
-        let plane = |number: usize| W::load(planes.add(number * PLANE));
         let mut dots = [W::splat(0); TOKENS];
         match BITS {
             4 => {
                 for four in 0..4 {
-                    let both = plane(four);
+                    let both: W = plane(planes, four);
                     feed::<W, TOKENS, WIDTH>(&mut dots, bits::<W, 0>(both, 15), tile, four);
                     feed::<W, TOKENS, WIDTH>(&mut dots, bits::<W, 0>(both.down::<4>(), 15), tile, four + 4);
                 }
-                dots.map(|dot| dot.pairs_times(factors[0]))
+                widen(dots, factors[0])
             }
             5 => {
                 for four in 0..4 {
-                    feed::<W, TOKENS, WIDTH>(&mut dots, bits::<W, 0>(plane(four), 31), tile, four);
+                    feed::<W, TOKENS, WIDTH>(&mut dots, bits::<W, 0>(plane(planes, four), 31), tile, four);
                 }
-                let first = dots.map(|dot| dot.pairs_times(factors[0]));
+                let mut sums = widen(dots, factors[0]);
                 dots = [W::splat(0); TOKENS];
-                feed::<W, TOKENS, WIDTH>(&mut dots, bits::<W, 0>(plane(4), 31), tile, 4);
-                let sixth = bits::<W, 3>(plane(0), 0xe0).or(bits::<W, 6>(plane(3), 0xc0));
+                feed::<W, TOKENS, WIDTH>(&mut dots, bits::<W, 0>(plane(planes, 4), 31), tile, 4);
+                let sixth = bits::<W, 3>(plane(planes, 0), 0xe0).or(bits::<W, 6>(plane(planes, 3), 0xc0));
                 feed::<W, TOKENS, WIDTH>(&mut dots, sixth, tile, 5);
-                let seventh = bits::<W, 3>(plane(1), 0xe0).or(bits::<W, 6>(plane(4), 0xc0));
+                let seventh = bits::<W, 3>(plane(planes, 1), 0xe0).or(bits::<W, 6>(plane(planes, 4), 0xc0));
                 feed::<W, TOKENS, WIDTH>(&mut dots, seventh, tile, 6);
-                let lowest = bits::<W, 4>(plane(3), 0x20).or(bits::<W, 5>(plane(4), 0x20));
-                let eighth = bits::<W, 3>(plane(2), 0xe0).or(lowest);
+                let lowest = bits::<W, 4>(plane(planes, 3), 0x20).or(bits::<W, 5>(plane(planes, 4), 0x20));
+                let eighth = bits::<W, 3>(plane(planes, 2), 0xe0).or(lowest);
                 feed::<W, TOKENS, WIDTH>(&mut dots, eighth, tile, 7);
-                std::array::from_fn(|token| first[token].add(dots[token].pairs_times(factors[1])))
+                for token in 0..TOKENS {
+                    sums[token] = sums[token].add(dots[token].pairs_times(factors[1]));
+                }
+                sums
             }
             6 => {
                 let starts = numbers(WIDTH);
@@ -189,9 +233,10 @@ unsafe fn block<W: Pairs, const BITS: usize, const TOKENS: usize, const WIDTH: u
                     for token in 0..TOKENS {
                         dots[token] = word(tile.add(starts[4 + part] + token * 4));
                     }
-                    let upper: [W; 3] = std::array::from_fn(|number| plane(part * 3 + number));
+                    let upper =
+                        [plane(planes, part * 3), plane(planes, part * 3 + 1), plane(planes, part * 3 + 2)];
                     for four in 0..3 {
-                        let quants = bits::<W, 0>(plane(part * 3 + four), 63);
+                        let quants = bits::<W, 0>(plane(planes, part * 3 + four), 63);
                         feed::<W, TOKENS, WIDTH>(&mut dots, quants, tile, part * 4 + four);
                     }
                     let first = bits::<W, 0>(upper[0], 0xc0).or(bits::<W, 2>(upper[1], 0xc0));
@@ -205,7 +250,7 @@ unsafe fn block<W: Pairs, const BITS: usize, const TOKENS: usize, const WIDTH: u
             }
             _ => {
                 for four in 0..FOURS {
-                    let (sizes, signs) = plane(four).sizes_and_signs();
+                    let (sizes, signs) = plane::<W>(planes, four).sizes_and_signs();
                     for token in 0..TOKENS {
                         let x = word::<W>(tile.add((four * WIDTH + token) * 4));
                         dots[token] = dots[token].add(sizes.products(x.turned(signs)).pair_sums());

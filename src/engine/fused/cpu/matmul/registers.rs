@@ -82,12 +82,17 @@ pub(super) trait Pairs: Wide {
 pub(super) unsafe fn unpack_scales<W: Wide>(packed: *const u8, to: *mut u8) {
     // SAFETY: the caller's: 192 bytes, and 256 to be written.
     unsafe {
-        let mask = |mask: u8| W::splat(i32::from_ne_bytes([mask; 4]));
-        let [scales, minima, lows] = [0, 1, 2].map(|plane| W::load(packed.add(plane * PLANE)));
-        scales.and(mask(63)).store(to);
-        lows.and(mask(15)).or(scales.down::<2>().and(mask(48))).store(to.add(PLANE));
-        minima.and(mask(63)).store(to.add(2 * PLANE));
-        lows.down::<4>().and(mask(15)).or(minima.down::<2>().and(mask(48))).store(to.add(3 * PLANE));
+        let (scales, minima) = (W::load(packed), W::load(packed.add(PLANE)));
+        let lows = W::load(packed.add(2 * PLANE));
+        scales.and(W::splat(0x3f3f_3f3f)).store(to);
+        lows.and(W::splat(0x0f0f_0f0f))
+            .or(scales.down::<2>().and(W::splat(0x3030_3030)))
+            .store(to.add(PLANE));
+        minima.and(W::splat(0x3f3f_3f3f)).store(to.add(2 * PLANE));
+        lows.down::<4>()
+            .and(W::splat(0x0f0f_0f0f))
+            .or(minima.down::<2>().and(W::splat(0x3030_3030)))
+            .store(to.add(3 * PLANE));
     }
 }
 

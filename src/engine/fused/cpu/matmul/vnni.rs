@@ -23,7 +23,7 @@ use super::{AHEAD, Input, Output, dots};
 pub(super) unsafe fn multiply(layout: &Layout, group: *const u8, input: Input, to: Output) {
     if !matches!(layout.kind, TensorType::Q4_0 | TensorType::Q4_1 | TensorType::Q8_0) {
         // SAFETY: the caller's.
-        return unsafe { others(layout, group, input, to) };
+        return unsafe { dots::multiply::<Whole>(layout, group, input, to) };
     }
     let blocks = layout.columns / BLOCK;
     for (first, width) in tiles(input.tokens) {
@@ -47,13 +47,6 @@ pub(super) unsafe fn multiply(layout: &Layout, group: *const u8, input: Input, t
             }
         }
     }
-}
-
-/// The types of [`dots`].
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma,f16c")]
-unsafe fn others(layout: &Layout, group: *const u8, input: Input, to: Output) {
-    // SAFETY: the caller's; the instructions are enabled here.
-    unsafe { dots::multiply::<Whole>(layout, group, input, to) };
 }
 
 /// Four activations in every lane.
