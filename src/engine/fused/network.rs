@@ -24,7 +24,7 @@ const MOST_HEAD: u32 = 512;
 const MOST_GROUP: u32 = 64;
 
 /// Types of matrices that there are kernels for.
-pub(super) const MATRIX_TYPES: [TensorType; 11] = [
+pub(super) const MATRIX_TYPES: [TensorType; 12] = [
     TensorType::F32,
     TensorType::F16,
     TensorType::BF16,
@@ -36,6 +36,7 @@ pub(super) const MATRIX_TYPES: [TensorType; 11] = [
     TensorType::Q4_K,
     TensorType::Q5_K,
     TensorType::Q6_K,
+    TensorType::MXFP4,
 ];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
