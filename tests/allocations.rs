@@ -98,8 +98,13 @@ fn run(engine: &mut dyn Engine, schedule: &Schedule) -> Counts {
 
 #[test]
 fn no_step_allocates() {
-    let models =
-        [("llama-3.2-1b", "q4_0"), ("qwen2.5-7b", "f16"), ("gemma-3-1b", "q8_0"), ("qwen3-30b-a3b", "q4_0")];
+    let models = [
+        ("llama-3.2-1b", "q4_0"),
+        ("qwen2.5-7b", "f16"),
+        ("gemma-3-1b", "q8_0"),
+        ("qwen3-30b-a3b", "q4_0"),
+        ("gpt-oss-20b", "mxfp4"),
+    ];
     for (preset, quant) in models {
         let model = small(preset, quant);
         for threads in [1, 2] {

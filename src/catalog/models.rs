@@ -61,7 +61,7 @@ pub struct Hub {
 #[serde(deny_unknown_fields)]
 #[allow(clippy::struct_excessive_bools, reason = "each is a fact of its own, named as in config.json")]
 pub struct Shape {
-    /// GGUF's name for it: `llama`, `qwen2`, `qwen3`, `qwen3moe`, `gemma3`, `phi3`.
+    /// GGUF's name for it: `llama`, `qwen2`, `qwen3`, `qwen3moe`, `gemma3`, `phi3`, `gpt-oss`.
     pub architecture: String,
     /// Transformer blocks.
     #[serde(deserialize_with = "count")]
@@ -95,7 +95,7 @@ pub struct Shape {
     /// Epsilon of the RMS norms.
     #[serde(deserialize_with = "positive")]
     pub norm_epsilon: f64,
-    /// Whether the query, key and value projections have a bias (Qwen2).
+    /// Whether the query, key and value projections have a bias (Qwen2, gpt-oss).
     pub qkv_bias: bool,
     /// Whether queries and keys are normalised per head (Qwen3, Gemma 3).
     pub qk_norm: bool,

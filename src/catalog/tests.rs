@@ -30,7 +30,7 @@ fn load(files: &[(&str, &str)]) -> Result<Catalog, Error> {
 fn the_bundled_rows_are_all_there_with_source_and_date() {
     let catalog = Catalog::bundled();
     let says = |source: &str| source.len() > 10;
-    assert_eq!((catalog.gpus.len(), catalog.models.len(), catalog.api_prices.len()), (26, 35, 134));
+    assert_eq!((catalog.gpus.len(), catalog.models.len(), catalog.api_prices.len()), (26, 37, 134));
     assert_eq!((catalog.rentals.len(), catalog.vms.len(), catalog.electricity.len()), (86, 15, 8));
     assert_eq!((catalog.price_history.len(), catalog.classes.len(), catalog.scores.len()), (108, 3, 35));
     assert!(catalog.price_history.iter().all(|row| says(&row.source) && says(&row.date_basis)));
@@ -140,6 +140,8 @@ fn shapes_give_the_parameters_that_the_models_are_named_for() {
         ("llama-3-70b", 70_553.7),
         ("qwen3-30b-a3b", 30_532.1),
         ("mixtral-8x7b", 46_702.8),
+        ("gpt-oss-20b", 20_914.8),
+        ("gpt-oss-120b", 116_829.2),
     ];
     for (id, millions) in published {
         let ours = catalog.model(id).unwrap().shape.matrix_parameters() as f64 / 1e6;
@@ -148,7 +150,8 @@ fn shapes_give_the_parameters_that_the_models_are_named_for() {
     for row in &catalog.models {
         let shape = &row.shape;
         assert_eq!(shape.heads % shape.kv_heads, 0, "{}", row.id);
-        assert_eq!(shape.qkv_bias, shape.architecture == "qwen2", "{}", row.id);
+        let biases = ["qwen2", "gpt-oss"].contains(&shape.architecture.as_str());
+        assert_eq!(shape.qkv_bias, biases, "{}", row.id);
         assert_eq!(
             shape.qk_norm,
             ["qwen3", "qwen3moe", "gemma3"].contains(&shape.architecture.as_str()),

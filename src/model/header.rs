@@ -35,9 +35,9 @@ impl Header {
         self.tensors.iter().fold(Bytes::default(), |sum, tensor| sum + tensor.bytes())
     }
 
-    /// The matrices of all experts, of which a token goes through few.
+    /// The matrices of all experts, and their biases, of which a token goes through few.
     pub fn expert_tensors(&self) -> impl Iterator<Item = &TensorInfo> {
-        self.tensors.iter().filter(|tensor| tensor.name.ends_with("_exps.weight"))
+        self.tensors.iter().filter(|tensor| tensor.name.contains("_exps."))
     }
 
     /// The tensor called `name`.
@@ -196,6 +196,8 @@ tensor_types! {
     Q8_K = 15, "Q8_K", 256 in 292;
     /// The upper half of a single.
     BF16 = 30, "BF16", 1 in 2;
+    /// Floats of 4 bits and a scale that is a power of two.
+    MXFP4 = 39, "MXFP4", 32 in 17;
 }
 
 impl std::fmt::Display for TensorType {

@@ -527,3 +527,31 @@ pub fn widest(record: &Record) -> Option<f64> {
     });
     widths.max_by(f64::total_cmp)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalog::Catalog;
+    use crate::model::Synthetic;
+
+    #[test]
+    fn a_gpt_oss_streams_its_experts_with_their_biases_and_computes_with_3_6_billion_weights() {
+        let catalog = Catalog::bundled();
+        let published = [("gpt-oss-20b", 24, 32, 3.61), ("gpt-oss-120b", 36, 128, 5.13)];
+        for (id, layers, count, billions) in published {
+            let header = Synthetic::new(catalog.model(id).unwrap(), "mxfp4", 0).unwrap().header().clone();
+            let demand = model_demand(&header, "f16");
+            let experts = demand.experts.unwrap();
+            // 17 bytes for 32 weights, and a single for each row's bias.
+            let of_one: u64 = 3 * (2880 * 2880 / 32 * 17 + 2880 * 4);
+            assert_eq!(experts.bytes.get(), layers * count * of_one);
+            let embedding = header.tensor("token_embd.weight").unwrap().bytes();
+            let all = demand.weight_bytes + experts.bytes + embedding;
+            assert_eq!(all, header.weight_bytes());
+            // "3.6B active" and "5.1B active", the embedding not counted.
+            let active = (demand.body_parameters + demand.head_parameters) / 1e9;
+            assert!((active - billions).abs() < 0.01, "{id}: {active}");
+            assert_eq!(demand.window, Some((128.0, 0.5)));
+        }
+    }
+}

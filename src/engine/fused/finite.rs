@@ -16,6 +16,10 @@ pub(super) fn first_non_finite(dtype: TensorType, bytes: &[u8]) -> Option<u64> {
             return position(bytes, 4, |b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]).is_finite());
         }
         TensorType::BF16 => return position(bytes, 2, |b| bf16::from_le_bytes([b[0], b[1]]).is_finite()),
+        // Every byte but one is a power of two.
+        TensorType::MXFP4 => {
+            return position(bytes, block, |b| b[0] != 255).map(|index| index * dtype.block_elements());
+        }
         TensorType::Q4_1 | TensorType::Q5_1 | TensorType::Q4_K | TensorType::Q5_K => &[0, 2],
         TensorType::Q6_K => &[208],
         _ => &[0],
@@ -48,6 +52,7 @@ mod tests {
                 let value: &[u8] = match dtype {
                     TensorType::F32 => &f32::NAN.to_le_bytes(),
                     TensorType::BF16 => &bf16::NEG_INFINITY.to_le_bytes(),
+                    TensorType::MXFP4 => &[255],
                     _ => &f16::INFINITY.to_le_bytes(),
                 };
                 let at = 3 * block + field;

@@ -13,8 +13,11 @@ const RUNTIME: u64 = 24 << 20;
 /// What the process will need at its peak while it runs `demand`.
 pub fn memory_foreseen(header: &Header, demand: Demand, kv_type: KvType) -> MemoryForeseen {
     let spec = &header.spec;
-    let vectors =
-        header.tensors.iter().filter(|tensor| tensor.shape.len() < 2).map(|tensor| tensor.elements() * 4);
+    let vectors = header
+        .tensors
+        .iter()
+        .filter(|tensor| !weights::is_matrix(tensor))
+        .map(|tensor| tensor.elements() * 4);
     let packed = weights::packed_bytes(header) as u64 + vectors.sum::<u64>();
     let positions = u64::from(demand.context) + u64::from(demand.prompt) + u64::from(demand.output);
     let pages = u64::from(demand.batch) * positions.div_ceil(u64::from(PAGE_POSITIONS));

@@ -11,12 +11,13 @@ use super::super::Error;
 use super::unsupported;
 
 /// Architectures by their name in `general.architecture`.
-const ARCHITECTURES: [(&str, Architecture); 5] = [
+const ARCHITECTURES: [(&str, Architecture); 6] = [
     ("llama", Architecture::Llama),
     ("qwen2", Architecture::Qwen2),
     ("qwen3", Architecture::Qwen3),
     ("qwen3moe", Architecture::Qwen3Moe),
     ("gemma3", Architecture::Gemma3),
+    ("gpt-oss", Architecture::GptOss),
 ];
 
 /// Largest head, and most query heads of a KV head, that there is scratch for.
@@ -24,7 +25,7 @@ const MOST_HEAD: u32 = 512;
 const MOST_GROUP: u32 = 64;
 
 /// Types of matrices that there are kernels for.
-pub(super) const MATRIX_TYPES: [TensorType; 11] = [
+pub(super) const MATRIX_TYPES: [TensorType; 12] = [
     TensorType::F32,
     TensorType::F16,
     TensorType::BF16,
@@ -36,6 +37,7 @@ pub(super) const MATRIX_TYPES: [TensorType; 11] = [
     TensorType::Q4_K,
     TensorType::Q5_K,
     TensorType::Q6_K,
+    TensorType::MXFP4,
 ];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,15 +48,18 @@ enum Architecture {
     Qwen3,
     Qwen3Moe,
     Gemma3,
+    GptOss,
 }
 
-/// What is done with the gate before it is multiplied with the up projection.
+/// What is made of the gate and the up projection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Activation {
-    /// x · sigmoid(x).
+    /// gate · sigmoid(gate) · up.
     Silu,
-    /// The tanh form of GELU.
+    /// gelu(gate) · up, in the tanh form of GELU.
     GeluTanh,
+    /// gate · sigmoid(1.702 · gate) · (up + 1), the gate at most 7 and up within ±7.
+    ClampedSwiglu,
 }
 
 /// Which two elements of a head are rotated together.
@@ -71,12 +76,42 @@ pub(super) enum Pairing {
 pub(super) struct Rotation {
     pub(super) pairing: Pairing,
     pub(super) base: f64,
-    /// Positions are divided by this (linear scaling).
+    /// Positions are divided by this (linear scaling), with `yarn` those of some pairs only.
     pub(super) divisor: f64,
+    pub(super) yarn: Option<Yarn>,
+    /// What is rotated is multiplied by this.
+    pub(super) magnitude: f64,
     /// Elements of a head that are rotated, from the first on.
     pub(super) elements: usize,
     /// Whether the frequencies are divided by `rope_freqs.weight`.
     pub(super) factors: bool,
+}
+
+/// Scaling of positions that leaves fast pairs alone (`YaRN`, Peng et al. 2023, arXiv 2309.00071): a pair that turned often
+/// over the first training's positions keeps its angles, one that hardly turned has its positions divided, and between
+/// `first` and `last` the two are blended. Both bounds are rounded outwards to whole pairs, as llama.cpp does.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Yarn {
+    /// Pairs up to this one keep their angles.
+    pub(super) first: f64,
+    /// Positions of pairs from this one on are divided.
+    pub(super) last: f64,
+}
+
+impl Yarn {
+    /// For pairs that turn `fast` and `slow` times over `positions`.
+    fn new(elements: u32, base: f64, positions: f64, [fast, slow]: [f64; 2]) -> Self {
+        let elements = f64::from(elements);
+        let pair = |turns: f64| {
+            elements * (positions / (turns * 2.0 * std::f64::consts::PI)).ln() / (2.0 * base.ln())
+        };
+        Self { first: pair(fast).floor().max(0.0), last: pair(slow).ceil().min(elements - 1.0) }
+    }
+
+    /// Which part of pair number `pair`'s positions is divided, 0 to 1.
+    pub(super) fn divided(self, pair: usize) -> f64 {
+        ((pair as f64 - self.first) / (self.last - self.first).max(0.001)).clamp(0.0, 1.0)
+    }
 }
 
 /// What differs from block to block.
@@ -96,10 +131,13 @@ pub(super) struct Experts {
     pub(super) count: usize,
     /// Experts that a token goes through.
     pub(super) used: usize,
+    /// The router and each expert's matrices have biases.
+    pub(super) biases: bool,
 }
 
 /// A transformer as the forward pass computes it.
 #[derive(Debug, Clone, PartialEq)]
+#[allow(clippy::struct_excessive_bools, reason = "each says whether a part of a block is there")]
 pub(super) struct Network {
     pub(super) layers: Vec<Layer>,
     pub(super) rotations: Vec<Rotation>,
@@ -120,14 +158,20 @@ pub(super) struct Network {
     pub(super) activation: Activation,
     /// Queries, keys and values have biases.
     pub(super) qkv_bias: bool,
+    /// What attention gives has a bias.
+    pub(super) output_bias: bool,
+    /// Each query head has a score without a key, whose share goes to no value (Xiao et al. 2023, arXiv 2309.17453).
+    pub(super) sinks: bool,
     /// Each head of queries and keys is normed before its rotation.
     pub(super) head_norms: bool,
     /// What attention and feed-forward give is normed before it is added to the residual stream.
     pub(super) post_norms: bool,
+    /// The name of the norm before the feed-forward layer.
+    pub(super) feed_norm: &'static str,
 }
 
 /// Tensors of a block, by their names in GGUF after `blk.N.`, with whether they are matrices.
-const BLOCK: [(&str, Part); 19] = [
+const BLOCK: [(&str, Part); 25] = [
     ("attn_norm.weight", Part::Norm),
     ("attn_q.weight", Part::Matrix),
     ("attn_k.weight", Part::Matrix),
@@ -138,8 +182,10 @@ const BLOCK: [(&str, Part); 19] = [
     ("attn_q_norm.weight", Part::HeadNorm),
     ("attn_k_norm.weight", Part::HeadNorm),
     ("attn_output.weight", Part::Matrix),
-    ("post_attention_norm.weight", Part::PostNorm),
-    ("ffn_norm.weight", Part::Norm),
+    ("attn_output.bias", Part::OutputBias),
+    ("attn_sinks.weight", Part::Sinks),
+    (POST_ATTENTION_NORM, Part::PostNorm),
+    (FEED_NORM, Part::FeedNorm),
     ("ffn_gate.weight", Part::Dense),
     ("ffn_up.weight", Part::Dense),
     ("ffn_down.weight", Part::Dense),
@@ -147,12 +193,20 @@ const BLOCK: [(&str, Part); 19] = [
     ("ffn_gate_exps.weight", Part::Expert),
     ("ffn_up_exps.weight", Part::Expert),
     ("ffn_down_exps.weight", Part::Expert),
+    ("ffn_gate_inp.bias", Part::ExpertBias),
+    ("ffn_gate_exps.bias", Part::ExpertBias),
+    ("ffn_up_exps.bias", Part::ExpertBias),
+    ("ffn_down_exps.bias", Part::ExpertBias),
 ];
+const FEED_NORM: &str = "ffn_norm.weight";
+/// In gpt-oss the norm before the feed-forward layer.
+const POST_ATTENTION_NORM: &str = "post_attention_norm.weight";
 const POST_FFN_NORM: &str = "post_ffw_norm.weight";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Part {
     Norm,
+    FeedNorm,
     Matrix,
     /// A matrix of the feed-forward layer where there are no experts.
     Dense,
@@ -161,8 +215,56 @@ enum Part {
     /// One matrix for each expert, behind one another.
     Expert,
     Bias,
+    OutputBias,
+    /// Of the router and the experts.
+    ExpertBias,
+    Sinks,
     HeadNorm,
     PostNorm,
+}
+
+/// Which of the parts that not every model has are there.
+#[derive(Debug, Clone, Copy)]
+#[allow(clippy::struct_excessive_bools, reason = "each says whether a part is there")]
+struct Parts {
+    qkv_bias: bool,
+    head_norms: bool,
+    post_norms: bool,
+    /// The biases of attention's output, router and experts, and the sinks.
+    gpt_oss: bool,
+}
+
+impl Parts {
+    /// Those of the first block; what a gpt-oss has is known.
+    fn of(architecture: Architecture, header: &Header) -> Self {
+        let has = |name: &str| header.tensor(&format!("blk.0.{name}")).is_some();
+        let gpt_oss = architecture == Architecture::GptOss;
+        Self {
+            qkv_bias: gpt_oss || has("attn_q.bias"),
+            head_norms: !gpt_oss && has("attn_q_norm.weight"),
+            post_norms: !gpt_oss && has(POST_FFN_NORM),
+            gpt_oss,
+        }
+    }
+
+    fn feed_norm(self) -> &'static str {
+        if self.gpt_oss { POST_ATTENTION_NORM } else { FEED_NORM }
+    }
+
+    /// Whether a block must have the tensor `name`.
+    fn need(self, name: &str, part: Part, experts: bool) -> bool {
+        match part {
+            _ if name == self.feed_norm() => true,
+            Part::FeedNorm => false,
+            Part::Norm | Part::Matrix => true,
+            Part::Dense => !experts,
+            Part::Router | Part::Expert => experts,
+            Part::Bias => self.qkv_bias,
+            Part::OutputBias | Part::ExpertBias | Part::Sinks => self.gpt_oss,
+            Part::HeadNorm => self.head_norms,
+            Part::PostNorm => self.post_norms,
+        }
+    }
 }
 
 /// Whether this engine can compute what `header` describes.
@@ -173,19 +275,12 @@ pub fn supports(header: &Header) -> Result<(), Error> {
     let architecture = architecture(header)?;
     check_experts(architecture, header)?;
     check_shape(header)?;
-    let (biases, head_norms, post_norms) = parts(header);
+    let parts = Parts::of(architecture, header);
     for layer in 0..header.spec.layers {
         let wanted = BLOCK.iter().copied().chain([(POST_FFN_NORM, Part::PostNorm)]);
         for (name, part) in wanted {
             let full = format!("blk.{layer}.{name}");
-            let needed = match part {
-                Part::Norm | Part::Matrix => true,
-                Part::Dense => header.spec.experts.is_none(),
-                Part::Router | Part::Expert => header.spec.experts.is_some(),
-                Part::Bias => biases,
-                Part::HeadNorm => head_norms,
-                Part::PostNorm => post_norms,
-            };
+            let needed = parts.need(name, part, header.spec.experts.is_some());
             match (header.tensor(&full), needed) {
                 (Some(tensor), true) => check_tensor(header, tensor, name, part)?,
                 (None, true) => {
@@ -202,7 +297,7 @@ pub fn supports(header: &Header) -> Result<(), Error> {
     for tensor in &header.tensors {
         check_known(tensor, header.spec.layers)?;
     }
-    if architecture == Architecture::Gemma3 && !(head_norms && post_norms) {
+    if architecture == Architecture::Gemma3 && !(parts.head_norms && parts.post_norms) {
         return Err(unsupported(
             "run this gemma3 model",
             format!(
@@ -224,24 +319,18 @@ fn architecture(header: &Header) -> Result<Architecture, Error> {
     })
 }
 
-/// Which of the optional parts the first block has: biases, head norms, post norms.
-fn parts(header: &Header) -> (bool, bool, bool) {
-    let has = |name: &str| header.tensor(&format!("blk.0.{name}")).is_some();
-    (has("attn_q.bias"), has("attn_q_norm.weight"), has(POST_FFN_NORM))
-}
-
 /// Refuses experts where the architecture has none, and their absence where it has.
 fn check_experts(architecture: Architecture, header: &Header) -> Result<(), Error> {
     let name = &header.spec.architecture;
     match (architecture, header.spec.experts) {
-        (Architecture::Qwen3Moe, None) => Err(unsupported(
+        (Architecture::Qwen3Moe | Architecture::GptOss, None) => Err(unsupported(
             format!("run this {name} model"),
             format!("`{name}.expert_count` is missing, and the architecture needs it; fetch the file again"),
         )),
-        (Architecture::Llama | Architecture::Qwen3Moe, _) | (_, None) => Ok(()),
+        (Architecture::Llama | Architecture::Qwen3Moe | Architecture::GptOss, _) | (_, None) => Ok(()),
         (_, Some(experts)) => Err(unsupported(
             format!("run a {name} model with {} experts (`{name}.expert_count`)", experts.count),
-            format!("it knows experts in llama (Mixtral) and qwen3moe; {WAY_OUT}"),
+            format!("it knows experts in llama (Mixtral), qwen3moe and gpt-oss; {WAY_OUT}"),
         )),
     }
 }
@@ -292,6 +381,10 @@ fn check_tensor(header: &Header, tensor: &TensorInfo, name: &str, part: Part) ->
         "ffn_gate_inp.weight" => vec![experts, width],
         "ffn_gate_exps.weight" | "ffn_up_exps.weight" => vec![experts, expert, width],
         "ffn_down_exps.weight" => vec![experts, width, expert],
+        "ffn_gate_inp.bias" => vec![experts],
+        "ffn_gate_exps.bias" | "ffn_up_exps.bias" => vec![experts, expert],
+        "ffn_down_exps.bias" => vec![experts, width],
+        "attn_sinks.weight" => vec![u64::from(spec.heads)],
         "attn_q.bias" => vec![queries],
         "attn_k.bias" | "attn_v.bias" => vec![keys],
         "attn_q_norm.weight" | "attn_k_norm.weight" => vec![head],
@@ -309,7 +402,15 @@ fn check_tensor(header: &Header, tensor: &TensorInfo, name: &str, part: Part) ->
     match part {
         Part::Matrix | Part::Dense | Part::Expert => check_type(tensor),
         // A router is small, and no program quantizes it: a slip of a logit would choose another expert.
-        Part::Router | Part::Norm | Part::Bias | Part::HeadNorm | Part::PostNorm => check_plain(tensor),
+        Part::Router
+        | Part::Norm
+        | Part::FeedNorm
+        | Part::Bias
+        | Part::OutputBias
+        | Part::ExpertBias
+        | Part::Sinks
+        | Part::HeadNorm
+        | Part::PostNorm => check_plain(tensor),
     }
 }
 
@@ -329,7 +430,7 @@ fn check_plain(tensor: &TensorInfo) -> Result<(), Error> {
         TensorType::F32 | TensorType::F16 | TensorType::BF16 => Ok(()),
         other => Err(unsupported(
             format!("read tensor `{}` of type {other}", tensor.name),
-            format!("norms, biases and routers are read as F32, F16 or BF16; {WAY_OUT}"),
+            format!("norms, biases, sinks and routers are read as F32, F16 or BF16; {WAY_OUT}"),
         )),
     }
 }
@@ -358,13 +459,13 @@ impl Network {
     /// Reads what the header's numbers leave open from the file's metadata.
     ///
     /// # Errors
-    /// [`Error::Unsupported`] as [`supports`], and for scalings of positions that are not linear.
+    /// [`Error::Unsupported`] as [`supports`], and for scalings of positions that are neither linear nor `YaRN`.
     pub(super) fn new(header: &Header, metadata: &Metadata) -> Result<Self, Error> {
         supports(header)?;
         let architecture = architecture(header)?;
         let spec = &header.spec;
         let keys = Keys { architecture: &spec.architecture, metadata };
-        let (qkv_bias, head_norms, post_norms) = parts(header);
+        let parts = Parts::of(architecture, header);
         let (layers, rotations) = layers(architecture, header, &keys)?;
         let size = |number: u32| number as usize;
         let gemma = architecture == Architecture::Gemma3;
@@ -378,7 +479,7 @@ impl Network {
             rotations,
             width: size(spec.width),
             feed_forward: size(spec.experts.map_or(spec.feed_forward, |experts| experts.feed_forward)),
-            experts: keys.experts(header)?,
+            experts: keys.experts(header, parts.gpt_oss)?,
             heads: size(spec.heads),
             kv_heads: size(spec.kv_heads),
             head_size: size(spec.head_size),
@@ -387,18 +488,26 @@ impl Network {
             norm_epsilon: single(spec.norm_epsilon),
             embedding_scale: if gemma { single(f64::from(spec.width).sqrt()) } else { 1.0 },
             attention_scale: single(scale_of.sqrt().recip()),
-            activation: if gemma { Activation::GeluTanh } else { Activation::Silu },
-            qkv_bias,
-            head_norms,
-            post_norms,
+            activation: match architecture {
+                Architecture::Gemma3 => Activation::GeluTanh,
+                Architecture::GptOss => Activation::ClampedSwiglu,
+                _ => Activation::Silu,
+            },
+            qkv_bias: parts.qkv_bias,
+            output_bias: parts.gpt_oss,
+            sinks: parts.gpt_oss,
+            head_norms: parts.head_norms,
+            post_norms: parts.post_norms,
+            feed_norm: parts.feed_norm(),
         })
     }
 }
 
 /// Gemma 3 27B alone scales its scores by width over heads (`query_pre_attn_scalar` 168), and no key says so.
 const GEMMA_27B_LAYERS: u32 = 62;
-/// In Gemma 3 every sixth block sees all positions.
+/// In Gemma 3 every sixth block sees all positions, in gpt-oss every second.
 const GEMMA_PERIOD: u32 = 6;
+const GPT_OSS_PERIOD: u32 = 2;
 /// Base of the rotation in Gemma 3's blocks with a window, unless the file says otherwise.
 const GEMMA_LOCAL_BASE: f64 = 10_000.0;
 
@@ -415,24 +524,49 @@ fn layers(
             format!("`{}.rope.dimension_count` must be even and no larger than a head", spec.architecture),
         ));
     }
-    let global = Rotation {
+    let scaling = keys.scaling()?;
+    let rotation = |base: f64, Scaling { divisor, magnitude, yarn }: Scaling| Rotation {
         pairing: if architecture == Architecture::Llama { Pairing::Neighbours } else { Pairing::Halves },
-        base: spec.rope_theta,
-        divisor: keys.divisor()?,
+        base,
+        divisor,
+        yarn: yarn.map(|turns| {
+            let trained = keys.number("rope.scaling.original_context_length").unwrap_or(spec.context_length);
+            Yarn::new(elements, base, f64::from(trained), turns)
+        }),
+        magnitude,
         elements: elements as usize,
         factors: header.has_rope_factors,
     };
+    let global = rotation(spec.rope_theta, scaling);
     let window = keys.number("attention.sliding_window").filter(|window| *window > 0);
-    if architecture == Architecture::Gemma3 {
-        let base = keys.fraction("rope.freq_base_swa").unwrap_or(GEMMA_LOCAL_BASE);
-        let local = Rotation { base, divisor: 1.0, ..global.clone() };
-        let of = |index: u32| {
-            let all = (index + 1).is_multiple_of(GEMMA_PERIOD) || window.is_none();
-            Layer { window: if all { None } else { window }, rotation: usize::from(!all) }
-        };
-        return Ok(((0..spec.layers).map(of).collect(), vec![global, local]));
-    }
-    Ok((vec![Layer { window, rotation: 0 }; spec.layers as usize], vec![global]))
+    let base = keys.fraction("rope.freq_base_swa");
+    let (period, local) = match architecture {
+        Architecture::Gemma3 => {
+            let plain = Scaling { divisor: 1.0, magnitude: keys.magnitude(), yarn: None };
+            (GEMMA_PERIOD, rotation(base.unwrap_or(GEMMA_LOCAL_BASE), plain))
+        }
+        Architecture::GptOss => {
+            keys.check_gpt_oss(window, elements, spec.head_size)?;
+            (GPT_OSS_PERIOD, rotation(base.unwrap_or(spec.rope_theta), scaling))
+        }
+        _ => return Ok((vec![Layer { window, rotation: 0 }; spec.layers as usize], vec![global])),
+    };
+    // A table for each, so one where they are alike.
+    let rotations = if local == global { vec![global] } else { vec![global, local] };
+    let of = |index: u32| {
+        let all = (index + 1).is_multiple_of(period) || window.is_none();
+        Layer { window: if all { None } else { window }, rotation: if all { 0 } else { rotations.len() - 1 } }
+    };
+    Ok(((0..spec.layers).map(of).collect(), rotations))
+}
+
+/// How positions are scaled.
+#[derive(Debug, Clone, Copy)]
+struct Scaling {
+    divisor: f64,
+    magnitude: f64,
+    /// Turns of a pair that keeps its angles, and of one whose positions are divided.
+    yarn: Option<[f64; 2]>,
 }
 
 /// The metadata of one architecture.
@@ -455,13 +589,16 @@ impl Keys<'_> {
     }
 
     /// The experts, when the keys that say how they are mixed say what is computed here.
-    fn experts(&self, header: &Header) -> Result<Option<Experts>, Error> {
+    fn experts(&self, header: &Header, biases: bool) -> Result<Option<Experts>, Error> {
         let Some(experts) = header.spec.experts else { return Ok(None) };
         let other = [
             ("expert_shared_count", self.number("expert_shared_count").is_some_and(|count| count > 0)),
             ("expert_group_count", self.number("expert_group_count").is_some_and(|count| count > 1)),
-            // 1 is the softmax.
-            ("expert_gating_func", self.number("expert_gating_func").is_some_and(|kind| kind > 1)),
+            // 1 is the softmax, 3 that of the chosen: the same here.
+            (
+                "expert_gating_func",
+                self.number("expert_gating_func").is_some_and(|kind| !matches!(kind, 0 | 1 | 3)),
+            ),
             (
                 "expert_weights_scale",
                 self.fraction("expert_weights_scale").is_some_and(|scale| (scale - 1.0).abs() > f64::EPSILON),
@@ -477,20 +614,74 @@ impl Keys<'_> {
                 format!("it knows a softmax over those that a token goes through; {WAY_OUT}"),
             ));
         }
-        Ok(Some(Experts { count: experts.count as usize, used: experts.used as usize }))
+        Ok(Some(Experts { count: experts.count as usize, used: experts.used as usize, biases }))
     }
 
-    /// By how much positions are divided.
-    fn divisor(&self) -> Result<f64, Error> {
+    /// What is rotated is multiplied by this, whatever the scaling.
+    fn magnitude(&self) -> f64 {
+        self.fraction("rope.scaling.attn_factor").unwrap_or(1.0)
+    }
+
+    /// How positions are scaled, as llama.cpp reads these keys.
+    fn scaling(&self) -> Result<Scaling, Error> {
         let key = "rope.scaling.type";
+        let factor = self.fraction("rope.scaling.factor").or_else(|| self.fraction("rope.scale_linear"));
+        let divisor = factor.unwrap_or(1.0);
+        let magnitude = self.magnitude();
         match self.get(key).and_then(|value| value.as_str()) {
-            None | Some("none") => Ok(self.fraction("rope.scale_linear").unwrap_or(1.0)),
-            Some("linear") => Ok(self.fraction("rope.scaling.factor").unwrap_or(1.0)),
+            Some("none") => Ok(Scaling { divisor: 1.0, magnitude, yarn: None }),
+            None | Some("linear") => Ok(Scaling { divisor, magnitude, yarn: None }),
+            Some("yarn") => {
+                let others = [("yarn_ext_factor", 1.0), ("yarn_log_multiplier", 0.0)];
+                for (name, usual) in others {
+                    let key = format!("rope.scaling.{name}");
+                    let other = self
+                        .get(&key)
+                        .and_then(Value::as_f64)
+                        .filter(|value| (value - usual).abs() > f64::EPSILON);
+                    if let Some(value) = other {
+                        return Err(unsupported(
+                            format!("scale positions with `{}.{key}` = {value}", self.architecture),
+                            format!("it knows YaRN with {usual} there; {WAY_OUT}"),
+                        ));
+                    }
+                }
+                let turns =
+                    |name: &str, usual: f64| self.fraction(&format!("rope.scaling.{name}")).unwrap_or(usual);
+                // Scores grow with the square of this: attention over more positions is to be as sharp.
+                let magnitude = magnitude * (1.0 + 0.1 * divisor.max(1.0).ln());
+                let yarn = Some([turns("yarn_beta_fast", 32.0), turns("yarn_beta_slow", 1.0)]);
+                Ok(Scaling { divisor, magnitude, yarn })
+            }
             Some(other) => Err(unsupported(
                 format!("scale positions by `{other}` (`{}.{key}`)", self.architecture),
-                format!("it knows `linear` and the factors of `rope_freqs.weight`; {WAY_OUT}"),
+                format!("it knows `linear`, `yarn` and the factors of `rope_freqs.weight`; {WAY_OUT}"),
             )),
         }
+    }
+
+    /// What llama.cpp takes for granted in every gpt-oss.
+    fn check_gpt_oss(&self, window: Option<u32>, rotated: u32, head_size: u32) -> Result<(), Error> {
+        let pattern = "attention.sliding_window_pattern";
+        let wrong = if window.is_none() {
+            (
+                "attention.sliding_window".to_owned(),
+                "it is missing or 0, and the architecture needs it".to_owned(),
+            )
+        } else if rotated != head_size {
+            (
+                "rope.dimension_count".to_owned(),
+                format!("it is {rotated}, and a head has {head_size} elements"),
+            )
+        } else if self.get(pattern).is_some_and(|value| value.as_u64() != Some(u64::from(GPT_OSS_PERIOD))) {
+            (pattern.to_owned(), format!("it knows {GPT_OSS_PERIOD}, a window in every second block"))
+        } else {
+            return Ok(());
+        };
+        Err(unsupported(
+            format!("run this gpt-oss model with its `{}.{}`", self.architecture, wrong.0),
+            format!("{}; fetch the file again", wrong.1),
+        ))
     }
 }
 

@@ -75,6 +75,16 @@ pub(super) struct Experts {
     /// Gates and ups.
     pub(super) gate_up: [Stack; 2],
     pub(super) down: Stack,
+    pub(super) biases: Option<Biases>,
+}
+
+/// What is added to what a mixture's matrices give: a number for each row, of one expert behind the other.
+#[derive(Debug)]
+pub(super) struct Biases {
+    pub(super) router: Vec<f32>,
+    /// Of gates and of ups.
+    pub(super) gate_up: [Vec<f32>; 2],
+    pub(super) down: Vec<f32>,
 }
 
 /// A block's weights.
@@ -88,6 +98,9 @@ pub(super) struct Block {
     pub(super) query_norm: Option<Vec<f32>>,
     pub(super) key_norm: Option<Vec<f32>>,
     pub(super) output: Matrix,
+    pub(super) output_bias: Option<Vec<f32>>,
+    /// Each query head's score that has no key.
+    pub(super) sinks: Option<Vec<f32>>,
     pub(super) post_attention_norm: Option<Vec<f32>>,
     pub(super) feed_norm: Vec<f32>,
     pub(super) feed: Feed,
@@ -109,9 +122,14 @@ pub(super) struct Weights {
 
 /// Bytes that the packed matrices of `header` take.
 pub(super) fn packed_bytes(header: &Header) -> usize {
-    let matrices = header.tensors.iter().filter(|tensor| tensor.shape.len() > 1);
+    let matrices = header.tensors.iter().filter(|tensor| is_matrix(tensor));
     let of = |(count, layout, rows)| count * bytes(&layout, rows);
     matrices.filter_map(|tensor| shape(tensor).map(of)).sum()
+}
+
+/// Whether `tensor` is packed; biases of experts have rows, and are no matrix.
+pub(super) fn is_matrix(tensor: &TensorInfo) -> bool {
+    tensor.shape.len() > 1 && !tensor.name.ends_with(".bias")
 }
 
 /// How many matrices `tensor` holds, and the layout and the rows of each.
@@ -231,9 +249,11 @@ impl Loader<'_> {
             query_norm: optional(network.head_norms, "attn_q_norm.weight", self)?,
             key_norm: optional(network.head_norms, "attn_k_norm.weight", self)?,
             output: self.matrix(&name("attn_output.weight"))?,
+            output_bias: optional(network.output_bias, "attn_output.bias", self)?,
+            sinks: optional(network.sinks, "attn_sinks.weight", self)?,
             post_attention_norm: optional(network.post_norms, "post_attention_norm.weight", self)?,
-            feed_norm: self.vector(&name("ffn_norm.weight"))?,
-            feed: if network.experts.is_some() {
+            feed_norm: self.vector(&name(network.feed_norm))?,
+            feed: if let Some(experts) = network.experts {
                 Feed::Experts(Experts {
                     router: self.matrix(&name("ffn_gate_inp.weight"))?,
                     gate_up: [
@@ -241,6 +261,18 @@ impl Loader<'_> {
                         self.stack(&name("ffn_up_exps.weight"))?,
                     ],
                     down: self.stack(&name("ffn_down_exps.weight"))?,
+                    biases: if experts.biases {
+                        Some(Biases {
+                            router: self.vector(&name("ffn_gate_inp.bias"))?,
+                            gate_up: [
+                                self.vector(&name("ffn_gate_exps.bias"))?,
+                                self.vector(&name("ffn_up_exps.bias"))?,
+                            ],
+                            down: self.vector(&name("ffn_down_exps.bias"))?,
+                        })
+                    } else {
+                        None
+                    },
                 })
             } else {
                 Feed::Dense {

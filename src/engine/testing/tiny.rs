@@ -9,7 +9,9 @@ use candle_core::quantized::gguf_file::{self, Value};
 use candle_core::quantized::{GgmlDType, QTensor};
 use candle_core::{Device, Tensor};
 
-use crate::model::{Header, gguf, safetensors};
+use crate::model::gguf::write::{Planned, head};
+use crate::model::quantize::dequantize;
+use crate::model::{Header, TensorInfo, TensorType, gguf, safetensors};
 
 use crate::engine::candle::support::Family;
 
@@ -29,6 +31,8 @@ pub(crate) struct Tiny {
     pub(crate) context_length: u32,
     pub(crate) tied: bool,
     pub(crate) dtype: GgmlDType,
+    /// Whether experts are stored in `MXFP4`, whatever `dtype` says.
+    pub(crate) mxfp4_experts: bool,
     pub(crate) rope_factors: bool,
     /// Metadata to leave out, by the end of their keys.
     pub(crate) without: &'static [&'static str],
@@ -38,6 +42,24 @@ pub(crate) struct Tiny {
 
 pub(crate) const VOCABULARY: usize = 320;
 
+/// Tensors of a gpt-oss block; experts take the place of the last three.
+const GPT_OSS: &[&str] = &[
+    "attn_norm.weight",
+    "attn_q.weight",
+    "attn_k.weight",
+    "attn_v.weight",
+    "attn_q.bias",
+    "attn_k.bias",
+    "attn_v.bias",
+    "attn_output.weight",
+    "attn_output.bias",
+    "attn_sinks.weight",
+    "post_attention_norm.weight",
+    "ffn_gate.weight",
+    "ffn_up.weight",
+    "ffn_down.weight",
+];
+
 impl Tiny {
     /// The default shape of `architecture`: two blocks (gemma3: seven, so that one attends to all). `mixtral` is a
     /// llama with experts.
@@ -46,12 +68,14 @@ impl Tiny {
             "mixtral" => Some((8, 2)),
             // No multiple of sixteen, the rows of a group.
             "qwen3moe" => Some((20, 3)),
+            "gpt-oss" => Some((12, 4)),
             _ => None,
         };
         let architecture = if architecture == "mixtral" { "llama" } else { architecture };
         let family = match architecture {
             "llama" => Family::Llama,
-            "qwen2" => Family::Qwen2,
+            // candle has none; of its families a gpt-oss is most like this one.
+            "qwen2" | "gpt-oss" => Family::Qwen2,
             "qwen3" | "qwen3moe" => Family::Qwen3,
             "gemma3" => Family::Gemma3,
             "phi3" => Family::Phi3,
@@ -60,7 +84,11 @@ impl Tiny {
         Self {
             architecture,
             family,
-            layers: if family == Family::Gemma3 { 7 } else { 2 },
+            layers: match architecture {
+                "gemma3" => 7,
+                "gpt-oss" => 3,
+                _ => 2,
+            },
             width: 256,
             feed_forward: if experts.is_some() { 160 } else { 512 },
             experts,
@@ -69,12 +97,17 @@ impl Tiny {
             kv_heads: if family == Family::Gemma3 { 1 } else { 2 },
             head_size: 64,
             context_length: 2048,
-            tied: family != Family::Phi3,
+            tied: !matches!(architecture, "phi3" | "gpt-oss"),
             dtype: GgmlDType::Q8_0,
+            mxfp4_experts: false,
             rope_factors: false,
             without: &[],
             with: Vec::new(),
         }
+    }
+
+    fn is_gpt_oss(&self) -> bool {
+        self.architecture == "gpt-oss"
     }
 
     fn metadata(&self) -> Vec<(String, Value)> {
@@ -104,9 +137,16 @@ impl Tiny {
         if let Some((count, used)) = self.experts {
             entries.push(whole("expert_count", count));
             entries.push(whole("expert_used_count", used));
-            if self.architecture == "qwen3moe" {
+            if self.architecture != "llama" {
                 entries.push(whole("expert_feed_forward_length", self.feed_forward));
             }
+        }
+        if self.is_gpt_oss() {
+            // A window that is no whole page, and a rotation scaled within a short prompt.
+            entries.push(whole("attention.sliding_window", 48));
+            entries.push((format!("{prefix}.rope.scaling.type"), Value::String("yarn".to_owned())));
+            entries.push(real("rope.scaling.factor", 8.0));
+            entries.push(whole("rope.scaling.original_context_length", 256));
         }
         entries.retain(|(key, _)| !self.without.iter().any(|end| key.ends_with(end)));
         for (key, value) in &self.with {
@@ -131,7 +171,8 @@ impl Tiny {
             tensors.push(("rope_freqs.weight".to_owned(), vec![self.head_size / 2], GgmlDType::F32));
         }
         for layer in 0..self.layers {
-            for name in self.family.block_tensors() {
+            let names = if self.is_gpt_oss() { GPT_OSS } else { self.family.block_tensors() };
+            for name in names {
                 let shape = match *name {
                     "attn_q.weight" => vec![q, self.width],
                     "attn_k.weight" | "attn_v.weight" => vec![kv, self.width],
@@ -139,6 +180,7 @@ impl Tiny {
                     "attn_output.weight" => vec![self.width, q],
                     "attn_q.bias" => vec![q],
                     "attn_k.bias" | "attn_v.bias" => vec![kv],
+                    "attn_sinks.weight" => vec![self.heads],
                     "attn_q_norm.weight" | "attn_k_norm.weight" => vec![self.head_size],
                     "ffn_up.weight" if self.family == Family::Phi3 => vec![2 * self.feed_forward, self.width],
                     "ffn_gate.weight" | "ffn_up.weight" => vec![self.feed_forward, self.width],
@@ -157,6 +199,16 @@ impl Tiny {
             if let Some((count, _)) = self.experts {
                 let router = format!("blk.{layer}.ffn_gate_inp.weight");
                 tensors.push((router, vec![count, self.width], GgmlDType::F32));
+                if self.is_gpt_oss() {
+                    for (name, shape) in [
+                        ("gate_inp", vec![count]),
+                        ("gate_exps", vec![count, self.feed_forward]),
+                        ("up_exps", vec![count, self.feed_forward]),
+                        ("down_exps", vec![count, self.width]),
+                    ] {
+                        tensors.push((format!("blk.{layer}.ffn_{name}.bias"), shape, GgmlDType::F32));
+                    }
+                }
             }
         }
         tensors
@@ -170,7 +222,10 @@ impl Tiny {
             // Gemma scales its embedding up; a tied random head would only echo a large one.
             let embedding = if self.family == Family::Gemma3 { 0.05 } else { 1.0 };
             let (mean, spread) = match shape.len() {
-                1 if name.contains("bias") => (0.0, 1.0),
+                1 if name.contains("attn_sinks") => (0.0, 2.0),
+                // So that the clamps of a gpt-oss have something to cut off.
+                2 if name.ends_with("gate_exps.bias") || name.ends_with("up_exps.bias") => (0.0, 3.0),
+                _ if name.contains("bias") => (0.0, 1.0),
                 1 => (1.0, 0.1),
                 _ if name == "token_embd.weight" => (0.0, embedding),
                 dimensions => (0.0, 2.0 / (shape[dimensions - 1] as f32).sqrt()),
@@ -202,6 +257,9 @@ impl Tiny {
             quantized.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
         let mut file = File::create(path).unwrap();
         gguf_file::write(&mut file, &entries, &tensors).unwrap();
+        if self.mxfp4_experts {
+            experts_to_mxfp4(path);
+        }
         gguf::read(path).unwrap().header
     }
 
@@ -289,6 +347,49 @@ impl Tiny {
         };
         format!("model.layers.{layer}.{part}.{kind}")
     }
+}
+
+/// Rewrites the file at `path` with its experts in `MXFP4`, which candle cannot write.
+fn experts_to_mxfp4(path: &Path) {
+    let file = gguf::read(path).unwrap();
+    let bytes = std::fs::read(path).unwrap();
+    let expert = |tensor: &TensorInfo| tensor.name.ends_with("_exps.weight");
+    let plan = |tensor: &TensorInfo| Planned {
+        name: tensor.name.clone(),
+        dtype: if expert(tensor) { TensorType::MXFP4 } else { tensor.dtype },
+        shape: tensor.shape.clone(),
+    };
+    let metadata: Vec<_> = file.metadata.iter().map(|(key, value)| (key.to_owned(), value.clone())).collect();
+    let head = head(&metadata, &file.header.tensors.iter().map(plan).collect::<Vec<_>>());
+    let size = |number: u64| usize::try_from(number).unwrap();
+    let mut out = head.bytes;
+    for (tensor, placed) in file.header.tensors.iter().zip(&head.tensors) {
+        out.resize(size(placed.offset), 0);
+        let data = &bytes[size(tensor.offset)..][..size(tensor.bytes().get())];
+        if expert(tensor) {
+            out.extend(dequantize(tensor.dtype, data).unwrap().chunks(32).flat_map(mxfp4));
+        } else {
+            out.extend(data);
+        }
+    }
+    out.resize(size(head.length), 0);
+    std::fs::write(path, out).unwrap();
+}
+
+/// A block of 32 weights in `MXFP4`: the largest lies between 4 and 8 times the scale, each becomes the nearest number.
+fn mxfp4(block: &[f32]) -> Vec<u8> {
+    let numbers = [0.0f32, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0];
+    let largest = block.iter().fold(f32::MIN_POSITIVE, |largest, x| largest.max(x.abs()));
+    let exponent = largest.log2().floor() - 2.0;
+    let code = |x: f32| {
+        let size = x.abs() / exponent.exp2();
+        let off = |code: &usize| (numbers[*code] - size).abs();
+        let nearest = (0..8).min_by(|one, other| off(one).total_cmp(&off(other))).unwrap();
+        u8::try_from(nearest + if x < 0.0 { 8 } else { 0 }).unwrap()
+    };
+    let (first, second) = block.split_at(16);
+    let quants = first.iter().zip(second).map(|(low, high)| code(*low) | code(*high) << 4);
+    std::iter::once((exponent + 127.0) as u8).chain(quants).collect()
 }
 
 /// Llama 3.1's scaling of rotary angles, here so strong that it matters within a short prompt.

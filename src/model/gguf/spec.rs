@@ -131,13 +131,15 @@ fn spec(keys: &Keys<'_>, tensors: &[TensorInfo]) -> Result<ModelSpec, Error> {
     })
 }
 
-/// The sliding window and how many blocks have it: five of each six in Gemma 3, else all.
+/// The sliding window and how many blocks have it: five of each six in Gemma 3, every other from the first on in
+/// gpt-oss, else all.
 fn window(keys: &Keys<'_>, layers: u32) -> (Option<u32>, u32) {
     let key = format!("{}.attention.sliding_window", keys.architecture);
     let window =
         keys.metadata.get(&key).and_then(Value::as_u64).and_then(|window| u32::try_from(window).ok());
     match window.filter(|window| *window > 0) {
         Some(window) if keys.architecture == "gemma3" => (Some(window), layers - layers / 6),
+        Some(window) if keys.architecture == "gpt-oss" => (Some(window), layers.div_ceil(2)),
         Some(window) => (Some(window), layers),
         None => (None, 0),
     }

@@ -206,7 +206,6 @@ fn other_type(id: u32) -> Option<&'static str> {
         34 => "TQ1_0",
         35 => "TQ2_0",
         36..=38 => "IQ4_NL interleaved, removed from GGUF in 2024",
-        39 => "MXFP4",
         40 => "NVFP4",
         41 => "Q1_0",
         42 => "Q2_0",

@@ -2,7 +2,7 @@
 
 use half::{bf16, f16};
 
-use super::unpack_scale;
+use super::{FP4_TWICE, mxfp4_half_scale, unpack_scale};
 use crate::model::TensorType;
 
 /// The weights in `bytes`, whole blocks of type `dtype`, appended to nothing: the result has exactly the
@@ -23,6 +23,7 @@ pub fn dequantize(dtype: TensorType, bytes: &[u8]) -> Option<Vec<f32>> {
         TensorType::Q4_K => each(bytes, q4_k),
         TensorType::Q5_K => each(bytes, q5_k),
         TensorType::Q6_K => each(bytes, q6_k),
+        TensorType::MXFP4 => each(bytes, mxfp4),
         TensorType::Q8_1 | TensorType::Q2_K | TensorType::Q3_K | TensorType::Q8_K => None,
     }
 }
@@ -60,6 +61,14 @@ fn q4_1(block: &[u8; 20], out: &mut Vec<f32>) {
     let weight = |nibble: u8| f32::from(nibble) * scale + minimum;
     out.extend(block[4..].iter().map(|byte| weight(byte & 15)));
     out.extend(block[4..].iter().map(|byte| weight(byte >> 4)));
+}
+
+/// Scale, then 16 bytes as in `Q4_0`, each half the code of a float.
+fn mxfp4(block: &[u8; 17], out: &mut Vec<f32>) {
+    let scale = mxfp4_half_scale(block[0]);
+    let weight = |code: u8| f32::from(FP4_TWICE[usize::from(code)]) * scale;
+    out.extend(block[1..].iter().map(|byte| weight(byte & 15)));
+    out.extend(block[1..].iter().map(|byte| weight(byte >> 4)));
 }
 
 /// The 32 five-bit numbers of four bytes of high bits (bit i for element i) and 16 bytes as in `Q4_0`.

@@ -5,7 +5,8 @@
 //! reference that fast kernels and other programs are compared with. [`Weights`] makes blocks that
 //! real quantizers could have written, any range of a tensor at a time.
 //!
-//! Layouts: ggml-common.h of <https://github.com/ggml-org/ggml> (`block_q4_0` … `block_q6_K`). Formats that
+//! Layouts: ggml-common.h of <https://github.com/ggml-org/ggml> (`block_q4_0` … `block_q6_K`, `block_mxfp4`); the numbers
+//! of `MXFP4`: OCP Microscaling Formats (MX) Specification 1.0, FP4 (E2M1) and E8M0. Formats that
 //! no engine here computes with (`Q2_K`, `Q3_K`, `Q8_1`, `Q8_K`) are refused by name.
 
 mod dequantize;
@@ -23,6 +24,20 @@ pub(crate) fn unpack_scale(packed: [u8; 12], index: usize) -> (u8, u8) {
     }
     let low = packed[index + 4];
     ((low & 15) | (packed[index - 4] >> 6 << 4), (low >> 4) | (packed[index] >> 6 << 4))
+}
+
+/// The numbers of the sixteen codes of a 4-bit float (E2M1), each twice, so that all are whole.
+pub(crate) const FP4_TWICE: [i8; 16] = [0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12];
+
+/// Half of the scale that byte `exponent` of `MXFP4` stands for, 2^(`exponent` − 127): what [`FP4_TWICE`] is multiplied
+/// with. 255 is no number.
+pub(crate) fn mxfp4_half_scale(exponent: u8) -> f32 {
+    match exponent {
+        // Below the normal numbers.
+        0 | 1 => f32::from_bits(1 << (21 + exponent)),
+        255 => f32::NAN,
+        _ => f32::from_bits(u32::from(exponent - 1) << 23),
+    }
 }
 
 /// Packs eight 6-bit scales and eight 6-bit minima: the inverse of [`unpack_scale`].

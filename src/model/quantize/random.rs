@@ -43,7 +43,7 @@ pub struct Weights {
     dtype: TensorType,
     key: u64,
     distribution: Distribution,
-    /// Block scales as the file has them; a block picks one.
+    /// Block scales as the file has them, of `MXFP4` in the lower byte; a block picks one.
     scales: [u16; SCALES],
     /// For formats with a minimum: the one that centres a block of the scale at the same place.
     minima: [u16; SCALES],
@@ -55,6 +55,10 @@ impl Weights {
         let unit = distribution.deviation / rms_of_unit_scale(dtype)?;
         let spread: [f32; SCALES] = std::array::from_fn(|i| 0.75 + 0.5 * (i as f32 + 0.5) / SCALES as f32);
         let rms = (spread.iter().map(|factor| factor * factor).sum::<f32>() / SCALES as f32).sqrt();
+        if dtype == TensorType::MXFP4 {
+            let scales = powers_of_two(unit);
+            return Some(Self { dtype, key, distribution, scales, minima: [0; SCALES] });
+        }
         let scales = spread.map(|factor| f16::from_f32(unit * factor / rms));
         let centre = match dtype {
             TensorType::Q4_1 => -7.5,
@@ -162,6 +166,10 @@ impl Weights {
                 }
                 out[208..].copy_from_slice(&scale.to_le_bytes());
             }
+            TensorType::MXFP4 => {
+                out[0] = scale as u8;
+                words.fill(&mut out[1..]);
+            }
             // `new` has refused them.
             TensorType::Q8_1 | TensorType::Q2_K | TensorType::Q3_K | TensorType::Q8_K => out.fill(0),
         }
@@ -197,11 +205,34 @@ fn rms_of_unit_scale(dtype: TensorType) -> Option<f32> {
         // Sub-scales are 24 to 55; a minimum differs from its sub-scale by a difference of two octal digits.
         TensorType::Q4_K => (spread(32.0) + 39.5 * 39.5) * spread(16.0) + 7.5 * 7.5 * 2.0 * spread(8.0),
         TensorType::Q5_K => (spread(32.0) + 39.5 * 39.5) * spread(32.0) + 15.5 * 15.5 * 2.0 * spread(8.0),
+        // Mean of the squares of 0, ½, 1, 1½, 2, 3, 4 and 6.
+        TensorType::MXFP4 => 68.5 / 8.0,
         // Scales are 64 to 127.
         TensorType::Q6_K => (spread(64.0) + 0.25) * (spread(64.0) + 95.5 * 95.5),
         TensorType::Q8_1 | TensorType::Q2_K | TensorType::Q3_K | TensorType::Q8_K => return None,
     };
     Some(mean_square.sqrt())
+}
+
+/// Scale bytes of `MXFP4` whose powers of two have the root mean square `unit`, to about a fiftieth.
+fn powers_of_two(unit: f32) -> [u16; SCALES] {
+    // A normal number's exponent is that of the power of two below it.
+    let below = unit.to_bits() >> 23;
+    let ratio = unit / f32::from_bits(below << 23);
+    let total = SCALES as f32 * ratio * ratio;
+    // Some are doubled, which adds 3 to the squares; what that is too much is taken off by halving others.
+    let doubled = ((total - SCALES as f32) / 3.0).ceil();
+    let halved = ((SCALES as f32 + 3.0 * doubled - total) / 0.75).round();
+    std::array::from_fn(|index| {
+        let (exponent, index) = (below as u16, index as f32);
+        if index < doubled {
+            exponent + 1
+        } else if index < doubled + halved {
+            exponent - 1
+        } else {
+            exponent
+        }
+    })
 }
 
 /// Eight scales of 24 to 55 and their minima, packed; `choice` and `word` are random.

@@ -20,15 +20,16 @@ fn bytes(dtype: TensorType, deviation: f32, elements: u64) -> Vec<u8> {
 }
 
 #[test]
-fn the_eleven_formats_of_the_engines_can_be_made() {
-    assert_eq!(made().len(), 11);
+fn the_twelve_formats_of_the_engines_can_be_made() {
+    assert_eq!(made().len(), 12);
     assert!(!can_make(TensorType::Q2_K) && dequantize(TensorType::Q2_K, &[0; 84]).is_none());
     assert!(dequantize(TensorType::Q4_K, &[0; 143]).is_none());
 }
 
 #[test]
 fn candle_reads_the_same_weights_from_our_blocks() {
-    for dtype in made() {
+    // candle has no MXFP4.
+    for dtype in made().into_iter().filter(|dtype| *dtype != TensorType::MXFP4) {
         let bytes = bytes(dtype, 0.02, 4096);
         let ours = dequantize(dtype, &bytes).unwrap();
         let theirs = qtensor_from_ggml(candle_type(dtype), &bytes, vec![4, 1024], &Device::Cpu)
@@ -40,6 +41,33 @@ fn candle_reads_the_same_weights_from_our_blocks() {
             assert!((ours - theirs).abs() <= 1e-7, "{dtype} element {index}: {ours} and {theirs}");
         }
     }
+}
+
+#[test]
+fn mxfp4_is_a_power_of_two_times_the_specification_s_sixteen_numbers() {
+    let numbers = [0.0f32, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0];
+    for (exponent, scale) in [
+        (0u8, 2f32.powi(-127)),
+        (1, 2f32.powi(-126)),
+        (2, 2f32.powi(-125)),
+        (126, 0.5),
+        (127, 1.0),
+        (130, 8.0),
+        (250, 2f32.powi(123)),
+    ] {
+        let codes: Vec<u8> = (0..16).map(|code| code | (15 - code) << 4).collect();
+        let block = [vec![exponent], codes].concat();
+        let expected = (0..32).map(|k| {
+            let code = if k < 16 { k } else { 31 - k };
+            numbers[code % 8] * scale * if code < 8 { 1.0 } else { -1.0 }
+        });
+        assert_eq!(
+            dequantize(TensorType::MXFP4, &block).unwrap(),
+            expected.collect::<Vec<_>>(),
+            "{exponent}"
+        );
+    }
+    assert!(mxfp4_half_scale(255).is_nan());
 }
 
 /// candle's own name for a type, by the number that both share.

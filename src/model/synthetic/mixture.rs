@@ -11,6 +11,7 @@
 //! - in a model of eight experts a block ("8x7B"), attention keys and values have `Q8_0`, and with `Q4_K_M` and `Q4_K_S`
 //!   the attention output `Q5_K`; a router keeps single precision in every mixture;
 //! - in a model of 80 blocks with grouped heads ("70B"), values in `Q4_K` become `Q5_K`, being small there;
+//! - with `MXFP4` (llama-quantize's `MXFP4_MOE`), experts have that type and all other matrices `Q8_0`;
 //! - a row that is no multiple of 256 falls back from `Q4_K` to `Q5_0`, from `Q5_K` to `Q5_1` and from `Q6_K` to
 //!   `Q8_0`, and one that is no multiple of 32 to half precision.
 
@@ -32,10 +33,11 @@ const MIXTURES: &[(&str, TensorType)] = &[
     ("Q4_K_S", TensorType::Q4_K),
     ("Q4_1", TensorType::Q4_1),
     ("Q4_0", TensorType::Q4_0),
+    ("MXFP4", TensorType::MXFP4),
 ];
 
 /// Other names for a mixture, as llama-quantize has them.
-const ALIASES: &[(&str, &str)] = &[("Q4_K", "Q4_K_M"), ("Q5_K", "Q5_K_M")];
+const ALIASES: &[(&str, &str)] = &[("Q4_K", "Q4_K_M"), ("Q5_K", "Q5_K_M"), ("MXFP4_MOE", "MXFP4")];
 
 /// A mixture of tensor types.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,6 +61,10 @@ pub(super) enum Role {
     AttentionOutput,
     /// Feed-forward, back to the model's width.
     Down,
+    /// Experts' gate or up.
+    Expert,
+    /// Experts' down.
+    ExpertDown,
     /// What chooses a token's experts.
     Router,
     /// Any other matrix.
@@ -109,6 +115,11 @@ impl Mixture {
         MIXTURES.iter().map(|(label, _)| *label)
     }
 
+    /// Whether it is one for mixtures of experts alone.
+    pub(super) fn is_for_experts(self) -> bool {
+        self.main == TensorType::MXFP4
+    }
+
     /// The label: `Q4_K_M`.
     pub fn label(self) -> &'static str {
         self.label
@@ -127,6 +138,10 @@ impl Mixture {
         }
         if matches!(self.main, TensorType::F32 | TensorType::F16 | TensorType::BF16) {
             return self.main;
+        }
+        if self.main == TensorType::MXFP4 {
+            let expert = matches!(role, Role::Expert | Role::ExpertDown);
+            return fall_back(if expert { self.main } else { TensorType::Q8_0 }, row);
         }
         let eighth = whole.layers / 8;
         let more_bits = layer < eighth
@@ -149,11 +164,16 @@ impl Mixture {
                 };
                 if whole.seventy_billion && wanted == TensorType::Q4_K { TensorType::Q5_K } else { wanted }
             }
-            Role::Down if medium && more_bits => TensorType::Q6_K,
-            Role::Down if self.label == "Q4_K_S" && layer < eighth => TensorType::Q5_K,
-            Role::Router | Role::Embedding | Role::Key | Role::AttentionOutput | Role::Down | Role::Other => {
-                self.main
-            }
+            Role::Down | Role::ExpertDown if medium && more_bits => TensorType::Q6_K,
+            Role::Down | Role::ExpertDown if self.label == "Q4_K_S" && layer < eighth => TensorType::Q5_K,
+            Role::Router
+            | Role::Embedding
+            | Role::Key
+            | Role::AttentionOutput
+            | Role::Down
+            | Role::Expert
+            | Role::ExpertDown
+            | Role::Other => self.main,
         };
         fall_back(wanted, row)
     }
@@ -196,6 +216,7 @@ mod tests {
             assert!(crate::model::quantize::can_make(mixture.main));
         }
         assert_eq!(Mixture::named("q4_k").unwrap().label(), "Q4_K_M");
+        assert_eq!(Mixture::named("mxfp4_moe").unwrap().label(), "MXFP4");
     }
 
     #[test]

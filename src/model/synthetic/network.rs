@@ -13,9 +13,13 @@ use crate::model::gguf::write::Planned;
 use crate::model::quantize::Distribution;
 
 /// Architectures whose tensors are known here.
-const ARCHITECTURES: &[&str] = &["llama", "qwen2", "qwen3", "qwen3moe", "gemma3", "phi3"];
+const ARCHITECTURES: &[&str] = &["llama", "qwen2", "qwen3", "qwen3moe", "gemma3", "phi3", "gpt-oss"];
 /// Of these, the ones that may have experts.
-const WITH_EXPERTS: &[&str] = &["llama", "qwen3moe"];
+const WITH_EXPERTS: &[&str] = &["llama", "qwen3moe", "gpt-oss"];
+/// And those that are nothing without.
+const ALL_EXPERTS: &[&str] = &["qwen3moe", "gpt-oss"];
+/// Those with a sliding window in some of their blocks.
+const WITH_WINDOW: &[&str] = &["gemma3", "gpt-oss"];
 /// Elements of the largest model that is not a slip of the pen.
 const MAX_PARAMETERS: u128 = 10_000_000_000_000;
 /// Largest width, vocabulary and so on; the GGUF reader has the same limit.
@@ -49,6 +53,12 @@ impl Network {
     pub(super) fn new(row: &ModelRow, mixture: Mixture, seed: u64) -> Result<Self, String> {
         let shape = &row.shape;
         check(shape)?;
+        if mixture.is_for_experts() && shape.experts.is_none() {
+            return Err(format!(
+                "{} is a format of mixtures of experts, and its shape has none; take another one (q4_k_m or q8_0, say)",
+                mixture.label()
+            ));
+        }
         let mut network =
             Self { metadata: metadata(row, mixture, seed), planned: Vec::new(), contents: Vec::new() };
         let mut builder = Builder { network: &mut network, mixture, whole: whole(shape) };
@@ -105,8 +115,11 @@ fn check(shape: &Shape) -> Result<(), String> {
             shape.head_size
         ));
     }
-    if shape.architecture == "gemma3" && shape.sliding_window.is_none_or(|positions| positions == 0) {
-        return Err("its shape has no sliding_window, which gemma3 needs; correct its catalog row".to_owned());
+    let architecture = shape.architecture.as_str();
+    if WITH_WINDOW.contains(&architecture) && shape.sliding_window.is_none_or(|positions| positions == 0) {
+        return Err(format!(
+            "its shape has no sliding_window, which {architecture} needs; correct its catalog row"
+        ));
     }
     check_experts(shape)?;
     for (field, value) in [("rope_theta", shape.rope_theta), ("norm_epsilon", shape.norm_epsilon)] {
@@ -123,8 +136,8 @@ fn check(shape: &Shape) -> Result<(), String> {
 fn check_experts(shape: &Shape) -> Result<(), String> {
     let architecture = shape.architecture.as_str();
     let Some(experts) = shape.experts else {
-        return if architecture == "qwen3moe" {
-            Err("its shape has no experts, which qwen3moe needs; correct its catalog row".to_owned())
+        return if ALL_EXPERTS.contains(&architecture) {
+            Err(format!("its shape has no experts, which {architecture} needs; correct its catalog row"))
         } else {
             Ok(())
         };
@@ -202,6 +215,14 @@ fn metadata(row: &ModelRow, mixture: Mixture, seed: u64) -> Vec<(String, Value)>
     if let Some(positions) = shape.sliding_window {
         put("attention.sliding_window", Value::U32(positions));
     }
+    if shape.architecture == "gpt-oss" {
+        // `rope_scaling` of both published configurations.
+        put("rope.scaling.type", Value::string("yarn"));
+        put("rope.scaling.factor", Value::F32(32.0));
+        put("rope.scaling.original_context_length", Value::U32(4096));
+        put("rope.scaling.yarn_beta_fast", Value::F32(32.0));
+        put("rope.scaling.yarn_beta_slow", Value::F32(1.0));
+    }
     pairs
 }
 
@@ -258,6 +279,7 @@ impl Builder<'_> {
         let keys = u64::from(shape.kv_heads) * head_size;
         let architecture = shape.architecture.as_str();
         let name = |part: &str| format!("blk.{layer}.{part}");
+        let gpt_oss = architecture == "gpt-oss";
         self.vector(&name("attn_norm.weight"), width, NORM);
         if architecture == "phi3" {
             self.matrix(&name("attn_qkv.weight"), Role::Value, layer, [queries + 2 * keys, width]);
@@ -266,7 +288,7 @@ impl Builder<'_> {
                 [("q", queries, Role::Other), ("k", keys, Role::Key), ("v", keys, Role::Value)]
             {
                 self.matrix(&name(&format!("attn_{part}.weight")), role, layer, [rows, width]);
-                if shape.qkv_bias || architecture == "qwen2" {
+                if shape.qkv_bias || matches!(architecture, "qwen2" | "gpt-oss") {
                     self.vector(&name(&format!("attn_{part}.bias")), rows, BIAS);
                 }
             }
@@ -276,16 +298,28 @@ impl Builder<'_> {
             self.vector(&name("attn_k_norm.weight"), head_size, NORM);
         }
         self.matrix(&name("attn_output.weight"), Role::AttentionOutput, layer, [width, queries]);
-        if architecture == "gemma3" {
+        if gpt_oss {
+            self.vector(&name("attn_output.bias"), width, BIAS);
+            self.vector(&name("attn_sinks.weight"), u64::from(shape.heads), BIAS);
+        }
+        if gpt_oss || architecture == "gemma3" {
             self.vector(&name("post_attention_norm.weight"), width, NORM);
         }
-        self.vector(&name("ffn_norm.weight"), width, NORM);
+        if !gpt_oss {
+            self.vector(&name("ffn_norm.weight"), width, NORM);
+        }
         if let Some(experts) = shape.experts {
             let [count, inner] = [experts.count, experts.feed_forward].map(u64::from);
             self.matrix(&name("ffn_gate_inp.weight"), Role::Router, layer, [count, width]);
-            self.matrices(&name("ffn_gate_exps.weight"), Role::Other, layer, vec![count, inner, width]);
-            self.matrices(&name("ffn_up_exps.weight"), Role::Other, layer, vec![count, inner, width]);
-            self.matrices(&name("ffn_down_exps.weight"), Role::Down, layer, vec![count, width, inner]);
+            self.matrices(&name("ffn_gate_exps.weight"), Role::Expert, layer, vec![count, inner, width]);
+            self.matrices(&name("ffn_up_exps.weight"), Role::Expert, layer, vec![count, inner, width]);
+            self.matrices(&name("ffn_down_exps.weight"), Role::ExpertDown, layer, vec![count, width, inner]);
+            if gpt_oss {
+                self.plain(&name("ffn_gate_inp.bias"), vec![count], BIAS);
+                self.plain(&name("ffn_gate_exps.bias"), vec![count, inner], BIAS);
+                self.plain(&name("ffn_up_exps.bias"), vec![count, inner], BIAS);
+                self.plain(&name("ffn_down_exps.bias"), vec![count, width], BIAS);
+            }
             return;
         }
         if architecture == "phi3" {
@@ -302,8 +336,12 @@ impl Builder<'_> {
     }
 
     fn vector(&mut self, name: &str, length: u64, content: Content) {
-        let name = name.to_owned();
-        self.network.planned.push(Planned { name, dtype: TensorType::F32, shape: vec![length] });
+        self.plain(name, vec![length], content);
+    }
+
+    /// Numbers that are never quantized.
+    fn plain(&mut self, name: &str, shape: Vec<u64>, content: Content) {
+        self.network.planned.push(Planned { name: name.to_owned(), dtype: TensorType::F32, shape });
         self.network.contents.push(content);
     }
 

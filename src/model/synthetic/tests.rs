@@ -49,7 +49,7 @@ fn tiny(id: &str) -> ModelRow {
 }
 
 /// Presets with experts, which stock candle does not compute.
-const MIXTURES: [&str; 2] = ["mixtral-8x7b", "qwen3-30b-a3b"];
+const MIXTURES: [&str; 3] = ["mixtral-8x7b", "qwen3-30b-a3b", "gpt-oss-20b"];
 
 /// One preset of each architecture.
 const KINDS: [&str; 6] = ["llama-3-8b", "llama-3.2-1b", "qwen2.5-7b", "qwen3-8b", "gemma-3-1b", "phi-3-mini"];
@@ -63,7 +63,7 @@ fn bytes(synthetic: &Synthetic) -> Vec<u8> {
 #[test]
 fn the_virtual_file_is_a_gguf_file_of_the_length_announced() {
     for kind in KINDS.into_iter().chain(MIXTURES) {
-        for label in Mixture::labels() {
+        for label in Mixture::labels().filter(|label| *label != "MXFP4" || MIXTURES.contains(&kind)) {
             let synthetic = Synthetic::new(&tiny(kind), label, 1).unwrap();
             let all = bytes(&synthetic);
             let file = gguf::parse(&all[..], all.len() as u64, Path::new(kind)).unwrap();
@@ -104,6 +104,9 @@ fn presets_have_the_weights_and_the_sizes_that_are_published() {
     // (<https://github.com/ggml-org/llama.cpp/pull/4406>, 2023-12-16).
     check("mixtral-8x7b", "q8_0", 46_702_792_704, "46.22 GiB");
     check("qwen3-30b-a3b", "q4_k_m", 30_532_122_624, "17.28 GiB");
+    // "gpt-oss 20B MXFP4 MoE | 11.27 GiB | 20.91 B" and "gpt-oss 120B MXFP4 MoE | 59.02 GiB | 116.83 B".
+    check("gpt-oss-20b", "mxfp4", 20_914_757_184, "11.27 GiB");
+    check("gpt-oss-120b", "mxfp4", 116_829_156_672, "59.02 GiB");
 }
 
 #[test]
@@ -316,14 +319,15 @@ fn llama_quantize_chooses_the_same_types() {
     let narrow = |experts| ExpertShape { feed_forward: 256, ..experts };
     let k_labels = ["Q4_K_S", "Q4_K_M", "Q5_K_M"];
     let all: Vec<&str> = Mixture::labels().filter(|label| label.contains('_')).collect();
-    let cases: [(ModelRow, &[&str]); 10] = [
+    let cases: [(ModelRow, &[&str]); 11] = [
         (shaped("llama-3-8b", &same), &all),
         (shaped("llama-3.2-1b", &same), &k_labels),
         (shaped("phi-3-mini", &same), &k_labels),
         (shaped("qwen2.5-7b", &same), &["Q4_K_M"]),
         (shaped("gemma-3-1b", &same), &["Q4_K_M"]),
         (shaped("mixtral-8x7b", &|shape| shape.experts = shape.experts.map(narrow)), &all),
-        (shaped("qwen3-30b-a3b", &same), &["Q4_K_S", "Q4_K_M"]),
+        (shaped("qwen3-30b-a3b", &same), &["Q4_K_S", "Q4_K_M", "MXFP4_MOE"]),
+        (shaped("gpt-oss-20b", &same), &["Q4_K_M", "Q8_0", "MXFP4_MOE"]),
         // Eighty blocks with grouped heads count as 70B.
         (shaped("llama-3-70b", &|shape| shape.layers = 80), &["Q4_K_S", "Q4_K_M"]),
         // 288 is no multiple of 256, and 48 none of 32.
@@ -398,10 +402,14 @@ fn what_cannot_be_made_says_why() {
     check(message(&|shape| shape.kv_heads = 3, "f16"), &["kv_heads = 3", "4 heads"]);
     check(message(&|shape| shape.layers = u32::MAX, "f16"), &["layers = 4294967295"]);
     check(message(&|shape| shape.head_size = 7, "f16"), &["head_size = 7"]);
-    check(message(&|shape| shape.sliding_window = None, "f16"), &["sliding_window"]);
+    check(message(&|shape| shape.sliding_window = None, "f16"), &["sliding_window", "gemma3"]);
+    check(message(&same, "mxfp4"), &["MXFP4", "mixtures of experts", "q8_0"]);
     check(message(&|shape| shape.norm_epsilon = 0.0, "f16"), &["norm_epsilon = 0"]);
     let experts = ExpertShape { count: 8, used: 9, feed_forward: 512 };
-    check(message(&|shape| shape.experts = Some(experts), "f16"), &["gemma3 has none", "llama, qwen3moe"]);
+    check(
+        message(&|shape| shape.experts = Some(experts), "f16"),
+        &["gemma3 has none", "llama, qwen3moe, gpt-oss"],
+    );
     let of_llama = |shape: &mut Shape, experts| {
         shape.architecture = "llama".to_owned();
         shape.experts = Some(experts);
@@ -412,7 +420,9 @@ fn what_cannot_be_made_says_why() {
         message(&|shape| of_llama(shape, narrow), "f16"),
         &["experts.feed_forward = 256", "feed_forward = 512"],
     );
-    check(message(&|shape| shape.architecture = "qwen3moe".to_owned(), "f16"), &["has no experts"]);
+    for name in ["qwen3moe", "gpt-oss"] {
+        check(message(&|shape| shape.architecture = name.to_owned(), "f16"), &["has no experts", name]);
+    }
     let giant =
         |shape: &mut Shape| (shape.width, shape.feed_forward, shape.layers) = (1 << 20, 1 << 20, 4000);
     check(message(&giant, "f16"), &["more than any model"]);

@@ -326,6 +326,32 @@ unsafe fn geglu_row<V: Lanes>(gate: *mut f32, up: *const f32, columns: usize) {
     }
 }
 
+for_each_isa! {
+    /// `gate` becomes gate · sigmoid(1.702 · gate) · (`up` + 1), with `gate` at most 7 and `up` within ±7.
+    ///
+    /// # Safety
+    /// Both must have `columns` elements, a multiple of 16.
+    pub(super) unsafe fn clamped_swiglu(gate: *mut f32, up: *const f32, columns: usize) = clamped_swiglu_row
+}
+
+#[inline(always)]
+unsafe fn clamped_swiglu_row<V: Lanes>(gate: *mut f32, up: *const f32, columns: usize) {
+    for at in (0..columns).step_by(LANES) {
+        // SAFETY: the caller's.
+        unsafe {
+            let (zero, one, least) = (V::splat(0.0), V::splat(1.0), V::splat(-7.0));
+            // The smaller of two is the negative of the larger of their negatives. A NaN may be lost in it, so what was
+            // cut off is found out by the difference to itself.
+            let (gate_in, up_in) = (V::load(gate.add(at)), V::load(up.add(at)));
+            let lost = gate_in.sub(gate_in).add(up_in.sub(up_in));
+            let minus = zero.sub(gate_in).max(least);
+            let up = zero.sub(zero.sub(up_in.max(least)).max(least));
+            let sigmoid_inverse = one.add(minus.mul(V::splat(1.702)).exp());
+            zero.sub(minus).div(sigmoid_inverse).mul(up.add(one)).add(lost).store(gate.add(at));
+        }
+    }
+}
+
 #[cfg(test)]
 #[allow(clippy::cast_possible_truncation, reason = "test numbers")]
 #[allow(clippy::many_single_char_names, reason = "as in the formulas")]
@@ -436,6 +462,20 @@ pub(super) mod tests {
     }
 
     #[test]
+    fn a_clamp_hides_nothing_that_is_no_number() {
+        for isa in here() {
+            for wrong in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+                for (gate, up) in [(wrong, 1.0), (1.0, wrong)] {
+                    let (mut gate, up) = ([gate; 16], [up; 16]);
+                    // SAFETY: lengths as asked for.
+                    unsafe { clamped_swiglu(isa, gate.as_mut_ptr(), up.as_ptr(), 16) };
+                    assert!(gate.iter().all(|x| x.is_nan()), "{isa} {wrong}: {gate:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
     fn norm_and_activations_are_those_of_f64() {
         let columns = 64;
         let (x, w) = (random(columns, 1), random(columns, 2));
@@ -450,11 +490,13 @@ pub(super) mod tests {
             }
             for wide in [1.0f32, 60.0] {
                 let gate: Vec<f32> = x.iter().map(|x| x * wide).collect();
-                let (mut silu, mut gelu) = (gate.clone(), gate.clone());
+                let (mut silu, mut gelu, mut clamped) = (gate.clone(), gate.clone(), gate.clone());
+                let up: Vec<f32> = w.iter().map(|w| w * wide).collect();
                 // SAFETY: lengths as asked for.
                 unsafe {
                     swiglu(isa, silu.as_mut_ptr(), w.as_ptr(), columns);
                     geglu(isa, gelu.as_mut_ptr(), w.as_ptr(), columns);
+                    clamped_swiglu(isa, clamped.as_mut_ptr(), up.as_ptr(), columns);
                 }
                 for (index, gate) in gate.iter().enumerate() {
                     let (g, u) = (f64::from(*gate), f64::from(w[index]));
@@ -465,6 +507,10 @@ pub(super) mod tests {
                     let expected = 0.5 * g * (1.0 + y.tanh()) * u;
                     let off = (expected - f64::from(gelu[index])).abs();
                     assert!(off < 2e-6 * (1.0 + expected.abs()), "{isa} gelu({g}): {off}");
+                    let (g, u) = (g.min(7.0), f64::from(up[index]).clamp(-7.0, 7.0));
+                    let expected = g / (1.0 + (-1.702 * g).exp()) * (u + 1.0);
+                    let off = (expected - f64::from(clamped[index])).abs();
+                    assert!(off < 2e-6 * (1.0 + expected.abs()), "{isa} clamped({g}, {u}): {off}");
                 }
             }
         }

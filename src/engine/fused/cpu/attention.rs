@@ -379,12 +379,18 @@ unsafe fn mix_block<V: Lanes, C: Cell, const ROWS: usize, const WIDE: usize>(
 
 for_each_isa! {
     /// Merges `parts` partial results of one row, `stride` elements of mixed values and of state apart, and divides
-    /// by the sum of shares.
+    /// by the sum of shares. `sink` is a score that has no value: it only takes a share.
     ///
     /// # Safety
     /// Each part must have a state and `head_size` mixed values, `to` room for as many.
-    pub(super) unsafe fn merge(first: Partial, parts: usize, strides: (usize, usize), head_size: usize, to: *mut f32) =
-        merge_parts
+    pub(super) unsafe fn merge(
+        first: Partial,
+        parts: usize,
+        strides: (usize, usize),
+        head_size: usize,
+        sink: Option<f32>,
+        to: *mut f32,
+    ) = merge_parts
 }
 
 #[inline(always)]
@@ -393,13 +399,15 @@ unsafe fn merge_parts<V: Lanes>(
     parts: usize,
     strides: (usize, usize),
     head_size: usize,
+    sink: Option<f32>,
     to: *mut f32,
 ) {
     let (state_stride, mixed_stride) = strides;
     // SAFETY: the caller's.
     unsafe {
-        let largest = (0..parts).map(|part| *first.state.add(part * state_stride)).fold(LOWEST, f32::max);
-        let mut sum = 0.0;
+        let scores = (0..parts).map(|part| *first.state.add(part * state_stride));
+        let largest = scores.fold(sink.unwrap_or(LOWEST), f32::max);
+        let mut sum = sink.map_or(0.0, |sink| (sink - largest).exp());
         for part in 0..parts {
             let state = first.state.add(part * state_stride);
             sum += *state.add(1) * (*state - largest).exp();

@@ -9,6 +9,7 @@
 #![allow(clippy::many_single_char_names, reason = "eight fours of up to six planes, side by side")]
 
 use crate::model::TensorType;
+use crate::model::quantize::FP4_TWICE;
 
 /// Fours of a block.
 pub(super) const FOURS: usize = 8;
@@ -22,12 +23,23 @@ pub(super) const PACKED_SCALES: usize = 12;
 /// Bits of a quant; `None` for types without.
 pub(super) const fn quant_bits(kind: TensorType) -> Option<usize> {
     match kind {
-        TensorType::Q4_0 | TensorType::Q4_1 | TensorType::Q4_K => Some(4),
+        TensorType::Q4_0 | TensorType::Q4_1 | TensorType::Q4_K | TensorType::MXFP4 => Some(4),
         TensorType::Q5_0 | TensorType::Q5_1 | TensorType::Q5_K => Some(5),
         TensorType::Q6_K => Some(6),
         TensorType::Q8_0 => Some(8),
         _ => None,
     }
+}
+
+/// Twice the numbers of `MXFP4`'s codes, all `zero` too high, so that none is negative.
+pub(super) const fn fp4_above(zero: u8) -> [u8; 16] {
+    let mut table = [0; 16];
+    let mut code = 0;
+    while code < 16 {
+        table[code] = zero.wrapping_add_signed(FP4_TWICE[code]);
+        code += 1;
+    }
+    table
 }
 
 /// The lowest `count` bits of each byte.
@@ -108,6 +120,7 @@ pub(super) fn fours(kind: TensorType, block: &[u8], sub: usize) -> [u32; FOURS] 
     // Super-blocks: 32 bytes hold one block below and the next above.
     let pairs = |at: usize, four: usize| moved(word(at + sub / 2 * 32 + four * 4), sub % 2 * 4, 4, 0);
     std::array::from_fn(|four| match kind {
+        TensorType::MXFP4 => halves(1, four),
         TensorType::Q4_0 => halves(2, four),
         TensorType::Q4_1 => halves(4, four),
         TensorType::Q5_0 => halves(6, four) | fifths(2, four),

@@ -279,6 +279,28 @@ fn plan(engine: &mut CpuEngine, batch: &StepBatch<'_>) {
     buffers.tasks.sort_unstable_by_key(|task| std::cmp::Reverse((task.to - task.from) * task.tokens));
 }
 
+/// The score without a key of query head `head`.
+fn sink(block: &Block, head: usize) -> Option<f32> {
+    block.sinks.as_ref().map(|sinks| sinks[head])
+}
+
+impl Activation {
+    /// `gate` becomes what the activation makes of it and `up`.
+    ///
+    /// # Safety
+    /// Both must have `columns` elements, a multiple of 16.
+    unsafe fn apply(self, isa: Isa, gate: *mut f32, up: *const f32, columns: usize) {
+        // SAFETY: the caller's.
+        unsafe {
+            match self {
+                Self::Silu => activations::swiglu(isa, gate, up, columns),
+                Self::GeluTanh => activations::geglu(isa, gate, up, columns),
+                Self::ClampedSwiglu => activations::clamped_swiglu(isa, gate, up, columns),
+            }
+        }
+    }
+}
+
 /// The share of `count` things that belongs to `thread`.
 fn share(count: usize, thread: usize, threads: usize) -> Range<usize> {
     count * thread / threads..count * (thread + 1) / threads
@@ -381,12 +403,12 @@ impl Pass<'_> {
             loop {
                 let next = queue.fetch_add(1, Ordering::Relaxed);
                 let Some(task) = self.tasks.get(next) else { break };
-                self.attend(layer, task, thread);
+                self.attend(layer, block, task, thread);
             }
             self.barrier.wait();
             let queries = network.heads * network.head_size;
             for token in share(self.tokens, thread, self.threads) {
-                self.merge(token);
+                self.merge(block, token);
                 if is_quantized(block.output.layout.kind) {
                     self.quantize(self.attended.add(token * queries), token, queries);
                 }
@@ -395,7 +417,7 @@ impl Pass<'_> {
             let stride = padded(width);
             self.multiply(&[block.output], self.attended, Output { first: self.out, stride }, thread);
             self.barrier.wait();
-            self.add_output(block.post_attention_norm.as_deref(), thread);
+            self.add_output(block.output_bias.as_deref(), block.post_attention_norm.as_deref(), thread);
         }
     }
 
@@ -449,7 +471,7 @@ impl Pass<'_> {
         }
     }
 
-    unsafe fn attend(&self, layer: usize, task: &Task, thread: usize) {
+    unsafe fn attend(&self, layer: usize, block: &Block, task: &Task, thread: usize) {
         let network = self.network;
         let (size, stride) = (network.head_size, qkv_width(network));
         let group = network.heads / network.kv_heads;
@@ -496,12 +518,13 @@ impl Pass<'_> {
                 let out = self.attended.add((sequence.first_token + task.first + token) * width);
                 for member in 0..group {
                     let number = token * group + member;
-                    let to = out.add((task.head * group + member) * size);
+                    let head = task.head * group + member;
+                    let to = out.add(head * size);
                     let of_row = Partial {
                         state: partial.state.add(number * 2),
                         mixed: partial.mixed.add(number * size),
                     };
-                    attention::merge(self.isa, of_row, 1, (0, 0), size, to);
+                    attention::merge(self.isa, of_row, 1, (0, 0), size, sink(block, head), to);
                 }
             }
         }
@@ -518,7 +541,7 @@ impl Pass<'_> {
     }
 
     /// Puts the parts of a token's context together, when it was split.
-    unsafe fn merge(&self, token: usize) {
+    unsafe fn merge(&self, block: &Block, token: usize) {
         if self.tasks.first().is_none_or(|task| task.part.is_none()) {
             return;
         }
@@ -532,18 +555,21 @@ impl Pass<'_> {
                 let (state, mixed) = self.part(kv * self.threads);
                 let first = Partial { state: state.add(member * 2), mixed: mixed.add(member * size) };
                 let to = self.attended.add(token * network.heads * size + head * size);
-                attention::merge(self.isa, first, self.threads, (step, step), size, to);
+                attention::merge(self.isa, first, self.threads, (step, step), size, sink(block, head), to);
             }
         }
     }
 
-    /// Adds what a matrix gave to the residual stream, normed first where the model does that.
-    unsafe fn add_output(&self, norm: Option<&[f32]>, thread: usize) {
+    /// Adds what a matrix gave to the residual stream, with its bias and normed first where the model does that.
+    unsafe fn add_output(&self, bias: Option<&[f32]>, norm: Option<&[f32]>, thread: usize) {
         let width = self.network.width;
         for token in share(self.tokens, thread, self.threads) {
             // SAFETY: the token's rows are this thread's.
             unsafe {
                 let out = self.out.add(token * padded(width));
+                if let Some(bias) = bias {
+                    activations::add(self.isa, bias.as_ptr(), width, out);
+                }
                 if let Some(norm) = norm {
                     activations::norm(self.isa, out, norm.as_ptr(), width, self.network.norm_epsilon, out);
                 }
@@ -569,7 +595,7 @@ impl Pass<'_> {
             let to = Output { first: self.out, stride: padded(width) };
             self.multiply(&[down], self.gate_up, to, thread);
             self.barrier.wait();
-            self.add_output(block.post_feed_norm.as_deref(), thread);
+            self.add_output(None, block.post_feed_norm.as_deref(), thread);
         }
     }
 
@@ -584,10 +610,7 @@ impl Pass<'_> {
             unsafe {
                 let row = self.gate_up.add(token * 2 * half);
                 let (gate, up) = (row.add(from), row.add(half + from));
-                match self.network.activation {
-                    Activation::Silu => activations::swiglu(self.isa, gate, up, count),
-                    Activation::GeluTanh => activations::geglu(self.isa, gate, up, count),
-                }
+                self.network.activation.apply(self.isa, gate, up, count);
                 if quantized {
                     let slot = Slot::new(self.tiles, token, self.tokens, feed);
                     activations::quantize(self.isa, row, from, count, slot);

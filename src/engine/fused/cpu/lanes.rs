@@ -18,6 +18,8 @@ pub(super) const LANES: usize = 16;
 /// Coefficients of 2^x on [-½, ½] by powers of x: the Taylor series in x·ln 2, whose next term is below 1.2e-7.
 const EXP2: [f32; 7] =
     [1.540_353e-4, 1.333_355_8e-3, 9.618_13e-3, 5.550_411e-2, 0.240_226_5, std::f32::consts::LN_2, 1.0];
+/// The bits of 2^−127, the one power of [`Lanes::load_powers`] below the normal numbers: no exponent's own bits say it.
+const LEAST_POWER: u32 = 1 << 22;
 /// Below this e^x is taken as e^this: the smallest normal number's neighbourhood.
 const EXP_LEAST: f32 = -87.0;
 
@@ -39,6 +41,8 @@ pub(super) trait Lanes: Copy {
     unsafe fn load_bf16(from: *const u16) -> Self;
     /// Sixteen 8-bit integers as numbers.
     unsafe fn load_i8(from: *const i8) -> Self;
+    /// Two to the power of sixteen bytes less 127; exact, and infinite for 255.
+    unsafe fn load_powers(from: *const u8) -> Self;
     /// Writes half precision, rounded to nearest even.
     unsafe fn store_f16(self, to: *mut u16);
     unsafe fn add(self, other: Self) -> Self;
@@ -128,6 +132,13 @@ impl Lanes for Plain {
     unsafe fn load_i8(from: *const i8) -> Self {
         // SAFETY: the caller's.
         Self(unsafe { from.cast::<[i8; LANES]>().read_unaligned() }.map(f32::from))
+    }
+
+    #[inline(always)]
+    unsafe fn load_powers(from: *const u8) -> Self {
+        // SAFETY: the caller's.
+        let exponents = unsafe { from.cast::<[u8; LANES]>().read_unaligned() };
+        Self(exponents.map(|exponent| f32::from_bits((u32::from(exponent) << 23).max(LEAST_POWER))))
     }
 
     #[inline(always)]
@@ -234,7 +245,7 @@ mod x86 {
 
     use std::arch::x86_64::*;
 
-    use super::{EXP_LEAST, EXP2, LANES, Lanes};
+    use super::{EXP_LEAST, EXP2, LANES, LEAST_POWER, Lanes};
 
     /// One register of AVX-512.
     #[derive(Clone, Copy)]
@@ -280,6 +291,16 @@ mod x86 {
         unsafe fn load_i8(from: *const i8) -> Self {
             // SAFETY: the trait's.
             unsafe { Self(_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(from.cast())))) }
+        }
+
+        #[inline(always)]
+        unsafe fn load_powers(from: *const u8) -> Self {
+            // SAFETY: the trait's.
+            unsafe {
+                let exponents = _mm512_slli_epi32::<23>(_mm512_cvtepu8_epi32(_mm_loadu_si128(from.cast())));
+                let least = _mm512_set1_epi32(LEAST_POWER.cast_signed());
+                Self(_mm512_castsi512_ps(_mm512_max_epi32(exponents, least)))
+            }
         }
 
         #[inline(always)]
@@ -447,6 +468,19 @@ mod x86 {
             unsafe {
                 let eight =
                     |at: *const i8| _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(at.cast())));
+                Self(eight(from), eight(from.add(LANES / 2)))
+            }
+        }
+
+        #[inline(always)]
+        unsafe fn load_powers(from: *const u8) -> Self {
+            // SAFETY: the trait's.
+            unsafe {
+                let eight = |at: *const u8| {
+                    let exponents = _mm256_slli_epi32::<23>(_mm256_cvtepu8_epi32(_mm_loadl_epi64(at.cast())));
+                    let least = _mm256_set1_epi32(LEAST_POWER.cast_signed());
+                    _mm256_castsi256_ps(_mm256_max_epi32(exponents, least))
+                };
                 Self(eight(from), eight(from.add(LANES / 2)))
             }
         }

@@ -6,12 +6,13 @@
 //! broadcast of four activations serves sixteen rows. 8-bit quants are stored as q + 128, since the instruction wants
 //! one side without sign. The K types have a *chunk* for each super-block of 256 instead of scales and minima: its
 //! f16 scales, its f16 scales of the minima (`Q4_K`, `Q5_K`), then the bytes of the packed scales in the file's order,
-//! sixteen of each. No weight takes more bits than in the file, and none is changed.
+//! sixteen of each. `MXFP4` has a byte for a scale, an exponent of two. No weight takes more bits than in the file, and
+//! none is changed.
 
 use half::{bf16, f16};
 
 use crate::model::TensorType;
-use crate::model::quantize::unpack_scale;
+use crate::model::quantize::{FP4_TWICE, mxfp4_half_scale, unpack_scale};
 
 use super::bits::{FOURS, PACKED_SCALES, PLANE, SUPER, fours, from_planes, quant_bits, to_planes};
 
@@ -27,7 +28,7 @@ pub(super) const HALVES: usize = ROWS * 2;
 pub(in crate::engine::fused) struct Layout {
     pub(super) kind: TensorType,
     pub(super) columns: usize,
-    /// Offset of the f16 scales, or of the chunks.
+    /// Offset of the f16 scales, of the exponents, or of the chunks.
     pub(super) scales: usize,
     /// Offset of the f16 minima.
     pub(super) minima: usize,
@@ -42,6 +43,7 @@ impl Layout {
         let (quants, scales, minima) = match kind {
             TensorType::Q4_0 | TensorType::Q5_0 | TensorType::Q8_0 => (quant_bits(kind)?, blocks * HALVES, 0),
             TensorType::Q4_1 | TensorType::Q5_1 => (quant_bits(kind)?, blocks * HALVES, blocks * HALVES),
+            TensorType::MXFP4 => (quant_bits(kind)?, blocks * ROWS, 0),
             TensorType::Q4_K | TensorType::Q5_K | TensorType::Q6_K if columns.is_multiple_of(SUPER) => {
                 (quant_bits(kind)?, columns / SUPER * chunk_bytes(kind), 0)
             }
@@ -111,6 +113,10 @@ impl Layout {
 
     fn pack_scales(&self, row: &[u8], lane: usize, to: &mut [u8]) {
         for (number, bytes) in self.file_blocks(row) {
+            if self.kind == TensorType::MXFP4 {
+                to[self.scales + number * ROWS + lane] = bytes[0];
+                continue;
+            }
             let mut half = |at: usize, from: usize| {
                 to[at + lane * 2..][..2].copy_from_slice(&bytes[from..from + 2]);
             };
@@ -193,6 +199,13 @@ impl Layout {
                 }
                 return;
             }
+            TensorType::MXFP4 => {
+                let scale = mxfp4_half_scale(group[self.scales + block * ROWS + lane]);
+                for (code, to) in quants {
+                    *to = f32::from(FP4_TWICE[usize::from(code & 15)]) * scale;
+                }
+                return;
+            }
             TensorType::Q4_1 | TensorType::Q5_1 => {
                 let at = (block * ROWS + lane) * 2;
                 (half_at(self.scales + at), half_at(self.minima + at))
@@ -249,7 +262,8 @@ pub(super) mod tests {
     use crate::base::random::SplitMix64;
     use crate::model::quantize::dequantize;
 
-    pub(in super::super) const KINDS: [TensorType; 11] = [
+    pub(in super::super) const KINDS: [TensorType; 12] = [
+        TensorType::MXFP4,
         TensorType::Q4_K,
         TensorType::Q6_K,
         TensorType::Q5_K,
@@ -279,6 +293,10 @@ pub(super) mod tests {
                 TensorType::F16 => bytes.extend(f16::from_f32(number).to_le_bytes()),
                 TensorType::BF16 => bytes.extend(bf16::from_f32(number).to_le_bytes()),
                 // Scales of weights like those of the others.
+                TensorType::MXFP4 => {
+                    bytes.push(120 + random.word().to_le_bytes()[3] % 5);
+                    bytes.extend(any(16, &mut random));
+                }
                 TensorType::Q6_K => {
                     bytes.extend(any(208, &mut random));
                     bytes.extend(f16::from_f32(number * 0.001).to_le_bytes());

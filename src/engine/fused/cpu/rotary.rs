@@ -1,4 +1,5 @@
-//! Rotation of queries and keys by their position: a table of angles' sines and cosines, made once.
+//! Rotation of queries and keys by their position: a table of angles' sines and cosines, times the magnitude that the
+//! rotated have, made once.
 
 use crate::engine::fused::network::{Pairing, Rotation};
 
@@ -21,12 +22,15 @@ impl Table {
             .map(|pair| {
                 let factor = factors.filter(|_| rotation.factors).and_then(|all| all.get(pair));
                 let exponent = 2.0 * pair as f64 / rotation.elements as f64;
-                rotation.base.powf(-exponent) / rotation.divisor / f64::from(factor.copied().unwrap_or(1.0))
+                let plain = rotation.base.powf(-exponent) / f64::from(factor.copied().unwrap_or(1.0));
+                let divided = rotation.yarn.map_or(1.0, |yarn| yarn.divided(pair));
+                plain * (divided / rotation.divisor + (1.0 - divided))
             })
             .collect();
         let of = |position: usize| {
             frequencies.iter().map(move |frequency| {
                 let (sine, cosine) = (position as f64 * frequency).sin_cos();
+                let (sine, cosine) = (sine * rotation.magnitude, cosine * rotation.magnitude);
                 #[allow(clippy::cast_possible_truncation, reason = "rounded once, to what is computed in")]
                 (cosine as f32, sine as f32)
             })
@@ -58,9 +62,18 @@ impl Table {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::fused::network::Yarn;
 
     fn rotation(pairing: Pairing) -> Rotation {
-        Rotation { pairing, base: 10_000.0, divisor: 1.0, elements: 4, factors: false }
+        Rotation {
+            pairing,
+            base: 10_000.0,
+            divisor: 1.0,
+            yarn: None,
+            magnitude: 1.0,
+            elements: 4,
+            factors: false,
+        }
     }
 
     #[test]
@@ -81,6 +94,27 @@ mod tests {
         let (first, second) = (1.5f64, 0.03f64 / 2.0 / 4.0);
         for (found, expected) in head.iter().zip([first.cos(), -second.sin(), first.sin(), second.cos()]) {
             close(*found, expected);
+        }
+    }
+
+    #[test]
+    fn yarn_keeps_fast_pairs_divides_slow_ones_and_blends_between() {
+        let yarn = Yarn { first: 0.0, last: 2.0 };
+        let scaled = Rotation {
+            yarn: Some(yarn),
+            divisor: 4.0,
+            magnitude: 1.5,
+            elements: 8,
+            ..rotation(Pairing::Halves)
+        };
+        let mut head = [1.0, 1.0, 1.0, 1.0, 0.0, 0.0, 0.0, 0.0];
+        Table::new(&scaled, None, 4).rotate(&mut head, 3);
+        // Frequencies 1, 1/10, 1/100, 1/1000: whole, half of it divided by 4, divided, divided.
+        for (pair, angle) in
+            [3.0f64, 0.3 * (0.5 + 0.5 / 4.0), 0.03 / 4.0, 0.003 / 4.0].into_iter().enumerate()
+        {
+            assert!((f64::from(head[pair]) - 1.5 * angle.cos()).abs() < 1e-6, "{pair}: {head:?}");
+            assert!((f64::from(head[pair + 4]) - 1.5 * angle.sin()).abs() < 1e-6, "{pair}: {head:?}");
         }
     }
 }

@@ -6,6 +6,7 @@ mod serving;
 use std::path::Path;
 
 use candle_core::quantized::GgmlDType;
+use candle_core::quantized::gguf_file::Value;
 
 use crate::base::sys::Interrupt;
 use crate::engine::choice::Options;
@@ -14,10 +15,10 @@ use crate::engine::{Engine, Schedule, SequencePlan};
 use crate::model::testing::llama_cpp;
 use crate::model::{Header, Model, Source};
 
-use super::{Isa, KvType, load};
+use super::{Isa, KvType, load, supports};
 use reference::Reference;
 
-const ALL: [&str; 6] = ["llama", "qwen2", "qwen3", "gemma3", "mixtral", "qwen3moe"];
+const ALL: [&str; 7] = ["llama", "qwen2", "qwen3", "gemma3", "mixtral", "qwen3moe", "gpt-oss"];
 
 const TYPES: [GgmlDType; 10] = [
     GgmlDType::F32,
@@ -80,26 +81,36 @@ fn tolerance(dtype: GgmlDType) -> f64 {
     if matches!(dtype, GgmlDType::F32 | GgmlDType::F16) { 0.004 } else { 0.08 }
 }
 
-#[test]
+/// A gpt-oss as it is published: experts in `MXFP4`, all else in 8 bits.
+fn mxfp4() -> Tiny {
+    Tiny { mxfp4_experts: true, ..tiny("gpt-oss", GgmlDType::Q8_0) }
+}
+
 #[allow(clippy::print_stderr, reason = "docs/engine.md states the distances: run it with --nocapture")]
+fn check_with_f64(what: &str, shape: &Tiny, tolerance: f64) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("tiny.gguf");
+    let header = shape.write(&path);
+    let prompt = tokens(70, 4);
+    let expected = Reference::open(&path).logits(&prompt);
+    for isa in Isa::ALL.into_iter().filter(|isa| *isa <= Isa::detect()) {
+        let mut engine = open(&path, header.clone(), &options(isa, 2, 1));
+        let found = logits(&mut *engine, std::slice::from_ref(&prompt));
+        let distance = distance(&found[0], &expected);
+        eprintln!("{what} {isa}: {distance:.4}");
+        assert!(distance < tolerance, "{what} {isa}: {distance}");
+    }
+}
+
+#[test]
 fn logits_are_those_of_f64_for_every_architecture_type_and_isa() {
     for architecture in ALL {
         for dtype in TYPES {
-            let folder = tempfile::tempdir().unwrap();
-            let path = folder.path().join("tiny.gguf");
             let shape = Tiny { rope_factors: architecture == "llama", ..tiny(architecture, dtype) };
-            let header = shape.write(&path);
-            let prompt = tokens(70, 4);
-            let expected = Reference::open(&path).logits(&prompt);
-            for isa in Isa::ALL.into_iter().filter(|isa| *isa <= Isa::detect()) {
-                let mut engine = open(&path, header.clone(), &options(isa, 2, 1));
-                let found = logits(&mut *engine, std::slice::from_ref(&prompt));
-                let distance = distance(&found[0], &expected);
-                eprintln!("{architecture} {dtype:?} {isa}: {distance:.4}");
-                assert!(distance < tolerance(dtype), "{architecture} {dtype:?} {isa}: {distance}");
-            }
+            check_with_f64(&format!("{architecture} {dtype:?}"), &shape, tolerance(dtype));
         }
     }
+    check_with_f64("gpt-oss MXFP4", &mxfp4(), tolerance(GgmlDType::Q8_0));
 }
 
 /// How far logits of unquantized weights may be from the reference that rounds as the engine does: sums in single
@@ -155,6 +166,53 @@ fn one_changed_block_of_weights_is_seen_in_the_logits() {
     }
 }
 
+/// Why a tiny gpt-oss with other metadata is refused.
+fn refusal(with: (&'static str, Value), without: &'static [&'static str]) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("tiny.gguf");
+    let shape = Tiny { with: vec![with], without, ..Tiny::of("gpt-oss") };
+    let header = shape.write(&path);
+    let model = Model { id: String::new(), header, source: Source::Gguf(path), origin: String::new() };
+    let options = options(Isa::Portable, 1, 1);
+    load(&model, &options, &Interrupt::default(), &|_| ()).err().unwrap().to_string()
+}
+
+#[test]
+fn a_gpt_oss_that_would_be_computed_otherwise_is_refused_by_name() {
+    let plain = ("general.name", Value::String("tiny".to_owned()));
+    for (with, without, key) in [
+        (plain.clone(), &["attention.sliding_window"][..], "gpt-oss.attention.sliding_window"),
+        (plain, &["expert_count"][..], "gpt-oss.expert_count"),
+        (
+            ("gpt-oss.attention.sliding_window_pattern", Value::U32(3)),
+            &[][..],
+            "attention.sliding_window_pattern",
+        ),
+        (("gpt-oss.rope.dimension_count", Value::U32(32)), &[][..], "rope.dimension_count"),
+        (("gpt-oss.rope.scaling.type", Value::String("longrope".to_owned())), &[][..], "longrope"),
+        (("gpt-oss.rope.scaling.yarn_ext_factor", Value::F32(0.5)), &[][..], "yarn_ext_factor` = 0.5"),
+        (("gpt-oss.expert_gating_func", Value::U32(2)), &[][..], "expert_gating_func"),
+    ] {
+        let said = refusal(with, without);
+        assert!(said.contains(key), "{key}: {said}");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let header = Tiny::of("gpt-oss").write(&folder.path().join("tiny.gguf"));
+    for (name, other) in [
+        ("blk.1.attn_sinks.weight", "blk.1.attn_sinks.other"),
+        ("blk.0.ffn_up_exps.bias", "blk.0.ffn_up_exps.other"),
+        ("blk.2.attn_output.bias", "blk.2.attn_output.other"),
+        ("blk.0.post_attention_norm.weight", "blk.0.ffn_norm.weight"),
+    ] {
+        let mut header = header.clone();
+        let tensor = header.tensors.iter_mut().find(|tensor| tensor.name == name).unwrap();
+        tensor.name = other.to_owned();
+        let said = supports(&header).unwrap_err().to_string();
+        assert!(said.contains(name) || said.contains(other), "{name}: {said}");
+    }
+    assert!(supports(&header).is_ok());
+}
+
 #[test]
 fn a_cache_of_eight_bits_is_near_f64_and_refused_for_heads_that_are_no_whole_blocks() {
     for architecture in ALL {
@@ -185,11 +243,24 @@ fn a_cache_of_eight_bits_is_near_f64_and_refused_for_heads_that_are_no_whole_blo
 #[test]
 fn logits_are_those_of_llama_cpp_in_every_architecture() {
     let Some(program) = llama_cpp("llama-server") else { return };
-    for architecture in ALL {
+    let single = |architecture| Tiny {
+        dtype: GgmlDType::F32,
+        rope_factors: architecture == "llama",
+        ..Tiny::of(architecture)
+    };
+    // YaRN is no peculiarity of gpt-oss.
+    let yarn = Tiny {
+        with: vec![
+            ("qwen2.rope.scaling.type", Value::String("yarn".to_owned())),
+            ("qwen2.rope.scaling.factor", Value::F32(4.0)),
+            ("qwen2.rope.scaling.original_context_length", Value::U32(128)),
+        ],
+        ..single("qwen2")
+    };
+    let shapes = ALL.map(|architecture| (architecture, single(architecture)));
+    for (architecture, shape) in shapes.into_iter().chain([("qwen2 with YaRN", yarn), ("MXFP4", mxfp4())]) {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("tiny.gguf");
-        let shape =
-            Tiny { dtype: GgmlDType::F32, rope_factors: architecture == "llama", ..Tiny::of(architecture) };
         let header = shape.write(&path);
         let server = Server::start(&program, &path, "f16");
         let prompt = tokens(550, 4);
@@ -211,6 +282,28 @@ fn greedy(engine: &mut dyn Engine, sequences: Vec<SequencePlan>) -> Vec<Vec<u32>
     outcome.tokens
 }
 
+fn check_cuts(what: &str, shape: &Tiny, kv_type: KvType) {
+    let options = |threads| Options { kv_type, ..options(Isa::detect(), threads, 5) };
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("tiny.gguf");
+    let header = shape.write(&path);
+    let plan = |context: usize, salt: usize| {
+        let all = tokens(300, salt);
+        SequencePlan { context: all[..context].to_vec(), prompt: all[context..].to_vec(), output_tokens: 12 }
+    };
+    let mut one = open(&path, header.clone(), &options(1));
+    let alone: Vec<_> = (0..5).flat_map(|salt| greedy(&mut *one, vec![plan(0, salt)])).collect();
+    for threads in [1, 2, 3] {
+        let mut engine = open(&path, header.clone(), &options(threads));
+        let together = greedy(&mut *engine, (0..5).map(|salt| plan(0, salt)).collect());
+        assert_eq!(together, alone, "{what} {kv_type:?} {threads} threads, together");
+        for context in [1, 63, 64, 299] {
+            let split = greedy(&mut *engine, (0..5).map(|salt| plan(context, salt)).collect());
+            assert_eq!(split, alone, "{what} {kv_type:?} {threads} threads, context {context}");
+        }
+    }
+}
+
 #[test]
 fn batches_chunks_threads_and_depth_change_no_token() {
     for architecture in ALL {
@@ -222,35 +315,8 @@ fn batches_chunks_threads_and_depth_change_no_token() {
             (GgmlDType::Q6K, KvType::F16),
             (GgmlDType::F16, KvType::Q8_0),
         ] {
-            let options = |threads| Options { kv_type, ..options(Isa::detect(), threads, 5) };
-            let folder = tempfile::tempdir().unwrap();
-            let path = folder.path().join("tiny.gguf");
-            let header = tiny(architecture, dtype).write(&path);
-            let plan = |context: usize, salt: usize| {
-                let all = tokens(300, salt);
-                SequencePlan {
-                    context: all[..context].to_vec(),
-                    prompt: all[context..].to_vec(),
-                    output_tokens: 12,
-                }
-            };
-            let mut one = open(&path, header.clone(), &options(1));
-            let alone: Vec<_> = (0..5).flat_map(|salt| greedy(&mut *one, vec![plan(0, salt)])).collect();
-            for threads in [1, 2, 3] {
-                let mut engine = open(&path, header.clone(), &options(threads));
-                let together = greedy(&mut *engine, (0..5).map(|salt| plan(0, salt)).collect());
-                assert_eq!(
-                    together, alone,
-                    "{architecture} {dtype:?} {kv_type:?} {threads} threads, together"
-                );
-                for context in [1, 63, 64, 299] {
-                    let split = greedy(&mut *engine, (0..5).map(|salt| plan(context, salt)).collect());
-                    assert_eq!(
-                        split, alone,
-                        "{architecture} {dtype:?} {kv_type:?} {threads} threads, context {context}"
-                    );
-                }
-            }
+            check_cuts(&format!("{architecture} {dtype:?}"), &tiny(architecture, dtype), kv_type);
         }
     }
+    check_cuts("gpt-oss MXFP4", &mxfp4(), KvType::F16);
 }

@@ -106,9 +106,11 @@ impl Reference {
                     out
                 };
                 add(x, &out);
-                let normed = self.norm(x, self.of_block(layer, "ffn_norm.weight"));
+                let normed = self.norm(x, self.of_block(layer, n.feed_norm));
                 let out = match n.experts {
-                    None => self.feed_forward(layer, ["ffn_gate", "ffn_up", "ffn_down"], (0, 1), &normed),
+                    None => {
+                        self.feed_forward(layer, ["ffn_gate", "ffn_up", "ffn_down"], (0, 1), false, &normed)
+                    }
                     Some(experts) => self.mixture(layer, experts, &normed),
                 };
                 let out = if n.post_norms {
@@ -124,18 +126,37 @@ impl Reference {
         self.multiply(if tied { "token_embd.weight" } else { "output.weight" }, &last)
     }
 
-    fn feed_forward(&self, layer: usize, matrices: [&str; 3], part: (usize, usize), x: &[f64]) -> Vec<f64> {
-        let [gate, up, down] = matrices.map(|name| format!("blk.{layer}.{name}.weight"));
-        let (gate, up) = (self.multiply_part(&gate, part, x), self.multiply_part(&up, part, x));
+    fn feed_forward(
+        &self,
+        layer: usize,
+        matrices: [&str; 3],
+        part: (usize, usize),
+        biases: bool,
+        x: &[f64],
+    ) -> Vec<f64> {
+        let multiply = |name: &str, x: &[f64]| {
+            let mut out = self.multiply_part(&format!("blk.{layer}.{name}.weight"), part, x);
+            if biases {
+                let all = self.of_block(layer, &format!("{name}.bias"));
+                let rows = out.len();
+                add(&mut out, &all[part.0 * rows..(part.0 + 1) * rows]);
+            }
+            out
+        };
+        let [gate, up, down] = matrices;
+        let (gate, up) = (multiply(gate, x), multiply(up, x));
         let activation = self.network.activation;
         let hidden: Vec<f64> =
-            gate.iter().zip(&up).map(|(gate, up)| activate(activation, *gate) * up).collect();
-        self.multiply_part(&down, part, &hidden)
+            gate.iter().zip(&up).map(|(gate, up)| activate(activation, *gate, *up)).collect();
+        multiply(down, &hidden)
     }
 
     /// Softmax over all experts, the likeliest of them, their shares brought back to a sum of one.
     fn mixture(&self, layer: usize, experts: Experts, x: &[f64]) -> Vec<f64> {
-        let logits = multiply(self.of_block(layer, "ffn_gate_inp.weight"), x);
+        let mut logits = multiply(self.of_block(layer, "ffn_gate_inp.weight"), x);
+        if experts.biases {
+            add(&mut logits, self.of_block(layer, "ffn_gate_inp.bias"));
+        }
         let sum: f64 = logits.iter().map(|logit| logit.exp()).sum();
         let mut shares: Vec<(usize, f64)> =
             logits.iter().map(|logit| logit.exp() / sum).enumerate().collect();
@@ -145,7 +166,7 @@ impl Reference {
         let mut out = vec![0.0; x.len()];
         for (index, share) in shares {
             let matrices = ["ffn_gate_exps", "ffn_up_exps", "ffn_down_exps"];
-            let of_one = self.feed_forward(layer, matrices, (index, experts.count), x);
+            let of_one = self.feed_forward(layer, matrices, (index, experts.count), experts.biases, x);
             for (out, of_one) in out.iter_mut().zip(of_one) {
                 *out += of_one * share / kept;
             }
@@ -189,9 +210,10 @@ impl Reference {
                     q.iter().zip(k).map(|(q, k)| q * k).sum::<f64>() * f64::from(n.attention_scale)
                 };
                 let scores: Vec<f64> = (first..=at).map(score).collect();
-                let largest = scores.iter().copied().fold(f64::MIN, f64::max);
+                let sink = n.sinks.then(|| self.of_block(layer, "attn_sinks.weight")[head]);
+                let largest = scores.iter().copied().chain(sink).fold(f64::MIN, f64::max);
                 let shares: Vec<f64> = scores.iter().map(|score| (score - largest).exp()).collect();
-                let sum: f64 = shares.iter().sum();
+                let sum = shares.iter().sum::<f64>() + sink.map_or(0.0, |sink| (sink - largest).exp());
                 for element in 0..n.head_size {
                     let mixed: f64 = shares
                         .iter()
@@ -201,7 +223,11 @@ impl Reference {
                     out.push(mixed / sum);
                 }
             }
-            self.multiply_of_block(layer, "attn_output.weight", &out)
+            let mut out = self.multiply_of_block(layer, "attn_output.weight", &out);
+            if n.output_bias {
+                add(&mut out, self.of_block(layer, "attn_output.bias"));
+            }
+            out
         };
         (0..x.len()).map(of_token).collect()
     }
@@ -212,13 +238,15 @@ impl Reference {
         for pair in 0..half {
             let exponent = 2.0 * pair as f64 / rotation.elements as f64;
             let factor = if rotation.factors { self.tensor("rope_freqs.weight")[pair] } else { 1.0 };
-            let angle = position as f64 / rotation.divisor / rotation.base.powf(exponent) / factor;
+            let angle = position as f64 / rotation.base.powf(exponent) / factor;
+            let divided = rotation.yarn.map_or(1.0, |yarn| yarn.divided(pair));
+            let angle = angle * (1.0 - divided) + angle / rotation.divisor * divided;
             let (a, b) = match rotation.pairing {
                 Pairing::Neighbours => (2 * pair, 2 * pair + 1),
                 Pairing::Halves => (pair, pair + half),
             };
-            out[a] = head[a] * angle.cos() - head[b] * angle.sin();
-            out[b] = head[a] * angle.sin() + head[b] * angle.cos();
+            out[a] = (head[a] * angle.cos() - head[b] * angle.sin()) * rotation.magnitude;
+            out[b] = (head[a] * angle.sin() + head[b] * angle.cos()) * rotation.magnitude;
         }
         out
     }
@@ -253,12 +281,16 @@ fn add(x: &mut [f64], y: &[f64]) {
     }
 }
 
-fn activate(activation: Activation, x: f64) -> f64 {
+fn activate(activation: Activation, x: f64, up: f64) -> f64 {
     match activation {
-        Activation::Silu => x / (1.0 + (-x).exp()),
+        Activation::Silu => x / (1.0 + (-x).exp()) * up,
         Activation::GeluTanh => {
             let inner = (2.0 / std::f64::consts::PI).sqrt() * (x + 0.044_715 * x.powi(3));
-            0.5 * x * (1.0 + inner.tanh())
+            0.5 * x * (1.0 + inner.tanh()) * up
+        }
+        Activation::ClampedSwiglu => {
+            let gate = x.min(7.0);
+            gate / (1.0 + (-1.702 * gate).exp()) * (up.clamp(-7.0, 7.0) + 1.0)
         }
     }
 }

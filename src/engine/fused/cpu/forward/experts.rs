@@ -13,8 +13,8 @@ use super::super::arena::{Arena, Region};
 use super::super::matmul::{self, Input, Output};
 use super::super::pack::{ROWS, is_quantized};
 use super::{Pass, padded, share};
-use crate::engine::fused::network::{self, Activation, Network};
-use crate::engine::fused::weights::{Block, Experts, Matrix, Stack};
+use crate::engine::fused::network::{self, Network};
+use crate::engine::fused::weights::{Biases, Block, Experts, Matrix, Stack};
 
 /// What a group's weights cost before the first token, in tokens: they come from memory, a token only computes.
 const WEIGHTS_COST: usize = 8;
@@ -106,6 +106,7 @@ fn sizes(network: &Network, experts: network::Experts, tokens: usize) -> [usize;
 struct Mixture<'a> {
     pass: &'a Pass<'a>,
     view: View,
+    biases: Option<&'a Biases>,
     /// How many there are, and how many a token goes through.
     count: usize,
     used: usize,
@@ -118,7 +119,8 @@ impl Pass<'_> {
     /// As the other parts of a pass: every thread comes here with the same block.
     pub(super) unsafe fn expert_layer(&self, block: &Block, experts: &Experts, thread: usize) {
         let (Some(view), Some(shape)) = (self.experts, self.network.experts) else { return };
-        let mixture = Mixture { pass: self, view, count: shape.count, used: shape.used };
+        let biases = experts.biases.as_ref();
+        let mixture = Mixture { pass: self, view, biases, count: shape.count, used: shape.used };
         // SAFETY: each part writes what is this thread's, and barriers lie between parts that need each other.
         unsafe {
             mixture.norm(block, experts, thread);
@@ -205,8 +207,14 @@ impl Mixture<'_> {
             // SAFETY: the token's logits and pairs are this thread's.
             unsafe {
                 let logits = view.logits.add(token * padded(self.count));
+                let logits = std::slice::from_raw_parts_mut(logits, self.count);
+                if let Some(biases) = self.biases {
+                    for (logit, bias) in logits.iter_mut().zip(&biases.router) {
+                        *logit += bias;
+                    }
+                }
                 choose(
-                    std::slice::from_raw_parts_mut(logits, self.count),
+                    logits,
                     std::slice::from_raw_parts_mut(view.chosen.add(token * self.used), self.used),
                     std::slice::from_raw_parts_mut(view.shares.add(token * self.used), self.used),
                 );
@@ -229,8 +237,8 @@ impl Mixture<'_> {
         }
     }
 
-    /// Calls `each` with this thread's slots and, with each, its expert's slots.
-    unsafe fn for_my_slots(&self, thread: usize, mut each: impl FnMut(usize, Range<usize>)) {
+    /// Calls `each` with this thread's slots and, with each, its expert and that one's slots.
+    unsafe fn for_my_slots(&self, thread: usize, mut each: impl FnMut(usize, usize, Range<usize>)) {
         let mut index = 0;
         // SAFETY: the starts were written before a barrier.
         unsafe {
@@ -240,7 +248,7 @@ impl Mixture<'_> {
                     index += 1;
                     slots = self.slots_of(index);
                 }
-                each(slot, slots.clone());
+                each(slot, index, slots.clone());
             }
         }
     }
@@ -261,7 +269,7 @@ impl Mixture<'_> {
         let (tiles, rows) = (stacks.iter().any(quantized), !stacks.iter().all(quantized));
         // SAFETY: the tokens' rows were written before the barrier; the slots are this thread's.
         unsafe {
-            self.for_my_slots(thread, |slot, slots| {
+            self.for_my_slots(thread, |slot, _, slots| {
                 let token = *self.view.token_of.add(slot) as usize;
                 if tiles {
                     let single = self.view.single.add(token * activations::packed_bytes(1, width));
@@ -316,19 +324,21 @@ impl Mixture<'_> {
         unsafe { self.multiply(&stacks, self.view.rows, self.pass.network.width, thread) };
     }
 
-    /// The activation of gate times up in this thread's slots, made ready for the down matrix.
+    /// Biases and activation of gate and up in this thread's slots, made ready for the down matrix.
     unsafe fn activate(&self, down: &Stack, thread: usize) {
         let pass = self.pass;
         let feed = pass.network.feed_forward;
         let quantized = is_quantized(down.layout().kind);
         // SAFETY: the slots are this thread's.
         unsafe {
-            self.for_my_slots(thread, |slot, slots| {
+            self.for_my_slots(thread, |slot, expert, slots| {
                 let (gate, up) = (self.view.gate.add(slot * feed), self.view.up.add(slot * feed));
-                match pass.network.activation {
-                    Activation::Silu => activations::swiglu(pass.isa, gate, up, feed),
-                    Activation::GeluTanh => activations::geglu(pass.isa, gate, up, feed),
+                if let Some(biases) = self.biases {
+                    for (bias, to) in biases.gate_up.iter().zip([gate, up]) {
+                        activations::add(pass.isa, bias[expert * feed..].as_ptr(), feed, to);
+                    }
                 }
+                pass.network.activation.apply(pass.isa, gate, up, feed);
                 if quantized {
                     activations::quantize(pass.isa, gate, 0, feed, self.place(slot, &slots, feed));
                 }
@@ -344,7 +354,7 @@ impl Mixture<'_> {
         }
     }
 
-    /// Adds to this thread's tokens what their experts gave, each by its share.
+    /// Adds to this thread's tokens what their experts gave and its bias, each by its share.
     unsafe fn mix(&self, thread: usize) {
         let pass = self.pass;
         let width = pass.network.width;
@@ -354,7 +364,13 @@ impl Mixture<'_> {
                 unsafe {
                     let from = self.view.out.add(*self.view.slots.add(pair) as usize * padded(width));
                     let to = pass.residual.add(token * width);
-                    activations::add_scaled(pass.isa, *self.view.shares.add(pair), from, width, to);
+                    let share = *self.view.shares.add(pair);
+                    activations::add_scaled(pass.isa, share, from, width, to);
+                    if let Some(biases) = self.biases {
+                        let expert = *self.view.chosen.add(pair) as usize;
+                        let bias = biases.down[expert * width..].as_ptr();
+                        activations::add_scaled(pass.isa, share, bias, width, to);
+                    }
                 }
             }
         }

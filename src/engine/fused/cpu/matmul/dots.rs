@@ -1,8 +1,8 @@
-//! Quants of five and six bits, and of super-blocks, where the processor has dot products of bytes: AVX-512 with VNNI.
+//! Quants of five and six bits, of super-blocks, and 4-bit floats, where the processor has dot products of bytes: AVX-512 with VNNI.
 //!
 //! A super-block's integer scales become single precision with the f16 scale in them,
 //! once a block and sixteen rows; only the two of a block of six bits are applied to the dot products, since their
-//! f16 scale can wait.
+//! f16 scale can wait. A 4-bit float is looked up as twice its number, 16 too high.
 #![allow(
     clippy::inline_always,
     reason = "generic kernels become instructions only inside the wrapper that enables them"
@@ -13,7 +13,7 @@
 use crate::model::TensorType;
 
 use super::super::activations::{BLOCK_BYTES, numbers, tiles};
-use super::super::bits::{FOURS, PLANE, SUPER};
+use super::super::bits::{FOURS, PLANE, SUPER, fp4_above};
 use super::super::lanes::Lanes;
 use super::super::pack::{BLOCK, HALVES, Layout, ROWS, chunk_bytes};
 use super::registers::{Dots, unpack_scales};
@@ -34,6 +34,7 @@ pub(super) unsafe fn multiply<W: Enabled>(layout: &Layout, group: *const u8, inp
             TensorType::Q5_K => tiles_of::<W, Q5_K>(layout, group, input, to),
             TensorType::Q6_K => tiles_of::<W, Q6_K>(layout, group, input, to),
             TensorType::Q5_1 => tiles_of::<W, Q5_1>(layout, group, input, to),
+            TensorType::MXFP4 => tiles_of::<W, MXFP4>(layout, group, input, to),
             _ => tiles_of::<W, Q5_0>(layout, group, input, to),
         }
     }
@@ -45,6 +46,7 @@ const Q5_K: u8 = 1;
 const Q6_K: u8 = 2;
 const Q5_0: u8 = 3;
 const Q5_1: u8 = 4;
+const MXFP4: u8 = 5;
 
 /// Registers whose instructions a function enables.
 pub(super) trait Enabled: Dots {
@@ -135,7 +137,7 @@ unsafe fn tile_of<W: Dots, const FORMAT: u8, const TOKENS: usize>(
     unsafe {
         let [scale_at, _, _, sum_at, ..] = numbers(TOKENS);
         let planes = match FORMAT {
-            Q4_K => 4,
+            Q4_K | MXFP4 => 4,
             Q6_K => 6,
             _ => 5,
         };
@@ -159,7 +161,7 @@ unsafe fn tile_of<W: Dots, const FORMAT: u8, const TOKENS: usize>(
                 if FORMAT == Q6_K {
                     parts[0][token] = word::<W>(at.add(starts[4])).pair_sums();
                     parts[1][token] = word::<W>(at.add(starts[5])).pair_sums();
-                } else if FORMAT == Q5_0 {
+                } else if FORMAT == Q5_0 || FORMAT == MXFP4 {
                     // −8·Σ twice.
                     let start: W = word(at.add(starts[1]));
                     parts[0][token] = start.add(start);
@@ -185,7 +187,7 @@ unsafe fn tile_of<W: Dots, const FORMAT: u8, const TOKENS: usize>(
                     parts[0][token].numbers()
                 };
                 sums[token] = dot.mul_add(scales.scale.mul(number::<W>(at.add(scale_at))), sums[token]);
-                if FORMAT != Q6_K && FORMAT != Q5_0 {
+                if FORMAT != Q6_K && FORMAT != Q5_0 && FORMAT != MXFP4 {
                     sums[token] = scales.minimum.mul_add(number::<W>(at.add(sum_at)), sums[token]);
                 }
             }
@@ -237,8 +239,11 @@ unsafe fn quants<W: Dots, const FORMAT: u8>(at: *const u8, four: usize) -> W {
     // SAFETY: the caller's.
     unsafe {
         match (FORMAT, four) {
-            (Q4_K, 0..4) => plane::<W>(at, four).and(bytes(0x0f)),
-            (Q4_K, _) => plane::<W>(at, four - 4).down::<4>().and(bytes(0x0f)),
+            (Q4_K | MXFP4, _) => {
+                let both: W = plane(at, four % 4);
+                let codes = if four < 4 { both } else { both.down::<4>() }.and(bytes(0x0f));
+                if FORMAT == MXFP4 { codes.of_table(W::table(&const { fp4_above(16) })) } else { codes }
+            }
             (Q6_K, 3 | 7) => {
                 let first = four / 4 * 3;
                 let upper = bytes(0xc0);
@@ -286,6 +291,10 @@ unsafe fn scales<W: Dots, const FORMAT: u8>(
                 let at = chunk.add(HALVES + block % SUBS * 2 * ROWS).cast::<i8>();
                 let factors = [W::Numbers::load_i8(at), W::Numbers::load_i8(at.add(ROWS))];
                 Scales { scale: half::<W>(chunk), factors, ..none }
+            }
+            MXFP4 => {
+                let powers = W::Numbers::load_powers(group.add(layout.scales + block * ROWS));
+                Scales { scale: powers.mul(W::Numbers::splat(0.5)), ..none }
             }
             _ => {
                 let scale = half::<W>(group.add(layout.scales + block * HALVES));

@@ -3,15 +3,19 @@
 use half::f16;
 
 use crate::model::TensorType;
-use crate::model::quantize::unpack_scale;
+use crate::model::quantize::{mxfp4_half_scale, unpack_scale};
 
 use super::super::activations::{BLOCK_BYTES, WIDEST, numbers, tiles};
-use super::super::bits::{FOURS, PLANE, SUPER, from_planes, quant_bits};
+use super::super::bits::{FOURS, PLANE, SUPER, fp4_above, from_planes, quant_bits};
 use super::super::pack::{BLOCK, HALVES, Layout, ROWS, chunk_bytes};
 use super::{Input, Output};
 
 /// Elements that a scale is for: half a block.
 const PART: usize = 16;
+
+/// How much too high the doubled numbers of `MXFP4` are, and the numbers.
+const FP4_ZERO: u8 = 16;
+const FP4: [u8; 16] = fp4_above(FP4_ZERO);
 
 /// Multiplies one group.
 ///
@@ -83,13 +87,18 @@ impl Block {
             TensorType::Q4_1 | TensorType::Q5_1 => {
                 (half_at(layout.scales + place), [1; 2], Some(half_at(layout.minima + place)))
             }
+            TensorType::MXFP4 => (mxfp4_half_scale(group[layout.scales + block * ROWS + row]), [1; 2], None),
             _ => (half_at(layout.scales + place), [1; 2], None),
         };
+        if layout.kind == TensorType::MXFP4 {
+            quants = quants.map(|code| FP4[usize::from(code)]);
+        }
         let zero = match layout.kind {
             TensorType::Q4_0 => 8,
             TensorType::Q5_0 => 16,
             TensorType::Q6_K => 32,
             TensorType::Q8_0 => 128,
+            TensorType::MXFP4 => i32::from(FP4_ZERO),
             _ => 0,
         };
         Self { quants, zero, scale, factors, minimum }

@@ -28,6 +28,10 @@ pub(super) trait Wide: Copy {
     unsafe fn or(self, other: Self) -> Self;
     /// Each 16 bits moved down.
     unsafe fn down<const BITS: u32>(self) -> Self;
+    /// Sixteen bytes again and again.
+    unsafe fn table(bytes: &[u8; 16]) -> Self;
+    /// For each byte, which must be below 16, that byte of the table.
+    unsafe fn of_table(self, table: Self) -> Self;
     /// Sums of 32 bits.
     unsafe fn add(self, other: Self) -> Self;
     /// In each 32 bits the sum of two numbers of 16 bits.
@@ -161,6 +165,18 @@ mod x86 {
         unsafe fn down<const BITS: u32>(self) -> Self {
             // SAFETY: the trait's.
             unsafe { Self(_mm512_srli_epi16::<BITS>(self.0)) }
+        }
+
+        #[inline(always)]
+        unsafe fn table(bytes: &[u8; 16]) -> Self {
+            // SAFETY: the trait's.
+            unsafe { Self(_mm512_broadcast_i32x4(_mm_loadu_si128(bytes.as_ptr().cast()))) }
+        }
+
+        #[inline(always)]
+        unsafe fn of_table(self, table: Self) -> Self {
+            // SAFETY: the trait's.
+            unsafe { Self(_mm512_shuffle_epi8(table.0, self.0)) }
         }
 
         #[inline(always)]
@@ -330,6 +346,21 @@ mod x86 {
         }
 
         #[inline(always)]
+        unsafe fn table(bytes: &[u8; 16]) -> Self {
+            // SAFETY: the trait's.
+            unsafe {
+                let table = _mm256_broadcastsi128_si256(_mm_loadu_si128(bytes.as_ptr().cast()));
+                Self(table, table)
+            }
+        }
+
+        #[inline(always)]
+        unsafe fn of_table(self, table: Self) -> Self {
+            // SAFETY: the trait's.
+            unsafe { Self(_mm256_shuffle_epi8(table.0, self.0), _mm256_shuffle_epi8(table.1, self.1)) }
+        }
+
+        #[inline(always)]
         unsafe fn add(self, other: Self) -> Self {
             // SAFETY: the trait's.
             unsafe { Self(_mm256_add_epi32(self.0, other.0), _mm256_add_epi32(self.1, other.1)) }
@@ -495,6 +526,14 @@ pub(super) mod plain {
         unsafe fn down<const BITS: u32>(self) -> Self {
             let halves = self.halves();
             Self(std::array::from_fn(|byte| (halves[byte / 2] >> BITS).to_le_bytes()[byte % 2]))
+        }
+
+        unsafe fn table(bytes: &[u8; 16]) -> Self {
+            Self(std::array::from_fn(|byte| bytes[byte % 16]))
+        }
+
+        unsafe fn of_table(self, table: Self) -> Self {
+            Self(self.0.map(|byte| table.0[usize::from(byte)]))
         }
 
         unsafe fn add(self, other: Self) -> Self {
