@@ -1,8 +1,8 @@
-//! Quants of five and six bits, of super-blocks, and 4-bit floats, where the processor has dot products of bytes: AVX-512 with VNNI.
+//! Quants of five and six bits, of super-blocks, and 4-bit floats, where the processor has dot products of bytes:
+//! AVX-512 with VNNI.
 //!
-//! A super-block's integer scales become single precision with the f16 scale in them,
-//! once a block and sixteen rows; only the two of a block of six bits are applied to the dot products, since their
-//! f16 scale can wait. A 4-bit float is looked up as twice its number, 16 too high.
+//! A super-block's integer scales become single precision with the f16 scale in them, once a block and sixteen rows;
+//! only the two of a block of six bits are applied to the dot products, since their f16 scale can wait. A 4-bit float is looked up as twice its number, 16 too high.
 #![allow(
     clippy::inline_always,
     reason = "generic kernels become instructions only inside the wrapper that enables them"
