@@ -112,14 +112,17 @@ fn a_price_file_that_cannot_be_used_is_a_clear_error() {
     );
     let other = file("other.json", r#"{"speed": 1}"#);
     let litellm = data("litellm.json");
-    let (bad, other, litellm) = (bad.as_str(), other.as_str(), litellm.as_str());
+    let gcp = data("skypilot/gcp/vms.csv");
+    let (bad, other, litellm, gcp) = (bad.as_str(), other.as_str(), litellm.as_str(), gcp.as_str());
     for (args, code, words) in [
         (["not-there.json"].as_slice(), 13, "is not there"),
         (&[other], 1, "its object has `speed`"),
-        (&[bad], 1, "none of its 1 rows can be used; the first: line 1, `m`"),
+        (&[bad], 1, "none of its 1 row can be used; the first: line 1, `m`"),
         (&[litellm, "--provider", "nobody"], 2, "its providers are bedrock"),
         (&[litellm, "--observed", "2999-01-01"], 2, "is still to come"),
         (&[litellm, "--observed", "soon"], 2, "a day is written like"),
+        (&[gcp], 1, "can be used; the price of an accelerator without its machine (2 of them)"),
+        (&[litellm, "--config", "/nonexist", "--yes"], 13, "there is no such folder"),
         // One bad file, and nothing of the good one is taken.
         (&[litellm, other, "--yes"], 1, "other.json"),
     ] {
@@ -128,6 +131,35 @@ fn a_price_file_that_cannot_be_used_is_a_clear_error() {
         assert!(ran.stderr.contains(words), "{args:?}: {}", ran.stderr);
     }
     assert!(!bench.folder().join(IMPORTED).exists());
+}
+
+#[test]
+fn a_change_says_which_price_moved() {
+    let bench = Bench::new();
+    let text = r#"{"openai": {"models": {"gpt-4o": {"id": "gpt-4o", "cost": {"input": 2.5, "output": 9, "cache_read": 1.25}},
+        "gpt-4o-mini\u001b[2J": {"id": "gpt-4o-mini\u001b[2J", "cost": {"input": 1, "output": 2}}}}}"#;
+    let file = bench.file("api.json", text.as_bytes()).to_string_lossy().into_owned();
+    let update = ["catalog", "update", "--observed", "2026-11-25", "--from", &file];
+    let text = bench.run(&update).stdout;
+    let line = text.lines().find(|line| line.contains("openai/gpt-4o:")).unwrap_or_default();
+    assert!(line.contains("output -10.0%") && !line.contains("input +"), "{text}");
+    assert!(!text.contains('\u{1b}'), "{text}");
+    let found = bench.json(&[&update[..], &["--json"]].concat());
+    let change =
+        found["api"].as_array().expect("rows").iter().find(|row| row["id"] == "openai/gpt-4o").expect("it");
+    assert_eq!((&change["input_change"], &change["cached_input_change"]), (&0.0.into(), &0.0.into()));
+    assert!((change["output_change"].as_f64().expect("known") + 0.1).abs() < 1e-12, "{change}");
+}
+
+#[test]
+fn a_price_of_a_day_to_come_is_refused_by_name() {
+    let bench = Bench::new();
+    let own = "[[rental]]\nprovider = \"mine\"\ngpu = \"h100\"\nkind = \"on_demand\"\nusd_per_gpu_hour = 1.99\n\
+               observed = \"2999-01-01\"\nsource = \"our invoice of January\"\n";
+    bench.file("mine/prices/rental.toml", own.as_bytes());
+    let ran = bench.run(&["catalog", "prices", "rental", "--config", "mine"]);
+    assert_eq!(ran.code, 1, "{}", ran.stderr);
+    assert!(ran.stderr.contains("rental.toml:6: `mine/h100/on_demand` is of 2999-01-01"), "{}", ran.stderr);
 }
 
 /// 16 MiB of short rows fit a program that may map 600 MiB.

@@ -86,6 +86,42 @@ fn an_offline_record_is_held_against_the_batch_tier() {
     close(number(&mixed, "/here/usd_per_million/value"), 2.49 / 3600.0 * seconds * 1e6);
 }
 
+/// At 20 million tokens a month one machine idles nearly all of it: the verdict is about the two bills.
+#[test]
+fn with_tokens_a_month_the_verdict_is_about_the_bills() {
+    let bench = Bench::new();
+    let path = seventy_billion(&bench);
+    let args = ["compare", "--price-per-hour", "2.49", "--tokens-per-month", "20M", &path];
+    let view = bench.json(&[&args[..], &["--json"]].concat());
+    let about = view["verdict_api"].as_str().expect("an API");
+    let there = number(row(&view, about, "standard"), "/usd_per_month");
+    let here = number(&view, "/volume/usd_per_month");
+    close(here, 730.0 * 2.49);
+    assert!(here > there);
+    let verdict = view["verdict"].as_str().expect("a sentence");
+    assert!(
+        verdict.starts_with("at 20.0 million tokens a month ") && verdict.contains("× dearer here"),
+        "{verdict}"
+    );
+    assert!(verdict.contains("$1,818 a month against $"), "{verdict}");
+    let full = view["verdict_at_utilization"].as_str().expect("a sentence");
+    assert!(full.starts_with("always busy, whatever the volume: "), "{full}");
+    // Without a volume there is one verdict, and the months list says how many rows it leaves out, each with its tier.
+    let plain = bench.json(&["compare", "--json", "--price-per-hour", "2.49", &path]);
+    assert!(plain.get("verdict_at_utilization").is_none());
+    let text = bench.run(&args).stdout;
+    let more = format!("and {} more, dearer", view["rows"].as_array().map_or(0, Vec::len) - 5);
+    assert!(text.contains(&more), "{more} in {text}");
+    let months: Vec<&str> =
+        text.lines().filter(|line| line.starts_with("  ") && line.ends_with("a month")).collect();
+    assert_eq!(months.len(), 5, "{text}");
+    assert!(months.iter().all(|line| line.contains(" standard ") || line.contains(" batch ")), "{months:?}");
+    for wrong in ["1e30", "0"] {
+        let ran = bench.run(&["compare", "--tokens-per-month", wrong, &path]);
+        assert!(ran.code == 2 && ran.stderr.contains("from 1 to 1,000,000T"), "{wrong}: {}", ran.stderr);
+    }
+}
+
 #[test]
 fn another_models_tokens_are_counted_where_both_tokenizers_are_at_hand() {
     let bench = Bench::new();

@@ -70,6 +70,18 @@ fn an_api_that_is_named_is_compared_with() {
 }
 
 #[test]
+fn another_tools_file_is_no_record_and_the_way_is_named() {
+    let bench = Bench::new();
+    let data = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/exchange");
+    for name in ["vllm-serve.json", "llama-bench.json", "llama-bench.jsonl"] {
+        let path = data.join(name);
+        let ran = bench.run(&["cost", path.to_str().expect("a path")]);
+        assert_eq!(ran.code, 1, "{name}: {}", ran.stderr);
+        assert!(ran.stderr.contains("`bench import FILE` reads it"), "{name}: {}", ran.stderr);
+    }
+}
+
+#[test]
 fn without_a_price_the_catalogs_for_such_a_machine_is_taken() {
     let bench = Bench::new();
     let record = bench.json(&["run", "-p", "8", "-n", "4", "-r", "2", "--json", "--output", "-"]);
@@ -177,6 +189,12 @@ fn a_margin_is_not_a_markup() {
     close(number(view, "/price_for_margin/usd_per_million_total_tokens/value"), cost / 0.4);
     let text = bench.run(&["cost", "--sell", "1000", name]).stdout;
     assert!(text.contains("50% margin is 100% markup"), "{text}");
+    for wrong in [["--gpus", "-1"], ["--max-age", "-1"], ["--target", "1e-30"], ["--price-per-hour", "1e9"]] {
+        let ran = bench.run(&["cost", name, wrong[0], wrong[1]]);
+        assert_eq!(ran.code, 2, "{wrong:?}");
+        let said = ran.stderr;
+        assert!(said.contains(wrong[0]) && !said.contains("unexpected argument"), "{wrong:?}: {said}");
+    }
     for wrong in
         [["--margin", "100%"], ["--sell", "free"], ["--gpus", "0"], ["--cached", "-1"], ["--gpus", "8"]]
     {
@@ -207,6 +225,19 @@ fn a_servers_mixes_are_told_apart_and_one_alone_is_not() {
     // Asked for, and labelled.
     let text = bench.run(&["cost", "--price-per-hour", "2.49", "--price-ratio", "4", &one]).stdout;
     assert!(text.contains("allocated at the price ratio 4, not measured"), "{text}");
+    // The cached share has the API's price for it, as in `compare`.
+    let more = ["--price-ratio", "4", "--cached", "90%", "--api", "openai/gpt-4o-mini"];
+    let args = ["cost", "--json", "--price-per-hour", "2.49"];
+    let cost = &bench.json(&[&args[..], &more, &[one.as_str()]].concat())["records"][0]["cost"];
+    // 8,192 in and 128 out; 0.15, cached 0.075, and 0.60 USD a million.
+    let mix = (8192.0 * (0.1 * 0.15 + 0.9 * 0.075) + 128.0 * 0.60) / 8320.0;
+    close(number(cost, "/api_comparison/0/mix_usd_per_million"), mix);
+    let args =
+        ["compare", "--json", "--price-per-hour", "2.49", "--cached", "90%", "--api", "openai/gpt-4o-mini"];
+    let compared = bench.json(&[&args[..], &[one.as_str()]].concat());
+    let rows = compared["rows"].as_array().expect("rows");
+    let row = rows.iter().find(|row| row["api"] == "openai/gpt-4o-mini" && row["tier"] == "standard");
+    close(number(row.expect("its row"), "/usd_per_million"), mix);
     // Given together, three records of one mix each are as good as one of three.
     let parts: Vec<String> =
         (0..3).map(|at| served(&bench, &format!("part{at}.json"), &cells[at..=at])).collect();

@@ -210,6 +210,10 @@ fn what_cannot_be_answered_says_why() {
         (&["--use-case", "3000,500", "--budget", "5"], 2, "--tasks-per-month"),
         (&["--use-case", "1,1", "--value-per-task", "1", "--margin", "100%"], 2, "below 100%"),
         (&["--input-tokens", "5"], 2, "--output-tokens"),
+        (&["--cached", "50%"], 2, "--cached: says something of a use case"),
+        (&["--use-case", "-1,5"], 2, "3000,500"),
+        (&["--use-case", "1,1", "--value-per-task", "-1"], 2, "expected a number above 0"),
+        (&["--claim", "-1@2027-01-01"], 2, "0.01@2027-01-01"),
         (&["--claim", "0.01"], 2, "0.01@2027-01-01"),
         (&["--until", "soon"], 2, "2027-01-01"),
         (&["--tasks-per-month", "5"], 2, "--use-case IN,OUT"),
@@ -223,9 +227,20 @@ fn what_cannot_be_answered_says_why() {
 }
 
 #[test]
-fn a_last_day_in_the_past_or_far_away_is_drawn_all_the_same() {
+fn a_last_day_far_away_is_drawn_all_the_same_and_one_in_the_past_is_refused() {
     let bench = Bench::new();
-    for until in ["2020-01-01", "2024-06-01", "2100-01-01", "9999-12-31"] {
+    for until in ["2020-01-01", "2024-06-01"] {
+        let ran = bench.run(&["forecast", "--until", until]);
+        assert!(ran.code == 2 && ran.stderr.contains("--until"), "{until}: {}", ran.stderr);
+        assert!(ran.stderr.contains(&format!("{until} has passed")), "{until}: {}", ran.stderr);
+    }
+    let far = bench.run(&["forecast", "--claim", "0.05@9999-01-01"]);
+    assert!(
+        far.code == 0 && !far.stdout.contains("$0.00e0") && far.stdout.contains("about $0"),
+        "{}",
+        far.stdout
+    );
+    for until in ["2100-01-01", "9999-12-31"] {
         let found = bench.json(&["forecast", "--json", "--until", until, "--svg", "plot.svg"]);
         assert!(found["curve"].as_array().is_some_and(|curve| !curve.is_empty()), "{until}");
         let text = bench.run(&["forecast", "--until", until]);

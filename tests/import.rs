@@ -212,9 +212,76 @@ fn inferencex_rows_per_gpu_become_the_deployments() {
     near(value(&record, "total_tokens_per_second", [1024, 1024, 64, 0]), 3600.0);
     assert_eq!(record["environment"]["gpus"].as_array().map(Vec::len), Some(4));
     let evidence = record["validity"]["checks"][0]["evidence"].as_str().expect("words");
-    assert!(evidence.contains("1 rows of disaggregated deployments were left out"), "{evidence}");
+    assert!(evidence.contains("left out: 1 row of disaggregated deployments"), "{evidence}");
     // Three mixes at one concurrency: `cost` tells input and output apart.
     assert!(record["cost"]["usd_per_million_input_tokens"]["value"].is_number());
+}
+
+/// The record's price is already that of its four GPUs; a price that is given is of one.
+#[test]
+fn the_price_of_a_record_with_gpus_counts_them_once() {
+    let bench = Bench::new();
+    let record = imported(&bench, "inferencex.json", &[]);
+    let path = bench.file("ix.json", record.to_string().as_bytes());
+    let path = path.to_str().expect("a path");
+    let own = record["cost"]["price"]["usd_per_hour"].as_f64().expect("a price");
+    let cost = bench.json(&["cost", "--json", "--gpus", "4", path]);
+    near(cost["records"][0]["cost"]["price"]["usd_per_hour"].as_f64().expect("a price"), own);
+    let compared = bench.json(&["compare", "--json", "--gpus", "4", path]);
+    near(compared["here"]["usd_per_hour"].as_f64().expect("a price"), own);
+    let given = bench.json(&["cost", "--json", "--gpus", "4", "--price-per-hour", "2", path]);
+    near(given["records"][0]["cost"]["price"]["usd_per_hour"].as_f64().expect("a price"), 8.0);
+}
+
+/// Three cells of one deployment: what holds for one does not hold for all.
+#[test]
+fn a_cell_that_turns_the_verdict_round_is_named() {
+    let bench = Bench::new();
+    let record = imported(&bench, "inferencex.json", &[]);
+    let path = bench.file("ix.json", record.to_string().as_bytes());
+    let path = path.to_str().expect("a path");
+    // At the API's price of the first cell's mix the first is just cheaper, the others dearer.
+    let found = bench.json(&["compare", "--json", path]);
+    let about = found["verdict_api"].as_str().expect("an API");
+    let row =
+        found["rows"].as_array().expect("rows").iter().find(|row| row["api"] == about).expect("its row");
+    let ratio = row["ratio"]["value"].as_f64().expect("a ratio");
+    let hour = found["here"]["usd_per_hour"].as_f64().expect("a price");
+    let mut said = Vec::new();
+    for share in [0.98, 1.02] {
+        let price = (hour / ratio * share).to_string();
+        let found = bench.json(&["compare", "--json", "--price-per-hour", &price, path]);
+        said.extend(found["other_cell"].as_str().map(str::to_owned));
+    }
+    assert!(!said.is_empty(), "the cells of three mixes do not break even at one price");
+    for text in &said {
+        assert!(text.contains("1024+") && text.contains("cheaper") && text.contains("dearer"), "{text}");
+    }
+    // The cell that was measured at the mix, and no rate where none was.
+    let measured = bench.json(&["compare", "--json", "--mix", "8:1", path]);
+    assert_eq!(measured["here"]["cell"]["prompt_tokens"], 8192);
+    assert_eq!(measured["here"]["mix_measured"], true);
+    let text = bench.run(&["compare", "--mix", "5:1", path]).stdout;
+    assert!(text.contains("5.00:1 was not measured") && !text.contains("tokens/s"), "{text}");
+}
+
+#[test]
+fn a_flag_that_contradicts_the_file_is_an_error() {
+    let bench = Bench::new();
+    for (file, flag, value, said) in [
+        ("inferencex.json", "--gpu", "a100", "the file says `h100`, and --gpu says a100"),
+        ("inferencex.json", "--gpus", "8", "the file says 4 GPUs, and --gpus says 8"),
+        ("llama-bench.json", "--gpu", "h100", "the file says that the CPU computed, and --gpu says h100"),
+        ("llama-bench.json", "--gpus", "1", "the file says that the CPU computed, and --gpus says 1"),
+    ] {
+        let ran = bench.run(&["import", &data(file), flag, value]);
+        assert_eq!(ran.code, 2, "{file} {flag}: {}", ran.stderr);
+        assert!(ran.stderr.contains(said) && ran.stderr.contains("leave it out"), "{file}: {}", ran.stderr);
+    }
+    assert!(bench.records().is_empty(), "nothing was written");
+    // The form of the family that the file names is no contradiction, and neither is what it says itself.
+    let record = imported(&bench, "inferencex.json", &["--gpu", "h100-pcie-80gb", "--gpus", "4"]);
+    assert_eq!(record["environment"]["gpus"][3]["catalog_id"], "h100-pcie-80gb");
 }
 
 #[test]
@@ -360,7 +427,7 @@ fn a_wrong_file_is_a_clear_error() {
     let row = std::fs::read_to_string(data("llama-bench.jsonl")).expect("a file");
     let first = row.lines().next().expect("a line").to_owned();
     let vllm = std::fs::read_to_string(data("vllm-serve.json")).expect("a file");
-    let cases: [(&str, String, &str); 9] = [
+    let cases: [(&str, String, &str); 13] = [
         ("cut.json", first[..first.len() / 2].to_owned(), "cut.json:1: the file ends in the middle"),
         (
             "neg.jsonl",
@@ -386,6 +453,22 @@ fn a_wrong_file_is_a_clear_error() {
             "text.json",
             vllm.replacen("\"completed\": 8", "\"completed\": \"all\"", 1),
             "`completed` is `all`, not a number",
+        ),
+        (
+            "date.json",
+            vllm.replacen("20261124-021044", "yesterday", 1),
+            "`date` is `yesterday`, not a time such as 20261124-013502",
+        ),
+        ("ahead.json", vllm.replacen("20261124-021044", "29991124-021044", 1), "which is still to come"),
+        (
+            "rateless.json",
+            vllm.replacen("\"output_throughput\": ", "\"output_throughput\": null, \"was\": ", 1),
+            "`output_throughput` is missing",
+        ),
+        (
+            "mute.json",
+            vllm.replacen("\"total_output_tokens\": 62", "\"total_output_tokens\": 0", 1),
+            "`total_output_tokens` is 0: no token came out",
         ),
         ("list.json", vllm.replacen("\"ttfts\": [", "\"ttfts\": [-1, ", 1), "`ttfts[0]` is -1, below 0"),
         (

@@ -1,6 +1,6 @@
 //! Finding a row by what a person types or a driver reports.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use super::error::Error;
 use super::{ApiPrice, Catalog, Electricity, Gpu, ModelRow, Vm};
@@ -75,6 +75,33 @@ impl Catalog {
     /// Every host's price of one model, by the word in [`ModelRow::api_model`].
     pub fn api_hosts(&self, model: &str) -> Vec<&ApiPrice> {
         self.api_prices.iter().filter(|row| row.model.eq_ignore_ascii_case(model)).collect()
+    }
+
+    /// Refuses a name that no price of a GPU, a machine or an API has as its provider.
+    ///
+    /// # Errors
+    /// [`Error::Unknown`] with the nearest names.
+    pub fn selling_provider(&self, name: &str) -> Result<(), Error> {
+        let all = self.rentals.iter().map(|row| &row.provider);
+        let all = all.chain(self.api_prices.iter().map(|row| &row.provider));
+        let all: BTreeSet<&String> = all.chain(self.vms.iter().map(|row| &row.provider)).collect();
+        if all.iter().any(|provider| provider.eq_ignore_ascii_case(name)) {
+            return Ok(());
+        }
+        Err(unknown("provider", "prices", name, all.into_iter().cloned()))
+    }
+
+    /// Refuses a name that is no part of the name of any model with a price of an API.
+    ///
+    /// # Errors
+    /// [`Error::Unknown`] with the nearest names.
+    pub fn sold_model(&self, name: &str) -> Result<(), Error> {
+        let part = name.to_lowercase();
+        let all: BTreeSet<&String> = self.api_prices.iter().map(|row| &row.model).collect();
+        if all.iter().any(|model| model.to_lowercase().contains(&part)) {
+            return Ok(());
+        }
+        Err(unknown("model with an API price", "prices api", name, all.into_iter().cloned()))
     }
 
     /// The virtual machine with this id.

@@ -8,12 +8,14 @@ use std::collections::HashSet;
 use std::io::ErrorKind;
 use std::path::Path;
 
+use jiff::civil::Date;
+
 use super::error::Error;
 use super::file::{FILES, IMPORTED_API, IMPORTED_HISTORY, IMPORTED_RENTAL, Row, parse};
 use super::find::check_names;
 use super::update::diff::rent_id;
 use super::{ApiPrice, Catalog, Class, Electricity, Gpu, ModelRow, PricePoint, Rental, Score, Vm};
-use crate::base::env;
+use crate::base::{clock, env};
 
 /// What updates have written into a folder.
 #[derive(Debug)]
@@ -50,14 +52,22 @@ impl Catalog {
     /// [`Error::Io`] for a file that cannot be used, [`Error::Collision`] when two rows claim one name,
     /// [`Error::Unknown`] when a rent names a GPU that no row describes.
     pub fn load(config: Option<&Path>) -> Result<Self, Error> {
-        Self::layered(&env::config_folder(), config)
+        let user = env::config_folder();
+        let today = clock::wall().to_zoned(jiff::tz::TimeZone::UTC).date();
+        for folder in std::iter::once(user.as_path()).chain(config) {
+            none_to_come(folder, today)?;
+        }
+        Self::layered(&user, config)
     }
 
-    /// [`Catalog::load`] for an update: `config` is where prices are to go, so it may be new or empty.
+    /// [`Catalog::load`] for an update: `config` is where prices are to go, so it may be empty.
     ///
     /// # Errors
-    /// As [`Catalog::load`], but for a missing folder.
+    /// As [`Catalog::load`], but for a folder that holds none of the files.
     pub fn load_for_update(config: Option<&Path>) -> Result<Self, Error> {
+        if let Some(folder) = config.filter(|folder| !folder.is_dir()) {
+            return Err(no_folder(folder));
+        }
         Self::load(config.filter(|folder| FILES.iter().any(|file| folder.join(file).exists())))
     }
 
@@ -67,8 +77,7 @@ impl Catalog {
         catalog.overlay(user)?;
         if let Some(folder) = config {
             if !folder.is_dir() {
-                let reason = "there is no such folder; --config takes a folder of catalog files";
-                return Err(Error::Missing { path: folder.to_owned(), reason: reason.to_owned() });
+                return Err(no_folder(folder));
             }
             if catalog.overlay(folder)? == 0 {
                 let reason = format!("none of {} is in this folder", FILES.join(", "));
@@ -137,6 +146,31 @@ impl Catalog {
         check_names("model", self.models.iter().map(|row| (row.id.as_str(), row.aliases.as_slice())))?;
         check_names("class", self.classes.iter().map(|row| (row.id.as_str(), row.aliases.as_slice())))
     }
+}
+
+fn no_folder(folder: &Path) -> Error {
+    let reason = "there is no such folder; --config takes a folder of catalog files".to_owned();
+    Error::Missing { path: folder.to_owned(), reason }
+}
+
+/// Refuses prices that the user wrote by hand with a day that is still to come; a time zone may be a day ahead.
+fn none_to_come(folder: &Path, today: Date) -> Result<(), Error> {
+    let latest = today.saturating_add(jiff::Span::new().days(1));
+    let rents = read::<Rental>(folder, Rental::FILE)?.unwrap_or_default();
+    let rents = rents.iter().filter_map(|row| Some((Rental::FILE, rent_id(row), row.dated()?)));
+    let api = read::<ApiPrice>(folder, ApiPrice::FILE)?.unwrap_or_default();
+    let api = api.iter().map(|row| (ApiPrice::FILE, row.id(), row.as_of));
+    let Some((file, id, day)) = rents.chain(api).find(|(.., day)| *day > latest) else { return Ok(()) };
+    let path = folder.join(file);
+    let text = std::fs::read_to_string(&path).unwrap_or_default();
+    let at = text.find(&day.to_string()).unwrap_or(0);
+    Err(Error::Invalid {
+        file: path.display().to_string(),
+        line: text[..at].matches('\n').count() + 1,
+        reason: format!(
+            "`{id}` is of {day}, a day that is still to come; write the day on which its price was seen"
+        ),
+    })
 }
 
 /// Reads `folder`'s file of this kind of row, when there is one, and lays it over `rows`; returns how many files

@@ -286,7 +286,6 @@ pub(super) fn kv_type(text: &str) -> Result<KvType, String> {
     text.parse()
 }
 
-/// A power limit: `500` or `500W`.
 /// Flags of our own engine where none of the engines that run is it.
 ///
 /// # Errors
@@ -314,6 +313,7 @@ pub(super) fn only_for_our_engine(
     })
 }
 
+/// A power limit: `500` or `500W`.
 fn watts(text: &str) -> Result<Watts, String> {
     match text.trim_end_matches(['W', 'w']).trim().parse::<f64>() {
         Ok(watts) if (1.0..=100_000.0).contains(&watts) => Ok(Watts::new(watts)),
@@ -341,12 +341,15 @@ pub(super) fn time(text: &str) -> Result<Seconds, String> {
     if (0.1..=604_800.0).contains(&seconds) { Ok(Seconds::new(seconds)) } else { Err(wrong()) }
 }
 
+/// The smallest amount above zero that a flag takes.
+pub(super) const LEAST_USD: Decimal = Decimal::from_parts(1, 0, 0, false, 6);
+
 /// Dollars an hour, above zero.
 pub(super) fn price(text: &str) -> Result<Decimal, String> {
     let dollars = text.trim().trim_start_matches('$').parse::<Decimal>();
     match dollars {
-        Ok(dollars) if dollars > Decimal::ZERO && dollars <= Decimal::from(1_000_000) => Ok(dollars),
-        Ok(_) => Err("a price is above 0 USD per hour".to_owned()),
+        Ok(dollars) if (LEAST_USD..=Decimal::from(1_000_000)).contains(&dollars) => Ok(dollars),
+        Ok(_) => Err("a price is from 0.000001 to 1,000,000 USD per hour".to_owned()),
         Err(_) => Err("a price is a number of USD per hour, such as `2.49`".to_owned()),
     }
 }
@@ -408,6 +411,10 @@ mod tests {
             ("1e30", None),
         ] {
             assert_eq!(price(text).ok().map(|p| p.to_string()).as_deref(), expected, "{text}");
+        }
+        for wrong in ["1e9", "1000001", "0", "0.0000001", "-1"] {
+            let said = price(wrong).expect_err(wrong);
+            assert!(said.contains("from 0.000001 to 1,000,000 USD"), "{wrong}: {said}");
         }
         for (text, expected) in
             [("3:1", Some(3.0)), ("4", Some(4.0)), ("1:2", Some(0.5)), ("0:1", None), ("1:0", None)]

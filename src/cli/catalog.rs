@@ -210,7 +210,8 @@ struct Prices<'a> {
 }
 
 impl<'a> Prices<'a> {
-    fn select(args: &PricesArgs, catalog: &'a Catalog) -> Result<Self, Error> {
+    fn select(args: &PricesArgs, catalog: &'a Catalog) -> anyhow::Result<Self> {
+        refuse_filters(args, catalog)?;
         // `--gpu` speaks of rents only and `--model` of APIs only, so either narrows the kinds.
         let wanted = |kind| match args.kind {
             Some(asked) => asked == kind,
@@ -315,6 +316,37 @@ impl<'a> Prices<'a> {
             .collect::<serde_json::Map<_, _>>()
             .into()
     }
+}
+
+/// Refuses a filter that the kind asked for does not know, and a provider or model that no price has.
+fn refuse_filters(args: &PricesArgs, catalog: &Catalog) -> anyhow::Result<()> {
+    use PriceKind::{Api, Electricity, Rental, Vms};
+    let filters: [(&str, bool, &[PriceKind], &str); 4] = [
+        ("--gpu", args.gpu.is_some(), &[Rental], "`bench catalog prices rental`"),
+        ("--terms", args.terms.is_some(), &[Rental], "`bench catalog prices rental`"),
+        ("--model", args.model.is_some(), &[Api], "`bench catalog prices api`"),
+        ("--provider", args.provider.is_some(), &[Rental, Api, Vms], "every other table of prices"),
+    ];
+    if let Some(kind) = args.kind {
+        let wrong = filters.iter().find(|(_, given, kinds, _)| *given && !kinds.contains(&kind));
+        if let Some((flag, _, _, other)) = wrong {
+            let table = match kind {
+                Rental => "rents have",
+                Api => "API prices have",
+                Vms => "virtual machines have",
+                Electricity => "electricity has",
+            };
+            let what = flag.trim_start_matches('-');
+            return Err(super::hour::usage(flag, &format!("{table} no {what}; {other} has it")));
+        }
+    }
+    if let Some(name) = &args.provider {
+        catalog.selling_provider(name)?;
+    }
+    if let Some(name) = &args.model {
+        catalog.sold_model(name)?;
+    }
+    Ok(())
 }
 
 /// The row called `id`, of whatever kind, as `{kind, rows}`: two sources may disagree about one API price.
@@ -470,6 +502,36 @@ mod tests {
     }
 
     #[test]
+    fn every_price_has_the_number_of_its_source() {
+        for (arguments, first) in [
+            ("prices rental --gpu h200", "verda"),
+            ("prices vms", "azure/d4s-v5"),
+            ("prices electricity", "us-commercial"),
+        ] {
+            let text = output(arguments, false).unwrap();
+            let line = text.lines().find(|line| line.trim_start().starts_with(first)).unwrap_or_default();
+            let number = line.split_whitespace().last().unwrap_or_default();
+            assert!(number.parse::<usize>().is_ok(), "{arguments}: {line}");
+            let source = text.lines().find(|line| line.starts_with(&format!("  {number} ")));
+            assert!(source.is_some_and(|line| line.len() > 10), "{arguments}: {text}");
+        }
+    }
+
+    #[test]
+    fn a_users_names_do_not_steer_the_terminal() {
+        let mut catalog = Catalog::bundled();
+        catalog.rentals[0].provider = "ev\u{1b}[31mil\nx".to_owned();
+        catalog.rentals[0].source = "a\u{1b}]0;title\u{7} list".to_owned();
+        catalog.api_prices[0].model = "m\u{1b}[2J".to_owned();
+        let args = Bench::try_parse_from(["catalog", "prices"]).unwrap().catalog;
+        let mut out = Vec::new();
+        view(&args, &catalog, &mut out, false, TODAY).unwrap();
+        let text = String::from_utf8(out).unwrap();
+        assert!(text.contains("ev [31mil x") && text.contains("m [2J"), "{text}");
+        assert!(!text.contains(|sign: char| sign.is_control() && sign != '\n'), "{text}");
+    }
+
+    #[test]
     fn a_gpus_rents_end_with_the_price_a_run_would_take() {
         let text = output("prices --gpu h100", false).unwrap();
         assert!(text.contains("default for h100-sxm5-80gb: 2.69 USD/h"), "{text}");
@@ -490,6 +552,24 @@ mod tests {
         assert_eq!((value["kind"].as_str(), value["rows"].as_array().unwrap().len()), (Some("api"), 2));
     }
 
+    /// A filter that a table does not know is no filter that leaves everything.
+    #[test]
+    fn a_filter_of_another_table_is_refused_with_the_table_that_has_it() {
+        for (arguments, expected) in [
+            (
+                "prices rental --model gpt-4o",
+                "--model: rents have no model; `bench catalog prices api` has it",
+            ),
+            ("prices api --gpu h100", "--gpu: API prices have no gpu; `bench catalog prices rental` has it"),
+            ("prices vms --terms spot", "--terms: virtual machines have no terms"),
+            ("prices electricity --provider openai", "--provider: electricity has no provider"),
+        ] {
+            let error = output(arguments, false).unwrap_err();
+            assert!(matches!(error.downcast_ref(), Some(crate::cost::Error::Usage { .. })), "{error:?}");
+            assert!(error.to_string().contains(expected), "{arguments}: {error}");
+        }
+    }
+
     #[test]
     fn an_unknown_name_is_the_catalogs_error() {
         for (arguments, expected) in [
@@ -497,6 +577,8 @@ mod tests {
             ("gpus h1000", "h100"),
             ("prices --gpu h1000", "h100"),
             ("models llamma-3-8b", "llama-3-8b"),
+            ("prices --provider opnai", "openai"),
+            ("prices api --model gpt-4o-min1", "gpt-4o-mini"),
         ] {
             let error = output(arguments, false).unwrap_err();
             assert!(matches!(error.downcast_ref(), Some(Error::Unknown { .. })), "{error:?}");

@@ -32,7 +32,7 @@ pub(super) struct CompareArgs {
     #[arg(long, value_name = "ID", value_delimiter = ',', help_heading = "Against APIs")]
     api: Vec<String>,
     /// Input tokens for each output token [default: the workload's own]
-    #[arg(long, value_name = "RATIO", value_parser = blend, help_heading = "Against APIs")]
+    #[arg(long, value_name = "RATIO", value_parser = blend, allow_hyphen_values = true, help_heading = "Against APIs")]
     mix: Option<f64>,
     /// Share of the hour in which the engine is busy [default: 100%]
     #[arg(long, value_name = "SHARE", value_parser = share, allow_hyphen_values = true, help_heading = "Against APIs")]
@@ -66,7 +66,7 @@ pub(super) struct CompareArgs {
     #[arg(long, value_name = "FIELD", value_delimiter = ',', help_heading = "Against records")]
     across: Vec<String>,
     /// Refuse prices that were seen longer ago
-    #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u32))]
+    #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u32), allow_hyphen_values = true)]
     max_age: Option<u32>,
     /// Compare a record whose figures are invalid, too
     #[arg(long)]

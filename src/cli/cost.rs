@@ -33,7 +33,7 @@ pub(super) struct CostArgs {
     #[arg(long, value_name = "SHARE", value_parser = share, allow_hyphen_values = true, help_heading = "Use")]
     utilization: Option<f64>,
     /// Input tokens for each output token in the blended figure [default: 3:1]
-    #[arg(long, value_name = "RATIO", value_parser = blend, help_heading = "Use")]
+    #[arg(long, value_name = "RATIO", value_parser = blend, allow_hyphen_values = true, help_heading = "Use")]
     blend: Option<f64>,
     /// Share of the prompt tokens that are found in the prefix cache [default: 0]
     #[arg(long, value_name = "SHARE", value_parser = flags::share_or_none, allow_hyphen_values = true, help_heading = "Use")]
@@ -65,7 +65,7 @@ pub(super) struct CostArgs {
     #[arg(long, value_name = "ID", value_delimiter = ',', help_heading = "Questions")]
     api: Vec<String>,
     /// Refuse prices that were seen longer ago
-    #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u32), help_heading = "Questions")]
+    #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u32), allow_hyphen_values = true, help_heading = "Questions")]
     max_age: Option<u32>,
     /// Price a record whose figures are invalid, too
     #[arg(long, help_heading = "Questions")]
@@ -127,7 +127,9 @@ fn priced(
     } else {
         view.cost.electricity_reason = Some("an owned machine's electricity is in its hour".to_owned());
     }
-    cost::api_comparison(&mut view.cost, record.model.catalog_id.as_deref(), &args.api, catalog, today)?;
+    let cached = scenario.cached_share.value;
+    let model = record.model.catalog_id.as_deref();
+    cost::api_comparison(&mut view.cost, model, &args.api, cached, catalog, today)?;
     for api in &view.cost.api_comparison {
         let what = format!("the price of {}", api.api);
         cost::check_age(&what, Some(&api.observed), days(args.max_age), today)?;

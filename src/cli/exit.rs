@@ -104,7 +104,7 @@ fn of(error: &(dyn std::error::Error + 'static)) -> Option<u8> {
     if let Some(error) = error.downcast_ref::<exchange::Error>() {
         return Some(match error {
             exchange::Error::Missing { .. } => 13,
-            exchange::Error::NoModel { .. } => 2,
+            exchange::Error::NoModel { .. } | exchange::Error::Contradicted { .. } => 2,
             exchange::Error::Export { .. } => 12,
             _ => 1,
         });

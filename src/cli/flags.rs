@@ -2,6 +2,8 @@
 
 use rust_decimal::Decimal;
 
+use super::args::LEAST_USD;
+
 /// A share from 0 to 100%: `40%` or `0.4`.
 pub(super) fn share_or_none(text: &str) -> Result<f64, String> {
     number(text.strip_suffix('%').unwrap_or(text))
@@ -34,9 +36,10 @@ pub(super) fn usd(text: &str) -> Result<Decimal, String> {
 
 /// An amount of USD above zero.
 pub(super) fn usd_above_zero(text: &str) -> Result<Decimal, String> {
-    usd(text).and_then(|amount| {
-        if amount > Decimal::ZERO { Ok(amount) } else { Err("an amount is above 0 USD".to_owned()) }
-    })
+    let above = || "an amount is from 0.000001 to 1,000,000,000 USD".to_owned();
+    usd(text)
+        .map_err(|said| if said.contains("number of USD") { said } else { above() })
+        .and_then(|amount| if amount >= LEAST_USD { Ok(amount) } else { Err(above()) })
 }
 
 /// A finite number above zero.
@@ -84,15 +87,21 @@ pub(super) fn selling(text: &str) -> Result<crate::cost::margin::Selling, String
     }
 }
 
+/// Most tokens of a month: far more than anybody serves, and the machines for them can still be counted.
+const MOST_TOKENS: f64 = 1e18;
+
 /// A count of tokens: `5000000`, `20M`, `2.5B`.
 pub(super) fn tokens(text: &str) -> Result<f64, String> {
     let factors = [('k', 1e3), ('m', 1e6), ('b', 1e9), ('t', 1e12)];
     let text = text.trim().to_lowercase().replace(['_', ','], "");
     let found = factors.iter().find_map(|(unit, factor)| Some(number(text.strip_suffix(*unit)?)? * factor));
-    found
-        .or_else(|| number(&text))
-        .filter(|count| *count >= 1.0)
-        .ok_or_else(|| "a number of tokens is such as `20M` or `2.5B`".to_owned())
+    let unread = || "a number of tokens is such as `20M` or `2.5B`".to_owned();
+    let count = found.or_else(|| number(&text)).ok_or_else(unread)?;
+    if (1.0..=MOST_TOKENS).contains(&count) {
+        Ok(count)
+    } else {
+        Err("a number of tokens is from 1 to 1,000,000T, such as `20M` or `2.5B`".to_owned())
+    }
 }
 
 fn number(text: &str) -> Option<f64> {
@@ -120,6 +129,13 @@ mod tests {
             [("20M", Some(2e7)), ("2.5B", Some(2.5e9)), ("5_000", Some(5e3)), ("0", None), ("many", None)]
         {
             assert_eq!(tokens(text).ok(), expected, "{text}");
+        }
+        for wrong in ["1e30", "1e19", "0", "-5"] {
+            assert!(tokens(wrong).is_err_and(|said| said.contains("1,000,000T")), "{wrong}");
+        }
+        for wrong in ["1e-30", "0", "1e10", "-1"] {
+            let said = usd_above_zero(wrong).expect_err(wrong);
+            assert!(said.contains("from 0.000001 to 1,000,000,000 USD"), "{wrong}: {said}");
         }
         for (text, expected) in [
             ("0.6", Some((0.6, 0.6))),

@@ -23,47 +23,47 @@ pub(super) struct ForecastArgs {
     #[arg(long, value_name = "NAME", default_value = "gpt-4", help_heading = "Curve")]
     class: String,
     /// Input tokens for each output token in a price [default: 3:1, with a use case its own]
-    #[arg(long, value_name = "RATIO", value_parser = blend, help_heading = "Curve", conflicts_with_all = ["use_case", "input_tokens"])]
+    #[arg(long, value_name = "RATIO", value_parser = blend, allow_hyphen_values = true, help_heading = "Curve", conflicts_with_all = ["use_case", "input_tokens"])]
     blend: Option<f64>,
     /// Last day of the curve [default: as far as the answer needs]
-    #[arg(long, value_name = "DATE", value_parser = date, help_heading = "Curve")]
+    #[arg(long, value_name = "DATE", value_parser = date, allow_hyphen_values = true, help_heading = "Curve")]
     until: Option<Date>,
     /// A price by a day, held against the curve: `0.01@2027-01-01` [default: that one, for class gpt-4]
-    #[arg(long, value_name = "USD@DATE", value_parser = claim, help_heading = "Curve")]
+    #[arg(long, value_name = "USD@DATE", value_parser = claim, allow_hyphen_values = true, help_heading = "Curve")]
     claim: Option<Claim>,
     /// Write the drawing to a file, too
     #[arg(long, value_name = "FILE", help_heading = "Curve")]
     svg: Option<PathBuf>,
 
     /// Tokens of one call, in and out: `3000,500`
-    #[arg(long, value_name = "IN,OUT", value_parser = pair, help_heading = "Use case", conflicts_with_all = ["input_tokens", "output_tokens"])]
+    #[arg(long, value_name = "IN,OUT", value_parser = pair, allow_hyphen_values = true, help_heading = "Use case", conflicts_with_all = ["input_tokens", "output_tokens"])]
     use_case: Option<(f64, f64)>,
     /// Input tokens of one call
-    #[arg(long, value_name = "N", value_parser = tokens, help_heading = "Use case", requires = "output_tokens")]
+    #[arg(long, value_name = "N", value_parser = tokens, allow_hyphen_values = true, help_heading = "Use case", requires = "output_tokens")]
     input_tokens: Option<f64>,
     /// Output tokens of one call, reasoning tokens included
-    #[arg(long, value_name = "N", value_parser = tokens, help_heading = "Use case", requires = "input_tokens")]
+    #[arg(long, value_name = "N", value_parser = tokens, allow_hyphen_values = true, help_heading = "Use case", requires = "input_tokens")]
     output_tokens: Option<f64>,
     /// Tasks in a month
-    #[arg(long, value_name = "N", value_parser = amount, help_heading = "Use case")]
+    #[arg(long, value_name = "N", value_parser = amount, allow_hyphen_values = true, help_heading = "Use case")]
     tasks_per_month: Option<f64>,
     /// What a month may cost
-    #[arg(long, value_name = "USD", value_parser = amount, help_heading = "Use case", requires = "tasks_per_month")]
+    #[arg(long, value_name = "USD", value_parser = amount, allow_hyphen_values = true, help_heading = "Use case", requires = "tasks_per_month")]
     budget: Option<f64>,
     /// Calls of a task: retries, steps of an agent
-    #[arg(long, value_name = "K", value_parser = amount, default_value = "1", help_heading = "Use case")]
+    #[arg(long, value_name = "K", value_parser = amount, allow_hyphen_values = true, default_value = "1", help_heading = "Use case")]
     calls_per_task: f64,
     /// Share of tasks that succeed; the others are paid, too
-    #[arg(long, value_name = "SHARE", value_parser = share, default_value = "100%", help_heading = "Use case")]
+    #[arg(long, value_name = "SHARE", value_parser = share, allow_hyphen_values = true, default_value = "100%", help_heading = "Use case")]
     success_rate: f64,
-    /// Share of the input that the provider has cached
-    #[arg(long, value_name = "SHARE", value_parser = share_or_none, default_value = "0", help_heading = "Use case")]
-    cached: f64,
+    /// Share of the input that the provider has cached [default: 0]
+    #[arg(long, value_name = "SHARE", value_parser = share_or_none, allow_hyphen_values = true, help_heading = "Use case")]
+    cached: Option<f64>,
     /// What a successful task is worth
-    #[arg(long, value_name = "USD", value_parser = amount, help_heading = "Use case")]
+    #[arg(long, value_name = "USD", value_parser = amount, allow_hyphen_values = true, help_heading = "Use case")]
     value_per_task: Option<f64>,
     /// Share of the value that must be left over
-    #[arg(long, value_name = "SHARE", value_parser = margin, default_value = "0", help_heading = "Use case", requires = "value_per_task")]
+    #[arg(long, value_name = "SHARE", value_parser = margin, allow_hyphen_values = true, default_value = "0", help_heading = "Use case", requires = "value_per_task")]
     margin: f64,
     /// API to pay at today, `provider/model` [default: the cheapest of the class]
     #[arg(long, value_name = "ID", help_heading = "Use case")]
@@ -84,6 +84,13 @@ const FAMILIAR: (&str, Claim) = ("gpt-4", Claim { usd_per_million: 0.01, by: jif
 pub(super) fn run(args: &ForecastArgs, catalog: &Catalog, output: &Output) -> anyhow::Result<()> {
     let class = catalog.class(&args.class)?;
     let use_case = args.use_case()?;
+    let today = super::today();
+    if let Some(day) = args.until.filter(|day| *day < today) {
+        return Err(super::hour::usage(
+            "--until",
+            &format!("{day} has passed; the curve ends today or later"),
+        ));
+    }
     let blend_ratio = use_case.map_or(args.blend.unwrap_or(3.0), |case| case.ratio());
     let familiar = (class.id == FAMILIAR.0).then_some(FAMILIAR.1);
     let own = args.own(blend_ratio, catalog, class)?;
@@ -96,7 +103,7 @@ pub(super) fn run(args: &ForecastArgs, catalog: &Catalog, output: &Output) -> an
         use_case,
         api,
         own: &own,
-        today: super::today(),
+        today,
     };
     let found = forecast(catalog, &ask);
     let plot = terminal::log_plot(&found);
@@ -131,6 +138,7 @@ impl ForecastArgs {
             let lonely = self.tasks_per_month.map(|_| "--tasks-per-month");
             let lonely = lonely
                 .or(self.value_per_task.map(|_| "--value-per-task"))
+                .or(self.cached.map(|_| "--cached"))
                 .or(self.api.as_ref().map(|_| "--api"));
             if let Some(flag) = lonely {
                 let reason =
@@ -144,7 +152,7 @@ impl ForecastArgs {
             output_tokens,
             calls_per_task: self.calls_per_task,
             success_rate: self.success_rate,
-            cached_share: self.cached,
+            cached_share: self.cached.unwrap_or(0.0),
             tasks_per_month: self.tasks_per_month,
             budget_usd_per_month: self.budget,
             value_usd_per_task: self.value_per_task,

@@ -17,9 +17,9 @@ pub(super) struct HourArgs {
     /// Rent, USD per hour [default: the record's own price]; several, `2.00,2.49`, without a record
     #[arg(long, value_name = "USD", value_parser = price, value_delimiter = ',', conflicts_with = "purchase", allow_hyphen_values = true, help_heading = "The hour")]
     pub(super) price_per_hour: Vec<Decimal>,
-    /// GPUs that gave the record's tokens; rent, purchase, power are then of one [default: 1, the price is of the
-    /// whole machine]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000), help_heading = "The hour")]
+    /// GPUs that gave the record's tokens; a rent that is given, purchase, power are then of one [default: 1, the
+    /// price is of the whole machine]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000), allow_hyphen_values = true, help_heading = "The hour")]
     pub(super) gpus: Option<u32>,
     /// What comes on top each hour, of the whole deployment: staff, storage, spares
     #[arg(long, value_name = "USD", value_parser = flags::usd, allow_hyphen_values = true, help_heading = "The hour")]

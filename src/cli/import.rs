@@ -31,7 +31,7 @@ pub(super) struct ImportArgs {
     #[arg(long, value_name = "ID")]
     gpu: Option<String>,
     /// How many of them; the price is then of one
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=4096))]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=4096), allow_hyphen_values = true)]
     gpus: Option<u32>,
     /// Rent of the whole machine, with --gpus of one GPU [default: the catalog's for the GPU]
     #[arg(long, value_name = "USD", value_parser = price, allow_hyphen_values = true)]

@@ -115,15 +115,20 @@ pub fn at_mix(cell: &CostCell, ratio: f64) -> Option<Figure> {
     parts.map(|(input, output)| combine(input, ratio / (ratio + 1.0), output, 1.0 / (ratio + 1.0)))
 }
 
+/// Whether two ratios of input to output are one mix.
+pub(super) fn same_mix(a: f64, b: f64) -> bool {
+    (a.ln() - b.ln()).abs() < SAME_MIX
+}
+
 /// The cell for the top of the record: the cheapest at its mix when all cells have one mix or were not told
 /// apart, the cheapest blended among several mixes.
 fn headline(cells: &[CostCell]) -> Option<&CostCell> {
     // The mean lengths of served requests differ a little from run to run.
-    let ratio = |cell: &CostCell| (cell.tokens[0] as f64 / cell.tokens[1] as f64).ln();
+    let ratio = |cell: &CostCell| cell.tokens[0] as f64 / cell.tokens[1] as f64;
     let one_mix = cells.windows(2).all(|pair| {
         let lengths = |at: usize| (pair[at].cell.prompt_tokens, pair[at].cell.output_tokens);
         let served = pair.iter().all(|cell| cell.cell.phase == "serving");
-        lengths(0) == lengths(1) || served && (ratio(&pair[0]) - ratio(&pair[1])).abs() < SAME_MIX
+        lengths(0) == lengths(1) || served && same_mix(ratio(&pair[0]), ratio(&pair[1]))
     });
     let apart = cells.iter().all(|cell| cell.usd_per_million_blended_tokens.is_some());
     let cost = |cell: &CostCell| {

@@ -1,7 +1,8 @@
 //! The same tokens bought from an API: cheapest first, and by how much.
 
 use jiff::civil::Date;
-use rust_decimal::prelude::ToPrimitive;
+use rust_decimal::Decimal;
+use rust_decimal::prelude::{FromPrimitive as _, ToPrimitive as _};
 
 use crate::catalog::{self, ApiPrice, Catalog};
 use crate::record::{ApiComparison, Cost};
@@ -14,7 +15,8 @@ pub(super) const FAMILIAR: &str = "openai/gpt-4o-mini";
 /// Fills in `cost.api_comparison` at the headline cell's own mix of input and output.
 ///
 /// With `named` empty, every API that serves the catalog's model `catalog_id`; when there is none, one
-/// that many know, marked as another model.
+/// that many know, marked as another model. `cached_share` of the input is taken at the API's price for it, where it
+/// has one.
 ///
 /// # Errors
 /// [`catalog::Error::Unknown`] when a named API is not in the catalog.
@@ -22,6 +24,7 @@ pub fn api_comparison(
     cost: &mut Cost,
     catalog_id: Option<&str>,
     named: &[String],
+    cached_share: f64,
     catalog: &Catalog,
     today: Date,
 ) -> Result<(), catalog::Error> {
@@ -46,16 +49,17 @@ pub fn api_comparison(
         return Ok(());
     };
     let here = here.value;
+    let cached = Decimal::from_f64(cached_share).unwrap_or_default();
     let [input, output] = top.tokens.map(|count| count as f64);
     let mut found: Vec<ApiComparison> = rows
         .into_iter()
         .map(|row| {
-            let usd = |price: rust_decimal::Decimal| price.to_f64().unwrap_or(f64::NAN);
-            let mix = (usd(row.input_usd_per_mtok) * input + usd(row.output_usd_per_mtok) * output)
-                / (input + output);
+            let usd = |price: Decimal| price.to_f64().unwrap_or(f64::NAN);
+            let input_price = with_cached(row, cached);
+            let mix = (usd(input_price) * input + usd(row.output_usd_per_mtok) * output) / (input + output);
             ApiComparison {
                 api: format!("{}/{}", row.provider, row.model),
-                input_usd_per_million: row.input_usd_per_mtok,
+                input_usd_per_million: input_price,
                 output_usd_per_million: row.output_usd_per_mtok,
                 mix_usd_per_million: mix,
                 here_usd_per_million: here,
@@ -73,6 +77,15 @@ pub fn api_comparison(
     });
     cost.api_comparison = found;
     Ok(())
+}
+
+/// The price of an input token of which so many come from the cache.
+fn with_cached(row: &ApiPrice, share: Decimal) -> Decimal {
+    let input = row.input_usd_per_mtok;
+    match row.cached_input_usd_per_mtok {
+        Some(cached) if !share.is_zero() => ((Decimal::ONE - share) * input + share * cached).normalize(),
+        _ => input,
+    }
 }
 
 /// The word under which the catalog's API rows sell the model.

@@ -1,8 +1,9 @@
 //! Everything that prices a record beside its measurements, each value with its origin.
 //!
 //! A scenario is plain data: change a value, [`Scenario::assess`] again, and the difference is what that
-//! assumption does. The price, the purchase, the provisioned power and `--watts` are of one GPU and are multiplied by
-//! `gpus`; the measured tokens per second are always those of the whole deployment, and so is the overhead.
+//! assumption does. A price that is given, the purchase, the provisioned power and `--watts` are of one GPU and are
+//! multiplied by `gpus`; the measured tokens per second are always those of the whole deployment, and so are the
+//! record's own price and the overhead.
 
 use rust_decimal::Decimal;
 use rust_decimal::prelude::ToPrimitive as _;
@@ -114,7 +115,12 @@ impl Scenario {
 
     /// The price of one hour of the whole deployment.
     fn price(&self) -> Result<Price, String> {
-        let gpus = Decimal::from(self.gpus.value);
+        let times = match &self.basis {
+            // A record's own price is of all that gave its tokens.
+            Basis::Rent(Chosen { origin: Origin::Record, .. }) => 1,
+            _ => self.gpus.value,
+        };
+        let gpus = Decimal::from(times);
         let overhead = self.overhead_usd_per_hour.value;
         let mut price = match &self.basis {
             Basis::Rent(price) => price.value.clone()?,
@@ -123,8 +129,8 @@ impl Scenario {
         price.usd_per_hour = price.usd_per_hour * gpus + overhead;
         let [gpus, extra] = [gpus, overhead].map(|amount| amount.to_f64().unwrap_or(f64::NAN));
         price.range_usd_per_hour = price.range_usd_per_hour.map(|range| range.map(|end| end * gpus + extra));
-        if self.gpus.value > 1 {
-            price.label = format!("{} x {}", self.gpus.value, price.label);
+        if times > 1 {
+            price.label = format!("{times} x {}", price.label);
         }
         if overhead > Decimal::ZERO {
             price.label = format!("{}, and {} USD of overhead", price.label, overhead.normalize());

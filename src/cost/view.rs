@@ -85,7 +85,7 @@ pub fn view(measurements: &[Measurement], scenario: &Scenario, asked: Asked, cat
             .map(|figure| super::part::times(figure, 1.0 / scenario.assume().input_factor()));
         if cell.apart == Apart::Together {
             view.notes.push(
-                "the cached share is not in it: input and output were not told apart in this cell".to_owned(),
+                "the cached share is not in it, only in the prices of APIs: input and output were not told apart in this cell".to_owned(),
             );
         }
     }

@@ -223,7 +223,7 @@ pub struct Separation {
 pub struct ApiComparison {
     /// `provider/model`.
     pub api: String,
-    /// USD per million input tokens.
+    /// USD per million input tokens, a cached share at its price.
     #[serde(with = "rust_decimal::serde::float")]
     #[schemars(with = "f64")]
     pub input_usd_per_million: Decimal,

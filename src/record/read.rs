@@ -6,6 +6,9 @@ use std::path::Path;
 
 use super::{Error, Record, SCHEMA};
 
+/// The way out for what is no record.
+const FOREIGN: &str = "if another tool wrote it, `bench import FILE` reads it";
+
 /// Reads one record.
 ///
 /// # Errors
@@ -25,7 +28,7 @@ pub fn read(path: &Path) -> Result<Record, Error> {
 /// One sentence that names the field or the schema found.
 pub fn parse(text: &str) -> Result<Record, String> {
     let value: serde_json::Value =
-        serde_json::from_str(text).map_err(|error| format!("it is not JSON ({error})"))?;
+        serde_json::from_str(text).map_err(|error| format!("it is not JSON ({error}); {FOREIGN}"))?;
     match value.get("schema").and_then(serde_json::Value::as_str) {
         Some(SCHEMA) => {}
         Some(other) => {
@@ -33,7 +36,9 @@ pub fn parse(text: &str) -> Result<Record, String> {
                 "its schema is `{other}`, and this version reads `{SCHEMA}`; take a newer `bench` for a newer schema"
             ));
         }
-        None => return Err(format!("the field `schema` is missing; a record says `{SCHEMA}` there")),
+        None => {
+            return Err(format!("the field `schema` is missing; a record says `{SCHEMA}` there; {FOREIGN}"));
+        }
     }
     serde_json::from_str(text).map_err(|error| error.to_string())
 }

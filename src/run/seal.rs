@@ -136,7 +136,7 @@ pub fn seal(finished: &Finished, s: Sealing<'_>) -> Result<Record, crate::catalo
 
     let mut cost = cost::assess(&measurements, s.price, Assumptions::default());
     cost::electricity(&mut cost, &measurements, s.catalog);
-    cost::api_comparison(&mut cost, s.catalog_id.as_deref(), s.apis, s.catalog, s.today)?;
+    cost::api_comparison(&mut cost, s.catalog_id.as_deref(), s.apis, 0.0, s.catalog, s.today)?;
 
     let tool = tool();
     let mut environment = device::environment(s.found, s.gpu, s.catalog);

@@ -12,6 +12,7 @@ use jiff::civil::Date;
 use rust_decimal::Decimal;
 
 use super::Offer;
+use crate::base::json::shown;
 use crate::catalog::{ApiPrice, Catalog, DateKind, Error, PricePoint, Rental, Trust};
 
 /// What becomes of an offered row.
@@ -40,10 +41,17 @@ pub struct Change {
     pub before: Option<String>,
     /// The offered prices, as text.
     pub after: String,
-    /// Offered ÷ so far − 1, of output or of the lowest rent, where both are known.
-    pub ratio: Option<f64>,
+    /// Offered ÷ so far − 1 of each price that both have: `input`, `output`, `cached_input`, or of the lowest `rent`.
+    pub moves: Vec<(&'static str, f64)>,
     /// What else is to be said.
     pub note: Option<String>,
+}
+
+impl Change {
+    /// The largest of its moves, without its sign.
+    fn size(&self) -> f64 {
+        self.moves.iter().map(|(_, share)| share.abs()).fold(0.0, f64::max)
+    }
 }
 
 /// All that would become of some offers.
@@ -78,10 +86,15 @@ pub fn diff(offers: &[Offer], catalog: &Catalog, folder: &Path, today: Date) -> 
     let mut found = Diff::default();
 
     let mut api: BTreeMap<String, &ApiPrice> = BTreeMap::new();
-    for row in offers.iter().flat_map(|offer| &offer.api) {
-        let seat = api.entry(row.id()).or_insert(row);
+    let mut rivals = Rivals::default();
+    for (offer, row) in offers.iter().flat_map(|offer| offer.api.iter().map(move |row| (offer, row))) {
+        let id = row.id();
+        let seat = api.entry(id.clone()).or_insert(row);
         if row.as_of > seat.as_of {
             *seat = row;
+            rivals.0.remove(&id);
+        } else if row.as_of == seat.as_of && prices(row) != prices(seat) {
+            rivals.add(id, offer, &prices(row));
         }
     }
     let mut known: BTreeMap<String, Vec<&ApiPrice>> = BTreeMap::new();
@@ -90,7 +103,9 @@ pub fn diff(offers: &[Offer], catalog: &Catalog, folder: &Path, today: Date) -> 
     }
     for (id, row) in api {
         let old = known.get(&id).map_or(&[][..], Vec::as_slice);
-        let (change, row) = api_change(id, row, old, &own.0);
+        let rival = rivals.0.remove(&id);
+        let (mut change, row) = api_change(id, row, old, &own.0);
+        note(&mut change, rival);
         if change.fate < Fate::Older {
             let replaced = old.iter().filter(|old| old.as_of < row.as_of).map(|old| point(old, today));
             found.history.extend(replaced);
@@ -106,15 +121,20 @@ pub fn diff(offers: &[Offer], catalog: &Catalog, folder: &Path, today: Date) -> 
             groups.entry(rent_id(row)).or_default().push(row);
         }
         for (id, rows) in groups {
-            let seat = rents.entry(id).or_insert_with(|| rows.clone());
+            let seat = rents.entry(id.clone()).or_insert_with(|| rows.clone());
             if newest(&rows) > newest(seat) {
                 *seat = rows;
+                rivals.0.remove(&id);
+            } else if newest(&rows) == newest(seat) && hourly(&rows) != hourly(seat) {
+                rivals.add(id, offer, &words(&hourly(&rows)));
             }
         }
     }
     for (id, rows) in rents {
         let old: Vec<&Rental> = catalog.rentals.iter().filter(|row| rent_id(row) == id).collect();
-        let change = rent_change(id, &rows, &old, &own.1);
+        let rival = rivals.0.remove(&id);
+        let mut change = rent_change(id, &rows, &old, &own.1);
+        note(&mut change, rival);
         if change.fate < Fate::Older {
             found.rent_rows.extend(rows.into_iter().cloned());
         }
@@ -123,8 +143,7 @@ pub fn diff(offers: &[Offer], catalog: &Catalog, folder: &Path, today: Date) -> 
     found.defaults = defaults(catalog, &found.rent_rows, today);
     for list in [&mut found.api, &mut found.rents] {
         list.sort_by(|a, b| {
-            let size = |change: &Change| change.ratio.map_or(0.0, f64::abs);
-            a.fate.cmp(&b.fate).then(size(b).total_cmp(&size(a))).then_with(|| a.id.cmp(&b.id))
+            a.fate.cmp(&b.fate).then(b.size().total_cmp(&a.size())).then_with(|| a.id.cmp(&b.id))
         });
     }
     Ok(found)
@@ -190,14 +209,22 @@ fn api_change(id: String, row: &ApiPrice, old: &[&ApiPrice], own: &HashSet<Strin
     } else {
         Fate::Changed
     };
-    let ratio = newest.and_then(|old| share(old.output_usd_per_mtok, row.output_usd_per_mtok));
+    let moves = newest.map_or_else(Vec::new, |old| {
+        let cached = old.cached_input_usd_per_mtok.zip(row.cached_input_usd_per_mtok);
+        let parts = [
+            ("input", Some((old.input_usd_per_mtok, row.input_usd_per_mtok))),
+            ("output", Some((old.output_usd_per_mtok, row.output_usd_per_mtok))),
+            ("cached_input", cached),
+        ];
+        parts.into_iter().filter_map(|(name, pair)| Some((name, share(pair?.0, pair?.1)?))).collect()
+    });
     let before: Vec<String> = old.iter().map(|row| prices(row)).collect();
     let change = Change {
         id,
         fate,
         before: (!before.is_empty()).then(|| before.join(" and ")),
         after: prices(&row),
-        ratio,
+        moves,
         note,
     };
     (change, row)
@@ -280,14 +307,42 @@ fn share(before: Decimal, after: Decimal) -> Option<f64> {
     (after.checked_div(before)? - Decimal::ONE).to_f64()
 }
 
+/// The prices of one rent, cheapest first.
+fn hourly(rows: &[&Rental]) -> Vec<Decimal> {
+    let mut usd: Vec<Decimal> = rows.iter().map(|row| row.usd_per_gpu_hour.normalize()).collect();
+    usd.sort();
+    usd.dedup();
+    usd
+}
+
+fn words(usd: &[Decimal]) -> String {
+    usd.iter().map(Decimal::to_string).collect::<Vec<_>>().join(" and ")
+}
+
+/// What other files say of the same row and day.
+#[derive(Debug, Default)]
+struct Rivals(BTreeMap<String, Vec<String>>);
+
+impl Rivals {
+    fn add(&mut self, id: String, offer: &Offer, prices: &str) {
+        let file = offer.path.file_name().unwrap_or_default().to_string_lossy();
+        let said = self.0.entry(id).or_default();
+        let text = format!("{} of {}", prices, shown(&file));
+        if said.len() < 4 && !said.contains(&text) {
+            said.push(text);
+        }
+    }
+}
+
+/// Adds to a change what other files say instead.
+fn note(change: &mut Change, rival: Option<Vec<String>>) {
+    let Some(said) = rival else { return };
+    let text = format!("of the same day, not taken: {}", said.join(", "));
+    change.note = Some(change.note.take().map_or(text.clone(), |note| format!("{note}; {text}")));
+}
+
 fn rent_change(id: String, rows: &[&Rental], old: &[&Rental], own: &HashSet<String>) -> Change {
-    let list = |rows: &[&Rental]| {
-        let mut usd: Vec<Decimal> = rows.iter().map(|row| row.usd_per_gpu_hour.normalize()).collect();
-        usd.sort();
-        usd.dedup();
-        usd
-    };
-    let (before, after) = (list(old), list(rows));
+    let (before, after) = (hourly(old), hourly(rows));
     let fate = if own.contains(&id) {
         Fate::Yours
     } else if newest(old).is_some_and(|day| newest(rows).is_some_and(|new| day > new)) {
@@ -299,14 +354,13 @@ fn rent_change(id: String, rows: &[&Rental], old: &[&Rental], own: &HashSet<Stri
     } else {
         Fate::Changed
     };
-    let words = |usd: &[Decimal]| usd.iter().map(Decimal::to_string).collect::<Vec<_>>().join(" and ");
-    let ratio = before.first().zip(after.first()).and_then(|(old, new)| share(*old, *new));
+    let moved = before.first().zip(after.first()).and_then(|(old, new)| share(*old, *new));
     Change {
         id,
         fate,
         before: (!before.is_empty()).then(|| words(&before)),
         after: words(&after),
-        ratio,
+        moves: moved.map(|share| ("rent", share)).into_iter().collect(),
         note: rows.first().and_then(|row| row.note.clone()),
     }
 }

@@ -29,14 +29,14 @@ pub enum Error {
         /// What is wrong, and the way out.
         reason: String,
     },
-    /// Every row is bad (exit code 1).
-    #[error("{}: none of its {rows} rows can be used; the first: {first}", path.display())]
+    /// Every row is bad or no price (exit code 1).
+    #[error("{}: none of its {rows} row{} can be used; {first}", path.display(), if *rows == 1 { "" } else { "s" })]
     NoneUsable {
         /// The file.
         path: PathBuf,
         /// How many rows it has.
         rows: usize,
-        /// What is wrong with the first.
+        /// What is wrong with the first, or why most were passed over.
         first: String,
     },
     /// No price is of what the flags ask for, or a flag is missing (exit code 2).

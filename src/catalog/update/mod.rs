@@ -205,7 +205,7 @@ pub fn read_bytes(
     };
     let api = worded(&mut desk, options.catalog);
     if api.is_empty() && rents.is_empty() {
-        nothing(path, &desk)?;
+        return Err(nothing(path, &desk));
     }
     Ok(Offer {
         path: path.to_owned(),
@@ -245,8 +245,8 @@ fn worded(desk: &mut Desk<'_>, catalog: &Catalog) -> Vec<ApiPrice> {
     rows
 }
 
-/// The error that a file gives no price at all, unless there is simply none in it.
-fn nothing(path: &Path, desk: &Desk<'_>) -> Result<(), Error> {
+/// The error that a file gives no price at all.
+fn nothing(path: &Path, desk: &Desk<'_>) -> Error {
     let path = path.to_owned();
     if desk.sieved > 0 {
         let mut names: Vec<&str> = desk.providers.keys().map(String::as_str).take(12).collect();
@@ -257,7 +257,7 @@ fn nothing(path: &Path, desk: &Desk<'_>) -> Result<(), Error> {
             "no price in it is what --provider or --model ask for; its providers are {}",
             names.join(", ")
         );
-        return Err(Error::Usage { path, reason });
+        return Error::Usage { path, reason };
     }
     if let Some(first) = desk.refused.first() {
         let first = format!(
@@ -268,9 +268,12 @@ fn nothing(path: &Path, desk: &Desk<'_>) -> Result<(), Error> {
             first.value,
             first.reason
         );
-        return Err(Error::NoneUsable { path, rows: desk.rows, first });
+        return Error::NoneUsable { path, rows: desk.rows, first: format!("the first: {first}") };
     }
-    Ok(())
+    let most = desk.passed.iter().max_by_key(|(_, count)| **count);
+    let first =
+        most.map_or("nothing in it".to_owned(), |(reason, count)| format!("{reason} ({count} of them)"));
+    Error::NoneUsable { path, rows: desk.rows, first }
 }
 
 /// `line 3, `, or nothing.

@@ -88,13 +88,20 @@ pub(super) fn read(
     let header = reader.headers().map_err(|error| error.to_string())?.clone();
     let mut found = Found::new();
     let mut record = csv::StringRecord::new();
+    let (mut at, mut lines) = (0, 1);
     loop {
         match reader.read_record(&mut record) {
             Ok(true) => {}
             Ok(false) => break,
             Err(error) => return Err(error.to_string()),
         }
-        let line = record.position().and_then(|at| usize::try_from(at.line()).ok());
+        // The reader's own line is that of the end before: one low after `\r\n` and empty lines.
+        let start = record.position().and_then(|place| usize::try_from(place.byte()).ok()).unwrap_or(at);
+        let blank =
+            text.get(start..).map_or(0, |rest| rest.len() - rest.trim_start_matches(['\r', '\n']).len());
+        lines += text.get(at..start + blank).map_or(0, |passed| passed.matches('\n').count());
+        at = start + blank;
+        let line = Some(lines);
         desk.rows += 1;
         let row = Row { columns, header: &header, record: &record };
         match row.read(provider, catalog, &mut found) {

@@ -251,9 +251,49 @@ fn skypilots_clouds_are_read_by_their_headers() {
     // RunPod writes one price twice: it is not the price of an interruptible one.
     let runpod = offer("skypilot/runpod/vms.csv");
     assert_eq!(rents(&runpod), [("runpod", "a100-pcie-80gb", RentalKind::OnDemand, "1.39".to_owned())]);
-    let gcp = offer("skypilot/gcp/vms.csv");
-    assert_eq!((gcp.rents.len(), gcp.refused.len()), (0, 0));
-    assert_eq!(gcp.passed.get("the price of an accelerator without its machine"), Some(&2));
+    let gcp = offer_of(FILES[9].0, FILES[9].1, &options()).expect_err("no row can be used").to_string();
+    assert!(
+        gcp.contains("can be used; the price of an accelerator without its machine (2 of them)"),
+        "{gcp}"
+    );
+    let empty = "InstanceType,AcceleratorName,AcceleratorCount,Price\n";
+    let empty = offer_of("mine.csv", empty.as_bytes(), &options()).expect_err("no row at all").to_string();
+    assert_eq!(empty, "mine.csv: none of its 0 rows can be used; nothing in it");
+}
+
+/// A line that ends in `\r\n`, an empty line, and a value with a line's end in it.
+#[test]
+fn a_csv_row_is_told_by_its_own_line() {
+    let text = "InstanceType,AcceleratorName,AcceleratorCount,Price,SpotPrice,Region\r\na,H100-SXM,1,2.5,,us\r\n\r\n\
+        b,H100-SXM,1,0,,us\r\n\"c\r\nd\",H100-SXM,1,2.5,,us\r\ne,H100-SXM,1,-1,,us\r\n";
+    let offer = offer_of("mine.csv", text.as_bytes(), &options()).expect("two rows are good");
+    assert_eq!(refused(&offer), [(Some(4), "b", "Price"), (Some(7), "e", "Price")]);
+}
+
+#[test]
+fn two_files_that_disagree_on_one_day_are_both_told() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = |name: &str, output: u32| {
+        let text = format!(
+            r#"{{"p": {{"models": {{"m": {{"id": "m", "cost": {{"input": 1, "output": {output}}}}}}}}}}}"#
+        );
+        offer_of(name, text.as_bytes(), &options()).expect("a price")
+    };
+    let found =
+        diff(&[file("a.json", 2), file("b.json", 3)], catalog(), folder.path(), TODAY).expect("a diff");
+    assert_eq!((found.api.len(), found.api[0].after.as_str()), (1, "1/2"));
+    assert_eq!(found.api[0].note.as_deref(), Some("of the same day, not taken: 1/3 of b.json"));
+    let csv = |name: &str, price: &str| {
+        let text = format!(
+            "InstanceType,AcceleratorName,AcceleratorCount,Price,SpotPrice,Region\na,H100-SXM,1,{price},,us\n"
+        );
+        let options = Options { csv_provider: Some("mine"), ..options() };
+        offer_of(name, text.as_bytes(), &options).expect("a rent")
+    };
+    let found =
+        diff(&[csv("a.csv", "2.5"), csv("b.csv", "2.75")], catalog(), folder.path(), TODAY).expect("a diff");
+    let note = found.rents[0].note.as_deref().unwrap_or_default();
+    assert!(note.ends_with("of the same day, not taken: 2.75 of b.csv"), "{note}");
 }
 
 #[test]
@@ -316,7 +356,7 @@ fn what_is_no_price_file_says_what_was_seen() {
     let error = offer_of("f.json", all_bad, &options()).expect_err("nothing good").to_string();
     assert_eq!(
         error,
-        "f.json: none of its 1 rows can be used; the first: line 1, `m`: `input_cost_per_token` is -1.0 and is negative"
+        "f.json: none of its 1 row can be used; the first: line 1, `m`: `input_cost_per_token` is -1.0 and is negative"
     );
     let nameless = offer_of("vms.csv", FILES[5].1, &options()).expect_err("whose is it?").to_string();
     assert!(nameless.contains("--csv-provider"), "{nameless}");
@@ -381,7 +421,10 @@ fn a_diff_says_what_becomes_of_each_row() {
             ("openai/o3", Fate::Yours),
         ]
     );
-    assert!((found.api[0].ratio.expect("known") + 0.1).abs() < 1e-12, "10 to 9 is a tenth less");
+    // 10 to 9 is a tenth less, and input stays.
+    let moves = &found.api[0].moves;
+    assert!(moves[0] == ("input", 0.0) && moves[1].0 == "output", "{moves:?}");
+    assert!((moves[1].1 + 0.1).abs() < 1e-12, "{moves:?}");
     assert!(
         found.api[0].note.as_deref().is_some_and(|note| note.contains("no cached input and no batch price"))
     );
@@ -403,8 +446,9 @@ fn a_diff_says_what_becomes_of_each_row() {
 #[test]
 fn what_is_written_is_what_is_read() {
     let folder = tempfile::tempdir().expect("a folder");
+    // The last of them has no row that can be used.
     let offers: Vec<Offer> =
-        FILES.iter().map(|(path, bytes)| offer_of(path, bytes, &options()).expect(path)).collect();
+        FILES[..9].iter().map(|(path, bytes)| offer_of(path, bytes, &options()).expect(path)).collect();
     let found = diff(&offers, catalog(), folder.path(), TODAY).expect("a diff");
     assert!(found.api_rows.len() > 15 && found.rent_rows.len() > 10);
     // A GPU's default price moves with its rents, and the diff says so.

@@ -32,7 +32,7 @@ fn table(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String
         }
     }
     for row in rows {
-        table.add_row(row);
+        table.add_row(row.iter().map(|cell| printable(cell)));
     }
     let mut text = String::new();
     for line in table.lines() {
@@ -40,6 +40,31 @@ fn table(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String
         text.push('\n');
     }
     text
+}
+
+/// A user's text without signs that steer a terminal.
+pub(super) fn printable(text: &str) -> String {
+    text.chars().map(|sign| if sign.is_control() { ' ' } else { sign }).collect()
+}
+
+/// Sources in the order in which rows first name them, each with its number in the tables.
+#[derive(Default)]
+struct Numbered<'a>(Vec<&'a str>);
+
+impl<'a> Numbered<'a> {
+    fn number(&mut self, source: &'a str) -> String {
+        let at = self.0.iter().position(|other| *other == source).unwrap_or_else(|| {
+            self.0.push(source);
+            self.0.len() - 1
+        });
+        (at + 1).to_string()
+    }
+
+    /// The list below the table.
+    fn lines(&self) -> String {
+        let lines = self.0.iter().enumerate();
+        lines.map(|(index, source)| indented(&printable(&format!("{} {source}", index + 1)))).collect()
+    }
 }
 
 fn trust(trust: Trust) -> &'static str {
@@ -114,6 +139,7 @@ fn aged(text: String, day: Option<Date>, today: Date) -> String {
 
 pub(super) fn rental(rows: &[&Rental], default: Option<(&Gpu, Option<RentalPrice>)>, today: Date) -> String {
     let mut body = Vec::new();
+    let mut sources = Numbered::default();
     let mut gpu = "";
     for row in rows {
         if row.gpu != gpu {
@@ -126,13 +152,17 @@ pub(super) fn rental(rows: &[&Rental], default: Option<(&Gpu, Option<RentalPrice
             row.kind.label().to_owned(),
             seen(row, today),
             trust(row.trust).to_owned(),
+            sources.number(&row.source),
         ]);
     }
-    let mut text = table(&["rent of a GPU", "USD/h>", "terms", "seen", "trust"], body);
+    let mut text = table(&["rent of a GPU", "USD/h>", "terms", "seen", "trust", "s>"], body);
     if rows.iter().any(|row| row.dated().is_some_and(|day| age_days(day, today) > FRESH_DAYS)) {
         let old = format!("old: seen more than {FRESH_DAYS} days ago, history and no quote");
         text = format!("{text}\n{old}; ≥ on that day or later\n");
+    } else if !rows.is_empty() {
+        text.push('\n');
     }
+    text += &sources.lines();
     let default = match default {
         Some((gpu, Some(price))) => {
             let spread = match price.rows {
@@ -155,13 +185,9 @@ pub(super) fn rental(rows: &[&Rental], default: Option<(&Gpu, Option<RentalPrice
 }
 
 pub(super) fn api(rows: &[&ApiPrice], today: Date) -> String {
-    let mut sources: Vec<&str> = Vec::new();
+    let mut sources = Numbered::default();
     let mut body = Vec::new();
     for row in rows {
-        let at = sources.iter().position(|source| *source == row.source).unwrap_or_else(|| {
-            sources.push(&row.source);
-            sources.len() - 1
-        });
         let old = if row.is_stale(today) { " old" } else { "" };
         body.push(vec![
             row.id(),
@@ -170,14 +196,14 @@ pub(super) fn api(rows: &[&ApiPrice], today: Date) -> String {
             row.output_usd_per_mtok.to_string(),
             batch(row),
             format!("{}{old}", row.as_of),
-            (at + 1).to_string(),
+            sources.number(&row.source),
         ]);
     }
     let mut text = table(
         &["API, USD per 10^6 tokens", "input>", "cached>", "output>", "batch>", "checked by", "s>"],
         body,
     );
-    if sources.is_empty() {
+    if rows.is_empty() {
         return text;
     }
     text += "\nbatch: share of the other price, input and output 3:1.";
@@ -185,10 +211,7 @@ pub(super) fn api(rows: &[&ApiPrice], today: Date) -> String {
         text = format!("{text} old: more than {API_PRICE_STALE_AFTER_DAYS} days.");
     }
     text.push('\n');
-    for (index, source) in sources.iter().enumerate() {
-        text += &indented(&format!("{} {source}", index + 1));
-    }
-    text
+    text + &sources.lines()
 }
 
 /// What the batch tier takes of the standard price, at three input tokens to one of output.
@@ -202,6 +225,7 @@ fn batch(row: &ApiPrice) -> String {
 }
 
 pub(super) fn vms(rows: &[&Vm], today: Date) -> String {
+    let mut sources = Numbered::default();
     let body = rows.iter().map(|row| {
         let each = (row.usd_per_hour / Decimal::from(row.vcpus)).round_dp(5).normalize();
         let seen = row.observed.map_or("undated".to_owned(), |day| day.to_string());
@@ -212,12 +236,20 @@ pub(super) fn vms(rows: &[&Vm], today: Date) -> String {
             row.usd_per_hour.to_string(),
             each.to_string(),
             aged(seen, row.observed, today),
+            sources.number(&row.source),
         ]
     });
-    table(&["virtual machine", "vCPU>", "GB>", "USD/h>", "per vCPU>", "seen"], body)
+    let text = table(&["virtual machine", "vCPU>", "GB>", "USD/h>", "per vCPU>", "seen", "s>"], body);
+    below(text, &sources)
+}
+
+/// A table with its sources below it.
+fn below(table: String, sources: &Numbered<'_>) -> String {
+    if sources.0.is_empty() { table } else { format!("{table}\n{}", sources.lines()) }
 }
 
 pub(super) fn electricity(rows: &[&Electricity]) -> String {
+    let mut sources = Numbered::default();
     let body = rows.iter().map(|row| {
         vec![
             row.id.clone(),
@@ -225,9 +257,11 @@ pub(super) fn electricity(rows: &[&Electricity]) -> String {
             row.region.clone(),
             row.observed.to_string(),
             trust(row.trust).to_owned(),
+            sources.number(&row.source),
         ]
     });
-    table(&["electricity", "USD/kWh>", "region", "seen", "trust"], body)
+    let text = table(&["electricity", "USD/kWh>", "region", "seen", "trust", "s>"], body);
+    below(text, &sources)
 }
 
 /// `{kind, rows}` as fields, one a line; what is absent is left out.
@@ -267,7 +301,7 @@ fn field(key: &str, value: &Value) -> String {
 }
 
 fn plain(value: &Value) -> String {
-    value.as_str().map_or_else(|| value.to_string(), ToOwned::to_owned)
+    value.as_str().map_or_else(|| value.to_string(), printable)
 }
 
 /// `text` on lines of at most 80 columns, two of them indent, broken at spaces.

@@ -15,6 +15,8 @@ use crate::catalog::update::{self, Dated, Offer, Options, Sieve};
 use crate::cli::Output;
 use crate::record;
 
+use super::tables::printable;
+
 /// Lines of a list that are shown without --verbose.
 const SHOWN: usize = 12;
 
@@ -77,7 +79,7 @@ pub(super) fn run(args: &UpdateArgs, config: Option<&Path>, output: &Output) -> 
     match (written, reason) {
         (Some(paths), _) => {
             let names: Vec<String> = paths.iter().map(|path| path.display().to_string()).collect();
-            output.human(&format!("\n{taken} rows taken into {}\n", names.join(" and ")))
+            output.human(&format!("\n{} taken into {}\n", rows(taken), names.join(" and ")))
         }
         (None, reason) => output.human(&format!("\n{}\n", reason.unwrap_or_default())),
     }
@@ -88,7 +90,7 @@ fn agreed(taken: usize, folder: &Path) -> io::Result<bool> {
     if !(io::stdin().is_terminal() && io::stdout().is_terminal()) {
         return Ok(false);
     }
-    print!("\nTake {taken} rows into {}? [y/N] ", folder.display());
+    print!("\nTake {} into {}? [y/N] ", rows(taken), folder.display());
     io::Write::flush(&mut io::stdout())?;
     let mut answer = String::new();
     io::stdin().lock().read_line(&mut answer)?;
@@ -110,21 +112,23 @@ fn shown(offers: &[Offer], diff: &Diff, output: &Output) -> String {
             Dated::Modified => "when the file was last written; --observed says another day",
         };
         line(&style.strong(&format!(
-            "{}: {}, {} rows",
+            "{}: {}, {}",
             offer.path.display(),
             offer.format.name(),
-            offer.rows
+            rows(offer.rows)
         )));
         line(&format!("  prices of {}, {from}", offer.observed.0));
         if offer.sieved > 0 {
-            line(&format!("  {} rows are not asked for", offer.sieved));
+            let are = if offer.sieved == 1 { "is" } else { "are" };
+            line(&format!("  {} {are} not asked for", rows(offer.sieved)));
         }
         if !offer.refused.is_empty() {
             let all = offer.refused.len() + offer.refused_more;
             line(&format!("  {} refused:", style.warn(&all.to_string())));
             for row in offer.refused.iter().take(most) {
                 let at = row.line.map_or(String::new(), |line| format!("line {line}, "));
-                line(&format!("    {at}{}: {} is {} and {}", row.row, row.field, row.value, row.reason));
+                let said = format!("{at}{}: {} is {} and {}", row.row, row.field, row.value, row.reason);
+                line(&format!("    {}", printable(&said)));
             }
             more(&mut line, all, most.min(offer.refused.len()));
         }
@@ -134,7 +138,7 @@ fn shown(offers: &[Offer], diff: &Diff, output: &Output) -> String {
             let mut reasons: Vec<(&String, &usize)> = offer.passed.iter().collect();
             reasons.sort_by_key(|(reason, count)| (std::cmp::Reverse(**count), (*reason).clone()));
             for (reason, count) in reasons.iter().take(most) {
-                line(&format!("    {count:>5} {reason}"));
+                line(&format!("    {count:>5} {}", printable(reason)));
             }
             more(&mut line, reasons.len(), most);
         }
@@ -155,18 +159,18 @@ fn shown(offers: &[Offer], diff: &Diff, output: &Output) -> String {
             (Fate::Older, "older than the catalog's, left as they are"),
             (Fate::Yours, "in a file of your own, left as they are"),
         ] {
-            let rows: Vec<&Change> = changes.iter().filter(|change| change.fate == fate).collect();
-            if rows.is_empty() {
+            let found: Vec<&Change> = changes.iter().filter(|change| change.fate == fate).collect();
+            if found.is_empty() {
                 continue;
             }
-            line(&format!("  {} {words}", rows.len()));
+            line(&format!("  {} {words}", found.len()));
             if fate > Fate::New && output.verbose == 0 {
                 continue;
             }
-            for change in rows.iter().take(most) {
+            for change in found.iter().take(most) {
                 line(&one(change));
             }
-            more(&mut line, rows.len(), most);
+            more(&mut line, found.len(), most);
         }
     }
     if !diff.defaults.is_empty() {
@@ -186,15 +190,22 @@ fn more(line: &mut impl FnMut(&str), all: usize, shown: usize) {
     }
 }
 
+fn rows(count: usize) -> String {
+    if count == 1 { "1 row".to_owned() } else { format!("{count} rows") }
+}
+
 fn one(change: &Change) -> String {
-    let ratio = change.ratio.filter(|_| change.fate == Fate::Changed);
-    let ratio = ratio.map_or(String::new(), |ratio| format!("  {:+.1}%", ratio * 100.0));
-    let note = change.note.as_ref().map_or(String::new(), |note| format!("  ({note})"));
+    let moved = change.moves.iter().filter(|(_, share)| *share != 0.0 && change.fate == Fate::Changed);
+    let moved: Vec<String> =
+        moved.map(|(name, share)| format!("{} {:+.1}%", name.replace('_', " "), share * 100.0)).collect();
+    let moved = if moved.is_empty() { String::new() } else { format!("  {}", moved.join(", ")) };
+    let note = change.note.as_ref().map_or(String::new(), |note| format!("  ({})", printable(note)));
+    let id = printable(&change.id);
     match &change.before {
         Some(before) if change.fate != Fate::SeenAgain => {
-            format!("    {}: {before} → {}{ratio}{note}", change.id, change.after)
+            format!("    {id}: {before} → {}{moved}{note}", change.after)
         }
-        _ => format!("    {}: {}{note}", change.id, change.after),
+        _ => format!("    {id}: {}{note}", change.after),
     }
 }
 
@@ -228,10 +239,15 @@ fn machine(offers: &[Offer], diff: &Diff, written: Option<&[PathBuf]>, reason: O
                     Fate::Older => "older",
                     Fate::Yours => "yours",
                 };
-                json!({
+                let mut value = json!({
                     "id": change.id, "fate": fate, "before": change.before, "after": change.after,
-                    "ratio": change.ratio, "note": change.note,
-                })
+                    "note": change.note,
+                });
+                if let Some(object) = value.as_object_mut() {
+                    let moves = change.moves.iter();
+                    object.extend(moves.map(|(name, share)| (format!("{name}_change"), json!(share))));
+                }
+                value
             })
             .collect()
     };

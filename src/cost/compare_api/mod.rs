@@ -16,10 +16,10 @@ use serde::Serialize;
 
 use crate::base::stats;
 use crate::catalog::{ApiPrice, Catalog};
-use crate::record::{Cell, CostCell, Figure, Measurement, Record};
+use crate::record::{Cell, Cost, CostCell, Figure, Measurement, Record};
 
 use super::Error;
-use super::assess::{at_mix, headline_cell, mix};
+use super::assess::{self, at_mix, headline_cell, mix, same_mix};
 use super::assumption::Assumption;
 use super::compare::{FAMILIAR, served_as};
 use super::margin::CostLine;
@@ -30,7 +30,7 @@ use super::view::{ratio, tokens_per_second};
 
 use row::Context;
 pub use row::{Counted, Row, Tier};
-use verdict::verdict;
+use verdict::{Verdict, turned_round, verdict};
 
 const SECONDS_PER_MONTH: f64 = HOURS_PER_MONTH * 3600.0;
 
@@ -78,6 +78,8 @@ pub struct Here {
     pub utilization: f64,
     /// Whether input and output were told apart.
     pub apart: bool,
+    /// Whether the mix was measured; otherwise rate and cost are computed from the cell's input and output.
+    pub mix_measured: bool,
     /// Tokens per second while busy.
     pub tokens_per_second: f64,
     /// Tokens of a month, always busy.
@@ -135,8 +137,14 @@ pub struct View {
     pub quality: Vec<QualityNote>,
     /// The answer in a sentence.
     pub verdict: String,
+    /// With tokens a month: the answer for a machine that is as busy as `utilization` says, whatever they are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub verdict_at_utilization: Option<String>,
     /// The cheapest price of the like tier: what the verdict is about.
     pub verdict_api: Option<String>,
+    /// Where another cell of the record turns the verdict round: both cells with their figures.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub other_cell: Option<String>,
     /// Every assumption with its value and where it came from.
     pub assumptions: Vec<Assumption>,
     /// What to keep in mind.
@@ -155,7 +163,12 @@ pub fn compare(
     catalog: &Catalog,
 ) -> Result<View, CompareError> {
     let measurements = &record.measurements;
-    let (here, line) = here(record, measurements, scenario, asked)?;
+    let cost = scenario.assess(measurements);
+    let cell = headline(&cost, asked.mix).ok_or_else(|| {
+        let reason = cost.headline_cell_reason.as_deref().unwrap_or("no cell was priced");
+        Error::Incomparable(format!("{} has no cost to compare: {reason}", record.id))
+    })?;
+    let (here, line) = here(record, cell, scenario, asked)?;
     let mut notes = Vec::new();
     let served = served_as(record.model.catalog_id.as_deref(), catalog);
     let prices = prices(served, asked.named, catalog, &mut notes)?;
@@ -190,7 +203,21 @@ pub fn compare(
             "this record is of a server under load, like a standard tier; read it at the latency you need".to_owned()
         }
     });
-    let (verdict, verdict_api) = verdict(&here, &rows);
+    let volume = asked.tokens_per_month.map(|tokens| volume(tokens, &here, line));
+    let Verdict { text: verdict, at_utilization, about } = verdict(&here, &rows, volume.as_ref());
+    let other_cell = about.and_then(|row| {
+        let price = prices.iter().find(|price| price.id() == row.api && price.source == row.source)?;
+        let others = cost.cells.iter().filter(|other| other.cell != here.cell);
+        let others = others.filter_map(|other| {
+            let (here, line) = self::here(record, other, scenario, asked).ok()?;
+            let context =
+                Context { here: &here, line, same_model: row.same_model, twins: false, scenario, asked };
+            let found = context.row(price, row.tier);
+            Some((here, found))
+        });
+        turned_round(&here, row, others)
+    });
+    let verdict_api = about.map(|row| row.api.clone());
     let mut models: Vec<&str> =
         rows.iter().map(|row| row.api.rsplit('/').next().unwrap_or_default()).collect();
     if !rows.iter().any(|row| row.same_model) {
@@ -205,7 +232,7 @@ pub fn compare(
     });
     Ok(View {
         spread: [Tier::Standard, Tier::Batch].into_iter().filter_map(|tier| spread(&rows, tier)).collect(),
-        volume: asked.tokens_per_month.map(|tokens| volume(tokens, &here, line)),
+        volume,
         counted: asked.counted.copied(),
         counted_reason: asked.counted.is_none().then(|| {
             "no text was counted; --text FILE --tokenizer FILE --api-tokenizer FILE does".to_owned()
@@ -214,7 +241,9 @@ pub fn compare(
         // There is no blend here: the mix is the workload's own, or the one asked for.
         assumptions: scenario.assumptions().into_iter().filter(|a| a.name != "blend_ratio").collect(),
         verdict,
+        verdict_at_utilization: at_utilization,
         verdict_api,
+        other_cell,
         here,
         rows,
         notes,
@@ -232,17 +261,23 @@ pub enum CompareError {
     Catalog(#[from] crate::catalog::Error),
 }
 
+/// The cell that is compared: the record's own headline, but where a mix is asked for, one that was measured at it.
+fn headline(cost: &Cost, mix: Option<f64>) -> Option<&CostCell> {
+    let usd = |cell: &CostCell| assess::mix(cell).map_or(f64::INFINITY, |figure| figure.value);
+    let measured = mix.and_then(|mix| {
+        let cells = cost.cells.iter().filter(|cell| same_mix(ratio(cell), mix));
+        cells.filter(|cell| at_mix(cell, mix).is_some()).min_by(|a, b| usd(a).total_cmp(&usd(b)))
+    });
+    measured.or_else(|| headline_cell(cost))
+}
+
 fn here(
     record: &Record,
-    measurements: &[Measurement],
+    cell: &CostCell,
     scenario: &Scenario,
     asked: &Asked<'_>,
 ) -> Result<(Here, CostLine), Error> {
-    let cost = scenario.assess(measurements);
-    let cell: &CostCell = headline_cell(&cost).ok_or_else(|| {
-        let reason = cost.headline_cell_reason.as_deref().unwrap_or("no cell was priced");
-        Error::Incomparable(format!("{} has no cost to compare: {reason}", record.id))
-    })?;
+    let measurements: &[Measurement] = &record.measurements;
     let at = |scenario: &Scenario| scenario.usd_per_million(measurements, &cell.cell, asked.mix);
     let apart = || {
         let reason = cell.usd_per_million_input_tokens_reason.as_deref().unwrap_or("not told apart");
@@ -259,6 +294,7 @@ fn here(
     let full = at(&scenario.at_utilization(1.0)).ok_or_else(apart)?;
     let half = at(&scenario.at_utilization(0.5)).ok_or_else(apart)?;
     let line = CostLine::through(full, half.value);
+    let mix_measured = asked.mix.is_none_or(|mix| same_mix(ratio(cell), mix));
     let tokens_per_second = match (asked.mix, cell.seconds) {
         // So many tokens of the mix in a second: each kind takes its own time.
         (Some(ratio), Some([input, output])) => {
@@ -274,6 +310,7 @@ fn here(
         usd_per_hour: line.at(1.0) * tokens_per_second * 3600.0 / 1e6,
         utilization: scenario.utilization.value,
         apart: cell.usd_per_million_input_tokens.is_some(),
+        mix_measured,
         tokens_per_second,
         capacity_tokens_per_month: tokens_per_second * SECONDS_PER_MONTH,
         cell: cell.cell.clone(),

@@ -69,6 +69,18 @@ pub enum Error {
         /// The tool.
         tool: String,
     },
+    /// A flag says otherwise than the file (exit code 2).
+    #[error("{}: the file says {said}, and {flag} says {given}; {flag} is for what a file does not say: leave it out, or mend the file if it is wrong", path.display())]
+    Contradicted {
+        /// The file.
+        path: PathBuf,
+        /// What the file says.
+        said: String,
+        /// The flag.
+        flag: &'static str,
+        /// What the flag says.
+        given: String,
+    },
     /// A record has nothing that the other tool's format can say (exit code 12).
     #[error("record {id} cannot be written as {format}: {reason}")]
     Export {

@@ -33,6 +33,8 @@ pub(super) struct Foreign {
     pub(super) cpu: Option<String>,
     /// Names of the GPUs that worked, one for each board.
     pub(super) gpus: Vec<String>,
+    /// Whether the file says how many they are.
+    pub(super) gpus_counted: bool,
     pub(super) workload: ForeignWorkload,
     pub(super) seed: Option<u64>,
     /// Requests that came to their end, and those that did not.

@@ -70,7 +70,8 @@ pub(super) fn read(path: &Path, rows: &[Row]) -> Result<Vec<Foreign>, Error> {
     let mut groups = merge(found);
     if left_out > 0 {
         for group in &mut groups {
-            group.notes.push(format!("{left_out} rows of disaggregated deployments were left out"));
+            let rows = if left_out == 1 { "row" } else { "rows" };
+            group.notes.push(format!("left out: {left_out} {rows} of disaggregated deployments"));
         }
     }
     Ok(groups)
@@ -130,6 +131,7 @@ fn one(at: &At<'_>) -> Result<Foreign, Error> {
             ..ForeignModel::default()
         },
         engine: ForeignEngine { name: text("framework")?, ..ForeignEngine::default() },
+        gpus_counted: at.get("tp").is_some(),
         gpus: hardware.map_or(Vec::new(), |name| vec![name.to_owned(); usize::try_from(gpus).unwrap_or(1)]),
         workload: ForeignWorkload {
             kind: "serving",

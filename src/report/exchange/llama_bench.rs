@@ -159,6 +159,7 @@ fn setup(at: &At<'_>) -> Result<Foreign, Error> {
             kv_type,
         },
         cpu: owned("cpu_info")?,
+        gpus_counted: !gpus.is_empty(),
         gpus,
         workload: ForeignWorkload {
             kind: "shapes",

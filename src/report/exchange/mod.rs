@@ -134,12 +134,24 @@ pub fn import_bytes(path: &Path, bytes: Vec<u8>, options: &Options<'_>) -> Resul
     }
     let mut records = Vec::with_capacity(found.len());
     for foreign in found {
+        to_come(path, &foreign, options)?;
         let named = model::resolve(options.model, &foreign.model, options.catalog)?;
         let named =
             named.ok_or_else(|| Error::NoModel { path: path.to_owned(), tool: foreign.tool.to_owned() })?;
         records.push(seal::seal(foreign, named, &source, options)?);
     }
     Ok(records)
+}
+
+/// Refuses a measurement of a day to come; a time zone may be a day ahead.
+fn to_come(path: &Path, foreign: &foreign::Foreign, options: &Options<'_>) -> Result<(), Error> {
+    let latest = options.today.saturating_add(jiff::Span::new().days(1));
+    let Some(measured) = foreign.measured else { return Ok(()) };
+    if measured.to_zoned(jiff::tz::TimeZone::UTC).date() <= latest {
+        return Ok(());
+    }
+    let reason = format!("it says that it measured at {measured}, which is still to come; mend its date");
+    Err(Error::Refused { path: path.to_owned(), reason })
 }
 
 /// The whole file, unless it is too large; the limit is kept for what has no size as well, such as a pipe.

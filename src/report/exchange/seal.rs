@@ -16,18 +16,20 @@ use crate::run::seal;
 
 use super::foreign::Foreign;
 use super::model::{Named, clean};
-use super::{Options, Source, split};
+use super::{Error, ImportError, Options, Source, split};
 
 /// Puts a record together.
 ///
 /// # Errors
-/// [`catalog::Error::Unknown`] when a flag names no row of the catalog.
+/// [`catalog::Error::Unknown`] when a flag names no row of the catalog, [`Error::Contradicted`] when one says otherwise
+/// than the file.
 pub(super) fn seal(
     foreign: Foreign,
     model: Named,
     source: &Source<'_>,
     options: &Options<'_>,
-) -> Result<Record, catalog::Error> {
+) -> Result<Record, ImportError> {
+    contradiction(&foreign, source, options)?;
     let unsaid = Unsaid(foreign.tool);
     let environment = environment(&foreign, options, unsaid)?;
     let on_gpu = environment.gpus.iter().any(|gpu| gpu.used);
@@ -39,7 +41,7 @@ pub(super) fn seal(
 
     let mut cost = cost::assess(&foreign.measurements, price, Assumptions::default());
     cost::electricity(&mut cost, &foreign.measurements, options.catalog);
-    cost::api_comparison(&mut cost, model.catalog_id.as_deref(), &[], options.catalog, options.today)?;
+    cost::api_comparison(&mut cost, model.catalog_id.as_deref(), &[], 0.0, options.catalog, options.today)?;
 
     let created = foreign.measured.unwrap_or(options.now);
     Ok(Record {
@@ -83,6 +85,35 @@ pub(super) fn seal(
         measurements: foreign.measurements,
         unknown: Unknown::new(),
     })
+}
+
+/// Refuses `--gpu` and `--gpus` where the file says otherwise. A file may name the family, and the flag its form.
+fn contradiction(foreign: &Foreign, source: &Source<'_>, options: &Options<'_>) -> Result<(), ImportError> {
+    let against = |said: String, flag, given: String| {
+        Err(Error::Contradicted { path: source.path.to_owned(), said, flag, given }.into())
+    };
+    let on_cpu = foreign.gpus.is_empty() && foreign.engine.device.as_deref() == Some("cpu");
+    if let Some(id) = options.gpu {
+        let given = options.catalog.gpu(id)?;
+        if on_cpu {
+            return against("that the CPU computed".to_owned(), "--gpu", given.id.clone());
+        }
+        for name in &foreign.gpus {
+            let Ok(said) = options.catalog.gpu(name) else { continue };
+            let only_family = said.family.eq_ignore_ascii_case(name.trim()) && said.family == given.family;
+            if said.id != given.id && !only_family {
+                return against(format!("`{}`", clean(name)), "--gpu", given.id.clone());
+            }
+        }
+    }
+    match options.gpus {
+        Some(count) if on_cpu => against("that the CPU computed".to_owned(), "--gpus", count.to_string()),
+        Some(count) if foreign.gpus_counted && foreign.gpus.len() != count as usize => {
+            let plural = if foreign.gpus.len() == 1 { "" } else { "s" };
+            against(format!("{} GPU{plural}", foreign.gpus.len()), "--gpus", count.to_string())
+        }
+        _ => Ok(()),
+    }
 }
 
 /// The reason for what the tool leaves out.

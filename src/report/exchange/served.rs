@@ -50,6 +50,10 @@ pub(super) fn read(at: &At<'_>, formulas: &Formulas) -> Result<Run, Error> {
     }
     let input = at.need("total_input_tokens", at.amount("total_input_tokens")?)?;
     let output = at.need("total_output_tokens", at.amount("total_output_tokens")?)?;
+    if output == 0.0 {
+        let reason = "is 0: no token came out, so there is no price of one";
+        return Err(at.error("total_output_tokens", reason));
+    }
     let concurrency = at.small_count("max_concurrency")?.unwrap_or(0);
     let requests = completed as f64;
     let (mean_input, mean_output) = (input / requests, output / requests);
@@ -60,11 +64,12 @@ pub(super) fn read(at: &At<'_>, formulas: &Formulas) -> Result<Run, Error> {
     if input > 0.0 {
         found.push(formulas.input.single(&cell, rate("input_throughput", input / duration)?));
     }
-    if output > 0.0 {
-        found.push(formulas.output.single(&cell, rate("output_throughput", output / duration)?));
-    }
+    // Both tools have always written these two; without them it is another file, or half of one.
+    let output_rate = at.need("output_throughput", at.positive("output_throughput")?)?;
+    let request_rate = at.need("request_throughput", at.positive("request_throughput")?)?;
+    found.push(formulas.output.single(&cell, output_rate));
     found.push(formulas.total.single(&cell, rate(formulas.total_field, (input + output) / duration)?));
-    found.push(formulas.requests.single(&cell, rate("request_throughput", requests / duration)?));
+    found.push(formulas.requests.single(&cell, request_rate));
     found.push(formulas.duration.single(&cell, duration));
     for (metric, field, mean) in [
         (formulas.input_length, "input_lens", mean_input),

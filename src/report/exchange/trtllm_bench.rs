@@ -62,7 +62,8 @@ fn report(at: &At<'_>) -> Result<Foreign, Error> {
 
     let machine = at.inner("machine")?;
     let gpu = machine.map_or(Ok(None), |machine| machine.text("name"))?;
-    let boards = world.map_or(Ok(None), |world| world.small_count("world_size"))?.unwrap_or(1).clamp(1, 4096);
+    let said = world.map_or(Ok(None), |world| world.small_count("world_size"))?;
+    let boards = said.unwrap_or(1).clamp(1, 4096);
     let text = |field: &str| engine.text(field).map(|text| text.map(str::to_owned));
     let mut kept = Kept::default();
     kept.row(at.fields());
@@ -80,6 +81,7 @@ fn report(at: &At<'_>) -> Result<Foreign, Error> {
             kv_type: text("kv_cache_dtype")?.filter(|kind| kind != "auto"),
             ..ForeignEngine::default()
         },
+        gpus_counted: said.is_some(),
         gpus: gpu.map_or(Vec::new(), |name| vec![name.to_owned(); boards as usize]),
         workload: ForeignWorkload {
             kind: "serving",

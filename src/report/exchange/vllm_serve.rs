@@ -47,7 +47,11 @@ pub(super) fn read(path: &Path, rows: &[Row]) -> Result<Vec<Foreign>, Error> {
         let model = at.text("model_id")?;
         let backend = at.text("backend")?.or(at.text("endpoint_type")?);
         let label = at.text("label")?;
-        let measured = at.text("date")?.and_then(local_date);
+        let date = |text: &str| {
+            let reason = || format!("is `{}`, not a time such as 20261124-013502", super::json::shown(text));
+            local_date(text).ok_or_else(|| at.error("date", reason()))
+        };
+        let measured = at.text("date")?.map(date).transpose()?;
         let asked = request_rate(&at)?;
         let mut kept = Kept::default();
         kept.row(at.fields());

@@ -19,13 +19,16 @@ pub fn render_compare_api(record: &Record, view: &View, style: Style) -> String 
         Service::Offline => "offline",
         Service::Online => "online",
     };
-    out.line(format_args!(
-        "{} · {service}, {} tokens/s, ${} an hour, {} of it busy",
-        label(&here.cell),
-        rate(here.tokens_per_second),
-        significant(here.usd_per_hour, 4),
-        percent(here.utilization)
-    ));
+    let hour =
+        format!("${} an hour, {} of it busy", significant(here.usd_per_hour, 4), percent(here.utilization));
+    if here.mix_measured {
+        let speed = rate(here.tokens_per_second);
+        out.line(format_args!("{} · {service}, {speed} tokens/s, {hour}", label(&here.cell)));
+    } else {
+        let mix = significant(here.input_to_output, 3);
+        out.line(format_args!("{mix}:1 was not measured: from input and output of {}", label(&here.cell)));
+        out.line(format_args!("{service}, {hour}"));
+    }
     let header = format!(
         "{:<38} {:<8} {:>8} {:>7} {:>12}",
         format!("USD per million tokens at {}:1", significant(here.input_to_output, 3)),
@@ -43,10 +46,7 @@ pub fn render_compare_api(record: &Record, view: &View, style: Style) -> String 
         range(here.usd_per_million.ci95, usd)
     ));
     for row in &view.rows {
-        let tier = match row.tier {
-            Tier::Standard => "standard",
-            Tier::Batch => "batch",
-        };
+        let tier = tier(row.tier);
         let name = if row.same_model { row.api.clone() } else { format!("{} *", row.api) };
         let text = format!(
             "{:<38} {tier:<8} {:>8} {:>7} {:>12}",
@@ -60,7 +60,7 @@ pub fn render_compare_api(record: &Record, view: &View, style: Style) -> String 
     }
     row_notes(&mut out, &view.rows, style);
     for spread in &view.spread {
-        let tier = if spread.tier == Tier::Standard { "standard" } else { "batch" };
+        let tier = tier(spread.tier);
         let text = format!(
             "{} price{} of {} host{}, {tier}: {} lowest, {} median, {} highest",
             spread.prices,
@@ -100,16 +100,27 @@ pub fn render_compare_api(record: &Record, view: &View, style: Style) -> String 
             percent(volume.utilization),
             style.strong(&usd(volume.usd_per_month))
         ));
-        for row in view.rows.iter().take(5) {
+        for row in view.rows.iter().take(MONTHS) {
             if let Some(month) = row.usd_per_month {
-                out.line(format_args!("  {:<44} {:>9} a month", shorten(&row.api, 44), usd(month)));
+                let (name, tier) = (shorten(&row.api, 38), tier(row.tier));
+                out.line(format_args!("  {name:<38} {tier:<8} {:>9} a month", usd(month)));
             }
+        }
+        if view.rows.len() > MONTHS {
+            let more = format!("  and {} more, dearer (--json has them)", view.rows.len() - MONTHS);
+            out.line(format_args!("{}", style.dim(&more)));
         }
     }
     out.line(format_args!(""));
     for (index, text) in wrap(&view.verdict, 70).iter().enumerate() {
         let head = if index == 0 { style.strong("Verdict ") } else { " ".repeat(8) };
         out.line(format_args!("{head} {text}"));
+    }
+    for text in view.verdict_at_utilization.iter().flat_map(|text| wrap(text, 70)) {
+        out.line(format_args!("{} {text}", " ".repeat(8)));
+    }
+    for text in view.other_cell.iter().flat_map(|text| wrap(text, 70)) {
+        out.line(format_args!("{} {}", " ".repeat(8), style.warn(&text)));
     }
     for note in &view.quality {
         let said = note.figure.as_deref().or(note.figure_reason.as_deref()).unwrap_or_default();
@@ -120,6 +131,16 @@ pub fn render_compare_api(record: &Record, view: &View, style: Style) -> String 
     notes(&mut out, &view.notes, style);
     assumptions(&mut out, &view.assumptions, style);
     out.into_text()
+}
+
+/// Months of the API prices that are shown.
+const MONTHS: usize = 5;
+
+fn tier(tier: Tier) -> &'static str {
+    match tier {
+        Tier::Standard => "standard",
+        Tier::Batch => "batch",
+    }
 }
 
 /// What is to be kept in mind about prices, each remark once with all it is about.

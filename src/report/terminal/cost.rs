@@ -127,7 +127,7 @@ fn cells(out: &mut Page, cells: &[CostCell], style: Style) {
 }
 
 fn usd_per_hour(hour: &HourView) -> String {
-    hour.price.usd_per_hour.round_dp(4).to_string()
+    super::result::hourly(hour.price.usd_per_hour).to_string()
 }
 
 fn separation(out: &mut Page, view: &View, style: Style) {

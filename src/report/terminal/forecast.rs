@@ -309,6 +309,15 @@ fn use_case(out: &mut Page, found: &Forecast, case: &UseCaseForecast, style: Sty
     ));
     for standing in &case.standings {
         self::standing(out, standing, style);
+        let cached = standing.basis.cached_input_usd_per_million;
+        let changed = cached.is_some_and(|usd| usd < standing.basis.input_usd_per_million);
+        if asked.cached_share > 0.0 && !changed {
+            let reason = standing.basis.cached_input_usd_per_million_reason;
+            let reason = reason.unwrap_or("its price of cached input is that of other input");
+            for text in wrap(&format!("--cached changes nothing here: {reason}"), 74) {
+                out.line(format_args!("    {}", style.warn(&text)));
+            }
+        }
     }
     match (&case.limit, &case.limit_reason) {
         (Some(limit), _) => {
@@ -587,7 +596,10 @@ fn percent(share: f64) -> String {
 
 /// Three significant digits, at least cents above a dollar; an exponent only where nobody counts the zeros.
 fn usd(value: f64) -> String {
-    if value >= 1000.0 {
+    if value < 1e-99 {
+        // A line continued for thousands of years.
+        "about $0".to_owned()
+    } else if value >= 1000.0 {
         format!("${}", count(value))
     } else if value >= 1.0 {
         format!("${value:.2}")
@@ -627,6 +639,7 @@ mod tests {
             (2937.5, "$2,938"),
             (1.0, "$1.00"),
             (1e-27, "$1.00e-27"),
+            (0.0, "about $0"),
         ] {
             assert_eq!(usd(value), expected);
         }

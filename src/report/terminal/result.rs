@@ -1,5 +1,7 @@
 //! One record as a table, its dollars and its verdict.
 
+use rust_decimal::Decimal;
+
 use crate::base::units::{Bytes, Seconds, significant, thousands};
 use crate::record::{ApiComparison, Cell, Cost, Figure, Measurement, Record, Verdict};
 
@@ -170,7 +172,7 @@ fn cost(out: &mut Page, cost: &Cost, style: Style) {
         return;
     };
     let observed = price.observed.as_ref().map_or(String::new(), |day| format!(", {day}"));
-    let hour = format!("\nCost at ${} an hour", price.usd_per_hour.normalize());
+    let hour = format!("\nCost at ${} an hour", hourly(price.usd_per_hour));
     out.line(format_args!("{}", style.strong(&hour)));
     for text in wrap(&format!("{}{observed}", price.label), 78) {
         out.line(format_args!("  {}", style.dim(&text)));
@@ -284,7 +286,8 @@ fn validity(out: &mut Page, record: &Record, style: Style) {
         Verdict::Invalid => style.bad("INVALID"),
     };
     let made = record.validity.checks.len();
-    out.line(format_args!("{} {verdict}, {made} checks", style.strong("Figures ")));
+    let plural = if made == 1 { "" } else { "s" };
+    out.line(format_args!("{} {verdict}, {made} check{plural}", style.strong("Figures ")));
     for check in record.validity.checks.iter().filter(|check| check.verdict != Verdict::Valid) {
         for (index, text) in wrap(&format!("{}: {}", check.name, check.evidence), 70).iter().enumerate() {
             out.line(format_args!("         {}{}", if index > 0 { "  " } else { "" }, style.warn(text)));
@@ -297,6 +300,13 @@ fn interval(figure: Figure) -> String {
         || "no interval".to_owned(),
         |[low, high]| format!("${} to ${}", dollars(low), dollars(high)),
     )
+}
+
+/// A price of the hour to four places, or to four digits where it is less than that.
+pub(super) fn hourly(usd: Decimal) -> Decimal {
+    let rounded = usd.round_dp(4);
+    let rounded = if rounded.is_zero() { usd.round_sf(4).unwrap_or(usd) } else { rounded };
+    rounded.normalize()
 }
 
 /// Three significant digits, at least cents, never an exponent.
@@ -361,6 +371,19 @@ mod tests {
         }
         for (value, text) in [(12_345.6, "12,346"), (999.94, "999.9"), (27.0, "27.00")] {
             assert_eq!(rate(value), text);
+        }
+    }
+
+    #[test]
+    fn a_price_of_the_hour_is_rounded() {
+        for (usd, text) in [
+            ("1.7821359102077072300573945533", "1.7821"),
+            ("2.49", "2.49"),
+            ("10.7600", "10.76"),
+            ("0.0000123456", "0.00001235"),
+            ("98", "98"),
+        ] {
+            assert_eq!(hourly(usd.parse().expect("a number")).to_string(), text);
         }
     }
 
