@@ -4,6 +4,7 @@ use crate::base::units::{Bytes, Seconds, significant, thousands};
 use crate::record::{ApiComparison, Cell, Cost, Figure, Measurement, Record, Verdict};
 
 use super::{Page, Style};
+use crate::report::count;
 
 /// The whole result of a run.
 pub fn render(record: &Record, style: Style) -> String {
@@ -284,7 +285,7 @@ fn validity(out: &mut Page, record: &Record, style: Style) {
         Verdict::Invalid => style.bad("INVALID"),
     };
     let made = record.validity.checks.len();
-    out.line(format_args!("{} {verdict}, {made} checks", style.strong("Figures ")));
+    out.line(format_args!("{} {verdict}, {}", style.strong("Figures "), count(made, "check")));
     for check in record.validity.checks.iter().filter(|check| check.verdict != Verdict::Valid) {
         for (index, text) in wrap(&format!("{}: {}", check.name, check.evidence), 70).iter().enumerate() {
             out.line(format_args!("         {}{}", if index > 0 { "  " } else { "" }, style.warn(text)));
