@@ -87,6 +87,7 @@ fn of(error: &(dyn std::error::Error + 'static)) -> Option<u8> {
         return Some(match error {
             hardware::telemetry::choose::Error::Absent(_) => 13,
             hardware::telemetry::choose::Error::Unusable(_) => 1,
+            hardware::telemetry::choose::Error::Usage(_) => 2,
         });
     }
     if let Some(error) = error.downcast_ref::<hardware::nvml::Absent>() {
