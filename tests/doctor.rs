@@ -76,6 +76,11 @@ fn a_library_that_was_named_and_is_not_there_fails_the_examination() {
     let driver = line(&examination, "gpu", "driver");
     assert_eq!(driver["status"], "fail");
     assert!(driver["mend"].as_str().is_some_and(|mend| mend.contains("ldconfig")), "{driver}");
+    let library =
+        examination["lines"].as_array().expect("lines").iter().find(|line| {
+            line["area"] == "libraries" && line["facts"]["path"] == "/nowhere/libnvidia-ml.so.1"
+        });
+    assert_eq!(library.expect("a line of it")["status"], "fail");
 }
 
 #[test]
@@ -130,12 +135,17 @@ fn what_makes_a_gpus_figures_less_is_a_warning_with_its_command() {
 }
 
 #[test]
-fn a_sensor_that_is_not_there_is_no_failure_and_has_its_reason() {
+fn a_sensor_that_is_asked_for_and_not_there_has_its_reason_and_code() {
     let bench = Bench::new();
     let ran = bench.run(&["doctor", "--json", "--calibrate-power"]);
     let examination: Value = serde_json::from_str(&ran.stdout).expect("JSON");
     let reason = examination["calibration_reason"].as_str();
     let measured = examination["calibration"].is_object();
     assert_ne!(measured, reason.is_some_and(|reason| !reason.is_empty()), "{}", ran.stdout);
-    assert_eq!(ran.code, i32::from(examination["verdict"] == "fail"));
+    let code = match (examination["verdict"] == "fail", measured) {
+        (true, _) => 1,
+        (false, true) => 0,
+        (false, false) => 13,
+    };
+    assert_eq!(ran.code, code, "{}", ran.stdout);
 }

@@ -37,10 +37,11 @@ fn measured(script: GpuScript) -> (EnergyWindow, f64) {
     let truth = fake.true_joules(0, truth[0], truth[1]);
     let own = vec![Span { from: begin.at, to: end.at }];
     let window = Window { begin, end, own, context: Vec::new() };
-    let trace = recorder.stop().trace;
+    let recorded = recorder.stop();
     let device = Device {
-        trace: &trace,
+        trace: &recorded.trace,
         idle: Err("the trace is the load"),
+        no_power: recorded.description.no_power.as_deref(),
         module,
         other_device: false,
         shortest: energy::SHORTEST,

@@ -138,6 +138,16 @@ fn each_verdict_has_its_exit_code() {
     assert_eq!(here.gate(&a, &a, &["--pairs", "4", "--max-pairs", "3"]).0, 2);
     let (code, _, said) = here.gate(&a, &a, &["--", "--json"]);
     assert!(code == 2 && said.contains("--json"), "{said}");
+    for given in ["--output=zz", "-ozz"] {
+        let (code, _, said) = here.gate(&a, &a, &["--", given]);
+        assert!(code == 2 && said.contains(given), "{said}");
+    }
+    // A name without a folder is the file here, and not the program of that name in PATH.
+    here.program("true", 1.10, &QUIET);
+    let (code, result, said) = here.gate(&a, Path::new("true"), &[]);
+    assert_eq!((code, &result["verdict"]), (10, &"FAIL".into()), "{said}");
+    let (code, _, said) = here.gate(here.bench.folder(), &a, &[]);
+    assert!(code == 1 && said.contains("--baseline names the program"), "{said}");
 }
 
 #[test]
@@ -194,6 +204,13 @@ fn a_replicate_that_crashes_or_hangs_is_tried_once_more() {
         let retried: Vec<&str> = replicates.iter().filter_map(|r| r["retried_because"].as_str()).collect();
         assert!(retried.len() == 1 && retried[0].contains(word), "{name}: {retried:?}");
     }
+    let usage = here.script(
+        "usage",
+        "#!/bin/sh\necho \"error: unexpected argument '--bogus'\" >&2\necho 'try --help' >&2\necho >>runs\nexit 2\n",
+    );
+    let (code, _, said) = here.gate(&a, &usage, &["--pairs", "2", "--", "--bogus"]);
+    assert!(code == 2 && said.contains("error: unexpected argument '--bogus'"), "{code}: {said}");
+    assert_eq!(fs::read_to_string(here.bench.folder().join("runs")).expect("run once"), "\n");
     let always = here.script("always", "#!/bin/sh\necho 'no such model' >&2\nexit 13\n");
     let (code, result, _) = here.gate(&a, &always, &["--pairs", "2"]);
     assert_eq!((code, &result["verdict"]), (12, &"INCOMPARABLE".into()));
@@ -308,9 +325,18 @@ fn a_check_of_records_says_what_a_gate_says() {
     assert!(plain.0 == 2 && plain.2.contains("--candidate"), "{}", plain.2);
     let one = here.write("one.json", &here.slower(1.0));
     let one = one.to_str().expect("text");
-    let (code, text, _) = check(&["--baseline", one, "--candidate", one]);
+    let two = here.write("two.json", &here.slower(1.0));
+    let (code, text, _) = check(&["--baseline", one, "--candidate", two.to_str().expect("text")]);
     assert!(code == 12 && text.contains("no replicates"), "{text}");
     assert_eq!(check(&["--baseline", "/nowhere.json", "--candidate", one]).0, 13);
+    // Records that are no gate's are not compared with themselves.
+    let plain = here.write("plain/1.json", &here.slower(1.0));
+    here.write("plain/2.json", &here.slower(1.0));
+    let plain = plain.parent().and_then(Path::to_str).expect("text");
+    for given in [&[plain][..], &[plain, plain], &["--baseline", one, "--candidate", one]] {
+        let (code, _, said) = check(given);
+        assert!(code == 2 && said.contains("not a gate's folder"), "{given:?}: {code}: {said}");
+    }
     let empty = here.bench.folder().join("empty");
     fs::create_dir(&empty).expect("a folder");
     let (code, _, said) = check(&["--baseline", empty.to_str().expect("text"), "--candidate", one]);
@@ -352,7 +378,10 @@ fn a_verdict_goes_out_in_every_form_that_ci_reads() {
     );
     assert!(read("p.prom").contains("verdict=\"FAIL\"} 1"));
     let (code, _, said) = here.gate(&a, &b, &["--junit", "/nowhere/j.xml", "--pairs", "2"]);
-    assert!(code == 1 && said.contains("/nowhere/j.xml"), "{code}: {said}");
+    assert!(
+        code == 1 && said.contains("/nowhere/j.xml") && said.contains("`--junit FILE`"),
+        "{code}: {said}"
+    );
 }
 
 #[test]
@@ -414,7 +443,12 @@ fn a_history_names_the_commits_between_which_it_got_slower() {
     assert_eq!(found["files"]["known"], 60);
     // The other metric's change is still unknown.
     assert_eq!(look(&[]).0, 10);
-    assert_eq!(look(&["--acknowledge", "000000000028"]).0, 0);
+    for wrong in ["", "000000000027"] {
+        let (code, _, said) = look(&["--acknowledge", wrong]);
+        assert!(code == 2 && said.contains("they begin with 000000000028"), "{code}: {said}");
+    }
+    let whole = format!("000000000028{}", "a".repeat(28));
+    assert_eq!(look(&["--acknowledge", &whole]).0, 0);
     assert_eq!(look(&["--reindex"]).1["files"]["read"], 60);
 
     let page = here.bench.folder().join("page.html");
@@ -434,7 +468,13 @@ fn a_history_names_the_commits_between_which_it_got_slower() {
         let ran = here.bench.run(&["regress", "history", "/nowhere"]);
         (ran.code, ran.stdout, ran.stderr)
     };
-    assert!(code == 13 && said.contains("/nowhere"), "{said}");
+    assert!(code == 13 && said.contains("/nowhere") && said.contains("bench run"), "{said}");
+    for (given, word) in [(["--metric", "nosuch"], "--metric nosuch"), (["--series", "zzz"], "--series zzz")]
+    {
+        let ran = here.bench.run(&[&["regress", "history", folder], &given[..]].concat());
+        assert!(ran.code == 0 && ran.stdout.contains(word), "{}", ran.stdout);
+    }
+    assert_eq!(look(&["--least-points", "0"]).0, 2);
     fs::write(Path::new(folder).join("acknowledged.toml"), "[[change]]\nlabe = 1\n").expect("written");
     let (code, _, said) = look(&[]);
     assert!(code == 1 && said.contains("acknowledged.toml") && said.contains("labe"), "{said}");

@@ -129,7 +129,7 @@ pub(super) struct RunArgs {
     /// Format of our own engine's KV cache: `f16` or `q8_0` [default: f16]
     #[arg(long, value_name = "TYPE", value_parser = kv_type, help_heading = "What")]
     pub(super) kv_type: Option<KvType>,
-    /// Sensors of energy: auto (of the device that works), nvml, nvml:UUID, rapl or none
+    /// Sensors of energy: auto (of the device that works), nvml, nvml:GPU (UUID, PCI address or NVML's index), rapl or none
     #[arg(long, value_name = "SENSORS", default_value = "auto", help_heading = "Where")]
     pub(super) power: PowerRequest,
     /// NVIDIA's management library, when it is not where the system looks

@@ -35,5 +35,9 @@ pub(super) fn run(args: DoctorArgs, output: &Output) -> anyhow::Result<()> {
     if examination.verdict == Status::Fail {
         return Err(exit::Silent(1).into());
     }
+    // A sensor that was asked for and is not there.
+    if examination.calibration_reason.is_some() {
+        return Err(exit::Silent(13).into());
+    }
     Ok(())
 }

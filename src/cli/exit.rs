@@ -1,6 +1,6 @@
 //! From an error to an exit code: the one place that knows them all.
 //!
-//! 1 it is there and cannot be used · 2 a flag's value is wrong whatever the machine · 10 a regression · 11 inconclusive ·
+//! 1 it is there and cannot be used · 2 a flag's value is wrong · 10 a regression · 11 inconclusive ·
 //! 12 invalid or incomparable · 13 something named is not there · 130 and 143 interrupted.
 
 use crate::report::exchange;
@@ -87,6 +87,7 @@ fn of(error: &(dyn std::error::Error + 'static)) -> Option<u8> {
         return Some(match error {
             hardware::telemetry::choose::Error::Absent(_) => 13,
             hardware::telemetry::choose::Error::Unusable(_) => 1,
+            hardware::telemetry::choose::Error::Usage(_) => 2,
         });
     }
     if let Some(error) = error.downcast_ref::<hardware::nvml::Absent>() {
@@ -112,6 +113,7 @@ fn of(error: &(dyn std::error::Error + 'static)) -> Option<u8> {
     if let Some(error) = error.downcast_ref::<regress::Error>() {
         return match error {
             regress::Error::Missing { .. }
+            | regress::Error::NoStore { .. }
             | regress::Error::Nothing { .. }
             | regress::Error::NotBuilt { .. } => Some(13),
             regress::Error::Usage { .. } => Some(2),

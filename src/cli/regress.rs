@@ -16,7 +16,7 @@ use crate::regress::last_gate::last_gate;
 use crate::regress::micro;
 use crate::regress::store::url::Moved;
 use crate::regress::store::{self, Point, Series, Store, Synced};
-use crate::report::{ci, terminal};
+use crate::report::{ci, count, terminal};
 
 use super::args::{share, time};
 use super::{Output, exit};
@@ -134,8 +134,8 @@ struct HistoryArgs {
     #[arg(long, value_name = "KEY")]
     series: Option<String>,
     /// Series with fewer points have no line
-    #[arg(long, value_name = "N", default_value_t = 6)]
-    least_points: usize,
+    #[arg(long, value_name = "N", default_value_t = 6, value_parser = clap::value_parser!(u16).range(1..))]
+    least_points: u16,
     /// Note that the change that begins with this commit is known; with --metric of that metric alone
     #[arg(long, value_name = "COMMIT")]
     acknowledge: Option<String>,
@@ -148,6 +148,39 @@ struct HistoryArgs {
     /// Write the history as one page
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
+}
+
+impl HistoryArgs {
+    /// Whether a series is one of those that were named.
+    fn named(&self, series: &Series) -> bool {
+        self.metric.as_ref().is_none_or(|part| series.metric.contains(part.as_str()))
+            && self.series.as_ref().is_none_or(|key| series.key.starts_with(key.as_str()))
+    }
+
+    fn wants(&self, series: &Series) -> bool {
+        series.points >= usize::from(self.least_points) && self.named(series)
+    }
+
+    /// Why of these series none has a line.
+    fn nothing(&self, all: &[Series]) -> String {
+        let most = all.iter().filter(|series| self.named(series)).map(|series| series.points).max();
+        match most {
+            _ if all.is_empty() => {
+                "there are no records here that a history could be made of; bench run, bench regress gate and bench regress criterion write them".to_owned()
+            }
+            None => {
+                let metric = self.metric.iter().map(|value| format!("--metric {value}"));
+                let series = self.series.iter().map(|value| format!("--series {value}"));
+                let given: Vec<String> = metric.chain(series).collect();
+                let has = if all.len() == 1 { "the one series" } else { "any of the series" };
+                format!("{} does not fit {has} here ({})", given.join(" with "), all.len())
+            }
+            Some(most) => format!(
+                "no series here has {} or more points, the longest has {most}; --least-points takes shorter ones",
+                self.least_points
+            ),
+        }
+    }
 }
 
 /// The result for other programs, each a file.
@@ -173,25 +206,26 @@ struct Exports {
 
 impl Exports {
     fn write(&self, result: &GateResult, output: &Output) -> anyhow::Result<()> {
-        let written = |path: &Path, done: std::io::Result<()>| {
-            done.map_err(|source| record::Error::Write { path: path.to_owned(), source })
+        let written = |flag: &'static str, path: &Path, done: std::io::Result<()>| {
+            done.map_err(|source| record::Error::WriteTo { flag, path: path.to_owned(), source })
         };
         if let Some(path) = &self.markdown {
             let mut open = std::fs::File::options().create(true).append(true).open(path);
             written(
+                "--markdown",
                 path,
                 open.as_mut()
                     .map_err(|error| std::io::Error::new(error.kind(), error.to_string()))
                     .and_then(|file| file.write_all(ci::markdown(result).as_bytes())),
             )?;
         }
-        for (path, text) in [
-            (&self.junit, ci::junit(result)),
-            (&self.bencher, record::write::to_json(&ci::bencher(result))? + "\n"),
-            (&self.prometheus, ci::prometheus(result)),
+        for (flag, path, text) in [
+            ("--junit", &self.junit, ci::junit(result)),
+            ("--bencher", &self.bencher, record::write::to_json(&ci::bencher(result))? + "\n"),
+            ("--prometheus", &self.prometheus, ci::prometheus(result)),
         ] {
             if let Some(path) = path {
-                written(path, std::fs::write(path, text))?;
+                written(flag, path, std::fs::write(path, text))?;
             }
         }
         if self.annotations {
@@ -237,6 +271,7 @@ pub(super) fn run(args: RegressArgs, output: &Output) -> anyhow::Result<()> {
                 [both] => [std::slice::from_ref(both); 2],
                 [a, b, ..] => [a, b].map(std::slice::from_ref),
             };
+            gate::apart(a, b)?;
             let result = gate::check(a, b, &margins, args.rules.alpha)?;
             args.exports.write(&result, output)?;
             publish(&result, output)
@@ -244,7 +279,7 @@ pub(super) fn run(args: RegressArgs, output: &Output) -> anyhow::Result<()> {
         What::History(args) => look_back(&args, output),
         What::Push(args) => {
             let moved = store::url::push(&args.folder, &args.url, env::object_store())?;
-            output.note(&format!("{} file(s) put, {} there already", moved.copied, moved.there));
+            output.note(&format!("{} put, {} there already", count(moved.copied, "file"), moved.there));
             Ok(())
         }
         What::Criterion(args) => {
@@ -252,8 +287,8 @@ pub(super) fn run(args: RegressArgs, output: &Output) -> anyhow::Result<()> {
             let (path, new) = micro::keep(&micro, &args.store)?;
             let word = if new { "written to" } else { "there already as" };
             output.note(&format!(
-                "{} benchmarks of {}, {word} {}",
-                micro.points.len(),
+                "{} of {}, {word} {}",
+                count(micro.points.len(), "benchmark"),
                 micro.label,
                 path.display()
             ));
@@ -272,11 +307,9 @@ fn gate(args: GateArgs, output: &Output) -> anyhow::Result<()> {
             format!("it is fewer than the {first} pairs of the first look; raise it, or lower --pairs");
         return Err(Error::Usage { flag, reason }.into());
     }
-    for named in ["--json", "--output", "-o"] {
-        if args.run.iter().any(|argument| argument == named) {
-            let reason = "the gate catches the records itself; leave it out behind `--`";
-            return Err(Error::Usage { flag: named.to_owned(), reason: reason.to_owned() }.into());
-        }
+    if let Some(flag) = args.run.iter().find(|argument| takes_the_record(argument)) {
+        let reason = "the gate catches the records itself; leave it out behind `--`".to_owned();
+        return Err(Error::Usage { flag: flag.clone(), reason }.into());
     }
     let mut pairs = vec![first];
     pairs.extend((most > first).then_some(most));
@@ -298,6 +331,12 @@ fn gate(args: GateArgs, output: &Output) -> anyhow::Result<()> {
     let result = gate::run(&gate, &mut Teller(output), &interrupt)?;
     args.exports.write(&result, output)?;
     publish(&result, output)
+}
+
+/// Whether an argument of `bench run` says where its record goes.
+fn takes_the_record(argument: &str) -> bool {
+    let short = argument.starts_with("-o") && !argument.starts_with("--");
+    short || matches!(argument.split('=').next(), Some("--json" | "--output"))
 }
 
 fn publish(result: &GateResult, output: &Output) -> anyhow::Result<()> {
@@ -331,13 +370,23 @@ fn look_back(args: &HistoryArgs, output: &Output) -> anyhow::Result<()> {
             let mirror = store::url::mirror(url, &cache);
             let moved = store::url::pull(url, &mirror, env::object_store())?;
             let Moved { copied, there, gone } = moved;
-            output.note(&format!("{copied} file(s) fetched, {there} known, {gone} gone"));
+            output.note(&format!("{} fetched, {there} known, {gone} gone", count(copied, "file")));
             mirror
         }
         None => args.folder.clone(),
     };
     let (store, synced) = Store::open(&folder, &cache, args.reindex)?;
+    for line in left_out(&synced) {
+        output.note(&line);
+    }
+    let (all, rules) = (store.series()?, ChangeRules::default());
+    let chosen: Vec<&Series> = all.iter().filter(|series| args.wants(series)).collect();
     if let Some(label) = &args.acknowledge {
+        let lines: Result<Vec<Line>, Error> = chosen
+            .iter()
+            .map(|series| history::line(&store, series, &rules, &[]).map(|(line, _)| line))
+            .collect();
+        history::begins(label, &lines?)?;
         let known =
             Acknowledged { label: label.clone(), metric: args.metric.clone(), note: args.note.clone() };
         let path = history::acknowledge(store.folder(), known)?;
@@ -346,24 +395,19 @@ fn look_back(args: &HistoryArgs, output: &Output) -> anyhow::Result<()> {
         }
         output.note(&format!("noted in {}", path.display()));
     }
-    for line in left_out(&synced) {
-        output.note(&line);
-    }
     let known = history::acknowledged(store.folder())?;
-    let wanted = |series: &Series| {
-        series.points >= args.least_points
-            && args.metric.as_ref().is_none_or(|part| series.metric.contains(part.as_str()))
-            && args.series.as_ref().is_none_or(|key| series.key.starts_with(key.as_str()))
-    };
     let mut lines = Vec::new();
-    for series in store.series()?.into_iter().filter(wanted) {
-        lines.push(history::line(&store, &series, &ChangeRules::default(), &known)?);
+    for series in chosen {
+        lines.push(history::line(&store, series, &rules, &known)?);
     }
     if let Some(path) = &args.html {
         let place = named.map_or_else(|| store.folder().display().to_string(), str::to_owned);
         let last = last_gate(&store)?;
         let page = crate::report::page::history(&lines, last.as_ref(), &place);
-        std::fs::write(path, page).map_err(|source| record::Error::Write { path: path.clone(), source })?;
+        std::fs::write(path, page).map_err(|source| {
+            let flag = "--html";
+            record::Error::WriteTo { flag, path: path.clone(), source }
+        })?;
         output.note(&format!("written to {}", path.display()));
     }
     let lines: Vec<(Line, Vec<Point>)> = lines;
@@ -378,6 +422,9 @@ fn look_back(args: &HistoryArgs, output: &Output) -> anyhow::Result<()> {
         });
         output.stdout(&(record::write::to_json(&value)? + "\n"))?;
     } else {
+        if lines.is_empty() {
+            output.human(&format!("{}\n", args.nothing(&all)))?;
+        }
         output.human(&terminal::render_history(&lines, output.human_style()))?;
     }
     if lines.iter().any(|(line, _)| line.unknown_slowdowns().next().is_some()) {

@@ -66,6 +66,9 @@ pub(super) fn run(
     let place = choose(args.device, wanted, &found, &catalog, args.nvml_library.as_deref())?;
     let chosen = choose_sensors(args, &found, &place)?;
     announce(args, &place, output);
+    if let Some(note) = chosen.as_ref().ok().and_then(|chosen| chosen.note.as_ref()) {
+        output.note(note);
+    }
     let calibrated = chosen.as_ref().ok().and_then(Chosen::calibrated);
     if chosen.is_ok() {
         limits.energy_seconds = energy::shortest_window(calibrated.as_ref());
@@ -305,13 +308,17 @@ impl Settings {
         }
         let flag = if args.lock_clocks.is_some() { "--lock-clocks" } else { "--power-limit" };
         let unusable = |flag: &str, reason: String| choose::Error::Unusable(format!("{flag}: {reason}"));
+        let out_of_range = |flag: &str, reason: String| choose::Error::Usage(format!("{flag}: {reason}"));
         let gpu = chosen.and_then(Chosen::gpu).ok_or_else(|| {
             choose::Error::Absent(format!(
-                "{flag}: no GPU is measured by this run; it takes one that computes, or --power nvml[:UUID]"
+                "{flag}: no GPU is measured by this run; it takes one that computes, or --power nvml[:GPU]"
             ))
         })?;
         for watts in &args.power_limit {
-            nvml::check_power_limit(gpu, *watts).map_err(|reason| unusable("--power-limit", reason))?;
+            nvml::check_power_limit(gpu, *watts).map_err(|reason| out_of_range("--power-limit", reason))?;
+        }
+        if let Some(LockClocks::At(mhz)) = args.lock_clocks {
+            nvml::check_clocks(gpu, mhz).map_err(|reason| out_of_range("--lock-clocks", reason))?;
         }
         let clocks = match args.lock_clocks {
             None => None,

@@ -19,6 +19,16 @@ pub enum Error {
         /// The field and what is wrong with it.
         reason: String,
     },
+    /// A file that a flag names could not be written (exit code 1).
+    #[error("cannot write {}: {source}; name another file with `{flag} FILE`", path.display())]
+    WriteTo {
+        /// The flag.
+        flag: &'static str,
+        /// Its value.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
     /// It could not be written (exit code 1).
     #[error("cannot write {}: {source}; choose another folder with `--output DIR`, or `--output -` for stdout", path.display())]
     Write {

@@ -15,6 +15,15 @@ pub enum Error {
         /// `program`, `file`, `folder`.
         what: &'static str,
     },
+    /// There is no such folder of records and gates (exit code 13).
+    #[error(
+        "{}: there is no such folder; bench run writes records under results/, bench regress gate and criterion write theirs there too",
+        .path.display()
+    )]
+    NoStore {
+        /// The folder.
+        path: PathBuf,
+    },
     /// A flag's value is wrong whatever the machine (exit code 2).
     #[error("{flag}: {reason}")]
     Usage {

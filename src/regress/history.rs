@@ -101,7 +101,7 @@ pub fn line(
         let acknowledged = known
             .iter()
             .find(|known| {
-                known.label == to[0]
+                same_commit(&known.label, &to[0])
                     && known.metric.as_ref().is_none_or(|part| series.metric.contains(part.as_str()))
             })
             .map(|known| known.note.clone().unwrap_or_else(|| "known".to_owned()));
@@ -127,6 +127,36 @@ pub fn line(
         changes: changes.collect(),
     };
     Ok((line, points))
+}
+
+/// Digits that name a commit; fewer are rather a version or a year.
+const LEAST_DIGITS: usize = 7;
+
+/// Whether two labels name one program: they are the same, or one is a commit and the other the same commit with more
+/// digits or with words behind it.
+fn same_commit(a: &str, b: &str) -> bool {
+    let (short, long) = if a.len() <= b.len() { (a, b) } else { (b, a) };
+    let commit = short.len() >= LEAST_DIGITS && short.bytes().all(|digit| digit.is_ascii_hexdigit());
+    a == b || (commit && long.starts_with(short))
+}
+
+/// Refuses a label at which no change of these begins: a note of it would say nothing, now or later.
+///
+/// # Errors
+/// [`Error::Usage`] with the labels that there are.
+pub fn begins<'a>(label: &str, lines: impl IntoIterator<Item = &'a Line>) -> Result<(), Error> {
+    let mut all: Vec<&str> =
+        lines.into_iter().flat_map(|line| &line.changes).map(|change| change.to[0].as_str()).collect();
+    if all.iter().any(|found| same_commit(label, found)) {
+        return Ok(());
+    }
+    all.sort_unstable();
+    all.dedup();
+    let reason = match &all[..] {
+        [] => "no series that is looked at here has a change".to_owned(),
+        _ => format!("no change begins with `{label}`; they begin with {}", all.join(", ")),
+    };
+    Err(Error::Usage { flag: "--acknowledge".to_owned(), reason })
 }
 
 /// The changes that are known in this folder.
@@ -161,4 +191,56 @@ pub fn acknowledge(folder: &Path, change: Acknowledged) -> Result<PathBuf, Error
         .map_err(|error| Error::Unusable { path: path.clone(), reason: error.to_string() })?;
     super::gate::write_whole(&path, &text)?;
     Ok(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SHA: &str = "3f2a91c0d17e5b6a7c8d9e0f1a2b3c4d5e6f7a8b";
+
+    fn line(labels: &[&str]) -> Line {
+        let change = |label: &&str| Change {
+            at: 3,
+            from: ["0".to_owned(), String::new()],
+            to: [(*label).to_owned(), String::new()],
+            before: 1.0,
+            after: 1.1,
+            slowdown: 0.1,
+            p: 0.001,
+            acknowledged: None,
+        };
+        Line {
+            kind: "gate".into(),
+            series_key: "s".into(),
+            metric: "decode_tokens_per_second tg32".into(),
+            more_is_better: false,
+            n: 9,
+            span: [String::new(), String::new()],
+            changes: labels.iter().map(change).collect(),
+        }
+    }
+
+    #[test]
+    fn a_commit_is_the_same_with_more_digits_or_fewer() {
+        for label in [SHA, &SHA[..12], &SHA[..7], "3f2a91c0d17e with 10% planted"] {
+            assert!(same_commit(label, &SHA[..12]) && same_commit(&SHA[..12], label), "{label}");
+        }
+        for label in ["", "3", &SHA[..6], "3f2a91d"] {
+            assert!(!same_commit(label, &SHA[..12]), "{label}");
+        }
+        // Versions are no commits: one of the two is not the beginning of the other.
+        assert!(!same_commit("0.1.1", "0.1.10") && same_commit("0.1.1", "0.1.1"));
+    }
+
+    #[test]
+    fn a_label_without_a_change_is_refused_with_those_that_there_are() {
+        let lines = [line(&["3f2a91c0d17e"]), line(&["aaaaaaaaaaaa", "3f2a91c0d17e"])];
+        assert!(begins(SHA, &lines).is_ok());
+        for wrong in ["", "bbbbbbb"] {
+            let said = begins(wrong, &lines).expect_err("none").to_string();
+            assert!(said.contains("they begin with 3f2a91c0d17e, aaaaaaaaaaaa"), "{said}");
+        }
+        assert!(begins(SHA, &[line(&[])]).expect_err("none").to_string().contains("has a change"));
+    }
 }

@@ -7,6 +7,8 @@ pub mod plot;
 pub mod svg;
 pub mod terminal;
 
+use crate::regress::gate::Margin;
+
 /// A value of a history as a reader wants it: a time in its own unit, anything else with four digits or so.
 fn figure(kind: &str, value: f64) -> String {
     if kind == "micro" {
@@ -21,13 +23,29 @@ fn figure(kind: &str, value: f64) -> String {
     }
 }
 
+/// What more of makes a metric worse: a rate is a time as well.
+fn cost(metric: &str) -> &'static str {
+    if metric.starts_with("joules") { "energy" } else { "time" }
+}
+
 /// What a value of a history is, where its metric's name does not say it.
-fn quantity(kind: &str) -> &'static str {
+fn quantity(kind: &str, metric: &str) -> String {
     match kind {
-        "gate" => "candidate's time ÷ baseline's",
-        "micro" => "median time",
-        _ => "",
+        "gate" => format!("candidate's {} ÷ baseline's", cost(metric)),
+        "micro" => "median time".to_owned(),
+        _ => String::new(),
     }
+}
+
+/// What is let pass of a metric, and how much more of its time or energy that is: `5% (+5.3% time)`.
+fn let_pass(margin: Margin, metric: &str) -> String {
+    let percent = (margin.0 * 1000.0).round() / 10.0;
+    format!("{percent}% ({:+.1}% {})", margin.slowdown() * 100.0, cost(metric))
+}
+
+/// A number with its noun: `1 point`, `2 points`.
+pub(crate) fn count(number: usize, noun: &str) -> String {
+    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
 }
 
 /// Text that cannot end an element or an attribute; signs that XML forbids become a replacement character.
@@ -46,4 +64,18 @@ fn escaped(text: &str) -> String {
         }
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_margin_is_said_in_the_unit_of_what_is_held_against_it() {
+        assert_eq!(let_pass(Margin(0.05), "time_to_first_token_seconds pp128"), "5% (+5.3% time)");
+        assert_eq!(let_pass(Margin(0.025), "joules_per_output_token tg32"), "2.5% (+2.6% energy)");
+        assert_eq!(quantity("gate", "joules_per_output_token tg32"), "candidate's energy ÷ baseline's");
+        assert_eq!(quantity("gate", "decode_tokens_per_second tg32"), "candidate's time ÷ baseline's");
+        assert_eq!((count(1, "point"), count(0, "point")), ("1 point".to_owned(), "0 points".to_owned()));
+    }
 }

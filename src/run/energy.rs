@@ -24,12 +24,14 @@ pub fn energy(finished: &Finished, sensors: Result<&Sensors, &String>) -> Energy
         Err(reason) => return none(reason),
     };
     let description = &sensors.recorded.description;
-    let idle = idle(finished, &sensors.recorded.trace);
+    let no_power = description.no_power.as_deref();
+    let idle = idle(finished, &sensors.recorded.trace, no_power);
     let idle = idle.as_ref().copied().map_err(String::as_str);
     let traces = energy::traces(&sensors.recorded.trace);
     let device = Device {
         trace: &sensors.recorded.trace,
         idle,
+        no_power,
         module: description.scope == Scope::Module,
         other_device: sensors.other_device,
         shortest: energy::shortest_window(sensors.recorded.sensor.as_ref()),
@@ -76,12 +78,13 @@ pub fn energy(finished: &Finished, sensors: Result<&Sensors, &String>) -> Energy
 }
 
 /// Power of the idle device: by its counter, else by the samples that were taken meanwhile.
-fn idle(finished: &Finished, trace: &Trace) -> Result<Watts, String> {
+fn idle(finished: &Finished, trace: &Trace, no_power: Option<&str>) -> Result<Watts, String> {
     let not_measured = || "the run ended before the idle device was measured".to_owned();
     let counted = finished.idle.clone().ok_or_else(not_measured)?;
     counted.or_else(|reason| {
         let span = finished.idle_span.ok_or_else(not_measured)?;
-        energy::sampled_power(trace, span).map_err(|second| format!("{reason}; {second}"))
+        let sampled = no_power.map_or_else(|| energy::sampled_power(trace, span), |why| Err(why.to_owned()));
+        sampled.map_err(|second| if reason == second { second } else { format!("{reason}; {second}") })
     })
 }
 

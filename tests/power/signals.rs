@@ -151,7 +151,10 @@ fn settings_without_permission_or_a_gpu_are_refused_before_anything_runs() {
     let library = library.to_str().expect("text");
     let base = ["run", "--device", "cpu", "--power", "nvml", "--nvml-library", library];
     let ran = bench.run(&[&base[..], &["--power-limit", "350,900"]].concat());
-    assert_eq!(ran.code, 1, "{}", ran.stderr);
+    assert_eq!(ran.code, 2, "{}", ran.stderr);
     assert!(ran.stderr.contains("900 W is out of this GPU's range, 200 to 700 W"), "{}", ran.stderr);
+    let ran = bench.run(&[&base[..], &["--lock-clocks", "99999"]].concat());
+    assert_eq!(ran.code, 2, "{}", ran.stderr);
+    assert!(ran.stderr.contains("--lock-clocks: locking clocks: 99999 MHz is out of"), "{}", ran.stderr);
     assert!(fake.setters().is_empty() && bench.records().is_empty());
 }

@@ -70,7 +70,7 @@ pub(super) fn faults() -> Vec<(Fault, GpuScript)> {
             GpuScript { unsupported: no_counter.clone(), unsupported_fields: vec![191], ..gpu() },
         ),
         (
-            fault("power sensor reads zero", "no power sensor"),
+            fault("power sensor reads zero", "reads 0 W"),
             GpuScript { power: PowerScript { zero: true, ..PowerScript::default() }, ..gpu() },
         ),
         (

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use super::board;
-use super::libraries::CUDA_TOO;
+use super::libraries::{CUDA_TOO, NAMED};
 use super::line::{Area, Line};
 use crate::base::env;
 use crate::hardware::cuda::{Device, Kind, Load, Nvrtc, Places};
@@ -71,7 +71,7 @@ pub(super) fn look(root: &Path, library: Option<&Path>) -> Gpus {
 fn none(root: &Path, library: Option<&Path>, reason: &str) -> Gpus {
     let line = Line::ok(Area::Gpu, "driver", format!("no NVIDIA GPU: {reason}"));
     let line = if library.is_some() {
-        line.fail("name the library that the driver brought (ldconfig -p | grep libnvidia-ml), or leave --nvml-library out")
+        line.fail(NAMED)
     } else if on_the_bus(root) {
         Line { found: format!("an NVIDIA GPU is on the bus and cannot be used: {reason}"), ..line }
             .warn("install NVIDIA's driver, or start the container with it: docker run --gpus all")
@@ -111,7 +111,8 @@ fn cuda_order(gpus: usize, library: Option<&Path>) -> Line {
             return line(reason).warn(mend);
         }
     };
-    let text = format!("{} of {gpus} GPUs, {}", order.len(), describe(&order));
+    let all = if gpus == 1 { "1 GPU".to_owned() } else { format!("{gpus} GPUs") };
+    let text = format!("{} of {all}, {}", order.len(), describe(&order));
     let line = line(text).fact("nvml_index_of_each_device", order.clone());
     if order.contains(&None) {
         return line.warn("unset CUDA_VISIBLE_DEVICES; a slice of a GPU (MIG) has no sensors of its own");

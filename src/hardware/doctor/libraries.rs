@@ -5,9 +5,13 @@ use std::path::Path;
 use super::line::{Area, Line};
 use crate::base::env;
 use crate::hardware::cuda::{Architecture, Kind, LOAD, Library, Nvrtc, Places, cubin};
+use crate::hardware::nvml;
 
 /// What brings a driver's library where NVML works already: images and packages have them apart.
 pub(super) const CUDA_TOO: &str = "docker run --gpus all -e NVIDIA_DRIVER_CAPABILITIES=compute,utility, or the driver's CUDA package (libnvidia-compute)";
+/// What mends a library that was named and is none.
+pub(super) const NAMED: &str =
+    "name the library that the driver brought (ldconfig -p | grep libnvidia-ml), or leave --nvml-library out";
 const DRIVER: &str = "install NVIDIA's driver, or start the container with it: docker run --gpus all";
 
 /// What gets a library that has no driver in it, for a driver that runs this CUDA: it does not take a newer one's
@@ -27,19 +31,27 @@ fn mend(kind: Kind, newest: Option<u32>) -> &'static str {
 /// `nvml` the library that somebody named.
 pub(super) fn look(gpu: bool, newest: Option<u32>, nvml: Option<&Path>) -> Vec<Line> {
     let places = Places::here();
-    let look = |kind| match places.find(kind, newest) {
-        _ if kind == Kind::Nvml && nvml.is_some() => {
-            let path = nvml.map(Path::display).map(|path| path.to_string()).unwrap_or_default();
-            Line::ok(Area::Libraries, kind.name(), format!("{path} (named)")).fact("path", path)
-        }
-        Some(library) if kind == Kind::Nvrtc => compiler(&library, mend(kind, newest)),
-        Some(library) => found(kind, &library),
-        None => match (places.find(kind, None), newest) {
+    let look = |kind| match (places.find(kind, newest), nvml) {
+        (_, Some(path)) if kind == Kind::Nvml => named(path),
+        (Some(library), _) if kind == Kind::Nvrtc => compiler(&library, mend(kind, newest)),
+        (Some(library), _) => found(kind, &library),
+        (None, _) => match (places.find(kind, None), newest) {
             (Some(newer), Some(newest)) => too_new(kind, &newer, newest),
             _ => missing(kind, gpu, mend(kind, newest)),
         },
     };
     [Kind::Driver, Kind::Nvml, Kind::Nvrtc, Kind::CublasLt].map(look).into()
+}
+
+/// A library that somebody named is in order when it can be opened, and nothing else will do in its place.
+fn named(path: &Path) -> Line {
+    let shown = path.display().to_string();
+    let line =
+        |found: String| Line::ok(Area::Libraries, Kind::Nvml.name(), found).fact("path", shown.as_str());
+    match nvml::open(Some(path)) {
+        Ok(_) => line(format!("{shown} (named)")),
+        Err(reason) => line(reason.to_string()).fail(NAMED),
+    }
 }
 
 /// A library is here and the driver would not take what it makes.
@@ -93,6 +105,17 @@ mod tests {
         assert_eq!(missing(Kind::CublasLt, false, mend).status, Status::Ok);
         let line = missing(Kind::CublasLt, true, mend);
         assert_eq!((line.status, line.mend.as_deref()), (Status::Warn, Some(mend)));
+    }
+
+    #[test]
+    fn a_library_that_was_named_is_tried() {
+        let line = named(Path::new("/nowhere/lib.so"));
+        assert_eq!((line.status, line.mend.as_deref()), (Status::Fail, Some(NAMED)));
+        assert!(line.found.contains("no such file"), "{line:?}");
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("libnvidia-ml.so.1");
+        std::fs::write(&path, "no library").expect("a file");
+        assert_eq!(named(&path).status, Status::Fail);
     }
 
     #[test]

@@ -43,12 +43,7 @@ pub fn lock_clocks(gpu: &Gpu, mhz: Option<u32>) -> Result<ClockLock, String> {
             return Err("locking clocks: NVML does not say which clocks this GPU has; name one".to_owned());
         }
     };
-    if highest.is_some_and(|highest| mhz > highest) || mhz == 0 {
-        return Err(format!(
-            "locking clocks: {mhz} MHz is out of this GPU's range, whose highest is {}",
-            highest.map_or("unknown".to_owned(), |mhz| format!("{mhz} MHz"))
-        ));
-    }
+    check_clocks(gpu, mhz)?;
     let mut changed = gpu.device_again().map_err(|error| refused("locking clocks", &error))?;
     let mut restored = gpu.device_again().map_err(|error| refused("locking clocks", &error))?;
     let mends = format!("sudo nvidia-smi -i {} --reset-gpu-clocks", gpu.uuid());
@@ -60,6 +55,21 @@ pub fn lock_clocks(gpu: &Gpu, mhz: Option<u32>) -> Result<ClockLock, String> {
         move || put_back(&mut restored, &mends, Device::reset_gpu_locked_clocks),
     )?;
     Ok(ClockLock { mhz, chosen, _undo: undo })
+}
+
+/// Whether the GPU's range holds this clock.
+///
+/// # Errors
+/// A reason for people, with the highest.
+pub fn check_clocks(gpu: &Gpu, mhz: u32) -> Result<(), String> {
+    let highest = gpu.device().max_clock_info(Clock::Graphics).ok().filter(|mhz| *mhz > 0);
+    if highest.is_some_and(|highest| mhz > highest) || mhz == 0 {
+        return Err(format!(
+            "locking clocks: {mhz} MHz is out of this GPU's range, whose highest is {}",
+            highest.map_or("unknown".to_owned(), |mhz| format!("{mhz} MHz"))
+        ));
+    }
+    Ok(())
 }
 
 /// Holds a GPU's power limit at another value.

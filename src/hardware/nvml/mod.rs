@@ -12,7 +12,7 @@ mod select;
 mod source;
 mod throttle;
 
-pub use control::{ClockLock, PowerLimit, check_power_limit, lock_clocks, set_power_limit};
+pub use control::{ClockLock, PowerLimit, check_clocks, check_power_limit, lock_clocks, set_power_limit};
 pub use facts::{Fact, GpuFacts, GpuProcess, MegaHertz, PcieLink, PowerLimits};
 pub use library::{Absent, GpuFound, Gpus, Library, discover, open};
 pub use select::{Gpu, Wanted, by_cuda, gpus, select, uuid_text};

@@ -152,10 +152,11 @@ pub fn select(library: Library, wanted: &Wanted) -> Result<Gpu, String> {
     match (fitting.pop(), fitting.len()) {
         (Some(gpu), 0) => Ok(gpu),
         (Some(_), more) => Err(format!("{named} fits {} GPUs; give more of it", more + 1)),
-        (None, _) => Err(format!(
-            "{named} is not among the {count} GPUs of this machine{}",
-            if here.is_empty() { String::new() } else { format!(" ({})", here.join(", ")) }
-        )),
+        (None, _) => Err(match count {
+            0 => format!("{named} is not here: NVML counts no GPU"),
+            1 => format!("{named} is not the one GPU of this machine ({})", here.join(", ")),
+            _ => format!("{named} is not among the {count} GPUs of this machine ({})", here.join(", ")),
+        }),
     }
 }
 

@@ -17,6 +17,8 @@ use crate::base::event::{ClockSample, PowerKind, ThrottledTime, Tick};
 use crate::base::units::{Joules, Watts};
 use crate::hardware::telemetry::{Description, Scope, Source};
 
+const READS_ZERO: &str = "the power sensor reads 0 W";
+
 /// How energy is read on this GPU.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum EnergyBy {
@@ -112,7 +114,12 @@ fn probe_power(device: &Device<'_>) -> PowerBy {
             why.push(reason);
             why.sort();
             why.dedup();
-            PowerBy::Nothing(format!("no power sensor ({})", why.join("; ")))
+            // A figure that is there and cannot be true is not the same as none.
+            PowerBy::Nothing(if why.iter().any(|reason| reason == READS_ZERO) {
+                READS_ZERO.to_owned()
+            } else {
+                format!("no power sensor ({})", why.join("; "))
+            })
         }
     }
 }
@@ -140,7 +147,7 @@ fn usage(device: &Device<'_>) -> Result<Watts, String> {
 
 fn watts(milliwatts: u64) -> Result<Watts, String> {
     match milliwatts {
-        0 => Err("NVML: the power sensor reads 0 W".to_owned()),
+        0 => Err(READS_ZERO.to_owned()),
         _ => Ok(Watts::new(milliwatts as f64 / 1e3)),
     }
 }

@@ -34,7 +34,9 @@ impl FromStr for PowerRequest {
             "none" => Ok(Self::None),
             _ => match text.strip_prefix("nvml:") {
                 Some(gpu) => Ok(Self::Nvml(Some(gpu.parse()?))),
-                None => Err(format!("`{text}` is no power sensor; take auto, nvml, nvml:UUID, rapl or none")),
+                None => Err(format!(
+                    "`{text}` is no power sensor; take auto, nvml, nvml:GPU (a UUID, a PCI address or an index of NVML's), rapl or none"
+                )),
             },
         }
     }
@@ -56,6 +58,8 @@ pub struct Chosen {
     pub sensors: Sensors,
     /// Whether another device does the work.
     pub other_device: bool,
+    /// What the user should know of the choice.
+    pub note: Option<String>,
 }
 
 /// Why what was asked for by name cannot be had.
@@ -67,6 +71,9 @@ pub enum Error {
     /// It is there and cannot be used (exit code 1).
     #[error("{0}")]
     Unusable(String),
+    /// What a flag asks of it is out of its range (exit code 2).
+    #[error("{0}")]
+    Usage(String),
 }
 
 impl From<Absent> for Error {
@@ -116,34 +123,46 @@ pub fn choose(
     library: Option<&Path>,
 ) -> Result<Result<Chosen, String>, Error> {
     let gpu = |wanted: &Wanted| {
-        let library = nvml::open(library)?;
-        nvml::select(library, wanted).map_err(Error::Absent)
+        let opened = nvml::open(library).map_err(|absent| match Error::from(absent) {
+            // A library that was named is an error of its own flag.
+            Error::Absent(reason) if library.is_none() => Error::Absent(format!("--power nvml: {reason}")),
+            other => other,
+        })?;
+        let all = opened.count().unwrap_or(0);
+        let found = nvml::select(opened, wanted);
+        found.map(|gpu| (gpu, all)).map_err(|reason| Error::Absent(format!("--power nvml: {reason}")))
     };
+    let chosen = |sensors, other_device| Chosen { sensors, other_device, note: None };
     let rapl = || RaplSource::open(Path::new(super::rapl::ROOT)).map(drop);
     match (request, used) {
         (PowerRequest::None, _) => Ok(Err("--power none".to_owned())),
         (PowerRequest::Auto, Some(uuid)) => {
-            let found = gpu(&Wanted::Uuid(uuid.to_owned())).map_err(|error| error.to_string());
-            Ok(found.map(|gpu| Chosen { sensors: Sensors::Gpu(gpu), other_device: false }))
+            let found = nvml::open(library)
+                .map_err(|absent| absent.to_string())
+                .and_then(|library| nvml::select(library, &Wanted::Uuid(uuid.to_owned())));
+            Ok(found.map(|gpu| chosen(Sensors::Gpu(gpu), false)))
         }
-        (PowerRequest::Auto, None) => {
-            Ok(rapl().map(|()| Chosen { sensors: Sensors::Rapl, other_device: false }))
-        }
+        (PowerRequest::Auto, None) => Ok(rapl().map(|()| chosen(Sensors::Rapl, false))),
         (PowerRequest::Rapl, _) => match rapl() {
-            Ok(()) => Ok(Ok(Chosen { sensors: Sensors::Rapl, other_device: used.is_some() })),
-            Err(reason) => Err(Error::Unusable(format!("--power rapl: {reason}"))),
+            Ok(()) => Ok(Ok(chosen(Sensors::Rapl, used.is_some()))),
+            Err(reason) if RaplSource::is_here(Path::new(super::rapl::ROOT)) => {
+                Err(Error::Unusable(format!("--power rapl: {reason}")))
+            }
+            Err(reason) => Err(Error::Absent(format!(
+                "--power rapl: {reason}; on a machine of its own `sudo modprobe intel_rapl_msr` brings them, and --power none goes without"
+            ))),
         },
         (PowerRequest::Nvml(wanted), _) => {
             let default = used.map_or(Wanted::Index(0), |uuid| Wanted::Uuid(uuid.to_owned()));
-            let gpu = gpu(wanted.as_ref().unwrap_or(&default)).map_err(|error| match error {
-                // A library that was named is an error of its own flag.
-                Error::Absent(reason) if library.is_none() => {
-                    Error::Absent(format!("--power nvml: {reason}"))
-                }
-                other => other,
-            })?;
+            let (gpu, all) = gpu(wanted.as_ref().unwrap_or(&default))?;
             let other_device = used != Some(gpu.uuid());
-            Ok(Ok(Chosen { sensors: Sensors::Gpu(gpu), other_device }))
+            let note = (wanted.is_none() && used.is_none() && all > 1).then(|| {
+                format!(
+                    "--power nvml: NVML's first of {all} GPUs, {}; --power nvml:GPU names another",
+                    gpu.uuid()
+                )
+            });
+            Ok(Ok(Chosen { note, ..chosen(Sensors::Gpu(gpu), other_device) }))
         }
     }
 }

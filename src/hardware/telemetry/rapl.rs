@@ -33,6 +33,15 @@ struct Domain {
 }
 
 impl RaplSource {
+    /// Whether there is a domain under `root`, readable or not.
+    pub fn is_here(root: &Path) -> bool {
+        let mut zones = fs::read_dir(root).into_iter().flatten().flatten();
+        zones.any(|zone| {
+            zone.file_name().to_string_lossy().starts_with("intel-rapl:")
+                && zone.path().join("energy_uj").exists()
+        })
+    }
+
     /// Opens every package and DRAM domain under `root`.
     ///
     /// # Errors
@@ -183,6 +192,7 @@ mod tests {
         assert!(empty.contains("of a package"), "{empty}");
         zone(root.path(), "intel-rapl:0", "package-0", 1);
         fs::write(root.path().join("intel-rapl:0/energy_uj"), "watts").expect("a file");
+        assert!(RaplSource::is_here(root.path()) && !RaplSource::is_here(&root.path().join("powercap")));
         let broken = RaplSource::open(root.path()).expect_err("no number");
         assert!(broken.contains("energy_uj") && broken.contains("`watts` is no number"), "{broken}");
     }

@@ -33,7 +33,8 @@ pub fn check(
         created: crate::base::clock::wall().to_string(),
         label: b
             .first()
-            .and_then(|record| record.tool.commit.clone())
+            .and_then(|record| record.tool.commit.as_ref())
+            .map(|commit| commit.chars().take(12).collect())
             .unwrap_or_else(|| "candidate".to_owned()),
         series_key: a.first().map(|record| record.fingerprint.series_key.clone()),
         verdict: Verdict::Incomparable,
@@ -98,7 +99,36 @@ fn records(given: &[PathBuf], program: char) -> Result<Vec<Record>, Error> {
     Ok(found)
 }
 
-fn files(folder: &Path, program: char) -> Result<Vec<PathBuf>, Error> {
+/// Refuses records that would be compared with themselves. A gate's folder has both sides.
+///
+/// # Errors
+/// [`Error::Usage`] with the path.
+pub fn apart(baseline: &[PathBuf], candidate: &[PathBuf]) -> Result<(), Error> {
+    let known: Vec<PathBuf> = baseline.iter().filter_map(|path| path.canonicalize().ok()).collect();
+    for path in candidate {
+        if path.canonicalize().is_ok_and(|found| known.contains(&found) && !is_gate(&found)) {
+            let flag = path.display().to_string();
+            let reason = "it would be compared with itself, and it is not a gate's folder; name baseline and candidate"
+                .to_owned();
+            return Err(Error::Usage { flag, reason });
+        }
+    }
+    Ok(())
+}
+
+/// Whether this is the folder of a gate, over or not: it has records of A and of B.
+fn is_gate(folder: &Path) -> bool {
+    let Ok(names) = json(folder) else { return false };
+    folder.join("verdict.json").exists()
+        || ['A', 'B'].iter().all(|program| names.iter().any(|path| of_gate(path, *program)))
+}
+
+fn of_gate(path: &Path, program: char) -> bool {
+    path.file_stem().and_then(|stem| stem.to_str()).is_some_and(|stem| stem.ends_with(&format!("-{program}")))
+}
+
+/// The JSON files in a folder by name.
+fn json(folder: &Path) -> Result<Vec<PathBuf>, Error> {
     let mut names: Vec<PathBuf> = Vec::new();
     for entry in std::fs::read_dir(folder).map_err(Error::io(folder))? {
         let path = entry.map_err(Error::io(folder))?.path();
@@ -107,13 +137,13 @@ fn files(folder: &Path, program: char) -> Result<Vec<PathBuf>, Error> {
         }
     }
     names.sort();
-    let of_gate = |path: &PathBuf| {
-        path.file_stem()
-            .and_then(|stem| stem.to_str())
-            .is_some_and(|stem| stem.ends_with(&format!("-{program}")))
-    };
-    if folder.join("verdict.json").exists() || names.iter().any(of_gate) {
-        names.retain(of_gate);
+    Ok(names)
+}
+
+fn files(folder: &Path, program: char) -> Result<Vec<PathBuf>, Error> {
+    let mut names = json(folder)?;
+    if is_gate(folder) {
+        names.retain(|path| of_gate(path, program));
     }
     if names.is_empty() {
         return Err(Error::Unusable {
@@ -122,4 +152,39 @@ fn files(folder: &Path, program: char) -> Result<Vec<PathBuf>, Error> {
         });
     }
     Ok(names)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_but_a_gate_is_compared_with_itself() {
+        let parent = tempfile::tempdir().expect("a folder");
+        let folder = |name: &str, files: &[&str]| {
+            let path = parent.path().join(name);
+            std::fs::create_dir(&path).expect("a folder");
+            for file in files {
+                std::fs::write(path.join(file), "{}").expect("a file");
+            }
+            [path]
+        };
+        let plain = folder("plain", &["1.json", "2.json"]);
+        let refused = apart(&plain, &plain).expect_err("itself");
+        assert!(
+            matches!(refused, Error::Usage { .. }) && refused.to_string().contains("not a gate's folder")
+        );
+        let spelt = [parent.path().join("plain/../plain")];
+        assert!(apart(&plain, &spelt).is_err());
+        assert!(apart(&[plain[0].join("1.json")], &[plain[0].join("1.json")]).is_err());
+        let other = folder("other", &["1.json"]);
+        assert!(apart(&plain, &other).is_ok());
+        let gate = folder("gate-1", &["01-A.json", "01-B.json"]);
+        assert!(apart(&gate, &gate).is_ok());
+        let half = folder("half", &["01-A.json"]);
+        assert!(apart(&half, &half).is_err());
+        // What is not there is said by whoever reads it.
+        let nowhere = [parent.path().join("nowhere")];
+        assert!(apart(&nowhere, &nowhere).is_ok());
+    }
 }

@@ -32,6 +32,11 @@ impl Margin {
     fn ln(self) -> f64 {
         -(1.0 - self.0).ln()
     }
+
+    /// The margin in the unit of a slowdown: 0.05 lets B take 5.26% more time.
+    pub fn slowdown(self) -> f64 {
+        self.ln().exp_m1()
+    }
 }
 
 /// The replicates of one metric, in pairs.
@@ -78,6 +83,9 @@ pub struct Finding {
     pub metric: String,
     /// What is let pass.
     pub margin: Margin,
+    /// The same as a slowdown, which `slowdown` and `interval` are held against: a margin of 0.05 is 0.0526.
+    #[serde(default)]
+    pub margin_slowdown: f64,
     /// Pairs that were looked at.
     pub pairs: usize,
     /// By how much B is slower: 0.05 is 5% longer a token, negative is faster. Geometric mean over the pairs.
@@ -197,6 +205,7 @@ fn finding(pairs: &Pairs, test: MeanTest, p_fail: f64, failed: bool, alpha: f64)
     Finding {
         metric: pairs.metric.clone(),
         margin: pairs.margin,
+        margin_slowdown: pairs.margin.slowdown(),
         pairs: test.n,
         slowdown: share(test.mean),
         interval: [share(test.mean - reach), share(test.mean + reach)],
@@ -255,6 +264,7 @@ mod tests {
             let found = decide(&[pairs(more, 0.03, &d)], 0.02);
             assert_eq!(found.verdict, Verdict::Fail);
             let finding = &found.findings[0];
+            assert!((finding.margin_slowdown - 0.030_928).abs() < 1e-6, "{finding:?}");
             assert!(
                 (finding.slowdown - 0.083_287).abs() < 1e-6 && (finding.pair_sd - 0.010_954).abs() < 1e-6
             );

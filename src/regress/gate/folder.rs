@@ -54,14 +54,19 @@ impl Folder {
     /// The folder for a gate of this identity in `parent`: the one that was begun and not ended, else a new one.
     ///
     /// # Errors
-    /// [`Error::Io`].
+    /// [`Error::Unusable`] when no folder can be made there.
     pub(super) fn open(parent: &Path, identity: &str) -> Result<Self, Error> {
         let stem = format!("gate-{}", &identity[..12.min(identity.len())]);
         for number in 1.. {
             let name = if number == 1 { stem.clone() } else { format!("{stem}-{number}") };
             let path = parent.join(name);
             if !path.join(VERDICT).exists() {
-                fs::create_dir_all(&path).map_err(Error::io(&path))?;
+                fs::create_dir_all(&path).map_err(|error| Error::Unusable {
+                    path: parent.to_owned(),
+                    reason: format!(
+                        "no folder for a gate can be made here ({error}); choose another with --output DIR"
+                    ),
+                })?;
                 return Ok(Self(path));
             }
         }

@@ -14,7 +14,7 @@ mod run;
 #[cfg(test)]
 mod simulation;
 
-pub use check::check;
+pub use check::{apart, check};
 pub use decide::{Decision, Finding, Looks, Margin, Pairs, Reported, Verdict, decide};
 pub use figures::Margins;
 pub(in crate::regress) use folder::write_whole;

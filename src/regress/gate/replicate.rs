@@ -22,6 +22,8 @@ const POLL: Duration = Duration::from_millis(10);
 pub(super) enum Failed {
     /// Another try may do better: the process crashed, hung, was disturbed.
     Try(String),
+    /// The program does not take its arguments, and would not the second time.
+    Usage(String),
     /// Nothing more can be done here.
     Hard(Error),
 }
@@ -108,6 +110,9 @@ fn attempt(
     if asked_to_end.is_some() {
         return Err(Failed::Try(format!("it took longer than {timeout}{}", said(&log))));
     }
+    if status.code() == Some(2) {
+        return Err(Failed::Usage(format!("it ended with exit code 2{}", said(&log))));
+    }
     // A record whose checks failed comes with exit code 12; which check it was is more than the code says.
     if !matches!(status.code(), Some(0 | 12)) {
         return Err(Failed::Try(format!("it ended with {}{}", ended(status), said(&log))));
@@ -134,12 +139,28 @@ fn ended(status: ExitStatus) -> String {
     }
 }
 
-/// The last line of what a process wrote to stderr.
+/// What a process wrote to stderr: the last line that begins with `error:`, else the last.
 fn said(log: &Path) -> String {
     let text = std::fs::read_to_string(log).unwrap_or_default();
-    let last = text
-        .lines()
-        .rfind(|line| !line.trim().is_empty())
-        .map(|line| line.chars().take(300).collect::<String>());
-    last.map_or_else(String::new, |line| format!(": {line} (all of it in {})", log.display()))
+    let line = telling(&text).map(|line| line.chars().take(300).collect::<String>());
+    line.map_or_else(String::new, |line| format!(": {line} (all of it in {})", log.display()))
+}
+
+/// What stands behind an error, such as where to find help, says less than the error.
+fn telling(text: &str) -> Option<&str> {
+    let error = text.lines().rfind(|line| line.starts_with("error:"));
+    error.or_else(|| text.lines().rfind(|line| !line.trim().is_empty()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_error_is_told_and_not_what_stands_behind_it() {
+        let usage = "error: unexpected argument '--bogus' found\n\nUsage: bench run\n\nFor more information, try '--help'.\n";
+        assert_eq!(telling(usage), Some("error: unexpected argument '--bogus' found"));
+        assert_eq!(telling("loading\nout of luck\n\n"), Some("out of luck"));
+        assert_eq!(telling("\n"), None);
+    }
 }

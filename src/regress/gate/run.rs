@@ -1,6 +1,6 @@
 //! The loop of a gate: replicates in their order until a look decides.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::base::sys;
 use crate::base::units::Seconds;
@@ -55,18 +55,14 @@ pub fn run(
     observer: &mut dyn Observer,
     interrupt: &sys::Interrupt,
 ) -> Result<GateResult, Error> {
-    let hash = |flag, path: &PathBuf| match std::fs::read(path) {
-        Ok(bytes) => Ok(blake3::hash(&bytes).to_hex().to_string()),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            Err(Error::Missing { flag, path: path.clone(), what: "program" })
-        }
-        Err(source) => Err(Error::Io { path: path.clone(), source }),
-    };
-    let hashes = [hash("--baseline", &gate.baseline)?, hash("--candidate", &gate.candidate)?];
+    let (baseline, a) = program("--baseline", &gate.baseline)?;
+    let (candidate, b) = program("--candidate", &gate.candidate)?;
+    let hashes = [a, b];
     let created = crate::base::clock::wall();
     let _lock = Lock::take(&gate.cache)?;
     let folder = Folder::open(&gate.output, &identity(gate, &hashes))?;
-    let mut state = State { gate, folder, pairs: Vec::new(), replicates: Vec::new() };
+    let mut state =
+        State { gate, programs: [baseline, candidate], folder, pairs: Vec::new(), replicates: Vec::new() };
     let mut notes = Vec::new();
     if hashes[0] == hashes[1] {
         notes.push("both are the same program: what is found is the noise of this box".to_owned());
@@ -111,8 +107,26 @@ fn identity(gate: &Gate, hashes: &[String; 2]) -> String {
     blake3::hash(parts.join("\n").as_bytes()).to_hex().to_string()
 }
 
+/// The file that `flag` names, where the system finds it, and its hash. A name without a folder is a file here: the system
+/// would start the program of that name in `PATH`.
+fn program(flag: &'static str, path: &Path) -> Result<(PathBuf, String), Error> {
+    let unusable = |reason: String| Error::Unusable { path: path.to_owned(), reason };
+    let found = path.canonicalize().map_err(|error| match error.kind() {
+        std::io::ErrorKind::NotFound => Error::Missing { flag, path: path.to_owned(), what: "program" },
+        _ => unusable(format!("{flag}: it cannot be read ({error})")),
+    })?;
+    if found.is_dir() {
+        return Err(unusable(format!("this is a folder; {flag} names the program itself")));
+    }
+    let bytes =
+        std::fs::read(&found).map_err(|error| unusable(format!("{flag}: it cannot be read ({error})")))?;
+    Ok((found, blake3::hash(&bytes).to_hex().to_string()))
+}
+
 struct State<'a> {
     gate: &'a Gate,
+    /// The files that are started.
+    programs: [PathBuf; 2],
     folder: Folder,
     pairs: Vec<[Record; 2]>,
     replicates: Vec<Replicate>,
@@ -194,7 +208,7 @@ impl State<'_> {
             self.replicates.push(kept);
             return Ok(Ok(record));
         }
-        let path = if program == 'A' { &self.gate.baseline } else { &self.gate.candidate };
+        let path = &self.programs[usize::from(program == 'B')];
         for _ in 0..2 {
             match replicate::run(path, &self.gate.arguments, self.gate.timeout, &file, interrupt) {
                 Ok(record) => {
@@ -202,6 +216,10 @@ impl State<'_> {
                     return Ok(Ok(record));
                 }
                 Err(Failed::Hard(error)) => return Err(error),
+                Err(Failed::Usage(reason)) => {
+                    let flag = format!("what stands behind `--` for {program}");
+                    return Err(Error::Usage { flag, reason });
+                }
                 Err(Failed::Try(reason)) => {
                     observer.failed(pair + 1, program, &reason);
                     kept.retried_because = Some(reason);

@@ -127,7 +127,11 @@ pub(super) enum Found {
 /// One sentence when it says that it is one of ours and is not.
 pub(super) fn read(text: &str) -> Result<Found, String> {
     // Anything else in the folder is somebody else's.
-    let Ok(Schema { schema }) = serde_json::from_str(text) else { return Ok(Found::Nothing) };
+    let schema = match serde_json::from_str(text) {
+        Ok(Schema { schema }) => schema,
+        Err(error) if !error.is_data() && says_it_is_ours(text) => return Err(error.to_string()),
+        Err(_) => return Ok(Found::Nothing),
+    };
     match schema.as_str() {
         "infercost.record/1" => {
             let file: RecordFile = serde_json::from_str(text).map_err(|error| error.to_string())?;
@@ -147,6 +151,14 @@ pub(super) fn read(text: &str) -> Result<Found, String> {
         }
         _ => Ok(Found::Nothing),
     }
+}
+
+/// Whether a text that is no JSON, since it was cut off, begins like one of our files.
+fn says_it_is_ours(text: &str) -> bool {
+    /// The schema is the first field of each.
+    const BEGIN: usize = 256;
+    let begin: String = text.chars().take(BEGIN).collect();
+    ["record", "gate", "micro"].iter().any(|kind| begin.contains(&format!("\"infercost.{kind}/1\"")))
 }
 
 fn record(file: RecordFile) -> Entry {

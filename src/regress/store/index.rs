@@ -11,7 +11,7 @@ use super::entry::{self, Found, Point};
 use crate::regress::Error;
 
 /// Form of the index; another one is thrown away and made again.
-const FORM: i64 = 2;
+const FORM: i64 = 3;
 /// Why a file is left out: it says that it is ours and cannot be read, or a check found it invalid.
 const BROKEN: i64 = 1;
 const INVALID: i64 = 2;
@@ -59,14 +59,19 @@ impl Store {
     /// Opens the store of `folder`, its index under `cache`; `reindex` throws the index away first.
     ///
     /// # Errors
-    /// [`Error::Missing`] without the folder, [`Error::Io`] for what cannot be read. An index that cannot be used is made
+    /// [`Error::NoStore`] without the folder, [`Error::Io`] for what cannot be read. An index that cannot be used is made
     /// again.
     pub fn open(folder: &Path, cache: &Path, reindex: bool) -> Result<(Self, Synced), Error> {
         let Ok(folder) = folder.canonicalize() else {
-            return Err(Error::Missing { flag: "the store", path: folder.to_owned(), what: "folder" });
+            return Err(Error::NoStore { path: folder.to_owned() });
         };
         let name = blake3::hash(folder.as_os_str().as_encoded_bytes()).to_hex();
         let file = cache.join("index").join(format!("{}.sqlite", &name[..16]));
+        if !folder.is_dir() {
+            let reason =
+                "this is a file; a history is looked for in a folder of records and gates".to_owned();
+            return Err(Error::Unusable { path: folder, reason });
+        }
         if let Some(parent) = file.parent() {
             fs::create_dir_all(parent).map_err(Error::io(parent))?;
         }
@@ -126,9 +131,9 @@ impl Store {
                 add_file.execute(params![relative, size_now, modified])?;
                 let file = change.last_insert_rowid();
                 seen.insert(file);
-                let text =
-                    fs::read_to_string(path).map_err(|source| SyncError::Files(Error::io(path)(source)));
-                let entry = match entry::read(&text?) {
+                // A file that was cut off may end inside a letter.
+                let bytes = fs::read(path).map_err(|source| SyncError::Files(Error::io(path)(source)))?;
+                let entry = match entry::read(&String::from_utf8_lossy(&bytes)) {
                     Ok(Found::Entry(entry)) => entry,
                     Ok(Found::Nothing) => return Ok(()),
                     Ok(Found::Invalid) => {
@@ -402,6 +407,21 @@ mod tests {
             .expect("spoilt");
         let (store, synced) = Store::open(folder.path(), cache.path(), false).expect("opened");
         assert_eq!((synced.read, store.series().expect("indexed")[0].points), (5, 2));
+    }
+
+    #[test]
+    fn a_file_that_was_cut_off_is_named() {
+        let (folder, cache) =
+            (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
+        let text =
+            "{\"schema\": \"infercost.record/1\", \"created\": \"2026-01-01T00:00:00Z\", \"note\": \"µ\"}";
+        let cut = text.find('µ').expect("there") + 1;
+        fs::write(folder.path().join("cut.json"), &text.as_bytes()[..cut]).expect("written");
+        fs::write(folder.path().join("notes.json"), "{\"mine\": ").expect("written");
+        fs::write(folder.path().join("list.json"), "{\"list\": [\"infercost.record/1\"]}").expect("written");
+        let (_, synced) = Store::open(folder.path(), cache.path(), false).expect("opened");
+        assert!(synced.broken.len() == 1 && synced.broken[0].0.ends_with("cut.json"), "{synced:?}");
+        assert!(synced.broken[0].1.contains("EOF"), "{synced:?}");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! `JUnit` XML: a test case for each metric. A metric that is not decided is skipped, and a gate that could not be made is an error.
 
 use crate::regress::gate::{GateResult, Verdict};
-use crate::report::escaped;
+use crate::report::{escaped, let_pass};
 
 use super::percent;
 
@@ -13,9 +13,9 @@ pub fn junit(result: &GateResult) -> String {
         count += 1;
         let [low, high] = finding.interval.map(percent);
         let text = escaped(&format!(
-            "{} slower, {low} to {high}, margin {:.0}%, {} pairs, pair SD {:.1}%",
+            "{} slower, {low} to {high}, margin {}, {} pairs, pair SD {:.1}%",
             percent(finding.slowdown),
-            finding.margin.0 * 100.0,
+            let_pass(finding.margin, &finding.metric),
             finding.pairs,
             finding.pair_sd * 100.0
         ));

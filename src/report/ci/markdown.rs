@@ -1,6 +1,7 @@
 //! Markdown: a comment under a pull request, a step summary.
 
 use crate::regress::gate::{GateResult, Verdict};
+use crate::report::{count, let_pass};
 
 use super::{name, percent};
 
@@ -17,10 +18,10 @@ pub fn markdown(result: &GateResult) -> String {
         for finding in &decision.findings {
             let [low, high] = finding.interval.map(percent);
             text.push_str(&format!(
-                "| {} | {} | {low} to {high} | {:.0}% | {:.1}% | {} |\n",
+                "| {} | {} | {low} to {high} | {} | {:.1}% | {} |\n",
                 cell(&finding.metric),
                 percent(finding.slowdown),
-                finding.margin.0 * 100.0,
+                let_pass(finding.margin, &finding.metric),
                 finding.pair_sd * 100.0,
                 name(finding.verdict)
             ));
@@ -35,7 +36,8 @@ pub fn markdown(result: &GateResult) -> String {
             ));
         }
         let pairs = decision.findings.first().map_or(0, |finding| finding.pairs);
-        text.push_str(&format!("\n{pairs} pairs on one box; negative is faster."));
+        let pairs = count(pairs, "pair");
+        text.push_str(&format!("\n{pairs} on one box; negative is faster."));
         for finding in decision.findings.iter().filter(|finding| finding.verdict == Verdict::Inconclusive) {
             let needed = finding
                 .pairs_needed
@@ -66,7 +68,9 @@ mod tests {
         let text = markdown(&testing::failed());
         assert!(text.starts_with("### FAIL: 3f2a91c0d17e"), "{text}");
         assert!(
-            text.contains("| decode_tokens_per_second tg32 | +10.0% |") && text.contains("| FAIL |"),
+            text.contains("| decode_tokens_per_second tg32 | +10.0% |")
+                && text.contains("| 3% (+3.1% time) |")
+                && text.contains("| FAIL |"),
             "{text}"
         );
         assert_eq!(text.lines().filter(|line| line.starts_with('|')).count(), 4);

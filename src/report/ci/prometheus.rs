@@ -33,7 +33,7 @@ pub fn prometheus(result: &GateResult) -> String {
         };
         (0..findings.len()).map(|index| (labels(index), figure(index))).collect()
     };
-    let help = "How much longer the candidate takes, as a share of the baseline's time.";
+    let help = "How much more time, or energy where the metric is one, the candidate takes, as a share of the baseline's.";
     family("infercost_gate_slowdown_ratio", help, &of(&|index| findings[index].slowdown));
     family(
         "infercost_gate_slowdown_ratio_low",
@@ -45,7 +45,16 @@ pub fn prometheus(result: &GateResult) -> String {
         "Its upper bound.",
         &of(&|index| findings[index].interval[1]),
     );
-    family("infercost_gate_pair_sd_ratio", "Noise of the box.", &of(&|index| findings[index].pair_sd));
+    family(
+        "infercost_gate_margin_ratio",
+        "Slowdown that is let pass, in the same unit: a margin of 5% is 0.0526.",
+        &of(&|index| findings[index].margin_slowdown),
+    );
+    family(
+        "infercost_gate_pair_sd_ratio",
+        "Noise of the box: standard deviation of the pairs' logarithms.",
+        &of(&|index| findings[index].pair_sd),
+    );
     text
 }
 
@@ -66,7 +75,8 @@ mod tests {
             "{text}"
         );
         assert!(text.contains("metric=\"prefill_tokens_per_second <pp128> & \\\"co\\\"\""), "{text}");
-        assert_eq!(text.matches("# TYPE").count(), 5);
+        assert_eq!(text.matches("# TYPE").count(), 6);
+        assert!(text.contains("infercost_gate_margin_ratio{") && text.contains("} 0.0309"), "{text}");
         assert_eq!(prometheus(&testing::incomparable()).matches("# TYPE").count(), 1);
     }
 }

@@ -7,7 +7,7 @@ use crate::regress::history::{Change, Line};
 use crate::regress::last_gate::LastGate;
 use crate::regress::store::Point;
 
-use super::{ci, escaped, quantity};
+use super::{ci, count, escaped, let_pass, quantity};
 
 const STYLE: &str = "
 :root { color-scheme: light dark; --ink: #1a1a1a; --paper: #fff; --faint: #767676; --line: #c8c8c8; --dot: #2563a8; --bad: #b3261e; --good: #2e7d32 }
@@ -64,10 +64,10 @@ fn last_gate(page: &mut String, gate: &LastGate) {
     for finding in &decision.findings {
         let [low, high] = finding.interval.map(ci::percent);
         put(format_args!(
-            "<tr><td>{}</td><td>{}</td><td>{low} to {high}</td><td>{:.0}%</td><td>{:.1}%</td><td>{}</td></tr>\n",
+            "<tr><td>{}</td><td>{}</td><td>{low} to {high}</td><td>{}</td><td>{:.1}%</td><td>{}</td></tr>\n",
             escaped(&finding.metric),
             ci::percent(finding.slowdown),
-            finding.margin.0 * 100.0,
+            let_pass(finding.margin, &finding.metric),
             finding.pair_sd * 100.0,
             ci::name(finding.verdict)
         ));
@@ -105,16 +105,16 @@ fn place([label, moment]: &[String; 2]) -> String {
 }
 
 fn section(page: &mut String, number: usize, line: &Line, points: &[Point]) {
-    let unit = match quantity(&line.kind) {
-        "" => String::new(),
+    let unit = match quantity(&line.kind, &line.metric) {
+        none if none.is_empty() => none,
         what => format!("{what}, "),
     };
     let key: String = line.series_key.chars().take(12).collect();
     let mut put = |text: std::fmt::Arguments<'_>| page.push_str(&text.to_string());
     put(format_args!(
-        "\n<h2 id=\"s{number}\">{}</h2><p class=\"faint\">{unit}{} points, series {}</p>\n",
+        "\n<h2 id=\"s{number}\">{}</h2><p class=\"faint\">{unit}{}, series {}</p>\n",
         escaped(&line.metric),
-        line.n,
+        count(line.n, "point"),
         escaped(&key)
     ));
     put(format_args!("{}\n", drawing::of(line, points)));

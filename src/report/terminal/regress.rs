@@ -6,7 +6,7 @@ use crate::regress::history::{Change, Line};
 use crate::regress::store::Point;
 
 use super::{Page, Style};
-use crate::report::{figure, quantity};
+use crate::report::{cost, count, figure, let_pass, quantity};
 
 /// The result in at most 80 columns.
 pub fn render_gate(result: &GateResult, style: Style) -> String {
@@ -37,13 +37,15 @@ pub fn render_gate(result: &GateResult, style: Style) -> String {
             "{}",
             style.dim(&format!("each end of an interval holds with {:.0}%", (1.0 - decision.alpha) * 100.0))
         ));
+        out.line(format_args!("{}", style.dim(&margins(decision))));
         for finding in decision.findings.iter().filter(|finding| finding.verdict == Verdict::Inconclusive) {
-            out.line(format_args!("{}", undecided(finding)));
+            out.line(format_args!("{}", undecided(finding, result.folder.is_some())));
         }
     }
     let retried = result.replicates.iter().filter(|replicate| replicate.retried_because.is_some()).count();
     if retried > 0 {
-        out.line(format_args!("{retried} replicate(s) were tried twice"));
+        let were = if retried == 1 { "was" } else { "were" };
+        out.line(format_args!("{} {were} tried twice", count(retried, "replicate")));
     }
     let reason = result.reason.as_ref().map_or(String::new(), |reason| format!(": {reason}"));
     out.line(format_args!("{}{reason}", word(result.verdict, style)));
@@ -60,9 +62,10 @@ fn noise(decision: &Decision) -> String {
     let (_, seen) = of(&|finding| finding.smallest_seen);
     let pairs = decision.findings.first().map_or(0, |finding| finding.pairs);
     format!(
-        "pair SD {:.1}% to {:.1}% over {pairs} pairs: a slowdown of {:.1}% is seen four times of five",
+        "pair SD {:.1}% to {:.1}% over {}: a slowdown of {:.1}% is seen four times of five",
         low * 100.0,
         high * 100.0,
+        count(pairs, "pair"),
         seen * 100.0
     )
 }
@@ -78,9 +81,23 @@ fn row(metric: &str, slowdown: f64, interval: [f64; 2], pair_sd: f64) -> String 
     )
 }
 
-fn undecided(finding: &Finding) -> String {
+/// What an interval is held against.
+fn margins(decision: &Decision) -> String {
+    let mut texts: Vec<String> = Vec::new();
+    for finding in &decision.findings {
+        let text = let_pass(finding.margin, &finding.metric);
+        if !texts.contains(&text) {
+            texts.push(text);
+        }
+    }
+    format!("margin {}", texts.join(", "))
+}
+
+/// `gate` says whether more pairs can be had by a flag; a check has the records that there are.
+fn undecided(finding: &Finding, gate: bool) -> String {
     let way_out = match finding.pairs_needed {
-        Some(pairs) => format!("{pairs} pairs would decide it (--max-pairs {pairs})"),
+        Some(pairs) if gate => format!("{pairs} pairs would decide it (--max-pairs {pairs})"),
+        Some(pairs) => format!("{pairs} pairs would decide it, and here are {}", finding.pairs),
         None => "no reasonable number of pairs would decide it: it lies on the margin".to_owned(),
     };
     format!(
@@ -106,16 +123,13 @@ const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█']
 /// The histories in at most 80 columns: a drawing of each series, and where its level moved.
 pub fn render_history(lines: &[(Line, Vec<Point>)], style: Style) -> String {
     let mut out = Page::default();
-    if lines.is_empty() {
-        out.line(format_args!("no series here has enough points; --least-points takes shorter ones"));
-    }
     for (line, points) in lines {
-        let what = quantity(&line.kind);
+        let what = quantity(&line.kind, &line.metric);
         let key: String = line.series_key.chars().take(12).collect();
         out.line(format_args!(
             "{} {}",
             style.strong(&line.metric),
-            style.dim(&format!("{what} {} points, series {key}", line.n))
+            style.dim(&format!("{what} {}, series {key}", count(line.n, "point")))
         ));
         out.line(format_args!("  {}", drawing(&line.kind, points)));
         out.line(format_args!(
@@ -123,7 +137,7 @@ pub fn render_history(lines: &[(Line, Vec<Point>)], style: Style) -> String {
             style.dim(&format!("{} to {}", day(&line.span[0]), day(&line.span[1])))
         ));
         for change in &line.changes {
-            out.line(format_args!("  {}", moved(change, style)));
+            out.line(format_args!("  {}", moved(change, line, style)));
         }
         if line.changes.is_empty() {
             out.line(format_args!("  {}", style.dim("no change")));
@@ -133,9 +147,11 @@ pub fn render_history(lines: &[(Line, Vec<Point>)], style: Style) -> String {
     out.into_text()
 }
 
-fn moved(change: &Change, style: Style) -> String {
+fn moved(change: &Change, line: &Line, style: Style) -> String {
     let [from, to] = [&change.from, &change.to].map(|[label, moment]| format!("{label} ({})", day(moment)));
-    let text = format!("{:+.1}% time a token between {from} and {to}", change.slowdown * 100.0);
+    let what = cost(&line.metric);
+    let each = if line.kind == "micro" { "" } else { " a token" };
+    let text = format!("{:+.1}% {what}{each} between {from} and {to}", change.slowdown * 100.0);
     match &change.acknowledged {
         Some(note) => style.dim(&format!("{text}: {note}")),
         None if change.slowdown > 0.0 => style.bad(&text),

@@ -6,6 +6,7 @@ use crate::base::units::{Bytes, Seconds, significant, thousands};
 use crate::record::{ApiComparison, Cell, Cost, Figure, Measurement, Record, Verdict};
 
 use super::{Page, Style};
+use crate::report::count;
 
 /// The whole result of a run.
 pub fn render(record: &Record, style: Style) -> String {
@@ -286,8 +287,7 @@ fn validity(out: &mut Page, record: &Record, style: Style) {
         Verdict::Invalid => style.bad("INVALID"),
     };
     let made = record.validity.checks.len();
-    let plural = if made == 1 { "" } else { "s" };
-    out.line(format_args!("{} {verdict}, {made} check{plural}", style.strong("Figures ")));
+    out.line(format_args!("{} {verdict}, {}", style.strong("Figures "), count(made, "check")));
     for check in record.validity.checks.iter().filter(|check| check.verdict != Verdict::Valid) {
         for (index, text) in wrap(&format!("{}: {}", check.name, check.evidence), 70).iter().enumerate() {
             out.line(format_args!("         {}{}", if index > 0 { "  " } else { "" }, style.warn(text)));

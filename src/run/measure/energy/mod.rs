@@ -43,6 +43,8 @@ pub struct Device<'a> {
     pub trace: &'a Trace,
     /// Its power before the model was loaded, or why that is not known.
     pub idle: Result<Watts, &'a str>,
+    /// Why there are no figures of its power, where its source says so.
+    pub no_power: Option<&'a str>,
     /// Whether its sensors cover more than a GPU.
     pub module: bool,
     /// Whether it is another device than the one that did the work.
@@ -70,7 +72,7 @@ pub fn spans(events: &[Event]) -> [Option<Span>; 2] {
 /// # Errors
 /// One sentence when there are too few.
 pub fn sampled_power(trace: &Trace, span: Span) -> Result<Watts, String> {
-    let kind = integral::best_kind(&trace.power).ok_or("this device has no power sensor")?;
+    let kind = integral::best_kind(&trace.power).ok_or("no figure of power was read")?;
     let mut inside = trace
         .power
         .iter()
@@ -92,12 +94,16 @@ pub fn of_row(row: &Row, window: &Window, device: &Device<'_>) -> EnergyWindow {
     let kind = integral::best_kind(&device.trace.power);
     let integrated = |span: Span| match kind {
         Some(kind) => integral::integral(&device.trace.power, kind, span),
-        None => Err("this device has no power sensor".to_owned()),
+        None => Err(device.no_power.unwrap_or("no figure of power was read").to_owned()),
     };
     let integral = integrated(span);
 
-    let whole =
-        counter.clone().or_else(|reason| integral.clone().map_err(|second| format!("{reason}; {second}")));
+    let whole = counter.clone().or_else(|reason| {
+        integral.clone().map_err(|second| {
+            // A slice has one reason for both.
+            if reason == second { reason } else { format!("{reason}; {second}") }
+        })
+    });
     let share = shared(&whole, span.length(), own, context, device.idle);
     let edges = match (&counter, &window.begin.energy, &window.end.energy) {
         (Ok(_), Ok(begin), Ok(end)) => (begin.uncertainty + end.uncertainty).get() / span.length().get(),

@@ -65,7 +65,14 @@ fn window(watts: &dyn Fn(f64) -> f64) -> Window {
 }
 
 fn device(trace: &Trace) -> Device<'_> {
-    Device { trace, idle: Ok(Watts::new(IDLE)), module: false, other_device: false, shortest: SHORTEST }
+    Device {
+        trace,
+        idle: Ok(Watts::new(IDLE)),
+        no_power: None,
+        module: false,
+        other_device: false,
+        shortest: SHORTEST,
+    }
 }
 
 fn row() -> Row {
@@ -158,7 +165,15 @@ fn nothing_at_all_is_null_with_both_reasons() {
     let found = of_row(&row(), &window, &device(&Trace::default()));
     assert_eq!((found.joules, found.grade), (None, None));
     let reason = found.joules_reason.expect("a reason");
-    assert!(reason.contains("the GPU is lost") && reason.contains("no power sensor"), "{reason}");
+    assert!(reason.contains("the GPU is lost") && reason.contains("no figure of power was read"), "{reason}");
+    // A sensor that is there and reads nothing true is not called absent.
+    let nothing = Trace::default();
+    let zero = Device { no_power: Some("the power sensor reads 0 W"), ..device(&nothing) };
+    let begin = window.begin.energy.clone();
+    window.end.energy = begin;
+    let reason = of_row(&row(), &window, &zero).joules_reason.expect("a reason");
+    assert_eq!(reason, "the counter did not move; the power sensor reads 0 W");
+    window.end.energy = Err("the GPU is lost".into());
     let metrics = measurements(&of_row(&row(), &window, &device(&Trace::default())));
     assert!(metrics.iter().all(|m| m.value.is_none() && m.value_reason.is_some()), "{metrics:?}");
 }
