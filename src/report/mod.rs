@@ -39,7 +39,7 @@ fn quantity(kind: &str, metric: &str) -> String {
 
 /// What is let pass of a metric, and how much more of its time or energy that is: `5% (+5.3% time)`.
 fn let_pass(margin: Margin, metric: &str) -> String {
-    let percent = (margin.0 * 1000.0).round() / 10.0;
+    let percent = (margin.0 * 1e5).round() / 1e3;
     format!("{percent}% ({:+.1}% {})", margin.slowdown() * 100.0, cost(metric))
 }
 
@@ -73,6 +73,7 @@ mod tests {
     #[test]
     fn a_margin_is_said_in_the_unit_of_what_is_held_against_it() {
         assert_eq!(let_pass(Margin(0.05), "time_to_first_token_seconds pp128"), "5% (+5.3% time)");
+        assert_eq!(let_pass(Margin(0.0001), "decode_tokens_per_second tg32"), "0.01% (+0.0% time)");
         assert_eq!(let_pass(Margin(0.025), "joules_per_output_token tg32"), "2.5% (+2.6% energy)");
         assert_eq!(quantity("gate", "joules_per_output_token tg32"), "candidate's energy ÷ baseline's");
         assert_eq!(quantity("gate", "decode_tokens_per_second tg32"), "candidate's time ÷ baseline's");

@@ -128,6 +128,7 @@ pub(super) fn packed_bytes(header: &Header) -> usize {
 }
 
 /// Whether `tensor` is packed; biases of experts have rows, and are no matrix.
+#[allow(clippy::case_sensitive_file_extension_comparisons, reason = "names of tensors are no files")]
 pub(super) fn is_matrix(tensor: &TensorInfo) -> bool {
     tensor.shape.len() > 1 && !tensor.name.ends_with(".bias")
 }

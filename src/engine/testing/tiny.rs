@@ -389,7 +389,9 @@ fn mxfp4(block: &[f32]) -> Vec<u8> {
     };
     let (first, second) = block.split_at(16);
     let quants = first.iter().zip(second).map(|(low, high)| code(*low) | code(*high) << 4);
-    std::iter::once((exponent + 127.0) as u8).chain(quants).collect()
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "weights are near 1")]
+    let power = (exponent + 127.0) as u8;
+    std::iter::once(power).chain(quants).collect()
 }
 
 /// Llama 3.1's scaling of rotary angles, here so strong that it matters within a short prompt.

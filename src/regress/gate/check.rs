@@ -34,8 +34,7 @@ pub fn check(
         label: b
             .first()
             .and_then(|record| record.tool.commit.as_ref())
-            .map(|commit| commit.chars().take(12).collect())
-            .unwrap_or_else(|| "candidate".to_owned()),
+            .map_or_else(|| "candidate".to_owned(), |commit| commit.chars().take(12).collect()),
         series_key: a.first().map(|record| record.fingerprint.series_key.clone()),
         verdict: Verdict::Incomparable,
         reason: None,
