@@ -379,19 +379,18 @@ fn experts_to_mxfp4(path: &Path) {
 /// A block of 32 weights in `MXFP4`: the largest lies between 4 and 8 times the scale, each becomes the nearest number.
 fn mxfp4(block: &[f32]) -> Vec<u8> {
     let numbers = [0.0f32, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0];
-    let largest = block.iter().fold(f32::MIN_POSITIVE, |largest, x| largest.max(x.abs()));
-    let exponent = largest.log2().floor() - 2.0;
+    let largest = block.iter().fold(1e-30f32, |largest, x| largest.max(x.abs()));
+    // A single has its exponent with the same 127 added above the fraction.
+    let exponent = (largest.to_bits() >> 23) - 2;
     let code = |x: f32| {
-        let size = x.abs() / exponent.exp2();
+        let size = x.abs() / f32::from_bits(exponent << 23);
         let off = |code: &usize| (numbers[*code] - size).abs();
         let nearest = (0..8).min_by(|one, other| off(one).total_cmp(&off(other))).unwrap();
         u8::try_from(nearest + if x < 0.0 { 8 } else { 0 }).unwrap()
     };
     let (first, second) = block.split_at(16);
     let quants = first.iter().zip(second).map(|(low, high)| code(*low) | code(*high) << 4);
-    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "weights are near 1")]
-    let power = (exponent + 127.0) as u8;
-    std::iter::once(power).chain(quants).collect()
+    std::iter::once(u8::try_from(exponent).unwrap()).chain(quants).collect()
 }
 
 /// Llama 3.1's scaling of rotary angles, here so strong that it matters within a short prompt.
