@@ -17,7 +17,7 @@ const TABLE: &[Bad] = &[
     Bad { args: &[], code: 2, says: &["Usage"] },
     Bad { args: &["fly"], code: 2, says: &["fly"] },
     Bad { args: &["run", "--flag-that-is-not"], code: 2, says: &["--flag-that-is-not"] },
-    Bad { args: &["run", "--price-per-hour", "0"], code: 2, says: &["0", "above 0"] },
+    Bad { args: &["run", "--price-per-hour", "0"], code: 2, says: &["0", "from 0.000001 to 1,000,000"] },
     Bad { args: &["run", "--price-per-hour", "-2"], code: 2, says: &["-2"] },
     Bad { args: &["run", "--price-per-hour", "cheap"], code: 2, says: &["cheap", "2.49"] },
     Bad { args: &["run", "--price-per-hour", "NaN"], code: 2, says: &["NaN"] },

@@ -18,7 +18,7 @@ use crate::cost::scenario::{Basis, Scenario};
 use crate::cost::target::{HourView, published, target};
 use crate::cost::view::{Asked, View, view};
 use crate::cost::{self, KwhPrice};
-use crate::record::{self, Measurement, Price, Record, Verdict};
+use crate::record::{self, ApiComparison, Measurement, Price, Record, Verdict};
 use crate::report::terminal;
 
 /// `bench cost`.
@@ -130,6 +130,14 @@ fn priced(
     let cached = scenario.cached_share.value;
     let model = record.model.catalog_id.as_deref();
     cost::api_comparison(&mut view.cost, model, &args.api, cached, catalog, today)?;
+    let uncached =
+        |api: &&ApiComparison| catalog.api(&api.api).is_ok_and(|row| row.cached_input_usd_per_mtok.is_none());
+    let uncached = view.cost.api_comparison.iter().filter(uncached).map(|api| api.api.as_str());
+    let uncached: Vec<&str> = uncached.collect();
+    if cached > 0.0 && !uncached.is_empty() {
+        let names = uncached.join(", ");
+        view.notes.push(format!("no price of cached input is known: taken as not cached ({names})"));
+    }
     for api in &view.cost.api_comparison {
         let what = format!("the price of {}", api.api);
         cost::check_age(&what, Some(&api.observed), days(args.max_age), today)?;

@@ -12,6 +12,8 @@ use crate::catalog::{
 };
 
 const WIDTH: u16 = 80;
+/// The column with the numbers of the sources.
+const SOURCE: &str = "s>";
 
 /// `rows` under `header`; a column whose header ends in `>` is flush right.
 fn table(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
@@ -20,8 +22,13 @@ fn table(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String
     table.set_header(header.iter().map(|name| name.trim_end_matches('>')));
     for (index, name) in header.iter().enumerate() {
         if let Some(column) = table.column_mut(index) {
-            // Two columns of air between neighbours, none at the edges.
-            column.set_padding((if index == 0 { 0 } else { 2 }, 0));
+            // Two columns of air between neighbours, one before a source's number, none at the edges.
+            let air = match (index, *name) {
+                (0, _) => 0,
+                (_, SOURCE) => 1,
+                _ => 2,
+            };
+            column.set_padding((air, 0));
             if index == 0 {
                 // Names are for copying: they are never broken.
                 column.set_constraint(ColumnConstraint::ContentWidth);
@@ -63,7 +70,7 @@ impl<'a> Numbered<'a> {
     /// The list below the table.
     fn lines(&self) -> String {
         let lines = self.0.iter().enumerate();
-        lines.map(|(index, source)| indented(&printable(&format!("{} {source}", index + 1)))).collect()
+        lines.map(|(index, source)| indented(&format!("{} {source}", index + 1))).collect()
     }
 }
 
@@ -155,7 +162,7 @@ pub(super) fn rental(rows: &[&Rental], default: Option<(&Gpu, Option<RentalPrice
             sources.number(&row.source),
         ]);
     }
-    let mut text = table(&["rent of a GPU", "USD/h>", "terms", "seen", "trust", "s>"], body);
+    let mut text = table(&["rent of a GPU", "USD/h>", "terms", "seen", "trust", SOURCE], body);
     if rows.iter().any(|row| row.dated().is_some_and(|day| age_days(day, today) > FRESH_DAYS)) {
         let old = format!("old: seen more than {FRESH_DAYS} days ago, history and no quote");
         text = format!("{text}\n{old}; ≥ on that day or later\n");
@@ -200,7 +207,7 @@ pub(super) fn api(rows: &[&ApiPrice], today: Date) -> String {
         ]);
     }
     let mut text = table(
-        &["API, USD per 10^6 tokens", "input>", "cached>", "output>", "batch>", "checked by", "s>"],
+        &["API, USD per 10^6 tokens", "input>", "cached>", "output>", "batch>", "checked by", SOURCE],
         body,
     );
     if rows.is_empty() {
@@ -239,7 +246,7 @@ pub(super) fn vms(rows: &[&Vm], today: Date) -> String {
             sources.number(&row.source),
         ]
     });
-    let text = table(&["virtual machine", "vCPU>", "GB>", "USD/h>", "per vCPU>", "seen", "s>"], body);
+    let text = table(&["virtual machine", "vCPU>", "GB>", "USD/h>", "per vCPU>", "seen", SOURCE], body);
     below(text, &sources)
 }
 
@@ -260,7 +267,7 @@ pub(super) fn electricity(rows: &[&Electricity]) -> String {
             sources.number(&row.source),
         ]
     });
-    let text = table(&["electricity", "USD/kWh>", "region", "seen", "trust", "s>"], body);
+    let text = table(&["electricity", "USD/kWh>", "region", "seen", "trust", SOURCE], body);
     below(text, &sources)
 }
 
@@ -304,12 +311,13 @@ fn plain(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), printable)
 }
 
-/// `text` on lines of at most 80 columns, two of them indent, broken at spaces.
+/// `text` on lines of at most 80 columns, two of them indent, broken at spaces alone.
 fn indented(text: &str) -> String {
     let mut lines = vec![String::from(" ")];
-    for word in text.split_whitespace() {
+    for word in printable(text).split_whitespace() {
         let line = lines.last().map_or(0, |line| line.chars().count());
-        if line + 1 + word.chars().count() > usize::from(WIDTH) && line > 1 {
+        // An address may be longer than a line: it stands behind its number, whole.
+        if line + 1 + word.chars().count() > usize::from(WIDTH) && line > 4 {
             lines.push(String::from(" "));
         }
         if let Some(line) = lines.last_mut() {
