@@ -26,10 +26,12 @@ pub(super) fn interest(text: &str) -> Result<f64, String> {
 
 /// An amount of USD, zero or more.
 pub(super) fn usd(text: &str) -> Result<Decimal, String> {
-    let amount = text.trim().trim_start_matches('$').parse::<Decimal>();
-    match amount {
+    let text = text.trim().trim_start_matches('$');
+    match text.parse::<Decimal>().or_else(|_| Decimal::from_scientific(text)) {
         Ok(amount) if amount >= Decimal::ZERO && amount <= Decimal::from(1_000_000_000) => Ok(amount),
         Ok(_) => Err("an amount is from 0 to 1,000,000,000 USD".to_owned()),
+        // A number, with more digits than an amount can have.
+        Err(_) if number(text).is_some() => Err("an amount is from 0 to 1,000,000,000 USD".to_owned()),
         Err(_) => Err("an amount is a number of USD, such as `2.49`".to_owned()),
     }
 }
