@@ -24,15 +24,15 @@ pub mod catalog;
 pub mod hardware;
 // What to load: from a name to a header and a reader over the weights.
 pub mod model;
-// What makes tokens: the traits, and stock candle behind them.
+// What makes tokens: the traits, the scheduler, our own engine and stock candle.
 pub mod engine;
-// Dollars per million tokens, and the comparison with APIs.
+// Dollars per million tokens, margin, the curve of prices, the comparison with APIs and records.
 pub mod cost;
 // From a plan to a sealed record.
 pub mod run;
 // Proving a slowdown: the gate and the history.
 pub mod regress;
-// Views of records for people.
+// Views for people and for CI, other tools' formats in and out.
 pub mod report;
 // The command line.
 pub mod cli;

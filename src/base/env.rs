@@ -59,7 +59,7 @@ pub fn no_color() -> bool {
     non_empty("NO_COLOR").is_some()
 }
 
-/// `RAYON_NUM_THREADS`: threads of the candle engine when `--threads` is not given; named in the record.
+/// `RAYON_NUM_THREADS`: threads of both engines on a processor when `--threads` is not given; named in the record.
 pub fn rayon_num_threads() -> Option<usize> {
     non_empty("RAYON_NUM_THREADS")?.parse().ok()
 }

@@ -10,6 +10,8 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 
+use super::text::shown;
+
 /// Where and why a text is no JSON.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("line {line}: {reason}")]
@@ -187,15 +189,6 @@ fn explain(text: &str, error: &serde_json::Error) -> String {
 fn key_before(text: &str) -> Option<&str> {
     let rest = &text[..text.rfind("\":")?];
     rest.get(rest.rfind('"')? + 1..)
-}
-
-/// A stranger's text in a message: short, and without signs that steer a terminal.
-pub fn shown(text: &str) -> String {
-    let mut out: String = text.chars().take(80).map(|c| if c.is_control() { ' ' } else { c }).collect();
-    if text.chars().nth(80).is_some() {
-        out.push('…');
-    }
-    out
 }
 
 impl<'de> Deserialize<'de> for Node {

@@ -1,6 +1,6 @@
 //! The ground floor: what every other room may stand on and that stands on nothing of ours.
 //!
-//! Units, statistics, the clock, the events that engines report, strangers' JSON, and the two doors to the outside
+//! Units, statistics, the clock, the events that engines report, strangers' JSON, text for a person, and the two doors to the outside
 //! (environment variables and the operating system).
 
 pub mod clock;
@@ -12,5 +12,6 @@ pub mod stats;
 pub mod sys;
 #[cfg(test)]
 pub(crate) mod testing;
+pub mod text;
 pub mod undo;
 pub mod units;

@@ -142,7 +142,7 @@ pub(super) struct RunArgs {
     #[arg(long, value_name = "W", value_delimiter = ',', value_parser = watts, help_heading = "Where")]
     pub(super) power_limit: Vec<Watts>,
 
-    /// Exactly this many trials a row
+    /// This many trials a row, as far as --max-time reaches
     #[arg(short, long, value_name = "R", value_parser = clap::value_parser!(u32).range(1..), help_heading = "How long")]
     pub(super) repetitions: Option<u32>,
     /// Stop a row when its 95% interval is this tight [default: 2%]

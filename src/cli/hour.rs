@@ -5,6 +5,7 @@ use rust_decimal::Decimal;
 
 use super::args::price;
 use super::flags;
+use crate::base::text::count;
 use crate::cost::assumption::{Chosen, Origin};
 use crate::cost::owned::{Owned, Residual};
 use crate::cost::scenario::{Basis, MEAN_PUE, Scenario};
@@ -101,11 +102,7 @@ pub(super) fn hour(
         let used = record.environment.gpus.iter().filter(|gpu| gpu.used).count();
         let on_cpu = record.engine.device.as_deref() == Some("cpu");
         if (used > 0 && used != gpus as usize) || on_cpu {
-            let ran = if on_cpu {
-                "the CPU".to_owned()
-            } else {
-                format!("{used} GPU{}", if used == 1 { "" } else { "s" })
-            };
+            let ran = if on_cpu { "the CPU".to_owned() } else { count(used, "GPU") };
             return Err(usage(
                 &format!("--gpus {gpus}"),
                 &format!(

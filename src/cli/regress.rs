@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Subcommand};
 
 use crate::base::stats::ChangeRules;
+use crate::base::text::count;
 use crate::base::units::Seconds;
 use crate::base::{env, sys};
 use crate::record;
@@ -16,7 +17,7 @@ use crate::regress::last_gate::last_gate;
 use crate::regress::micro;
 use crate::regress::store::url::Moved;
 use crate::regress::store::{self, Point, Series, Store, Synced};
-use crate::report::{ci, count, terminal};
+use crate::report::{ci, terminal};
 
 use super::args::{share, time};
 use super::{Output, exit};
@@ -56,7 +57,7 @@ struct GateArgs {
     /// Pairs at the second look, which is taken when the first does not decide [default: twice --pairs]
     #[arg(long, value_name = "K", value_parser = clap::value_parser!(u16).range(2..))]
     max_pairs: Option<u16>,
-    /// Replicates of at most 5 s, load included
+    /// `--max-time 3s` for both programs: replicates of some 5 s with a small model
     #[arg(long)]
     quick: bool,
     /// Longest time of one replicate; it is ended then, and tried once more
@@ -436,19 +437,16 @@ fn look_back(args: &HistoryArgs, output: &Output) -> anyhow::Result<()> {
 /// Which files a history is without, the first few by name.
 fn left_out(synced: &Synced) -> Vec<String> {
     const NAMED: usize = 5;
-    let broken = synced.broken.iter().map(|(path, reason)| format!("{}: left out, {reason}", path.display()));
-    let invalid =
-        synced.invalid.iter().map(|path| format!("{}: left out, its record is invalid", path.display()));
+    let more = |all: usize| (all > NAMED).then(|| format!("and {} more like the last", all - NAMED));
     let mut lines = Vec::new();
-    for (mut all, count) in [
-        (Box::new(broken) as Box<dyn Iterator<Item = String>>, synced.broken.len()),
-        (Box::new(invalid), synced.invalid.len()),
-    ] {
-        lines.extend(all.by_ref().take(NAMED));
-        if count > NAMED {
-            lines.push(format!("and {} more like the last", count - NAMED));
-        }
+    for (path, reason) in synced.broken.iter().take(NAMED) {
+        lines.push(format!("{}: left out, {reason}", path.display()));
     }
+    lines.extend(more(synced.broken.len()));
+    for path in synced.invalid.iter().take(NAMED) {
+        lines.push(format!("{}: left out, its record is invalid", path.display()));
+    }
+    lines.extend(more(synced.invalid.len()));
     lines
 }
 

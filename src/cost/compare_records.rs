@@ -18,7 +18,7 @@ use super::margin::Estimate;
 /// Series fields that say how much was asked, and not of what.
 const WORKLOAD: [&str; 4] = ["workload", "tokens", "seed", "sampling"];
 /// The fields that a word for the whole device stands for.
-const DEVICE: [&str; 4] = ["gpu", "cpu", "instruction_sets", "threads"];
+const DEVICE: [&str; 5] = ["gpu", "cpu", "instruction_sets", "instruction_set_used", "threads"];
 
 /// One field that differs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

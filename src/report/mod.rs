@@ -43,11 +43,6 @@ fn let_pass(margin: Margin, metric: &str) -> String {
     format!("{percent}% ({:+.1}% {})", margin.slowdown() * 100.0, cost(metric))
 }
 
-/// A number with its noun: `1 point`, `2 points`.
-pub(crate) fn count(number: usize, noun: &str) -> String {
-    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
-}
-
 /// Text that cannot end an element or an attribute; signs that XML forbids become a replacement character.
 fn escaped(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
@@ -77,6 +72,5 @@ mod tests {
         assert_eq!(let_pass(Margin(0.025), "joules_per_output_token tg32"), "2.5% (+2.6% energy)");
         assert_eq!(quantity("gate", "joules_per_output_token tg32"), "candidate's energy ÷ baseline's");
         assert_eq!(quantity("gate", "decode_tokens_per_second tg32"), "candidate's time ÷ baseline's");
-        assert_eq!((count(1, "point"), count(0, "point")), ("1 point".to_owned(), "0 points".to_owned()));
     }
 }

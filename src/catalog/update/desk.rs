@@ -8,7 +8,8 @@ use rust_decimal::Decimal;
 
 use super::money::{TOKENS, decimal, written};
 use super::names;
-use crate::base::json::{Node, get, shown};
+use crate::base::json::{Node, get};
+use crate::base::text::shown;
 use crate::catalog::ApiPrice;
 
 /// Refusals that are told one by one; of the others only the number.

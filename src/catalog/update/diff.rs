@@ -12,7 +12,7 @@ use jiff::civil::Date;
 use rust_decimal::Decimal;
 
 use super::Offer;
-use crate::base::json::shown;
+use crate::base::text::shown;
 use crate::catalog::{ApiPrice, Catalog, DateKind, Error, PricePoint, Rental, Trust};
 
 /// What becomes of an offered row.

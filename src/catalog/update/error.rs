@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use crate::base::text::count;
+
 /// A failure to read or to write prices.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -30,7 +32,7 @@ pub enum Error {
         reason: String,
     },
     /// Every row is bad or no price (exit code 1).
-    #[error("{}: none of its {rows} row{} can be used; {first}", path.display(), if *rows == 1 { "" } else { "s" })]
+    #[error("{}: none of its {} can be used; {first}", path.display(), count(*rows, "row"))]
     NoneUsable {
         /// The file.
         path: PathBuf,

@@ -50,7 +50,7 @@ fn price(fields: &[(Box<str>, Node)], mut row: ApiPrice) -> Result<Took, Bad> {
     let prices = Prices { inside: "", fields, scale: Decimal::from(1_000_000) };
     let mode = text(fields, "mode");
     if let Some(mode) = mode.filter(|mode| !matches!(*mode, "chat" | "completion" | "responses")) {
-        return Ok(Took::Pass(format!("mode {}", crate::base::json::shown(mode))));
+        return Ok(Took::Pass(format!("mode {}", crate::base::text::shown(mode))));
     }
     let priced = |name| prices.get(name).is_some_and(|node| *node != Node::Null);
     if !priced("input_cost_per_token") && !priced("output_cost_per_token") {

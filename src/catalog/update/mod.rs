@@ -30,7 +30,8 @@ use sha2::{Digest as _, Sha256};
 use self::desk::Desk;
 pub use self::desk::{Refused, Sieve};
 pub use self::error::Error;
-use crate::base::json::{self, Node, get, shown};
+use crate::base::json::{self, Node, get};
+use crate::base::text::shown;
 use crate::catalog::{ApiPrice, Catalog, Rental};
 
 /// Largest file that is read; the largest known has 30 MiB.

@@ -6,7 +6,8 @@
 
 use rust_decimal::Decimal;
 
-use crate::base::json::{Node, shown};
+use crate::base::json::Node;
+use crate::base::text::shown;
 
 /// USD per million tokens.
 pub(super) const TOKENS: Bounds = Bounds {

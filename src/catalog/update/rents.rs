@@ -13,7 +13,7 @@ use rust_decimal::Decimal;
 
 use super::desk::{Bad, Desk};
 use super::money::{GPU_HOUR, parse};
-use crate::base::json::shown;
+use crate::base::text::shown;
 use crate::catalog::find::plain;
 use crate::catalog::{Catalog, Gpu, Rental, RentalKind, Trust};
 

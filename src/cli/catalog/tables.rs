@@ -5,6 +5,7 @@ use jiff::civil::Date;
 use rust_decimal::Decimal;
 use serde_json::Value;
 
+use crate::base::text::printable;
 use crate::catalog::api_prices::API_PRICE_STALE_AFTER_DAYS;
 use crate::catalog::default_price::FRESH_DAYS;
 use crate::catalog::{
@@ -47,11 +48,6 @@ fn table(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String
         text.push('\n');
     }
     text
-}
-
-/// A user's text without signs that steer a terminal.
-pub(super) fn printable(text: &str) -> String {
-    text.chars().map(|sign| if sign.is_control() { ' ' } else { sign }).collect()
 }
 
 /// Sources in the order in which rows first name them, each with its number in the tables.

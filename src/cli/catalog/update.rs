@@ -9,13 +9,12 @@ use rust_decimal::Decimal;
 use serde_json::{Value, json};
 
 use crate::base::env;
+use crate::base::text::printable;
 use crate::catalog::Catalog;
 use crate::catalog::update::diff::{Change, Diff, Fate, diff};
 use crate::catalog::update::{self, Dated, Offer, Options, Sieve};
 use crate::cli::Output;
 use crate::record;
-
-use super::tables::printable;
 
 /// Lines of a list that are shown without --verbose.
 const SHOWN: usize = 12;

@@ -1,7 +1,8 @@
 //! Markdown: a comment under a pull request, a step summary.
 
+use crate::base::text::count;
 use crate::regress::gate::{GateResult, Verdict};
-use crate::report::{count, let_pass};
+use crate::report::let_pass;
 
 use super::{name, percent};
 

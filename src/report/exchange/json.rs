@@ -4,7 +4,8 @@ use std::path::Path;
 
 #[cfg(test)]
 pub(super) use crate::base::json::parse;
-pub(super) use crate::base::json::{Fields, Node, get, number_value, quote_not_numbers, shown};
+pub(super) use crate::base::json::{Fields, Node, get, number_value, quote_not_numbers};
+pub(super) use crate::base::text::shown;
 
 use super::Error;
 

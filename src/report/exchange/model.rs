@@ -1,5 +1,6 @@
 //! Which row of the catalog a foreign file's model is.
 
+use crate::base::text::clipped;
 use crate::catalog::{self, Catalog};
 
 use super::foreign::ForeignModel;
@@ -82,7 +83,7 @@ fn split_format(stem: &str) -> Option<(&str, &str)> {
 
 /// A stranger's text for the record: short, and without signs that steer a terminal.
 pub(super) fn clean(text: &str) -> String {
-    text.chars().take(200).map(|sign| if sign.is_control() { ' ' } else { sign }).collect()
+    clipped(text, 200)
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use rust_decimal::Decimal;
 
+use crate::base::text;
 use crate::catalog;
 use crate::cost::{self, Assumptions};
 use crate::record::{
@@ -109,8 +110,7 @@ fn contradiction(foreign: &Foreign, source: &Source<'_>, options: &Options<'_>) 
     match options.gpus {
         Some(count) if on_cpu => against("that the CPU computed".to_owned(), "--gpus", count.to_string()),
         Some(count) if foreign.gpus_counted && foreign.gpus.len() != count as usize => {
-            let plural = if foreign.gpus.len() == 1 { "" } else { "s" };
-            against(format!("{} GPU{plural}", foreign.gpus.len()), "--gpus", count.to_string())
+            against(text::count(foreign.gpus.len(), "GPU"), "--gpus", count.to_string())
         }
         _ => Ok(()),
     }

@@ -2,12 +2,13 @@
 
 mod drawing;
 
+use crate::base::text::count;
 use crate::regress::gate::Verdict;
 use crate::regress::history::{Change, Line};
 use crate::regress::last_gate::LastGate;
 use crate::regress::store::Point;
 
-use super::{ci, count, escaped, let_pass, quantity};
+use super::{ci, escaped, let_pass, quantity};
 
 const STYLE: &str = "
 :root { color-scheme: light dark; --ink: #1a1a1a; --paper: #fff; --faint: #767676; --line: #c8c8c8; --dot: #2563a8; --bad: #b3261e; --good: #2e7d32 }

@@ -7,6 +7,7 @@ use crate::record::Record;
 use super::cost::{assumptions, notes, percent, range, rate, usd};
 use super::result::{label, shorten, wrap};
 use super::{Page, Style};
+use crate::base::text::count;
 use crate::base::units::significant;
 
 /// `bench compare RECORD`.
@@ -62,11 +63,9 @@ pub fn render_compare_api(record: &Record, view: &View, style: Style) -> String 
     for spread in &view.spread {
         let tier = tier(spread.tier);
         let text = format!(
-            "{} price{} of {} host{}, {tier}: {} lowest, {} median, {} highest",
-            spread.prices,
-            if spread.prices == 1 { "" } else { "s" },
-            spread.hosts,
-            if spread.hosts == 1 { "" } else { "s" },
+            "{} of {}, {tier}: {} lowest, {} median, {} highest",
+            count(spread.prices, "price"),
+            count(spread.hosts, "host"),
             usd(spread.min),
             usd(spread.median),
             usd(spread.max)
@@ -93,10 +92,9 @@ pub fn render_compare_api(record: &Record, view: &View, style: Style) -> String 
     }
     if let Some(volume) = &view.volume {
         out.line(format_args!(
-            "\n{} tokens a month: {} machine{}, {} busy, {} a month",
+            "\n{} tokens a month: {}, {} busy, {} a month",
             tokens(volume.tokens_per_month),
-            volume.machines,
-            if volume.machines == 1 { "" } else { "s" },
+            count(volume.machines, "machine"),
             percent(volume.utilization),
             style.strong(&usd(volume.usd_per_month))
         ));

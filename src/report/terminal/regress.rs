@@ -6,7 +6,8 @@ use crate::regress::history::{Change, Line};
 use crate::regress::store::Point;
 
 use super::{Page, Style};
-use crate::report::{cost, count, figure, let_pass, quantity};
+use crate::base::text::count;
+use crate::report::{cost, figure, let_pass, quantity};
 
 /// The result in at most 80 columns.
 pub fn render_gate(result: &GateResult, style: Style) -> String {

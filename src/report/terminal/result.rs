@@ -6,7 +6,7 @@ use crate::base::units::{Bytes, Seconds, significant, thousands};
 use crate::record::{ApiComparison, Cell, Cost, Figure, Measurement, Record, Verdict};
 
 use super::{Page, Style};
-use crate::report::count;
+use crate::base::text::{clipped, count};
 
 /// The whole result of a run.
 pub fn render(record: &Record, style: Style) -> String {
@@ -16,8 +16,7 @@ pub fn render(record: &Record, style: Style) -> String {
     super::energy::render(&mut out, &record.energy, style);
     cost(&mut out, &record.cost, style);
     if let Some(greedy) = &record.quality.greedy {
-        let text: String =
-            greedy.text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(58).collect();
+        let text = clipped(&greedy.text, 58);
         out.line(format_args!("\nOutput   {}", style.dim(&format!("“{}…”", text.trim()))));
     }
     validity(&mut out, record, style);

@@ -176,7 +176,8 @@ pub fn measurements(row: &Utilization) -> Vec<Measurement> {
             unknown: Unknown::new(),
         }
     };
-    let cached = || "the weights fit in the largest cache, so memory is no ceiling".to_owned();
+    let cached =
+        || "what must be moved is less than twice the largest cache, so memory is no ceiling".to_owned();
     vec![
         one(
             "model_bandwidth_utilization",

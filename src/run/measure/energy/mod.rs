@@ -1,7 +1,7 @@
 //! Energy of a row: two edges of a counter, the power samples between them, and which of the time was the row's.
 //!
 //! The counter's difference between two edges is primary: read often and summed, a counter that advances every
-//! 100 ms is wrong by tens of percent (HARNESS notes in `docs/power.md`). The samples' integral is the check on it.
+//! 100 ms is wrong by tens of percent (`docs/power.md`). The samples' integral is the check on it.
 
 mod grade;
 mod integral;

@@ -1,0 +1,45 @@
+//! Words and numbers for a person: strangers' text made harmless, a number with its noun.
+
+use std::fmt::Display;
+
+/// A stranger's text without signs that steer a terminal.
+pub fn printable(text: &str) -> String {
+    text.chars().map(|sign| if sign.is_control() { ' ' } else { sign }).collect()
+}
+
+/// A stranger's text without signs that steer a terminal, its first `most` signs.
+pub fn clipped(text: &str, most: usize) -> String {
+    text.chars().take(most).map(|sign| if sign.is_control() { ' ' } else { sign }).collect()
+}
+
+/// A stranger's text in a message: [`clipped`] to 80 signs, and an ellipsis where there were more.
+pub fn shown(text: &str) -> String {
+    let mut out = clipped(text, 80);
+    if text.chars().nth(80).is_some() {
+        out.push('…');
+    }
+    out
+}
+
+/// A number with its noun: `1 point`, `2 points`.
+pub fn count<N: Copy + Display + PartialEq + From<u8>>(number: N, noun: &str) -> String {
+    format!("{number} {noun}{}", if number == N::from(1) { "" } else { "s" })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_steers_a_terminal() {
+        assert_eq!(printable("a\u{1b}[2Jb\nc"), "a [2Jb c");
+        assert_eq!(clipped("\tabc", 2), " a");
+        assert_eq!(shown("x"), "x");
+        assert_eq!(shown(&"é".repeat(81)), format!("{}…", "é".repeat(80)));
+    }
+
+    #[test]
+    fn one_has_no_plural() {
+        assert_eq!((count(1, "point"), count(0, "point")), ("1 point".to_owned(), "0 points".to_owned()));
+    }
+}
