@@ -80,6 +80,33 @@ impl<'a> StepBatch<'a> {
     pub fn pages_of(&self, sequence: &StepSequence) -> &'a [u32] {
         &self.pages[sequence.first_page..][..sequence.page_count]
     }
+
+    /// Whether every number in it is within what a back end has places for.
+    ///
+    /// # Errors
+    /// What is wrong, for a scheduler's author.
+    pub fn check(&self, limits: StepLimits) -> Result<(), String> {
+        if self.tokens.len() > limits.tokens_per_step as usize {
+            return Err(format!("{} tokens, and a step feeds {}", self.tokens.len(), limits.tokens_per_step));
+        }
+        if let Some(token) = self.tokens.iter().find(|token| **token >= limits.vocabulary) {
+            return Err(format!("token {token} of a vocabulary of {}", limits.vocabulary));
+        }
+        if let Some(page) = self.pages.iter().find(|page| **page >= limits.pages) {
+            return Err(format!("page {page} of {}", limits.pages));
+        }
+        for sequence in self.sequences {
+            let end = sequence.position as usize + sequence.token_count;
+            let within = sequence.token_count > 0
+                && sequence.first_token + sequence.token_count <= self.tokens.len()
+                && sequence.first_page + sequence.page_count <= self.pages.len()
+                && end <= sequence.page_count * PAGE_POSITIONS as usize;
+            if !within {
+                return Err(format!("a sequence without the tokens or pages it names: {sequence:?}"));
+            }
+        }
+        Ok(())
+    }
 }
 
 /// What one sequence does in one step.
@@ -110,4 +137,39 @@ pub struct StepOutput {
     pub non_finite: bool,
     /// Time the device was busy with the step, where it can say so apart from the host's clock.
     pub device_time: Option<Seconds>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_batch_beyond_the_limits_is_refused() {
+        let limits = StepLimits { vocabulary: 100, pages: 4, tokens_per_step: 3 };
+        let one = StepSequence {
+            first_token: 0,
+            token_count: 2,
+            position: 63,
+            first_page: 0,
+            page_count: 2,
+            yields: true,
+        };
+        let check = |tokens: &[u32], pages: &[u32], sequence: StepSequence| {
+            let logits = LogitsWanted::Nothing;
+            StepBatch { tokens, pages, sequences: &[sequence], logits }.check(limits)
+        };
+        assert_eq!(check(&[1, 99], &[3, 0], one), Ok(()));
+        for (tokens, pages, sequence) in [
+            (&[1, 2, 3, 4][..], &[0, 1][..], one),
+            (&[1, 100], &[0, 1], one),
+            (&[1, 2], &[0, 4], one),
+            (&[1], &[0, 1], one),
+            (&[1, 2], &[0], one),
+            (&[1, 2], &[0, 1], StepSequence { token_count: 0, ..one }),
+            (&[1, 2], &[0, 1], StepSequence { page_count: 1, ..one }),
+            (&[1, 2], &[0, 1], StepSequence { first_token: 1, ..one }),
+        ] {
+            assert!(check(tokens, pages, sequence).is_err(), "{tokens:?} {pages:?} {sequence:?}");
+        }
+    }
 }

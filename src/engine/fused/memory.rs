@@ -33,12 +33,14 @@ pub fn memory_foreseen(header: &Header, demand: Demand, kv_type: KvType) -> Memo
         }
     };
     let rows = 3 * u64::from(spec.width) + 3 * heads + feed;
+    // Gemma 3's blocks with a window turn by a table of their own.
+    let tables = if spec.architecture == "gemma3" && spec.windowed_layers > 0 { 2 } else { 1 };
     let parts = vec![
         ("weights", packed),
         ("KV cache", pages * page),
         ("activations", tokens * rows * 4),
         ("logits", u64::from(demand.batch) * u64::from(spec.vocabulary) * 4),
-        ("rotary tables", positions * u64::from(spec.head_size) * 4),
+        ("rotary tables", tables * positions * u64::from(spec.head_size) * 4),
         ("runtime", RUNTIME),
     ];
     MemoryForeseen { parts: parts.into_iter().map(|(name, bytes)| (name, Bytes::new(bytes))).collect() }

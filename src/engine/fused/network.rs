@@ -4,6 +4,9 @@
 //! a GGUF header. Nothing is guessed: a key or a tensor that would change what is computed and has no place here
 //! is refused by its name. Keys and defaults: <https://github.com/ggml-org/ggml/blob/master/docs/gguf.md>.
 
+use std::collections::HashMap;
+
+use crate::base::text;
 use crate::model::gguf::{Metadata, Value};
 use crate::model::{Header, TensorInfo, TensorType};
 
@@ -198,6 +201,7 @@ const BLOCK: [(&str, Part); 25] = [
     ("ffn_up_exps.bias", Part::ExpertBias),
     ("ffn_down_exps.bias", Part::ExpertBias),
 ];
+const ROPE_FACTORS: &str = "rope_freqs.weight";
 const FEED_NORM: &str = "ffn_norm.weight";
 /// In gpt-oss the norm before the feed-forward layer.
 const POST_ATTENTION_NORM: &str = "post_attention_norm.weight";
@@ -262,7 +266,8 @@ impl Parts {
             Part::Bias => self.qkv_bias,
             Part::OutputBias | Part::ExpertBias | Part::Sinks => self.gpt_oss,
             Part::HeadNorm => self.head_norms,
-            Part::PostNorm => self.post_norms,
+            // Behind experts nothing is normed.
+            Part::PostNorm => self.post_norms && !experts,
         }
     }
 }
@@ -276,12 +281,14 @@ pub fn supports(header: &Header) -> Result<(), Error> {
     check_experts(architecture, header)?;
     check_shape(header)?;
     let parts = Parts::of(architecture, header);
+    let tensors: HashMap<&str, &TensorInfo> =
+        header.tensors.iter().map(|tensor| (tensor.name.as_str(), tensor)).collect();
     for layer in 0..header.spec.layers {
         let wanted = BLOCK.iter().copied().chain([(POST_FFN_NORM, Part::PostNorm)]);
         for (name, part) in wanted {
             let full = format!("blk.{layer}.{name}");
             let needed = parts.need(name, part, header.spec.experts.is_some());
-            match (header.tensor(&full), needed) {
+            match (tensors.get(full.as_str()), needed) {
                 (Some(tensor), true) => check_tensor(header, tensor, name, part)?,
                 (None, true) => {
                     return Err(unsupported(
@@ -295,7 +302,7 @@ pub fn supports(header: &Header) -> Result<(), Error> {
         }
     }
     for tensor in &header.tensors {
-        check_known(tensor, header.spec.layers)?;
+        check_known(header, tensor)?;
     }
     if architecture == Architecture::Gemma3 && !(parts.head_norms && parts.post_norms) {
         return Err(unsupported(
@@ -389,15 +396,7 @@ fn check_tensor(header: &Header, tensor: &TensorInfo, name: &str, part: Part) ->
         "attn_q_norm.weight" | "attn_k_norm.weight" => vec![head],
         _ => vec![width],
     };
-    if tensor.shape != expected {
-        return Err(unsupported(
-            format!("use tensor `{}`", tensor.name),
-            format!(
-                "its shape is {:?}, and the header's numbers ask for {expected:?}: fetch the file again",
-                tensor.shape
-            ),
-        ));
-    }
+    check_dimensions(tensor, &expected)?;
     match part {
         Part::Matrix | Part::Dense | Part::Expert => check_type(tensor),
         // A router is small, and no program quantizes it: a slip of a logit would choose another expert.
@@ -411,6 +410,19 @@ fn check_tensor(header: &Header, tensor: &TensorInfo, name: &str, part: Part) ->
         | Part::HeadNorm
         | Part::PostNorm => check_plain(tensor),
     }
+}
+
+fn check_dimensions(tensor: &TensorInfo, expected: &[u64]) -> Result<(), Error> {
+    if tensor.shape == expected {
+        return Ok(());
+    }
+    Err(unsupported(
+        format!("use tensor `{}`", tensor.name),
+        format!(
+            "its shape is {:?}, and the header's numbers ask for {expected:?}: fetch the file again",
+            tensor.shape
+        ),
+    ))
 }
 
 fn check_type(tensor: &TensorInfo) -> Result<(), Error> {
@@ -435,11 +447,23 @@ fn check_plain(tensor: &TensorInfo) -> Result<(), Error> {
 }
 
 /// Refuses a tensor that has no place in the forward pass: without it the model would compute something else.
-fn check_known(tensor: &TensorInfo, layers: u32) -> Result<(), Error> {
-    let name = tensor.name.as_str();
+fn check_known(header: &Header, tensor: &TensorInfo) -> Result<(), Error> {
+    let (name, layers) = (tensor.name.as_str(), header.spec.layers);
+    let width = u64::from(header.spec.width);
     match name {
-        "token_embd.weight" | "output.weight" => return check_type(tensor),
-        "output_norm.weight" | "rope_freqs.weight" => return check_plain(tensor),
+        "token_embd.weight" | "output.weight" => {
+            check_dimensions(tensor, &[u64::from(header.spec.vocabulary), width])?;
+            return check_type(tensor);
+        }
+        "output_norm.weight" => {
+            check_dimensions(tensor, &[width])?;
+            return check_plain(tensor);
+        }
+        // How many there must be, the metadata say: `layers`. More than a head has pairs are never read.
+        ROPE_FACTORS if tensor.elements() <= u64::from(header.spec.head_size / 2) => {
+            return check_plain(tensor);
+        }
+        ROPE_FACTORS => return check_dimensions(tensor, &[u64::from(header.spec.head_size / 2)]),
         _ => {}
     }
     let in_block = name.strip_prefix("blk.").and_then(|rest| rest.split_once('.'));
@@ -516,32 +540,34 @@ fn layers(
     keys: &Keys<'_>,
 ) -> Result<(Vec<Layer>, Vec<Rotation>), Error> {
     let spec = &header.spec;
-    let elements = keys.number("rope.dimension_count").unwrap_or(spec.head_size);
+    let elements = keys.number("rope.dimension_count")?.unwrap_or(spec.head_size);
     if elements > spec.head_size || !elements.is_multiple_of(2) {
         return Err(unsupported(
             format!("rotate {elements} of a head's {} elements", spec.head_size),
             format!("`{}.rope.dimension_count` must be even and no larger than a head", spec.architecture),
         ));
     }
+    if let Some(factors) = header.tensor(ROPE_FACTORS) {
+        check_dimensions(factors, &[u64::from(elements / 2)])?;
+    }
     let scaling = keys.scaling()?;
+    let trained = keys.number("rope.scaling.original_context_length")?.unwrap_or(spec.context_length);
     let rotation = |base: f64, Scaling { divisor, magnitude, yarn }: Scaling| Rotation {
         pairing: if architecture == Architecture::Llama { Pairing::Neighbours } else { Pairing::Halves },
         base,
         divisor,
-        yarn: yarn.map(|turns| {
-            let trained = keys.number("rope.scaling.original_context_length").unwrap_or(spec.context_length);
-            Yarn::new(elements, base, f64::from(trained), turns)
-        }),
+        yarn: yarn.map(|turns| Yarn::new(elements, base, f64::from(trained), turns)),
         magnitude,
         elements: elements as usize,
         factors: header.has_rope_factors,
     };
     let global = rotation(spec.rope_theta, scaling);
-    let window = keys.number("attention.sliding_window").filter(|window| *window > 0);
-    let base = keys.fraction("rope.freq_base_swa");
+    let window = keys.number("attention.sliding_window")?.filter(|window| *window > 0);
+    let base = keys.fraction("rope.freq_base_swa")?;
     let (period, local) = match architecture {
         Architecture::Gemma3 => {
-            let plain = Scaling { divisor: 1.0, magnitude: keys.magnitude(), yarn: None };
+            keys.check_gemma()?;
+            let plain = Scaling { divisor: 1.0, magnitude: keys.magnitude()?, yarn: None };
             (GEMMA_PERIOD, rotation(base.unwrap_or(GEMMA_LOCAL_BASE), plain))
         }
         Architecture::GptOss => {
@@ -579,32 +605,51 @@ impl Keys<'_> {
         self.metadata.get(&format!("{}.{key}", self.architecture))
     }
 
-    fn number(&self, key: &str) -> Option<u32> {
-        self.get(key)?.as_u64().and_then(|number| u32::try_from(number).ok())
+    fn number(&self, key: &str) -> Result<Option<u32>, Error> {
+        let Some(value) = self.get(key) else { return Ok(None) };
+        let number = value.as_u64().and_then(|number| u32::try_from(number).ok());
+        number.map(Some).ok_or_else(|| self.odd(key, value, "a number"))
     }
 
-    fn fraction(&self, key: &str) -> Option<f64> {
-        self.get(key)?.as_f64().filter(|number| number.is_finite() && *number > 0.0)
+    /// A fraction; 0 stands for none.
+    fn fraction(&self, key: &str) -> Result<Option<f64>, Error> {
+        let Some(value) = self.get(key) else { return Ok(None) };
+        match value.as_f64().filter(|number| number.is_finite() && *number >= 0.0) {
+            Some(number) => Ok(Some(number).filter(|number| *number > 0.0)),
+            None => Err(self.odd(key, value, "a fraction that is not negative")),
+        }
+    }
+
+    /// What is there and cannot be read must not be taken for absent: the model would compute something else.
+    fn odd(&self, key: &str, value: &Value, wanted: &str) -> Error {
+        unsupported(
+            format!("read `{}.{key}`", self.architecture),
+            format!(
+                "it is {}, and should be {wanted}; fetch the file again",
+                text::clipped(&format!("{value:?}"), 60)
+            ),
+        )
     }
 
     /// The experts, when the keys that say how they are mixed say what is computed here.
     fn experts(&self, header: &Header, biases: bool) -> Result<Option<Experts>, Error> {
         let Some(experts) = header.spec.experts else { return Ok(None) };
         let other = [
-            ("expert_shared_count", self.number("expert_shared_count").is_some_and(|count| count > 0)),
-            ("expert_group_count", self.number("expert_group_count").is_some_and(|count| count > 1)),
+            ("expert_shared_count", self.number("expert_shared_count")?.is_some_and(|count| count > 0)),
+            ("expert_group_count", self.number("expert_group_count")?.is_some_and(|count| count > 1)),
             // 1 is the softmax, 3 that of the chosen: the same here.
             (
                 "expert_gating_func",
-                self.number("expert_gating_func").is_some_and(|kind| !matches!(kind, 0 | 1 | 3)),
+                self.number("expert_gating_func")?.is_some_and(|kind| !matches!(kind, 0 | 1 | 3)),
             ),
             (
                 "expert_weights_scale",
-                self.fraction("expert_weights_scale").is_some_and(|scale| (scale - 1.0).abs() > f64::EPSILON),
+                self.fraction("expert_weights_scale")?
+                    .is_some_and(|scale| (scale - 1.0).abs() > f64::EPSILON),
             ),
             (
                 "expert_weights_norm",
-                self.get("expert_weights_norm").is_some_and(|value| *value == Value::Bool(false)),
+                self.get("expert_weights_norm").is_some_and(|value| *value != Value::Bool(true)),
             ),
         ];
         if let Some((key, _)) = other.into_iter().find(|(_, there)| *there) {
@@ -617,45 +662,69 @@ impl Keys<'_> {
     }
 
     /// What is rotated is multiplied by this, whatever the scaling.
-    fn magnitude(&self) -> f64 {
-        self.fraction("rope.scaling.attn_factor").unwrap_or(1.0)
+    fn magnitude(&self) -> Result<f64, Error> {
+        Ok(self.fraction("rope.scaling.attn_factor")?.unwrap_or(1.0))
     }
 
     /// How positions are scaled, as llama.cpp reads these keys.
     fn scaling(&self) -> Result<Scaling, Error> {
         let key = "rope.scaling.type";
-        let factor = self.fraction("rope.scaling.factor").or_else(|| self.fraction("rope.scale_linear"));
-        let divisor = factor.unwrap_or(1.0);
-        let magnitude = self.magnitude();
-        match self.get(key).and_then(|value| value.as_str()) {
+        let divisor = match self.fraction("rope.scaling.factor")? {
+            Some(factor) => factor,
+            None => self.fraction("rope.scale_linear")?.unwrap_or(1.0),
+        };
+        let magnitude = self.magnitude()?;
+        let kind = match self.get(key) {
+            Some(value) => Some(value.as_str().ok_or_else(|| self.odd(key, value, "a word"))?),
+            None => None,
+        };
+        match kind {
             Some("none") => Ok(Scaling { divisor: 1.0, magnitude, yarn: None }),
             None | Some("linear") => Ok(Scaling { divisor, magnitude, yarn: None }),
             Some("yarn") => {
-                let others = [("yarn_ext_factor", 1.0), ("yarn_log_multiplier", 0.0)];
+                let others =
+                    [("yarn_ext_factor", 1.0), ("yarn_attn_factor", 1.0), ("yarn_log_multiplier", 0.0)];
                 for (name, usual) in others {
                     let key = format!("rope.scaling.{name}");
-                    let other = self
-                        .get(&key)
-                        .and_then(Value::as_f64)
-                        .filter(|value| (value - usual).abs() > f64::EPSILON);
-                    if let Some(value) = other {
+                    let Some(value) = self.get(&key) else { continue };
+                    let value = value.as_f64().ok_or_else(|| self.odd(&key, value, "a fraction"))?;
+                    if (value - usual).abs() > f64::EPSILON {
                         return Err(unsupported(
                             format!("scale positions with `{}.{key}` = {value}", self.architecture),
                             format!("it knows YaRN with {usual} there; {WAY_OUT}"),
                         ));
                     }
                 }
-                let turns =
-                    |name: &str, usual: f64| self.fraction(&format!("rope.scaling.{name}")).unwrap_or(usual);
+                let turns = |name: &str, usual: f64| -> Result<f64, Error> {
+                    Ok(self.fraction(&format!("rope.scaling.{name}"))?.unwrap_or(usual))
+                };
                 // Scores grow with the square of this: attention over more positions is to be as sharp.
                 let magnitude = magnitude * (1.0 + 0.1 * divisor.max(1.0).ln());
-                let yarn = Some([turns("yarn_beta_fast", 32.0), turns("yarn_beta_slow", 1.0)]);
+                let yarn = Some([turns("yarn_beta_fast", 32.0)?, turns("yarn_beta_slow", 1.0)?]);
                 Ok(Scaling { divisor, magnitude, yarn })
             }
             Some(other) => Err(unsupported(
                 format!("scale positions by `{other}` (`{}.{key}`)", self.architecture),
                 format!("it knows `linear`, `yarn` and the factors of `rope_freqs.weight`; {WAY_OUT}"),
             )),
+        }
+    }
+
+    /// Keys that a Gemma 3 may have and none has: another order of windows, and logits that are bent.
+    fn check_gemma(&self) -> Result<(), Error> {
+        let pattern = "attention.sliding_window_pattern";
+        if let Some(value) = self.get(pattern)
+            && value.as_u64() != Some(u64::from(GEMMA_PERIOD))
+        {
+            return Err(self.odd(pattern, value, "6, a block without a window behind five with one"));
+        }
+        let bent = "final_logit_softcapping";
+        match self.fraction(bent)? {
+            Some(bound) => Err(unsupported(
+                format!("bend logits by `{}.{bent}` = {bound}", self.architecture),
+                format!("no published Gemma 3 does; {WAY_OUT}"),
+            )),
+            None => Ok(()),
         }
     }
 

@@ -176,7 +176,8 @@ impl<S: StepEngine> Scheduled<S> {
                     return Err(Error::Interrupted);
                 }
                 let idle = self.batcher.running() + self.batcher.waiting() == 0;
-                match due.peek() {
+                // A time to cancel what is over already is nothing to wait for.
+                match due.clone().find(|next| !next.cancels) {
                     Some(next) if idle => time.rest(next.at),
                     None if idle => return Ok(served),
                     // Checked before the run: whatever waits fits when it is alone.

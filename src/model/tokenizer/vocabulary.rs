@@ -216,6 +216,11 @@ fn byte_pairs(words: &Words, metadata: &Metadata, pre: Pre) -> Result<Tokenizer,
     Ok(tokenizer)
 }
 
+/// Longest piece of a text, in bytes. Each cut of each piece is looked up, so this bounds the time.
+const LONGEST_PIECE: usize = 512;
+/// Bytes of all merges together.
+const MOST_MERGED: usize = 256 << 20;
+
 /// `llama`: each way to make a piece of two pieces is a merge, the best score first.
 ///
 /// `SentencePiece` merges the neighbours whose union scores best, the leftmost among equals; merges in the
@@ -232,9 +237,16 @@ fn pieces(words: &Words, metadata: &Metadata) -> Result<Tokenizer, String> {
         ![token_type::UNKNOWN, token_type::CONTROL, token_type::UNUSED, token_type::BYTE].contains(&kind)
     };
     let mut merges: Vec<(f32, u32, u32, u32)> = Vec::new();
+    let mut bytes = 0;
     for (id, text) in (0_u32..).zip(&words.texts) {
         if !mergeable(id) || words.ids.get(text) != Some(&id) {
             continue;
+        }
+        if text.len() > LONGEST_PIECE {
+            return Err(format!(
+                "token {id} has {} bytes, and no piece of a text has more than {LONGEST_PIECE}: the vocabulary is corrupted",
+                text.len()
+            ));
         }
         for (cut, _) in text.char_indices().skip(1) {
             if let (Some(left), Some(right)) = (words.ids.get(&text[..cut]), words.ids.get(&text[cut..]))
@@ -242,7 +254,15 @@ fn pieces(words: &Words, metadata: &Metadata) -> Result<Tokenizer, String> {
                 && mergeable(*right)
             {
                 merges.push((scores[id as usize], id, *left, *right));
+                bytes += text.len();
             }
+        }
+        if bytes > MOST_MERGED {
+            return Err(format!(
+                "its first {id} tokens are made of each other in {} ways, more than any language's: \
+                 the vocabulary is corrupted",
+                merges.len()
+            ));
         }
     }
     merges.sort_by(|one, other| other.0.total_cmp(&one.0).then(one.1.cmp(&other.1)));

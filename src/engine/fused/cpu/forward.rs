@@ -51,8 +51,6 @@ struct Task {
 #[derive(Debug)]
 pub(super) struct Buffers {
     arena: Arena,
-    /// Tokens of the largest step.
-    tokens: usize,
     residual: Region,
     normed: Region,
     qkv: Region,
@@ -114,7 +112,6 @@ impl Buffers {
         let [residual, normed, qkv, attended, gate_up, out, tiles, logits, last, parts, scratch] = regions;
         Ok(Self {
             arena,
-            tokens,
             residual,
             normed,
             qkv,
@@ -172,7 +169,6 @@ unsafe impl Sync for Pass<'_> {}
 /// Feeds a batch.
 pub(super) fn step(engine: &mut CpuEngine, batch: &StepBatch<'_>, output: &mut StepOutput) {
     let tokens = batch.tokens.len();
-    debug_assert!(tokens <= engine.buffers.tokens, "the scheduler was told how many tokens a step may feed");
     plan(engine, batch);
     let cache = KvCache {
         layout: KvLayout {
@@ -704,8 +700,9 @@ fn head(engine: &mut CpuEngine, rows: &[(usize, Option<usize>)]) {
             matmul::multiply(isa, matrix, groups.clone(), input, Output { first: out.get(), stride });
             let mine = groups.start * ROWS..(groups.end * ROWS).min(vocabulary);
             for number in 0..rows.len() {
-                let row = std::slice::from_raw_parts(out.get().add(number * stride), vocabulary);
-                *best.get().add(thread * LOGIT_ROWS + number) = largest(&row[mine.clone()], mine.start);
+                // Only this thread's own: the others write theirs meanwhile.
+                let row = std::slice::from_raw_parts(out.get().add(number * stride + mine.start), mine.len());
+                *best.get().add(thread * LOGIT_ROWS + number) = largest(row, mine.start);
             }
         }
     });

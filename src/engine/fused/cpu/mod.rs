@@ -83,7 +83,6 @@ impl CpuEngine {
         let threads = options.threads.unwrap_or_else(default_threads);
         let reader = model.open_gguf(interrupt).map_err(|error| unreadable(&error))?;
         let weights = Weights::load(reader, file, &network, progress)?;
-        // After loading: it pins this thread, and threads that are made later (rayon's) would inherit that.
         let pool = Pool::new(threads)
             .map_err(|error| not_loaded(format!("the system gives no {threads} threads ({error})")))?;
         let positions = options.max_positions.unwrap_or(network.context_length).min(network.context_length);
@@ -155,6 +154,12 @@ impl StepEngine for CpuEngine {
     }
 
     fn step(&mut self, batch: &StepBatch<'_>, output: &mut StepOutput) -> Result<(), Error> {
+        // Kernels go where these numbers say.
+        batch.check(self.limits).map_err(|reason| Error::Step {
+            engine: NAME,
+            what: "a step".to_owned(),
+            reason,
+        })?;
         forward::step(self, batch, output);
         Ok(())
     }

@@ -29,8 +29,8 @@ pub(in crate::engine::fused) struct Pool {
     shared: Arc<Shared>,
     workers: Vec<JoinHandle<()>>,
     sleepers: Vec<Thread>,
-    /// What the calling thread might use before it was pinned.
-    allowed: Vec<usize>,
+    /// The calling thread's processor while it works, and those that it may use else.
+    caller: Option<(usize, Vec<usize>)>,
 }
 
 struct Shared {
@@ -59,7 +59,7 @@ unsafe impl Sync for Shared {}
 unsafe impl Send for Shared {}
 
 impl Pool {
-    /// A pool of `threads`, the calling thread among them, each pinned to a processor of its own.
+    /// A pool of `threads`, each pinned to a processor of its own: the calling thread is one of them while it works.
     ///
     /// # Errors
     /// What the system says when it gives no more threads.
@@ -75,11 +75,11 @@ impl Pool {
             barrier: Barrier::new(threads),
             panic: Mutex::new(None),
         });
-        let allowed = sys::allowed_cpus();
         let cpus = sys::allowed_cpus_core_by_core();
         // More threads than processors are left to the system.
         let place = |thread: usize| (threads <= cpus.len()).then(|| cpus.get(thread).copied()).flatten();
-        let mut pool = Self { shared, workers: Vec::new(), sleepers: Vec::new(), allowed };
+        let caller = place(0).map(|cpu| (cpu, sys::allowed_cpus()));
+        let mut pool = Self { shared, workers: Vec::new(), sleepers: Vec::new(), caller };
         for thread in 1..threads {
             let (shared, cpu) = (pool.shared.clone(), place(thread));
             let worker = thread::Builder::new().name(format!("engine-{thread}")).spawn(move || {
@@ -90,9 +90,6 @@ impl Pool {
             })?;
             pool.sleepers.push(worker.thread().clone());
             pool.workers.push(worker);
-        }
-        if let Some(cpu) = place(0) {
-            sys::pin_thread(cpu);
         }
         Ok(pool)
     }
@@ -120,10 +117,17 @@ impl Pool {
                 sleeper.unpark();
             }
         }
+        // Not for longer: threads that the caller makes between two regions would inherit it.
+        if let Some((cpu, _)) = &self.caller {
+            sys::pin_thread(*cpu);
+        }
         shared.part(0, work);
         let mut waiting = Waiting::default();
         while shared.busy.load(Ordering::Acquire) > 0 {
             waiting.look();
+        }
+        if let Some((_, allowed)) = &self.caller {
+            sys::pin_thread_to(allowed);
         }
         let panic = shared.panic.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(panic) = panic {
@@ -142,7 +146,6 @@ impl Drop for Pool {
             // Its panic, if any, was carried to the caller of `run` already.
             drop(worker.join());
         }
-        sys::pin_thread_to(&self.allowed);
     }
 }
 

@@ -13,8 +13,9 @@ use crate::engine::choice::Options;
 use crate::engine::testing::{Server, Tiny, VOCABULARY};
 use crate::engine::{Engine, Schedule, SequencePlan};
 use crate::model::testing::llama_cpp;
-use crate::model::{Header, Model, Source};
+use crate::model::{Header, Model, Source, gguf};
 
+use super::network::Network;
 use super::{Isa, KvType, load, supports};
 use reference::Reference;
 
@@ -175,11 +176,15 @@ fn one_changed_block_of_weights_is_seen_in_the_logits() {
     }
 }
 
-/// Why a tiny gpt-oss with other metadata is refused.
-fn refusal(with: (&'static str, Value), without: &'static [&'static str]) -> String {
+/// Why a tiny model with other metadata is refused.
+fn refusal(
+    architecture: &'static str,
+    with: (&'static str, Value),
+    without: &'static [&'static str],
+) -> String {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("tiny.gguf");
-    let shape = Tiny { with: vec![with], without, ..Tiny::of("gpt-oss") };
+    let shape = Tiny { with: vec![with], without, ..Tiny::of(architecture) };
     let header = shape.write(&path);
     let model = Model { id: String::new(), header, source: Source::Gguf(path), origin: String::new() };
     let options = options(Isa::Portable, 1, 1);
@@ -202,7 +207,7 @@ fn a_gpt_oss_that_would_be_computed_otherwise_is_refused_by_name() {
         (("gpt-oss.rope.scaling.yarn_ext_factor", Value::F32(0.5)), &[][..], "yarn_ext_factor` = 0.5"),
         (("gpt-oss.expert_gating_func", Value::U32(2)), &[][..], "expert_gating_func"),
     ] {
-        let said = refusal(with, without);
+        let said = refusal("gpt-oss", with, without);
         assert!(said.contains(key), "{key}: {said}");
     }
     let folder = tempfile::tempdir().unwrap();
@@ -220,6 +225,48 @@ fn a_gpt_oss_that_would_be_computed_otherwise_is_refused_by_name() {
         assert!(said.contains(name) || said.contains(other), "{name}: {said}");
     }
     assert!(supports(&header).is_ok());
+}
+
+#[test]
+fn metadata_that_cannot_be_read_are_not_taken_for_absent() {
+    for (architecture, key, value) in [
+        ("llama", "llama.rope.scaling.factor", Value::U32(8)),
+        ("llama", "llama.rope.scaling.type", Value::U32(2)),
+        ("llama", "llama.rope.scaling.attn_factor", Value::F32(-1.0)),
+        ("llama", "llama.rope.dimension_count", Value::F32(64.0)),
+        ("gemma3", "gemma3.attention.sliding_window", Value::String("all".to_owned())),
+        ("gemma3", "gemma3.attention.sliding_window_pattern", Value::U32(4)),
+        ("gemma3", "gemma3.final_logit_softcapping", Value::F32(30.0)),
+        ("gpt-oss", "gpt-oss.rope.scaling.yarn_attn_factor", Value::F32(0.5)),
+        ("qwen3moe", "qwen3moe.expert_weights_scale", Value::U32(2)),
+    ] {
+        let said = refusal(architecture, (key, value), &[]);
+        assert!(said.contains(key), "{key}: {said}");
+    }
+}
+
+#[test]
+fn tensors_of_no_block_must_have_the_shapes_that_kernels_take_for_granted() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("tiny.gguf");
+    let header = Tiny { rope_factors: true, tied: false, ..Tiny::of("llama") }.write(&path);
+    let metadata = gguf::read(&path).unwrap().metadata;
+    assert!(Network::new(&header, &metadata).is_ok());
+    let (width, pairs) = (u64::from(header.spec.width), u64::from(header.spec.head_size) / 2);
+    for (name, shape) in [
+        ("output.weight", vec![1_000_000, width]),
+        ("output.weight", vec![u64::from(header.spec.vocabulary), width * 32]),
+        ("output.weight", vec![u64::from(header.spec.vocabulary)]),
+        ("output_norm.weight", vec![1]),
+        ("output_norm.weight", vec![1, width]),
+        ("rope_freqs.weight", vec![pairs + 1]),
+        ("rope_freqs.weight", vec![pairs - 1]),
+    ] {
+        let mut header = header.clone();
+        header.tensors.iter_mut().find(|tensor| tensor.name == name).unwrap().shape.clone_from(&shape);
+        let said = Network::new(&header, &metadata).unwrap_err().to_string();
+        assert!(said.contains(name) && said.contains(&format!("{shape:?}")), "{name} {shape:?}: {said}");
+    }
 }
 
 #[test]
@@ -293,23 +340,28 @@ fn greedy(engine: &mut dyn Engine, sequences: Vec<SequencePlan>) -> Vec<Vec<u32>
     outcome.tokens
 }
 
-fn check_cuts(what: &str, shape: &Tiny, kv_type: KvType) {
+/// Greedy tokens alone, together, with each number of threads and each cut of the prompt; `every` cut with every number
+/// of threads, else with two.
+fn check_cuts(what: &str, shape: &Tiny, kv_type: KvType, every: bool) {
     let options = |threads| Options { kv_type, ..options(Isa::detect(), threads, 5) };
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("tiny.gguf");
     let header = shape.write(&path);
     let plan = |context: usize, salt: usize| {
-        let all = tokens(300, salt);
+        let all = tokens(200, salt);
         SequencePlan { context: all[..context].to_vec(), prompt: all[context..].to_vec(), output_tokens: 12 }
     };
-    let mut one = open(&path, header.clone(), &options(1));
-    let alone: Vec<_> = (0..5).flat_map(|salt| greedy(&mut *one, vec![plan(0, salt)])).collect();
+    let alone: Vec<_> = {
+        let mut one = open(&path, header.clone(), &options(1));
+        (0..5).flat_map(|salt| greedy(&mut *one, vec![plan(0, salt)])).collect()
+    };
     for threads in [1, 2, 3] {
         let mut engine = open(&path, header.clone(), &options(threads));
         let together = greedy(&mut *engine, (0..5).map(|salt| plan(0, salt)).collect());
         assert_eq!(together, alone, "{what} {kv_type:?} {threads} threads, together");
-        for context in [1, 63, 64, 299] {
-            let split = greedy(&mut *engine, (0..5).map(|salt| plan(context, salt)).collect());
+        let cuts: &[usize] = if every || threads == 2 { &[1, 63, 64, 199] } else { &[] };
+        for context in cuts {
+            let split = greedy(&mut *engine, (0..5).map(|salt| plan(*context, salt)).collect());
             assert_eq!(split, alone, "{what} {kv_type:?} {threads} threads, context {context}");
         }
     }
@@ -326,8 +378,9 @@ fn batches_chunks_threads_and_depth_change_no_token() {
             (GgmlDType::Q6K, KvType::F16),
             (GgmlDType::F16, KvType::Q8_0),
         ] {
-            check_cuts(&format!("{architecture} {dtype:?}"), &tiny(architecture, dtype), kv_type);
+            let every = dtype == GgmlDType::F16;
+            check_cuts(&format!("{architecture} {dtype:?}"), &tiny(architecture, dtype), kv_type, every);
         }
     }
-    check_cuts("gpt-oss MXFP4", &mxfp4(), KvType::F16);
+    check_cuts("gpt-oss MXFP4", &mxfp4(), KvType::F16, false);
 }

@@ -105,6 +105,22 @@ fn check(requests: &[Request], served: &Served, events: &[Event], shared: bool) 
     }
 }
 
+#[test]
+fn a_time_to_cancel_what_is_over_is_not_waited_for() {
+    let mut engine = Scheduled::new(Toy::new(8, 64));
+    let late = |arrival: f64, cancel: f64| Request {
+        cancel: Some(Seconds::new(cancel)),
+        ..request(arrival, tokens(5, 1), 10)
+    };
+    let mut time = ToyTime::default();
+    let requests = [late(0.0, 600.0), late(0.0, f64::INFINITY), late(2_000.0, 700.0)];
+    engine.begin(engine.serving_limits(&ServeOptions::default()), false);
+    let served = engine.serve_all(&mut time, &requests, &mut Vec::new(), &Interrupt::default()).unwrap();
+    assert!(served.requests.iter().all(|request| request.ending == Ending::Finished));
+    // The last one came after two seconds.
+    assert!((2_000_000_000..3_000_000_000).contains(&time.0), "{}", time.0);
+}
+
 /// Requests of random lengths; some come at once, some later, and some are taken back.
 pub(super) fn random_requests(random: &mut SplitMix64, count: u32, longest: u32) -> Vec<Request> {
     let mut arrival = 0.0;

@@ -16,7 +16,7 @@ use super::super::activations::{BLOCK_BYTES, numbers, tiles};
 use super::super::bits::{FOURS, PLANE, SUPER, fp4_above};
 use super::super::lanes::Lanes;
 use super::super::pack::{BLOCK, HALVES, Layout, ROWS, chunk_bytes};
-use super::registers::{Dots, unpack_scales};
+use super::registers::{Dots, half, number, plane, unpack_scales, word};
 use super::{AHEAD, Input, Output};
 
 /// Blocks of a super-block.
@@ -196,34 +196,6 @@ unsafe fn tile_of<W: Dots, const FORMAT: u8, const TOKENS: usize>(
             sum.store(to.first.add(token * to.stride));
         }
     }
-}
-
-/// 32 bits of a tile in every lane.
-#[inline(always)]
-unsafe fn word<W: Dots>(at: *const u8) -> W {
-    // SAFETY: the caller's.
-    unsafe { W::splat(at.cast::<i32>().read_unaligned()) }
-}
-
-/// A token's number in every lane.
-#[inline(always)]
-unsafe fn number<W: Dots>(at: *const u8) -> W::Numbers {
-    // SAFETY: the caller's.
-    unsafe { W::Numbers::splat(at.cast::<f32>().read_unaligned()) }
-}
-
-/// Sixteen halves as single precision.
-#[inline(always)]
-unsafe fn half<W: Dots>(at: *const u8) -> W::Numbers {
-    // SAFETY: the caller's.
-    unsafe { W::Numbers::load_f16(at.cast()) }
-}
-
-/// A plane of a block.
-#[inline(always)]
-unsafe fn plane<W: Dots>(at: *const u8, number: usize) -> W {
-    // SAFETY: the caller's.
-    unsafe { W::load(at.add(number * PLANE)) }
 }
 
 /// A byte everywhere.

@@ -63,15 +63,15 @@ pub(super) unsafe fn multiply(
     input: Input,
     output: Output,
 ) {
+    if !is_quantized(weights.layout.kind) {
+        // SAFETY: the caller's.
+        return unsafe { float::multiply(isa, weights, groups, input, output) };
+    }
     for group in groups {
         // SAFETY: the group lies within the matrix, its rows within the output.
         unsafe {
             let bytes = weights.groups.add(group * weights.layout.group_bytes);
             let to = Output { first: output.first.add(group * ROWS), ..output };
-            if !is_quantized(weights.layout.kind) {
-                float::multiply(isa, &weights.layout, bytes, input, to);
-                continue;
-            }
             match isa {
                 #[cfg(target_arch = "x86_64")]
                 Isa::Avx512Vnni => vnni::multiply(&weights.layout, bytes, input, to),

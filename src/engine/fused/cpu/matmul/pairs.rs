@@ -23,7 +23,7 @@ use super::super::activations::{BLOCK_BYTES, numbers, tiles};
 use super::super::bits::{FOURS, PLANE, SUPER, fp4_above};
 use super::super::lanes::Lanes;
 use super::super::pack::{BLOCK, HALVES, Layout, ROWS, chunk_bytes};
-use super::registers::{Halves, Pairs, Whole, unpack_scales};
+use super::registers::{Halves, Pairs, Whole, half, number, plane, unpack_scales, word};
 use super::{AHEAD, Input, Output};
 
 /// Blocks of a super-block.
@@ -126,20 +126,6 @@ macro_rules! enable {
 enable!(Halves, "avx2,fma,f16c");
 enable!(Whole, "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c");
 
-/// 32 bits of a tile in every lane.
-#[inline(always)]
-unsafe fn word<W: Pairs>(at: *const u8) -> W {
-    // SAFETY: the caller's.
-    unsafe { W::splat(at.cast::<i32>().read_unaligned()) }
-}
-
-/// A number of each token in every lane.
-#[inline(always)]
-unsafe fn number<W: Pairs>(at: *const u8, token: usize) -> W::Numbers {
-    // SAFETY: the caller's.
-    unsafe { W::Numbers::splat(at.add(token * 4).cast::<f32>().read_unaligned()) }
-}
-
 /// The bits of `mask` of each byte, moved down by `DOWN`; they must not leave the byte.
 #[inline(always)]
 unsafe fn bits<W: Pairs, const DOWN: u32>(plane: W, mask: u8) -> W {
@@ -178,13 +164,6 @@ unsafe fn widen<W: Pairs, const TOKENS: usize>(mut dots: [W; TOKENS], factors: W
         *dot = unsafe { dot.pairs_times(factors) };
     }
     dots
-}
-
-/// A plane of a block.
-#[inline(always)]
-unsafe fn plane<W: Pairs>(planes: *const u8, number: usize) -> W {
-    // SAFETY: the caller's.
-    unsafe { W::load(planes.add(number * PLANE)) }
 }
 
 /// Sums of a block's products, each half of it times its factor.
@@ -264,13 +243,6 @@ unsafe fn block<W: Pairs, const BITS: usize, const TOKENS: usize, const WIDTH: u
     }
 }
 
-/// Sixteen halves as single precision.
-#[inline(always)]
-unsafe fn halves<W: Pairs>(at: *const u8) -> W::Numbers {
-    // SAFETY: the caller's.
-    unsafe { W::Numbers::load_f16(at.cast()) }
-}
-
 #[inline(always)]
 unsafe fn store<W: Pairs, const TOKENS: usize>(sums: [W::Numbers; TOKENS], from: usize, to: Output) {
     for (token, sum) in sums.into_iter().enumerate() {
@@ -310,15 +282,15 @@ impl<const BITS: usize, const MINIMA: bool> Format for Blocks<BITS, MINIMA> {
                         }
                     }
                 }
-                let scales = halves::<W>(group.add(layout.scales + block_number * HALVES));
+                let scales = half::<W>(group.add(layout.scales + block_number * HALVES));
                 for token in 0..TOKENS {
-                    let scale = scales.mul(number::<W>(tile.add(scale_at), token));
+                    let scale = scales.mul(number::<W>(tile.add(scale_at + token * 4)));
                     sums[token] = dots[token].numbers().mul_add(scale, sums[token]);
                 }
                 if MINIMA {
-                    let minima = halves::<W>(group.add(layout.minima + block_number * HALVES));
+                    let minima = half::<W>(group.add(layout.minima + block_number * HALVES));
                     for token in 0..TOKENS {
-                        let sum = number::<W>(tile.add(sum_at), token);
+                        let sum = number::<W>(tile.add(sum_at + token * 4));
                         sums[token] = minima.mul_add(sum, sums[token]);
                     }
                 }
@@ -365,7 +337,7 @@ impl Format for Floats {
                 }
                 let scales = W::Numbers::load_powers(group.add(layout.scales + block * ROWS)).mul(half);
                 for token in 0..TOKENS {
-                    let scale = scales.mul(number::<W>(tile.add(scale_at), token));
+                    let scale = scales.mul(number::<W>(tile.add(scale_at + token * 4)));
                     sums[token] = dots[token].pairs_times(ones).numbers().mul_add(scale, sums[token]);
                 }
                 tile = tile.add(WIDTH * BLOCK_BYTES);
@@ -412,11 +384,11 @@ impl<const BITS: usize> Format for Supers<BITS> {
                     };
                     let dots = block::<W, BITS, TOKENS, WIDTH>(planes, at, factors);
                     for token in 0..TOKENS {
-                        let scale = number::<W>(at.add(scale_at), token);
+                        let scale = number::<W>(at.add(scale_at + token * 4));
                         scaled[token] = dots[token].numbers().mul_add(scale, scaled[token]);
                     }
                 }
-                let scales = halves::<W>(chunk);
+                let scales = half::<W>(chunk);
                 for token in 0..TOKENS {
                     sums[token] = scaled[token].mul_add(scales, sums[token]);
                 }
@@ -426,10 +398,10 @@ impl<const BITS: usize> Format for Supers<BITS> {
                         let at = tile.add(sub * WIDTH * BLOCK_BYTES + sum_at);
                         let minima = W::bytes(unpacked.add(SUBS * ROWS + sub * ROWS));
                         for token in 0..TOKENS {
-                            scaled[token] = minima.mul_add(number::<W>(at, token), scaled[token]);
+                            scaled[token] = minima.mul_add(number::<W>(at.add(token * 4)), scaled[token]);
                         }
                     }
-                    let scales = zero.sub(halves::<W>(chunk.add(HALVES)));
+                    let scales = zero.sub(half::<W>(chunk.add(HALVES)));
                     for token in 0..TOKENS {
                         sums[token] = scaled[token].mul_add(scales, sums[token]);
                     }

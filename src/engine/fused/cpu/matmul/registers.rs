@@ -81,6 +81,34 @@ pub(super) trait Pairs: Wide {
     unsafe fn twice<const SIGNED: bool>(from: *const u8) -> Self;
 }
 
+/// 32 bits of a tile in every lane.
+#[inline(always)]
+pub(super) unsafe fn word<W: Wide>(at: *const u8) -> W {
+    // SAFETY: the caller's.
+    unsafe { W::splat(at.cast::<i32>().read_unaligned()) }
+}
+
+/// A token's number in every lane.
+#[inline(always)]
+pub(super) unsafe fn number<W: Wide>(at: *const u8) -> W::Numbers {
+    // SAFETY: the caller's.
+    unsafe { W::Numbers::splat(at.cast::<f32>().read_unaligned()) }
+}
+
+/// Sixteen halves as single precision.
+#[inline(always)]
+pub(super) unsafe fn half<W: Wide>(at: *const u8) -> W::Numbers {
+    // SAFETY: the caller's.
+    unsafe { W::Numbers::load_f16(at.cast()) }
+}
+
+/// A plane of a block.
+#[inline(always)]
+pub(super) unsafe fn plane<W: Wide>(planes: *const u8, number: usize) -> W {
+    // SAFETY: the caller's.
+    unsafe { W::load(planes.add(number * PLANE)) }
+}
+
 /// The 6-bit scales and minima of a super-block, a byte each: those of block b from 16·b and from 128 + 16·b on.
 #[inline(always)]
 pub(super) unsafe fn unpack_scales<W: Wide>(packed: *const u8, to: *mut u8) {

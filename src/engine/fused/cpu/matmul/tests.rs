@@ -120,7 +120,8 @@ fn oracle(kind: TensorType, file: &[u8], rows: usize, columns: usize, x: &[f32])
 #[test]
 fn every_kernel_is_within_the_error_of_8_bit_activations() {
     for kind in KINDS {
-        for (rows, columns, tokens) in [(16, 32, 1), (40, 96, 3), (33, 160, 15), (16, 576, 8)] {
+        for (rows, columns, tokens) in [(16, 32, 1), (40, 96, 3), (33, 160, 15), (16, 576, 8), (40, 288, 27)]
+        {
             let columns = whole(kind, columns);
             let file = random_rows(kind, rows, columns, 11);
             let x = random(tokens * columns, 12);
