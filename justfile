@@ -92,13 +92,20 @@ regress-table:
 telemetry-overhead *arguments:
     scripts/telemetry-overhead {{arguments}}
 
-# Parts for a bare GPU box, in target/gpu-kit
-gpu-pack *flags:
-    scripts/gpu/pack {{flags}}
+# The prices and the curve computed once more with numpy and scipy; the release build must be there
+check-cost:
+    scripts/check-cost --bench target/release/bench
 
-# Look a GPU box over, step by step
-gpu-selfcheck *out:
-    scripts/gpu/selfcheck {{out}}
+check-forecast:
+    scripts/check-forecast --bench target/release/bench
+
+# Perplexity beside llama-perplexity's; see --help
+check-perplexity *arguments:
+    scripts/check-perplexity {{arguments}}
+
+# Our speed beside llama.cpp's, in turn; see --help
+compare *arguments:
+    scripts/peer/compare {{arguments}}
 
 # How soon the program says something
 start-up:
