@@ -107,6 +107,10 @@ check-perplexity *arguments:
 compare *arguments:
     scripts/peer/compare {{arguments}}
 
+# Bytes of a fuzzer through the importers (import) or the price files (prices)
+fuzz target *seconds:
+    scripts/fuzz {{target}} {{seconds}}
+
 # How soon the program says something
 start-up:
     scripts/start-up

@@ -1,6 +1,6 @@
 //! Bytes of a stranger through every importer: no panic, no hang, no allocation far beyond their number.
 //!
-//! Run with `cargo +nightly fuzz run import fuzz/corpus/import tests/data/exchange`.
+//! Run with `scripts/fuzz import`.
 #![no_main]
 
 use std::path::Path;

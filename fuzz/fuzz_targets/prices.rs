@@ -1,6 +1,6 @@
 //! Bytes of a stranger as a price file: no panic, no hang, no price that cannot be, rows that can be written and read.
 //!
-//! Run with `cargo +nightly fuzz run prices fuzz/corpus/prices tests/data/prices`.
+//! Run with `scripts/fuzz prices`.
 #![no_main]
 
 use std::path::Path;
