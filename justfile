@@ -92,10 +92,11 @@ regress-table:
 telemetry-overhead *arguments:
     scripts/telemetry-overhead {{arguments}}
 
-# The prices and the curve computed once more with numpy and scipy; the release build must be there
+# Costs computed once more with numpy and scipy; the release build must be there
 check-cost:
     scripts/check-cost --bench target/release/bench
 
+# The price curve computed once more with numpy and scipy; the release build must be there
 check-forecast:
     scripts/check-forecast --bench target/release/bench
 
