@@ -4,7 +4,7 @@ use std::fmt::Display;
 
 /// A stranger's text without signs that steer a terminal.
 pub fn printable(text: &str) -> String {
-    text.chars().map(|sign| if sign.is_control() { ' ' } else { sign }).collect()
+    clipped(text, usize::MAX)
 }
 
 /// A stranger's text without signs that steer a terminal, its first `most` signs.

@@ -246,7 +246,8 @@ impl Parts {
         Self {
             qkv_bias: gpt_oss || has("attn_q.bias"),
             head_norms: !gpt_oss && has("attn_q_norm.weight"),
-            post_norms: !gpt_oss && has(POST_FFN_NORM),
+            // Behind experts nothing is normed.
+            post_norms: header.spec.experts.is_none() && has(POST_FFN_NORM),
             gpt_oss,
         }
     }
@@ -266,8 +267,7 @@ impl Parts {
             Part::Bias => self.qkv_bias,
             Part::OutputBias | Part::ExpertBias | Part::Sinks => self.gpt_oss,
             Part::HeadNorm => self.head_norms,
-            // Behind experts nothing is normed.
-            Part::PostNorm => self.post_norms && !experts,
+            Part::PostNorm => self.post_norms,
         }
     }
 }
@@ -459,11 +459,8 @@ fn check_known(header: &Header, tensor: &TensorInfo) -> Result<(), Error> {
             check_dimensions(tensor, &[width])?;
             return check_plain(tensor);
         }
-        // How many there must be, the metadata say: `layers`. More than a head has pairs are never read.
-        ROPE_FACTORS if tensor.elements() <= u64::from(header.spec.head_size / 2) => {
-            return check_plain(tensor);
-        }
-        ROPE_FACTORS => return check_dimensions(tensor, &[u64::from(header.spec.head_size / 2)]),
+        // How many there must be, the metadata say: `layers` counts them.
+        ROPE_FACTORS => return check_plain(tensor),
         _ => {}
     }
     let in_block = name.strip_prefix("blk.").and_then(|rest| rest.split_once('.'));
