@@ -98,19 +98,19 @@ pub(super) struct RunArgs {
     #[arg(long, value_enum, default_value_t = EngineName::Auto, help_heading = "What")]
     pub(super) engine: EngineName,
     /// Prompt tokens: one row `ppP` each; lists `128,512` and ranges `128-1024*2` [default: 128, GPU 512]
-    #[arg(short = 'p', long, value_name = "P", value_parser = list, help_heading = "What")]
+    #[arg(short = 'p', long, value_name = "P", value_parser = list, allow_negative_numbers = true, help_heading = "What")]
     pub(super) prompt_tokens: Vec<List>,
     /// Output tokens: one row `tgN` each [default: 32, GPU 128]
-    #[arg(short = 'n', long, value_name = "N", value_parser = list, help_heading = "What")]
+    #[arg(short = 'n', long, value_name = "N", value_parser = list, allow_negative_numbers = true, help_heading = "What")]
     pub(super) output_tokens: Vec<List>,
     /// A joint row: prompt and output in one go; may be given again (also written -pg)
-    #[arg(long, value_name = "P,N", value_parser = ranges::parse_joint, help_heading = "What")]
+    #[arg(long, value_name = "P,N", value_parser = ranges::parse_joint, allow_negative_numbers = true, help_heading = "What")]
     pub(super) pg: Vec<(u32, u32)>,
     /// Parallel sequences, or `auto`: double until throughput stops rising [default: 1, GPU auto]
-    #[arg(short, long, value_name = "B", value_parser = batch, help_heading = "What")]
+    #[arg(short, long, value_name = "B", value_parser = batch, allow_negative_numbers = true, help_heading = "What")]
     pub(super) batch: Option<Batch>,
     /// Tokens in the context before the row [default: 0]
-    #[arg(short, long, value_name = "D", value_parser = list, help_heading = "What")]
+    #[arg(short, long, value_name = "D", value_parser = list, allow_negative_numbers = true, help_heading = "What")]
     pub(super) depth: Vec<List>,
 
     /// GPU this is: a catalog id or family (`h100`), checked against the one found
@@ -120,7 +120,7 @@ pub(super) struct RunArgs {
     #[arg(long, value_name = "DEVICE", default_value = "auto", help_heading = "Where")]
     pub(super) device: DeviceRequest,
     /// Threads that compute on the CPU [default: the physical cores]
-    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..), help_heading = "Where")]
+    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..), allow_negative_numbers = true, help_heading = "Where")]
     pub(super) threads: Option<u16>,
 
     /// Hold our own engine to an instruction set: portable, avx2, avx512 or avx512vnni [default: the best there is]
@@ -136,14 +136,14 @@ pub(super) struct RunArgs {
     #[arg(long, value_name = "PATH", help_heading = "Where")]
     pub(super) nvml_library: Option<PathBuf>,
     /// Hold the GPU's clocks, at MHZ or at its default application clock, and let them go at the end; needs root
-    #[arg(long, value_name = "MHZ", num_args = 0..=1, default_missing_value = "default", value_parser = clock, help_heading = "Where")]
+    #[arg(long, value_name = "MHZ", num_args = 0..=1, default_missing_value = "default", value_parser = clock, allow_negative_numbers = true, help_heading = "Where")]
     pub(super) lock_clocks: Option<LockClocks>,
     /// Power limit of the GPU, put back at the end; several make a record each: `350,500,700`; needs root
-    #[arg(long, value_name = "W", value_delimiter = ',', value_parser = watts, help_heading = "Where")]
+    #[arg(long, value_name = "W", value_delimiter = ',', value_parser = watts, allow_negative_numbers = true, help_heading = "Where")]
     pub(super) power_limit: Vec<Watts>,
 
     /// This many trials a row, as far as --max-time reaches
-    #[arg(short, long, value_name = "R", value_parser = clap::value_parser!(u32).range(1..), help_heading = "How long")]
+    #[arg(short, long, value_name = "R", value_parser = clap::value_parser!(u32).range(1..), allow_negative_numbers = true, help_heading = "How long")]
     pub(super) repetitions: Option<u32>,
     /// Stop a row when its 95% interval is this tight [default: 2%]
     #[arg(long, value_name = "SHARE", value_parser = share, allow_hyphen_values = true, help_heading = "How long")]
@@ -155,7 +155,13 @@ pub(super) struct RunArgs {
     #[arg(long, value_enum, value_name = "TIER", help_heading = "How long")]
     pub(super) tier: Option<TierName>,
     /// Seed of prompts and synthetic weights
-    #[arg(long, value_name = "N", default_value_t = 0, help_heading = "How long")]
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 0,
+        allow_negative_numbers = true,
+        help_heading = "How long"
+    )]
     pub(super) seed: u64,
 
     /// Rent of this machine, USD per hour [default: the catalog's price for such a machine]

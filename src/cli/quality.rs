@@ -46,16 +46,16 @@ pub(super) struct QualityArgs {
     reference_engine: Option<EngineName>,
     /// Tokens of a chunk, of which the second half is scored
     #[arg(short, long, value_name = "N", default_value_t = 512, help_heading = "What",
-        value_parser = clap::value_parser!(u32).range(i64::from(LEAST_CONTEXT)..))]
+        value_parser = clap::value_parser!(u32).range(i64::from(LEAST_CONTEXT)..), allow_negative_numbers = true)]
     ctx_size: u32,
     /// Score this many chunks at most [default: all of the text]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), help_heading = "How long")]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), allow_negative_numbers = true, help_heading = "How long")]
     chunks: Option<u32>,
     /// auto, cpu, cuda or cuda:N
     #[arg(long, value_name = "DEVICE", default_value = "auto", help_heading = "Where")]
     device: DeviceRequest,
     /// Threads that compute on the CPU [default: the physical cores]
-    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..), help_heading = "Where")]
+    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..), allow_negative_numbers = true, help_heading = "Where")]
     threads: Option<u16>,
     /// Hold our own engine to an instruction set: portable, avx2, avx512 or avx512vnni [default: the best there is]
     #[arg(long, value_name = "ISA", value_parser = isa, help_heading = "Where")]

@@ -52,10 +52,10 @@ struct GateArgs {
     #[arg(long, value_name = "BENCH")]
     candidate: PathBuf,
     /// Pairs at the first look
-    #[arg(long, value_name = "K", default_value_t = 6, value_parser = clap::value_parser!(u16).range(2..))]
+    #[arg(long, value_name = "K", default_value_t = 6, value_parser = clap::value_parser!(u16).range(2..), allow_negative_numbers = true)]
     pairs: u16,
     /// Pairs at the second look, which is taken when the first does not decide [default: twice --pairs]
-    #[arg(long, value_name = "K", value_parser = clap::value_parser!(u16).range(2..))]
+    #[arg(long, value_name = "K", value_parser = clap::value_parser!(u16).range(2..), allow_negative_numbers = true)]
     max_pairs: Option<u16>,
     /// `--max-time 3s` for both programs: replicates of some 5 s with a small model
     #[arg(long)]
@@ -135,7 +135,7 @@ struct HistoryArgs {
     #[arg(long, value_name = "KEY")]
     series: Option<String>,
     /// Series with fewer points have no line
-    #[arg(long, value_name = "N", default_value_t = 6, value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = 6, value_parser = clap::value_parser!(u16).range(1..), allow_negative_numbers = true)]
     least_points: u16,
     /// Note that the change that begins with this commit is known; with --metric of that metric alone
     #[arg(long, value_name = "COMMIT")]

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use crate::base::text::printable;
 use crate::catalog::{Catalog, Score};
 
 /// Text of at most 80 columns, and the same whole.
@@ -25,7 +26,8 @@ pub(super) fn view(catalog: &Catalog) -> (String, Value) {
         lines.extend(wrapped(&names).iter().map(|line| format!("    {line}")));
         all.push(json!({ "class": class, "members": members }));
     }
-    (lines.join("\n") + "\n", json!({ "classes": all }))
+    let text: String = lines.iter().map(|line| printable(line) + "\n").collect();
+    (text, json!({ "classes": all }))
 }
 
 fn wrapped(text: &str) -> Vec<String> {

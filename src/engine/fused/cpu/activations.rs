@@ -13,6 +13,8 @@
 )]
 #![allow(unsafe_code, reason = "vector loads and stores at computed places")]
 
+use std::ops::Range;
+
 use super::isa::Isa;
 use super::lanes::{LANES, Lanes, Plain};
 use super::pack::BLOCK;
@@ -183,16 +185,16 @@ macro_rules! for_each_isa {
 pub(super) use for_each_isa;
 
 for_each_isa! {
-    /// Quantizes `columns` elements of one token, from element `from` of its row on, both whole blocks.
+    /// Quantizes the columns `part`, whole blocks, of one token's row.
     ///
     /// # Safety
-    /// `row` must have so many elements and `slot` be the place of a row of that length.
-    pub(super) unsafe fn quantize(row: *const f32, from: usize, columns: usize, slot: Slot) = quantize_row
+    /// `row` must have so many elements and `slot` be the place of a row that has.
+    pub(super) unsafe fn quantize(row: *const f32, part: Range<usize>, slot: Slot) = quantize_row
 }
 
 #[inline(always)]
-unsafe fn quantize_row<V: Lanes>(row: *const f32, from: usize, columns: usize, slot: Slot) {
-    for block in from / BLOCK..(from + columns) / BLOCK {
+unsafe fn quantize_row<V: Lanes>(row: *const f32, part: Range<usize>, slot: Slot) {
+    for block in part.start / BLOCK..part.end / BLOCK {
         // SAFETY: the caller's.
         unsafe {
             let at = row.add(block * BLOCK);
@@ -202,11 +204,19 @@ unsafe fn quantize_row<V: Lanes>(row: *const f32, from: usize, columns: usize, s
 }
 
 for_each_isa! {
-    /// RMS norm of a row: `to` = `row` / √(mean of squares + epsilon) × `weight`; `to` may be `row`.
+    /// RMS norm of a row: `to` = `row` / √(mean of squares + epsilon) × `weight`, of its columns `part` alone; `to` may be
+    /// `row` where the part is all of it.
     ///
     /// # Safety
-    /// All three must have `columns` elements, a multiple of 16.
-    pub(super) unsafe fn norm(row: *const f32, weight: *const f32, columns: usize, epsilon: f32, to: *mut f32) = norm_row
+    /// All three must have `columns` elements, a multiple of 16, and the part begin and end at such.
+    pub(super) unsafe fn norm(
+        row: *const f32,
+        weight: *const f32,
+        columns: usize,
+        part: Range<usize>,
+        epsilon: f32,
+        to: *mut f32,
+    ) = norm_row
 }
 
 #[inline(always)]
@@ -214,6 +224,7 @@ unsafe fn norm_row<V: Lanes>(
     row: *const f32,
     weight: *const f32,
     columns: usize,
+    part: Range<usize>,
     epsilon: f32,
     to: *mut f32,
 ) {
@@ -227,7 +238,7 @@ unsafe fn norm_row<V: Lanes>(
         #[allow(clippy::cast_precision_loss, reason = "widths are far below 2^24")]
         let mean = squares.reduce_add() / columns as f32;
         let scale = V::splat(1.0 / (mean + epsilon).sqrt());
-        for at in (0..columns).step_by(LANES) {
+        for at in part.step_by(LANES) {
             V::load(row.add(at)).mul(scale).mul(V::load(weight.add(at))).store(to.add(at));
         }
     }
@@ -399,7 +410,7 @@ pub(super) mod tests {
                 // SAFETY: lengths as asked for.
                 unsafe {
                     let slot = Slot::new(packed.as_mut_ptr(), token, tokens, columns);
-                    quantize(isa, rows[token * columns..].as_ptr(), 0, columns, slot);
+                    quantize(isa, rows[token * columns..].as_ptr(), 0..columns, slot);
                 }
             }
             for token in 0..tokens {
@@ -435,11 +446,10 @@ pub(super) mod tests {
                 quantize(
                     Isa::Portable,
                     row,
-                    0,
-                    columns,
+                    0..columns,
                     Slot::new(whole.as_mut_ptr(), token, tokens, columns),
                 );
-                quantize(Isa::Portable, row, 0, columns, Slot::new(single.as_mut_ptr(), 0, 1, columns));
+                quantize(Isa::Portable, row, 0..columns, Slot::new(single.as_mut_ptr(), 0, 1, columns));
                 place(single.as_ptr(), columns, Slot::new(placed.as_mut_ptr(), token, tokens, columns));
             }
         }
@@ -454,7 +464,7 @@ pub(super) mod tests {
                 row[17] = value;
                 let mut packed = vec![0u8; packed_bytes(1, 32)];
                 // SAFETY: lengths as asked for.
-                unsafe { quantize(isa, row.as_ptr(), 0, 32, Slot::new(packed.as_mut_ptr(), 0, 1, 32)) };
+                unsafe { quantize(isa, row.as_ptr(), 0..32, Slot::new(packed.as_mut_ptr(), 0, 1, 32)) };
                 let scale = f32::from_le_bytes(packed[32..36].try_into().unwrap());
                 assert_eq!(scale.is_finite(), finite, "{isa} {value}: {scale}");
             }
@@ -483,7 +493,7 @@ pub(super) mod tests {
         for isa in here() {
             let mut out = vec![0.0; columns];
             // SAFETY: lengths as asked for.
-            unsafe { norm(isa, x.as_ptr(), w.as_ptr(), columns, 1e-5, out.as_mut_ptr()) };
+            unsafe { norm(isa, x.as_ptr(), w.as_ptr(), columns, 0..columns, 1e-5, out.as_mut_ptr()) };
             for ((x, w), out) in x.iter().zip(&w).zip(&out) {
                 let expected = f64::from(*x) / (mean + 1e-5).sqrt() * f64::from(*w);
                 assert!((expected - f64::from(*out)).abs() < 1e-6, "{isa}: {out} for {expected}");

@@ -35,6 +35,8 @@ pub(super) struct Span<'a> {
     /// Positions to look at, of those that a row may see.
     pub(super) from: usize,
     pub(super) to: usize,
+    /// What this thread reads next, asked for meanwhile.
+    pub(super) then: Option<Part>,
 }
 
 /// Query rows: `[rows][head_size]`, rotated and scaled, and which positions each may see.
@@ -101,8 +103,11 @@ unsafe fn attend_to<V: Lanes, C: Cell>(span: Span<'_>, rows: Rows<'_>, shares: *
                 continue;
             }
             // The next page's part lies elsewhere, where no stream of the processor's own leads.
-            let next = (number + 1 < span.to.div_ceil(PAGE))
-                .then(|| span.cache.part(span.pages[number + 1], span.layer, span.head).keys.cast_const());
+            let next = if number + 1 < span.to.div_ceil(PAGE) {
+                Some(span.cache.part(span.pages[number + 1], span.layer, span.head))
+            } else {
+                span.then
+            };
             scores::<V, C>(part, rows.queries, count, next, shares);
             for row in 0..count {
                 let (sees_from, sees_to) = rows.sees[row];
@@ -111,7 +116,7 @@ unsafe fn attend_to<V: Lanes, C: Cell>(span: Span<'_>, rows: Rows<'_>, shares: *
                 let of_row = shares.add(row * PAGE);
                 share::<V>(of_row, from, to, out, row, head_size);
             }
-            mix::<V, C>(part, low..high, shares, count, out.mixed);
+            mix::<V, C>(part, low..high, shares, count, next, out.mixed);
         }
     }
 }
@@ -122,7 +127,7 @@ unsafe fn scores<V: Lanes, C: Cell>(
     part: Part,
     queries: *const f32,
     rows: usize,
-    next: Option<*const u8>,
+    next: Option<Part>,
     scores: *mut f32,
 ) {
     let mut row = 0;
@@ -131,7 +136,7 @@ unsafe fn scores<V: Lanes, C: Cell>(
         while row < rows {
             let queries = queries.add(row * part.head_size);
             let to = scores.add(row * PAGE);
-            let next = next.filter(|_| row == 0);
+            let next = next.filter(|_| row == 0).map(|next| next.keys.cast_const());
             // Sums of a block fill the registers: 6 × 4 of 32, or 3 × 2 pairs of 16.
             if V::REGISTERS >= 32 {
                 row += match rows - row {
@@ -154,7 +159,8 @@ unsafe fn scores<V: Lanes, C: Cell>(
 
 /// Scores of `ROWS` rows, `WIDE` registers of positions at a time; says how many rows that were.
 ///
-/// Meanwhile it asks for the part at `next`, as many lines at each element as bring all of it by the end.
+/// Meanwhile it asks for the keys at `next`, as [`mix`] for the next values: memory is then busy all the time, and not
+/// with more at once than a core can wait for.
 #[inline(always)]
 unsafe fn scores_of<V: Lanes, C: Cell, const ROWS: usize, const WIDE: usize>(
     part: Part,
@@ -170,10 +176,7 @@ unsafe fn scores_of<V: Lanes, C: Cell, const ROWS: usize, const WIDE: usize>(
                 let mut sums = [[V::splat(0.0); WIDE]; ROWS];
                 for element in first..first + step {
                     if let Some(next) = next {
-                        let asked = (positions / LANES * part.head_size + element * WIDE) * 32 * C::BYTES;
-                        for line in (0..WIDE * 32 * C::BYTES).step_by(64) {
-                            V::ask(next.add(asked + line));
-                        }
+                        ask::<V>(next.add((element * PAGE + positions) * C::BYTES), WIDE * LANES * C::BYTES);
                     }
                     let mut key = [V::splat(0.0); WIDE];
                     for (wide, key) in key.iter_mut().enumerate() {
@@ -206,6 +209,15 @@ unsafe fn scores_of<V: Lanes, C: Cell, const ROWS: usize, const WIDE: usize>(
         }
     }
     ROWS
+}
+
+/// Asks for the cache lines of `bytes` bytes.
+#[inline(always)]
+unsafe fn ask<V: Lanes>(first: *const u8, bytes: usize) {
+    for line in (0..bytes).step_by(64) {
+        // SAFETY: the caller's: they are in the cache's memory.
+        unsafe { V::ask(first.add(line)) };
+    }
 }
 
 /// Turns a row's scores of a page into shares, 0 outside `from..to`, and brings its state up to date.
@@ -266,6 +278,7 @@ unsafe fn mix<V: Lanes, C: Cell>(
     seen: Range<usize>,
     shares: *const f32,
     rows: usize,
+    next: Option<Part>,
     mixed: *mut f32,
 ) {
     let mut row = 0;
@@ -275,12 +288,13 @@ unsafe fn mix<V: Lanes, C: Cell>(
             let shares = shares.add(row * PAGE);
             let to = mixed.add(row * part.head_size);
             let wide = V::REGISTERS >= 32;
+            let next = next.filter(|_| row == 0);
             row += match rows - row {
-                6.. if wide => mix_rows::<V, C, 6>(part, seen.clone(), shares, to),
-                4.. if wide => mix_rows::<V, C, 4>(part, seen.clone(), shares, to),
-                3.. => mix_rows::<V, C, 3>(part, seen.clone(), shares, to),
-                2 => mix_rows::<V, C, 2>(part, seen.clone(), shares, to),
-                _ => mix_rows::<V, C, 1>(part, seen.clone(), shares, to),
+                6.. if wide => mix_rows::<V, C, 6>(part, seen.clone(), shares, next, to),
+                4.. if wide => mix_rows::<V, C, 4>(part, seen.clone(), shares, next, to),
+                3.. => mix_rows::<V, C, 3>(part, seen.clone(), shares, next, to),
+                2 => mix_rows::<V, C, 2>(part, seen.clone(), shares, next, to),
+                _ => mix_rows::<V, C, 1>(part, seen.clone(), shares, next, to),
             };
         }
     }
@@ -291,6 +305,7 @@ unsafe fn mix_rows<V: Lanes, C: Cell, const ROWS: usize>(
     part: Part,
     seen: Range<usize>,
     shares: *const f32,
+    next: Option<Part>,
     mixed: *mut f32,
 ) -> usize {
     let mut at = 0;
@@ -309,11 +324,11 @@ unsafe fn mix_rows<V: Lanes, C: Cell, const ROWS: usize>(
             let seen = seen.clone();
             at += LANES
                 * if V::REGISTERS >= 32 && left >= 4 && !C::SCALED {
-                    mix_block::<V, C, ROWS, 4>(part, at, seen, shares, mixed)
+                    mix_block::<V, C, ROWS, 4>(part, at, seen, shares, next, mixed)
                 } else if V::REGISTERS >= 32 && left >= 2 {
-                    mix_block::<V, C, ROWS, 2>(part, at, seen, shares, mixed)
+                    mix_block::<V, C, ROWS, 2>(part, at, seen, shares, next, mixed)
                 } else {
-                    mix_block::<V, C, ROWS, 1>(part, at, seen, shares, mixed)
+                    mix_block::<V, C, ROWS, 1>(part, at, seen, shares, next, mixed)
                 };
         }
     }
@@ -344,12 +359,14 @@ unsafe fn mix_block<V: Lanes, C: Cell, const ROWS: usize, const WIDE: usize>(
     at: usize,
     seen: Range<usize>,
     shares: *const f32,
+    next: Option<Part>,
     mixed: *mut f32,
 ) -> usize {
     let head_size = part.head_size;
     // SAFETY: the caller's.
     unsafe {
         let values = part.values::<C>();
+        let next = next.map(|next| next.values::<C>().cast_const());
         let mut sums = [[V::splat(0.0); WIDE]; ROWS];
         for (row, sums) in sums.iter_mut().enumerate() {
             for (wide, sum) in sums.iter_mut().enumerate() {
@@ -357,6 +374,9 @@ unsafe fn mix_block<V: Lanes, C: Cell, const ROWS: usize, const WIDE: usize>(
             }
         }
         for position in seen {
+            if let Some(next) = next {
+                ask::<V>(next.add((position * head_size + at) * C::BYTES), WIDE * LANES * C::BYTES);
+            }
             let mut value = [V::splat(0.0); WIDE];
             for (wide, value) in value.iter_mut().enumerate() {
                 *value = C::load(values, position * head_size + at + wide * LANES);
@@ -412,14 +432,13 @@ unsafe fn merge_parts<V: Lanes>(
             let state = first.state.add(part * state_stride);
             sum += *state.add(1) * (*state - largest).exp();
         }
-        for at in (0..head_size).step_by(LANES) {
-            let mut mixed = V::splat(0.0);
-            for part in 0..parts {
-                let weight = (*first.state.add(part * state_stride) - largest).exp() / sum;
-                let values = V::load(first.mixed.add(part * mixed_stride + at));
-                mixed = values.mul_add(V::splat(weight), mixed);
+        for part in 0..parts {
+            let weight = V::splat((*first.state.add(part * state_stride) - largest).exp() / sum);
+            let values = first.mixed.add(part * mixed_stride);
+            for at in (0..head_size).step_by(LANES) {
+                let before = if part == 0 { V::splat(0.0) } else { V::load(to.add(at)) };
+                V::load(values.add(at)).mul_add(weight, before).store(to.add(at));
             }
-            mixed.store(to.add(at));
         }
     }
 }

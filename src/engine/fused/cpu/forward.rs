@@ -1,9 +1,9 @@
 //! One step through the network, all threads together.
 //!
 //! The tokens of all sequences are the rows of one matrix, so that every weight is read once a step. Between two
-//! parts that need each other's results stands a barrier, about eight a layer. Norms, rotation and activation are
-//! split by token, matrices by groups of sixteen rows, attention by a queue of (sequence, KV head, part) with the
-//! longest first. Nothing is allocated: [`Buffers`] are made once for the largest step.
+//! parts that need each other's results stands a barrier, a dozen a layer. What is quantized is split by tiles of
+//! tokens or by columns, rotation by token, matrices by groups of sixteen rows, attention by a queue of (sequence, KV
+//! head, part) with the longest first. Nothing is allocated: [`Buffers`] are made once for the largest step.
 #![allow(unsafe_code, reason = "threads write disjoint parts of shared buffers between two barriers")]
 
 mod experts;
@@ -14,9 +14,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use crate::engine::{LogitsWanted, StepBatch, StepOutput, StepSequence};
 
 use super::CpuEngine;
-use super::activations::{self, Slot};
+use super::activations::{self, Slot, WIDEST};
 use super::arena::{Arena, Region};
 use super::attention::{self, MOST_ROWS, Partial, Rows, SCRATCH, Span};
+use super::choose;
 use super::isa::Isa;
 use super::kv::{self, KvCache, KvLayout, PAGE};
 use super::matmul::{self, Input, Output};
@@ -30,6 +31,8 @@ use crate::engine::fused::weights::{Block, Feed, Matrix, Weights};
 const TILE: usize = 8;
 /// Rows of logits that are computed at once: more would need memory in proportion to the vocabulary.
 const LOGIT_ROWS: usize = 32;
+/// Tiles that each thread must have before rows are split by them: then none waits long for one that has a tile more.
+const TILES_EACH: usize = 4;
 /// Positions of a part when one sequence's context is split among threads: whole pages.
 const LEAST_PART: usize = 2 * PAGE;
 
@@ -302,6 +305,22 @@ fn share(count: usize, thread: usize, threads: usize) -> Range<usize> {
     count * thread / threads..count * (thread + 1) / threads
 }
 
+/// What `thread` makes ready of the rows of `tokens`: which tokens, and which of each one's columns, in whole blocks.
+///
+/// Quants of a tile's tokens lie word by word beside each other: threads that wrote one tile's tokens would take its
+/// cache lines from each other at every word. So each has whole tiles where there are enough of them, else columns of
+/// all tokens.
+fn portion(tokens: usize, columns: usize, thread: usize, threads: usize) -> (Range<usize>, Range<usize>) {
+    let tiles = tokens.div_ceil(WIDEST);
+    if tiles >= TILES_EACH * threads {
+        let mine = share(tiles, thread, threads);
+        (mine.start * WIDEST..(mine.end * WIDEST).min(tokens), 0..columns)
+    } else {
+        let mine = share(columns / BLOCK, thread, threads);
+        (0..tokens, mine.start * BLOCK..mine.end * BLOCK)
+    }
+}
+
 impl Pass<'_> {
     unsafe fn layers(&self, thread: usize) {
         // SAFETY: the caller's, for all parts.
@@ -332,30 +351,31 @@ impl Pass<'_> {
                 }
             }
         }
-        // The same thread goes on with these tokens, so no barrier.
     }
 
-    /// Norms this thread's tokens and makes them ready for matrices of `kinds`.
+    /// Norms the residual stream and makes it ready for `matrices`.
     unsafe fn norm_input(&self, weight: &[f32], matrices: &[Matrix], thread: usize) {
-        let width = self.network.width;
-        for token in share(self.tokens, thread, self.threads) {
-            // SAFETY: the token's rows are this thread's.
+        let (width, epsilon) = (self.network.width, self.network.norm_epsilon);
+        let (tokens, part) = portion(self.tokens, width, thread, self.threads);
+        for token in tokens {
+            // SAFETY: the residual stream is whole, and these columns of the token are this thread's.
             unsafe {
                 let to = self.normed.add(token * width);
                 let from = self.residual.add(token * width);
-                activations::norm(self.isa, from, weight.as_ptr(), width, self.network.norm_epsilon, to);
+                activations::norm(self.isa, from, weight.as_ptr(), width, part.clone(), epsilon, to);
                 if matrices.iter().any(|matrix| is_quantized(matrix.layout.kind)) {
-                    self.quantize(to, token, width);
+                    self.quantize(to, token, width, part.clone());
                 }
             }
         }
     }
 
-    unsafe fn quantize(&self, row: *const f32, token: usize, columns: usize) {
-        // SAFETY: the tiles are for all tokens at the widest row, and the token is this thread's.
+    /// Quantizes the columns `part` of a token's row.
+    unsafe fn quantize(&self, row: *const f32, token: usize, columns: usize, part: Range<usize>) {
+        // SAFETY: the tiles are for all tokens at the widest row, and the part is this thread's.
         unsafe {
             let slot = Slot::new(self.tiles, token, self.tokens, columns);
-            activations::quantize(self.isa, row, 0, columns, slot);
+            activations::quantize(self.isa, row, part, slot);
         }
     }
 
@@ -387,6 +407,7 @@ impl Pass<'_> {
         let (width, stride) = (network.width, qkv_width(network));
         // SAFETY: each part writes what is this thread's, and barriers lie between parts that need each other.
         unsafe {
+            self.barrier.wait();
             self.norm_input(&block.attention_norm, &block.qkv, thread);
             self.barrier.wait();
             self.multiply(&block.qkv, self.normed, Output { first: self.qkv, stride }, thread);
@@ -396,17 +417,20 @@ impl Pass<'_> {
             }
             self.barrier.wait();
             let queue = &self.queues[layer];
-            loop {
-                let next = queue.fetch_add(1, Ordering::Relaxed);
-                let Some(task) = self.tasks.get(next) else { break };
-                self.attend(layer, block, task, thread);
+            let take = || self.tasks.get(queue.fetch_add(1, Ordering::Relaxed));
+            // Taken one ahead, so that its first keys and values come while the one before is at work.
+            let mut taken = take();
+            while let Some(task) = taken {
+                taken = take();
+                self.attend(layer, block, task, taken, thread);
             }
             self.barrier.wait();
             let queries = network.heads * network.head_size;
-            for token in share(self.tokens, thread, self.threads) {
-                self.merge(block, token);
+            let (tokens, part) = portion(self.tokens, queries, thread, self.threads);
+            for token in tokens {
+                self.merge(block, token, part.clone());
                 if is_quantized(block.output.layout.kind) {
-                    self.quantize(self.attended.add(token * queries), token, queries);
+                    self.quantize(self.attended.add(token * queries), token, queries, part.clone());
                 }
             }
             self.barrier.wait();
@@ -445,7 +469,15 @@ impl Pass<'_> {
                 for head in 0..network.heads {
                     let query = row.add(head * size);
                     if let Some(norm) = &block.query_norm {
-                        activations::norm(self.isa, query, norm.as_ptr(), size, network.norm_epsilon, query);
+                        activations::norm(
+                            self.isa,
+                            query,
+                            norm.as_ptr(),
+                            size,
+                            0..size,
+                            network.norm_epsilon,
+                            query,
+                        );
                     }
                     let query = std::slice::from_raw_parts_mut(query, size);
                     table.rotate(query, position);
@@ -456,7 +488,15 @@ impl Pass<'_> {
                 for head in 0..network.kv_heads {
                     let key = row.add(key_at + head * size);
                     if let Some(norm) = &block.key_norm {
-                        activations::norm(self.isa, key, norm.as_ptr(), size, network.norm_epsilon, key);
+                        activations::norm(
+                            self.isa,
+                            key,
+                            norm.as_ptr(),
+                            size,
+                            0..size,
+                            network.norm_epsilon,
+                            key,
+                        );
                     }
                     table.rotate(std::slice::from_raw_parts_mut(key, size), position);
                     let value = row.add(value_at + head * size);
@@ -467,7 +507,8 @@ impl Pass<'_> {
         }
     }
 
-    unsafe fn attend(&self, layer: usize, block: &Block, task: &Task, thread: usize) {
+    /// Attends; asks for the first page of the task `then` meanwhile.
+    unsafe fn attend(&self, layer: usize, block: &Block, task: &Task, then: Option<&Task>, thread: usize) {
         let network = self.network;
         let (size, stride) = (network.head_size, qkv_width(network));
         let group = network.heads / network.kv_heads;
@@ -500,6 +541,10 @@ impl Pass<'_> {
                 pages: self.batch.pages_of(sequence),
                 from: task.from,
                 to: task.to,
+                then: then.and_then(|then| {
+                    let pages = self.batch.pages_of(&self.batch.sequences[then.sequence]);
+                    pages.get(then.from / PAGE).map(|page| self.cache.part(*page, layer, then.head))
+                }),
             };
             let seen = Rows { queries, sees: &sees[..rows] };
             if let Some(part) = task.part {
@@ -536,22 +581,24 @@ impl Pass<'_> {
         }
     }
 
-    /// Puts the parts of a token's context together, when it was split.
-    unsafe fn merge(&self, block: &Block, token: usize) {
+    /// Puts the parts of a token's context together, when it was split, for the columns `part` of what it attended to.
+    unsafe fn merge(&self, block: &Block, token: usize, part: Range<usize>) {
         if self.tasks.first().is_none_or(|task| task.part.is_none()) {
             return;
         }
         let network = self.network;
         let (size, group) = (network.head_size, network.heads / network.kv_heads);
         let step = group * (size + 2);
-        for head in 0..network.heads {
+        for head in part.start / size..part.end.div_ceil(size) {
             let (kv, member) = (head / group, head % group);
-            // SAFETY: all parts were written before the barrier; the token is this thread's.
+            let from = part.start.max(head * size) - head * size;
+            let count = part.end.min((head + 1) * size) - head * size - from;
+            // SAFETY: all parts were written before the barrier; these columns of the token are this thread's.
             unsafe {
                 let (state, mixed) = self.part(kv * self.threads);
-                let first = Partial { state: state.add(member * 2), mixed: mixed.add(member * size) };
-                let to = self.attended.add(token * network.heads * size + head * size);
-                attention::merge(self.isa, first, self.threads, (step, step), size, sink(block, head), to);
+                let first = Partial { state: state.add(member * 2), mixed: mixed.add(member * size + from) };
+                let to = self.attended.add((token * network.heads + head) * size + from);
+                attention::merge(self.isa, first, self.threads, (step, step), count, sink(block, head), to);
             }
         }
     }
@@ -567,7 +614,8 @@ impl Pass<'_> {
                     activations::add(self.isa, bias.as_ptr(), width, out);
                 }
                 if let Some(norm) = norm {
-                    activations::norm(self.isa, out, norm.as_ptr(), width, self.network.norm_epsilon, out);
+                    let epsilon = self.network.norm_epsilon;
+                    activations::norm(self.isa, out, norm.as_ptr(), width, 0..width, epsilon, out);
                 }
                 activations::add(self.isa, out, width, self.residual.add(token * width));
             }
@@ -580,6 +628,7 @@ impl Pass<'_> {
         let half = padded(feed);
         // SAFETY: each part writes what is this thread's, and barriers lie between parts that need each other.
         unsafe {
+            self.barrier.wait();
             self.norm_input(&block.feed_norm, gate_up, thread);
             self.barrier.wait();
             let to = Output { first: self.gate_up, stride: 2 * half };
@@ -595,25 +644,21 @@ impl Pass<'_> {
         }
     }
 
-    /// The activation of gate times up, made ready for the down matrix. A single token is shared among the threads.
+    /// The activation of gate times up, made ready for the down matrix.
     unsafe fn activate(&self, feed: usize, half: usize, quantized: bool, thread: usize) {
-        let alone = self.tokens == 1;
-        let tokens = if alone { 0..1 } else { share(self.tokens, thread, self.threads) };
-        let blocks = if alone { share(feed / BLOCK, thread, self.threads) } else { 0..feed / BLOCK };
-        let (from, count) = (blocks.start * BLOCK, blocks.len() * BLOCK);
+        let (tokens, part) = portion(self.tokens, feed, thread, self.threads);
         for token in tokens {
-            // SAFETY: this token's columns are this thread's.
+            // SAFETY: these columns of the token are this thread's.
             unsafe {
                 let row = self.gate_up.add(token * 2 * half);
-                let (gate, up) = (row.add(from), row.add(half + from));
-                self.network.activation.apply(self.isa, gate, up, count);
+                let (gate, up) = (row.add(part.start), row.add(half + part.start));
+                self.network.activation.apply(self.isa, gate, up, part.len());
                 if quantized {
-                    let slot = Slot::new(self.tiles, token, self.tokens, feed);
-                    activations::quantize(self.isa, row, from, count, slot);
+                    self.quantize(row, token, feed, part.clone());
                 }
             }
         }
-        if !quantized && !alone {
+        if !quantized && self.tokens > 1 {
             self.barrier.wait();
             // Rows closer together: each thread would overwrite another's, so one does it, from the first on.
             if thread == 0 {
@@ -681,13 +726,15 @@ fn head(engine: &mut CpuEngine, rows: &[(usize, Option<usize>)]) {
     engine.pool.run(&|thread| {
         // SAFETY: rows, groups and best places are split by thread; the barrier lies between writing and reading.
         unsafe {
-            for number in share(rows.len(), thread, threads) {
+            let (numbers, part) = portion(rows.len(), width, thread, threads);
+            for number in numbers {
                 let to = last.get().add(number * width);
                 let from = residual.get().add(rows[number].0 * width);
-                activations::norm(isa, from, weights.output_norm.as_ptr(), width, network.norm_epsilon, to);
+                let (weight, epsilon) = (weights.output_norm.as_ptr(), network.norm_epsilon);
+                activations::norm(isa, from, weight, width, part.clone(), epsilon, to);
                 if is_quantized(weights.head.layout.kind) {
                     let slot = Slot::new(tiles.get(), number, rows.len(), width);
-                    activations::quantize(isa, to, 0, width, slot);
+                    activations::quantize(isa, to, part.clone(), slot);
                 }
             }
             (*barrier.get()).wait();
@@ -701,24 +748,12 @@ fn head(engine: &mut CpuEngine, rows: &[(usize, Option<usize>)]) {
             let mine = groups.start * ROWS..(groups.end * ROWS).min(vocabulary);
             for number in 0..rows.len() {
                 // Only this thread's own: the others write theirs meanwhile.
-                let row = std::slice::from_raw_parts(out.get().add(number * stride + mine.start), mine.len());
-                *best.get().add(thread * LOGIT_ROWS + number) = largest(row, mine.start);
+                let row = out.get().add(number * stride + mine.start);
+                let to = best.get().add(thread * LOGIT_ROWS + number);
+                choose::largest(isa, row, mine.len(), mine.start, to);
             }
         }
     });
-}
-
-/// The largest of `logits`, the first of equal ones, with its token; infinite when any is no number.
-fn largest(logits: &[f32], first: usize) -> (f32, u32) {
-    let mut best = (f32::NEG_INFINITY, 0);
-    let mut finite = true;
-    for (index, logit) in logits.iter().enumerate() {
-        finite &= logit.is_finite();
-        if *logit > best.0 {
-            best = (*logit, u32::try_from(first + index).unwrap_or(u32::MAX));
-        }
-    }
-    if finite || logits.is_empty() { best } else { (f32::INFINITY, best.1) }
 }
 
 /// A pointer that the threads of a pool share.

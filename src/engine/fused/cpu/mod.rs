@@ -4,6 +4,7 @@ mod activations;
 mod arena;
 mod attention;
 mod bits;
+mod choose;
 mod forward;
 mod isa;
 mod kv;

@@ -168,10 +168,10 @@ impl Mixture<'_> {
                 let to = pass.normed.add(token * width);
                 let from = pass.residual.add(token * width);
                 let epsilon = pass.network.norm_epsilon;
-                activations::norm(pass.isa, from, block.feed_norm.as_ptr(), width, epsilon, to);
+                activations::norm(pass.isa, from, block.feed_norm.as_ptr(), width, 0..width, epsilon, to);
                 if quantized {
                     let single = self.view.single.add(token * activations::packed_bytes(1, width));
-                    activations::quantize(pass.isa, to, 0, width, Slot::new(single, 0, 1, width));
+                    activations::quantize(pass.isa, to, 0..width, Slot::new(single, 0, 1, width));
                 }
             }
         }
@@ -340,7 +340,7 @@ impl Mixture<'_> {
                 }
                 pass.network.activation.apply(pass.isa, gate, up, feed);
                 if quantized {
-                    activations::quantize(pass.isa, gate, 0, feed, self.place(slot, &slots, feed));
+                    activations::quantize(pass.isa, gate, 0..feed, self.place(slot, &slots, feed));
                 }
             });
         }

@@ -16,8 +16,8 @@ use super::super::activations::{BLOCK_BYTES, numbers, tiles};
 use super::super::bits::{FOURS, PLANE, SUPER, fp4_above};
 use super::super::lanes::Lanes;
 use super::super::pack::{BLOCK, HALVES, Layout, ROWS, chunk_bytes};
-use super::registers::{Dots, half, number, plane, unpack_scales, word};
-use super::{AHEAD, Input, Output};
+use super::registers::{Ahead, Dots, half, number, plane, unpack_scales, word};
+use super::{Input, Output};
 
 /// Blocks of a super-block.
 const SUBS: usize = SUPER / BLOCK;
@@ -143,6 +143,7 @@ unsafe fn tile_of<W: Dots, const FORMAT: u8, const TOKENS: usize>(
         };
         let mut unpacked = [0u8; 2 * SUBS * ROWS];
         let mut sums = [W::Numbers::splat(0.0); TOKENS];
+        let ahead = Ahead::new(layout, group);
         for block in 0..layout.columns / BLOCK {
             let tile = tile.add(block * TOKENS * BLOCK_BYTES);
             let chunk = group.add(layout.scales + block / SUBS * chunk_bytes(layout.kind));
@@ -151,9 +152,7 @@ unsafe fn tile_of<W: Dots, const FORMAT: u8, const TOKENS: usize>(
             }
             let scales = scales::<W, FORMAT>(layout, group, chunk, block, unpacked.as_ptr());
             let at = group.add(block * planes * PLANE);
-            for plane in 0..planes {
-                W::prefetch::<TOKENS>(at.wrapping_add(AHEAD + plane * PLANE));
-            }
+            ahead.ask::<W, TOKENS>(block, planes);
             let starts = numbers(TOKENS);
             let mut parts = [[W::splat(0); TOKENS]; 2];
             for token in 0..TOKENS {

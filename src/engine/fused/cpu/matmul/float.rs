@@ -25,6 +25,8 @@ const F32: u8 = 0;
 const F16: u8 = 1;
 const BF16: u8 = 2;
 
+/// Bytes ahead of the reading that a token alone asks for.
+const AHEAD: usize = 2048;
 /// From so many tokens on, converting a piece once pays.
 const MANY: usize = 16;
 /// Columns of a piece. Of two groups in single precision these are 16 KiB, half of the first cache.
@@ -57,14 +59,15 @@ unsafe fn groups_in<V: Lanes, const FORMAT: u8>(
     input: Input,
     output: Output,
 ) {
-    let (mut group, columns) = (groups.start, weights.layout.columns);
+    let mut group = groups.start;
     while group < groups.end {
         // SAFETY: the groups lie within the matrix, their rows within the output.
         unsafe {
             let bytes = weights.groups.add(group * weights.layout.group_bytes);
             let to = Output { first: output.first.add(group * ROWS), ..output };
             if input.tokens < MANY {
-                tiles_of::<V, FORMAT>(columns, bytes, input, to);
+                let whole = Part { groups: bytes, stride: 0, columns: 0..weights.layout.columns };
+                tiles_of::<V, FORMAT, 1>(&whole, weights.layout.columns, input, to);
                 group += 1;
             } else if V::REGISTERS >= 32 && group + 2 <= groups.end {
                 pieces_of::<V, FORMAT, 2>(weights, bytes, input, to);
@@ -77,9 +80,19 @@ unsafe fn groups_in<V: Lanes, const FORMAT: u8>(
     }
 }
 
-/// A piece of up to two groups in single precision, column by column.
+/// Some columns of some groups.
+struct Part {
+    /// The first of these columns, of the first group.
+    groups: *const u8,
+    /// Bytes from one group to the next.
+    stride: usize,
+    /// Which columns of the matrix they are.
+    columns: Range<usize>,
+}
+
+/// A piece of up to two groups in single precision.
 #[repr(align(64))]
-struct Piece([f32; PIECE * 2 * LANES]);
+struct Piece([f32; 2 * PIECE * LANES]);
 
 #[inline(always)]
 unsafe fn pieces_of<V: Lanes, const FORMAT: u8, const GROUPS: usize>(
@@ -89,96 +102,50 @@ unsafe fn pieces_of<V: Lanes, const FORMAT: u8, const GROUPS: usize>(
     to: Output,
 ) {
     let columns = weights.layout.columns;
-    let mut piece = Piece([0.0; PIECE * 2 * LANES]);
+    let mut piece = Piece([0.0; 2 * PIECE * LANES]);
+    let stride = PIECE * LANES * size_of::<f32>();
     for from in (0..columns).step_by(PIECE) {
-        let length = PIECE.min(columns - from);
-        // SAFETY: the columns are within the groups, the tokens within the input, their rows within the output.
+        let until = columns.min(from + PIECE);
+        // SAFETY: the columns are within the groups and the piece has room for them; the rest is the caller's.
         unsafe {
-            for k in 0..length {
-                for of in 0..GROUPS {
-                    let group = group.add(of * weights.layout.group_bytes);
-                    let at = piece.0.as_mut_ptr().add((k * GROUPS + of) * LANES);
-                    self::weights::<V, FORMAT>(group, from + k).store(at);
+            for of in 0..GROUPS {
+                let group = group.add(of * weights.layout.group_bytes);
+                let to = piece.0.as_mut_ptr().add(of * PIECE * LANES);
+                for k in from..until {
+                    self::weights::<V, FORMAT>(group, k).store(to.add((k - from) * LANES));
                 }
             }
-            let piece = &piece.0[..length * GROUPS * LANES];
-            for (first, width) in tiles(input.tokens) {
-                let rows = input.rows.add(first * columns + from);
-                let to = Output { first: to.first.add(first * to.stride), ..to };
-                let begins = from == 0;
-                match width {
-                    8 if V::REGISTERS < 32 => {
-                        tile_of_piece::<V, GROUPS, 4>(piece, rows, columns, begins, to);
-                        let to = Output { first: to.first.add(4 * to.stride), ..to };
-                        tile_of_piece::<V, GROUPS, 4>(piece, rows.add(4 * columns), columns, begins, to);
-                    }
-                    8 => tile_of_piece::<V, GROUPS, 8>(piece, rows, columns, begins, to),
-                    4 => tile_of_piece::<V, GROUPS, 4>(piece, rows, columns, begins, to),
-                    2 => tile_of_piece::<V, GROUPS, 2>(piece, rows, columns, begins, to),
-                    _ => tile_of_piece::<V, GROUPS, 1>(piece, rows, columns, begins, to),
-                }
-            }
+            let part = Part { groups: piece.0.as_ptr().cast(), stride, columns: from..until };
+            tiles_of::<V, F32, GROUPS>(&part, columns, input, to);
         }
     }
 }
 
-/// Adds a piece's products to the sums in the output, or begins them; `stride` elements from one token's row to the next.
+/// The products of a part of a matrix of `columns` columns with all tokens.
 #[inline(always)]
-unsafe fn tile_of_piece<V: Lanes, const GROUPS: usize, const TOKENS: usize>(
-    piece: &[f32],
-    rows: *const f32,
-    stride: usize,
-    begins: bool,
+unsafe fn tiles_of<V: Lanes, const FORMAT: u8, const GROUPS: usize>(
+    part: &Part,
+    columns: usize,
+    input: Input,
     to: Output,
 ) {
-    // SAFETY: the caller's.
-    unsafe {
-        let mut sums = [[V::splat(0.0); GROUPS]; TOKENS];
-        if !begins {
-            for token in 0..TOKENS {
-                for group in 0..GROUPS {
-                    sums[token][group] = V::load(to.first.add(token * to.stride + group * ROWS));
-                }
-            }
-        }
-        for k in 0..piece.len() / (GROUPS * LANES) {
-            let mut weights = [V::splat(0.0); GROUPS];
-            for group in 0..GROUPS {
-                weights[group] = V::load(piece.as_ptr().add((k * GROUPS + group) * LANES));
-            }
-            for token in 0..TOKENS {
-                let x = V::splat(*rows.add(token * stride + k));
-                for group in 0..GROUPS {
-                    sums[token][group] = weights[group].mul_add(x, sums[token][group]);
-                }
-            }
-        }
-        for token in 0..TOKENS {
-            for group in 0..GROUPS {
-                sums[token][group].store(to.first.add(token * to.stride + group * ROWS));
-            }
-        }
-    }
-}
-
-#[inline(always)]
-unsafe fn tiles_of<V: Lanes, const FORMAT: u8>(columns: usize, group: *const u8, input: Input, to: Output) {
     for (first, width) in tiles(input.tokens) {
         // SAFETY: the tokens are within the input, their rows within the output.
         unsafe {
-            let rows = input.rows.add(first * columns);
+            let rows = input.rows.add(first * columns + part.columns.start);
             let to = Output { first: to.first.add(first * to.stride), ..to };
             match width {
                 // Eight sums of sixteen lanes are all the registers that AVX2 has.
                 8 if V::REGISTERS < 32 => {
-                    some::<V, FORMAT, 4>(columns, group, rows, to);
+                    some::<V, FORMAT, GROUPS, 4>(part, rows, columns, to);
                     let to = Output { first: to.first.add(4 * to.stride), ..to };
-                    some::<V, FORMAT, 4>(columns, group, rows.add(4 * columns), to);
+                    some::<V, FORMAT, GROUPS, 4>(part, rows.add(4 * columns), columns, to);
                 }
-                8 => some::<V, FORMAT, 8>(columns, group, rows, to),
-                4 => some::<V, FORMAT, 4>(columns, group, rows, to),
-                2 => some::<V, FORMAT, 2>(columns, group, rows, to),
-                _ => one::<V, FORMAT>(columns, group, rows, to),
+                8 => some::<V, FORMAT, GROUPS, 8>(part, rows, columns, to),
+                4 => some::<V, FORMAT, GROUPS, 4>(part, rows, columns, to),
+                2 => some::<V, FORMAT, GROUPS, 2>(part, rows, columns, to),
+                _ if input.tokens < MANY => one::<V, FORMAT>(columns, part.groups, rows, to),
+                _ => some::<V, FORMAT, GROUPS, 1>(part, rows, columns, to),
             }
         }
     }
@@ -197,24 +164,40 @@ unsafe fn weights<V: Lanes, const FORMAT: u8>(group: *const u8, k: usize) -> V {
     }
 }
 
+/// Adds the products to the sums in the output, or begins them; `stride` elements from one token's row to the next.
 #[inline(always)]
-unsafe fn some<V: Lanes, const FORMAT: u8, const TOKENS: usize>(
-    columns: usize,
-    group: *const u8,
+unsafe fn some<V: Lanes, const FORMAT: u8, const GROUPS: usize, const TOKENS: usize>(
+    part: &Part,
     rows: *const f32,
+    stride: usize,
     to: Output,
 ) {
     // SAFETY: the caller's.
     unsafe {
-        let mut sums = [V::splat(0.0); TOKENS];
-        for k in 0..columns {
-            let weights = weights::<V, FORMAT>(group, k);
-            for (token, sum) in sums.iter_mut().enumerate() {
-                *sum = weights.mul_add(V::splat(*rows.add(token * columns + k)), *sum);
+        let mut sums = [[V::splat(0.0); GROUPS]; TOKENS];
+        if part.columns.start > 0 {
+            for token in 0..TOKENS {
+                for group in 0..GROUPS {
+                    sums[token][group] = V::load(to.first.add(token * to.stride + group * ROWS));
+                }
             }
         }
-        for (token, sum) in sums.into_iter().enumerate() {
-            sum.store(to.first.add(token * to.stride));
+        for k in 0..part.columns.len() {
+            let mut weights = [V::splat(0.0); GROUPS];
+            for group in 0..GROUPS {
+                weights[group] = self::weights::<V, FORMAT>(part.groups.add(group * part.stride), k);
+            }
+            for token in 0..TOKENS {
+                let x = V::splat(*rows.add(token * stride + k));
+                for group in 0..GROUPS {
+                    sums[token][group] = weights[group].mul_add(x, sums[token][group]);
+                }
+            }
+        }
+        for token in 0..TOKENS {
+            for group in 0..GROUPS {
+                sums[token][group].store(to.first.add(token * to.stride + group * ROWS));
+            }
         }
     }
 }
@@ -223,10 +206,14 @@ unsafe fn some<V: Lanes, const FORMAT: u8, const TOKENS: usize>(
 #[inline(always)]
 unsafe fn one<V: Lanes, const FORMAT: u8>(columns: usize, group: *const u8, row: *const f32, to: Output) {
     const CHAINS: usize = 4;
+    let bytes = LANES * if FORMAT == F32 { 4 } else { 2 };
     // SAFETY: the caller's.
     unsafe {
         let mut sums = [V::splat(0.0); CHAINS];
         for k in (0..columns).step_by(CHAINS) {
+            for line in (0..CHAINS * bytes).step_by(64) {
+                V::ask(group.wrapping_add(k * bytes + AHEAD + line));
+            }
             for (chain, sum) in sums.iter_mut().enumerate() {
                 *sum = weights::<V, FORMAT>(group, k + chain).mul_add(V::splat(*row.add(k + chain)), *sum);
             }

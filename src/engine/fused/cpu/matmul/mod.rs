@@ -23,10 +23,6 @@ use std::ops::Range;
 use super::isa::Isa;
 use super::pack::{Layout, ROWS, is_quantized};
 
-/// Bytes ahead of the reading that are asked for.
-#[cfg(any(test, target_arch = "x86_64"))]
-const AHEAD: usize = 2048;
-
 /// A packed matrix in memory.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Weights {

@@ -23,8 +23,8 @@ use super::super::activations::{BLOCK_BYTES, numbers, tiles};
 use super::super::bits::{FOURS, PLANE, SUPER, fp4_above};
 use super::super::lanes::Lanes;
 use super::super::pack::{BLOCK, HALVES, Layout, ROWS, chunk_bytes};
-use super::registers::{Halves, Pairs, Whole, half, number, plane, unpack_scales, word};
-use super::{AHEAD, Input, Output};
+use super::registers::{Ahead, Halves, Pairs, Whole, half, number, plane, unpack_scales, word};
+use super::{Input, Output};
 
 /// Blocks of a super-block.
 const SUBS: usize = SUPER / BLOCK;
@@ -175,9 +175,6 @@ unsafe fn block<W: Pairs, const BITS: usize, const TOKENS: usize, const WIDTH: u
 ) -> [W; TOKENS] {
     // SAFETY: the caller's.
     unsafe {
-        for number in 0..BITS {
-            W::prefetch::<TOKENS>(planes.wrapping_add(AHEAD + number * PLANE));
-        }
         let mut dots = [W::splat(0); TOKENS];
         match BITS {
             4 => {
@@ -267,10 +264,11 @@ impl<const BITS: usize, const MINIMA: bool> Format for Blocks<BITS, MINIMA> {
         unsafe {
             let [scale_at, start_at, _, sum_at, ..] = numbers(WIDTH);
             let mut sums = [W::Numbers::splat(0.0); TOKENS];
-            let mut tile = tile.add(from * 4);
+            let (mut tile, ahead) = (tile.add(from * 4), Ahead::new(layout, group));
             let ones = W::splat(0x0001_0001);
             for block_number in 0..layout.columns / BLOCK {
                 let planes = group.add(block_number * BITS * PLANE);
+                ahead.ask::<W, TOKENS>(block_number, BITS);
                 let mut dots = block::<W, BITS, TOKENS, WIDTH>(planes, tile, [ones; 2]);
                 if !MINIMA && BITS < 8 {
                     for token in 0..TOKENS {
@@ -319,9 +317,10 @@ impl Format for Floats {
             let table = W::table(&const { fp4_above(32) });
             let (ones, half) = (W::splat(0x0001_0001), W::Numbers::splat(0.5));
             let mut sums = [W::Numbers::splat(0.0); TOKENS];
-            let mut tile = tile.add(from * 4);
+            let (mut tile, ahead) = (tile.add(from * 4), Ahead::new(layout, group));
             for block in 0..layout.columns / BLOCK {
                 let planes = group.add(block * 4 * PLANE);
+                ahead.ask::<W, TOKENS>(block, 4);
                 let mut dots = [W::splat(0); TOKENS];
                 for (token, dot) in dots.iter_mut().enumerate() {
                     let at = tile.add(token * 4);
@@ -329,7 +328,6 @@ impl Format for Floats {
                 }
                 for four in 0..4 {
                     let both = W::load(planes.add(four * PLANE));
-                    W::prefetch::<TOKENS>(planes.wrapping_add(AHEAD + four * PLANE));
                     let low = bits::<W, 0>(both, 15).of_table(table);
                     feed::<W, TOKENS, WIDTH>(&mut dots, low, tile, four);
                     let high = bits::<W, 0>(both.down::<4>(), 15).of_table(table);
@@ -364,7 +362,7 @@ impl<const BITS: usize> Format for Supers<BITS> {
             let [scale_at, _, _, sum_at, ..] = numbers(WIDTH);
             let zero = W::Numbers::splat(0.0);
             let mut sums = [zero; TOKENS];
-            let mut tile = tile.add(from * 4);
+            let (mut tile, ahead) = (tile.add(from * 4), Ahead::new(layout, group));
             for number_of_super in 0..layout.columns / SUPER {
                 let chunk = group.add(layout.scales + number_of_super * chunk_bytes(layout.kind));
                 let mut unpacked = [0u8; 2 * SUBS * ROWS];
@@ -376,6 +374,7 @@ impl<const BITS: usize> Format for Supers<BITS> {
                 for sub in 0..SUBS {
                     let at = tile.add(sub * WIDTH * BLOCK_BYTES);
                     let planes = group.add((number_of_super * SUBS + sub) * BITS * PLANE);
+                    ahead.ask::<W, TOKENS>(number_of_super * SUBS + sub, BITS);
                     let factors = if BITS == 6 {
                         let factors = chunk.add(HALVES + sub * 2 * ROWS);
                         [W::twice::<true>(factors), W::twice::<true>(factors.add(ROWS))]

@@ -71,7 +71,7 @@ fn with(
         // SAFETY: lengths as asked for.
         unsafe {
             let slot = Slot::new(tiles.as_mut_ptr(), token, tokens, columns);
-            quantize(isa, x[token * columns..].as_ptr(), 0, columns, slot);
+            quantize(isa, x[token * columns..].as_ptr(), 0..columns, slot);
         }
     }
     let stride = groups * ROWS;

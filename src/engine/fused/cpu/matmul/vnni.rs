@@ -13,8 +13,8 @@ use crate::model::TensorType;
 
 use super::super::activations::{BLOCK_BYTES, numbers, tiles};
 use super::super::pack::{BLOCK, Layout, ROWS};
-use super::registers::{Whole, ahead};
-use super::{AHEAD, Input, Output, dots};
+use super::registers::{Ahead, Whole};
+use super::{Input, Output, dots};
 
 /// Multiplies one group, of the other types by [`dots`].
 ///
@@ -69,9 +69,10 @@ unsafe fn four_bit_512<const TOKENS: usize, const MINIMA: bool>(
         let [scale_at, start_at, _, sum_at, ..] = numbers(TOKENS);
         let low_half = _mm512_set1_epi8(15);
         let mut sums = [_mm512_setzero_ps(); TOKENS];
-        let mut tile = tile;
+        let (mut tile, ahead) = (tile, Ahead::new(layout, group));
         for block in 0..layout.columns / BLOCK {
             let quants = group.add(block * 256);
+            ahead.ask::<Whole, TOKENS>(block, 4);
             let mut low_dots = [_mm512_setzero_si512(); TOKENS];
             // Two chains for one token, whose dot products would wait for each other.
             let mut high_dots = [_mm512_setzero_si512(); TOKENS];
@@ -82,7 +83,6 @@ unsafe fn four_bit_512<const TOKENS: usize, const MINIMA: bool>(
             }
             for four in 0..4 {
                 let both = _mm512_load_si512(quants.add(four * 64).cast());
-                ahead::<TOKENS>(quants.wrapping_add(AHEAD + four * 64));
                 let low = _mm512_and_si512(both, low_half);
                 let high = _mm512_and_si512(_mm512_srli_epi16::<4>(both), low_half);
                 for token in 0..TOKENS {
@@ -132,9 +132,10 @@ unsafe fn eight_bit_512<const TOKENS: usize>(layout: &Layout, group: *const u8, 
     unsafe {
         let [scale_at, _, start_at, ..] = numbers(TOKENS);
         let mut sums = [_mm512_setzero_ps(); TOKENS];
-        let mut tile = tile;
+        let (mut tile, ahead) = (tile, Ahead::new(layout, group));
         for block in 0..layout.columns / BLOCK {
             let quants = group.add(block * 512);
+            ahead.ask::<Whole, TOKENS>(block, 8);
             let mut dots = [_mm512_setzero_si512(); TOKENS];
             let mut second = [_mm512_setzero_si512(); TOKENS];
             for (token, dot) in dots.iter_mut().enumerate() {
@@ -142,7 +143,6 @@ unsafe fn eight_bit_512<const TOKENS: usize>(layout: &Layout, group: *const u8, 
             }
             for four in 0..8 {
                 let weights = _mm512_load_si512(quants.add(four * 64).cast());
-                ahead::<TOKENS>(quants.wrapping_add(AHEAD + four * 64));
                 for token in 0..TOKENS {
                     let x = four_512(tile.add((four * TOKENS + token) * 4));
                     if TOKENS == 1 && four % 2 == 1 {
