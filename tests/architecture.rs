@@ -215,6 +215,7 @@ fn unsafe_code_stands_only_behind_its_door() {
         "src/base/sys.rs",
         "src/engine/fused/cpu/activations.rs",
         "src/engine/fused/cpu/attention.rs",
+        "src/engine/fused/cpu/choose.rs",
         "src/engine/fused/cpu/forward.rs",
         "src/engine/fused/cpu/forward/experts.rs",
         "src/engine/fused/cpu/kv.rs",

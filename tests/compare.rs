@@ -49,7 +49,8 @@ fn break_even_is_rent_over_revenue_and_a_months_rent_over_the_price() {
     );
     assert!(number(standard, "/hosts") > 1.0);
     let text = bench.run(&["compare", "--price-per-hour", "2.49", &path]).stdout;
-    for part in ["groq/llama-3.3-70b", "Verdict", "llama-3.3-70b: MMLU 86", "lowest"] {
+    assert_eq!(view["validity"], "suspect", "an imported record was never checked here");
+    for part in ["groq/llama-3.3-70b", "Verdict", "llama-3.3-70b: MMLU 86", "lowest", "Figures  suspect: "] {
         assert!(text.contains(part), "{part} in {text}");
     }
     // Too dear to win at any load: no number of tokens, and the reason.

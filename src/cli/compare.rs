@@ -144,8 +144,9 @@ fn against_apis(
     let view = compare_api::compare(record, scenario, &asked, catalog)?;
     if !output.json {
         output.human(&terminal::render_compare_api(record, &view, output.human_style()))?;
+        output.human(&terminal::render_doubts(record, output.human_style()))?;
     }
-    let mut value = json!({ "record": args.records[0], "id": record.id, "model": record.model.id });
+    let mut value = json!({ "record": args.records[0], "id": record.id, "model": record.model.id, "validity": record.validity.verdict });
     if let (Some(object), Value::Object(fields)) = (value.as_object_mut(), serde_json::to_value(&view)?) {
         object.extend(fields);
     }
@@ -220,6 +221,14 @@ fn against_records(
             ))?;
         }
         comparisons.push(comparison);
+    }
+    if !output.json {
+        for (path, record) in args.records.iter().zip(records) {
+            let doubts = terminal::render_doubts(record, output.human_style());
+            if !doubts.is_empty() {
+                output.human(&format!("{}\n{doubts}", path.display()))?;
+            }
+        }
     }
     Ok(json!({ "comparisons": comparisons }))
 }

@@ -148,13 +148,14 @@ fn priced(
         output.human(&format!("{}\n", style.strong(&head)))?;
         output.human(&terminal::render_cost(&view.cost, style))?;
         output.human(&terminal::render_cost_view(&view, style))?;
+        output.human(&terminal::render_doubts(record, style))?;
     }
     let paths = if args.together { json!(args.records) } else { Value::Null };
     Ok(as_json(label, record, &view, paths)?)
 }
 
 fn as_json(label: &str, record: &Record, view: &View, together: Value) -> serde_json::Result<Value> {
-    let mut object = json!({ "record": label, "id": record.id, "model": record.model.id });
+    let mut object = json!({ "record": label, "id": record.id, "model": record.model.id, "validity": record.validity.verdict });
     let fields = serde_json::to_value(view)?;
     if let (Some(object), Value::Object(fields)) = (object.as_object_mut(), fields) {
         if !together.is_null() {

@@ -15,7 +15,7 @@ use crate::engine::fused::{Isa, KvType};
 use crate::engine::{Demand, Engine, Error as EngineError, MemoryForeseen, candle};
 use crate::hardware::device::{self, DeviceRequest};
 use crate::model::tokenizer::Tokenizer;
-use crate::model::{self, Model, Request, Source};
+use crate::model::{self, Model, Request};
 use crate::record;
 use crate::report::terminal::{self, Bar};
 use crate::run::quality::view::{Assessment, Figures, Protocol, SCHEMA, Subject, TextInfo};
@@ -125,6 +125,10 @@ fn is_interruption(error: &anyhow::Error) -> bool {
 fn read(path: &Path) -> Result<(String, TextInfo), Error> {
     let name = path.display().to_string();
     let bad = |reason: String| Error::BadText { path: name.clone(), reason };
+    // Opening a pipe that nobody writes to would wait for ever, and a device may never end.
+    if std::fs::metadata(path).is_ok_and(|found| !found.is_file() && !found.is_dir()) {
+        return Err(bad("not a regular file; --text takes a file with plain text".to_owned()));
+    }
     let bytes = std::fs::read(path).map_err(|error| match error.kind() {
         ErrorKind::NotFound => Error::NoText { path: name.clone() },
         _ => bad(format!("it cannot be read ({error}); --text takes a file with plain text")),
@@ -183,7 +187,7 @@ impl Scoring<'_> {
         let synthetic = [Some(&side), reference.as_ref()]
             .into_iter()
             .flatten()
-            .find(|side| matches!(side.model.source, Source::Synthetic(_)));
+            .find(|side| side.model.header.is_synthetic());
         if let Some(Side { model, .. }) = synthetic {
             let reason = format!(
                 "{} has random weights and no vocabulary; how well it foresees a text means nothing",

@@ -17,7 +17,7 @@ use crate::hardware::telemetry::{Rate, Recorder, host};
 use crate::model::hub::HubSettings;
 use crate::model::resolve::Sources;
 use crate::model::tokenizer::Tokenizer;
-use crate::model::{self, Model, Request, Source};
+use crate::model::{self, Model, Request};
 use crate::record::{self, Greedy, Price, Record, Sensor, Verdict};
 use crate::report::terminal::{self, Bar};
 use crate::run::energy::Sensors;
@@ -576,7 +576,7 @@ pub(super) fn content_hash(model: &Model, interrupt: &sys::Interrupt) -> Result<
 }
 
 fn tokenizer(model: &Model) -> Result<Tokenizer, String> {
-    if matches!(model.source, Source::Synthetic(_)) {
+    if model.header.is_synthetic() {
         return Err(
             "a synthetic model has random weights and no vocabulary; its text would mean nothing".to_owned()
         );

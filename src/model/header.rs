@@ -24,7 +24,15 @@ pub struct Header {
     pub has_tokenizer: bool,
 }
 
+/// What stands behind the name of a model with random weights, before the seed.
+pub(super) const SYNTHETIC_MARK: &str = " (synthetic, seed ";
+
 impl Header {
+    /// Whether the weights are random numbers of ours, in memory or in a file that was exported.
+    pub fn is_synthetic(&self) -> bool {
+        self.name.contains(SYNTHETIC_MARK)
+    }
+
     /// Number of weights, counting shared ones once.
     pub fn parameters(&self) -> u64 {
         self.tensors.iter().map(TensorInfo::elements).sum()

@@ -10,8 +10,8 @@ use crate::engine::Capabilities;
 use crate::hardware::device::peaks::{self, CpuPeaks};
 use crate::hardware::device::{self, Found};
 use crate::hardware::telemetry::host::HostWindow;
+use crate::model::Model;
 use crate::model::header::Header;
-use crate::model::{Model, Source};
 use crate::record::{
     Command, Energy, EngineInfo, Gpu, Greedy, Measurement, ModelInfo, Peaks, Price, Quality, Record, SCHEMA,
     Telemetry, Tool, Unknown, Workload,
@@ -402,7 +402,7 @@ pub fn model_info(model: &Model, sha256: Result<String, String>, catalog_id: Opt
         id: model.id.clone(),
         name: model.header.name.clone(),
         source: model.origin.clone(),
-        synthetic: Some(matches!(model.source, Source::Synthetic(_))),
+        synthetic: Some(model.header.is_synthetic()),
         synthetic_reason: None,
         architecture: Some(spec.architecture.clone()),
         architecture_reason: None,

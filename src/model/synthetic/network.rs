@@ -10,6 +10,7 @@ use crate::catalog::{ModelRow, Shape};
 use crate::model::TensorType;
 use crate::model::gguf::Value;
 use crate::model::gguf::write::Planned;
+use crate::model::header::SYNTHETIC_MARK;
 use crate::model::quantize::Distribution;
 
 /// Architectures whose tensors are known here.
@@ -186,7 +187,7 @@ fn metadata(row: &ModelRow, mixture: Mixture, seed: u64) -> Vec<(String, Value)>
     let mut pairs = vec![
         ("general.architecture".to_owned(), Value::string(&shape.architecture)),
         ("general.type".to_owned(), Value::string("model")),
-        ("general.name".to_owned(), Value::string(format!("{} (synthetic, seed {seed})", row.name))),
+        ("general.name".to_owned(), Value::string(format!("{}{SYNTHETIC_MARK}{seed})", row.name))),
         ("general.file_type".to_owned(), Value::U32(mixture.file_type())),
         ("general.quantization_version".to_owned(), Value::U32(2)),
         // llama.cpp then makes as many nameless tokens as `vocab_size` says.

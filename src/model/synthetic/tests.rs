@@ -69,6 +69,7 @@ fn the_virtual_file_is_a_gguf_file_of_the_length_announced() {
             let file = gguf::parse(&all[..], all.len() as u64, Path::new(kind)).unwrap();
             assert_eq!(all.len() as u64, synthetic.length());
             assert_eq!(&file.header, synthetic.header());
+            assert!(file.header.is_synthetic());
             assert_eq!(file.header.quantization, label);
             // Every tensor's bytes, each padded to 32, after the header.
             let data: u64 =

@@ -6,7 +6,7 @@ use crate::base::units::{Bytes, Seconds, significant, thousands};
 use crate::record::{ApiComparison, Cell, Cost, Figure, Measurement, Record, Verdict};
 
 use super::{Page, Style};
-use crate::base::text::{clipped, count};
+use crate::base::text::{clipped, count, printable};
 
 /// The whole result of a run.
 pub fn render(record: &Record, style: Style) -> String {
@@ -292,6 +292,24 @@ fn validity(out: &mut Page, record: &Record, style: Style) {
             out.line(format_args!("         {}{}", if index > 0 { "  " } else { "" }, style.warn(text)));
         }
     }
+}
+
+/// What speaks against a record's figures, in a line; nothing when it is valid. The record itself says why.
+pub fn render_doubts(record: &Record, style: Style) -> String {
+    let verdict = match record.validity.verdict {
+        Verdict::Valid => return String::new(),
+        Verdict::Suspect => style.warn("suspect"),
+        Verdict::Invalid => style.bad("INVALID"),
+    };
+    let doubted = record.validity.checks.iter().filter(|check| check.verdict != Verdict::Valid);
+    let names: Vec<&str> = doubted.map(|check| check.name.as_str()).collect();
+    let mut out = Page::default();
+    for (index, text) in wrap(&printable(&names.join(", ")), 62).iter().enumerate() {
+        let head =
+            if index == 0 { format!("{} {verdict}: ", style.strong("Figures ")) } else { " ".repeat(18) };
+        out.line(format_args!("{head}{text}"));
+    }
+    out.into_text()
 }
 
 fn interval(figure: Figure) -> String {
