@@ -8,7 +8,7 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::args::{blend, share};
-use super::cost::{days, open};
+use super::cost::{days, head, open};
 use super::hour::{HourArgs, hour, record_price, usage};
 use super::{Output, flags};
 use crate::catalog::Catalog;
@@ -146,7 +146,7 @@ fn against_apis(
         output.human(&terminal::render_compare_api(record, &view, output.human_style()))?;
         output.human(&terminal::render_doubts(record, output.human_style()))?;
     }
-    let mut value = json!({ "record": args.records[0], "id": record.id, "model": record.model.id, "validity": record.validity.verdict });
+    let mut value = head(&args.records[0].display().to_string(), record);
     if let (Some(object), Value::Object(fields)) = (value.as_object_mut(), serde_json::to_value(&view)?) {
         object.extend(fields);
     }

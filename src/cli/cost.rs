@@ -154,8 +154,13 @@ fn priced(
     Ok(as_json(label, record, &view, paths)?)
 }
 
+/// What begins every object about one record.
+pub(super) fn head(label: &str, record: &Record) -> Value {
+    json!({ "record": label, "id": record.id, "model": record.model.id, "validity": record.validity.verdict })
+}
+
 fn as_json(label: &str, record: &Record, view: &View, together: Value) -> serde_json::Result<Value> {
-    let mut object = json!({ "record": label, "id": record.id, "model": record.model.id, "validity": record.validity.verdict });
+    let mut object = head(label, record);
     let fields = serde_json::to_value(view)?;
     if let (Some(object), Value::Object(fields)) = (object.as_object_mut(), fields) {
         if !together.is_null() {

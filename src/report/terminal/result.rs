@@ -279,12 +279,16 @@ fn verdict(best: &ApiComparison, style: Style) -> String {
     }
 }
 
-fn validity(out: &mut Page, record: &Record, style: Style) {
-    let verdict = match record.validity.verdict {
+fn figures(verdict: Verdict, style: Style) -> String {
+    match verdict {
         Verdict::Valid => style.good("valid"),
         Verdict::Suspect => style.warn("suspect"),
         Verdict::Invalid => style.bad("INVALID"),
-    };
+    }
+}
+
+fn validity(out: &mut Page, record: &Record, style: Style) {
+    let verdict = figures(record.validity.verdict, style);
     let made = record.validity.checks.len();
     out.line(format_args!("{} {verdict}, {}", style.strong("Figures "), count(made, "check")));
     for check in record.validity.checks.iter().filter(|check| check.verdict != Verdict::Valid) {
@@ -296,11 +300,10 @@ fn validity(out: &mut Page, record: &Record, style: Style) {
 
 /// What speaks against a record's figures, in a line; nothing when it is valid. The record itself says why.
 pub fn render_doubts(record: &Record, style: Style) -> String {
-    let verdict = match record.validity.verdict {
-        Verdict::Valid => return String::new(),
-        Verdict::Suspect => style.warn("suspect"),
-        Verdict::Invalid => style.bad("INVALID"),
-    };
+    if record.validity.verdict == Verdict::Valid {
+        return String::new();
+    }
+    let verdict = figures(record.validity.verdict, style);
     let doubted = record.validity.checks.iter().filter(|check| check.verdict != Verdict::Valid);
     let names: Vec<&str> = doubted.map(|check| check.name.as_str()).collect();
     let mut out = Page::default();

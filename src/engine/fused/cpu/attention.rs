@@ -16,7 +16,7 @@ use std::ops::Range;
 use super::activations::for_each_isa;
 use super::isa::Isa;
 use super::kv::{Cell, Eight, Half, KvCache, KvType, PAGE, Part};
-use super::lanes::{LANES, Lanes, Plain};
+use super::lanes::{LANES, Lanes, Plain, ask};
 use super::pack::BLOCK;
 
 /// Most rows of one call.
@@ -209,15 +209,6 @@ unsafe fn scores_of<V: Lanes, C: Cell, const ROWS: usize, const WIDE: usize>(
         }
     }
     ROWS
-}
-
-/// Asks for the cache lines of `bytes` bytes.
-#[inline(always)]
-unsafe fn ask<V: Lanes>(first: *const u8, bytes: usize) {
-    for line in (0..bytes).step_by(64) {
-        // SAFETY: the caller's: they are in the cache's memory.
-        unsafe { V::ask(first.add(line)) };
-    }
 }
 
 /// Turns a row's scores of a page into shares, 0 outside `from..to`, and brings its state up to date.

@@ -65,6 +65,18 @@ pub(super) trait Lanes: Copy {
     unsafe fn rounded_sums(self) -> [i32; 2];
 }
 
+/// Asks for the cache lines of `bytes` bytes; whether they are there does not matter.
+///
+/// # Safety
+/// The processor must have what `V` needs.
+#[inline(always)]
+pub(super) unsafe fn ask<V: Lanes>(first: *const u8, bytes: usize) {
+    for line in (0..bytes).step_by(64) {
+        // SAFETY: the caller's.
+        unsafe { V::ask(first.wrapping_add(line)) };
+    }
+}
+
 /// Plain Rust.
 #[derive(Clone, Copy)]
 pub(super) struct Plain([f32; LANES]);

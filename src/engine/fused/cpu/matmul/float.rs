@@ -16,17 +16,15 @@ use crate::model::TensorType;
 
 use super::super::activations::{for_each_isa, tiles};
 use super::super::isa::Isa;
-use super::super::lanes::{LANES, Lanes, Plain};
+use super::super::lanes::{LANES, Lanes, Plain, ask};
 use super::super::pack::ROWS;
-use super::{Input, Output, Weights};
+use super::{AHEAD, Input, Output, Weights};
 
 /// Formats as constants, so that the choice is made outside the loops.
 const F32: u8 = 0;
 const F16: u8 = 1;
 const BF16: u8 = 2;
 
-/// Bytes ahead of the reading that a token alone asks for.
-const AHEAD: usize = 2048;
 /// From so many tokens on, converting a piece once pays.
 const MANY: usize = 16;
 /// Columns of a piece. Of two groups in single precision these are 16 KiB, half of the first cache.
@@ -211,9 +209,7 @@ unsafe fn one<V: Lanes, const FORMAT: u8>(columns: usize, group: *const u8, row:
     unsafe {
         let mut sums = [V::splat(0.0); CHAINS];
         for k in (0..columns).step_by(CHAINS) {
-            for line in (0..CHAINS * bytes).step_by(64) {
-                V::ask(group.wrapping_add(k * bytes + AHEAD + line));
-            }
+            ask::<V>(group.wrapping_add(k * bytes + AHEAD), CHAINS * bytes);
             for (chain, sum) in sums.iter_mut().enumerate() {
                 *sum = weights::<V, FORMAT>(group, k + chain).mul_add(V::splat(*row.add(k + chain)), *sum);
             }

@@ -23,6 +23,9 @@ use std::ops::Range;
 use super::isa::Isa;
 use super::pack::{Layout, ROWS, is_quantized};
 
+/// Bytes ahead of the reading that are asked for.
+const AHEAD: usize = 2048;
+
 /// A packed matrix in memory.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Weights {

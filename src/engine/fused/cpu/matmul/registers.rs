@@ -12,6 +12,7 @@
 use super::super::bits::PLANE;
 use super::super::lanes::Lanes;
 use super::super::pack::{BLOCK, Layout};
+use super::AHEAD;
 
 /// 64 bytes.
 ///
@@ -81,9 +82,6 @@ pub(super) trait Pairs: Wide {
     /// Sixteen bytes, each twice as a pair of 16 bits.
     unsafe fn twice<const SIGNED: bool>(from: *const u8) -> Self;
 }
-
-/// Bytes ahead of the reading that are asked for.
-const AHEAD: usize = 2048;
 
 /// What a kernel asks the memory for at each block of a group: quants that it comes to after [`AHEAD`] bytes of them, and
 /// its share of the next group's scales. These lie behind the quants, so a reader of the whole would meet them too late.
