@@ -8,6 +8,7 @@ pub mod env;
 pub mod event;
 pub mod json;
 pub mod random;
+pub mod redact;
 pub mod stats;
 pub mod sys;
 #[cfg(test)]

@@ -2,6 +2,8 @@
 
 use std::fmt::Display;
 
+use super::redact;
+
 /// A stranger's text without signs that steer a terminal.
 pub fn printable(text: &str) -> String {
     clipped(text, usize::MAX)
@@ -12,8 +14,10 @@ pub fn clipped(text: &str, most: usize) -> String {
     text.chars().take(most).map(|sign| if sign.is_control() { ' ' } else { sign }).collect()
 }
 
-/// A stranger's text in a message: [`clipped`] to 80 signs, and an ellipsis where there were more.
+/// A stranger's text in a message: without secrets, [`clipped`] to 80 signs, and an ellipsis where there were more.
 pub fn shown(text: &str) -> String {
+    // A secret is cut out before the text is, or its beginning would stay.
+    let text = &redact::text(text);
     let mut out = clipped(text, 80);
     if text.chars().nth(80).is_some() {
         out.push('…');
@@ -35,6 +39,7 @@ mod tests {
         assert_eq!(printable("a\u{1b}[2Jb\nc"), "a [2Jb c");
         assert_eq!(clipped("\tabc", 2), " a");
         assert_eq!(shown("x"), "x");
+        assert_eq!(shown(&format!("{}sk-0123456789abcdef", " ".repeat(70))).trim(), redact::MARK);
         assert_eq!(shown(&"é".repeat(81)), format!("{}…", "é".repeat(80)));
     }
 

@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::args::price;
 use super::{Output, today};
-use crate::base::clock;
+use crate::base::{clock, redact};
 use crate::catalog::Catalog;
 use crate::record::{self, Record};
 use crate::report::exchange::{self, Format, ImportError, Options};
@@ -50,7 +50,7 @@ pub(super) fn run(
     output: &Output,
     argv: &[OsString],
 ) -> anyhow::Result<()> {
-    let argv: Vec<String> = argv.iter().map(|word| word.to_string_lossy().into_owned()).collect();
+    let argv = super::typed(argv);
     let options = Options {
         format: args.input_format.as_deref().and_then(Format::named),
         model: args.model.as_deref(),
@@ -81,6 +81,7 @@ pub(super) fn run(
             if !output.json {
                 output.human(&view(file, &path, record, output))?;
             }
+            let file = redact::text(&file.to_string_lossy()).into_owned();
             views.push(json!({ "file": file, "path": path, "record": record }));
         }
     }
@@ -97,6 +98,7 @@ fn view(file: &Path, path: &Path, record: &Record, output: &Output) -> String {
     let tool = imported.map_or("", |imported| &imported.tool);
     let version =
         imported.and_then(|imported| imported.tool_version.as_deref()).unwrap_or("of an unknown version");
-    let head = style.dim(&format!("{}: {tool} {version}", file.display()));
+    let file = file.to_string_lossy();
+    let head = style.dim(&format!("{}: {tool} {version}", redact::text(&file)));
     format!("{head}\n{}{} {}\n", terminal::render(record, style), style.strong("Record  "), path.display())
 }

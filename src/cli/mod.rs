@@ -22,7 +22,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser as _};
 
-use crate::base::{clock, env};
+use crate::base::{clock, env, redact};
 use crate::report::terminal::Style;
 use crate::{catalog as rows, record};
 
@@ -36,7 +36,12 @@ pub fn main() -> ExitCode {
         Err(error) => {
             // clap's own code for usage errors is 2, the contract's as well; help and version are 0.
             let code = u8::try_from(error.exit_code()).unwrap_or(2);
-            return match error.print() {
+            let said = error.render().to_string();
+            let printed = match redact::text(&said) {
+                std::borrow::Cow::Owned(without) if error.use_stderr() => write!(io::stderr(), "{without}"),
+                _ => error.print(),
+            };
+            return match printed {
                 Ok(()) => ExitCode::from(code),
                 Err(_) => ExitCode::FAILURE,
             };
@@ -83,6 +88,11 @@ fn dispatch(cli: Cli, output: &Output, argv: &[OsString]) -> anyhow::Result<()> 
             output.stdout(&String::from_utf8_lossy(&script))
         }
     }
+}
+
+/// The command line as typed, without the secrets in it.
+fn typed(argv: &[OsString]) -> Vec<String> {
+    redact::words(&argv.iter().map(|word| word.to_string_lossy()).collect::<Vec<_>>())
 }
 
 /// The day, for the age of prices.
@@ -137,7 +147,7 @@ impl Output {
     /// A remark on the way, never in the machine's stream.
     fn note(&self, text: &str) {
         if !self.quiet {
-            eprintln!("{text}");
+            eprintln!("{}", redact::text(text));
         }
     }
 
@@ -163,6 +173,6 @@ impl Output {
                 text = format!("{text}: {cause}");
             }
         }
-        eprintln!("{} {text}", style.bad("error:"));
+        eprintln!("{} {}", style.bad("error:"), redact::text(&text));
     }
 }

@@ -8,7 +8,7 @@ use clap::Args;
 use sha2::{Digest as _, Sha256};
 
 use crate::base::units::Bytes;
-use crate::base::{clock, sys};
+use crate::base::{clock, redact, sys};
 use crate::catalog::Catalog;
 use crate::engine::choice::{Kind, Options};
 use crate::engine::fused::{Isa, KvType};
@@ -96,7 +96,7 @@ pub(super) fn run(
         schema: SCHEMA,
         created: created.to_string(),
         tool: seal::tool(),
-        argv: argv.iter().map(|argument| argument.to_string_lossy().into_owned()).collect(),
+        argv: super::typed(argv),
         interrupted: interrupt.exit_code().filter(|_| scored.interrupted),
         text: scored.text,
         protocol: scored.protocol,
@@ -134,7 +134,7 @@ fn read(path: &Path) -> Result<(String, TextInfo), Error> {
         _ => bad(format!("it cannot be read ({error}); --text takes a file with plain text")),
     })?;
     let info = TextInfo {
-        file: name.clone(),
+        file: redact::text(&name).into_owned(),
         bytes: bytes.len() as u64,
         sha256: format!("{:x}", Sha256::digest(&bytes)),
         tokens: None,

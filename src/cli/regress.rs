@@ -8,7 +8,7 @@ use clap::{Args, Subcommand};
 use crate::base::stats::ChangeRules;
 use crate::base::text::count;
 use crate::base::units::Seconds;
-use crate::base::{env, sys};
+use crate::base::{env, redact, sys};
 use crate::record;
 use crate::regress::Error;
 use crate::regress::gate::{self, Decision, Gate, GateResult, Looks, Margin, Margins, Observer, Verdict};
@@ -284,7 +284,7 @@ pub(super) fn run(args: RegressArgs, output: &Output) -> anyhow::Result<()> {
             Ok(())
         }
         What::Criterion(args) => {
-            let micro = micro::read(&args.folder, &args.label)?;
+            let micro = micro::read(&args.folder, &redact::text(&args.label))?;
             let (path, new) = micro::keep(&micro, &args.store)?;
             let word = if new { "written to" } else { "there already as" };
             output.note(&format!(
@@ -326,7 +326,7 @@ fn gate(args: GateArgs, output: &Output) -> anyhow::Result<()> {
         margins: args.rules.margins(),
         timeout: args.timeout,
         output: args.output,
-        label: args.label,
+        label: args.label.map(|label| redact::text(&label).into_owned()),
         cache: env::cache_folder(),
     };
     let result = gate::run(&gate, &mut Teller(output), &interrupt)?;
@@ -388,8 +388,11 @@ fn look_back(args: &HistoryArgs, output: &Output) -> anyhow::Result<()> {
             .map(|series| history::line(&store, series, &rules, &[]).map(|(line, _)| line))
             .collect();
         history::begins(label, &lines?)?;
-        let known =
-            Acknowledged { label: label.clone(), metric: args.metric.clone(), note: args.note.clone() };
+        let known = Acknowledged {
+            label: label.clone(),
+            metric: args.metric.clone(),
+            note: args.note.as_deref().map(|note| redact::text(note).into_owned()),
+        };
         let path = history::acknowledge(store.folder(), known)?;
         if let Some(url) = named {
             store::url::replace(store.folder(), history::ACKNOWLEDGED, url, env::object_store())?;

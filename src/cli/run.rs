@@ -236,7 +236,7 @@ impl Measuring<'_> {
         let record = seal::seal(
             &finished,
             Sealing {
-                argv: self.argv.iter().map(|argument| argument.to_string_lossy().into_owned()).collect(),
+                argv: super::typed(self.argv),
                 plan,
                 created,
                 id: seal::unique_id(created),

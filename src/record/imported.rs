@@ -41,7 +41,8 @@ pub struct Imported {
     /// The same of each row, for a file of rows that share `fields`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub rows: Vec<Unknown>,
-    /// Fields that were too long to be kept; their samples are under the figures.
+    /// Fields that are not kept as they were: too long, their samples then under the figures, or with a secret in them,
+    /// which is dropped or stands as `[redacted]`.
     pub left_out: Vec<String>,
     /// Fields this version does not know.
     #[serde(flatten)]

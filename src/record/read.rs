@@ -4,7 +4,8 @@ use std::fs;
 use std::io::ErrorKind;
 use std::path::Path;
 
-use super::{Error, Record, SCHEMA};
+use super::{Error, Record, SCHEMA, Unknown};
+use crate::base::redact;
 
 /// The way out for what is no record.
 const FOREIGN: &str = "if another tool wrote it, `bench import FILE` reads it";
@@ -40,5 +41,14 @@ pub fn parse(text: &str) -> Result<Record, String> {
             return Err(format!("the field `schema` is missing; a record says `{SCHEMA}` there; {FOREIGN}"));
         }
     }
-    serde_json::from_str(text).map_err(|error| error.to_string())
+    let mut record: Record = serde_json::from_str(text).map_err(|error| error.to_string())?;
+    // What an older version kept is not shown again.
+    record.command.argv = redact::words(&record.command.argv);
+    if let Some(imported) = &mut record.imported {
+        let without =
+            |fields: &mut Unknown| *fields = redact::object("", std::mem::take(fields), &mut Vec::new());
+        without(&mut imported.fields);
+        imported.rows.iter_mut().for_each(without);
+    }
+    Ok(record)
 }

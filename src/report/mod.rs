@@ -7,6 +7,7 @@ pub mod plot;
 pub mod svg;
 pub mod terminal;
 
+use crate::base::redact;
 use crate::regress::gate::Margin;
 
 /// A value of a history as a reader wants it: a time in its own unit, anything else with four digits or so.
@@ -45,6 +46,7 @@ fn let_pass(margin: Margin, metric: &str) -> String {
 
 /// Text that cannot end an element or an attribute; signs that XML forbids become a replacement character.
 fn escaped(text: &str) -> String {
+    let text = redact::text(text);
     let mut out = String::with_capacity(text.len());
     for sign in text.chars() {
         match sign {

@@ -3,7 +3,7 @@
 use crate::base::clock::{self, ClockQuality};
 use crate::base::event::{Event, EventSink as _, Phase, StepEvent};
 use crate::base::units::{Bytes, Seconds, Watts};
-use crate::base::{stats, sys};
+use crate::base::{redact, stats, sys};
 use crate::catalog::Catalog;
 use crate::cost::{self, Assumptions};
 use crate::engine::Capabilities;
@@ -166,8 +166,8 @@ pub fn seal(finished: &Finished, s: Sealing<'_>) -> Result<Record, crate::catalo
         created: s.created.to_string(),
         tool,
         command: Command {
-            argv: s.argv,
-            plan: serde_json::to_value(s.plan).unwrap_or_default(),
+            argv: redact::words(&s.argv),
+            plan: redact::value("plan", serde_json::to_value(s.plan).unwrap_or_default(), &mut Vec::new()),
             seed: Some(s.plan.seed),
             seed_reason: None,
             interrupted_reason: Some(match finished.interrupted {
@@ -399,9 +399,9 @@ pub fn model_info(model: &Model, sha256: Result<String, String>, catalog_id: Opt
     let (sha256, sha256_reason) = split(sha256);
     let spec = &model.header.spec;
     ModelInfo {
-        id: model.id.clone(),
-        name: model.header.name.clone(),
-        source: model.origin.clone(),
+        id: redact::text(&model.id).into_owned(),
+        name: redact::text(&model.header.name).into_owned(),
+        source: redact::text(&model.origin).into_owned(),
         synthetic: Some(model.header.is_synthetic()),
         synthetic_reason: None,
         architecture: Some(spec.architecture.clone()),
