@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::OnceLock;
 
 use infercost::catalog::Catalog;
-use infercost::report::exchange::{Format, Options, import_bytes};
+use infercost::report::exchange::{Format, Options, import_from};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
@@ -31,7 +31,7 @@ fuzz_target!(|bytes: &[u8]| {
         now: jiff::Timestamp::UNIX_EPOCH,
         argv: &[],
     };
-    if let Ok(records) = import_bytes(Path::new("fuzzed"), bytes, &options) {
+    if let Ok(records) = import_from(Path::new("fuzzed"), bytes.as_slice(), &options) {
         for record in &records {
             let text = infercost::record::write::to_json(record).unwrap_or_default();
             assert!(infercost::record::read::parse(&text).is_ok(), "what is written must be readable");

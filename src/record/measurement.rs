@@ -96,6 +96,25 @@ impl Samples {
 }
 
 impl Measurement {
+    /// The same figure over other samples; its own, which may be very many, are not copied.
+    pub(super) fn with_samples(&self, samples: Samples) -> Self {
+        Self {
+            metric: self.metric.clone(),
+            formula: self.formula.clone(),
+            unit: self.unit.clone(),
+            value: self.value,
+            value_reason: self.value_reason.clone(),
+            ci95: self.ci95,
+            ci95_reason: self.ci95_reason.clone(),
+            n: self.n,
+            method: self.method.clone(),
+            cell: self.cell.clone(),
+            cell_reason: self.cell_reason.clone(),
+            samples,
+            unknown: self.unknown.clone(),
+        }
+    }
+
     /// The interval as a pair of numbers, when there is one.
     pub fn interval(&self) -> Option<Interval> {
         self.ci95.map(|[low, high]| Interval { low, high })

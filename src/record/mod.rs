@@ -85,6 +85,33 @@ pub struct Record {
     pub unknown: Unknown,
 }
 
+impl Record {
+    /// The same record with other measurements; its own, which may be very large, are not copied.
+    fn with_measurements(&self, measurements: Vec<Measurement>) -> Self {
+        Self {
+            schema: self.schema.clone(),
+            id: self.id.clone(),
+            created: self.created.clone(),
+            tool: self.tool.clone(),
+            command: self.command.clone(),
+            environment: self.environment.clone(),
+            model: self.model.clone(),
+            engine: self.engine.clone(),
+            workload: self.workload.clone(),
+            measurements,
+            telemetry: self.telemetry.clone(),
+            telemetry_reason: self.telemetry_reason.clone(),
+            energy: self.energy.clone(),
+            cost: self.cost.clone(),
+            validity: self.validity.clone(),
+            quality: self.quality.clone(),
+            fingerprint: self.fingerprint.clone(),
+            imported: self.imported.clone(),
+            unknown: self.unknown.clone(),
+        }
+    }
+}
+
 /// What was asked for, and what it was resolved to.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Command {

@@ -7,7 +7,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
-use super::{Error, Record};
+use super::{Error, Measurement, Record, Samples};
 
 /// Most raw samples of one measurement that stay inside the record.
 pub const INLINE_SAMPLES: usize = 512;
@@ -30,29 +30,51 @@ pub fn probe_folder(folder: &Path) -> Result<(), Error> {
 /// # Errors
 /// [`Error::Write`]; no half-written file is left under the record's name.
 pub fn write(record: &Record, folder: &Path, stem: &str) -> Result<PathBuf, Error> {
-    let mut record = record.clone();
-    let traces = record.energy.traces.iter_mut().flat_map(|trace| [&mut trace.seconds, &mut trace.values]);
-    for samples in record.measurements.iter_mut().map(|m| &mut m.samples).chain(traces) {
-        let Some(values) = samples.values.take_if(|values| values.len() > INLINE_SAMPLES) else { continue };
-        let mut text = to_json(&values).map_err(|source| Error::Write { path: folder.to_owned(), source })?;
-        text.push('\n');
-        let name = format!("samples-{}.json", &blake3::hash(text.as_bytes()).to_hex()[..32]);
-        let path = folder.join(&name);
-        // Named by its content: when it is there already, it is the same.
-        if !path.exists() {
-            write_new(&path, text.as_bytes()).or_else(|source| match source.kind() {
-                io::ErrorKind::AlreadyExists => Ok(()),
-                _ => Err(Error::Write { path, source }),
-            })?;
-        }
-        samples.values_reason = Some(format!("{} samples, kept in `file`", values.len()));
-        samples.file = Some(name);
+    let light = |found: &Measurement| Ok(found.with_samples(apart(&found.samples, folder)?));
+    let measurements = record.measurements.iter().map(light).collect::<Result<_, Error>>()?;
+    let mut light = record.with_measurements(measurements);
+    for trace in &mut light.energy.traces {
+        trace.seconds = apart(&trace.seconds, folder)?;
+        trace.values = apart(&trace.values, folder)?;
     }
     let path = folder.join(format!("{stem}.json"));
-    let mut text = to_json(&record).map_err(|source| Error::Write { path: path.clone(), source })?;
-    text.push('\n');
-    write_new(&path, text.as_bytes()).map_err(|source| Error::Write { path: path.clone(), source })?;
+    let written = write_new(&path, |out| {
+        serde_json::to_writer_pretty(&mut *out, &light).map_err(io::Error::other)?;
+        out.write_all(b"\n")
+    });
+    written.map_err(|source| Error::Write { path: path.clone(), source })?;
     Ok(path)
+}
+
+/// The samples as they stand in the record: in a file of their own when they are many. They may be most of memory, so they are
+/// neither copied nor made a text as a whole.
+fn apart(samples: &Samples, folder: &Path) -> Result<Samples, Error> {
+    let Some(values) = samples.values.as_ref().filter(|values| values.len() > INLINE_SAMPLES) else {
+        return Ok(samples.clone());
+    };
+    let failed = |path: &Path, source| Error::Write { path: path.to_owned(), source };
+    let put = |out: &mut dyn io::Write| {
+        serde_json::to_writer_pretty(&mut *out, values).map_err(io::Error::other)?;
+        out.write_all(b"\n")
+    };
+    let mut hash = blake3::Hasher::new();
+    put(&mut io::BufWriter::with_capacity(1 << 16, &mut hash)).map_err(|source| failed(folder, source))?;
+    let name = format!("samples-{}.json", &hash.finalize().to_hex()[..32]);
+    let path = folder.join(&name);
+    // Named by its content: when it is there already, it is the same.
+    if !path.exists() {
+        write_new(&path, put).or_else(|source| match source.kind() {
+            io::ErrorKind::AlreadyExists => Ok(()),
+            _ => Err(failed(&path, source)),
+        })?;
+    }
+    Ok(Samples {
+        values: None,
+        values_reason: Some(format!("{} samples, kept in `file`", values.len())),
+        file: Some(name),
+        unit: samples.unit.clone(),
+        warmup: samples.warmup.clone(),
+    })
 }
 
 /// A record as the text that is stored.
@@ -63,14 +85,15 @@ pub fn to_json(value: &impl serde::Serialize) -> io::Result<String> {
     serde_json::to_string_pretty(value).map_err(io::Error::other)
 }
 
-fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
+fn write_new(path: &Path, put: impl FnOnce(&mut dyn io::Write) -> io::Result<()>) -> io::Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let temporary = folder.join(format!(".{name}.{}.tmp", std::process::id()));
     let written = (|| {
-        let mut file = OpenOptions::new().write(true).create_new(true).open(&temporary)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
+        let file = OpenOptions::new().write(true).create_new(true).open(&temporary)?;
+        let mut out = io::BufWriter::with_capacity(1 << 16, file);
+        put(&mut out)?;
+        out.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
         match fs::hard_link(&temporary, path) {
             Err(error) if error.kind() == io::ErrorKind::Unsupported || error.raw_os_error() == Some(1) => {
                 // A file system without links (FAT, some network ones): the name is unique anyway.

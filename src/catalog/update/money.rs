@@ -78,7 +78,8 @@ pub(super) fn written(node: Option<&Node>) -> String {
         Some(Node::Bool(truth)) => truth.to_string(),
         Some(Node::Number(number)) => format!("{number:?}"),
         Some(Node::Text(text)) => format!("\"{}\"", shown(text)),
-        Some(Node::Numbers(_) | Node::List(_)) => "a list".to_owned(),
+        Some(Node::Numbers(_) | Node::Lists(_) | Node::Table(_) | Node::List(_)) => "a list".to_owned(),
+        Some(Node::Long(bytes)) => format!("a text of {bytes} bytes"),
         Some(Node::Object(_)) => "an object".to_owned(),
     }
 }

@@ -9,7 +9,8 @@ use crate::record::{Cell, Measurement};
 
 use super::Error;
 use super::fields::{At, Row};
-use super::foreign::{Foreign, ForeignModel, ForeignWorkload, Kept, Metric, serving_cell, serving_row};
+use super::foreign::{Foreign, ForeignModel, ForeignWorkload, Kept, Metric, each, serving_cell, serving_row};
+use super::rows::Rows;
 
 const INPUT: Metric = Metric::rate("input_tokens_per_second", "aiperf.input_token_throughput");
 const OUTPUT: Metric = Metric::rate("output_tokens_per_second", "aiperf.output_token_throughput");
@@ -27,8 +28,9 @@ const TIMES: [(&str, Metric); 4] = [
 ];
 
 /// The records in these reports.
-pub(super) fn read(path: &Path, rows: &[Row], tool: &'static str) -> Result<Vec<Foreign>, Error> {
-    rows.iter().map(|row| report(&At::new(path, row), tool)).collect()
+pub(super) fn read(path: &Path, rows: &mut Rows<'_>, tool: &'static str) -> Result<Vec<Foreign>, Error> {
+    let one = |row: Result<Row, Error>| report(&At::new(path, &row?), tool);
+    each(path, rows.map(one))
 }
 
 fn report(at: &At<'_>, tool: &'static str) -> Result<Foreign, Error> {

@@ -1,13 +1,13 @@
-//! From bytes to rows, and which tool wrote them.
+//! Which tool wrote the rows.
 //!
-//! The text's form is told by its first sign, the tool by fields that it alone writes together. What is not known is
-//! refused with what was seen; nothing is guessed.
+//! It is told by fields that it alone writes together. What is not known is refused with what was seen; nothing is
+//! guessed.
 
 use std::path::Path;
 
+use super::Error;
 use super::fields::Row;
-use super::json::{self, Node, get, shown};
-use super::{Error, table};
+use super::json::{get, shown};
 
 /// A tool's format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,83 +92,6 @@ impl Format {
     }
 }
 
-/// A file as rows.
-#[derive(Debug)]
-pub(super) struct Document {
-    /// `json`, `jsonl`, `csv` or `sql`.
-    pub(super) form: &'static str,
-    pub(super) rows: Vec<Row>,
-}
-
-/// Reads `text` as rows.
-pub(super) fn rows(path: &Path, text: &str) -> Result<Document, Error> {
-    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let first = text.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default();
-    let (form, rows) = if first.starts_with(['{', '[']) {
-        json_rows(path, &json::quote_not_numbers(text))?
-    } else if first.starts_with('|') || first.starts_with("main: n_kv_max") || first.contains("n_kv_max =") {
-        return Err(Error::Refused { path: path.to_owned(), reason: MARKDOWN.to_owned() });
-    } else if starts_statement(first) {
-        ("sql", table::sql(path, text)?)
-    } else if first.contains("n_prompt,") || first.contains("\"n_prompt\",") {
-        ("csv", table::csv(path, text)?)
-    } else {
-        let seen = if first.is_empty() {
-            "the file is empty".to_owned()
-        } else {
-            format!("it begins with `{}`, which no known format does", shown(first))
-        };
-        return Err(unrecognised(path, seen));
-    };
-    if rows.is_empty() {
-        return Err(unrecognised(path, "it has no rows".to_owned()));
-    }
-    Ok(Document { form, rows })
-}
-
-const MARKDOWN: &str = "a Markdown table has rounded figures and no samples; let llama-bench write them with `-o jsonl`, llama-batched-bench with `--output-format jsonl`";
-
-fn starts_statement(line: &str) -> bool {
-    let line = line.to_ascii_lowercase();
-    line.starts_with("create table") || line.starts_with("insert into")
-}
-
-/// One JSON value or several, one behind the other; lists of objects are rows as well.
-fn json_rows(path: &Path, text: &str) -> Result<(&'static str, Vec<Row>), Error> {
-    let mut rows = Vec::new();
-    let values = json::values(path, text);
-    let mut count = 0;
-    for value in values {
-        let (line, node) = value?;
-        count += 1;
-        match node {
-            Node::Object(fields) => {
-                rows.push(Row { place: format!("line {line}"), quoted: false, fields });
-            }
-            Node::List(items) => {
-                for (index, item) in items.into_iter().enumerate() {
-                    let Node::Object(fields) = item else {
-                        return Err(unrecognised(path, format!("row {} is no object", index + 1)));
-                    };
-                    rows.push(Row { place: format!("row {}", index + 1), quoted: false, fields });
-                }
-            }
-            _ => {
-                return Err(unrecognised(
-                    path,
-                    format!("line {line} is neither an object nor a list of objects"),
-                ));
-            }
-        }
-    }
-    if let ([row], 1) = (rows.as_mut_slice(), count)
-        && row.place.starts_with("line")
-    {
-        row.place.clear();
-    }
-    Ok((if count > 1 { "jsonl" } else { "json" }, rows))
-}
-
 /// The tool that wrote the rows.
 pub(super) fn format(path: &Path, rows: &[Row]) -> Result<Format, Error> {
     let Some(row) = rows.first() else { return Err(unrecognised(path, "it has no rows".to_owned())) };
@@ -185,19 +108,24 @@ pub(super) fn format(path: &Path, rows: &[Row]) -> Result<Format, Error> {
     })
 }
 
-fn unrecognised(path: &Path, seen: String) -> Error {
+pub(super) fn unrecognised(path: &Path, seen: String) -> Error {
     let known: Vec<&str> = Format::ALL.iter().map(|format| format.name()).collect();
     Error::Unrecognised { path: path.to_owned(), seen, known: known.join(", ") }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::rows::Rows;
     use super::*;
 
     fn detected(text: &str) -> Result<(&'static str, Format), String> {
         let path = Path::new("f");
-        let found = rows(path, text).and_then(|document| Ok((document.form, format(path, &document.rows)?)));
-        found.map_err(|error| error.to_string())
+        let read = || {
+            let mut rows = Rows::open(path, text.as_bytes(), 1 << 20)?;
+            let format = format(path, rows.first())?;
+            Ok((rows.finish()?.form, format))
+        };
+        read().map_err(|error: Error| error.to_string())
     }
 
     #[test]
@@ -219,8 +147,8 @@ mod tests {
             ("hello\nworld", "it begins with `hello`"),
             (r#"{"speed": 5}"#, "its first object has `speed`, and no known"),
             ("{}", "its first object is empty"),
-            ("[1, 2]", "line 1 is neither an object nor a list"),
-            ("[]", "line 1 is neither"),
+            ("[1, 2]", "it begins with `[1, 2]`, which no known format does"),
+            ("[]", "it begins with `[]`"),
             ("[{}, 1]", "row 2 is no object"),
             ("| model | size |", "a Markdown table has rounded figures and no samples; let llama-bench"),
         ] {

@@ -143,7 +143,7 @@ impl<'a> At<'a> {
             None => Ok(None),
             Some(Node::Numbers(numbers)) => {
                 for (index, number) in numbers.iter().enumerate() {
-                    self.checked(&format!("{field}[{index}]"), *number)?;
+                    check(*number).map_err(|reason| self.error(&format!("{field}[{index}]"), reason))?;
                 }
                 Ok(Some(numbers))
             }
@@ -160,6 +160,14 @@ impl<'a> At<'a> {
     pub(super) fn pooled(&self, field: &str) -> Result<Option<Vec<f64>>, Error> {
         let Some(node) = self.get(field) else { return Ok(None) };
         let lists: &[Node] = match node {
+            Node::Lists(lists) => {
+                for (index, list) in lists.iter().enumerate() {
+                    for number in list.unwrap_or_default() {
+                        check(*number).map_err(|reason| self.error(&format!("{field}[{index}]"), reason))?;
+                    }
+                }
+                return Ok(Some(lists.numbers().to_vec()));
+            }
             Node::List(lists) => lists,
             Node::Numbers(numbers) if numbers.is_empty() => &[],
             other => return Err(self.error(field, format!("is {}, not lists of numbers", name(other)))),
@@ -217,17 +225,23 @@ impl<'a> At<'a> {
         items.iter().enumerate().map(object).collect()
     }
 
+    /// The finite numbers that the objects of a list have under a name, in their order.
+    pub(super) fn column(&self, list: &str, name: &str) -> Result<Vec<f64>, Error> {
+        let table = match self.get(list) {
+            None => return Ok(Vec::new()),
+            Some(Node::Numbers(numbers)) if numbers.is_empty() => return Ok(Vec::new()),
+            Some(Node::Table(table)) => table,
+            Some(other) => {
+                return Err(self.error(list, format!("is {}, not a list of objects", self::name(other))));
+            }
+        };
+        let field = |row: usize| format!("{list}[{row}].{name}");
+        let column = table.column(name).map_err(|row| self.error(&field(row), "is no number"))?;
+        column.map(|(row, number)| check(number).map_err(|reason| self.error(&field(row), reason))).collect()
+    }
+
     fn checked(&self, field: &str, number: f64) -> Result<f64, Error> {
-        if !number.is_finite() {
-            return Err(self.error(field, format!("is {number}, no number that can be")));
-        }
-        if number < 0.0 {
-            return Err(self.error(field, format!("is {number}, below 0")));
-        }
-        if number > LARGEST || (number > 0.0 && number < SMALLEST) {
-            return Err(self.error(field, format!("is {number:e}, a size that no benchmark measures")));
-        }
-        Ok(number)
+        check(number).map_err(|reason| self.error(field, reason))
     }
 
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "whole, checked, below 2^53")]
@@ -240,6 +254,20 @@ impl<'a> At<'a> {
     }
 }
 
+/// A number that can be a figure, or why it cannot.
+fn check(number: f64) -> Result<f64, String> {
+    if !number.is_finite() {
+        return Err(format!("is {number}, no number that can be"));
+    }
+    if number < 0.0 {
+        return Err(format!("is {number}, below 0"));
+    }
+    if number > LARGEST || (number > 0.0 && number < SMALLEST) {
+        return Err(format!("is {number:e}, a size that no benchmark measures"));
+    }
+    Ok(number)
+}
+
 /// A value in a message.
 fn name(node: &Node) -> String {
     match node {
@@ -247,7 +275,10 @@ fn name(node: &Node) -> String {
         Node::Bool(truth) => truth.to_string(),
         Node::Number(number) => number_value(*number).to_string(),
         Node::Text(text) => format!("`{}`", shown(text)),
+        Node::Long(bytes) => format!("a text of {bytes} bytes"),
         Node::Numbers(numbers) => format!("a list of {} numbers", numbers.len()),
+        Node::Lists(lists) => format!("a list of {} lists", lists.len()),
+        Node::Table(table) => format!("a list of {} objects", table.rows()),
         Node::List(items) => format!("a list of {} values", items.len()),
         Node::Object(_) => "an object".to_owned(),
     }

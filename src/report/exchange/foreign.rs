@@ -5,12 +5,17 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::path::Path;
 
+use crate::base::redact;
 use crate::base::stats::{self, t_interval_positive};
 use crate::record::{Cell, Measurement, Samples, Unknown};
 
+use super::Error;
 use super::json::Node;
 
+/// Most records that one file may become.
+const MOST_RECORDS: usize = 1000;
 /// Confidence of the intervals that are computed from another tool's trials.
 const CONFIDENCE: f64 = 0.95;
 /// Bytes that a single field may have to be kept.
@@ -81,13 +86,23 @@ pub(super) struct ForeignWorkload {
 
 /// Puts rows together that agree in `key`, the text of all that was the same for them. A cell that comes twice
 /// begins another group: a second run of the same is another record.
-pub(super) fn merge(rows: Vec<(String, Foreign)>) -> Vec<Foreign> {
+///
+/// # Errors
+/// The first row's, or [`Error::Refused`] when they are more groups than a file may become.
+pub(super) fn merge(
+    path: &Path,
+    rows: impl Iterator<Item = Result<(String, Foreign), Error>>,
+) -> Result<Vec<Foreign>, Error> {
     let mut groups: Vec<Foreign> = Vec::new();
     // Hashed, since a stranger's file may have many rows.
-    let mut times: HashMap<(String, String), usize> = HashMap::new();
-    let mut found: HashMap<(String, usize), usize> = HashMap::new();
-    for (key, row) in rows {
-        let before = times.entry((key.clone(), row.workload.rows.join(","))).or_default();
+    let mut keys: HashMap<String, usize> = HashMap::new();
+    let mut times: HashMap<(usize, String), usize> = HashMap::new();
+    let mut found: HashMap<(usize, usize), usize> = HashMap::new();
+    for row in rows {
+        let (key, row) = row?;
+        let next = keys.len();
+        let key = *keys.entry(key).or_insert(next);
+        let before = times.entry((key, row.workload.rows.join(","))).or_default();
         match found.entry((key, *before)) {
             Entry::Occupied(known) => {
                 if let Some(group) = groups.get_mut(*known.get()) {
@@ -100,8 +115,34 @@ pub(super) fn merge(rows: Vec<(String, Foreign)>) -> Vec<Foreign> {
             }
         }
         *before += 1;
+        few(path, groups.len())?;
     }
-    groups
+    Ok(groups)
+}
+
+/// Each row as a record of its own.
+///
+/// # Errors
+/// As [`merge`].
+pub(super) fn each(
+    path: &Path,
+    rows: impl Iterator<Item = Result<Foreign, Error>>,
+) -> Result<Vec<Foreign>, Error> {
+    let mut found = Vec::new();
+    for row in rows {
+        found.push(row?);
+        few(path, found.len())?;
+    }
+    Ok(found)
+}
+
+/// Refuses a file that would become too many records.
+fn few(path: &Path, records: usize) -> Result<(), Error> {
+    if records <= MOST_RECORDS {
+        return Ok(());
+    }
+    let reason = format!("it has more than {MOST_RECORDS} different setups; split it");
+    Err(Error::Refused { path: path.to_owned(), reason })
 }
 
 impl Foreign {
@@ -154,23 +195,34 @@ impl Kept {
             match node.bounded(&mut budget) {
                 Some(value) => {
                     self.spent += left - budget;
-                    short.insert(name.to_string(), value);
+                    let mut secret = Vec::new();
+                    let member = Unknown::from_iter([(name.to_string(), value)]);
+                    short.extend(redact::object("", member, &mut secret));
+                    for path in secret {
+                        self.leave_out(path);
+                    }
                 }
-                None if self.left_out.len() < NAMED => self.left_out.push(super::json::shown(name)),
-                None => self.more += 1,
+                None => self.leave_out(super::json::shown(name)),
             }
         }
         short
     }
 
+    fn leave_out(&mut self, name: String) {
+        if self.left_out.contains(&name) {
+            return;
+        }
+        if self.left_out.len() < NAMED {
+            self.left_out.push(name);
+        } else {
+            self.more += 1;
+        }
+    }
+
     /// Takes in another row's kept fields, as far as there is room.
     fn take(&mut self, other: Kept) {
         for name in other.left_out {
-            if self.left_out.len() >= NAMED {
-                self.more += 1;
-            } else if !self.left_out.contains(&name) {
-                self.left_out.push(name);
-            }
+            self.leave_out(name);
         }
         self.more += other.more;
         if self.spent + other.spent <= ALL_BYTES {
@@ -181,7 +233,7 @@ impl Kept {
         }
     }
 
-    /// The names of fields that were too long, with a word on those not named.
+    /// The names of fields that were too long or had a secret in them, with a word on those not named.
     pub(super) fn left_out(&self) -> Vec<String> {
         let more = (self.more > 0).then(|| format!("and {} more", self.more));
         self.left_out.iter().cloned().chain(more).collect()

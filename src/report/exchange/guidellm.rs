@@ -8,11 +8,12 @@ use std::path::Path;
 use crate::record::{Cell, Measurement};
 
 use super::Error;
-use super::fields::{At, Row};
+use super::fields::At;
 use super::foreign::{
     Foreign, ForeignModel, ForeignWorkload, Kept, Metric, merge, serving_cell, serving_row,
 };
 use super::json::Node;
+use super::rows::Rows;
 
 const RATES: [(&str, Metric); 3] = [
     (
@@ -59,10 +60,11 @@ const TIMES: [(&str, &str, f64, Metric); 4] = [
 ];
 
 /// The records in a report.
-pub(super) fn read(path: &Path, rows: &[Row]) -> Result<Vec<Foreign>, Error> {
+pub(super) fn read(path: &Path, rows: &mut Rows<'_>) -> Result<Vec<Foreign>, Error> {
     let mut found = Vec::new();
     for row in rows {
-        let at = At::new(path, row);
+        let row = row?;
+        let at = At::new(path, &row);
         let metadata = at.inner("metadata")?;
         let version = match &metadata {
             Some(metadata) => metadata.text("guidellm_version")?,
@@ -93,7 +95,7 @@ pub(super) fn read(path: &Path, rows: &[Row]) -> Result<Vec<Foreign>, Error> {
             found.push((format!("{:?} {version:?}", one.model.name), one));
         }
     }
-    Ok(merge(found))
+    merge(path, found.into_iter().map(Ok))
 }
 
 fn benchmark(at: &At<'_>) -> Result<Foreign, Error> {
@@ -127,7 +129,8 @@ fn benchmark(at: &At<'_>) -> Result<Foreign, Error> {
     let output = mean_of(&metrics, "output_token_count")?.unwrap_or(0.0);
     let concurrency = if kind == "synchronous" { 1 } else { streams.unwrap_or(0) };
     let cell = serving_cell(input, output, concurrency);
-    let requests = requests(at)?;
+    let requests = at.inner("requests")?;
+    let requests = requests.as_ref();
     let mut measurements = Vec::new();
     for (field, metric) in RATES {
         let rate = mean_of(&metrics, field)?.filter(|rate| *rate > 0.0);
@@ -142,15 +145,10 @@ fn benchmark(at: &At<'_>) -> Result<Foreign, Error> {
     for (metric, field, value) in
         [(INPUT_LENGTH, "prompt_tokens", input), (OUTPUT_LENGTH, "output_tokens", output)]
     {
-        measurements.push(metric.sampled(
-            &cell,
-            value,
-            "tokens per request",
-            samples(&requests, field, 1.0)?,
-        ));
+        measurements.push(metric.sampled(&cell, value, "tokens per request", samples(requests, field, 1.0)?));
     }
     for (block, field, unit, metric) in TIMES {
-        measurements.extend(time(&metrics, block, samples(&requests, field, unit)?, unit, metric, &cell)?);
+        measurements.extend(time(&metrics, block, samples(requests, field, unit)?, unit, metric, &cell)?);
     }
     let start = at.amount("start_time")?;
     Ok(Foreign {
@@ -180,14 +178,10 @@ fn mean_of(metrics: &At<'_>, name: &str) -> Result<Option<f64>, Error> {
     successful(metrics, name)?.map_or(Ok(None), |block| block.amount("mean"))
 }
 
-/// The requests that came to their end, when the report has them.
-fn requests<'a>(at: &At<'a>) -> Result<Vec<At<'a>>, Error> {
-    at.inner("requests")?.map_or(Ok(Vec::new()), |requests| requests.objects("successful"))
-}
-
-fn samples(requests: &[At<'_>], field: &str, unit: f64) -> Result<Vec<f64>, Error> {
-    let one = |request: &At<'_>| request.amount(field).map(|value| value.map(|value| value * unit));
-    requests.iter().filter_map(|request| one(request).transpose()).collect()
+/// What the requests that came to their end have under a name, when the report has them.
+fn samples(requests: Option<&At<'_>>, field: &str, unit: f64) -> Result<Vec<f64>, Error> {
+    let column = requests.map_or(Ok(Vec::new()), |requests| requests.column("successful", field))?;
+    Ok(column.into_iter().map(|value| value * unit).collect())
 }
 
 fn time(

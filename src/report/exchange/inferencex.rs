@@ -8,11 +8,12 @@ use std::path::Path;
 use crate::record::Cell;
 
 use super::Error;
-use super::fields::{At, Row};
+use super::fields::At;
 use super::foreign::{
     Foreign, ForeignEngine, ForeignModel, ForeignWorkload, Kept, Metric, merge, serving_row,
 };
 use super::json::Node;
+use super::rows::Rows;
 
 const INPUT: Metric = Metric::rate("input_tokens_per_second", "inferencex.input_tput_per_gpu");
 const OUTPUT: Metric = Metric::rate("output_tokens_per_second", "inferencex.output_tput_per_gpu");
@@ -42,13 +43,18 @@ const DEPLOYMENT: [&str; 14] = [
 ];
 
 /// The records in these rows.
-pub(super) fn read(path: &Path, rows: &[Row]) -> Result<Vec<Foreign>, Error> {
+pub(super) fn read(path: &Path, rows: &mut Rows<'_>) -> Result<Vec<Foreign>, Error> {
     let mut found = Vec::new();
     let mut left_out = 0_usize;
+    let mut refused = None;
     for row in rows {
-        let at = At::new(path, row);
+        let row = row?;
+        let at = At::new(path, &row);
         if yes(&at, "disagg") || yes(&at, "is_multinode") {
             left_out += 1;
+            let reason =
+                "is true in every row; figures per GPU are then over different GPUs for input and output";
+            refused = refused.or_else(|| Some(at.error("disagg", reason)));
             continue;
         }
         let deployment: Vec<_> =
@@ -56,18 +62,10 @@ pub(super) fn read(path: &Path, rows: &[Row]) -> Result<Vec<Foreign>, Error> {
         found.push((format!("{deployment:?}"), one(&at)?));
     }
     if found.is_empty() {
-        let at = rows.first().map(|row| At::new(path, row));
-        return Err(at.map_or_else(
-            || Error::Refused { path: path.to_owned(), reason: "it has no rows".to_owned() },
-            |at| {
-                at.error(
-                    "disagg",
-                    "is true in every row; figures per GPU are then over different GPUs for input and output",
-                )
-            },
-        ));
+        let none = || Error::Refused { path: path.to_owned(), reason: "it has no rows".to_owned() };
+        return Err(refused.unwrap_or_else(none));
     }
-    let mut groups = merge(found);
+    let mut groups = merge(path, found.into_iter().map(Ok))?;
     if left_out > 0 {
         for group in &mut groups {
             let rows = if left_out == 1 { "row" } else { "rows" };

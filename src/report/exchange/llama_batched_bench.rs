@@ -11,6 +11,7 @@ use super::Error;
 use super::fields::{At, Row};
 use super::foreign::{Foreign, ForeignEngine, ForeignWorkload, Kept, Metric, merge};
 use super::json::Node;
+use super::rows::Rows;
 
 const OF_THE_TEST: [&str; 11] =
     ["pp", "tg", "pl", "n_kv", "t_pp", "speed_pp", "t_tg", "speed_tg", "t", "speed", "is_pp_shared"];
@@ -34,9 +35,10 @@ const TOTAL_RATE: Metric =
     Metric { name: "total_tokens_per_second", formula: "llama-batched-bench.speed", ..PREFILL };
 
 /// The records in these rows.
-pub(super) fn read(path: &Path, rows: &[Row]) -> Result<Vec<Foreign>, Error> {
-    let one = |row| {
-        let at = At::new(path, row);
+pub(super) fn read(path: &Path, rows: &mut Rows<'_>) -> Result<Vec<Foreign>, Error> {
+    let one = |row: Result<Row, Error>| {
+        let row = row?;
+        let at = At::new(path, &row);
         let (label, measurements) = figures(&at)?;
         let of_the_test = |(name, _): &&(Box<str>, Node)| OF_THE_TEST.contains(&&**name);
         let setup = || at.fields().iter().filter(|field| !of_the_test(field));
@@ -63,7 +65,7 @@ pub(super) fn read(path: &Path, rows: &[Row]) -> Result<Vec<Foreign>, Error> {
         };
         Ok((key, found))
     };
-    Ok(merge(rows.iter().map(one).collect::<Result<_, Error>>()?))
+    merge(path, rows.map(one))
 }
 
 fn figures(at: &At<'_>) -> Result<(String, Vec<Measurement>), Error> {

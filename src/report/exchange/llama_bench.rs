@@ -12,6 +12,7 @@ use super::Error;
 use super::fields::{At, Row};
 use super::foreign::{Foreign, ForeignEngine, ForeignModel, ForeignWorkload, Kept, Metric, mean, merge};
 use super::json::Node;
+use super::rows::Rows;
 
 /// Fields of a row that are of its test, not of what was tested.
 const OF_THE_TEST: [&str; 10] = [
@@ -45,9 +46,10 @@ const JOINT_TIME: Metric = Metric {
 };
 
 /// The records in these rows.
-pub(super) fn read(path: &Path, rows: &[Row]) -> Result<Vec<Foreign>, Error> {
-    let one = |row| {
-        let at = At::new(path, row);
+pub(super) fn read(path: &Path, rows: &mut Rows<'_>) -> Result<Vec<Foreign>, Error> {
+    let one = |row: Result<Row, Error>| {
+        let row = row?;
+        let at = At::new(path, &row);
         let (cell, figures) = figures(&at)?;
         let mut found = setup(&at)?;
         found.workload.rows.push(cell.label());
@@ -57,7 +59,7 @@ pub(super) fn read(path: &Path, rows: &[Row]) -> Result<Vec<Foreign>, Error> {
         found.kept.row(at.fields().iter().filter(of_the_test));
         Ok((setup_text(at.fields()), found))
     };
-    Ok(merge(rows.iter().map(one).collect::<Result<_, Error>>()?))
+    merge(path, rows.map(one))
 }
 
 /// What was tested, with which program and settings, as one text.

@@ -1,5 +1,6 @@
 //! Which row of the catalog a foreign file's model is.
 
+use crate::base::redact;
 use crate::base::text::clipped;
 use crate::catalog::{self, Catalog};
 
@@ -81,9 +82,9 @@ fn split_format(stem: &str) -> Option<(&str, &str)> {
     is_format.then_some((bare, format))
 }
 
-/// A stranger's text for the record: short, and without signs that steer a terminal.
+/// A stranger's text for the record: short, without secrets and without signs that steer a terminal.
 pub(super) fn clean(text: &str) -> String {
-    clipped(text, 200)
+    clipped(&redact::text(text), 200)
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use rust_decimal::Decimal;
 
-use crate::base::text;
+use crate::base::{redact, text};
 use crate::catalog;
 use crate::cost::{self, Assumptions};
 use crate::record::{
@@ -51,10 +51,10 @@ pub(super) fn seal(
         created: created.to_string(),
         tool: seal::tool(),
         command: Command {
-            argv: options.argv.to_vec(),
+            argv: redact::words(options.argv),
             plan: serde_json::json!({
                 "format": source.format.name(),
-                "model": options.model,
+                "model": options.model.map(clean),
                 "gpu": options.gpu,
                 "gpus": options.gpus,
                 "price_per_hour": options.price_per_hour.map(|usd| usd.to_string()),

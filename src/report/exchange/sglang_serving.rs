@@ -7,6 +7,7 @@ use super::fields::{At, Row};
 use super::foreign::{
     Foreign, ForeignEngine, ForeignModel, ForeignWorkload, Kept, Metric, merge, serving_row,
 };
+use super::rows::Rows;
 use super::served::{self, Formulas, Samples};
 use super::vllm_serve::{failed, request_rate};
 
@@ -36,9 +37,10 @@ const FORMULAS: Formulas = Formulas {
 };
 
 /// The records in these rows.
-pub(super) fn read(path: &Path, rows: &[Row]) -> Result<Vec<Foreign>, Error> {
-    let one = |row| {
-        let at = At::new(path, row);
+pub(super) fn read(path: &Path, rows: &mut Rows<'_>) -> Result<Vec<Foreign>, Error> {
+    let one = |row: Result<Row, Error>| {
+        let row = row?;
+        let at = At::new(path, &row);
         let run = served::read(&at, &FORMULAS)?;
         let server = at.inner("server_info")?;
         let said = |field: &str| -> Result<Option<&str>, Error> {
@@ -78,5 +80,5 @@ pub(super) fn read(path: &Path, rows: &[Row]) -> Result<Vec<Foreign>, Error> {
         };
         Ok((format!("{model:?} {backend:?} {version:?} {:?}", at.get("tag")), found))
     };
-    Ok(merge(rows.iter().map(one).collect::<Result<_, Error>>()?))
+    merge(path, rows.map(one))
 }

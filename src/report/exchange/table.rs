@@ -3,63 +3,136 @@
 //! Both quote every value, numbers too, so a number is told from a text only by whoever reads the field. SQL is read by the one
 //! shape that llama-bench prints, `INSERT INTO name (columns) VALUES (literals);`, not as a language.
 
+use std::io::{self, Read};
 use std::path::Path;
 
 use super::Error;
 use super::fields::Row;
-use super::json::{Fields, Node, shown};
+use super::json::{Fields, Node, Source, shown};
+use super::rows::{LINE_BYTES, Passed, io_error};
 
 /// Columns that a row may have: far more than any tool writes.
 const MOST_COLUMNS: usize = 1000;
 
-/// The rows of a CSV file with a header.
-pub(super) fn csv(path: &Path, text: &str) -> Result<Vec<Row>, Error> {
-    let bad = |error: &csv::Error| Error::Syntax {
-        path: path.to_owned(),
-        line: error.position().and_then(|at| usize::try_from(at.line()).ok()),
-        reason: format!("it is not CSV ({error})"),
-    };
-    let mut reader = csv::ReaderBuilder::new().from_reader(text.as_bytes());
-    let header = reader.headers().map_err(|error| bad(&error))?.clone();
-    columns(path, header.len(), Some(1))?;
-    let mut rows = Vec::new();
-    for record in reader.records() {
-        let record = record.map_err(|error| bad(&error))?;
-        let line = record.position().map_or(0, csv::Position::line);
-        let fields: Fields =
-            header.iter().zip(&record).map(|(name, value)| (name.into(), Node::Text(value.into()))).collect();
-        rows.push(Row { place: format!("line {line}"), quoted: true, fields });
-    }
-    Ok(rows)
+/// Why a Markdown table is refused.
+pub(super) const MARKDOWN: &str = "a Markdown table has rounded figures and no samples; let llama-bench write them with `-o jsonl`, llama-batched-bench with `--output-format jsonl`";
+
+/// Whether a line is of a Markdown table.
+pub(super) fn is_markdown(line: &str) -> bool {
+    line.starts_with('|') || line.starts_with("main: n_kv_max") || line.contains("n_kv_max =")
 }
 
-/// The rows of the `INSERT` statements; everything else is a schema, and passed over.
-pub(super) fn sql(path: &Path, text: &str) -> Result<Vec<Row>, Error> {
-    let mut rows = Vec::new();
-    for (index, line) in text.lines().enumerate() {
-        let Some(rest) = after_word(line, "insert").and_then(|rest| after_word(rest, "into")) else {
+/// Whether a line begins a statement of SQL.
+pub(super) fn starts_statement(line: &str) -> bool {
+    let line = line.trim_start().to_ascii_lowercase();
+    line.starts_with("create table") || line.starts_with("insert into")
+}
+
+/// Whether a line is the header of llama-bench's CSV.
+pub(super) fn is_header(line: &str) -> bool {
+    line.contains("n_prompt,") || line.contains("\"n_prompt\",")
+}
+
+/// The rows of a CSV file with a header.
+#[derive(Debug)]
+pub(super) struct Csv {
+    header: csv::StringRecord,
+    /// Whether the last row began with a quote, so that a line which does not is none.
+    quoted: bool,
+}
+
+impl Csv {
+    /// Reads the header.
+    pub(super) fn new(path: &Path, source: &mut Source<impl Read>) -> Result<Self, Error> {
+        let header = record(path, source)?.map_or_else(csv::StringRecord::new, |(_, header)| header);
+        columns(path, header.len(), Some(source.line().saturating_sub(1).max(1)))?;
+        Ok(Self { header, quoted: false })
+    }
+
+    /// The next row; a line that a program logged between two is passed over.
+    pub(super) fn row(
+        &mut self,
+        path: &Path,
+        source: &mut Source<impl Read>,
+        passed: &mut Passed,
+    ) -> Result<Option<Row>, Error> {
+        loop {
+            source.blank_around().map_err(|error| io_error(path, error))?;
+            let line = source.line();
+            let quoted = source.peek().map_err(|error| io_error(path, error))? == Some(b'"');
+            let Some((text, record)) = record(path, source)? else { return Ok(None) };
+            if record.len() != self.header.len() {
+                if !quoted && (self.quoted || (record.len() == 1 && text.contains(' '))) {
+                    passed.take(text.as_bytes());
+                    continue;
+                }
+                let reason = format!(
+                    "it is not CSV ({} values for {} columns); was it copied whole?",
+                    record.len(),
+                    self.header.len()
+                );
+                return Err(Error::Syntax { path: path.to_owned(), line: Some(line), reason });
+            }
+            self.quoted = quoted;
+            let named = self.header.iter().zip(&record);
+            let fields: Fields = named.map(|(name, value)| (name.into(), Node::Text(value.into()))).collect();
+            return Ok(Some(Row { place: format!("line {line}"), quoted: true, fields }));
+        }
+    }
+}
+
+/// The next line as its values, with those that follow it as long as a quote is open.
+fn record(path: &Path, source: &mut Source<impl Read>) -> Result<Option<(String, csv::StringRecord)>, Error> {
+    let line = source.line();
+    let next = |source: &mut Source<_>| -> Result<Option<String>, Error> {
+        source.take_line(LINE_BYTES).map_err(|error| io_error(path, error))
+    };
+    let Some(mut text) = next(source)? else { return Ok(None) };
+    let bad = |reason: String| Error::Syntax { path: path.to_owned(), line: Some(line), reason };
+    while text.starts_with('"') && text.matches('"').count() % 2 == 1 {
+        let more = next(source)?
+            .ok_or_else(|| bad("the file ends inside a quoted value; was it copied whole?".to_owned()))?;
+        if text.len() > LINE_BYTES {
+            return Err(bad("it is not CSV (a quoted value without an end)".to_owned()));
+        }
+        text.push('\n');
+        text.push_str(&more);
+    }
+    let mut reader = csv::ReaderBuilder::new().has_headers(false).flexible(true).from_reader(text.as_bytes());
+    let mut record = csv::StringRecord::new();
+    reader.read_record(&mut record).map_err(|error| bad(format!("it is not CSV ({error})")))?;
+    Ok(Some((text, record)))
+}
+
+/// The row of the next `INSERT` statement; everything else is a schema or a log, and passed over.
+pub(super) fn sql_row(path: &Path, source: &mut Source<impl Read>) -> Result<Option<Row>, Error> {
+    loop {
+        let number = source.line();
+        let found: io::Result<Option<String>> = source.take_line(LINE_BYTES);
+        let Some(line) = found.map_err(|error| io_error(path, error))? else { return Ok(None) };
+        let Some(rest) = after_word(&line, "insert").and_then(|rest| after_word(rest, "into")) else {
             continue;
         };
-        let line = index + 1;
-        let bad = |reason: String| Error::Syntax { path: path.to_owned(), line: Some(line), reason };
-        let expected = "expected `INSERT INTO name (columns) VALUES (literals);` on one line";
-        let (_, rest) = rest.split_once('(').ok_or_else(|| bad(expected.to_owned()))?;
-        let (names, rest) = rest.split_once(')').ok_or_else(|| bad(expected.to_owned()))?;
-        let rest = after_word(rest, "values").and_then(|rest| rest.trim_start().strip_prefix('('));
-        let values = literals(rest.ok_or_else(|| bad(expected.to_owned()))?).map_err(bad)?;
-        let names: Vec<&str> = names.split(',').map(|name| name.trim().trim_matches(['"', '`'])).collect();
-        columns(path, names.len(), Some(line))?;
-        if names.len() != values.len() {
-            return Err(bad(format!("{} columns and {} values", names.len(), values.len())));
-        }
-        let fields: Fields = names
-            .into_iter()
-            .zip(values)
-            .map(|(name, value)| (name.into(), Node::Text(value.into())))
-            .collect();
-        rows.push(Row { place: format!("line {line}"), quoted: true, fields });
+        return statement(path, rest, number).map(Some);
     }
-    Ok(rows)
+}
+
+/// `name (columns) VALUES (literals);`
+fn statement(path: &Path, rest: &str, line: usize) -> Result<Row, Error> {
+    let bad = |reason: String| Error::Syntax { path: path.to_owned(), line: Some(line), reason };
+    let expected = "expected `INSERT INTO name (columns) VALUES (literals);` on one line";
+    let (_, rest) = rest.split_once('(').ok_or_else(|| bad(expected.to_owned()))?;
+    let (names, rest) = rest.split_once(')').ok_or_else(|| bad(expected.to_owned()))?;
+    let rest = after_word(rest, "values").and_then(|rest| rest.trim_start().strip_prefix('('));
+    let values = literals(rest.ok_or_else(|| bad(expected.to_owned()))?).map_err(bad)?;
+    let names: Vec<&str> = names.split(',').map(|name| name.trim().trim_matches(['"', '`'])).collect();
+    columns(path, names.len(), Some(line))?;
+    if names.len() != values.len() {
+        return Err(bad(format!("{} columns and {} values", names.len(), values.len())));
+    }
+    let named = names.into_iter().zip(values);
+    let fields: Fields = named.map(|(name, value)| (name.into(), Node::Text(value.into()))).collect();
+    Ok(Row { place: format!("line {line}"), quoted: true, fields })
 }
 
 fn columns(path: &Path, count: usize, line: Option<usize>) -> Result<(), Error> {
@@ -117,6 +190,18 @@ fn literals(text: &str) -> Result<Vec<String>, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn sql(path: &Path, text: &str) -> Result<Vec<Row>, Error> {
+        let mut source = Source::new(text.as_bytes());
+        std::iter::from_fn(|| sql_row(path, &mut source).transpose()).collect()
+    }
+
+    fn csv(path: &Path, text: &str) -> Result<Vec<Row>, Error> {
+        let mut source = Source::new(text.as_bytes());
+        let mut csv = Csv::new(path, &mut source)?;
+        let mut passed = Passed::default();
+        std::iter::from_fn(|| csv.row(path, &mut source, &mut passed).transpose()).collect()
+    }
 
     #[test]
     fn a_quote_and_a_comma_within_a_value() {

@@ -44,7 +44,8 @@ fn import_all(bytes: Vec<u8>, format: Option<Format>) -> Result<usize, String> {
         now: jiff::Timestamp::UNIX_EPOCH,
         argv: &[],
     };
-    let records = import_bytes(Path::new("f"), bytes, &options).map_err(|error| error.to_string())?;
+    let records =
+        import_from(Path::new("f"), bytes.as_slice(), &options).map_err(|error| error.to_string())?;
     for record in &records {
         for measured in &record.measurements {
             let value = measured.value.expect("an imported figure has a value");

@@ -5,8 +5,9 @@ use std::path::Path;
 use super::Error;
 use super::fields::{At, Row};
 use super::foreign::{
-    Foreign, ForeignEngine, ForeignModel, ForeignWorkload, Kept, Metric, serving_cell, serving_row,
+    Foreign, ForeignEngine, ForeignModel, ForeignWorkload, Kept, Metric, each, serving_cell, serving_row,
 };
+use super::rows::Rows;
 
 const OUTPUT: Metric = Metric::rate("output_tokens_per_second", "trtllm-bench.system_output_throughput");
 const TOTAL: Metric = Metric::rate("total_tokens_per_second", "trtllm-bench.system_total_throughput");
@@ -20,8 +21,9 @@ const FIRST: Metric = Metric::time("time_to_first_token_seconds", "trtllm-bench.
 const EACH: Metric = Metric::time("time_per_output_token_seconds", "trtllm-bench.avg_tpot");
 
 /// The records in these reports.
-pub(super) fn read(path: &Path, rows: &[Row]) -> Result<Vec<Foreign>, Error> {
-    rows.iter().map(|row| report(&At::new(path, row))).collect()
+pub(super) fn read(path: &Path, rows: &mut Rows<'_>) -> Result<Vec<Foreign>, Error> {
+    let one = |row: Result<Row, Error>| report(&At::new(path, &row?));
+    each(path, rows.map(one))
 }
 
 fn report(at: &At<'_>) -> Result<Foreign, Error> {

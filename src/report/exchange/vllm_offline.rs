@@ -9,8 +9,9 @@ use crate::record::{Cell, Unknown};
 
 use super::Error;
 use super::fields::{At, Row};
-use super::foreign::{Foreign, ForeignEngine, ForeignModel, ForeignWorkload, Kept, Metric, mean};
+use super::foreign::{Foreign, ForeignEngine, ForeignModel, ForeignWorkload, Kept, Metric, each, mean};
 use super::json::Node;
+use super::rows::Rows;
 
 const TOTAL: Metric = Metric::rate("total_tokens_per_second", "vllm.throughput.tokens_per_second");
 const REQUESTS: Metric = Metric::requests("requests_per_second", "vllm.throughput.requests_per_second");
@@ -23,9 +24,10 @@ const LATENCY: Metric = Metric {
 };
 
 /// The records in the rows of `vllm bench throughput`.
-pub(super) fn throughput(path: &Path, rows: &[Row]) -> Result<Vec<Foreign>, Error> {
-    let one = |row| {
-        let at = At::new(path, row);
+pub(super) fn throughput(path: &Path, rows: &mut Rows<'_>) -> Result<Vec<Foreign>, Error> {
+    let one = |row: Result<Row, Error>| {
+        let row = row?;
+        let at = At::new(path, &row);
         let seconds = at.need("elapsed_time", at.positive("elapsed_time")?)?;
         let requests = at.need("num_requests", at.count("num_requests")?)?;
         let tokens = at.need("total_num_tokens", at.positive("total_num_tokens")?)?;
@@ -41,13 +43,14 @@ pub(super) fn throughput(path: &Path, rows: &[Row]) -> Result<Vec<Foreign>, Erro
         ];
         Ok(found)
     };
-    rows.iter().map(one).collect()
+    each(path, rows.map(one))
 }
 
 /// The records in the rows of `vllm bench latency`.
-pub(super) fn latency(path: &Path, rows: &[Row]) -> Result<Vec<Foreign>, Error> {
-    let one = |row| {
-        let at = At::new(path, row);
+pub(super) fn latency(path: &Path, rows: &mut Rows<'_>) -> Result<Vec<Foreign>, Error> {
+    let one = |row: Result<Row, Error>| {
+        let row = row?;
+        let at = At::new(path, &row);
         let samples = at.list("latencies")?.unwrap_or_default();
         if let Some(index) = samples.iter().position(|seconds| *seconds == 0.0) {
             return Err(at.error(&format!("latencies[{index}]"), "is 0; no iteration takes no time"));
@@ -63,7 +66,7 @@ pub(super) fn latency(path: &Path, rows: &[Row]) -> Result<Vec<Foreign>, Error> 
         found.measurements = vec![measured];
         Ok(found)
     };
-    rows.iter().map(one).collect()
+    each(path, rows.map(one))
 }
 
 fn offline(at: &At<'_>, tool: &'static str, kind: &'static str, row: &str) -> Result<Foreign, Error> {

@@ -8,6 +8,7 @@ use super::Error;
 use super::fields::{At, Row};
 use super::foreign::{Foreign, ForeignModel, ForeignWorkload, Kept, Metric, merge, serving_row};
 use super::json::Node;
+use super::rows::Rows;
 use super::served::{self, Formulas, Samples};
 
 const FORMULAS: Formulas = Formulas {
@@ -37,9 +38,10 @@ const FORMULAS: Formulas = Formulas {
 const GOODPUT: Metric = Metric::requests("goodput_requests_per_second", "vllm.serve.request_goodput");
 
 /// The records in these rows.
-pub(super) fn read(path: &Path, rows: &[Row]) -> Result<Vec<Foreign>, Error> {
-    let one = |row| {
-        let at = At::new(path, row);
+pub(super) fn read(path: &Path, rows: &mut Rows<'_>) -> Result<Vec<Foreign>, Error> {
+    let one = |row: Result<Row, Error>| {
+        let row = row?;
+        let at = At::new(path, &row);
         let mut run = served::read(&at, &FORMULAS)?;
         if let Some(goodput) = at.amount("request_goodput")? {
             run.measurements.push(GOODPUT.single(&run.cell, goodput));
@@ -76,7 +78,7 @@ pub(super) fn read(path: &Path, rows: &[Row]) -> Result<Vec<Foreign>, Error> {
         };
         Ok((format!("{model:?} {backend:?} {label:?}"), found))
     };
-    Ok(merge(rows.iter().map(one).collect::<Result<_, Error>>()?))
+    merge(path, rows.map(one))
 }
 
 /// Requests that failed: said, or those that were asked for and did not come to their end.

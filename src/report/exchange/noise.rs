@@ -1,0 +1,178 @@
+//! What stands in a file beside the figures: the lines that a program logs while it writes them.
+//!
+//! A line is noise when no JSON can begin there, or only such as no benchmark writes. What looks like a broken row is none:
+//! a row that cannot be read must be an error, never a line passed over.
+
+use super::json::{self, Fields, Node, get};
+
+/// What begins at a place between two values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Start {
+    /// An object.
+    Object,
+    /// A list, of objects as far as can be seen.
+    List,
+    /// A line of a log.
+    Noise,
+}
+
+/// Fields of which each format's rows have at least one, and lines of a log none.
+const FAMILIAR: [&str; 21] = [
+    "n_prompt",
+    "n_gen",
+    "avg_ns",
+    "pp",
+    "tg",
+    "t_pp",
+    "t_tg",
+    "completed",
+    "request_throughput",
+    "output_throughput",
+    "total_token_throughput",
+    "elapsed_time",
+    "total_num_tokens",
+    "avg_latency",
+    "benchmarks",
+    "aiperf_version",
+    "input_config",
+    "performance",
+    "tput_per_gpu",
+    "hw",
+    "isl",
+];
+
+/// What begins with these bytes; `whole` says that they are all that is left of the file.
+pub(super) fn start(ahead: &[u8], whole: bool) -> Start {
+    match ahead.first() {
+        Some(b'{') if object(&ahead[1..], whole) => Start::Object,
+        Some(b'[') => {
+            let rest = trimmed(&ahead[1..]);
+            let alone = ahead[1..ahead.len() - rest.len()].contains(&b'\n');
+            match rest.first() {
+                Some(b'{') if object(&rest[1..], whole) => Start::List,
+                // A list whose rows are still to be measured has the log of that behind its bracket.
+                _ if alone && rest.first() != Some(&b']') => Start::List,
+                // All of a file that was cut.
+                None => Start::List,
+                _ => Start::Noise,
+            }
+        }
+        _ => Start::Noise,
+    }
+}
+
+/// Whether an object goes on like this after its `{`: with a name and a colon.
+fn object(rest: &[u8], whole: bool) -> bool {
+    let rest = trimmed(rest);
+    let Some(name) = rest.strip_prefix(b"\"") else {
+        return rest.first() == Some(&b'}') || rest.is_empty();
+    };
+    let mut escaped = false;
+    let end = name.iter().position(|byte| {
+        let end = *byte == b'"' && !escaped;
+        escaped = *byte == b'\\' && !escaped;
+        end || matches!(byte, b'\n' | b'\r')
+    });
+    match end {
+        None => !whole || !name.is_empty(),
+        Some(end) if name[end] == b'"' => {
+            let rest = trimmed(&name[end + 1..]);
+            rest.first() == Some(&b':') || rest.is_empty()
+        }
+        Some(_) => false,
+    }
+}
+
+/// Whether an element of a list begins here that is no object: a value of JSON with a comma, a bracket or nothing behind.
+pub(super) fn other_element(line: &[u8]) -> bool {
+    let Ok(line) = std::str::from_utf8(line) else { return false };
+    let line = line.trim_end().trim_end_matches([',', ']']);
+    !line.is_empty() && matches!(json::values(line).collect::<Vec<_>>().as_slice(), [Ok(_)])
+}
+
+/// Whether a line that looks like an object is one of a log: it is no JSON, and names nothing that a row has.
+pub(super) fn broken_object(line: &[u8]) -> bool {
+    let Ok(line) = std::str::from_utf8(line) else { return false };
+    if FAMILIAR.iter().any(|name| line.contains(&format!("\"{name}\""))) {
+        return false;
+    }
+    matches!(json::values(line).next(), Some(Err(broken)) if !broken.cut)
+}
+
+/// Whether an object is none of a benchmark's.
+pub(super) fn unfamiliar(fields: &Fields) -> bool {
+    !FAMILIAR.iter().any(|name| get(fields, name).is_some())
+}
+
+/// Whether an object is a line of a structured log.
+pub(super) fn logged(fields: &Fields) -> bool {
+    let text = |name: &&str| matches!(get(fields, name), Some(Node::Text(_)));
+    unfamiliar(fields)
+        && ["level", "levelname", "severity", "lvl", "log_level"].iter().any(|name| text(&name))
+        && ["message", "msg", "event", "text", "log"].iter().any(|name| text(&name))
+}
+
+/// Whether a file that begins with this line has lost its head: a member of an object, or a bracket that closes.
+pub(super) fn headless(line: &str) -> bool {
+    let line = line.trim();
+    if line.starts_with(['}', ']']) {
+        return true;
+    }
+    let member =
+        || line.strip_prefix('"')?.split_once('"').map(|(_, rest)| rest.trim_start().starts_with(':'));
+    member().unwrap_or(false)
+}
+
+fn trimmed(bytes: &[u8]) -> &[u8] {
+    let blank = |byte: &u8| matches!(byte, b' ' | b'\t' | b'\r' | b'\n');
+    let from = bytes.iter().position(|byte| !blank(byte)).unwrap_or(bytes.len());
+    &bytes[from..]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_of_a_log_may_begin_like_json() {
+        for (text, expected) in [
+            ("{\"n_prompt\": 1}", Start::Object),
+            ("{\n  \"n_prompt\": 1}", Start::Object),
+            ("{", Start::Object),
+            ("{}", Start::Object),
+            ("[{\"a\": 1}]", Start::List),
+            ("[\n  {\n \"a\": 1", Start::List),
+            ("[\nggml_cuda_init: found 1 device\n{", Start::List),
+            ("[", Start::List),
+            ("[INFO] loading", Start::Noise),
+            ("[2026-01-01 10:00:00] x", Start::Noise),
+            ("[1/5] x", Start::Noise),
+            ("[1, 2]", Start::Noise),
+            ("[[1.5, 2]]", Start::Noise),
+            ("[]", Start::Noise),
+            ("[\n]", Start::Noise),
+            ("[\"a\"] x", Start::Noise),
+            ("{not json}", Start::Noise),
+            ("{'model': 'x'}", Start::Noise),
+            ("{\"unfinished\n", Start::Noise),
+            ("{\"x\", 1}", Start::Noise),
+            ("[{'a': 1}]", Start::Noise),
+            ("llama", Start::Noise),
+        ] {
+            assert_eq!(start(text.as_bytes(), true), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_broken_row_is_no_log() {
+        assert!(broken_object(b"{\"loading\": model}"));
+        assert!(!broken_object(b"{\"n_prompt\": 01}"));
+        assert!(!broken_object(b"{\"a\": "), "it may go on");
+        assert!(!broken_object(b"{\"a\": 1}"));
+        assert!(headless("  \"n_gen\": 8,") && headless(" },") && !headless("\"hello\" world"));
+        assert!(
+            other_element(b"1, {\"a\": 2}]") == false && other_element(b"12,") && other_element(b"\"x\"]")
+        );
+        assert!(!other_element(b"main: 12"));
+    }
+}

@@ -1,0 +1,483 @@
+//! A file of another tool as rows, one after the other as they are read: JSON, JSONL, CSV or SQL.
+//!
+//! A row is gone when the next one comes, so memory is bounded by what a record keeps of the file and not by the file.
+//! What a program logs around and between the rows is passed over and counted (`noise`).
+
+use std::collections::VecDeque;
+use std::io::{self, Read};
+use std::path::Path;
+
+use sha2::{Digest as _, Sha256};
+
+use super::fields::Row;
+use super::json::{Limits, Node, Parser, Source, Stop, shown};
+use super::noise::{self, Start};
+use super::table::{self, Csv};
+use super::{Error, detect};
+
+/// Rows that are looked at before any is given, to tell the tool by.
+const AHEAD: usize = 64;
+/// Bytes of the file after which no further row is looked at.
+const AHEAD_BYTES: u64 = 4 << 20;
+/// Bytes of a line that are looked at to tell what it is.
+const LOOK: usize = 64 << 10;
+/// Most bytes of a line of CSV or SQL.
+pub(super) const LINE_BYTES: usize = 16 << 20;
+
+const LIMITS: Limits =
+    Limits { text: 4 << 10, list: 8 << 10, tree: 256 << 20, numbers: 1 << 27, tables: true };
+
+/// The rows of a file.
+pub(super) struct Rows<'a> {
+    path: &'a Path,
+    parser: Parser<Input<'a>>,
+    form: Form,
+    ahead: VecDeque<Row>,
+    ended: bool,
+    passed: Passed,
+}
+
+/// What was read besides rows.
+#[derive(Debug)]
+pub(super) struct Finished {
+    /// `json`, `jsonl`, `csv` or `sql`.
+    pub(super) form: &'static str,
+    /// sha256 of the whole file.
+    pub(super) sha256: String,
+    pub(super) passed: Passed,
+}
+
+/// What was passed over.
+#[derive(Debug, Default)]
+pub(super) struct Passed {
+    /// Lines, an object of a log counting as one.
+    lines: u64,
+    /// The first of them, for a message.
+    first: Option<String>,
+}
+
+impl Passed {
+    pub(super) fn take(&mut self, line: &[u8]) {
+        self.lines += 1;
+        if self.first.is_none() {
+            self.first = Some(String::from_utf8_lossy(line).trim().to_owned());
+        }
+    }
+
+    /// The sentence that a record says it with.
+    pub(super) fn note(&self) -> Option<String> {
+        match self.lines {
+            0 => None,
+            1 => Some("passed over: 1 line that is no row".to_owned()),
+            lines => Some(format!("passed over: {lines} lines that are no rows")),
+        }
+    }
+}
+
+#[derive(Debug)]
+enum Form {
+    Json {
+        /// The row to come within a list, and whether a comma is due.
+        list: Option<(usize, bool)>,
+        /// Values so far.
+        values: usize,
+    },
+    Csv(Csv),
+    Sql,
+}
+
+/// A file that is counted and hashed as it is read.
+struct Input<'a> {
+    file: Box<dyn Read + 'a>,
+    hash: Sha256,
+    bytes: u64,
+    most: u64,
+}
+
+impl Read for Input<'_> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let count = self.file.read(into)?;
+        self.hash.update(&into[..count]);
+        self.bytes += count as u64;
+        if self.bytes > self.most {
+            let reason = format!(
+                "it is larger than {} GiB; import the summary, without each request",
+                self.most >> 30
+            );
+            return Err(io::Error::new(io::ErrorKind::FileTooLarge, reason));
+        }
+        Ok(count)
+    }
+}
+
+impl std::fmt::Debug for Input<'_> {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_struct("Input").field("bytes", &self.bytes).finish_non_exhaustive()
+    }
+}
+
+impl<'a> Rows<'a> {
+    /// Reads a file as far as its first rows.
+    pub(super) fn open(path: &'a Path, file: impl Read + 'a, most: u64) -> Result<Self, Error> {
+        let input = Input { file: Box::new(file), hash: Sha256::new(), bytes: 0, most };
+        let mut rows = Self {
+            path,
+            parser: Parser::new(Source::new(input), LIMITS),
+            form: Form::Json { list: None, values: 0 },
+            ahead: VecDeque::new(),
+            ended: false,
+            passed: Passed::default(),
+        };
+        rows.form = rows.find_form()?;
+        while rows.ahead.len() < 2
+            || (rows.ahead.len() < AHEAD && rows.parser.source().reader().bytes < AHEAD_BYTES)
+        {
+            match rows.read() {
+                Ok(Some(row)) => rows.ahead.push_back(row),
+                Ok(None) => {
+                    rows.ended = true;
+                    break;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        if rows.ahead.is_empty() {
+            return Err(rows.nothing());
+        }
+        if let (true, Form::Json { values: 1, .. }, [row]) =
+            (rows.ended, &rows.form, rows.ahead.make_contiguous())
+            && row.place.starts_with("line")
+        {
+            row.place.clear();
+        }
+        Ok(rows)
+    }
+
+    /// The first rows, at least one.
+    pub(super) fn first(&mut self) -> &[Row] {
+        self.ahead.make_contiguous()
+    }
+
+    /// What is known when all rows were read.
+    ///
+    /// # Errors
+    /// The fault of a row that nobody asked for.
+    pub(super) fn finish(mut self) -> Result<Finished, Error> {
+        for row in self.by_ref() {
+            row?;
+        }
+        let form = match self.form {
+            Form::Json { values, .. } if values > 1 => "jsonl",
+            Form::Json { .. } => "json",
+            Form::Csv(_) => "csv",
+            Form::Sql => "sql",
+        };
+        let hash = self.parser.source().reader().hash.clone().finalize();
+        let sha256 = hash.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"));
+        Ok(Finished { form, sha256, passed: self.passed })
+    }
+
+    /// Passes over lines until one is the beginning of a form.
+    fn find_form(&mut self) -> Result<Form, Error> {
+        loop {
+            self.source(Source::blank_around)?;
+            if self.source(Source::peek)?.is_none() {
+                return Err(self.nothing());
+            }
+            if self.start()? != Start::Noise {
+                return Ok(Form::Json { list: None, values: 0 });
+            }
+            let (line, _) =
+                self.parser.source().line_ahead(LOOK).map_err(|error| io_error(self.path, error))?;
+            let line = String::from_utf8_lossy(line).into_owned();
+            if table::is_markdown(&line) {
+                return Err(Error::Refused {
+                    path: self.path.to_owned(),
+                    reason: table::MARKDOWN.to_owned(),
+                });
+            }
+            if table::starts_statement(&line) {
+                return Ok(Form::Sql);
+            }
+            if table::is_header(&line) {
+                return Ok(Form::Csv(Csv::new(self.path, self.parser.source())?));
+            }
+            if self.passed.lines == 0 && noise::headless(&line) {
+                let reason = "it begins in the middle of JSON; was its head cut off?".to_owned();
+                let line = Some(self.parser.source().line());
+                return Err(Error::Syntax { path: self.path.to_owned(), line, reason });
+            }
+            self.pass_line()?;
+        }
+    }
+
+    /// The next row, none at the end of the file.
+    fn read(&mut self) -> Result<Option<Row>, Error> {
+        match &mut self.form {
+            Form::Csv(csv) => csv.row(self.path, self.parser.source(), &mut self.passed),
+            Form::Sql => table::sql_row(self.path, self.parser.source()),
+            Form::Json { list: None, .. } => self.value(),
+            Form::Json { list: Some((index, due)), .. } => {
+                let (index, due) = (*index, *due);
+                self.element(index, due)
+            }
+        }
+    }
+
+    /// The next row outside of a list.
+    fn value(&mut self) -> Result<Option<Row>, Error> {
+        loop {
+            self.source(Source::blank_around)?;
+            if self.source(Source::peek)?.is_none() {
+                return Ok(None);
+            }
+            let start = self.start()?;
+            let line = self.parser.source().line();
+            match start {
+                Start::Object => {}
+                Start::List => {
+                    self.parser.source().advance(1);
+                    self.form = Form::Json { list: Some((0, false)), values: self.values() + 1 };
+                    if let Some(row) = self.element(0, false)? {
+                        return Ok(Some(row));
+                    }
+                    continue;
+                }
+                Start::Noise => {
+                    self.pass_line()?;
+                    continue;
+                }
+            }
+            if self.is_broken_object()? {
+                self.pass_line()?;
+                continue;
+            }
+            let node = self.parser.value().map_err(|stop| stopped(self.path, stop))?;
+            let Node::Object(fields) = node else { continue };
+            if noise::logged(&fields) || (self.passed.lines > 0 && noise::unfamiliar(&fields)) {
+                self.passed.take(b"an object");
+                continue;
+            }
+            self.form = Form::Json { list: None, values: self.values() + 1 };
+            return Ok(Some(Row { place: format!("line {line}"), quoted: false, fields }));
+        }
+    }
+
+    /// The next row of a list; at its end the next one after it.
+    fn element(&mut self, index: usize, mut due: bool) -> Result<Option<Row>, Error> {
+        loop {
+            let line = self.parser.source().line();
+            self.source(Source::blank)?;
+            let same_line = self.parser.source().line() == line;
+            match self.source(Source::peek)? {
+                None => return Err(stopped(self.path, self.parser.cut())),
+                Some(b']') => {
+                    self.parser.source().advance(1);
+                    self.form = Form::Json { list: None, values: self.values() };
+                    return self.value();
+                }
+                Some(b',') if due => {
+                    self.parser.source().advance(1);
+                    due = false;
+                    continue;
+                }
+                Some(_) => {}
+            }
+            if self.start()? == Start::Object && !self.is_broken_object()? {
+                if due {
+                    let reason = format!("it is not JSON (expected `,` or `]` before row {})", index + 1);
+                    return Err(stopped(self.path, self.parser.broken(reason)));
+                }
+                let node = self.parser.value().map_err(|stop| stopped(self.path, stop))?;
+                let Node::Object(fields) = node else { continue };
+                if noise::logged(&fields) {
+                    self.passed.take(b"an object");
+                    continue;
+                }
+                self.form = Form::Json { list: Some((index + 1, true)), values: self.values() };
+                return Ok(Some(Row { place: format!("row {}", index + 1), quoted: false, fields }));
+            }
+            let (line, _) =
+                self.parser.source().line_ahead(LOOK).map_err(|error| io_error(self.path, error))?;
+            if !due && (same_line || noise::other_element(line)) {
+                return Err(detect::unrecognised(self.path, format!("row {} is no object", index + 1)));
+            }
+            self.pass_line()?;
+        }
+    }
+
+    fn values(&self) -> usize {
+        if let Form::Json { values, .. } = self.form { values } else { 0 }
+    }
+
+    fn start(&mut self) -> Result<Start, Error> {
+        let ahead = self.parser.source().ahead(LOOK).map_err(|error| io_error(self.path, error))?;
+        let whole = ahead.len() < LOOK;
+        Ok(noise::start(&ahead[..ahead.len().min(LOOK)], whole))
+    }
+
+    fn is_broken_object(&mut self) -> Result<bool, Error> {
+        let (line, whole) =
+            self.parser.source().line_ahead(LOOK).map_err(|error| io_error(self.path, error))?;
+        Ok(whole && line.len() <= LOOK && noise::broken_object(line))
+    }
+
+    fn pass_line(&mut self) -> Result<(), Error> {
+        let (line, _) = self.parser.source().line_ahead(LOOK).map_err(|error| io_error(self.path, error))?;
+        self.passed.take(&line[..line.len().min(LOOK)]);
+        self.source(Source::skip_line)
+    }
+
+    fn source<T>(&mut self, ask: impl FnOnce(&mut Source<Input<'a>>) -> io::Result<T>) -> Result<T, Error> {
+        ask(self.parser.source()).map_err(|error| io_error(self.path, error))
+    }
+
+    /// The error that the file has no rows.
+    fn nothing(&self) -> Error {
+        detect::unrecognised(
+            self.path,
+            match &self.passed.first {
+                _ if !matches!(self.form, Form::Json { values: 0, .. }) => "it has no rows".to_owned(),
+                None => "the file is empty".to_owned(),
+                Some(first) if first == "an object" => "it has nothing but a log".to_owned(),
+                Some(first) => format!("it begins with `{}`, which no known format does", shown(first)),
+            },
+        )
+    }
+}
+
+impl Iterator for Rows<'_> {
+    type Item = Result<Row, Error>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if let Some(row) = self.ahead.pop_front() {
+            return Some(Ok(row));
+        }
+        if self.ended {
+            return None;
+        }
+        let row = self.read().transpose();
+        self.ended = !matches!(row, Some(Ok(_)));
+        row
+    }
+}
+
+/// The error that reading stopped with.
+fn stopped(path: &Path, stop: Stop) -> Error {
+    match stop {
+        Stop::Io(error) => io_error(path, error),
+        Stop::Broken(broken) => {
+            Error::Syntax { path: path.to_owned(), line: Some(broken.line), reason: broken.reason }
+        }
+    }
+}
+
+/// The error that the system gave, or that this room gave through it.
+pub(super) fn io_error(path: &Path, error: io::Error) -> Error {
+    match error.kind() {
+        io::ErrorKind::NotFound => Error::Missing { path: path.to_owned() },
+        io::ErrorKind::FileTooLarge | io::ErrorKind::InvalidData => {
+            Error::Refused { path: path.to_owned(), reason: error.to_string() }
+        }
+        _ => Error::Io { path: path.to_owned(), source: error },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ROW: &str = r#"{"n_prompt": 1, "n_gen": 0, "avg_ns": 1}"#;
+
+    /// Form, places of the rows, lines passed over.
+    fn read(bytes: &[u8]) -> Result<(&'static str, Vec<String>, u64), String> {
+        let path = Path::new("f");
+        let mut rows = Rows::open(path, bytes, 1 << 20).map_err(|error| error.to_string())?;
+        let mut places = Vec::new();
+        for row in rows.by_ref() {
+            let row = row.map_err(|error| error.to_string())?;
+            assert_eq!(row.fields.len(), 3);
+            places.push(row.place);
+        }
+        let finished = rows.finish().map_err(|error| error.to_string())?;
+        assert_eq!(
+            finished.sha256,
+            Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect::<String>()
+        );
+        Ok((finished.form, places, finished.passed.lines))
+    }
+
+    fn found(text: &str) -> (&'static str, Vec<String>, u64) {
+        read(text.as_bytes()).unwrap_or_else(|error| panic!("{text}: {error}"))
+    }
+
+    fn places(places: &[&str]) -> Vec<String> {
+        places.iter().map(|place| (*place).to_owned()).collect()
+    }
+
+    #[test]
+    fn a_log_before_between_and_behind_is_passed_over() {
+        let one =
+            found(&format!("[INFO] loading\n[2026-01-01 10:00] x\n{{not json}}\n{ROW}\nllama_perf: done\n"));
+        assert_eq!(one, ("json", places(&[""]), 4));
+        let lines =
+            found(&format!("{{'a': 1}}\n{ROW}\n[1/2] next\n{ROW}llama_perf: 5 ms\n{{\"x\": y}}\n{ROW}"));
+        assert_eq!(lines, ("jsonl", places(&["line 2", "line 4", "line 6"]), 4));
+        // llama-bench opens its list before it measures, and closes each row without a line's end.
+        let list =
+            found(&format!("ggml: x\n[\nload: [1, 2]\n  {ROW}llama_perf: x\n  load: y\n,\n  {ROW}\n]\nbye"));
+        assert_eq!(list, ("json", places(&["row 1", "row 2"]), 5));
+        let structured = found(&format!(
+            "{{\"level\": \"INFO\", \"message\": \"{{}}\"}}\n{ROW}\n{{\"lvl\":\"i\",\"msg\":\"x\"}}"
+        ));
+        assert_eq!(structured, ("json", places(&[""]), 2));
+        // A model's configuration, as a library logs it.
+        let config = found(&format!(
+            "config LlamaConfig {{\n  \"a\": [\n    1\n  ],\n  \"b\": [\n {{\n \"c\": 1\n }}\n ]\n}}\n{ROW}"
+        ));
+        assert_eq!((config.0, config.1), ("json", places(&[""])));
+        assert_eq!(found(&format!("WARN a, b\nbuild,n_prompt,n_gen\n1,2,3\n\n")).2, 1);
+    }
+
+    #[test]
+    fn what_a_windows_shell_writes_is_read() {
+        let text = format!("load: ok\r\n[\r\n  {ROW},\r\n  {ROW}\r\n]\r\n");
+        let expected = ("json", places(&["row 1", "row 2"]), 1);
+        assert_eq!(found(&text), expected);
+        assert_eq!(found(&format!("\u{feff}{text}\u{1a}")), expected);
+        for units in
+            [text.encode_utf16().collect::<Vec<_>>(), format!("\u{feff}{text}").encode_utf16().collect()]
+        {
+            let little: Vec<u8> = units.iter().flat_map(|unit| unit.to_le_bytes()).collect();
+            let big: Vec<u8> = units.iter().flat_map(|unit| unit.to_be_bytes()).collect();
+            assert_eq!(read(&little).as_ref(), Ok(&expected));
+            assert_eq!(read(&big).as_ref(), Ok(&expected));
+        }
+        // Two files put together, each with its mark; a log in another code page.
+        assert_eq!(found(&format!("\u{feff}{ROW}\n\u{feff}{ROW}")).1, places(&["line 1", "line 2"]));
+        assert_eq!(read(&[b"50 \xb0C\n".as_slice(), ROW.as_bytes()].concat()).map(|found| found.2), Ok(1));
+        assert_eq!(found(&format!("10%\r20%\r{ROW}\r")), ("json", places(&[""]), 2));
+    }
+
+    #[test]
+    fn what_is_broken_stays_an_error() {
+        for (text, expected) in [
+            (format!("log\n{}", &ROW[..20]), "f:2: the file ends in the middle of a value, at `n_prompt`"),
+            (format!("[\n{ROW},\n"), "f:3: the file ends in the middle"),
+            (
+                format!("{ROW}\n{}", ROW.replace("\"n_gen\": 0", "\"n_gen\": 0x")),
+                "f:2: `n_gen`: `0x`: invalid number",
+            ),
+            (format!("{ROW}\n{}", ROW.replace(": 1,", ": 1")), "f:2: it is not JSON (expected `,` or `}`"),
+            (format!("[{ROW} {ROW}]"), "f:1: it is not JSON (expected `,` or `]` before row 2)"),
+            (format!("[{ROW}, 1]"), "f: row 2 is no object"),
+            (format!("  \"n_gen\": 0\n}},\n{ROW}\n]"), "f:1: it begins in the middle of JSON"),
+            (format!("}}\n{ROW}"), "f:1: it begins in the middle of JSON"),
+        ] {
+            let message = read(text.as_bytes()).expect_err(&text);
+            assert!(message.starts_with(expected), "{text}: {message}");
+        }
+        let message = read(&vec![b'x'; (1 << 20) + 1]).expect_err("too large");
+        assert!(message.contains("larger than"), "{message}");
+    }
+}
