@@ -68,6 +68,10 @@ otava *arguments:
 history-scale *arguments:
     scripts/history-scale {{arguments}}
 
+# Seconds and memory of importing files of 1 GiB with every request in them
+import-scale *arguments:
+    scripts/import-scale {{arguments}}
+
 # Micro-benchmarks into a store; see --help
 micro *arguments:
     scripts/micro {{arguments}}

@@ -510,3 +510,91 @@ fn memory_is_a_small_factor_of_the_file() {
     let stderr = String::from_utf8_lossy(&ran.stderr);
     assert_eq!(ran.status.code(), Some(0), "{stderr}");
 }
+
+/// Real files of guidellm and SGLang with a key in them, and one in each place that a record keeps text of.
+#[test]
+fn no_secret_of_a_file_or_a_command_line_is_in_a_record() {
+    const KEY: &str = "sk-EXAMPLE-do-not-share-123";
+    let bench = Bench::new();
+    let text = |name: &str| std::fs::read_to_string(data(name)).expect("a file");
+    let guidellm = text("guidellm.json")
+        .replacen("\"api_key\": null", &format!("\"api_key\": \"{KEY}\""), 1)
+        .replacen("\"metadata\": {", &format!("\"metadata\": {{\"argv\": [\"--api-key\", \"{KEY}\"], "), 1);
+    let sglang = text("sglang-serving.jsonl").replacen(
+        "\"tag\": null",
+        &format!("\"tag\": \"Bearer {KEY}\", \"server_info\": {{\"apiKey\": \"{KEY}\", \"model_path\": \"https://me:{KEY}@hub/org/model?token={KEY}\"}}"),
+        1,
+    );
+    let llama =
+        text("llama-bench.jsonl").replace("\"build_commit\": \"", &format!("\"build_commit\": \"{KEY}"));
+    let csv = text("llama-bench.csv").replacen("sdist", KEY, 1);
+    let sql = text("llama-bench.sql").replacen("sdist", KEY, 1);
+    for (name, text, path) in [
+        ("guidellm.json", guidellm, "config.spec.backend.api_key"),
+        ("sglang.jsonl", sglang, "server_info.apiKey"),
+        ("llama.jsonl", llama, "build_commit"),
+        ("llama.csv", csv, "build_commit"),
+        ("llama.sql", sql, "build_commit"),
+    ] {
+        assert!(text.contains(KEY), "{name}");
+        let file = bench.file(&format!("{KEY}-{name}"), text.as_bytes());
+        let model = format!("hf:me:{KEY}@org/name");
+        let file = file.to_string_lossy();
+        let ran = bench.run(&["import", "--json", &file, "--model", &model]);
+        assert_eq!(ran.code, 0, "{name}: {}", ran.stderr);
+        assert!(!ran.stdout.contains(KEY) && !ran.stderr.contains(KEY), "{name}: {}", ran.stdout);
+        let record: Value = serde_json::from_str(&ran.stdout).expect("JSON");
+        let left_out = record["imported"][0]["record"]["imported"]["left_out"].to_string();
+        assert!(left_out.contains(path), "{name}: {left_out}");
+    }
+    for path in bench.records() {
+        assert!(!path.to_string_lossy().contains(KEY), "{}", path.display());
+        assert!(!std::fs::read_to_string(&path).expect("a record").contains(KEY), "{}", path.display());
+        for args in [["cost", "--json"], ["export", "--format=vllm"], ["export", "--format=llama-bench"]] {
+            let ran = bench.run(&[args[0], args[1], &path.to_string_lossy()]);
+            assert!(!ran.stdout.contains(KEY) && !ran.stderr.contains(KEY), "{args:?}: {}", ran.stdout);
+        }
+    }
+    let broken = bench.file("broken.json", format!("{KEY}\n").as_bytes());
+    for args in [["import", &broken.to_string_lossy()], ["import", KEY], ["cost", &format!("--mix={KEY}")]] {
+        let ran = bench.run(&args);
+        assert_ne!(ran.code, 0);
+        assert!(!ran.stderr.contains(KEY), "{}", ran.stderr);
+    }
+}
+
+/// A record of before secrets were taken out is not shown with them again.
+#[test]
+fn an_older_records_secrets_are_not_shown() {
+    let bench = Bench::new();
+    let mut record = imported(&bench, "vllm-serve.json", &[]);
+    record["imported"]["rows"][0]["api_key"] = "sk-EXAMPLE-do-not-share-123".into();
+    record["command"]["argv"] = serde_json::json!(["bench", "--api-key", "sk-EXAMPLE-do-not-share-123"]);
+    let path = bench.file("old.json", record.to_string().as_bytes());
+    for args in [["cost", "--json"], ["export", "--format=vllm"]] {
+        let ran = bench.run(&[args[0], args[1], &path.to_string_lossy(), "--price-per-hour=1"][..3]);
+        assert_eq!(ran.code, 0, "{}", ran.stderr);
+        assert!(!ran.stdout.contains("sk-EXAMPLE"), "{}", ran.stdout);
+    }
+}
+
+/// What llama-bench prints with its log in one stream, as each shell redirects it.
+#[test]
+fn a_log_around_the_rows_is_passed_over_and_counted() {
+    let bench = Bench::new();
+    let plain = imported(&bench, "llama-bench.jsonl", &[]);
+    let rows = std::fs::read_to_string(data("llama-bench.jsonl")).expect("a file");
+    let list = rows.trim().replace('\n', "llama_perf: done\nload: [1]\n,\n");
+    let noisy =
+        format!("ggml_cuda_init: found 1 CUDA devices:\r\n[INFO] {{x}}\r\n[\r\n{list}\r\n]\r\nbye\r\n");
+    let mut utf16 = vec![0xff, 0xfe];
+    utf16.extend(noisy.encode_utf16().flat_map(u16::to_le_bytes));
+    for bytes in [noisy.as_bytes().to_vec(), utf16] {
+        let file = bench.file("noisy.json", &bytes);
+        let record = bench.json(&["import", &file.to_string_lossy(), "-o", "-"]);
+        assert_eq!(figures(&record), figures(&plain));
+        let evidence = record["validity"]["checks"][0]["evidence"].as_str().expect("words");
+        assert!(evidence.contains("passed over: 13 lines that are no rows"), "{evidence}");
+    }
+    assert!(!plain["validity"].to_string().contains("passed over"));
+}
