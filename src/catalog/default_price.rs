@@ -1,9 +1,9 @@
 //! What a run costs by the hour when nobody says: a rule over dated rows, as of a stated day.
 //!
 //! Rows count when they are on demand and of trust high or medium. Of those, the median of the fresh ones: at most
-//! [`FRESH_DAYS`] days old, counted from `observed`, else from `observed_from`. A row with only `observed_to` is
-//! never fresh. No fresh row: the newest dated one, else the median of the undated, each with a warning. A GPU
-//! without any such row is priced as its family. A median hides a spread, so the least and the greatest stand beside it.
+//! [`FRESH_DAYS`] days old, counted from the last day on which the price was seen. No fresh row: the newest dated
+//! one, else the median of the undated, each with a warning. A GPU without any such row is priced as its family.
+//! A median hides a spread, so the least and the greatest stand beside it.
 
 use jiff::civil::Date;
 use rust_decimal::Decimal;
@@ -105,7 +105,8 @@ fn price(mut quotes: Vec<Quote<'_>>, what: &str, today: Date) -> Option<RentalPr
         (Some(newest), Some(age)) => {
             quotes.retain(|quote| quote.dated == Some(newest));
             let warning = format!(
-                "the newest dated price is {age} days old ({newest}); give yours with --price-per-hour"
+                "no price of the last {FRESH_DAYS} days is known, the newest is {age} days old ({newest}); give \
+                 yours with --price-per-hour"
             );
             ("the newest dated".to_owned(), Some(warning))
         }

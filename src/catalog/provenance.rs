@@ -2,6 +2,9 @@
 //!
 //! A file may name its sources once in a `[sources]` table and refer to them by key; a row then carries the
 //! text, never the key. A one-word source that is neither a key nor an address is refused: it says nothing.
+//!
+//! The day of a price is the one on which the source itself fetched it, else the one on which the source's file last
+//! changed. A copy of a hand-kept file proves nothing newer, so a snapshot's own day is no day of its prices.
 
 use std::collections::BTreeMap;
 

@@ -23,16 +23,16 @@ pub struct Rental {
     /// The provider's name of the instance.
     #[serde(default)]
     pub instance: Option<String>,
-    /// The day on which the price was seen.
+    /// The day on which the source itself fetched the price, else the day on which its file last changed.
     #[serde(default, deserialize_with = "optional_date")]
     pub observed: Option<Date>,
     /// `Month` when only the month is known and `observed` is its middle or first day.
     #[serde(default)]
     pub observed_precision: Option<Precision>,
-    /// The price held on some day from here …
+    /// For a price seen on more than one day, the first of them …
     #[serde(default, deserialize_with = "optional_date")]
     pub observed_from: Option<Date>,
-    /// … to here. Alone it is only an upper bound, and the row never counts as fresh.
+    /// … and the last.
     #[serde(default, deserialize_with = "optional_date")]
     pub observed_to: Option<Date>,
     /// What a reader should know besides.
@@ -49,9 +49,9 @@ pub struct Rental {
 }
 
 impl Rental {
-    /// The day from which the price's age counts: `observed`, else `observed_from`.
+    /// The day from which the price's age counts: the last on which it was seen.
     pub fn dated(&self) -> Option<Date> {
-        self.observed.or(self.observed_from)
+        self.observed_to.max(self.observed).or(self.observed_from)
     }
 }
 

@@ -30,9 +30,9 @@ fn load(files: &[(&str, &str)]) -> Result<Catalog, Error> {
 fn the_bundled_rows_are_all_there_with_source_and_date() {
     let catalog = Catalog::bundled();
     let says = |source: &str| source.len() > 10;
-    assert_eq!((catalog.gpus.len(), catalog.models.len(), catalog.api_prices.len()), (26, 37, 134));
-    assert_eq!((catalog.rentals.len(), catalog.vms.len(), catalog.electricity.len()), (86, 15, 8));
-    assert_eq!((catalog.price_history.len(), catalog.classes.len(), catalog.scores.len()), (108, 3, 35));
+    assert_eq!((catalog.gpus.len(), catalog.models.len(), catalog.api_prices.len()), (26, 37, 141));
+    assert_eq!((catalog.rentals.len(), catalog.vms.len(), catalog.electricity.len()), (171, 22, 8));
+    assert_eq!((catalog.price_history.len(), catalog.classes.len(), catalog.scores.len()), (113, 3, 35));
     assert!(catalog.price_history.iter().all(|row| says(&row.source) && says(&row.date_basis)));
     assert!(catalog.scores.iter().all(|row| says(&row.source)));
     assert!(catalog.classes.iter().all(|row| says(&row.source)));
@@ -46,8 +46,7 @@ fn the_bundled_rows_are_all_there_with_source_and_date() {
     assert!(catalog.api_prices.iter().all(|row| says(&row.source)));
     assert!(catalog.electricity.iter().all(|row| says(&row.source)));
     assert!(catalog.vms.iter().all(|row| says(&row.source) && row.observed.is_some()));
-    let undated = catalog.rentals.iter().filter(|row| row.dated().is_none() && row.observed_to.is_none());
-    assert_eq!(undated.count(), 0);
+    assert!(catalog.rentals.iter().all(|row| row.dated().is_some()));
     assert!(catalog.rentals.iter().all(|row| says(&row.source)));
     assert!(
         catalog.vms.iter().map(|row| &row.provider).collect::<std::collections::BTreeSet<_>>().len() >= 3
@@ -174,9 +173,9 @@ fn a_users_rows_replace_bundled_ones_of_the_same_identity() {
         });
         rows.map(|row| row.usd_per_gpu_hour.to_string()).collect()
     };
-    assert_eq!(lambda(&bundled), ["4.29", "3.99", "3.78"]);
+    assert_eq!(lambda(&bundled), ["4.29"]);
     assert_eq!(lambda(&catalog), ["1.11"]);
-    assert_eq!(catalog.rentals.len(), bundled.rentals.len() - 2);
+    assert_eq!(catalog.rentals.len(), bundled.rentals.len());
     assert_eq!(catalog.rentals.last().unwrap().trust, Trust::High);
     assert_eq!(catalog.gpus.len(), bundled.gpus.len());
 }
@@ -312,25 +311,37 @@ fn other_terms_low_trust_and_old_rows_do_not_count_beside_a_fresh_one() {
     let mut rows = vec![rent(H100, "3.00", fresh), rent(H100, "1.00", Some(date(2026, 8, 24)))];
     rows.push(Rental { kind: RentalKind::Spot, ..rent(H100, "0.50", fresh) });
     rows.push(Rental { trust: Trust::Low, ..rent(H100, "0.60", fresh) });
-    rows.push(Rental { observed_to: fresh, ..rent(H100, "0.70", None) });
+    rows.push(rent(H100, "0.70", None));
     rows.push(rent("h100-pcie-80gb", "0.80", fresh));
     let price = priced(rows).unwrap();
     assert_eq!((price.usd_per_hour, price.rows, price.warning), (usd("3"), 1, None));
 }
 
+/// A row seen from A to B has the age of B, whatever else is known of it.
 #[test]
-fn an_interval_counts_from_its_start() {
-    let rows = vec![
-        Rental {
-            observed_from: Some(date(2026, 10, 1)),
-            observed_to: Some(TODAY),
-            ..rent(H100, "4.00", None)
-        },
-        Rental { observed_to: Some(TODAY), ..rent(H100, "9.00", None) },
-    ];
-    let price = priced(rows).unwrap();
-    assert_eq!((price.usd_per_hour, price.rows, price.observed), (usd("4"), 1, Some(date(2026, 10, 1))));
-    assert_eq!(price.warning, None);
+fn the_age_of_a_price_counts_from_the_last_day_it_was_seen() {
+    let seen =
+        |observed, from, to| Rental { observed_from: from, observed_to: to, ..rent(H100, "4.00", observed) };
+    let (march, october) = (Some(date(2026, 3, 1)), Some(date(2026, 10, 1)));
+    for (row, last) in [
+        (seen(october, None, None), october),
+        (seen(None, march, october), october),
+        (seen(None, None, october), october),
+        (seen(None, october, None), october),
+        (seen(march, march, october), october),
+        (seen(october, march, march), october),
+        (seen(None, None, None), None),
+    ] {
+        assert_eq!(row.dated(), last, "{row:?}");
+        let price = priced(vec![row, rent(H100, "9.00", march)]).unwrap();
+        let fresh = if last.is_some() { ("4", october) } else { ("9", march) };
+        assert_eq!((price.usd_per_hour, price.observed), (usd(fresh.0), fresh.1));
+    }
+    // The day on which a row turns to history is that of its last day.
+    let catalog = Catalog { rentals: vec![seen(None, march, october)], ..Catalog::bundled() };
+    let warned = |today| catalog.rental_price(catalog.gpu(H100).unwrap(), today).unwrap().warning;
+    assert_eq!(warned(date(2026, 12, 30)), None);
+    assert!(warned(date(2026, 12, 31)).unwrap().contains("91 days old (2026-10-01)"));
 }
 
 #[test]
@@ -338,7 +349,7 @@ fn without_a_fresh_row_the_newest_dated_one_is_taken_with_a_warning() {
     let rows = vec![
         rent(H100, "2.69", Some(date(2026, 5, 22))),
         rent(H100, "6.88", Some(date(2026, 5, 13))),
-        Rental { observed_to: Some(TODAY), ..rent(H100, "2.29", None) },
+        rent(H100, "2.29", None),
     ];
     let price = priced(rows).unwrap();
     assert_eq!(
@@ -346,13 +357,14 @@ fn without_a_fresh_row_the_newest_dated_one_is_taken_with_a_warning() {
         (usd("2.69"), usd("2.69"), usd("2.69"), 1)
     );
     let warning = price.warning.unwrap();
+    assert!(warning.contains("no price of the last 90 days is known"), "{warning}");
     assert!(warning.contains("185 days old") && warning.contains("2026-05-22"), "{warning}");
     assert!(warning.contains("--price-per-hour"), "{warning}");
 }
 
 #[test]
 fn undated_rows_give_their_median_with_a_warning() {
-    let undated = |usd: &str| Rental { observed_to: Some(TODAY), ..rent(H100, usd, None) };
+    let undated = |usd: &str| rent(H100, usd, None);
     let price = priced(vec![undated("1"), undated("2"), undated("9")]).unwrap();
     assert_eq!((price.usd_per_hour, price.rows, price.observed), (usd("2"), 3, None));
     assert!(price.warning.unwrap().contains("no price has a date"));
@@ -388,8 +400,44 @@ fn every_bundled_price_can_be_asked_for() {
             assert!(price.rows > 0 && !price.source.is_empty(), "{}", gpu.id);
         }
     }
-    let h100 = catalog.rental_price(catalog.gpu("h100").unwrap(), TODAY).unwrap();
-    assert_eq!((h100.usd_per_hour, h100.observed), (usd("2.69"), Some(date(2026, 5, 22))));
+}
+
+/// The bundled rows as of the day on which they were last refreshed: the test is of the rows, not of the calendar.
+#[test]
+fn the_cards_that_are_rented_most_have_three_fresh_prices_of_different_providers() {
+    const REFRESHED: Date = date(2026, 11, 28);
+    let catalog = Catalog::bundled();
+    let fresh = |gpu: &str| {
+        let rows = catalog
+            .rentals
+            .iter()
+            .filter(|row| row.gpu == gpu && row.kind == RentalKind::OnDemand && row.trust >= Trust::Medium);
+        let days = |row: &&Rental| row.dated().is_some_and(|day| super::age_days(day, REFRESHED) <= 90);
+        rows.filter(days).map(|row| &row.provider).collect::<std::collections::BTreeSet<_>>().len()
+    };
+    for gpu in [
+        "h100-sxm5-80gb",
+        "h100-pcie-80gb",
+        "h200-sxm-141gb",
+        "b200-sxm-180gb",
+        "b300-sxm-288gb",
+        "a100-sxm4-80gb",
+        "a100-pcie-80gb",
+        "l40s-48gb",
+    ] {
+        assert!(fresh(gpu) >= 3, "{gpu}: {}", fresh(gpu));
+    }
+    // Hosts of others rent these; one provider rents its own.
+    for gpu in ["rtx-4090-24gb", "rtx-5090-32gb", "rtx-3090-24gb"] {
+        assert_eq!(fresh(gpu), 1, "{gpu}");
+    }
+    for gpu in &catalog.gpus {
+        let price = catalog.rental_price(gpu, REFRESHED).unwrap();
+        let said = price.warning.unwrap_or_default();
+        assert!(fresh(&gpu.id) > 0 || said.contains("is known"), "{}: {said}", gpu.id);
+    }
+    let h100 = catalog.rental_price(catalog.gpu("h100").unwrap(), REFRESHED).unwrap();
+    assert_eq!((h100.usd_per_hour, h100.rows, h100.warning), (usd("4.41"), 13, None));
 }
 
 fn vm(class: VmClass, vcpus: u32, usd_per_hour: &str, observed: Option<Date>) -> Vm {
@@ -436,9 +484,10 @@ fn a_cpu_is_priced_by_the_median_vcpu_hour() {
 #[test]
 fn the_bundled_vm_price_of_two_cpus() {
     let price = Catalog::bundled().vm_price(2, TODAY).unwrap();
-    // Azure D4s v5, D16s v5 (0.048), F4s v2, F8s v2 (0.04225) per vCPU-hour, seen 2026-09-06.
-    assert_eq!((price.usd_per_hour, price.rows), (usd("0.09025"), 4));
-    assert_eq!((price.min, price.max), (usd("0.0845"), usd("0.096")));
+    // Per vCPU-hour, seen from 2026-09-06 to 2026-09-11: 0.0275, 0.03, 0.03225, 0.0324375, 0.04225 twice, 0.04365, 0.048
+    // twice, 0.0485, 0.058575.
+    assert_eq!((price.usd_per_hour, price.rows), (usd("0.0845"), 11));
+    assert_eq!((price.min, price.max), (usd("0.055"), usd("0.11715")));
     assert_eq!((price.observed, price.warning), (Some(date(2026, 9, 6)), None));
 }
 

@@ -453,11 +453,11 @@ mod tests {
         assert!(value["gpus"][0]["sources"][0].as_str().unwrap().starts_with("https://"));
         let value: Value = serde_json::from_str(&output("prices", true).unwrap()).unwrap();
         let sizes = ["rental", "api", "vms", "electricity"].map(|kind| value[kind].as_array().unwrap().len());
-        assert_eq!(sizes, [86, 134, 15, 8]);
+        assert_eq!(sizes, [171, 141, 22, 8]);
         let value: Value =
             serde_json::from_str(&output("prices --gpu v100-sxm2-16gb", true).unwrap()).unwrap();
         assert_eq!(value.as_object().unwrap().keys().collect::<Vec<_>>(), ["rental"]);
-        assert!(value["rental"].as_array().unwrap().iter().any(|row| row["usd_per_gpu_hour"] == 0.1381));
+        assert!(value["rental"].as_array().unwrap().iter().any(|row| row["usd_per_gpu_hour"] == 0.196));
     }
 
     #[test]
@@ -541,8 +541,11 @@ mod tests {
     #[test]
     fn a_gpus_rents_end_with_the_price_a_run_would_take() {
         let text = output("prices --gpu h100", false).unwrap();
-        assert!(text.contains("default for h100-sxm5-80gb: 2.69 USD/h"), "{text}");
-        assert!(text.contains("185 days old"), "{text}");
+        assert!(text.contains("default for h100-sxm5-80gb: 4.41 USD/h (3.2 to 12.29)"), "{text}");
+        let tail = text.split("default for").nth(1).unwrap().split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(tail.contains("the oldest of them seen 2026-10-04, 50 days ago"), "{tail}");
+        let text = output("prices --gpu a10g-24gb", false).unwrap();
+        assert!(text.contains("no price of the last 90 days is known"), "{text}");
     }
 
     #[test]

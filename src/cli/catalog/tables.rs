@@ -121,16 +121,13 @@ pub(super) fn models(rows: &[&ModelRow], catalog: &Catalog) -> String {
            `--model synthetic:ID:QUANT` only the shape. `bench catalog show ID` prints all.\n"
 }
 
-/// When a rent was seen: the day, the month, or the bounds; marked when that is long ago.
+/// When a rent was last seen: the day or the month; marked when that is long ago.
 fn seen(row: &Rental, today: Date) -> String {
-    let text = match (row.observed, row.observed_from, row.observed_to) {
-        (Some(day), ..) if row.observed_precision == Some(crate::catalog::rentals::Precision::Month) => {
-            format!("{:04}-{:02}", day.year(), day.month())
-        }
-        (Some(day), ..) => day.to_string(),
-        (None, Some(from), _) => format!("≥{from}"),
-        (None, None, Some(to)) => format!("≤{to}"),
-        (None, None, None) => "undated".to_owned(),
+    let by_month = row.observed_precision == Some(crate::catalog::rentals::Precision::Month);
+    let text = match row.dated() {
+        Some(day) if by_month && row.observed == Some(day) => format!("{:04}-{:02}", day.year(), day.month()),
+        Some(day) => day.to_string(),
+        None => "undated".to_owned(),
     };
     aged(text, row.dated(), today)
 }
@@ -161,7 +158,7 @@ pub(super) fn rental(rows: &[&Rental], default: Option<(&Gpu, Option<RentalPrice
     let mut text = table(&["rent of a GPU", "USD/h>", "terms", "seen", "trust", SOURCE], body);
     if rows.iter().any(|row| row.dated().is_some_and(|day| age_days(day, today) > FRESH_DAYS)) {
         let old = format!("old: seen more than {FRESH_DAYS} days ago, history and no quote");
-        text = format!("{text}\n{old}; ≥ on that day or later\n");
+        text = format!("{text}\n{old}\n");
     } else if !rows.is_empty() {
         text.push('\n');
     }
@@ -173,11 +170,15 @@ pub(super) fn rental(rows: &[&Rental], default: Option<(&Gpu, Option<RentalPrice
                 _ => format!(" ({} to {})", price.min, price.max),
             };
             let warning = price.warning.map(|warning| indented(&format!("warning: {warning}")));
+            let seen = price.observed.map_or_else(String::new, |day| {
+                let oldest = if price.rows == 1 { "seen" } else { "the oldest of them seen" };
+                format!("; {oldest} {day}, {} days ago", age_days(day, today))
+            });
             format!(
                 "\ndefault for {}: {} USD/h{spread}\n{}{}",
                 gpu.id,
                 price.usd_per_hour,
-                indented(&price.label),
+                indented(&(price.label + &seen)),
                 warning.unwrap_or_default()
             )
         }
