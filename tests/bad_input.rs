@@ -4,7 +4,7 @@
 use std::fs;
 use std::process::Stdio;
 
-use crate::support::{Bench, QUICK, quick};
+use crate::support::{Bench, SMALL, quick};
 
 /// Arguments, exit code, and words that the error must contain.
 struct Bad {
@@ -64,8 +64,12 @@ const TABLE: &[Bad] = &[
     Bad { args: &["run", "--model", "synthetic:gpt-9"], code: 2, says: &["gpt-9"] },
     Bad { args: &["run", "--model", "hf:org"], code: 13, says: &["org"] },
     Bad { args: &["run", "--model", "hf:org/repo/file.gguf"], code: 13, says: &["org/repo", "127.0.0.1"] },
-    Bad { args: &["run", "-p", "9000"], code: 1, says: &["9000", "positions"] },
-    Bad { args: &["run", "-p", "8", "-d", "100000"], code: 1, says: &["positions", "--depth"] },
+    Bad { args: &["run", "--model", SMALL, "-p", "9000"], code: 1, says: &["9000", "positions"] },
+    Bad {
+        args: &["run", "--model", SMALL, "-p", "8", "-d", "100000"],
+        code: 1,
+        says: &["positions", "--depth"],
+    },
     Bad { args: &["run", "--output", "/sys"], code: 1, says: &["/sys", "--output"] },
     Bad { args: &["run", "--output", "/dev/null/x"], code: 1, says: &["/dev/null", "--output"] },
     Bad { args: &["run", "--config", "/no/such/folder"], code: 13, says: &["/no/such/folder"] },
@@ -184,7 +188,7 @@ fn a_full_disk_is_an_error_and_not_a_panic() {
         return;
     };
     let bench = Bench::new();
-    let mut command = bench.command(QUICK);
+    let mut command = bench.command(&quick(&[]));
     let output = command.args(["--json", "--output", "-"]).stdout(Stdio::from(full)).stderr(Stdio::piped());
     let output = output.output().expect("the program starts");
     let stderr = String::from_utf8_lossy(&output.stderr);

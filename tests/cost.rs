@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::support::served::{Served, served};
-use crate::support::{Bench, quick};
+use crate::support::{Bench, SMALL, quick};
 
 fn figure(cost: &serde_json::Value, name: &str) -> f64 {
     cost[format!("usd_per_million_{name}_tokens")]["value"]
@@ -84,7 +84,8 @@ fn another_tools_file_is_no_record_and_the_way_is_named() {
 #[test]
 fn without_a_price_the_catalogs_for_such_a_machine_is_taken() {
     let bench = Bench::new();
-    let record = bench.json(&["run", "-p", "8", "-n", "4", "-r", "2", "--json", "--output", "-"]);
+    let record =
+        bench.json(&["run", "--model", SMALL, "-p", "8", "-n", "4", "-r", "2", "--json", "--output", "-"]);
     let price = &record["cost"]["price"];
     assert!(price["usd_per_hour"].as_f64().expect("a price") > 0.0);
     assert!(price["label"].as_str().is_some_and(|label| !label.is_empty()));

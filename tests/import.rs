@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use crate::support::Bench;
+use crate::support::{Bench, SMALL};
 
 fn data(name: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/exchange").join(name);
@@ -389,7 +389,8 @@ fn out_and_in_again_keeps_the_rates() {
 #[test]
 fn a_run_of_our_own_goes_out_in_both_formats() {
     let bench = Bench::new();
-    let ran = bench.run(&["run", "-p", "8", "-n", "4", "--pg", "8,4", "-r", "2", "--quiet"]);
+    let ran =
+        bench.run(&["run", "--model", SMALL, "-p", "8", "-n", "4", "--pg", "8,4", "-r", "2", "--quiet"]);
     assert!([0, 12].contains(&ran.code), "{}", ran.stderr);
     let path = bench.records().remove(0);
     let rows = bench.json(&["export", &path.to_string_lossy(), "--format", "llama-bench"]);

@@ -4,7 +4,7 @@ use std::io::Read as _;
 use std::process::{Child, Stdio};
 use std::time::Duration;
 
-use crate::support::Bench;
+use crate::support::{Bench, SMALL};
 
 fn signal(child: &Child, name: &str) {
     let status =
@@ -28,7 +28,8 @@ fn interrupted(args: &[&str], name: &str, delay: Duration) -> (i32, Vec<serde_js
     (status.code().unwrap_or(-1), records.collect(), stderr)
 }
 
-const LONG: &[&str] = &["run", "-p", "32", "-n", "16", "--max-time", "600s", "--precision", "0.01%"];
+const LONG: &[&str] =
+    &["run", "--model", SMALL, "-p", "32", "-n", "16", "--max-time", "600s", "--precision", "0.01%"];
 
 #[test]
 fn a_signal_at_any_moment_leaves_whole_records_or_none() {

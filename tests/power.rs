@@ -11,8 +11,8 @@ use infercost::record::{EnergyWindow, Grade};
 use infercost::run::measure::energy::{self, Device, Window};
 use infercost::run::plan::{Row, RowKind};
 
-use crate::support::Bench;
 use crate::support::fake_nvml::{FakeNvml, GpuScript, Trace, monotonic};
+use crate::support::{Bench, SMALL};
 
 mod signals; // clocks and limits are put back, whatever the signal and the phase
 mod table; // trace × method × error
@@ -103,6 +103,8 @@ fn a_run_beside_a_scripted_gpu_has_joules_in_record_and_table() {
     let library = library.to_str().expect("text");
     let args = [
         "run",
+        "--model",
+        SMALL,
         "--device",
         "cpu",
         "--power",
@@ -192,8 +194,8 @@ fn a_calibration_of_this_gpu_and_driver_is_taken_over() {
     assert!(kept.starts_with(bench.folder()));
     let library = fake.library();
     let library = library.to_str().expect("text");
-    let base = ["run", "--device", "cpu", "--power", "nvml", "--nvml-library", library, "-p", "8", "-n", "0"];
-    let record = bench.json(&[&base[..], &["--max-time", "9s", "--json"]].concat());
+    let base = ["run", "--model", SMALL, "--device", "cpu", "--power", "nvml", "--nvml-library", library];
+    let record = bench.json(&[&base[..], &["-p", "8", "-n", "0", "--max-time", "9s", "--json"]].concat());
     let sensor = &record["energy"]["sensor"];
     assert_eq!(sensor["origin"], "calibrated on 2026-11-20 with driver 570.86.15", "{sensor}");
     // The window was stretched to what this sensor needs.
@@ -207,9 +209,8 @@ fn without_a_flag_another_device_is_never_measured() {
     let bench = Bench::new();
     let library = fake.library();
     let library = library.to_str().expect("text");
-    let base =
-        ["run", "--device", "cpu", "--nvml-library", library, "-p", "8", "-n", "4", "-r", "1", "--json"];
-    let record = bench.json(&base);
+    let base = ["run", "--model", SMALL, "--device", "cpu", "--nvml-library", library];
+    let record = bench.json(&[&base[..], &["-p", "8", "-n", "4", "-r", "1", "--json"]].concat());
     assert_ne!(record["energy"]["source"], "nvml");
     assert!(
         record["energy"]["grade_reason"].is_string() || record["energy"]["source"] == "rapl",

@@ -2,7 +2,7 @@
 
 use crate::support::{Bench, real_model};
 
-const SYNTHETIC: &str = "synthetic:smollm2-135m:q4_0";
+const SYNTHETIC: &str = crate::support::SMALL;
 
 #[test]
 fn synthetic_weights_have_no_figure_and_say_why() {

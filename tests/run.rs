@@ -1,13 +1,39 @@
 //! `bench run` on synthetic weights: no file, no network, no GPU.
 
-use crate::support::{Bench, quick};
+use crate::support::{Bench, SMALL, quick};
 
 #[test]
-fn without_flags_it_says_what_it_measures_and_leaves_one_record() {
+fn without_flags_it_measures_a_model_that_an_api_sells_where_the_machine_is_fit_for_it() {
     let bench = Bench::new();
-    let ran = bench.run(&["run", "--max-time", "2s"]);
+    let plan = |args: &[&str]| {
+        let ran = bench.run(&[&["run", "--dry-run", "--json", "--device", "cpu"], args].concat());
+        let plan: serde_json::Value = serde_json::from_str(&ran.stdout).expect("a plan");
+        (plan, ran.stderr)
+    };
+    let (small, said) = plan(&["--isa", "portable"]);
+    assert_eq!(small["model"], SMALL);
+    assert!(said.contains("no API sells it") && said.contains("portable"), "{said}");
+    let (sold, said) = plan(&[]);
+    // A processor with portable code alone runs this test too.
+    if sold["isa"] != "portable" {
+        assert_eq!(sold["model"], "synthetic:llama-3.2-1b:q4_k_m");
+        assert!(said.contains("no --model: measuring synthetic:llama-3.2-1b:q4_k_m"), "{said}");
+        // More sequences than any machine has the memory for, with the small model too; its error is the run's.
+        let (short, said) = plan(&["-b", "4000", "-p", "0", "-n", "8000"]);
+        assert_eq!(short["model"], SMALL, "{said}");
+        assert!(said.contains("llama-3.2-1b:q4_k_m: ") && said.contains("of memory"), "{said}");
+    }
+}
+
+#[test]
+fn a_model_that_nobody_sells_has_a_verdict_without_a_factor() {
+    let bench = Bench::new();
+    let ran = bench.run(&["run", "--model", SMALL, "--max-time", "2s"]);
     assert_eq!(ran.code, 0, "{}\n{}", ran.stdout, ran.stderr);
-    assert!(ran.stderr.contains("no --model: measuring synthetic:smollm2-135m:q4_0"), "{}", ran.stderr);
+    assert!(!ran.stderr.contains("no --model"), "{}", ran.stderr);
+    let verdict = ran.stdout.split("Verdict").nth(1).expect("a verdict");
+    assert!(verdict.contains("no API in the catalog sells this model"), "{verdict}");
+    assert!(verdict.contains("another model") && !verdict.contains('×'), "{verdict}");
     for word in ["pp128", "tg32", "input", "output", "blended 3:1", "all output", "Verdict"] {
         assert!(ran.stdout.contains(word), "{word} is missing in\n{}", ran.stdout);
     }
@@ -64,7 +90,7 @@ fn lists_and_ranges_make_rows() {
 #[test]
 fn what_the_engine_cannot_do_is_refused_by_name_before_loading() {
     let bench = Bench::new();
-    let ran = bench.run(&["run", "--engine", "candle", "-p", "16", "-n", "4", "-b", "2"]);
+    let ran = bench.run(&["run", "--model", SMALL, "--engine", "candle", "-p", "16", "-n", "4", "-b", "2"]);
     assert_eq!(ran.code, 1, "{}", ran.stderr);
     assert!(ran.stderr.contains("2 prompts of 16 tokens") && ran.stderr.contains("-p 0"), "{}", ran.stderr);
     assert_eq!(bench.records().len(), 0);
@@ -75,6 +101,8 @@ fn a_batch_at_depth_is_measured_and_each_token_accounted_for() {
     let bench = Bench::new();
     let record = bench.json(&[
         "run",
+        "--model",
+        SMALL,
         "-p",
         "0",
         "-n",
@@ -113,6 +141,8 @@ fn a_growing_batch_doubles() {
     let bench = Bench::new();
     let record = bench.json(&[
         "run",
+        "--model",
+        SMALL,
         "--json",
         "--output",
         "-",

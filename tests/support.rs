@@ -87,12 +87,16 @@ pub(crate) fn ran(output: &Output) -> Ran {
     }
 }
 
-/// Arguments of a run that takes a second: few tokens, one trial.
-pub(crate) const QUICK: &[&str] = &["run", "-p", "8", "-n", "4", "-r", "2", "--price-per-hour", "2.49"];
+/// A model that a test measures in a second.
+pub(crate) const SMALL: &str = "synthetic:smollm2-135m:q4_0";
 
-/// `QUICK` with more arguments behind it.
+/// Arguments of a run that takes a second: few tokens, two trials.
+const QUICK: &[&str] = &["run", "-p", "8", "-n", "4", "-r", "2", "--price-per-hour", "2.49"];
+
+/// A quick run with more arguments after it, of the small model unless they name another.
 pub(crate) fn quick<'a>(more: &[&'a str]) -> Vec<&'a str> {
-    QUICK.iter().chain(more).copied().collect()
+    let small: &[&str] = if more.contains(&"--model") { &[] } else { &["--model", SMALL] };
+    [QUICK, small, more].concat()
 }
 
 /// The real model, or `None` with a word on how to get it; under `CI=true` its absence is a failure.

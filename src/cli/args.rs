@@ -91,7 +91,7 @@ pub(super) enum Command {
 #[derive(Debug, Args)]
 pub(super) struct RunArgs {
     /// Catalog id with `:quant`, path of a GGUF file or safetensors folder, `hf:org/repo[/file]`, or
-    /// `synthetic:PRESET[:QUANT]` [default: synthetic weights in a small model's shape]
+    /// `synthetic:PRESET[:QUANT]` [default: synthetic weights in the shape of a model that APIs sell]
     #[arg(short, long, value_name = "MODEL", help_heading = "What")]
     pub(super) model: Option<String>,
     /// Engine

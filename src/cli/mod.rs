@@ -5,6 +5,7 @@ mod args;
 mod catalog;
 mod compare;
 mod cost;
+mod default_model;
 mod doctor;
 mod exit;
 mod export;

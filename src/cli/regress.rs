@@ -20,7 +20,7 @@ use crate::regress::store::{self, Point, Series, Store, Synced};
 use crate::report::{ci, terminal};
 
 use super::args::{share, time};
-use super::{Output, exit};
+use super::{Output, default_model, exit};
 
 /// `bench regress`.
 #[derive(Debug, Args)]
@@ -73,7 +73,7 @@ struct GateArgs {
     output: PathBuf,
     #[command(flatten)]
     exports: Exports,
-    /// Arguments of `bench run` for both programs
+    /// Arguments of `bench run` for both programs [default: --model synthetic:smollm2-135m:q4_0]
     #[arg(last = true, value_name = "RUN ARGUMENTS")]
     run: Vec<String>,
 }
@@ -315,6 +315,10 @@ fn gate(args: GateArgs, output: &Output) -> anyhow::Result<()> {
     let mut pairs = vec![first];
     pairs.extend((most > first).then_some(most));
     let mut arguments = args.run.clone();
+    // Two programs may measure two models when none is named.
+    if !arguments.iter().any(|argument| names_the_model(argument)) {
+        arguments.extend(["--model".to_owned(), default_model::SMALL.to_owned()]);
+    }
     if args.quick && !arguments.iter().any(|argument| argument.starts_with("--max-time")) {
         arguments.extend(["--max-time".to_owned(), "3s".to_owned()]);
     }
@@ -338,6 +342,12 @@ fn gate(args: GateArgs, output: &Output) -> anyhow::Result<()> {
 fn takes_the_record(argument: &str) -> bool {
     let short = argument.starts_with("-o") && !argument.starts_with("--");
     short || matches!(argument.split('=').next(), Some("--json" | "--output"))
+}
+
+/// Whether an argument of `bench run` says which model is measured.
+fn names_the_model(argument: &str) -> bool {
+    let short = argument.starts_with("-m") && !argument.starts_with("--");
+    short || argument.split('=').next() == Some("--model")
 }
 
 fn publish(result: &GateResult, output: &Output) -> anyhow::Result<()> {
@@ -468,6 +478,21 @@ impl Observer for Teller<'_> {
     fn looked(&mut self, decision: &Decision) {
         if decision.verdict == Verdict::Inconclusive {
             self.0.note("not decided yet");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_model_that_is_named_in_any_spelling_stands() {
+        for named in ["--model", "--model=a.gguf", "-m", "-ma.gguf"] {
+            assert!(names_the_model(named), "{named}");
+        }
+        for other in ["--max-time", "--models", "m", "-p", "--"] {
+            assert!(!names_the_model(other), "{other}");
         }
     }
 }

@@ -27,14 +27,11 @@ use crate::run::runner::{self, Finished, Job};
 use crate::run::seal::{self, Sealing};
 
 use super::args::{Batch, List, LockClocks, RunArgs, only_for_our_engine};
+use super::default_model::{self, DefaultModel};
 use super::{Output, exit, today};
 
 /// The prompt whose greedy continuation every record of a real model keeps.
 const GREEDY_PROMPT: &str = "The capital of France is";
-/// Measured when no model is named: small enough for any CPU.
-const CPU_PRESET: &str = "synthetic:smollm2-135m:q4_0";
-/// Measured when no model is named and a GPU computes.
-const GPU_PRESET: &str = "synthetic:llama-3.1-8b:q4_k_m";
 /// Largest batch that growing stops at.
 const MOST_GROWN: u32 = 1024;
 
@@ -65,7 +62,9 @@ pub(super) fn run(
     };
     let place = choose(args.device, wanted, &found, &catalog, args.nvml_library.as_deref())?;
     let chosen = choose_sensors(args, &found, &place)?;
-    announce(args, &place, output);
+    let default_model =
+        args.model.is_none().then(|| default_model(args, limits, &place, &catalog, &interrupt));
+    announce(&place, default_model.as_ref(), output);
     if let Some(note) = chosen.as_ref().ok().and_then(|chosen| chosen.note.as_ref()) {
         output.note(note);
     }
@@ -79,8 +78,8 @@ pub(super) fn run(
     }
 
     let bar = Bar::new(output.progress());
-    let name = args.model.as_deref().unwrap_or(if place.gpu.is_some() { GPU_PRESET } else { CPU_PRESET });
-    let request = Request::parse(name)?;
+    let named = args.model.as_deref().or(default_model.as_ref().map(|model| model.name));
+    let request = Request::parse(named.unwrap_or(default_model::SMALL))?;
     let model = match resolve(&request, &catalog, args.seed, &bar, &interrupt) {
         Err(model::Error::Interrupted) => {
             bar.clear();
@@ -423,18 +422,40 @@ pub(super) fn choose(
     })
 }
 
-/// The first lines: what is measured when nobody said what.
-fn announce(args: &RunArgs, place: &Place, output: &Output) {
+/// The first lines: where it is measured, and what when nobody said what.
+fn announce(place: &Place, default_model: Option<&DefaultModel>, output: &Output) {
     if let Some(note) = &place.note {
         output.note(note);
     }
-    if args.model.is_none() {
-        let preset = if place.gpu.is_some() { GPU_PRESET } else { CPU_PRESET };
-        output.note(&format!(
-            "no --model: measuring {preset} (true shapes and formats, random values).\n\
-             A real model: bench run --model hf:org/repo, --model llama-3.2-1b:q4_k_m, or a .gguf file"
-        ));
+    if let Some(model) = default_model {
+        output.note(&model.announcement());
     }
+}
+
+/// The model that is measured when none is named.
+fn default_model(
+    args: &RunArgs,
+    limits: Limits,
+    place: &Place,
+    catalog: &Catalog,
+    interrupt: &sys::Interrupt,
+) -> DefaultModel {
+    let hub = HubSettings::from_env();
+    let sources = Sources { catalog, hub: &hub, seed: args.seed, progress: &(), interrupt };
+    let too_large = |name: &str| {
+        // What is wrong with the flags is said when the run itself is planned.
+        let model = sources.open(&Request::parse(name).ok()?).ok()?;
+        let engine = Loading::new(args, &model, place).ok()?;
+        let plan = make_plan(args, limits, &model, place, &engine).ok()?;
+        check_memory(&plan, place).err()?;
+        let available = place.available?;
+        Some(format!("it needs {} of memory, and {available} is available", plan.memory.total()))
+    };
+    default_model::choose(&default_model::Fitness {
+        on_gpu: place.gpu.is_some(),
+        portable: args.isa.unwrap_or_else(Isa::detect) == Isa::Portable,
+        too_large: &too_large,
+    })
 }
 
 /// Which engine, and how it is told to load.

@@ -90,6 +90,7 @@ pub fn assess_hour(measurements: &[Measurement], hour: &Hour, assume: Assumption
         separations,
         api_comparison: Vec::new(),
         api_comparison_reason: Some("not compared".to_owned()),
+        api_comparison_note: None,
         price,
         price_reason,
         unknown: Unknown::new(),

@@ -15,7 +15,7 @@ pub(super) const FAMILIAR: &str = "openai/gpt-4o-mini";
 /// Fills in `cost.api_comparison` at the headline cell's own mix of input and output.
 ///
 /// With `named` empty, every API that serves the catalog's model `catalog_id`; when there is none, one
-/// that many know, marked as another model. `cached_share` of the input is taken at the API's price for it, where it
+/// that many know, marked as another model. Where all are of another model, the note says so. `cached_share` of the input is taken at the API's price for it, where it
 /// has one.
 ///
 /// # Errors
@@ -42,6 +42,7 @@ pub fn api_comparison(
         }
     }
     cost.api_comparison.clear();
+    cost.api_comparison_note = None;
     let Some((top, here)) = headline_cell(cost).and_then(|cell| Some((cell, mix(cell)?))) else {
         let reason =
             cost.headline_cell_reason.clone().unwrap_or_else(|| "there is no priced cell".to_owned());
@@ -75,6 +76,13 @@ pub fn api_comparison(
     cost.api_comparison_reason = found.is_empty().then(|| {
         "no API in the catalog serves this model; name another with --api provider/model".to_owned()
     });
+    if !found.is_empty() && !found.iter().any(|api| api.same_model) {
+        let why = match served_as {
+            None => "no API in the catalog sells this model",
+            Some(_) => "none of the APIs named sells this model",
+        };
+        cost.api_comparison_note = Some(why.to_owned());
+    }
     cost.api_comparison = found;
     Ok(())
 }

@@ -64,6 +64,9 @@ pub struct Cost {
     /// Why `api_comparison` is empty.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub api_comparison_reason: Option<String>,
+    /// That none of them sells this model, and so says nothing of what it would cost there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub api_comparison_note: Option<String>,
     /// Fields this version does not know.
     #[serde(flatten)]
     pub unknown: Unknown,

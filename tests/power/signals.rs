@@ -3,8 +3,8 @@
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use crate::support::Bench;
 use crate::support::fake_nvml::{FakeNvml, GpuScript};
+use crate::support::{Bench, SMALL};
 
 /// Starts a run that changes the GPU, sends `signals` after `delay` and gives the exit code, the setters' log and what
 /// the record says of the moment.
@@ -70,7 +70,7 @@ fn restored(log: &[String]) -> bool {
 
 #[test]
 fn whatever_the_phase_clocks_and_limit_are_put_back() {
-    let (small, large) = ("synthetic:smollm2-135m:q4_0", "synthetic:llama-3.2-1b:q8_0");
+    let (small, large) = (SMALL, "synthetic:llama-3.2-1b:q8_0");
     // Idle for 2 s, then loading, warming up, measuring; how long the last three take is the machine's affair.
     for (model, signal, code, millis, phases) in [
         (small, "INT", 130, 100, &["idle"][..]),
@@ -106,6 +106,8 @@ fn the_end_of_a_sweep_puts_back_once() {
     let library = library.to_str().expect("text");
     let args = [
         "run",
+        "--model",
+        SMALL,
         "--device",
         "cpu",
         "--power",
@@ -133,15 +135,15 @@ fn the_end_of_a_sweep_puts_back_once() {
 #[test]
 fn settings_without_permission_or_a_gpu_are_refused_before_anything_runs() {
     let bench = Bench::new();
-    let ran = bench.run(&["run", "--lock-clocks", "-p", "8", "-n", "4"]);
+    let ran = bench.run(&["run", "--model", SMALL, "--lock-clocks", "-p", "8", "-n", "4"]);
     assert_eq!(ran.code, 13, "{}", ran.stderr);
     assert!(ran.stderr.contains("--lock-clocks") && ran.stderr.contains("--power nvml"), "{}", ran.stderr);
     let denied = crate::support::fake_nvml::Script { denied: true, ..Default::default() };
     let fake = FakeNvml::new(denied);
     let library = fake.library();
     let library = library.to_str().expect("text");
-    let base = ["run", "--device", "cpu", "--power", "nvml", "--nvml-library", library, "--lock-clocks=1410"];
-    let ran = bench.run(&base);
+    let base = ["run", "--model", SMALL, "--device", "cpu", "--power", "nvml", "--nvml-library", library];
+    let ran = bench.run(&[&base[..], &["--lock-clocks=1410"]].concat());
     assert_eq!(ran.code, 1, "{}", ran.stderr);
     assert!(ran.stderr.contains("root"), "{}", ran.stderr);
     assert!(bench.records().is_empty());
@@ -149,7 +151,7 @@ fn settings_without_permission_or_a_gpu_are_refused_before_anything_runs() {
     let fake = FakeNvml::gpu(GpuScript::default());
     let library = fake.library();
     let library = library.to_str().expect("text");
-    let base = ["run", "--device", "cpu", "--power", "nvml", "--nvml-library", library];
+    let base = ["run", "--model", SMALL, "--device", "cpu", "--power", "nvml", "--nvml-library", library];
     let ran = bench.run(&[&base[..], &["--power-limit", "350,900"]].concat());
     assert_eq!(ran.code, 2, "{}", ran.stderr);
     assert!(ran.stderr.contains("900 W is out of this GPU's range, 200 to 700 W"), "{}", ran.stderr);

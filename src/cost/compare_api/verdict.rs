@@ -35,20 +35,6 @@ pub(super) fn verdict<'a>(here: &Here, rows: &'a [Row], volume: Option<&Volume>)
         Tier::Standard => "standard",
         Tier::Batch => "batch",
     };
-    let whose = if row.same_model { "the cheapest host of the same model" } else { "another model" };
-    let number = |value: f64| significant(value, 2);
-    let between = |ci95: Option<[f64; 2]>| {
-        let ends = |[low, high]: [f64; 2]| format!(" (95%: {} to {})", three(low), three(high));
-        ci95.map_or_else(String::new, ends)
-    };
-    let price = match row.ratio.ci95 {
-        Some([low, high]) if low <= 1.0 && 1.0 <= high => "no difference in price is shown".to_owned(),
-        ci95 if row.ratio.value <= 1.0 => {
-            let range = ci95.map(|[low, high]| [1.0 / high, 1.0 / low]);
-            format!("{}× cheaper here{}", number(1.0 / row.ratio.value), between(range))
-        }
-        ci95 => format!("{}× dearer here{}", number(row.ratio.value), between(ci95)),
-    };
     let load = match (row.break_even_utilization, row.break_even_tokens_per_month) {
         (Some(u), Some(tokens)) => format!(
             "one machine that is always on is cheaper from {} utilization, {} million tokens a month",
@@ -58,30 +44,65 @@ pub(super) fn verdict<'a>(here: &Here, rows: &'a [Row], volume: Option<&Volume>)
         (Some(u), None) => format!("no load makes it cheaper (break-even at {} utilization)", share(u.value)),
         (None, _) => "no load makes it cheaper".to_owned(),
     };
+    let busy =
+        if here.utilization < 1.0 { share(here.utilization) + " busy" } else { "always busy".to_owned() };
+    let whose = if row.same_model { "the cheapest host of the same model" } else { "another model" };
     let it = format!("{} ({whose}, {tier})", row.api);
+    let priced = if row.same_model { against_the_same(row) } else { against_another(here, row) };
     let Some((volume, there)) = volume.zip(row.usd_per_month) else {
-        return Verdict {
-            text: format!("{price} than {it}; {load}"),
-            at_utilization: None,
-            about: Some(row),
+        let text = if row.same_model {
+            format!("{priced} than {it}; {load}")
+        } else {
+            format!("{priced} of {it}, {PRICES_ALONE}; {load}")
         };
+        return Verdict { text, at_utilization: None, about: Some(row) };
     };
     let bills = format!("${} a month against ${}", three(volume.usd_per_month), three(there));
-    let ratio = volume.usd_per_month / there;
-    let side = match number(ratio.max(1.0 / ratio)) {
+    let tokens = millions(volume.tokens_per_month);
+    let text = if row.same_model {
+        let side = sided(volume.usd_per_month / there);
+        format!("at {tokens} million tokens a month {side} {it}: {bills}; {load}")
+    } else {
+        format!("at {tokens} million tokens a month {bills} of {it}, {PRICES_ALONE}; {load}")
+    };
+    Verdict { text, at_utilization: Some(format!("{busy}, whatever the volume: {priced}")), about: Some(row) }
+}
+
+/// What a comparison with another model is worth.
+const PRICES_ALONE: &str = "which compares prices, not what they buy";
+
+/// By how much the same model is cheaper or dearer here, with the interval.
+fn against_the_same(row: &Row) -> String {
+    let number = |value: f64| significant(value, 2);
+    let between = |ci95: Option<[f64; 2]>| {
+        let ends = |[low, high]: [f64; 2]| format!(" (95%: {} to {})", three(low), three(high));
+        ci95.map_or_else(String::new, ends)
+    };
+    match row.ratio.ci95 {
+        Some([low, high]) if low <= 1.0 && 1.0 <= high => "no difference in price is shown".to_owned(),
+        ci95 if row.ratio.value <= 1.0 => {
+            let range = ci95.map(|[low, high]| [1.0 / high, 1.0 / low]);
+            format!("{}× cheaper here{}", number(1.0 / row.ratio.value), between(range))
+        }
+        ci95 => format!("{}× dearer here{}", number(row.ratio.value), between(ci95)),
+    }
+}
+
+/// The two prices and no factor: another model's tokens are not worth the same.
+fn against_another(here: &Here, row: &Row) -> String {
+    format!(
+        "${} a million tokens here against ${}",
+        three(here.usd_per_million.value),
+        three(row.comparable())
+    )
+}
+
+/// Which of two bills is smaller, and by how much.
+fn sided(ratio: f64) -> String {
+    match significant(ratio.max(1.0 / ratio), 2) {
         same if same == "1.0" => "about the same as".to_owned(),
         times if ratio < 1.0 => format!("{times}× cheaper here than"),
         times => format!("{times}× dearer here than"),
-    };
-    let busy =
-        if here.utilization < 1.0 { share(here.utilization) + " busy" } else { "always busy".to_owned() };
-    Verdict {
-        text: format!(
-            "at {} million tokens a month {side} {it}: {bills}; {load}",
-            millions(volume.tokens_per_month)
-        ),
-        at_utilization: Some(format!("{busy}, whatever the volume: {price}")),
-        about: Some(row),
     }
 }
 

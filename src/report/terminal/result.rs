@@ -240,11 +240,11 @@ fn comparison(out: &mut Page, cost: &Cost, style: Style) {
         .as_ref()
         .map_or(String::new(), |cell| format!(", {} in : {} out", cell.prompt_tokens, cell.output_tokens));
     out.line(format_args!("\n{}", style.dim(&format!("USD per million tokens at this mix{mix}"))));
-    out.line(format_args!("  {:<44} {:>9}", "here", format!("${}", dollars(best.here_usd_per_million))));
+    out.line(format_args!("  {:<38} {:>9}", "here", format!("${}", dollars(best.here_usd_per_million))));
     for api in cost.api_comparison.iter().take(5) {
         out.line(format_args!(
-            "  {:<44} {:>9}   {}",
-            shorten(&api.api, 44),
+            "  {:<38} {:>9}   {}",
+            shorten(&api.api, 38),
             format!("${}", dollars(api.mix_usd_per_million)),
             relation(api, style)
         ));
@@ -252,31 +252,44 @@ fn comparison(out: &mut Page, cost: &Cost, style: Style) {
     if cost.api_comparison.len() > 5 {
         out.line(format_args!("  {}", style.dim(&format!("and {} dearer", cost.api_comparison.len() - 5))));
     }
-    out.line(format_args!("{} {}", style.strong("Verdict "), verdict(best, style)));
-    if !best.same_model {
-        out.line(format_args!(
-            "         {}",
-            style.dim("another model: this compares prices, not what they buy")
-        ));
+    let (said, note) = verdict(cost, best, style);
+    out.line(format_args!("{} {said}", style.strong("Verdict ")));
+    for text in note.iter().flat_map(|note| wrap(note, 70)) {
+        out.line(format_args!("         {}", style.dim(&text)));
     }
 }
 
 fn relation(api: &ApiComparison, style: Style) -> String {
-    let text = if api.ratio <= 1.0 {
-        style.good(&format!("{}× here", significant(1.0 / api.ratio, 2)))
-    } else {
-        style.bad(&format!("1/{} of here", significant(api.ratio, 2)))
+    let times = significant(api.ratio.max(1.0 / api.ratio), 2);
+    let text = match (api.same_model, api.ratio <= 1.0) {
+        (true, true) => style.good(&format!("{times}× dearer than here")),
+        (true, false) => style.bad(&format!("{times}× cheaper than here")),
+        // Another model's price, which is neither good nor bad news.
+        (false, _) => style.dim("another model"),
     };
     if api.stale { format!("{text} {}", style.warn("old")) } else { text }
 }
 
-fn verdict(best: &ApiComparison, style: Style) -> String {
-    let which = if best.same_model { "the cheapest API for this model" } else { "the cheapest API named" };
-    if best.ratio <= 1.0 {
-        style.good(&format!("{}× cheaper here than {which}", significant(1.0 / best.ratio, 2)))
+/// The answer, and what is to be said about it: a factor only where the same model is sold.
+fn verdict(cost: &Cost, best: &ApiComparison, style: Style) -> (String, Option<String>) {
+    let same = cost.api_comparison.iter().find(|api| api.same_model);
+    let Some(api) = same else {
+        let said = cost.api_comparison_note.as_deref().unwrap_or("none of these prices is of this model");
+        let note = format!(
+            "${} here against ${} of {}, another model: this compares prices, not what they buy",
+            dollars(best.here_usd_per_million),
+            dollars(best.mix_usd_per_million),
+            best.api
+        );
+        return (style.warn(said), Some(note));
+    };
+    let times = significant(api.ratio.max(1.0 / api.ratio), 2);
+    let said = if api.ratio <= 1.0 {
+        style.good(&format!("{times}× cheaper here than the cheapest API for this model"))
     } else {
-        style.bad(&format!("{}× dearer here than {which}", significant(best.ratio, 2)))
-    }
+        style.bad(&format!("{times}× dearer here than the cheapest API for this model"))
+    };
+    (said, None)
 }
 
 fn figures(verdict: Verdict, style: Style) -> String {
@@ -391,6 +404,30 @@ mod tests {
         }
         for (value, text) in [(12_345.6, "12,346"), (999.94, "999.9"), (27.0, "27.00")] {
             assert_eq!(rate(value), text);
+        }
+    }
+
+    #[test]
+    fn how_an_api_stands_to_here_is_said_in_words() {
+        let api = |ratio: f64, same_model: bool| ApiComparison {
+            api: "host/model".to_owned(),
+            input_usd_per_million: "0.1".parse().expect("a number"),
+            output_usd_per_million: "0.1".parse().expect("a number"),
+            mix_usd_per_million: 0.1,
+            here_usd_per_million: 0.1 * ratio,
+            ratio,
+            same_model,
+            source: "a list".to_owned(),
+            observed: "2026-11-18".to_owned(),
+            stale: false,
+        };
+        let style = Style::new(false);
+        for (ratio, same, text) in [
+            (3.2, true, "3.2× cheaper than here"),
+            (1.0 / 12.0, true, "12× dearer than here"),
+            (3.2, false, "another model"),
+        ] {
+            assert_eq!(relation(&api(ratio, same), style), text);
         }
     }
 
