@@ -3,4 +3,5 @@
 //! For tests alone. `ptx` is the machine; `driver` the C interface of the driver above it.
 #![allow(clippy::too_many_lines, reason = "lists of like things are long")]
 
+pub mod driver;
 pub mod ptx;

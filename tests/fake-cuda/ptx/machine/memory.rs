@@ -46,11 +46,10 @@ impl Regions {
     fn blame(&self, address: u64, size: u64, lane: u32) -> Blame {
         let at = self.0.partition_point(|region| region.start <= address);
         let near = match at.checked_sub(1).map(|at| &self.0[at]) {
-            Some(region) => format!(
-                "; the allocation before it has {} bytes and ends {} bytes earlier",
-                region.size,
-                (address + size).wrapping_sub(region.start + region.size),
-            ),
+            Some(region) => {
+                let beyond = (address + size).wrapping_sub(region.start + region.size);
+                format!("; it reaches {beyond} bytes beyond an allocation of {} bytes", region.size)
+            }
             None => String::new(),
         };
         Blame::lane(

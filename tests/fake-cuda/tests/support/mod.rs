@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "shared by test executables that each use a part of it")]
 #![allow(clippy::undocumented_unsafe_blocks, reason = "tests call a C library as its manual says")]
 
+pub mod driver;
 pub mod nvrtc;
 
 use fake_cuda::ptx::decode::{Kernel, decode};
