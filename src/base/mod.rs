@@ -1,6 +1,6 @@
 //! The ground floor: what every other room may stand on and that stands on nothing of ours.
 //!
-//! Units, statistics, the clock, the events that engines report, strangers' JSON, text for a person, and the two doors to the outside
+//! Units, statistics, the clock, the events that engines report, strangers' JSON, secrets taken out of their words, text for a person, and the two doors to the outside
 //! (environment variables and the operating system).
 
 pub mod clock;

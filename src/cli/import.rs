@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use clap::builder::PossibleValuesParser;
 use rust_decimal::Decimal;
-use serde_json::json;
+use serde::Serialize;
 
 use super::args::price;
 use super::{Output, today};
@@ -67,11 +67,10 @@ pub(super) fn run(
     let found = args.files.iter().map(read).collect::<Result<Vec<(PathBuf, Vec<Record>)>, ImportError>>()?;
     if args.output == Path::new("-") {
         let records: Vec<&Record> = found.iter().flat_map(|(_, records)| records).collect();
-        let text = match records.as_slice() {
-            [only] => record::write::to_json(only)?,
-            several => record::write::to_json(&several)?,
+        return match records.as_slice() {
+            [only] => output.stdout_json(only),
+            several => output.stdout_json(&several),
         };
-        return output.stdout(&(text + "\n"));
     }
     record::write::probe_folder(&args.output)?;
     let mut views = Vec::new();
@@ -81,14 +80,27 @@ pub(super) fn run(
             if !output.json {
                 output.human(&view(file, &path, record, output))?;
             }
-            let file = redact::text(&file.to_string_lossy()).into_owned();
-            views.push(json!({ "file": file, "path": path, "record": record }));
+            views.push(View { file: redact::text(&file.to_string_lossy()).into_owned(), path, record });
         }
     }
     if output.json {
-        output.stdout(&(record::write::to_json(&json!({ "imported": views }))? + "\n"))?;
+        output.stdout_json(&Views { imported: views })?;
     }
     Ok(())
+}
+
+/// What `--json` prints.
+#[derive(Debug, Serialize)]
+struct Views<'a> {
+    imported: Vec<View<'a>>,
+}
+
+/// A record, the file it was made from, and its own.
+#[derive(Debug, Serialize)]
+struct View<'a> {
+    file: String,
+    path: PathBuf,
+    record: &'a Record,
 }
 
 /// What became of a file, for people.

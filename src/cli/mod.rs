@@ -165,6 +165,20 @@ impl Output {
         }
     }
 
+    /// A value for a machine, as it is written: it may be too large to be a text first.
+    ///
+    /// # Errors
+    /// As [`Output::stdout`].
+    #[allow(clippy::unused_self, reason = "one door for all output")]
+    fn stdout_json(&self, value: &impl serde::Serialize) -> anyhow::Result<()> {
+        let mut stdout = io::BufWriter::with_capacity(1 << 16, io::stdout().lock());
+        let written = serde_json::to_writer_pretty(&mut stdout, value).map_err(io::Error::from);
+        match written.and_then(|()| stdout.write_all(b"\n")).and_then(|()| stdout.flush()) {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+            other => Ok(other.map_err(|source| record::Error::Write { path: "stdout".into(), source })?),
+        }
+    }
+
     fn failed(&self, error: &anyhow::Error) {
         let style = self.style(io::stderr().is_terminal());
         let mut text = error.to_string();

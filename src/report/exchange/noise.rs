@@ -99,6 +99,20 @@ pub(super) fn broken_object(line: &[u8]) -> bool {
     matches!(json::values(line).next(), Some(Err(broken)) if !broken.cut)
 }
 
+/// Where in a line that begins with something else a row begins: an object with several names that only rows have.
+pub(super) fn row_within(line: &[u8]) -> Option<usize> {
+    let known = |rest: &[u8]| {
+        let text = String::from_utf8_lossy(rest);
+        FAMILIAR.iter().filter(|name| text.contains(&format!("\"{name}\""))).count() >= 3
+    };
+    if !known(line) {
+        return None;
+    }
+    let begins = |at: &usize| *at > 0 && start(&line[*at..], false) == Start::Object && known(&line[*at..]);
+    // An object of the log before it is passed over in its turn.
+    (0..line.len()).filter(|at| line[*at] == b'{').take(64).find(begins)
+}
+
 /// Whether an object is none of a benchmark's.
 pub(super) fn unfamiliar(fields: &Fields) -> bool {
     !FAMILIAR.iter().any(|name| get(fields, name).is_some())

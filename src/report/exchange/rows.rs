@@ -324,8 +324,16 @@ impl<'a> Rows<'a> {
 
     fn pass_line(&mut self) -> Result<(), Error> {
         let (line, _) = self.parser.source().line_ahead(LOOK).map_err(|error| io_error(self.path, error))?;
-        self.passed.take(&line[..line.len().min(LOOK)]);
-        self.source(Source::skip_line)
+        let line = &line[..line.len().min(LOOK)];
+        let row = noise::row_within(line);
+        self.passed.take(&line[..row.unwrap_or(line.len())]);
+        match row {
+            Some(at) => {
+                self.parser.source().advance(at);
+                Ok(())
+            }
+            None => self.source(Source::skip_line),
+        }
     }
 
     fn source<T>(&mut self, ask: impl FnOnce(&mut Source<Input<'a>>) -> io::Result<T>) -> Result<T, Error> {
@@ -427,6 +435,11 @@ mod tests {
         let list =
             found(&format!("ggml: x\n[\nload: [1, 2]\n  {ROW}llama_perf: x\n  load: y\n,\n  {ROW}\n]\nbye"));
         assert_eq!(list, ("json", places(&["row 1", "row 2"]), 5));
+        // A row behind what was logged on its line, or behind a time of the shell that collected it.
+        let behind = found(&format!(
+            "load: {{\"a\": 1}} {ROW}\n2026-01-01T00:00:00Z {ROW}\n[INFO] {{\"completed\": 5}}\n"
+        ));
+        assert_eq!(behind, ("jsonl", places(&["line 1", "line 2"]), 4));
         let structured = found(&format!(
             "{{\"level\": \"INFO\", \"message\": \"{{}}\"}}\n{ROW}\n{{\"lvl\":\"i\",\"msg\":\"x\"}}"
         ));

@@ -69,6 +69,52 @@ fn every_file_is_read() {
     }
 }
 
+/// Puts `planted` as a member into the object that is the `nth` of a value, or takes `text` for the text that is the `nth`.
+fn plant(value: &mut serde_json::Value, nth: &mut usize, planted: &(String, serde_json::Value), text: &str) {
+    use serde_json::Value;
+    let here = |nth: &mut usize| {
+        *nth = nth.wrapping_sub(1);
+        *nth == usize::MAX
+    };
+    match value {
+        Value::Object(members) => {
+            if here(nth) {
+                members.insert(planted.0.clone(), planted.1.clone());
+            }
+            members.values_mut().for_each(|value| plant(value, nth, planted, text));
+        }
+        Value::Array(items) => items.iter_mut().for_each(|value| plant(value, nth, planted, text)),
+        Value::String(said) if here(nth) => text.clone_into(said),
+        _ => {}
+    }
+}
+
+/// Imports a file with a secret in it and looks for it in the record as it is stored.
+fn import_planted(bytes: Vec<u8>, secret: &str) {
+    let argv = ["bench".to_owned(), "--api-key".to_owned(), secret.to_owned()];
+    let options = Options {
+        format: None,
+        model: Some("smollm2-135m"),
+        gpu: None,
+        gpus: None,
+        price_per_hour: None,
+        catalog: catalog(),
+        today: jiff::civil::date(2026, 11, 24),
+        now: jiff::Timestamp::UNIX_EPOCH,
+        argv: &argv,
+    };
+    let path = Path::new("f");
+    match import_from(path, bytes.as_slice(), &options) {
+        Ok(records) => {
+            for record in records {
+                let text = write::to_json(&record).expect("JSON");
+                assert!(!text.contains(secret), "{secret} in {text}");
+            }
+        }
+        Err(error) => assert!(!error.to_string().contains(secret), "{error}"),
+    }
+}
+
 /// Replacements for a number: what a broken tool or a malicious hand would put there.
 const NUMBERS: [&str; 12] = [
     "0",
@@ -111,6 +157,25 @@ proptest! {
             *byte ^= flip.1;
         }
         drop(import_all(bytes, None));
+    }
+
+    #[test]
+    fn a_secret_planted_anywhere_is_not_in_the_record(
+        file in 0..FILES.len(), nth in 0..400_usize, name in 0..8_usize, form in 0..8_usize, body in "[A-Za-z0-9]{24}",
+    ) {
+        let name = ["api_key", "apiKey", "X-API-Key", "PASSWORD", "client_secret", "authorization", "hf_token", "cookie"][name];
+        let form = ["sk-", "hf_", "ghp_", "xoxb-", "gsk_", "nvapi-", "AIza", "r8_"][form];
+        let (text, secret) = (String::from_utf8_lossy(FILES[file]).replace("Infinity", "1"), format!("{form}{body}"));
+        let Ok(mut value) = serde_json::from_str::<serde_json::Value>(text.lines().next().unwrap_or_default())
+            .or_else(|_| serde_json::from_str(&text))
+        else {
+            // CSV and SQL: in place of the commit.
+            import_planted(text.replace("sdist", &secret).into_bytes(), &secret);
+            return Ok(());
+        };
+        let by_name = (name.to_owned(), serde_json::json!([{ "of": body }, "b"]));
+        plant(&mut value, &mut { nth }, &by_name, &format!("x {secret} --{name} {body}"));
+        import_planted(value.to_string().into_bytes(), &body);
     }
 
     #[test]
