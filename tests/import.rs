@@ -568,12 +568,12 @@ fn no_secret_of_a_file_or_a_command_line_is_in_a_record() {
 #[test]
 fn an_older_records_secrets_are_not_shown() {
     let bench = Bench::new();
-    let mut record = imported(&bench, "vllm-serve.json", &[]);
+    let mut record = imported(&bench, "vllm-serve.json", &["--price-per-hour", "1"]);
     record["imported"]["rows"][0]["api_key"] = "sk-EXAMPLE-do-not-share-123".into();
     record["command"]["argv"] = serde_json::json!(["bench", "--api-key", "sk-EXAMPLE-do-not-share-123"]);
     let path = bench.file("old.json", record.to_string().as_bytes());
     for args in [["cost", "--json"], ["export", "--format=vllm"]] {
-        let ran = bench.run(&[args[0], args[1], &path.to_string_lossy(), "--price-per-hour=1"][..3]);
+        let ran = bench.run(&[args[0], args[1], &path.to_string_lossy()]);
         assert_eq!(ran.code, 0, "{}", ran.stderr);
         assert!(!ran.stdout.contains("sk-EXAMPLE"), "{}", ran.stdout);
     }

@@ -228,9 +228,9 @@ impl<R: Read> Source<R> {
         };
         self.encoding = Some(encoding);
         if encoding == Encoding::Utf8 {
-            self.window = first
+            self.window = first;
         } else {
-            self.raw = first
+            self.raw = first;
         }
         Ok(encoding)
     }

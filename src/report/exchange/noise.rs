@@ -120,10 +120,10 @@ pub(super) fn unfamiliar(fields: &Fields) -> bool {
 
 /// Whether an object is a line of a structured log.
 pub(super) fn logged(fields: &Fields) -> bool {
-    let text = |name: &&str| matches!(get(fields, name), Some(Node::Text(_)));
+    let text = |name: &str| matches!(get(fields, name), Some(Node::Text(_)));
     unfamiliar(fields)
-        && ["level", "levelname", "severity", "lvl", "log_level"].iter().any(|name| text(&name))
-        && ["message", "msg", "event", "text", "log"].iter().any(|name| text(&name))
+        && ["level", "levelname", "severity", "lvl", "log_level"].iter().any(|name| text(name))
+        && ["message", "msg", "event", "text", "log"].iter().any(|name| text(name))
 }
 
 /// Whether a file that begins with this line has lost its head: a member of an object, or a bracket that closes.
@@ -184,9 +184,7 @@ mod tests {
         assert!(!broken_object(b"{\"a\": "), "it may go on");
         assert!(!broken_object(b"{\"a\": 1}"));
         assert!(headless("  \"n_gen\": 8,") && headless(" },") && !headless("\"hello\" world"));
-        assert!(
-            other_element(b"1, {\"a\": 2}]") == false && other_element(b"12,") && other_element(b"\"x\"]")
-        );
+        assert!(other_element(b"12,") && other_element(b"\"x\"]") && !other_element(b"1, {\"a\": 2}]"));
         assert!(!other_element(b"main: 12"));
     }
 }

@@ -408,10 +408,9 @@ mod tests {
             places.push(row.place);
         }
         let finished = rows.finish().map_err(|error| error.to_string())?;
-        assert_eq!(
-            finished.sha256,
-            Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect::<String>()
-        );
+        let digest = Sha256::digest(bytes);
+        let digest: Vec<String> = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(finished.sha256, digest.concat());
         Ok((finished.form, places, finished.passed.lines))
     }
 
@@ -449,7 +448,7 @@ mod tests {
             "config LlamaConfig {{\n  \"a\": [\n    1\n  ],\n  \"b\": [\n {{\n \"c\": 1\n }}\n ]\n}}\n{ROW}"
         ));
         assert_eq!((config.0, config.1), ("json", places(&[""])));
-        assert_eq!(found(&format!("WARN a, b\nbuild,n_prompt,n_gen\n1,2,3\n\n")).2, 1);
+        assert_eq!(found("WARN a, b\nbuild,n_prompt,n_gen\n1,2,3\n\n").2, 1);
     }
 
     #[test]

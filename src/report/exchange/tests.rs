@@ -32,7 +32,7 @@ fn catalog() -> &'static Catalog {
 }
 
 /// Imports, and looks at what came out: finite figures, and a record that can be read again.
-fn import_all(bytes: Vec<u8>, format: Option<Format>) -> Result<usize, String> {
+fn import_all(bytes: &[u8], format: Option<Format>) -> Result<usize, String> {
     let options = Options {
         format,
         model: Some("smollm2-135m"),
@@ -44,8 +44,7 @@ fn import_all(bytes: Vec<u8>, format: Option<Format>) -> Result<usize, String> {
         now: jiff::Timestamp::UNIX_EPOCH,
         argv: &[],
     };
-    let records =
-        import_from(Path::new("f"), bytes.as_slice(), &options).map_err(|error| error.to_string())?;
+    let records = import_from(Path::new("f"), bytes, &options).map_err(|error| error.to_string())?;
     for record in &records {
         for measured in &record.measurements {
             let value = measured.value.expect("an imported figure has a value");
@@ -64,7 +63,7 @@ fn import_all(bytes: Vec<u8>, format: Option<Format>) -> Result<usize, String> {
 #[test]
 fn every_file_is_read() {
     for bytes in FILES {
-        let found = import_all(bytes.to_vec(), None);
+        let found = import_all(bytes, None);
         assert_eq!(found, Ok(1), "{}", String::from_utf8_lossy(&bytes[..60]));
     }
 }
@@ -90,7 +89,7 @@ fn plant(value: &mut serde_json::Value, nth: &mut usize, planted: &(String, serd
 }
 
 /// Imports a file with a secret in it and looks for it in the record as it is stored.
-fn import_planted(bytes: Vec<u8>, secret: &str) {
+fn import_planted(bytes: &[u8], secret: &str) {
     let argv = ["bench".to_owned(), "--api-key".to_owned(), secret.to_owned()];
     let options = Options {
         format: None,
@@ -104,7 +103,7 @@ fn import_planted(bytes: Vec<u8>, secret: &str) {
         argv: &argv,
     };
     let path = Path::new("f");
-    match import_from(path, bytes.as_slice(), &options) {
+    match import_from(path, bytes, &options) {
         Ok(records) => {
             for record in records {
                 let text = write::to_json(&record).expect("JSON");
@@ -145,12 +144,12 @@ proptest! {
             .or_else(|_| serde_json::from_str(&text))
         else {
             // CSV and SQL: in place of the commit.
-            import_planted(text.replace("sdist", &secret).into_bytes(), &secret);
+            import_planted(text.replace("sdist", &secret).as_bytes(), &secret);
             return Ok(());
         };
         let by_name = (name.to_owned(), serde_json::json!([{ "of": body }, "b"]));
         plant(&mut value, &mut { nth }, &by_name, &format!("x {secret} --{name} {body}"));
-        import_planted(value.to_string().into_bytes(), &body);
+        import_planted(value.to_string().as_bytes(), &body);
     }
 }
 
@@ -164,7 +163,7 @@ proptest! {
         let text = String::from_utf8_lossy(FILES[file]).into_owned();
         let text = with_number(&text, nth, NUMBERS[with]);
         let text = with_number(&text, and, NUMBERS[(with + nth % 7) % NUMBERS.len()]);
-        drop(import_all(text.into_bytes(), None));
+        drop(import_all(text.as_bytes(), None));
     }
 
     #[test]
@@ -179,17 +178,17 @@ proptest! {
         if let Some(byte) = bytes.get_mut(at) {
             *byte ^= flip.1;
         }
-        drop(import_all(bytes, None));
+        drop(import_all(&bytes, None));
     }
 
     #[test]
     fn any_file_as_any_format(file in 0..FILES.len(), format in 0..Format::ALL.len()) {
-        drop(import_all(FILES[file].to_vec(), Some(Format::ALL[format])));
+        drop(import_all(FILES[file], Some(Format::ALL[format])));
     }
 
     #[test]
     fn bytes_that_nobody_wrote(bytes in prop::collection::vec(any::<u8>(), 0..2000), format in 0..20usize) {
-        drop(import_all(bytes, Format::ALL.get(format).copied()));
+        drop(import_all(&bytes, Format::ALL.get(format).copied()));
     }
 
     #[test]
@@ -197,6 +196,6 @@ proptest! {
         text in r#"[\[\{]{1,3}("(avg_ns|n_prompt|n_gen|pp|tg|pl|t_pp|t_tg|duration|completed|hw|isl)": ?(-?[0-9]{1,12}(\.[0-9]{1,3})?(e[0-9]{1,3})?|"x"|null|\[\]|\{\}),?){1,12}[\]\}]{1,3}"#,
         format in 0..20usize,
     ) {
-        drop(import_all(text.into_bytes(), Format::ALL.get(format).copied()));
+        drop(import_all(text.as_bytes(), Format::ALL.get(format).copied()));
     }
 }
