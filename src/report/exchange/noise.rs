@@ -126,15 +126,28 @@ pub(super) fn logged(fields: &Fields) -> bool {
         && ["message", "msg", "event", "text", "log"].iter().any(|name| text(name))
 }
 
-/// Whether a file that begins with this line has lost its head: a member of an object, or a bracket that closes.
+/// Whether a file that begins with this line has lost its head: a member of an object, a number of a list, or a bracket that
+/// closes.
 pub(super) fn headless(line: &str) -> bool {
     let line = line.trim();
-    if line.starts_with(['}', ']']) {
+    let number = |sign: char| sign.is_ascii_digit() || ".+-eE".contains(sign);
+    if closes(line) || line.strip_suffix(',').is_some_and(|item| item.chars().all(number)) {
         return true;
     }
     let member =
         || line.strip_prefix('"')?.split_once('"').map(|(_, rest)| rest.trim_start().starts_with(':'));
     member().unwrap_or(false)
+}
+
+/// Brackets that a line of a printed value opens, less those that it closes.
+pub(super) fn opened(line: &str) -> i32 {
+    let line = line.trim();
+    i32::from(line.ends_with(['{', '['])) - i32::from(closes(line))
+}
+
+/// Whether a line is of brackets that close, and nothing else but a comma.
+fn closes(line: &str) -> bool {
+    line.starts_with(['}', ']']) && line.chars().all(|sign| "}], ".contains(sign))
 }
 
 fn trimmed(bytes: &[u8]) -> &[u8] {

@@ -179,13 +179,16 @@ impl<'a> Rows<'a> {
 
     /// Passes over lines until one is the beginning of a form.
     fn find_form(&mut self) -> Result<Form, Error> {
+        let (mut open, mut headless) = (0, None);
         loop {
             self.source(Source::blank_around)?;
             if self.source(Source::peek)?.is_none() {
                 return Err(self.nothing());
             }
             if self.start()? != Start::Noise {
-                return Ok(Form::Json { list: None, values: 0 });
+                let Some(line) = headless else { return Ok(Form::Json { list: None, values: 0 }) };
+                let reason = "it begins in the middle of JSON; was its head cut off?".to_owned();
+                return Err(Error::Syntax { path: self.path.to_owned(), line: Some(line), reason });
             }
             let (line, _) =
                 self.parser.source().line_ahead(LOOK).map_err(|error| io_error(self.path, error))?;
@@ -202,10 +205,10 @@ impl<'a> Rows<'a> {
             if table::is_header(&line) {
                 return Ok(Form::Csv(Csv::new(self.path, self.parser.source())?));
             }
-            if self.passed.lines == 0 && noise::headless(&line) {
-                let reason = "it begins in the middle of JSON; was its head cut off?".to_owned();
-                let line = Some(self.parser.source().line());
-                return Err(Error::Syntax { path: self.path.to_owned(), line, reason });
+            open += noise::opened(&line);
+            // A log may print a value, whose brackets are in pairs.
+            if open < 0 || (self.passed.lines == 0 && noise::headless(&line)) {
+                headless = headless.or(Some(self.parser.source().line()));
             }
             self.pass_line()?;
         }
@@ -485,6 +488,8 @@ mod tests {
             (format!("[{ROW}, 1]"), "f: row 2 is no object"),
             (format!("  \"n_gen\": 0\n}},\n{ROW}\n]"), "f:1: it begins in the middle of JSON"),
             (format!("}}\n{ROW}"), "f:1: it begins in the middle of JSON"),
+            (format!("  000.5,\n 1\n ]\n}},\n{ROW}"), "f:1: it begins in the middle of JSON"),
+            (format!(" of a text\",\n \"n_gen\": 8\n}},\n{ROW}"), "f:3: it begins in the middle of JSON"),
         ] {
             let message = read(text.as_bytes()).expect_err(&text);
             assert!(message.starts_with(expected), "{text}: {message}");
