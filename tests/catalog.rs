@@ -102,6 +102,58 @@ fn rents_of_an_update_move_the_default_price_and_a_row_by_hand_stays() {
     assert!(!bench.folder().join(".config").exists(), "--config is where it goes");
 }
 
+/// Nine clouds that ask $50 for an H100 move its default, whatever the catalog says; a spot price moves none.
+#[test]
+fn a_default_price_that_moves_far_is_taken_only_when_accepted() {
+    let bench = Bench::new();
+    let text = "InstanceType,AcceleratorName,AcceleratorCount,Price,SpotPrice,Region\n8xH100-SXM,H100-SXM,8,400,8,us\n";
+    let files: Vec<String> = (1..10)
+        .map(|n| bench.file(&format!("cloud{n}.csv"), text.as_bytes()).to_string_lossy().into_owned())
+        .collect();
+    let mut update = vec!["catalog", "update", "--from"];
+    update.extend(files.iter().map(String::as_str));
+    let dry = bench.run(&update);
+    assert_eq!(dry.code, 0, "{}", dry.stderr);
+    assert!(dry.stdout.contains("held back, needs --accept"), "{}", dry.stdout);
+
+    let held = bench.run(&[&update[..], &["--yes"]].concat());
+    assert_eq!(held.code, 1, "{}", held.stdout);
+    assert!(held.stderr.contains("held back: the default price of h100-sxm5-80gb"), "{}", held.stderr);
+    let price = || {
+        let prices = bench.json(&["catalog", "prices", "--gpu", "h100-sxm5-80gb", "--json"]);
+        let rows = prices["rental"].as_array().expect("rows").clone();
+        let of = |kind: &str| {
+            let ours = |row: &&serde_json::Value| {
+                row["kind"] == kind && row["provider"].as_str().is_some_and(|name| name.starts_with("cloud"))
+            };
+            rows.iter().filter(ours).count()
+        };
+        (of("on_demand"), of("spot"))
+    };
+    assert_eq!(price(), (0, 9), "the other rows are taken");
+
+    let taken = bench.run(&[&update[..], &["--yes", "--accept"]].concat());
+    assert_eq!(taken.code, 0, "{}", taken.stderr);
+    assert!(taken.stdout.contains("accepted"), "{}", taken.stdout);
+    assert_eq!(price(), (9, 9));
+}
+
+#[test]
+fn a_file_of_an_archive_needs_its_day() {
+    let bench = Bench::new();
+    let text =
+        r#"{"m": {"litellm_provider": "x", "input_cost_per_token": 1e-6, "output_cost_per_token": 2e-6}}"#;
+    let path = bench.file("map.json", text.as_bytes());
+    let file = std::fs::File::options().append(true).open(&path).expect("the file");
+    let day = std::time::UNIX_EPOCH + std::time::Duration::from_secs(315_532_800);
+    file.set_modified(day).expect("a date");
+    let path = path.to_string_lossy().into_owned();
+    let ran = bench.run(&["catalog", "update", "--from", &path]);
+    assert_eq!(ran.code, 2, "{}", ran.stdout);
+    assert!(ran.stderr.contains("1980-01-01") && ran.stderr.contains("--observed DATE"), "{}", ran.stderr);
+    assert_eq!(bench.run(&["catalog", "update", "--observed", "2026-11-25", "--from", &path]).code, 0);
+}
+
 #[test]
 fn a_price_file_that_cannot_be_used_is_a_clear_error() {
     let bench = Bench::new();

@@ -42,7 +42,23 @@ pub struct ApiPrice {
     /// Output, USD per million tokens.
     #[serde(deserialize_with = "money", serialize_with = "rust_decimal::serde::float::serialize")]
     pub output_usd_per_mtok: Decimal,
-    /// Higher prices for long inputs.
+    /// Output that is hidden reasoning, where it has a price of its own.
+    #[serde(
+        default,
+        deserialize_with = "optional_money",
+        serialize_with = "rust_decimal::serde::float_option::serialize",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub reasoning_usd_per_mtok: Option<Decimal>,
+    /// What each request costs besides its tokens, USD.
+    #[serde(
+        default,
+        deserialize_with = "optional_money",
+        serialize_with = "rust_decimal::serde::float_option::serialize",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub usd_per_request: Option<Decimal>,
+    /// Other prices for long inputs.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub long_context_tiers: Vec<LongContextTier>,
     /// The price of the batch tier.
@@ -91,6 +107,25 @@ pub struct LongContextTier {
     /// USD per million output tokens.
     #[serde(deserialize_with = "money", serialize_with = "rust_decimal::serde::float::serialize")]
     pub output: Decimal,
+    /// Input found in the provider's cache; absent when no price of it is known at this length.
+    #[serde(
+        default,
+        deserialize_with = "optional_money",
+        serialize_with = "rust_decimal::serde::float_option::serialize",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub cached_input: Option<Decimal>,
+    /// Input written to the provider's cache.
+    #[serde(
+        default,
+        deserialize_with = "optional_money",
+        serialize_with = "rust_decimal::serde::float_option::serialize",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub cache_write: Option<Decimal>,
+    /// The price of the batch tier; absent when none is known at this length.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub batch: Option<InputOutput>,
 }
 
 /// A pair of prices.
@@ -140,6 +175,12 @@ impl ApiPrice {
     /// `provider/model`, what `--api` takes.
     pub fn id(&self) -> String {
         format!("{}/{}", self.provider, self.model)
+    }
+
+    /// The prices of a prompt of so many tokens, where they differ from the short prompt's.
+    pub fn tier_at(&self, input_tokens: u64) -> Option<&LongContextTier> {
+        let tiers = self.long_context_tiers.iter().filter(|tier| input_tokens > tier.above_input_tokens);
+        tiers.max_by_key(|tier| tier.above_input_tokens)
     }
 
     /// Whether the price is older than [`API_PRICE_STALE_AFTER_DAYS`] on the day `today`.

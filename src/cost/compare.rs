@@ -2,11 +2,12 @@
 
 use jiff::civil::Date;
 use rust_decimal::Decimal;
-use rust_decimal::prelude::{FromPrimitive as _, ToPrimitive as _};
+use rust_decimal::prelude::ToPrimitive as _;
 
 use crate::catalog::{self, ApiPrice, Catalog};
 use crate::record::{ApiComparison, Cost};
 
+use super::api_price::standard;
 use super::assess::{headline_cell, mix};
 
 /// What is compared with when no API serves the model and none was named: a price that many know.
@@ -15,8 +16,9 @@ pub(super) const FAMILIAR: &str = "openai/gpt-4o-mini";
 /// Fills in `cost.api_comparison` at the headline cell's own mix of input and output.
 ///
 /// With `named` empty, every API that serves the catalog's model `catalog_id`; when there is none, one
-/// that many know, marked as another model. Where all are of another model, the note says so. `cached_share` of the input is taken at the API's price for it, where it
-/// has one.
+/// that many know, marked as another model. Where all are of another model, the note says so. `cached_share` of the input is
+/// taken at the API's price for it, where it has one; a long prompt at its price for long prompts, and a fee for each
+/// request is spread over its tokens.
 ///
 /// # Errors
 /// [`catalog::Error::Unknown`] when a named API is not in the catalog.
@@ -50,18 +52,22 @@ pub fn api_comparison(
         return Ok(());
     };
     let here = here.value;
-    let cached = Decimal::from_f64(cached_share).unwrap_or_default();
     let [input, output] = top.tokens.map(|count| count as f64);
+    let length = u64::from(top.cell.prompt_tokens) + u64::from(top.cell.depth);
+    let request = f64::from(top.cell.prompt_tokens) + f64::from(top.cell.output_tokens);
     let mut found: Vec<ApiComparison> = rows
         .into_iter()
         .map(|row| {
             let usd = |price: Decimal| price.to_f64().unwrap_or(f64::NAN);
-            let input_price = with_cached(row, cached);
-            let mix = (usd(input_price) * input + usd(row.output_usd_per_mtok) * output) / (input + output);
+            let asked = standard(row, length, today);
+            let input_price = asked.input_with(cached_share);
+            let tokens = (usd(input_price) * input + usd(asked.output) * output) / (input + output);
+            let mix = tokens + asked.fee_per_million(request);
             ApiComparison {
                 api: format!("{}/{}", row.provider, row.model),
                 input_usd_per_million: input_price,
-                output_usd_per_million: row.output_usd_per_mtok,
+                output_usd_per_million: asked.output,
+                usd_per_request: asked.usd_per_request.map(usd),
                 mix_usd_per_million: mix,
                 here_usd_per_million: here,
                 ratio: here / mix,
@@ -85,15 +91,6 @@ pub fn api_comparison(
     }
     cost.api_comparison = found;
     Ok(())
-}
-
-/// The price of an input token of which so many come from the cache.
-fn with_cached(row: &ApiPrice, share: Decimal) -> Decimal {
-    let input = row.input_usd_per_mtok;
-    match row.cached_input_usd_per_mtok {
-        Some(cached) if !share.is_zero() => ((Decimal::ONE - share) * input + share * cached).normalize(),
-        _ => input,
-    }
 }
 
 /// The word under which the catalog's API rows sell the model.

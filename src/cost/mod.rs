@@ -4,6 +4,7 @@
 //! machine it came from. The formulas are those of `docs/cost.md`: a pure step's time goes wholly to
 //! its kind, so `input $ + output $ = rent × time` exactly.
 
+mod api_price;
 mod assess;
 pub mod assumption;
 mod cells;

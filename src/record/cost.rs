@@ -234,7 +234,10 @@ pub struct ApiComparison {
     #[serde(with = "rust_decimal::serde::float")]
     #[schemars(with = "f64")]
     pub output_usd_per_million: Decimal,
-    /// USD per million tokens at the headline cell's own mix of input and output.
+    /// What a request costs besides its tokens, USD; absent when nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usd_per_request: Option<f64>,
+    /// USD per million tokens at the headline cell's own mix of input and output, a fee for the request included.
     pub mix_usd_per_million: f64,
     /// This machine's USD per million tokens at the same mix.
     pub here_usd_per_million: f64,

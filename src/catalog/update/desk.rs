@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use jiff::civil::Date;
 use rust_decimal::Decimal;
 
-use super::money::{TOKENS, decimal, written};
+use super::money::{REQUEST, TOKENS, decimal, written};
 use super::names;
 use crate::base::json::{Node, get};
 use crate::base::text::shown;
@@ -185,6 +185,8 @@ impl<'a> Desk<'a> {
             cached_input_usd_per_mtok: None,
             cache_write_usd_per_mtok: None,
             output_usd_per_mtok: Decimal::ZERO,
+            reasoning_usd_per_mtok: None,
+            usd_per_request: None,
             long_context_tiers: Vec::new(),
             batch: None,
             time_of_day: Vec::new(),
@@ -246,6 +248,31 @@ impl<'a> Prices<'a> {
         match decimal(node) {
             Ok(Some(number)) if number.is_zero() => Ok(None),
             _ => self.checked(name, node),
+        }
+    }
+
+    /// The price of a member that must be there.
+    pub(super) fn need(&self, name: &str) -> Result<Decimal, Bad> {
+        self.price(name)?.ok_or_else(|| self.bad(name, "is missing"))
+    }
+
+    /// What each request costs, USD: the member divided by `requests`; zero says that it is nothing.
+    pub(super) fn fee(&self, name: &str, requests: u32) -> Result<Option<Decimal>, Bad> {
+        let node = self.get(name);
+        let fee = decimal(node).and_then(|number| match number {
+            Some(number) if !number.is_zero() => REQUEST.check(number / Decimal::from(requests)).map(Some),
+            _ => Ok(None),
+        });
+        fee.map_err(|reason| self.bad_value(name, node, reason))
+    }
+
+    /// Refuses a row that says another currency.
+    pub(super) fn in_usd(&self) -> Result<(), Bad> {
+        match self.get("currency") {
+            Some(Node::Text(word)) if !word.trim().eq_ignore_ascii_case("USD") => {
+                Err(self.bad("currency", "is not USD; nothing is converted"))
+            }
+            _ => Ok(()),
         }
     }
 

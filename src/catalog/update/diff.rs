@@ -13,7 +13,7 @@ use rust_decimal::Decimal;
 
 use super::Offer;
 use crate::base::text::shown;
-use crate::catalog::{ApiPrice, Catalog, DateKind, Error, PricePoint, Rental, Trust};
+use crate::catalog::{ApiPrice, Catalog, DateKind, Error, Gpu, PricePoint, Rental, RentalKind, Trust};
 
 /// What becomes of an offered row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -67,8 +67,48 @@ pub struct Diff {
     pub rent_rows: Vec<Rental>,
     /// What the taken prices of APIs replace, as points of the price history.
     pub history: Vec<PricePoint>,
-    /// `(GPU, before, after)`: default prices of an hour that would move.
-    pub defaults: Vec<(String, Option<Decimal>, Option<Decimal>)>,
+    /// Default prices of an hour that would move.
+    pub defaults: Vec<DefaultMove>,
+}
+
+/// A default price of an hour that the rents would move.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DefaultMove {
+    /// The GPU.
+    pub gpu: String,
+    /// The price so far.
+    pub before: Option<Decimal>,
+    /// The price then.
+    pub after: Option<Decimal>,
+    /// Why it is taken only with `--accept`: it moves by more than [`MOST_MOVE`] or below every other price.
+    pub needs_accept: Option<String>,
+}
+
+/// A default price that moves by a larger share of itself is more often a mistake of the file than news.
+pub const MOST_MOVE: f64 = 0.30;
+
+impl Diff {
+    /// Takes out the rents behind each default price that needs to be accepted; returns how many. The other rows stay.
+    pub fn hold_back(&mut self, catalog: &Catalog) -> usize {
+        let held = self.defaults.iter().filter(|moved| moved.needs_accept.is_some());
+        let held: Vec<&Gpu> =
+            held.filter_map(|moved| catalog.gpus.iter().find(|gpu| gpu.id == moved.gpu)).collect();
+        let before = self.rent_rows.len();
+        let rows = self.rent_rows.clone();
+        self.rent_rows.retain(|row| !held.iter().any(|gpu| prices_default(catalog, &rows, gpu, row)));
+        before - self.rent_rows.len()
+    }
+}
+
+/// Whether `row` of an update is behind the default price of `gpu`: a row of its own, or of its family where it has none.
+fn prices_default(catalog: &Catalog, rows: &[Rental], gpu: &Gpu, row: &Rental) -> bool {
+    let steady = |row: &Rental| row.kind == RentalKind::OnDemand && row.trust >= Trust::Medium;
+    if row.gpu == gpu.id || !steady(row) {
+        return row.gpu == gpu.id && steady(row);
+    }
+    let own = catalog.rentals.iter().chain(rows).any(|row| row.gpu == gpu.id && steady(row));
+    let family = |id: &str| catalog.gpus.iter().find(|gpu| gpu.id == id).map(|gpu| &gpu.family);
+    !own && family(&row.gpu) == Some(&gpu.family)
 }
 
 /// Provider, GPU and terms: what a rent replaces.
@@ -194,6 +234,7 @@ fn api_change(id: String, row: &ApiPrice, old: &[&ApiPrice], own: &HashSet<Strin
                 newest.cached_input_usd_per_mtok.is_some() && row.cached_input_usd_per_mtok.is_none(),
             ),
             ("batch", newest.batch.is_some() && row.batch.is_none()),
+            ("long-prompt", !newest.long_context_tiers.is_empty() && row.long_context_tiers.is_empty()),
         ];
         let gone: Vec<&str> = gone.iter().filter(|(_, gone)| *gone).map(|(name, _)| *name).collect();
         note = (!gone.is_empty()).then(|| format!("the file has no {} price", gone.join(" and no ")));
@@ -246,6 +287,10 @@ fn carry(row: &mut ApiPrice, twin: &ApiPrice) -> Option<String> {
         row.batch.clone_from(&twin.batch);
         carried.push("batch");
     }
+    if row.usd_per_request.is_none() && twin.usd_per_request.is_some() {
+        row.usd_per_request = twin.usd_per_request;
+        carried.push("the fee of a request");
+    }
     if row.long_context_tiers.is_empty() && !twin.long_context_tiers.is_empty() {
         row.long_context_tiers.clone_from(&twin.long_context_tiers);
         carried.push("long prompts");
@@ -286,6 +331,12 @@ fn prices(row: &ApiPrice) -> String {
     }
     if let Some(batch) = &row.batch {
         text = format!("{text} batch {}/{}", batch.input.normalize(), batch.output.normalize());
+    }
+    if let Some(fee) = row.usd_per_request {
+        text = format!("{text} and {} a request", fee.normalize());
+    }
+    if let Some(reasoning) = row.reasoning_usd_per_mtok {
+        text = format!("{text} reasoning {}", reasoning.normalize());
     }
     if !row.long_context_tiers.is_empty() {
         let tier = |tier: &crate::catalog::api_prices::LongContextTier| {
@@ -366,23 +417,30 @@ fn rent_change(id: String, rows: &[&Rental], old: &[&Rental], own: &HashSet<Stri
 }
 
 /// The default prices of an hour that these rents would move.
-fn defaults(
-    catalog: &Catalog,
-    rows: &[Rental],
-    today: Date,
-) -> Vec<(String, Option<Decimal>, Option<Decimal>)> {
+fn defaults(catalog: &Catalog, rows: &[Rental], today: Date) -> Vec<DefaultMove> {
     let mut after = catalog.clone();
     let replaced: HashSet<String> = rows.iter().map(rent_id).collect();
     after.rentals.retain(|row| !replaced.contains(&rent_id(row)));
+    let others = after.rentals.clone();
     after.rentals.extend(rows.iter().cloned());
     let mut moved = Vec::new();
     for gpu in &catalog.gpus {
         let price =
             |catalog: &Catalog| catalog.rental_price(gpu, today).map(|price| price.usd_per_hour.normalize());
-        let (old, new) = (price(catalog), price(&after));
-        if old != new {
-            moved.push((gpu.id.clone(), old, new));
+        let (before, after) = (price(catalog), price(&after));
+        if before == after {
+            continue;
         }
+        let needs_accept = before.zip(after).and_then(|(before, after)| {
+            let share = share(before, after)?;
+            if share.abs() > MOST_MOVE {
+                return Some(format!("moves by {:+.0}%", share * 100.0));
+            }
+            let rest = others.iter().filter(|row| prices_default(catalog, rows, gpu, row));
+            let least = rest.map(|row| row.usd_per_gpu_hour.normalize()).min()?;
+            (after < least).then(|| format!("is below every other on-demand price, the lowest is {least}"))
+        });
+        moved.push(DefaultMove { gpu: gpu.id.clone(), before, after, needs_accept });
     }
     moved
 }

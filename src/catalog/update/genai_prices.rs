@@ -2,18 +2,27 @@
 //!
 //! The field names are those of the repository's data of 2026-08-22 (version 2) and 2026-11 (version 3, which puts
 //! `providers` beside `units`). Of several dated prices the last whose constraint holds today is taken; a window of
-//! the day becomes one, a day to come an announced change. A constraint of another kind is kept and not applied.
+//! the day becomes one, a day to come an announced change. A constraint of another kind is not applied, and the note
+//! says so. A tier's price is that of the whole request, and each kind of token has its own tiers.
 
 use jiff::civil::Date;
 use rust_decimal::Decimal;
 
 use super::desk::{Bad, Desk, Prices, Took, kept, members, text};
+use super::ladder::{Ladder, Step, tokens};
 use crate::base::json::{Node, get};
 use crate::catalog::ApiPrice;
-use crate::catalog::api_prices::{InputOutput, LongContextTier, ScheduledChange, TimeOfDay};
+use crate::catalog::api_prices::{InputOutput, ScheduledChange, TimeOfDay};
 
 const USED: [&str; 4] = ["id", "prices", "deprecated", "prices_checked"];
-const USED_PRICES: [&str; 4] = ["input_mtok", "output_mtok", "cache_read_mtok", "cache_write_mtok"];
+const USED_PRICES: [&str; 6] = [
+    "input_mtok",
+    "output_mtok",
+    "cache_read_mtok",
+    "cache_write_mtok",
+    "output_reasoning_mtok",
+    "requests_kcount",
+];
 
 type Fields = [(Box<str>, Node)];
 
@@ -43,12 +52,14 @@ pub(super) fn read(root: &Node, desk: &mut Desk<'_>) {
 
 fn price(fields: &Fields, page: Option<&str>, today: Date, mut row: ApiPrice) -> Result<Took, Bad> {
     let outer = Prices { inside: "", fields, scale: Decimal::ONE };
+    outer.in_usd()?;
+    let mut ladder = Ladder::default();
     let entries: Vec<&Fields> = match get(fields, "prices") {
         Some(Node::Object(prices)) => {
-            take(&mut row, prices)?;
+            take(&mut row, &mut ladder, prices)?;
             vec![prices]
         }
-        Some(Node::List(entries)) => dated(&mut row, entries, today)?,
+        Some(Node::List(entries)) => dated(&mut row, &mut ladder, entries, today)?,
         _ => return Err(outer.bad("prices", "is missing")),
     };
     let Some(held) = entries.last().copied().filter(|_| !row.output_usd_per_mtok.is_zero()) else {
@@ -59,19 +70,17 @@ fn price(fields: &Fields, page: Option<&str>, today: Date, mut row: ApiPrice) ->
     }
     if let Some(Node::List(variants)) = get(fields, "price_variants") {
         for variant in variants.iter().filter_map(Node::fields) {
-            let when = get(variant, "when").and_then(Node::fields).unwrap_or_default();
-            if let (Some("batch"), Some(prices)) =
-                (text(when, "processing"), get(variant, "prices").and_then(Node::fields))
-            {
-                let (input, output) = (flat(prices, "input_mtok")?, flat(prices, "output_mtok")?);
-                row.batch = input.zip(output).map(|(input, output)| InputOutput { input, output });
-            }
+            batch(&mut row, &mut ladder, variant, today)?;
         }
     }
+    ladder.put(&mut row)?;
     row.deprecated = get(fields, "deprecated") == Some(&Node::Bool(true));
     if let Some(day) = text(fields, "prices_checked").and_then(|day| day.parse::<Date>().ok())
         && day <= today
     {
+        if day < super::FIRST {
+            return Err(outer.bad("prices_checked", "is before the first of these files"));
+        }
         row.as_of = day;
     }
     row.upstream = page.map(ToOwned::to_owned);
@@ -81,7 +90,12 @@ fn price(fields: &Fields, page: Option<&str>, today: Date, mut row: ApiPrice) ->
 }
 
 /// Reads the entries of a price that changes; the prices that hold today come last in what is returned.
-fn dated<'a>(row: &mut ApiPrice, entries: &'a [Node], today: Date) -> Result<Vec<&'a Fields>, Bad> {
+fn dated<'a>(
+    row: &mut ApiPrice,
+    ladder: &mut Ladder,
+    entries: &'a [Node],
+    today: Date,
+) -> Result<Vec<&'a Fields>, Bad> {
     let mut held = Vec::new();
     for entry in entries.iter().filter_map(Node::fields) {
         let Some(prices) = get(entry, "prices").and_then(Node::fields) else { continue };
@@ -90,12 +104,11 @@ fn dated<'a>(row: &mut ApiPrice, entries: &'a [Node], today: Date) -> Result<Vec
         let hours = text(constraint, "start_time").zip(text(constraint, "end_time"));
         match (constraint.is_empty(), start, hours) {
             (true, ..) => {
-                take(row, prices)?;
+                take(row, ladder, prices)?;
                 held.push(prices);
             }
             (_, Some(day), _) if day <= today => {
-                row.long_context_tiers.clear();
-                take(row, prices)?;
+                take(row, ladder, prices)?;
                 row.effective_from = Some(day);
                 held.push(prices);
             }
@@ -108,19 +121,23 @@ fn dated<'a>(row: &mut ApiPrice, entries: &'a [Node], today: Date) -> Result<Vec
             }
             (_, None, Some((from, to))) => {
                 let hour = |clock: &str| clock.chars().take(5).collect::<String>();
-                if let Some((input, output)) = flat(prices, "input_mtok")?.zip(flat(prices, "output_mtok")?) {
+                let (input, output) = (flat(prices, "input_mtok")?, flat(prices, "output_mtok")?);
+                let input = input.unwrap_or(row.input_usd_per_mtok);
+                let output = output.unwrap_or(row.output_usd_per_mtok);
+                if !input.is_zero() && !output.is_zero() {
                     row.time_of_day.push(TimeOfDay { from_utc: hour(from), to_utc: hour(to), input, output });
                 }
             }
-            _ => {}
+            _ => row.note = Some("another price under a condition that is not known here".to_owned()),
         }
     }
     Ok(held)
 }
 
 /// The prices of one entry into the row.
-fn take(row: &mut ApiPrice, fields: &Fields) -> Result<(), Bad> {
+fn take(row: &mut ApiPrice, ladder: &mut Ladder, fields: &Fields) -> Result<(), Bad> {
     let prices = Prices { inside: "prices.", fields, scale: Decimal::ONE };
+    prices.in_usd()?;
     let zero = Decimal::ZERO;
     row.input_usd_per_mtok = prices.checked("input_mtok", base(prices.get("input_mtok")))?.unwrap_or(zero);
     row.output_usd_per_mtok = prices.checked("output_mtok", base(prices.get("output_mtok")))?.unwrap_or(zero);
@@ -131,19 +148,81 @@ fn take(row: &mut ApiPrice, fields: &Fields) -> Result<(), Bad> {
     row.cached_input_usd_per_mtok = prices.cached("cache_read_mtok", cached, row.input_usd_per_mtok)?;
     row.cache_write_usd_per_mtok =
         prices.beside_node("cache_write_mtok", base(prices.get("cache_write_mtok")))?;
-    let (inputs, outputs) = (tiers(prices.get("input_mtok")), tiers(prices.get("output_mtok")));
-    for (start, node) in inputs {
-        let output = outputs.iter().find(|(other, _)| *other == start).map(|(_, node)| *node);
-        let input = prices.checked("input_mtok.tiers", Some(node))?;
-        let output = match output {
-            Some(node) => prices.checked("output_mtok.tiers", Some(node))?,
-            None => Some(row.output_usd_per_mtok),
+    let reasoning = prices.beside_node("output_reasoning_mtok", base(prices.get("output_reasoning_mtok")))?;
+    row.reasoning_usd_per_mtok = reasoning.filter(|price| *price != row.output_usd_per_mtok);
+    row.usd_per_request = prices.fee("requests_kcount", 1000)?;
+    *ladder = Ladder::default();
+    let [mut read, mut write] = [row.cached_input_usd_per_mtok, row.cache_write_usd_per_mtok];
+    type Seat = fn(&mut Step) -> &mut Option<Decimal>;
+    let kinds: [(&str, Seat); 4] = [
+        ("input_mtok", |step| &mut step.input),
+        ("output_mtok", |step| &mut step.output),
+        ("cache_read_mtok", |step| &mut step.cached),
+        ("cache_write_mtok", |step| &mut step.cache_write),
+    ];
+    for (name, seat) in kinds {
+        climb(ladder, prices, name, seat)?;
+    }
+    // What has no tier here costs the same at every length.
+    for step in ladder.steps() {
+        read = step.cached.or(read);
+        write = step.cache_write.or(write);
+        (step.cached, step.cache_write) = (read, write);
+    }
+    Ok(())
+}
+
+/// The tiers of one kind of token.
+fn climb(
+    ladder: &mut Ladder,
+    prices: Prices<'_>,
+    name: &str,
+    seat: fn(&mut Step) -> &mut Option<Decimal>,
+) -> Result<(), Bad> {
+    let tiers = match prices.get(name).and_then(Node::fields).and_then(|fields| get(fields, "tiers")) {
+        Some(Node::List(tiers)) => tiers,
+        _ => return Ok(()),
+    };
+    let field = format!("{name}.tiers");
+    for node in tiers {
+        let fields = node.fields().unwrap_or_default();
+        let start = get(fields, "start");
+        let Some(above) = tokens(start) else {
+            return Err(prices.bad_value(&field, start, "is not a number of tokens"));
         };
-        if let Some((input, output)) = input.zip(output) {
-            row.long_context_tiers.push(LongContextTier { above_input_tokens: start, input, output });
+        let price = get(fields, "price");
+        let Some(price) = prices.checked(&field, price)? else {
+            return Err(prices.bad_value(&field, price, "is missing"));
+        };
+        *seat(ladder.above(above)) = Some(price);
+    }
+    Ok(())
+}
+
+/// The price of the batch tier, of a variant that holds today.
+fn batch(row: &mut ApiPrice, ladder: &mut Ladder, variant: &Fields, today: Date) -> Result<(), Bad> {
+    let when = get(variant, "when").and_then(Node::fields).unwrap_or_default();
+    let Some(fields) = get(variant, "prices").and_then(Node::fields) else { return Ok(()) };
+    if text(when, "processing") != Some("batch") || when.len() != 1 {
+        return Ok(());
+    }
+    if let Some(constraint) = get(variant, "constraint").and_then(Node::fields) {
+        let start = text(constraint, "start_date").and_then(|day| day.parse::<Date>().ok());
+        if start.is_none_or(|day| day > today) {
+            return Ok(());
         }
     }
-    row.long_context_tiers.sort_by_key(|tier| tier.above_input_tokens);
+    let (input, output) = (flat(fields, "input_mtok")?, flat(fields, "output_mtok")?);
+    row.batch = input.zip(output).map(|(input, output)| InputOutput { input, output });
+    let prices = Prices { inside: "price_variants.prices.", fields, scale: Decimal::ONE };
+    climb(ladder, prices, "input_mtok", |step| &mut step.batch_input)?;
+    climb(ladder, prices, "output_mtok", |step| &mut step.batch_output)?;
+    let [mut input, mut output] = [input, output];
+    for step in ladder.steps() {
+        input = step.batch_input.or(input);
+        output = step.batch_output.or(output);
+        (step.batch_input, step.batch_output) = (input, output);
+    }
     Ok(())
 }
 
@@ -159,17 +238,4 @@ fn base(node: Option<&Node>) -> Option<&Node> {
         Some(Node::Object(fields)) => get(fields, "base"),
         other => other,
     }
-}
-
-/// `(tokens, price)` of each tier.
-#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked to be a count")]
-fn tiers(node: Option<&Node>) -> Vec<(u64, &Node)> {
-    let Some(Node::List(tiers)) = node.and_then(Node::fields).and_then(|fields| get(fields, "tiers")) else {
-        return Vec::new();
-    };
-    let tier = |tier: &Node| match (tier.fields().and_then(|f| get(f, "start")), tier.fields()) {
-        (Some(Node::Number(start)), Some(_)) if (1.0..1e12).contains(start) => Some(*start as u64),
-        _ => None,
-    };
-    tiers.iter().filter_map(|node| Some((tier(node)?, get(node.fields()?, "price")?))).collect()
 }

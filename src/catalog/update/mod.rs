@@ -9,12 +9,15 @@ mod desk;
 pub mod diff;
 mod error;
 mod genai_prices;
+mod ladder;
 mod litellm;
 mod models_dev;
 mod money;
 mod names;
 mod openrouter;
 mod rents;
+#[cfg(test)]
+mod cases;
 #[cfg(test)]
 mod tests;
 pub mod write;
@@ -67,6 +70,9 @@ impl Format {
         }
     }
 }
+
+/// The first day on which a price file can have been written: an earlier one is that of an unpacked archive.
+const FIRST: Date = jiff::civil::date(2022, 1, 1);
 
 const KNOWN: &str = "known are LiteLLM's model_prices_and_context_window.json, genai-prices' data.json, models.dev's api.json, OpenRouter's list of models, gpuhunt's and SkyPilot's CSV catalogs";
 
@@ -167,9 +173,17 @@ pub fn read_bytes(
     let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
     let observed = match (options.observed, modified) {
         (Some(day), _) => (day, Dated::Flag),
+        // An archive gives its files a day of its own, and some systems none.
+        (None, day) if day.is_none_or(|day| day < FIRST) => {
+            let day = day.map_or("no day".to_owned(), |day| day.to_string());
+            let reason = format!(
+                "the file was last written on {day}, which is not the day of its prices (they are of {} or later); say it with --observed DATE",
+                FIRST.year()
+            );
+            return Err(Error::Usage { path: path.to_owned(), reason });
+        }
         // A clock that runs ahead, or a copy from such a machine: no price is of a day to come.
-        (None, Some(day)) => (day.min(options.today), Dated::Modified),
-        (None, None) => (options.today, Dated::Modified),
+        (None, day) => (day.unwrap_or(options.today).min(options.today), Dated::Modified),
     };
     let file_name = path.file_name().unwrap_or_default().to_string_lossy();
     let source = |format: Format| {

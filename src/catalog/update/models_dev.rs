@@ -6,12 +6,13 @@
 use rust_decimal::Decimal;
 
 use super::desk::{Bad, Desk, Prices, Took, kept, members, text};
+use super::ladder::{Ladder, tokens};
 use crate::base::json::{Node, get};
 use crate::catalog::ApiPrice;
-use crate::catalog::api_prices::LongContextTier;
 
 const USED: [&str; 4] = ["id", "open_weights", "cost", "status"];
-const USED_COST: [&str; 6] = ["input", "output", "cache_read", "cache_write", "tiers", "context_over_200k"];
+const USED_COST: [&str; 7] =
+    ["input", "output", "cache_read", "cache_write", "tiers", "context_over_200k", "reasoning"];
 
 pub(super) fn read(root: &Node, desk: &mut Desk<'_>) {
     for (key, provider) in members(root.fields().unwrap_or_default()) {
@@ -38,31 +39,36 @@ fn price(fields: &[(Box<str>, Node)], page: Option<&str>, mut row: ApiPrice) -> 
         return Ok(Took::Pass("makes no text".to_owned()));
     }
     let prices = Prices { inside: "cost.", fields: cost, scale: Decimal::ONE };
-    let need = |name| prices.price(name)?.ok_or_else(|| prices.bad(name, "is missing"));
-    row.input_usd_per_mtok = need("input")?;
-    row.output_usd_per_mtok = need("output")?;
+    prices.in_usd()?;
+    row.input_usd_per_mtok = prices.need("input")?;
+    row.output_usd_per_mtok = prices.need("output")?;
     row.cached_input_usd_per_mtok =
         prices.cached("cache_read", prices.get("cache_read"), row.input_usd_per_mtok)?;
     row.cache_write_usd_per_mtok = prices.beside("cache_write")?;
-    if let Some(Node::List(tiers)) = get(cost, "tiers") {
-        for tier in tiers.iter().filter_map(Node::fields) {
-            let of = get(tier, "tier").and_then(Node::fields).unwrap_or_default();
-            let size = match (text(of, "type"), get(of, "size")) {
-                (Some("context"), Some(Node::Number(size))) => *size,
-                _ => continue,
-            };
-            push_tier(&mut row, size, Prices { inside: "cost.tiers.", fields: tier, scale: Decimal::ONE })?;
+    row.reasoning_usd_per_mtok =
+        prices.beside("reasoning")?.filter(|price| *price != row.output_usd_per_mtok);
+    let mut ladder = Ladder::default();
+    match get(cost, "tiers") {
+        Some(Node::List(tiers)) => {
+            for fields in tiers.iter().filter_map(Node::fields) {
+                let tier = Prices { inside: "cost.tiers.", fields, scale: Decimal::ONE };
+                let of = get(fields, "tier").and_then(Node::fields).unwrap_or_default();
+                let size = tokens(get(of, "size")).filter(|_| text(of, "type") == Some("context"));
+                let Some(above) = size else {
+                    return Err(tier.bad("tier", "a tier of another kind than the length of the prompt"));
+                };
+                step(&mut ladder, above, tier)?;
+            }
+        }
+        // An older word for one of the tiers.
+        _ => {
+            if let Some(fields) = get(cost, "context_over_200k").and_then(Node::fields) {
+                let tier = Prices { inside: "cost.context_over_200k.", fields, scale: Decimal::ONE };
+                step(&mut ladder, 200_000, tier)?;
+            }
         }
     }
-    if let (true, Some(tier)) =
-        (row.long_context_tiers.is_empty(), get(cost, "context_over_200k").and_then(Node::fields))
-    {
-        push_tier(
-            &mut row,
-            200_000.0,
-            Prices { inside: "cost.context_over_200k.", fields: tier, scale: Decimal::ONE },
-        )?;
-    }
+    ladder.put(&mut row)?;
     row.open_weights = match get(fields, "open_weights") {
         Some(Node::Bool(open)) => Some(*open),
         _ => None,
@@ -74,16 +80,11 @@ fn price(fields: &[(Box<str>, Node)], page: Option<&str>, mut row: ApiPrice) -> 
     Ok(Took::Price(Box::new(row)))
 }
 
-/// A price for inputs above `size` tokens, when both halves of it are there.
-#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked to be a count")]
-pub(super) fn push_tier(row: &mut ApiPrice, size: f64, prices: Prices<'_>) -> Result<(), Bad> {
-    if !(1.0..1e12).contains(&size) {
-        return Ok(());
-    }
-    if let Some((input, output)) = prices.beside("input")?.zip(prices.beside("output")?) {
-        row.long_context_tiers.push(LongContextTier { above_input_tokens: size as u64, input, output });
-        row.long_context_tiers.sort_by_key(|tier| tier.above_input_tokens);
-        row.long_context_tiers.dedup_by_key(|tier| tier.above_input_tokens);
-    }
+/// The prices of prompts above a length.
+fn step(ladder: &mut Ladder, above: u64, prices: Prices<'_>) -> Result<(), Bad> {
+    let step = ladder.above(above);
+    (step.input, step.output) = (prices.price("input")?, prices.price("output")?);
+    step.cached = prices.beside("cache_read")?;
+    step.cache_write = prices.beside("cache_write")?;
     Ok(())
 }

@@ -22,6 +22,10 @@ pub(super) const GPU_HOUR: Bounds = Bounds {
     unit: "per GPU-hour",
 };
 
+/// USD for each request, besides its tokens.
+pub(super) const REQUEST: Bounds =
+    Bounds { least: Decimal::from_parts(1, 0, 0, false, 7), most: Decimal::TEN, unit: "per request" };
+
 /// Between these a price can be.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Bounds {

@@ -10,12 +10,13 @@ use crate::catalog::Catalog;
 use crate::catalog::find::plain;
 
 /// A provider's other names: those of LiteLLM, genai-prices, models.dev, gpuhunt and SkyPilot.
-const PROVIDERS: [(&str, &str); 17] = [
+const PROVIDERS: [(&str, &str); 19] = [
     ("amazon-bedrock", "bedrock"),
     ("aws-bedrock", "bedrock"),
     ("bedrock-converse", "bedrock"),
     ("cohere-chat", "cohere"),
     ("datacrunch", "verda"),
+    ("do", "digitalocean"),
     ("fireworks-ai", "fireworks"),
     ("gemini", "google"),
     ("google-ai-studio", "google"),
@@ -23,6 +24,7 @@ const PROVIDERS: [(&str, &str); 17] = [
     ("lambda-labs", "lambda"),
     ("nebius-ai", "nebius"),
     ("novita-ai", "novita"),
+    ("prime-intellect", "primeintellect"),
     ("text-completion-openai", "openai"),
     ("together-ai", "together"),
     ("togetherai", "together"),

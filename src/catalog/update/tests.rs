@@ -19,7 +19,7 @@ macro_rules! files {
     };
 }
 
-const FILES: [(&str, &[u8]); 10] = files![
+const FILES: [(&str, &[u8]); 16] = files![
     "litellm.json",
     "genai-prices.json",
     "models.dev.json",
@@ -30,36 +30,42 @@ const FILES: [(&str, &[u8]); 10] = files![
     "skypilot/vast/vms.csv",
     "skypilot/runpod/vms.csv",
     "skypilot/gcp/vms.csv",
+    "skypilot/mithril/vms.csv",
+    "skypilot/azure/vms.csv",
+    "skypilot/hyperstack/vms.csv",
+    "skypilot/spheron/vms.csv",
+    "litellm-tiers.json",
+    "openrouter-fees.json",
 ];
 
-fn catalog() -> &'static Catalog {
+pub(super) fn catalog() -> &'static Catalog {
     static CATALOG: std::sync::OnceLock<Catalog> = std::sync::OnceLock::new();
     CATALOG.get_or_init(Catalog::bundled)
 }
 
-fn options<'a>() -> Options<'a> {
+pub(super) fn options<'a>() -> Options<'a> {
     Options { sieve: Sieve::default(), observed: None, csv_provider: None, today: TODAY, catalog: catalog() }
 }
 
-fn offer_of(path: &str, bytes: &[u8], options: &Options<'_>) -> Result<Offer, Error> {
+pub(super) fn offer_of(path: &str, bytes: &[u8], options: &Options<'_>) -> Result<Offer, Error> {
     read_bytes(Path::new(path), bytes.to_vec(), Some(TODAY), options)
 }
 
-fn offer(path: &str) -> Offer {
+pub(super) fn offer(path: &str) -> Offer {
     let (_, bytes) = FILES.iter().find(|(name, _)| *name == path).expect("a file of the tests");
     offer_of(path, bytes, &options()).expect(path)
 }
 
-fn usd(text: &str) -> Decimal {
+pub(super) fn usd(text: &str) -> Decimal {
     text.parse().expect("a number")
 }
 
-fn api<'a>(offer: &'a Offer, id: &str) -> &'a ApiPrice {
+pub(super) fn api<'a>(offer: &'a Offer, id: &str) -> &'a ApiPrice {
     let ids = || offer.api.iter().map(ApiPrice::id).collect::<Vec<_>>();
     offer.api.iter().find(|row| row.id() == id).unwrap_or_else(|| panic!("no {id} in {:?}", ids()))
 }
 
-fn money(row: &ApiPrice) -> [Option<Decimal>; 4] {
+pub(super) fn money(row: &ApiPrice) -> [Option<Decimal>; 4] {
     [
         Some(row.input_usd_per_mtok),
         Some(row.output_usd_per_mtok),
@@ -193,7 +199,7 @@ fn openrouters_routers_and_aliases_are_no_prices() {
     assert_eq!(offer.passed.get("a free tier"), Some(&1));
 }
 
-fn rents(offer: &Offer) -> Vec<(&str, &str, RentalKind, String)> {
+pub(super) fn rents(offer: &Offer) -> Vec<(&str, &str, RentalKind, String)> {
     let row = |row: &'_ Rental| (row.kind, row.usd_per_gpu_hour.normalize().to_string());
     offer.rents.iter().map(|r| (r.provider.as_str(), r.gpu.as_str(), row(r).0, row(r).1)).collect()
 }
@@ -240,15 +246,16 @@ fn skypilots_clouds_are_read_by_their_headers() {
     assert_eq!(
         rents(&vast),
         [
+            // The file says the memory of both cards, 80 GB.
+            ("vast", "a100-sxm4-40gb", RentalKind::Community, "0.745".to_owned()),
             ("vast", "h100-nvl-94gb", RentalKind::Community, "2.08".to_owned()),
             ("vast", "h100-sxm5-80gb", RentalKind::Community, "1.87".to_owned()),
             ("vast", "rtx-4090-24gb", RentalKind::Community, "0.4".to_owned()),
             ("vast", "rtx-4090-24gb", RentalKind::Community, "0.3475".to_owned()),
         ]
     );
-    assert_eq!(vast.passed.get("the memory of A100 can be read in two ways"), Some(&1));
     assert_eq!(vast.passed.get("GPU RTX4090 in this form or memory is not in the catalog"), Some(&1));
-    // RunPod writes one price twice: it is not the price of an interruptible one.
+    // RunPod writes its price on demand twice.
     let runpod = offer("skypilot/runpod/vms.csv");
     assert_eq!(rents(&runpod), [("runpod", "a100-pcie-80gb", RentalKind::OnDemand, "1.39".to_owned())]);
     let gcp = offer_of(FILES[9].0, FILES[9].1, &options()).expect_err("no row can be used").to_string();
@@ -452,7 +459,7 @@ fn what_is_written_is_what_is_read() {
     let found = diff(&offers, catalog(), folder.path(), TODAY).expect("a diff");
     assert!(found.api_rows.len() > 15 && found.rent_rows.len() > 10);
     // A GPU's default price moves with its rents, and the diff says so.
-    assert!(found.defaults.iter().any(|(gpu, before, after)| gpu == "h100-sxm5-80gb" && before != after));
+    assert!(found.defaults.iter().any(|moved| moved.gpu == "h100-sxm5-80gb" && moved.before != moved.after));
     let written = write::write(&found, folder.path()).expect("three files");
     assert_eq!(written.len(), 3);
     let after = Catalog::layered(folder.path(), None).expect("readable");
@@ -463,9 +470,9 @@ fn what_is_written_is_what_is_read() {
     for row in &found.rent_rows {
         assert!(after.rentals.contains(row), "{row:?}");
     }
-    for (gpu, _, price) in &found.defaults {
-        let gpu = after.gpu(gpu).expect("a card");
-        assert_eq!(after.rental_price(gpu, TODAY).map(|found| found.usd_per_hour.normalize()), *price);
+    for moved in &found.defaults {
+        let gpu = after.gpu(&moved.gpu).expect("a card");
+        assert_eq!(after.rental_price(gpu, TODAY).map(|found| found.usd_per_hour.normalize()), moved.after);
     }
     // What was replaced is history, with the day on which it was last known.
     let known = |row: &&crate::catalog::PricePoint| row.provider == "groq" && row.model == "llama-3.1-8b";

@@ -110,12 +110,29 @@ fn api(row: &ApiPrice) -> String {
         table.raw("cache_write_usd_per_mtok", &usd.to_string());
     }
     table.raw("output_usd_per_mtok", &row.output_usd_per_mtok.to_string());
+    if let Some(usd) = row.reasoning_usd_per_mtok {
+        table.raw("reasoning_usd_per_mtok", &usd.to_string());
+    }
+    if let Some(usd) = row.usd_per_request {
+        table.raw("usd_per_request", &usd.to_string());
+    }
     let tiers: Vec<String> = row
         .long_context_tiers
         .iter()
         .map(|tier| {
-            let tokens = tier.above_input_tokens;
-            format!("{{ above_input_tokens = {tokens}, input = {}, output = {} }}", tier.input, tier.output)
+            let mut text = format!(
+                "{{ above_input_tokens = {}, input = {}, output = {}",
+                tier.above_input_tokens, tier.input, tier.output
+            );
+            for (name, usd) in [("cached_input", tier.cached_input), ("cache_write", tier.cache_write)] {
+                if let Some(usd) = usd {
+                    text += &format!(", {name} = {usd}");
+                }
+            }
+            if let Some(batch) = &tier.batch {
+                text += &format!(", batch = {{ input = {}, output = {} }}", batch.input, batch.output);
+            }
+            text + " }"
         })
         .collect();
     if !tiers.is_empty() {

@@ -41,6 +41,10 @@ pub(super) struct UpdateArgs {
     /// Take what is shown without asking; without it and without a terminal nothing is written, exit code 0
     #[arg(short, long)]
     yes: bool,
+    /// Take also the rents that move a default price of a GPU-hour by more than 30% or below every other on-demand price;
+    /// without it they are held back, and with --yes the exit code is then 1
+    #[arg(long)]
+    accept: bool,
 }
 
 pub(super) fn run(args: &UpdateArgs, config: Option<&Path>, output: &Output) -> anyhow::Result<()> {
@@ -59,29 +63,51 @@ pub(super) fn run(args: &UpdateArgs, config: Option<&Path>, output: &Output) -> 
     };
     let read = args.from.iter().map(|path| update::read(path, &options));
     let offers = read.collect::<Result<Vec<Offer>, update::Error>>()?;
-    let diff = diff(&offers, &catalog, &folder, today)?;
+    let mut diff = diff(&offers, &catalog, &folder, today)?;
+    let held = if args.accept { 0 } else { diff.hold_back(&catalog) };
     let taken = diff.api_rows.len() + diff.rent_rows.len();
     if !output.json {
-        output.human(&shown(&offers, &diff, output))?;
+        output.human(&shown(&offers, &diff, args.accept, output))?;
     }
     let (written, reason) = if taken == 0 {
-        (None, Some("nothing to take".to_owned()))
+        let reason = if held > 0 { "nothing was written: all of it is held back" } else { "nothing to take" };
+        (None, Some(reason.to_owned()))
     } else if args.yes || (!output.json && agreed(taken, &folder)?) {
         (Some(update::write::write(&diff, &folder)?), None)
     } else {
         (None, Some("nothing was written; --yes takes what is shown".to_owned()))
     };
+    let wanted = args.yes || written.is_some();
     if output.json {
-        let value = machine(&offers, &diff, written.as_deref(), reason.as_deref());
-        return output.stdout(&(record::write::to_json(&value)? + "\n"));
+        let value = machine(&offers, &diff, held, written.as_deref(), reason.as_deref());
+        output.stdout(&(record::write::to_json(&value)? + "\n"))?;
+    } else {
+        let said = match (&written, reason) {
+            (Some(paths), _) => {
+                let names: Vec<String> = paths.iter().map(|path| path.display().to_string()).collect();
+                format!("\n{} taken into {}\n", rows(taken), names.join(" and "))
+            }
+            (None, reason) => format!("\n{}\n", reason.unwrap_or_default()),
+        };
+        output.human(&said)?;
     }
-    match (written, reason) {
-        (Some(paths), _) => {
-            let names: Vec<String> = paths.iter().map(|path| path.display().to_string()).collect();
-            output.human(&format!("\n{} taken into {}\n", rows(taken), names.join(" and ")))
-        }
-        (None, reason) => output.human(&format!("\n{}\n", reason.unwrap_or_default())),
+    if held > 0 && wanted {
+        anyhow::bail!(
+            "{} held back: the default price of {} would move by more than 30% or below every other on-demand price; take what is right with --accept",
+            rows(held),
+            gpus(&diff).join(", ")
+        );
     }
+    Ok(())
+}
+
+/// The GPUs whose default price waits to be accepted.
+fn gpus(diff: &Diff) -> Vec<&str> {
+    diff.defaults
+        .iter()
+        .filter(|moved| moved.needs_accept.is_some())
+        .map(|moved| moved.gpu.as_str())
+        .collect()
 }
 
 /// Asks, where there is somebody to answer.
@@ -97,7 +123,7 @@ fn agreed(taken: usize, folder: &Path) -> io::Result<bool> {
 }
 
 /// What was read and what it would change, for people.
-fn shown(offers: &[Offer], diff: &Diff, output: &Output) -> String {
+fn shown(offers: &[Offer], diff: &Diff, accept: bool, output: &Output) -> String {
     let style = output.human_style();
     let most = if output.verbose > 0 { usize::MAX } else { SHOWN };
     let mut text = String::new();
@@ -175,9 +201,13 @@ fn shown(offers: &[Offer], diff: &Diff, output: &Output) -> String {
     if !diff.defaults.is_empty() {
         line("");
         line(&style.strong("default prices of a GPU-hour, USD"));
-        for (gpu, before, after) in &diff.defaults {
+        for moved in &diff.defaults {
             let word = |usd: Option<Decimal>| usd.map_or("none".to_owned(), |usd| usd.to_string());
-            line(&format!("    {gpu}: {} → {}", word(*before), word(*after)));
+            let held = moved.needs_accept.as_ref().map_or_else(String::new, |why| {
+                let held = if accept { "accepted" } else { "held back, needs --accept" };
+                format!("  {}", style.warn(&format!("{why}: {held}")))
+            });
+            line(&format!("    {}: {} → {}{held}", moved.gpu, word(moved.before), word(moved.after)));
         }
     }
     text
@@ -208,7 +238,13 @@ fn one(change: &Change) -> String {
     }
 }
 
-fn machine(offers: &[Offer], diff: &Diff, written: Option<&[PathBuf]>, reason: Option<&str>) -> Value {
+fn machine(
+    offers: &[Offer],
+    diff: &Diff,
+    held: usize,
+    written: Option<&[PathBuf]>,
+    reason: Option<&str>,
+) -> Value {
     let files: Vec<Value> = offers
         .iter()
         .map(|offer| {
@@ -253,13 +289,18 @@ fn machine(offers: &[Offer], diff: &Diff, written: Option<&[PathBuf]>, reason: O
     let defaults: Vec<Value> = diff
         .defaults
         .iter()
-        .map(|(gpu, before, after)| json!({ "gpu": gpu, "before": before, "after": after }))
+        .map(|moved| {
+            json!({
+                "gpu": moved.gpu, "before": moved.before, "after": moved.after, "needs_accept": moved.needs_accept,
+            })
+        })
         .collect();
     json!({
         "files": files,
         "api": changes(&diff.api),
         "rental": changes(&diff.rents),
         "defaults": defaults,
+        "held_back": held,
         "written": written,
         "written_reason": reason,
     })

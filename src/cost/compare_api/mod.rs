@@ -179,8 +179,11 @@ pub fn compare(
         let same_model = served == Some(price.model.as_str());
         let twins = prices.iter().filter(|other| other.id() == price.id()).count() > 1;
         let context = Context { here: &here, line, same_model, twins, scenario, asked };
-        rows.push(context.row(price, Tier::Standard));
-        rows.extend(price.batch.is_some().then(|| context.row(price, Tier::Batch)));
+        let batch = context.row(price, Tier::Batch);
+        if price.batch.is_some() && batch.is_none() {
+            notes.push(format!("no batch price of {} is known for so long a prompt", price.id()));
+        }
+        rows.extend(context.row(price, Tier::Standard).into_iter().chain(batch));
     }
     if scenario.cached_share.value > 0.0 && !here.apart {
         notes.push(
@@ -212,7 +215,7 @@ pub fn compare(
             let (here, line) = self::here(record, other, scenario, asked).ok()?;
             let context =
                 Context { here: &here, line, same_model: row.same_model, twins: false, scenario, asked };
-            let found = context.row(price, row.tier);
+            let found = context.row(price, row.tier)?;
             Some((here, found))
         });
         turned_round(&here, row, others)

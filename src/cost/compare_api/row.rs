@@ -8,6 +8,7 @@ use crate::catalog::{ApiPrice, age_days};
 
 use super::verdict::three;
 use super::{Asked, Here};
+use crate::cost::api_price::{batch, standard};
 use crate::cost::margin::{CostLine, Estimate};
 use crate::cost::scenario::Scenario;
 
@@ -45,7 +46,10 @@ pub struct Row {
     pub input_usd_per_million: f64,
     /// USD per million output tokens.
     pub output_usd_per_million: f64,
-    /// USD per million tokens at the mix.
+    /// What a request costs besides its tokens, USD; absent when nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub usd_per_request: Option<f64>,
+    /// USD per million tokens at the mix, the fee of a request of the cell's lengths included.
     pub usd_per_million: f64,
     /// USD for the text of a million of the record's tokens; `null` when the two are not known to be the same.
     pub usd_per_million_own_tokens: Option<f64>,
@@ -103,15 +107,35 @@ pub(super) struct Context<'a> {
 }
 
 impl Context<'_> {
-    /// The tier's price against this machine.
-    pub(super) fn row(&self, price: &ApiPrice, tier: Tier) -> Row {
+    /// The tier's price against this machine; `None` when the tier has none for a prompt of this length.
+    pub(super) fn row(&self, price: &ApiPrice, tier: Tier) -> Option<Row> {
         let mut notes = Vec::new();
         if self.twins {
             let mix = self.mix([&price.input_usd_per_mtok, &price.output_usd_per_mtok].map(usd));
             notes.push(format!("its {} is the one at ${}", price.source_model_id, three(mix)));
         }
-        let [input, output] = self.list_price(price, tier, &mut notes);
-        let mix = self.mix([input, output]);
+        let asked = match tier {
+            Tier::Standard => standard(price, self.length(), self.asked.today),
+            Tier::Batch => batch(price, self.length())?,
+        };
+        notes.extend(asked.notes.iter().cloned());
+        let cached = self.scenario.cached_share.value;
+        if cached > 0.0 {
+            notes.extend(match (tier, asked.cached_input) {
+                (Tier::Standard, Some(_)) => None,
+                (Tier::Standard, None) => {
+                    Some("no price of cached input is known: taken as not cached".to_owned())
+                }
+                (Tier::Batch, _) => Some("cached input in a batch is taken at the batch price".to_owned()),
+            });
+        }
+        if price.deprecated {
+            notes.push("the provider is withdrawing it".to_owned());
+        }
+        let [input, output] = [asked.input_with(cached), asked.output].map(|price| usd(&price));
+        let cell = &self.here.cell;
+        let request = f64::from(cell.prompt_tokens) + f64::from(cell.output_tokens);
+        let mix = self.mix([input, output]) + asked.fee_per_million(request);
         let own = match (self.same_model, self.asked.counted) {
             (true, _) => Ok(mix),
             // The API takes its own tokens for the text of a million of ours.
@@ -128,12 +152,13 @@ impl Context<'_> {
                 "no load makes this machine cheaper: it would need more tokens than it can serve".to_owned()
             });
         let counted = self.asked.counted;
-        Row {
+        Some(Row {
             api: price.id(),
             same_model: self.same_model,
             tier,
             input_usd_per_million: input,
             output_usd_per_million: output,
+            usd_per_request: asked.usd_per_request.map(|fee| usd(&fee)),
             usd_per_million: mix,
             usd_per_million_own_tokens_reason: own.as_ref().err().cloned(),
             usd_per_million_own_tokens: own.ok(),
@@ -155,7 +180,7 @@ impl Context<'_> {
             observed: price.as_of.to_string(),
             age_days: age_days(price.as_of, self.asked.today),
             stale: price.is_stale(self.asked.today),
-        }
+        })
     }
 
     /// USD per million tokens at the mix.
@@ -163,58 +188,9 @@ impl Context<'_> {
         (self.here.input_to_output * input + output) / (self.here.input_to_output + 1.0)
     }
 
-    /// USD per million input and output tokens: the tier's, for so long an input, with so much of it cached.
-    fn list_price(&self, price: &ApiPrice, tier: Tier, notes: &mut Vec<String>) -> [f64; 2] {
-        let length = u64::from(self.here.cell.prompt_tokens) + u64::from(self.here.cell.depth);
-        let long = price
-            .long_context_tiers
-            .iter()
-            .filter(|long| length > long.above_input_tokens)
-            .max_by_key(|long| long.above_input_tokens);
-        let [input, output] = match (tier, &price.batch, long) {
-            (Tier::Batch, Some(batch), _) => [usd(&batch.input), usd(&batch.output)],
-            (_, _, Some(long)) => {
-                notes.push(format!("its price above {} input tokens", long.above_input_tokens));
-                [usd(&long.input), usd(&long.output)]
-            }
-            _ => self.base_price(price, notes),
-        };
-        let cached = self.scenario.cached_share.value;
-        let effective = match (tier, price.cached_input_usd_per_mtok) {
-            _ if cached == 0.0 => input,
-            (Tier::Standard, Some(price)) => (1.0 - cached) * input + cached * usd(&price),
-            (Tier::Standard, None) => {
-                notes.push("no price of cached input is known: taken as not cached".to_owned());
-                input
-            }
-            (Tier::Batch, _) => {
-                notes.push("cached input in a batch is taken at the batch price".to_owned());
-                input
-            }
-        };
-        if price.deprecated {
-            notes.push("the provider is withdrawing it".to_owned());
-        }
-        [effective, output]
-    }
-
-    /// The standard price of the day: an announced change holds from its date.
-    fn base_price(&self, price: &ApiPrice, notes: &mut Vec<String>) -> [f64; 2] {
-        if let Some(window) = price.time_of_day.first() {
-            notes.push(format!("another price from {} to {} UTC", window.from_utc, window.to_utc));
-        }
-        match &price.scheduled_change {
-            Some(change) if change.date <= self.asked.today => {
-                notes.push(format!("the price announced for {} on", change.date));
-                [usd(&change.input), usd(&change.output)]
-            }
-            change => {
-                notes.extend(change.as_ref().map(|change| {
-                    format!("from {} on {} input, {} output", change.date, change.input, change.output)
-                }));
-                [usd(&price.input_usd_per_mtok), usd(&price.output_usd_per_mtok)]
-            }
-        }
+    /// Tokens of the prompt, the context before it included.
+    fn length(&self) -> u64 {
+        u64::from(self.here.cell.prompt_tokens) + u64::from(self.here.cell.depth)
     }
 }
 

@@ -194,7 +194,7 @@ fn use_case(
 ) -> UseCaseForecast {
     let (limit, limit_reason) = apart(limit(&case));
     let (list, list_reason) = apart(match ask.api {
-        Some(row) => Ok(api_basis(row, BasisKind::Api, ask.today)),
+        Some(row) => Ok(api_basis(row, BasisKind::Api, &case, ask.today)),
         None => cheapest_basis(catalog, ask.class, &case, ask.today),
     });
     let own = ask.own.iter().map(Own::basis);

@@ -113,6 +113,7 @@ impl Own {
             output_usd_per_million: self.output.value,
             output_ci95: self.output.ci95,
             output_ci95_reason: self.output.ci95.is_none().then_some(NO_INTERVAL),
+            usd_per_call: None,
             source: format!("measured, {}", self.price),
             observed: self.date.to_string(),
             stale: false,

@@ -10,6 +10,7 @@ use crate::catalog::{ApiPrice, Catalog, Class};
 
 use super::fit::Fit;
 use super::when::day;
+use crate::cost::api_price::standard;
 
 /// Tokens of a task, how many tasks, and what they may cost.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -139,6 +140,9 @@ pub struct Basis {
     /// Why it is `null`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub output_ci95_reason: Option<&'static str>,
+    /// What each call costs besides its tokens, USD; absent when nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub usd_per_call: Option<f64>,
     /// Where the prices come from.
     pub source: String,
     /// The last day on which they can have been checked.
@@ -162,20 +166,23 @@ pub enum BasisKind {
     Record,
 }
 
-/// An API's prices as a basis.
-pub fn api_basis(row: &ApiPrice, kind: BasisKind, today: Date) -> Basis {
+/// An API's prices for the calls of `case` as a basis: a long prompt at its price for long prompts.
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a number of tokens, above zero")]
+pub fn api_basis(row: &ApiPrice, kind: BasisKind, case: &UseCase, today: Date) -> Basis {
     let usd = |price: rust_decimal::Decimal| price.to_f64().unwrap_or(f64::NAN);
+    let asked = standard(row, case.input_tokens as u64, today);
     Basis {
         kind,
         name: row.id(),
-        input_usd_per_million: usd(row.input_usd_per_mtok),
+        input_usd_per_million: usd(asked.input),
         input_ci95: None,
         input_ci95_reason: Some(LIST),
-        cached_input_usd_per_million: row.cached_input_usd_per_mtok.map(usd),
-        cached_input_usd_per_million_reason: row.cached_input_usd_per_mtok.is_none().then_some(UNCACHED),
-        output_usd_per_million: usd(row.output_usd_per_mtok),
+        cached_input_usd_per_million: asked.cached_input.map(usd),
+        cached_input_usd_per_million_reason: asked.cached_input.is_none().then_some(UNCACHED),
+        output_usd_per_million: usd(asked.output),
         output_ci95: None,
         output_ci95_reason: Some(LIST),
+        usd_per_call: asked.usd_per_request.map(usd),
         source: row.source.clone(),
         observed: row.as_of.to_string(),
         stale: row.is_stale(today),
@@ -197,7 +204,7 @@ pub fn cheapest_basis(
         !row.deprecated && score.is_some_and(|score| score.percent >= class.at_least && !score.reasoning)
     };
     let all = catalog.api_prices.iter().filter(member);
-    all.map(|row| api_basis(row, BasisKind::CheapestOfClass, today))
+    all.map(|row| api_basis(row, BasisKind::CheapestOfClass, case, today))
         .min_by(|a, b| standing(case, a, None).usd_per_task.total_cmp(&standing(case, b, None).usd_per_task))
         .ok_or_else(|| format!("no API in the catalog sells a model of the {}", class.name))
 }
@@ -241,7 +248,8 @@ pub struct Standing {
 pub fn standing(case: &UseCase, basis: &Basis, limit: Option<Limit>) -> Standing {
     let (input, output) = (basis.input_usd_per_million, basis.output_usd_per_million);
     let cached = basis.cached_input_usd_per_million.unwrap_or(input);
-    let usd_per_task = case.usd_per_task(input, cached, output);
+    let fees = basis.usd_per_call.unwrap_or(0.0) * case.calls_per_success();
+    let usd_per_task = case.usd_per_task(input, cached, output) + fees;
     // Input and output are measured apart: half widths add in quadrature, each side by itself.
     let ends = basis.input_ci95.zip(basis.output_ci95).map(|(i, o)| {
         let k = case.calls_per_success() / 1e6;
@@ -251,7 +259,7 @@ pub fn standing(case: &UseCase, basis: &Basis, limit: Option<Limit>) -> Standing
         };
         [usd_per_task - side(0), usd_per_task + side(1)]
     });
-    let uncached = case.usd_per_task(input, input, output);
+    let uncached = case.usd_per_task(input, input, output) + fees;
     Standing {
         basis: basis.clone(),
         usd_per_task,
@@ -358,6 +366,7 @@ mod tests {
             output_usd_per_million: 8.0,
             output_ci95: None,
             output_ci95_reason: Some(LIST),
+            usd_per_call: None,
             source: "a list".to_owned(),
             observed: "2026-11-01".to_owned(),
             stale: false,
@@ -438,7 +447,7 @@ mod tests {
         for row in catalog.api_prices.iter().filter(|row| !row.deprecated) {
             let score = catalog.score(&row.model, "mmlu");
             if score.is_some_and(|score| score.percent >= 83.0 && !score.reasoning) {
-                let other = standing(&case(), &api_basis(row, BasisKind::Api, TODAY), None);
+                let other = standing(&case(), &api_basis(row, BasisKind::Api, &case(), TODAY), None);
                 assert!(other.usd_per_task >= standing(&case(), &found, None).usd_per_task, "{}", row.id());
             }
         }
