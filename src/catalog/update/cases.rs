@@ -361,6 +361,7 @@ fn a_default_price_that_moves_far_waits_to_be_accepted() {
     let mut row = base.rentals.iter().find(|row| row.gpu == GPU).expect("a rent").clone();
     base.rentals.retain(|row| !row.gpu.starts_with("h100"));
     (row.kind, row.trust, row.observed) = (OnDemand, Trust::High, Some(date(2026, 11, 20)));
+    (row.observed_from, row.observed_to) = (None, None);
     for (provider, price) in [("one", "2.4"), ("two", "2.5"), ("three", "2.6")] {
         (row.provider, row.usd_per_gpu_hour) = (provider.to_owned(), usd(price));
         base.rentals.push(row.clone());
@@ -372,7 +373,7 @@ fn a_default_price_that_moves_far_waits_to_be_accepted() {
         let mut found = diff(&[offer], base, folder.path(), today).expect("a diff");
         let needs = found.defaults.iter().find(|moved| moved.gpu == GPU);
         let needs = needs.and_then(|moved| moved.needs_accept.clone());
-        let held = found.hold_back(base);
+        let held = found.hold_back(base, today);
         assert_eq!(found.rent_rows.iter().any(|row| row.gpu == GPU), held == 0);
         assert!(found.rent_rows.iter().any(|row| row.kind == Spot), "the other rows stay");
         (needs, held)

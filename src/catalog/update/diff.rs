@@ -89,20 +89,38 @@ pub const MOST_MOVE: f64 = 0.30;
 
 impl Diff {
     /// Takes out the rents behind each default price that needs to be accepted; returns how many. The other rows stay.
-    pub fn hold_back(&mut self, catalog: &Catalog) -> usize {
-        let held = self.defaults.iter().filter(|moved| moved.needs_accept.is_some());
-        let held: Vec<&Gpu> =
-            held.filter_map(|moved| catalog.gpus.iter().find(|gpu| gpu.id == moved.gpu)).collect();
-        let before = self.rent_rows.len();
-        let rows = self.rent_rows.clone();
-        self.rent_rows.retain(|row| !held.iter().any(|gpu| prices_default(catalog, &rows, gpu, row)));
-        before - self.rent_rows.len()
+    ///
+    /// A GPU's own rents come first: without them, a card that is priced as its family may not move far any more.
+    pub fn hold_back(&mut self, catalog: &Catalog, today: Date) -> usize {
+        let all = self.rent_rows.clone();
+        let own = |gpu: &Gpu| catalog.rentals.iter().chain(&all).any(|row| row.gpu == gpu.id && steady(row));
+        let mut held: Vec<DefaultMove> = Vec::new();
+        for first in [true, false] {
+            for moved in defaults(catalog, &self.rent_rows, today) {
+                let gpu = catalog.gpus.iter().find(|gpu| gpu.id == moved.gpu && own(gpu) == first);
+                if let Some(gpu) = gpu.filter(|_| moved.needs_accept.is_some()) {
+                    self.rent_rows.retain(|row| !prices_default(catalog, &all, gpu, row));
+                    held.push(moved);
+                }
+            }
+        }
+        for moved in defaults(catalog, &self.rent_rows, today) {
+            if !held.iter().any(|other| other.gpu == moved.gpu) {
+                held.push(moved);
+            }
+        }
+        self.defaults = held;
+        all.len() - self.rent_rows.len()
     }
+}
+
+/// Whether a rent counts for a default price.
+fn steady(row: &Rental) -> bool {
+    row.kind == RentalKind::OnDemand && row.trust >= Trust::Medium
 }
 
 /// Whether `row` of an update is behind the default price of `gpu`: a row of its own, or of its family where it has none.
 fn prices_default(catalog: &Catalog, rows: &[Rental], gpu: &Gpu, row: &Rental) -> bool {
-    let steady = |row: &Rental| row.kind == RentalKind::OnDemand && row.trust >= Trust::Medium;
     if row.gpu == gpu.id || !steady(row) {
         return row.gpu == gpu.id && steady(row);
     }

@@ -64,7 +64,7 @@ pub(super) fn run(args: &UpdateArgs, config: Option<&Path>, output: &Output) -> 
     let read = args.from.iter().map(|path| update::read(path, &options));
     let offers = read.collect::<Result<Vec<Offer>, update::Error>>()?;
     let mut diff = diff(&offers, &catalog, &folder, today)?;
-    let held = if args.accept { 0 } else { diff.hold_back(&catalog) };
+    let held = if args.accept { 0 } else { diff.hold_back(&catalog, today) };
     let taken = diff.api_rows.len() + diff.rent_rows.len();
     if !output.json {
         output.human(&shown(&offers, &diff, args.accept, output))?;

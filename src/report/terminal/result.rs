@@ -252,6 +252,10 @@ fn comparison(out: &mut Page, cost: &Cost, style: Style) {
     if cost.api_comparison.len() > 5 {
         out.line(format_args!("  {}", style.dim(&format!("and {} dearer", cost.api_comparison.len() - 5))));
     }
+    if cost.api_comparison.iter().take(5).any(|api| api.usd_per_request.is_some()) {
+        let fee = "an API's fee for each request is in its price, at these lengths";
+        out.line(format_args!("  {}", style.dim(fee)));
+    }
     let (said, note) = verdict(cost, best, style);
     out.line(format_args!("{} {said}", style.strong("Verdict ")));
     for text in note.iter().flat_map(|note| wrap(note, 70)) {
@@ -413,6 +417,7 @@ mod tests {
             api: "host/model".to_owned(),
             input_usd_per_million: "0.1".parse().expect("a number"),
             output_usd_per_million: "0.1".parse().expect("a number"),
+            usd_per_request: None,
             mix_usd_per_million: 0.1,
             here_usd_per_million: 0.1 * ratio,
             ratio,
