@@ -411,6 +411,8 @@ impl<R: Read> Parser<R> {
             }
             _ => match number(word) {
                 Ok(number) => Node::Number(number),
+                // `-` and `0.` may be the beginning of a number.
+                Err(_) if at_end => return Err(self.cut()),
                 Err(reason) => {
                     let field = match self.field.as_str() {
                         "" => String::new(),

@@ -41,15 +41,15 @@ const FAMILIAR: [&str; 21] = [
     "isl",
 ];
 
-/// What begins with these bytes; `whole` says that they are all that is left of the file.
-pub(super) fn start(ahead: &[u8], whole: bool) -> Start {
+/// What begins with these bytes.
+pub(super) fn start(ahead: &[u8]) -> Start {
     match ahead.first() {
-        Some(b'{') if object(&ahead[1..], whole) => Start::Object,
+        Some(b'{') if object(&ahead[1..]) => Start::Object,
         Some(b'[') => {
             let rest = trimmed(&ahead[1..]);
             let alone = ahead[1..ahead.len() - rest.len()].contains(&b'\n');
             match rest.first() {
-                Some(b'{') if object(&rest[1..], whole) => Start::List,
+                Some(b'{') if object(&rest[1..]) => Start::List,
                 // A list whose rows are still to be measured has the log of that behind its bracket.
                 _ if alone && rest.first() != Some(&b']') => Start::List,
                 // All of a file that was cut.
@@ -62,7 +62,7 @@ pub(super) fn start(ahead: &[u8], whole: bool) -> Start {
 }
 
 /// Whether an object goes on like this after its `{`: with a name and a colon.
-fn object(rest: &[u8], whole: bool) -> bool {
+fn object(rest: &[u8]) -> bool {
     let rest = trimmed(rest);
     let Some(name) = rest.strip_prefix(b"\"") else {
         return rest.first() == Some(&b'}') || rest.is_empty();
@@ -74,7 +74,8 @@ fn object(rest: &[u8], whole: bool) -> bool {
         end || matches!(byte, b'\n' | b'\r')
     });
     match end {
-        None => !whole || !name.is_empty(),
+        // The file ends within the name.
+        None => true,
         Some(end) if name[end] == b'"' => {
             let rest = trimmed(&name[end + 1..]);
             rest.first() == Some(&b':') || rest.is_empty()
@@ -108,7 +109,7 @@ pub(super) fn row_within(line: &[u8]) -> Option<usize> {
     if !known(line) {
         return None;
     }
-    let begins = |at: &usize| *at > 0 && start(&line[*at..], false) == Start::Object && known(&line[*at..]);
+    let begins = |at: &usize| *at > 0 && start(&line[*at..]) == Start::Object && known(&line[*at..]);
     // An object of the log before it is passed over in its turn.
     (0..line.len()).filter(|at| line[*at] == b'{').take(64).find(begins)
 }
@@ -186,7 +187,7 @@ mod tests {
             ("[{'a': 1}]", Start::Noise),
             ("llama", Start::Noise),
         ] {
-            assert_eq!(start(text.as_bytes(), true), expected, "{text}");
+            assert_eq!(start(text.as_bytes()), expected, "{text}");
         }
     }
 

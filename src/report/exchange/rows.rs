@@ -315,8 +315,7 @@ impl<'a> Rows<'a> {
 
     fn start(&mut self) -> Result<Start, Error> {
         let ahead = self.parser.source().ahead(LOOK).map_err(|error| io_error(self.path, error))?;
-        let whole = ahead.len() < LOOK;
-        Ok(noise::start(&ahead[..ahead.len().min(LOOK)], whole))
+        Ok(noise::start(&ahead[..ahead.len().min(LOOK)]))
     }
 
     fn is_broken_object(&mut self) -> Result<bool, Error> {
@@ -493,6 +492,18 @@ mod tests {
         ] {
             let message = read(text.as_bytes()).expect_err(&text);
             assert!(message.starts_with(expected), "{text}: {message}");
+        }
+        // Wherever it is cut, also within a number or a word.
+        let row = ROW.replace(": 0", ": -0.5e-3, \"t\": true").replace(": 1}", ": \"\\u00e9\"}");
+        for whole in [format!("[{row}, {row}]"), row.clone()] {
+            for cut in 1..whole.len() {
+                let message = read(&whole.as_bytes()[..cut]).expect_err(&whole[..cut]);
+                assert!(
+                    message.starts_with("f:1: the file ends in the middle"),
+                    "{}: {message}",
+                    &whole[..cut]
+                );
+            }
         }
         let message = read(&vec![b'x'; (1 << 20) + 1]).expect_err("too large");
         assert!(message.contains("larger than"), "{message}");
