@@ -8,7 +8,7 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::args::{blend, share};
-use super::cost::{days, head, open};
+use super::cost::{days, head, open_all};
 use super::hour::{HourArgs, hour, record_price, usage};
 use super::{Output, flags};
 use crate::catalog::Catalog;
@@ -23,7 +23,7 @@ use crate::report::terminal;
 /// `bench compare`.
 #[derive(Debug, Args)]
 pub(super) struct CompareArgs {
-    /// One record: against API prices. Several: the first against each other one
+    /// One record: against API prices. Several, or a folder of them: the first against each other one
     #[arg(required = true, value_name = "RECORD")]
     records: Vec<PathBuf>,
     #[command(flatten)]
@@ -77,15 +77,15 @@ pub(super) fn run(args: &CompareArgs, catalog: &Catalog, output: &Output) -> any
     if args.hour.price_per_hour.len() > 1 {
         return Err(usage("--price-per-hour", "one price is compared at a time"));
     }
-    let read = args.records.iter().map(|path| open(path, args.allow_invalid));
-    let records = read.collect::<anyhow::Result<Vec<Record>>>()?;
+    let (paths, records): (Vec<PathBuf>, Vec<Record>) =
+        open_all(&args.records, args.allow_invalid, output)?.into_iter().unzip();
     let scenarios = records
         .iter()
         .map(|record| scenario(args, record, catalog))
         .collect::<anyhow::Result<Vec<Scenario>>>()?;
     let value = match &records[..] {
-        [record] => against_apis(args, record, &scenarios[0], catalog, output)?,
-        _ => against_records(args, &records, &scenarios, output)?,
+        [record] => against_apis(args, (&paths[0], record), &scenarios[0], catalog, output)?,
+        _ => against_records(args, (&paths, &records), &scenarios, output)?,
     };
     if output.json {
         output.stdout(&(record::write::to_json(&value)? + "\n"))?;
@@ -121,7 +121,7 @@ fn scenario(args: &CompareArgs, record: &Record, catalog: &Catalog) -> anyhow::R
 
 fn against_apis(
     args: &CompareArgs,
-    record: &Record,
+    (path, record): (&Path, &Record),
     scenario: &Scenario,
     catalog: &Catalog,
     output: &Output,
@@ -146,7 +146,7 @@ fn against_apis(
         output.human(&terminal::render_compare_api(record, &view, output.human_style()))?;
         output.human(&terminal::render_doubts(record, output.human_style()))?;
     }
-    let mut value = head(&args.records[0].display().to_string(), record);
+    let mut value = head(&path.display().to_string(), record);
     if let (Some(object), Value::Object(fields)) = (value.as_object_mut(), serde_json::to_value(&view)?) {
         object.extend(fields);
     }
@@ -187,7 +187,7 @@ fn count(text: &Path, own: &Path, api: &Path, named: &[String]) -> anyhow::Resul
 
 fn against_records(
     args: &CompareArgs,
-    records: &[Record],
+    (paths, records): (&[PathBuf], &[Record]),
     scenarios: &[Scenario],
     output: &Output,
 ) -> anyhow::Result<Value> {
@@ -223,7 +223,7 @@ fn against_records(
         comparisons.push(comparison);
     }
     if !output.json {
-        for (path, record) in args.records.iter().zip(records) {
+        for (path, record) in paths.iter().zip(records) {
             let doubts = terminal::render_doubts(record, output.human_style());
             if !doubts.is_empty() {
                 output.human(&format!("{}\n{doubts}", path.display()))?;

@@ -24,7 +24,7 @@ use crate::report::terminal;
 /// `bench cost`.
 #[derive(Debug, Args)]
 pub(super) struct CostArgs {
-    /// Records to price; none with --target or --tokens-per-second
+    /// Records to price, or folders of them; none with --target or --tokens-per-second
     #[arg(required_unless_present_any = ["target", "tokens_per_second"], value_name = "RECORD")]
     records: Vec<PathBuf>,
     #[command(flatten)]
@@ -82,8 +82,7 @@ pub(super) fn run(args: &CostArgs, catalog: &Catalog, output: &Output) -> anyhow
             "several prices need no record; give one of them with a record",
         ));
     }
-    let read = args.records.iter().map(|path| Ok((path.as_path(), open(path, args.allow_invalid)?)));
-    let records = read.collect::<anyhow::Result<Vec<(&Path, Record)>>>()?;
+    let records = open_all(&args.records, args.allow_invalid, output)?;
     let mut views = Vec::new();
     if args.together {
         let all: Vec<&Record> = records.iter().map(|(_, record)| record).collect();
@@ -91,7 +90,10 @@ pub(super) fn run(args: &CostArgs, catalog: &Catalog, output: &Output) -> anyhow
         let measurements: Vec<Measurement> =
             all.iter().flat_map(|record| record.measurements.iter().cloned()).collect();
         let (path, first) = &records[0];
-        let label = format!("{} and {} more", path.display(), records.len() - 1);
+        let label = match records.len() - 1 {
+            0 => path.display().to_string(),
+            more => format!("{} and {more} more", path.display()),
+        };
         views.push(priced(args, catalog, output, (&label, first), &measurements)?);
     } else {
         for (path, record) in &records {
@@ -171,9 +173,24 @@ fn as_json(label: &str, record: &Record, view: &View, together: Value) -> serde_
     Ok(object)
 }
 
-/// Reads a record and refuses an invalid one.
-pub(super) fn open(path: &Path, allow_invalid: bool) -> anyhow::Result<Record> {
-    let record = record::read::read(path)?;
+/// Reads the records that files and folders name, each once, and refuses an invalid one.
+pub(super) fn open_all(
+    paths: &[PathBuf],
+    allow_invalid: bool,
+    output: &Output,
+) -> anyhow::Result<Vec<(PathBuf, Record)>> {
+    let found = record::several::read_all(paths)?;
+    for note in &found.notes {
+        output.note(note);
+    }
+    for (path, record) in &found.records {
+        valid(path, record, allow_invalid)?;
+    }
+    Ok(found.records)
+}
+
+/// Refuses an invalid record.
+fn valid(path: &Path, record: &Record, allow_invalid: bool) -> anyhow::Result<()> {
     if record.validity.verdict == Verdict::Invalid && !allow_invalid {
         let failed = record.validity.checks.iter().filter(|check| check.verdict == Verdict::Invalid);
         return Err(exit::Invalid(format!(
@@ -183,7 +200,7 @@ pub(super) fn open(path: &Path, allow_invalid: bool) -> anyhow::Result<Record> {
         ))
         .into());
     }
-    Ok(record)
+    Ok(())
 }
 
 /// Everything that prices, from the flags; a rent only when nothing was bought.

@@ -12,7 +12,7 @@ use crate::report::exchange;
 /// `bench export`.
 #[derive(Debug, Args)]
 pub(super) struct ExportArgs {
-    /// Records to write in another tool's words
+    /// Records to write in another tool's words, or folders of them
     #[arg(required = true, value_name = "RECORD")]
     records: Vec<PathBuf>,
     /// Whose words
@@ -34,8 +34,7 @@ enum ExportFormat {
 
 pub(super) fn run(args: &ExportArgs, output: &Output) -> anyhow::Result<()> {
     let mut found: Vec<Value> = Vec::new();
-    for path in &args.records {
-        let record = super::cost::open(path, args.allow_invalid)?;
+    for (_, record) in super::cost::open_all(&args.records, args.allow_invalid, output)? {
         found.extend(match args.format {
             ExportFormat::LlamaBench => exchange::llama_bench_rows(&record)?,
             ExportFormat::Vllm => exchange::vllm_objects(&record)?,

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Subcommand};
 
 use crate::base::stats::ChangeRules;
-use crate::base::text::count;
+use crate::base::text::{count, printable};
 use crate::base::units::Seconds;
 use crate::base::{env, redact, sys};
 use crate::record;
@@ -431,7 +431,7 @@ fn look_back(args: &HistoryArgs, output: &Output) -> anyhow::Result<()> {
             "schema": "infercost.history/1",
             "folder": named.map_or_else(|| store.folder().display().to_string(), str::to_owned),
             "files": { "read": synced.read, "known": synced.known, "gone": synced.gone, "broken": synced.broken.len(),
-                "invalid": synced.invalid.len() },
+                "invalid": synced.invalid.len(), "copies": synced.copies.len() },
             "series": only,
         });
         output.stdout(&(record::write::to_json(&value)? + "\n"))?;
@@ -460,6 +460,17 @@ fn left_out(synced: &Synced) -> Vec<String> {
         lines.push(format!("{}: left out, its record is invalid", path.display()));
     }
     lines.extend(more(synced.invalid.len()));
+    for (path, counted) in synced.copies.iter().take(NAMED) {
+        lines.push(format!("{}: the same as {}, counted once", path.display(), counted.display()));
+    }
+    lines.extend(more(synced.copies.len()));
+    for (id, records) in synced.same_id.iter().take(NAMED) {
+        lines.push(format!(
+            "{records} different records say that they are {}; each is counted",
+            printable(id)
+        ));
+    }
+    lines.extend(more(synced.same_id.len()));
     lines
 }
 

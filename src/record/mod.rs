@@ -15,6 +15,7 @@ pub mod model;
 pub mod quality;
 pub mod read;
 pub mod sensor;
+pub mod several;
 pub mod validity;
 pub mod write;
 

@@ -22,8 +22,9 @@ pub fn check(
     margins: &Margins,
     alpha: f64,
 ) -> Result<GateResult, Error> {
-    let a = records(baseline, 'A')?;
-    let b = records(candidate, 'B')?;
+    let (a, mut notes) = records(baseline, 'A')?;
+    let (b, of_b) = records(candidate, 'B')?;
+    notes.extend(of_b);
     let program = |given: &[PathBuf], records: &[Record]| Program {
         path: given.first().cloned().unwrap_or_default(),
         blake3: records.first().and_then(|record| record.tool.binary_blake3.clone()),
@@ -42,7 +43,7 @@ pub fn check(
         looks: Looks { pairs: vec![a.len().min(b.len())], alpha },
         baseline: program(baseline, &a),
         candidate: program(candidate, &b),
-        notes: Vec::new(),
+        notes,
         replicates: Vec::new(),
         folder: None,
     };
@@ -83,19 +84,25 @@ fn decided(a: &[Record], b: &[Record], margins: &Margins, alpha: f64) -> Result<
     }
 }
 
-/// The records that `given` names. `program` picks one side of a gate's folder.
-fn records(given: &[PathBuf], program: char) -> Result<Vec<Record>, Error> {
+/// The records that `given` names, each once, and a note of those that are there twice. `program` picks one side of a
+/// gate's folder, in which each is a replicate.
+fn records(given: &[PathBuf], program: char) -> Result<(Vec<Record>, Vec<String>), Error> {
     let mut found = Vec::new();
     for path in given {
         if path.is_dir() {
             for file in files(path, program)? {
-                found.push(record::read::read(&file)?);
+                found.push((file.clone(), record::read::read(&file)?));
             }
         } else {
-            found.push(record::read::read(path)?);
+            found.push((path.clone(), record::read::read(path)?));
         }
     }
-    Ok(found)
+    let in_gate = |path: &Path| path.parent().is_some_and(is_gate);
+    if found.iter().any(|(path, _)| in_gate(path)) {
+        return Ok((found.into_iter().map(|(_, record)| record).collect(), Vec::new()));
+    }
+    let several = record::several::once(found);
+    Ok((several.records.into_iter().map(|(_, record)| record).collect(), several.notes))
 }
 
 /// Refuses records that would be compared with themselves. A gate's folder has both sides.

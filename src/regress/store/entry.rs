@@ -153,6 +153,41 @@ pub(super) fn read(text: &str) -> Result<Found, String> {
     }
 }
 
+/// What tells a file of ours from another: the record's id where it has one, and a hash of what the file says, however
+/// it is laid out.
+pub(super) fn identity(text: &str) -> Option<(String, String)> {
+    let value: serde_json::Value = serde_json::from_str(text).ok()?;
+    let id = value.get("id").and_then(serde_json::Value::as_str).unwrap_or_default().to_owned();
+    let mut hash = blake3::Hasher::new();
+    sorted(&value, &mut hash);
+    Some((id, hash.finalize().to_hex().to_string()))
+}
+
+/// Hashes a value with the members of its objects in the order of their names.
+fn sorted(value: &serde_json::Value, hash: &mut blake3::Hasher) {
+    match value {
+        serde_json::Value::Object(members) => {
+            let mut members: Vec<_> = members.iter().collect();
+            members.sort_by_key(|(name, _)| *name);
+            hash.update(b"{");
+            for (name, value) in members {
+                hash.update(&name.len().to_le_bytes()).update(name.as_bytes());
+                sorted(value, hash);
+            }
+            hash.update(b"}");
+        }
+        serde_json::Value::Array(items) => {
+            hash.update(b"[");
+            items.iter().for_each(|item| sorted(item, hash));
+            hash.update(b"]");
+        }
+        other => {
+            let text = other.to_string();
+            hash.update(&text.len().to_le_bytes()).update(text.as_bytes());
+        }
+    }
+}
+
 /// Whether a text that is no JSON, since it was cut off, begins like one of our files.
 fn says_it_is_ours(text: &str) -> bool {
     /// The schema is the first field of each.

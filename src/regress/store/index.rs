@@ -11,7 +11,7 @@ use super::entry::{self, Found, Point};
 use crate::regress::Error;
 
 /// Form of the index; another one is thrown away and made again.
-const FORM: i64 = 3;
+const FORM: i64 = 4;
 /// Why a file is left out: it says that it is ours and cannot be read, or a check found it invalid.
 const BROKEN: i64 = 1;
 const INVALID: i64 = 2;
@@ -40,6 +40,10 @@ pub struct Synced {
     pub broken: Vec<(PathBuf, String)>,
     /// Records that a check found invalid, changed or not.
     pub invalid: Vec<PathBuf>,
+    /// Files that say what another one says already, and the one that is counted.
+    pub copies: Vec<(PathBuf, PathBuf)>,
+    /// Ids that several different records have, and how many; each is counted.
+    pub same_id: Vec<(String, usize)>,
 }
 
 /// One line of a history: one metric of one series.
@@ -109,10 +113,12 @@ impl Store {
             )?;
             let mut drop_file = change.prepare("DELETE FROM files WHERE id = ?1")?;
             let mut drop_points = change.prepare("DELETE FROM points WHERE file = ?1")?;
+            let mut identify = change.prepare("UPDATE files SET record = ?2, content = ?3 WHERE id = ?1")?;
             let mut leave_out =
                 change.prepare("UPDATE files SET left_out = ?2, reason = ?3 WHERE id = ?1")?;
             let mut seen: HashSet<i64> = HashSet::new();
-            walk(&self.folder, 0, &mut |path, size, modified| {
+            let mut entered = HashSet::new();
+            walk(&self.folder, 0, &mut entered, &mut |path, size, modified| {
                 let relative = path.strip_prefix(&self.folder).unwrap_or(path).to_string_lossy().into_owned();
                 let size_now = i64::try_from(size).unwrap_or(i64::MAX);
                 let before: Option<(i64, i64, i64)> = known
@@ -133,7 +139,14 @@ impl Store {
                 seen.insert(file);
                 // A file that was cut off may end inside a letter.
                 let bytes = fs::read(path).map_err(|source| SyncError::Files(Error::io(path)(source)))?;
-                let entry = match entry::read(&String::from_utf8_lossy(&bytes)) {
+                let text = String::from_utf8_lossy(&bytes);
+                let found = entry::read(&text);
+                if let (Ok(Found::Entry(_) | Found::Invalid), Some((id, content))) =
+                    (&found, entry::identity(&text))
+                {
+                    identify.execute(params![file, id, content])?;
+                }
+                let entry = match found {
                     Ok(Found::Entry(entry)) => entry,
                     Ok(Found::Nothing) => return Ok(()),
                     Ok(Found::Invalid) => {
@@ -172,8 +185,32 @@ impl Store {
                 drop_file.execute([gone])?;
                 synced.gone += 1;
             }
-            let mut left_out = change
-                .prepare("SELECT left_out, path, reason FROM files WHERE left_out > 0 ORDER BY path")?;
+            // The first by name is counted, so the next one takes its place when it goes.
+            change.execute_batch(
+                "UPDATE files SET copy_of = CASE WHEN content = '' THEN NULL ELSE
+                     (SELECT min(other.path) FROM files other
+                      WHERE other.content = files.content AND other.path < files.path) END",
+            )?;
+            let mut copies =
+                change.prepare("SELECT path, copy_of FROM files WHERE copy_of IS NOT NULL ORDER BY path")?;
+            let rows =
+                copies.query_map([], |row| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?)))?;
+            for row in rows {
+                let (path, counted) = row?;
+                synced.copies.push((self.folder.join(path), self.folder.join(counted)));
+            }
+            let mut same_id = change.prepare(
+                "SELECT record, count(*) FROM files WHERE record != '' AND copy_of IS NULL
+                 GROUP BY record HAVING count(*) > 1 ORDER BY record",
+            )?;
+            let rows = same_id.query_map([], |row| Ok((row.get::<_, String>(0)?, row.get::<_, i64>(1)?)))?;
+            for row in rows {
+                let (id, count) = row?;
+                synced.same_id.push((id, usize::try_from(count).unwrap_or(0)));
+            }
+            let mut left_out = change.prepare(
+                "SELECT left_out, path, reason FROM files WHERE left_out > 0 AND copy_of IS NULL ORDER BY path",
+            )?;
             let rows = left_out.query_map([], |row| {
                 Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?, row.get::<_, String>(2)?))
             })?;
@@ -195,6 +232,7 @@ impl Store {
         let list = || {
             let mut query = self.index.prepare(
                 "SELECT kind, key, metric, count(*) FROM series JOIN points ON points.series = series.id
+                 JOIN files ON files.id = points.file WHERE copy_of IS NULL
                  GROUP BY series.id ORDER BY kind, key, metric",
             )?;
             let rows = query.query_map([], |row| {
@@ -219,7 +257,8 @@ impl Store {
         let list = || {
             let mut query = self.index.prepare(
                 "SELECT created, label, value, low, high FROM points JOIN series ON points.series = series.id
-                 WHERE kind = ?1 AND key = ?2 AND metric = ?3 ORDER BY created, points.id",
+                 JOIN files ON files.id = points.file
+                 WHERE kind = ?1 AND key = ?2 AND metric = ?3 AND copy_of IS NULL ORDER BY created, points.id",
             )?;
             let rows = query.query_map(params![series.kind, series.key, series.metric], |row| {
                 let (low, high): (Option<f64>, Option<f64>) = (row.get(3)?, row.get(4)?);
@@ -297,7 +336,9 @@ fn connect(file: &Path) -> Result<Connection, rusqlite::Error> {
     }
     index.execute_batch(&format!(
         "CREATE TABLE IF NOT EXISTS files (id INTEGER PRIMARY KEY, path TEXT UNIQUE NOT NULL, size INTEGER, modified INTEGER,
-             left_out INTEGER NOT NULL DEFAULT 0, reason TEXT NOT NULL DEFAULT '');
+             left_out INTEGER NOT NULL DEFAULT 0, reason TEXT NOT NULL DEFAULT '',
+             record TEXT NOT NULL DEFAULT '', content TEXT NOT NULL DEFAULT '', copy_of TEXT);
+         CREATE INDEX IF NOT EXISTS files_of_content ON files (content, path);
          CREATE TABLE IF NOT EXISTS series (id INTEGER PRIMARY KEY, kind TEXT, key TEXT, metric TEXT, UNIQUE (kind, key, metric));
          CREATE TABLE IF NOT EXISTS points (id INTEGER PRIMARY KEY, series INTEGER, file INTEGER, created TEXT, label TEXT,
              value REAL, low REAL, high REAL);
@@ -310,8 +351,17 @@ fn connect(file: &Path) -> Result<Connection, rusqlite::Error> {
 
 type Visit<'a> = dyn FnMut(&Path, u64, i64) -> Result<(), SyncError> + 'a;
 
-/// Every JSON file below `folder`; of a gate's folder its verdict alone, since the replicates are in it already.
-fn walk(folder: &Path, depth: usize, visit: &mut Visit<'_>) -> Result<(), SyncError> {
+/// Every JSON file below `folder`; of a gate's folder its verdict alone, since the replicates are in it already. A folder
+/// that a link leads to a second time is not entered again.
+fn walk(
+    folder: &Path,
+    depth: usize,
+    entered: &mut HashSet<PathBuf>,
+    visit: &mut Visit<'_>,
+) -> Result<(), SyncError> {
+    if folder.canonicalize().is_ok_and(|folder| !entered.insert(folder)) {
+        return Ok(());
+    }
     let failed = |source| SyncError::Files(Error::io(folder)(source));
     let verdict = folder.join("verdict.json");
     let is_gate = folder.file_name().is_some_and(|name| name.to_string_lossy().starts_with("gate-"));
@@ -329,7 +379,7 @@ fn walk(folder: &Path, depth: usize, visit: &mut Visit<'_>) -> Result<(), SyncEr
         let Ok(about) = fs::metadata(&path) else { continue };
         if about.is_dir() {
             if depth < DEEPEST {
-                walk(&path, depth + 1, visit)?;
+                walk(&path, depth + 1, entered, visit)?;
             }
         } else if path.extension().is_some_and(|extension| extension == "json") && about.len() <= MOST_BYTES {
             let modified = about.modified().ok().and_then(|at| at.duration_since(UNIX_EPOCH).ok());
@@ -407,6 +457,55 @@ mod tests {
             .expect("spoilt");
         let (store, synced) = Store::open(folder.path(), cache.path(), false).expect("opened");
         assert_eq!((synced.read, store.series().expect("indexed")[0].points), (5, 2));
+    }
+
+    #[test]
+    fn a_record_that_is_there_twice_is_one_point() {
+        let (folder, cache) =
+            (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
+        let path = |name: &str| folder.path().join(name);
+        fs::create_dir(path("old")).expect("a folder");
+        fs::write(path("a.json"), record(0, 100.0)).expect("written");
+        // A copy under another name and with another layout, one in a folder, a link to it, and a link round.
+        let value: serde_json::Value = serde_json::from_str(&record(0, 100.0)).expect("JSON");
+        fs::write(path("b.json"), serde_json::to_string_pretty(&value).expect("JSON")).expect("written");
+        fs::write(path("old/a.json"), record(0, 100.0)).expect("written");
+        fs::write(path("old/c.json"), record(1, 101.0)).expect("written");
+        std::os::unix::fs::symlink(path("a.json"), path("link.json")).expect("a link");
+        std::os::unix::fs::symlink(folder.path(), path("old/round")).expect("a link");
+        let opened = || Store::open(folder.path(), cache.path(), false).expect("opened");
+        let values = |store: &Store| -> Vec<f64> {
+            let all = store.series().expect("indexed");
+            assert_eq!(all.len(), 1);
+            let points = store.points(&all[0]).expect("indexed");
+            assert_eq!(points.len(), all[0].points);
+            points.iter().map(|point| point.value).collect()
+        };
+        let (store, synced) = opened();
+        assert_eq!(values(&store), [100.0, 101.0]);
+        let root = folder.path().canonicalize().expect("there");
+        let copies: Vec<PathBuf> = synced.copies.iter().map(|(path, _)| path.clone()).collect();
+        assert_eq!(copies, ["b.json", "link.json", "old/a.json"].map(|name| root.join(name)));
+        assert!(synced.copies.iter().all(|(_, counted)| *counted == root.join("a.json")), "{synced:?}");
+        drop(store);
+        // Said again though nothing changed; and without the one that was counted another takes its place.
+        assert_eq!(opened().1.copies.len(), 3);
+        fs::remove_file(path("a.json")).expect("removed");
+        let (store, synced) = opened();
+        assert_eq!((values(&store), synced.copies.len()), (vec![100.0, 101.0], 1));
+    }
+
+    #[test]
+    fn different_records_of_one_id_are_named_and_counted() {
+        let (folder, cache) =
+            (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
+        for night in 0..2 {
+            let text = record(night, 100.0).replacen('{', "{\"id\": \"same\",", 1);
+            fs::write(folder.path().join(format!("{night}.json")), text).expect("written");
+        }
+        let (store, synced) = Store::open(folder.path(), cache.path(), false).expect("opened");
+        assert_eq!(synced.same_id, [("same".to_owned(), 2)]);
+        assert_eq!(store.series().expect("indexed")[0].points, 2);
     }
 
     #[test]
