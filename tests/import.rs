@@ -270,7 +270,6 @@ fn a_flag_that_contradicts_the_file_is_an_error() {
     let bench = Bench::new();
     for (file, flag, value, said) in [
         ("inferencex.json", "--gpu", "a100", "the file says `h100`, and --gpu says a100"),
-        ("inferencex.json", "--gpus", "8", "the file says 4 GPUs, and --gpus says 8"),
         ("llama-bench.json", "--gpu", "h100", "the file says that the CPU computed, and --gpu says h100"),
         ("llama-bench.json", "--gpus", "1", "the file says that the CPU computed, and --gpus says 1"),
     ] {
@@ -279,6 +278,15 @@ fn a_flag_that_contradicts_the_file_is_an_error() {
         assert!(ran.stderr.contains(said) && ran.stderr.contains("leave it out"), "{file}: {}", ran.stderr);
     }
     assert!(bench.records().is_empty(), "nothing was written");
+    // A count that says otherwise is taken, and noted.
+    let ran = bench.run(&["import", &data("inferencex.json"), "--gpus", "8", "--json"]);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    assert!(ran.stderr.contains("the file says 4 GPUs, and --gpus says 8, which is taken"), "{}", ran.stderr);
+    let found: Value = serde_json::from_str(&ran.stdout).expect("JSON");
+    let record = &found["imported"][0]["record"];
+    assert_eq!(record["environment"]["gpus"].as_array().map(Vec::len), Some(8));
+    assert!(record["imported"]["notes"].to_string().contains("--gpus says 8"), "{}", record["imported"]);
+    std::fs::remove_file(&bench.records()[0]).expect("removed");
     // The form of the family that the file names is no contradiction, and neither is what it says itself.
     let record = imported(&bench, "inferencex.json", &["--gpu", "h100-pcie-80gb", "--gpus", "4"]);
     assert_eq!(record["environment"]["gpus"][3]["catalog_id"], "h100-pcie-80gb");
@@ -329,11 +337,13 @@ fn what_is_imported_is_a_record_like_any_other() {
     }
 }
 
-const FILES: [&str; 13] = [
+const FILES: [&str; 16] = [
     "aiperf.json",
     "genai-perf.json",
     "guidellm.json",
+    "guidellm-0.3.json",
     "inferencex.json",
+    "inferencex-power.json",
     "llama-batched-bench.jsonl",
     "llama-bench.csv",
     "llama-bench.json",
@@ -343,6 +353,7 @@ const FILES: [&str; 13] = [
     "trtllm-bench.json",
     "vllm-latency.json",
     "vllm-serve.json",
+    "vllm-serve-nan.json",
 ];
 
 /// Imports, exports, imports again: every rate that the format can say is the same.

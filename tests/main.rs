@@ -13,6 +13,7 @@ mod doctor; // what this box can do, as lines and as JSON
 mod forecast; // price curves, claims and use cases
 mod import; // other tools' files as records, and back
 mod interrupt; // a signal in each phase
+mod misread; // files of other tools that were misread once: each kind, and what is said now
 mod nvml; // GPUs, sensors and settings through a library that behaves like NVML
 mod power; // joules, through a library that behaves like NVML
 mod quality; // a text scored by a model, and by a reference

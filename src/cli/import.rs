@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::args::price;
 use super::{Output, today};
-use crate::base::{clock, redact};
+use crate::base::{clock, redact, text};
 use crate::catalog::Catalog;
 use crate::record::{self, Record};
 use crate::report::exchange::{self, Format, ImportError, Options};
@@ -65,6 +65,11 @@ pub(super) fn run(
     // All are read before any is written: one bad file, and nothing is left half done.
     let read = |path: &PathBuf| exchange::import(path, &options).map(|records| (path.clone(), records));
     let found = args.files.iter().map(read).collect::<Result<Vec<(PathBuf, Vec<Record>)>, ImportError>>()?;
+    for (file, records) in &found {
+        for line in remarks(records) {
+            output.note(&format!("{}: {line}", redact::text(&file.to_string_lossy())));
+        }
+    }
     if args.output == Path::new("-") {
         let records: Vec<&Record> = found.iter().flat_map(|(_, records)| records).collect();
         return match records.as_slice() {
@@ -101,6 +106,23 @@ struct View<'a> {
     file: String,
     path: PathBuf,
     record: &'a Record,
+}
+
+/// What a file's reader should know at once: rows left out, GPUs not counted. Records of one file share most of it.
+fn remarks(records: &[Record]) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for imported in records.iter().filter_map(|record| record.imported.as_ref()) {
+        let rows = (imported.rows_left_out_count > 0).then(|| {
+            let count = text::count(imported.rows_left_out_count, "row");
+            format!("{count} left out: {}", imported.rows_left_out.join("; "))
+        });
+        for line in imported.notes.iter().cloned().chain(rows) {
+            if !lines.contains(&line) {
+                lines.push(line);
+            }
+        }
+    }
+    lines
 }
 
 /// What became of a file, for people.

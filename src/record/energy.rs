@@ -28,7 +28,7 @@ pub struct Energy {
     pub grade_reason: Option<String>,
     /// What lowered the grade.
     pub reasons: Vec<String>,
-    /// Sensors the energy was read from: `nvml` or `rapl`.
+    /// Sensors the energy was read from: `nvml` or `rapl`; in an imported record, whose samples they were.
     pub source: Option<String>,
     /// Why it is `null`.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -44,7 +44,22 @@ pub struct Imported {
     /// Fields that are not kept as they were: too long, their samples then under the figures, or with a secret in them,
     /// which is dropped or stands as `[redacted]`.
     pub left_out: Vec<String>,
+    /// Rows of the file that are no benchmark cell, such as dead runs of a sweep: where, and what says so. The first
+    /// twenty are named.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rows_left_out: Vec<String>,
+    /// How many they are.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub rows_left_out_count: usize,
+    /// What a reader should know of how the file was read: which GPUs were counted, what was not taken over.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
     /// Fields this version does not know.
     #[serde(flatten)]
     pub unknown: Unknown,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
+fn is_zero(count: &usize) -> bool {
+    *count == 0
 }

@@ -8,9 +8,14 @@ use std::path::Path;
 use crate::record::{Cell, Measurement};
 
 use super::Error;
-use super::fields::{At, Row};
-use super::foreign::{Foreign, ForeignModel, ForeignWorkload, Kept, Metric, each, serving_cell, serving_row};
+use super::cells::{self, DEAD, NoCell};
+use super::dates::{self, When};
+use super::fields::At;
+use super::foreign::{
+    Foreign, ForeignModel, ForeignWorkload, Kept, Metric, no_second_token, serving_cell, serving_row,
+};
 use super::rows::Rows;
+use super::unmeasured::Figure;
 
 const INPUT: Metric = Metric::rate("input_tokens_per_second", "aiperf.input_token_throughput");
 const OUTPUT: Metric = Metric::rate("output_tokens_per_second", "aiperf.output_token_throughput");
@@ -29,64 +34,71 @@ const TIMES: [(&str, Metric); 4] = [
 
 /// The records in these reports.
 pub(super) fn read(path: &Path, rows: &mut Rows<'_>, tool: &'static str) -> Result<Vec<Foreign>, Error> {
-    let one = |row: Result<Row, Error>| report(&At::new(path, &row?), tool);
-    each(path, rows.map(one))
+    cells::separate(path, rows, |at| report(at, tool))
 }
 
-fn report(at: &At<'_>, tool: &'static str) -> Result<Foreign, Error> {
-    let requests = average(at, "request_throughput")?;
-    let requests = at.need("request_throughput", requests)?;
-    let input = average(at, "input_sequence_length")?.unwrap_or(0.0);
-    let output = average(at, "output_sequence_length")?.unwrap_or(0.0);
+fn report(at: &At<'_>, tool: &'static str) -> Result<Foreign, NoCell> {
+    // The first releases of AIPerf have the metrics in an object of their own.
+    let metrics = &at.inner("records")?.unwrap_or_else(|| at.clone());
+    let completed = match average(metrics, "completed_request_count")? {
+        None => average(metrics, "request_count")?,
+        count => count,
+    };
+    if completed == Some(0.0) {
+        return Err(metrics.no_cell(DEAD, "request_count", "is 0: no request came to its end"));
+    }
+    let requests = match metrics.inner("request_throughput")? {
+        Some(block) => block.needed("avg")?,
+        None => metrics.needed("request_throughput")?,
+    };
+    let value = |field: &str| -> Result<Option<f64>, Error> {
+        Ok(figure(metrics, field)?.and_then(|figure| figure.value()))
+    };
+    let input = value("input_sequence_length")?.unwrap_or(0.0);
+    let output = value("output_sequence_length")?.unwrap_or(0.0);
     let config = at.inner("input_config")?;
-    let concurrency = match &config {
-        Some(config) => concurrency(config)?,
-        None => None,
-    };
-    let model = match &config {
-        Some(config) => model(config)?,
-        None => None,
-    };
+    let concurrency = config.as_ref().map_or(Ok(None), concurrency)?;
+    let model = config.as_ref().map_or(Ok(None), model)?;
     let cell = serving_cell(input, output, concurrency.unwrap_or(0));
 
     let rate = |field: &str, mean: f64| -> Result<Option<f64>, Error> {
-        Ok(average(at, field)?.or(Some(requests * mean)).filter(|rate| *rate > 0.0 && rate.is_finite()))
+        Ok(value(field)?.or(Some(requests * mean)).filter(|rate| *rate > 0.0 && rate.is_finite()))
     };
     let (input_rate, output_rate) =
         (rate("input_token_throughput", input)?, rate("output_token_throughput", output)?);
-    let total = average(at, "total_token_throughput")?.or(input_rate.zip(output_rate).map(|(i, o)| i + o));
+    let total = value("total_token_throughput")?.or(input_rate.zip(output_rate).map(|(i, o)| i + o));
     let mut measurements: Vec<Measurement> = [(INPUT, input_rate), (OUTPUT, output_rate), (TOTAL, total)]
         .into_iter()
         .filter_map(|(metric, rate)| Some(metric.single(&cell, rate?)))
         .collect();
     measurements.push(REQUESTS.single(&cell, requests));
-    for (metric, field) in [(GOODPUT, "goodput"), (DURATION, "benchmark_duration")] {
-        measurements.extend(average(at, field)?.map(|value| metric.single(&cell, value)));
-    }
+    measurements.extend(average(metrics, "goodput")?.map(|value| GOODPUT.single(&cell, value)));
+    measurements.extend(figure(metrics, "benchmark_duration")?.map(|value| DURATION.figure(&cell, value)));
     for (metric, value) in [(INPUT_LENGTH, input), (OUTPUT_LENGTH, output)] {
         measurements.push(metric.single(&cell, value));
     }
     for (field, metric) in TIMES {
-        measurements.extend(time(at, field, metric, &cell)?);
+        let why = no_second_token(output).filter(|_| field.starts_with("inter_"));
+        measurements.extend(time(metrics, field, metric, &cell, why)?);
     }
 
-    let completed = match average(at, "completed_request_count")? {
-        None => average(at, "request_count")?,
+    let failed = average(metrics, "error_request_count")?.map(whole);
+    let failed = match failed {
+        // Without failures the count is not written; a summary names those that were.
+        None => summed_up(at)?.or(at.get("aiperf_version").map(|_| 0)),
         count => count,
     };
-    let failed = average(at, "error_request_count")?.or(at.get("aiperf_version").map(|_| 0.0));
     let mut kept = Kept::default();
     kept.row(at.fields());
-    let start = at.text("start_time")?.and_then(utc);
-    let mut notes: Vec<String> =
-        start.map(|_| "its date names no time zone and is taken as UTC".to_owned()).into_iter().collect();
+    let start = dates::date(at, &["start_time"])?;
+    let mut notes: Vec<String> = start.and_then(When::note).into_iter().collect();
     if at.truth("is_complete")? == Some(false) || at.truth("was_cancelled")? == Some(true) {
         notes.push("the run did not come to its end".to_owned());
     }
     Ok(Foreign {
         tool,
         tool_version: at.text("aiperf_version")?.map(str::to_owned),
-        measured: start,
+        measured: start.map(|when| when.time),
         model: ForeignModel { name: model.map(str::to_owned), ..ForeignModel::default() },
         workload: ForeignWorkload {
             kind: "serving",
@@ -94,7 +106,7 @@ fn report(at: &At<'_>, tool: &'static str) -> Result<Foreign, Error> {
             ..ForeignWorkload::default()
         },
         completed: completed.map(whole),
-        failed: failed.map(whole),
+        failed,
         measurements,
         notes,
         kept,
@@ -102,9 +114,26 @@ fn report(at: &At<'_>, tool: &'static str) -> Result<Foreign, Error> {
     })
 }
 
-/// The number of a block: `{"unit": "requests/sec", "avg": 1.5}`.
+/// The failures that AIPerf's `error_summary` counts; an empty one counts none.
+fn summed_up(at: &At<'_>) -> Result<Option<u64>, Error> {
+    if at.get("error_summary").is_none() {
+        return Ok(None);
+    }
+    let mut all = 0_u64;
+    for kind in at.objects("error_summary")? {
+        all = all.saturating_add(kind.count("count")?.unwrap_or(1));
+    }
+    Ok(Some(all))
+}
+
+/// The number of a block, `{"unit": "requests/sec", "avg": 1.5}`, where it was measured.
 fn average(at: &At<'_>, field: &str) -> Result<Option<f64>, Error> {
-    at.inner(field)?.map_or(Ok(None), |block| block.amount("avg"))
+    at.inner(field)?.map_or(Ok(None), |block| block.aside("avg"))
+}
+
+/// The same of a figure that is never 0, or why it was not measured.
+fn figure(at: &At<'_>, field: &str) -> Result<Option<Figure>, Error> {
+    at.inner(field)?.map_or(Ok(None), |block| block.figure("avg"))
 }
 
 /// A count that a report gives as `8.0`.
@@ -134,19 +163,25 @@ fn concurrency(config: &At<'_>) -> Result<Option<u32>, Error> {
         let stimulus = analyze.inner("stimulus")?;
         found = stimulus.map_or(Ok(None), |stimulus| stimulus.small_count("concurrency"))?;
     }
+    if found.is_none() {
+        found = config.small_count("concurrency")?;
+    }
     Ok(found)
 }
 
 /// The first model: of `models.items`, `endpoint.model_names`, or GenAI-Perf's `model_names`.
 fn model<'a>(config: &At<'a>) -> Result<Option<&'a str>, Error> {
     use super::json::Node;
-    let first = |at: &At<'a>| match at.get("model_names") {
+    let named = |at: &At<'a>, field: &str| match at.get(field) {
         Some(Node::List(names)) => match names.first() {
             Some(Node::Text(name)) => Some(&**name),
             _ => None,
         },
+        Some(Node::Text(name)) if !name.is_empty() => Some(&**name),
         _ => None,
     };
+    // GenAI-Perf's first releases write its arguments, `model` among them.
+    let first = |at: &At<'a>| named(at, "model_names").or_else(|| named(at, "model"));
     if let Some(Node::Object(_)) = config.get("models")
         && let Some(models) = config.inner("models")?
         && let Some(item) = models.objects("items")?.first()
@@ -164,6 +199,7 @@ fn time(
     field: &str,
     metric: Metric,
     cell: &Result<Cell, String>,
+    why: Option<&str>,
 ) -> Result<Option<Measurement>, Error> {
     let Some(block) = at.inner(field)? else { return Ok(None) };
     let unit = match block.text("unit")? {
@@ -178,21 +214,16 @@ fn time(
             ));
         }
     };
-    let Some(mean) = block.amount("avg")? else { return Ok(None) };
-    let mut found = metric.single(cell, mean * unit);
+    let Some(figure) = block.figure("avg")? else { return Ok(None) };
+    let figure = figure.map(|mean| mean * unit).because(why);
+    if figure.value().is_none() {
+        return Ok(Some(metric.figure(cell, figure)));
+    }
+    let mut found = metric.figure(cell, figure);
     for name in ["p50", "p90", "p95", "p99", "std"] {
-        if let Some(value) = block.amount(name)? {
+        if let Some(value) = block.aside(name)? {
             found.unknown.insert(name.to_owned(), (value * unit).into());
         }
     }
     Ok(Some(found))
-}
-
-/// `2026-11-24T01:46:16.164529`, with or without a time zone.
-fn utc(text: &str) -> Option<jiff::Timestamp> {
-    if let Ok(time) = text.parse() {
-        return Some(time);
-    }
-    let date: jiff::civil::DateTime = text.parse().ok()?;
-    Some(date.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp())
 }

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use super::Error;
 use super::fields::Row;
-use super::json::{get, shown};
+use super::json::{Node, get, shown};
 
 /// A tool's format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,32 +74,86 @@ impl Format {
         Self::ALL.into_iter().find(|format| format.name() == name)
     }
 
-    /// The fields that only this tool writes together.
-    fn marks(self) -> &'static [&'static str] {
+    /// Whether a row has the marks that this tool alone writes.
+    fn wrote(self, row: &Row) -> bool {
+        let has = |name: &str| get(&row.fields, name).is_some();
+        let all = |names: &[&str]| names.iter().all(|name| has(name));
+        let any = |names: &[&str]| names.iter().any(|name| has(name));
+        // NVIDIA's two clients: AIPerf writes GenAI-Perf's blocks, and of its own how the run ended.
+        let nvidia = || {
+            (has("input_config") || has("aiperf_version")) && (has("request_throughput") || has("records"))
+        };
+        let aiperf = || any(&["aiperf_version", "was_cancelled", "error_summary", "start_time", "records"]);
+        // The clients of vLLM and SGLang are of one descent: SGLang's counts tokens again, and totals under names of its own.
+        let client = || all(&["duration", "completed", "output_throughput"]);
+        let sglang = || {
+            any(&[
+                "total_output_tokens_retokenized",
+                "mean_e2e_latency_ms",
+                "median_e2e_latency_ms",
+                "total_throughput",
+                "server_info",
+            ])
+        };
+        let vllm = || {
+            any(&["tokenizer_id", "total_token_throughput", "request_inthroughput", "best_of", "burstiness"])
+        };
         match self {
-            Self::LlamaBench => &["n_prompt", "n_gen", "avg_ns"],
-            Self::LlamaBatchedBench => &["pp", "tg", "pl", "t_pp", "t_tg"],
-            Self::VllmServe => &["duration", "request_throughput", "total_token_throughput"],
-            Self::VllmThroughput => &["elapsed_time", "num_requests", "total_num_tokens"],
-            Self::VllmLatency => &["avg_latency", "latencies", "percentiles"],
-            Self::SglangServing => &["duration", "input_throughput", "output_throughput"],
-            Self::Guidellm => &["metadata", "benchmarks"],
-            Self::Aiperf => &["aiperf_version", "request_throughput"],
-            Self::GenaiPerf => &["input_config", "request_throughput", "request_latency"],
-            Self::TrtllmBench => &["engine", "world_info", "performance"],
-            Self::Inferencex => &["hw", "isl", "osl", "tput_per_gpu"],
+            Self::LlamaBench => all(&["n_prompt", "n_gen", "avg_ns"]),
+            Self::LlamaBatchedBench => all(&["pp", "tg", "pl", "t_pp", "t_tg"]),
+            Self::VllmServe => client() && vllm() && !sglang(),
+            Self::VllmThroughput => all(&["elapsed_time", "num_requests", "total_num_tokens"]),
+            Self::VllmLatency => all(&["avg_latency", "latencies", "percentiles"]),
+            Self::SglangServing => client() && sglang() && !vllm(),
+            Self::Guidellm => guidellm(row),
+            Self::Aiperf => nvidia() && aiperf(),
+            Self::GenaiPerf => nvidia() && !aiperf(),
+            Self::TrtllmBench => all(&["engine", "world_info", "performance"]),
+            Self::Inferencex => has("hw") && any(&["tput_per_gpu", "infmax_model_prefix", "spec_decoding"]),
         }
     }
 }
 
-/// The tool that wrote the rows.
+/// guidellm says in each benchmark what it is, and since 0.5 in the report which version wrote it.
+fn guidellm(row: &Row) -> bool {
+    let versioned = get(&row.fields, "metadata").and_then(Node::fields);
+    let versioned = versioned.is_some_and(|fields| get(fields, "guidellm_version").is_some());
+    let Some(Node::List(benchmarks)) = get(&row.fields, "benchmarks") else {
+        return versioned && get(&row.fields, "benchmarks").is_some();
+    };
+    versioned
+        || benchmarks.iter().filter_map(Node::fields).any(|fields| {
+            matches!(get(fields, "type_"), Some(Node::Text(kind)) if kind.starts_with("generative_"))
+        })
+}
+
+/// The tool that wrote the rows: by the first of them that has a tool's marks, since rows of a failed run may have none.
 pub(super) fn format(path: &Path, rows: &[Row]) -> Result<Format, Error> {
-    let Some(row) = rows.first() else { return Err(unrecognised(path, "it has no rows".to_owned())) };
-    let has = |name: &&str| get(&row.fields, name).is_some();
-    Format::ALL.into_iter().find(|format| format.marks().iter().all(has)).ok_or_else(|| {
+    let Some(first) = rows.first() else { return Err(unrecognised(path, "it has no rows".to_owned())) };
+    let of = |row: &Row| Format::ALL.into_iter().find(|format| format.wrote(row));
+    let mut found: Option<(Format, &Row)> = None;
+    for row in rows {
+        match (of(row), found) {
+            (Some(format), None) => found = Some((format, row)),
+            (Some(other), Some((format, before))) if other != format => {
+                let place =
+                    |row: &Row| if row.place.is_empty() { "the file".to_owned() } else { row.place.clone() };
+                let reason = format!(
+                    "{} is of {}, and {} of {}; make a file of each",
+                    place(before),
+                    format.name(),
+                    place(row),
+                    other.name()
+                );
+                return Err(Error::Refused { path: path.to_owned(), reason });
+            }
+            _ => {}
+        }
+    }
+    found.map(|(format, _)| format).ok_or_else(|| {
         let names: Vec<String> =
-            row.fields.iter().take(8).map(|(name, _)| format!("`{}`", shown(name))).collect();
-        let more = if row.fields.len() > 8 { " …" } else { "" };
+            first.fields.iter().take(8).map(|(name, _)| format!("`{}`", shown(name))).collect();
+        let more = if first.fields.len() > 8 { " …" } else { "" };
         let seen = match names.as_slice() {
             [] => "its first object is empty".to_owned(),
             _ => format!("its first object has {}{more}, and no known format is like that", names.join(", ")),

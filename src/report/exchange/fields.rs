@@ -255,7 +255,7 @@ impl<'a> At<'a> {
 }
 
 /// A number that can be a figure, or why it cannot.
-fn check(number: f64) -> Result<f64, String> {
+pub(super) fn check(number: f64) -> Result<f64, String> {
     if !number.is_finite() {
         return Err(format!("is {number}, no number that can be"));
     }

@@ -9,10 +9,12 @@ use std::path::Path;
 
 use crate::base::redact;
 use crate::base::stats::{self, t_interval_positive};
-use crate::record::{Cell, Measurement, Samples, Unknown};
+use crate::record::{Cell, EnergyWindow, Measurement, Samples, Unknown};
 
 use super::Error;
+use super::cells::LeftOut;
 use super::json::Node;
+use super::unmeasured::Figure;
 
 /// Most records that one file may become.
 const MOST_RECORDS: usize = 1000;
@@ -38,8 +40,8 @@ pub(super) struct Foreign {
     pub(super) cpu: Option<String>,
     /// Names of the GPUs that worked, one for each board.
     pub(super) gpus: Vec<String>,
-    /// Whether the file says how many they are.
-    pub(super) gpus_counted: bool,
+    /// How many they were, as far as the file says; it may not say which.
+    pub(super) gpu_count: Option<usize>,
     pub(super) workload: ForeignWorkload,
     pub(super) seed: Option<u64>,
     /// Requests that came to their end, and those that did not.
@@ -49,6 +51,10 @@ pub(super) struct Foreign {
     /// What a reader should know of the figures besides.
     pub(super) notes: Vec<String>,
     pub(super) kept: Kept,
+    /// The file's rows that are no benchmark cell.
+    pub(super) left_out: LeftOut,
+    /// Energy that the tool measured, one window a cell.
+    pub(super) energy: Vec<EnergyWindow>,
 }
 
 /// The model, as far as the file says.
@@ -153,6 +159,7 @@ impl Foreign {
         self.failed = sum(self.failed, row.failed);
         self.measured = self.measured.min(row.measured).or(self.measured);
         self.measurements.extend(row.measurements);
+        self.energy.extend(row.energy);
         self.workload.rows.extend(row.workload.rows);
         for note in row.notes {
             if !self.notes.contains(&note) {
@@ -301,6 +308,23 @@ impl Metric {
         found
     }
 
+    /// A figure that the tool gives as one number, or the reason why it has none.
+    pub(super) fn figure(self, cell: &Result<Cell, String>, figure: Figure) -> Measurement {
+        match figure {
+            Figure::Value(value) => self.single(cell, value),
+            Figure::Unmeasured(reason) => self.unmeasured(cell, reason),
+        }
+    }
+
+    /// A figure that the tool writes down although nothing was measured.
+    pub(super) fn unmeasured(self, cell: &Result<Cell, String>, reason: String) -> Measurement {
+        let mut found = self.of(cell, 0.0, Samples::inline(self.unit, Vec::new()));
+        found.value = None;
+        found.ci95_reason = Some(reason.clone());
+        found.value_reason = Some(reason);
+        found
+    }
+
     /// `tokens` in each trial, whose seconds the tool gives: tokens ÷ mean seconds.
     pub(super) fn rate_of_trials(
         self,
@@ -382,6 +406,12 @@ pub(super) fn serving_row(cell: &Result<Cell, String>, asked: &str) -> String {
         |cell| format!("{}+{} {}", cell.prompt_tokens, cell.output_tokens, concurrency(cell)),
     );
     if asked.is_empty() { row } else { format!("{row} {asked}") }
+}
+
+/// Why a time between tokens has no figure where requests have one output token.
+pub(super) fn no_second_token(output_tokens: f64) -> Option<&'static str> {
+    (output_tokens <= 1.0)
+        .then_some("a request has one output token, and the time between tokens begins with two")
 }
 
 /// The mean of a list that is not empty.

@@ -8,12 +8,15 @@ use std::path::Path;
 use crate::record::{Cell, Measurement};
 
 use super::Error;
+use super::cells::{DEAD, NoCell, Sieve};
+use super::dates::{self, When};
 use super::fields::At;
 use super::foreign::{
-    Foreign, ForeignModel, ForeignWorkload, Kept, Metric, merge, serving_cell, serving_row,
+    Foreign, ForeignModel, ForeignWorkload, Kept, Metric, merge, no_second_token, serving_cell, serving_row,
 };
 use super::json::Node;
 use super::rows::Rows;
+use super::unmeasured::Figure;
 
 const RATES: [(&str, Metric); 3] = [
     (
@@ -59,102 +62,158 @@ const TIMES: [(&str, &str, f64, Metric); 4] = [
     ),
 ];
 
+/// Why an old report's TPOT is left out: no other tool's formula, and not the one that guidellm has had since.
+const OLD_TPOT: &str = "left out: TPOT, which guidellm before 0.4 took as the time after the first token ÷ all tokens; its ITL divides by one token less";
+
+/// What all benchmarks of a report share.
+struct Report<'a> {
+    at: At<'a>,
+    version: Option<&'a str>,
+    seed: Option<u64>,
+    model: Option<&'a str>,
+}
+
 /// The records in a report.
 pub(super) fn read(path: &Path, rows: &mut Rows<'_>) -> Result<Vec<Foreign>, Error> {
+    let mut sieve = Sieve::default();
     let mut found = Vec::new();
     for row in rows {
         let row = row?;
         let at = At::new(path, &row);
-        let metadata = at.inner("metadata")?;
-        let version = match &metadata {
-            Some(metadata) => metadata.text("guidellm_version")?,
-            None => None,
-        };
-        let spec = match at.inner("config")? {
-            Some(config) => config.inner("spec")?,
-            None => None,
-        };
-        let seed = match &spec {
-            Some(spec) => spec.inner("seed")?.map_or(Ok(None), |seed| seed.count("value"))?,
-            None => None,
-        };
         let benchmarks = at.objects("benchmarks")?;
         if benchmarks.is_empty() {
             return Err(at.error("benchmarks", "is empty; nothing was measured"));
         }
-        let shared = || at.fields().iter().filter(|(name, _)| !matches!(&**name, "benchmarks"));
+        let report = report(at)?;
         for benchmark in benchmarks {
-            let mut kept = Kept::of(shared());
-            kept.row(
-                benchmark.fields().iter().filter(|(name, _)| !matches!(&**name, "requests" | "metrics")),
-            );
-            let mut one = self::benchmark(&benchmark)?;
-            one.kept = kept;
-            one.tool_version = version.map(str::to_owned);
-            one.seed = seed;
-            found.push((format!("{:?} {version:?}", one.model.name), one));
+            found.extend(sieve.object(&benchmark, |benchmark| one(benchmark, &report)));
         }
     }
-    merge(path, found.into_iter().map(Ok))
+    let groups = merge(path, found.into_iter())?;
+    sieve.done(path, groups)
 }
 
-fn benchmark(at: &At<'_>) -> Result<Foreign, Error> {
-    let metrics = at.need("metrics", at.inner("metrics")?)?;
-    let totals = metrics.need("request_totals", metrics.inner("request_totals")?)?;
+fn one(benchmark: &At<'_>, report: &Report<'_>) -> Result<(String, Foreign), NoCell> {
+    let shared = report.at.fields().iter().filter(|(name, _)| !matches!(&**name, "benchmarks"));
+    let mut kept = Kept::of(shared);
+    let short = benchmark.fields().iter();
+    kept.row(short.filter(|(name, _)| !matches!(&**name, "requests" | "request_samples" | "metrics")));
+    let mut one = self::benchmark(benchmark)?;
+    one.kept = kept;
+    one.model.name = one.model.name.or_else(|| report.model.map(str::to_owned));
+    one.tool_version = report.version.map(str::to_owned);
+    one.seed = report.seed;
+    Ok((format!("{:?} {:?}", one.model.name, report.version), one))
+}
+
+/// Since 0.5 a report has `metadata`, and before it `args`; 0.3 and older have neither.
+fn report(at: At<'_>) -> Result<Report<'_>, Error> {
+    let version = at.inner("metadata")?.map_or(Ok(None), |metadata| metadata.text("guidellm_version"))?;
+    let spec = at.inner("config")?.map_or(Ok(None), |config| config.inner("spec"))?;
+    let args = at.inner("args")?;
+    let seed = match (&spec, &args) {
+        (Some(spec), _) => spec.inner("seed")?.map_or(Ok(None), |seed| seed.count("value"))?,
+        (None, Some(args)) => args.count("random_seed")?,
+        (None, None) => None,
+    };
+    let model = match args.as_ref().map(|args| args.get("model")) {
+        Some(Some(Node::Text(model))) => Some(&**model),
+        _ => None,
+    };
+    Ok(Report { at, version, seed, model })
+}
+
+fn benchmark(at: &At<'_>) -> Result<Foreign, NoCell> {
+    let Some(metrics) = at.inner("metrics")? else {
+        return Err(at.no_cell(DEAD, "metrics", "is missing; nothing was measured"));
+    };
+    // 0.3 and older have the totals beside the metrics.
+    let totals = match metrics.inner("request_totals")? {
+        Some(totals) => totals,
+        None => metrics.need("request_totals", at.inner("request_totals")?)?,
+    };
     let completed = totals.need("successful", totals.count("successful")?)?;
     if completed == 0 {
-        return Err(
-            totals.error("successful", "is 0: no request came to its end, so there is nothing to import")
-        );
+        let reason = "is 0: no request came to its end, so there is nothing to import";
+        return Err(totals.no_cell(DEAD, "successful", reason));
     }
-    let lost = ["errored", "incomplete"].map(|name| totals.count(name));
-    let [errored, incomplete] = lost;
-    let config = at.need("config", at.inner("config")?)?;
-    let strategy = config.inner("strategy")?;
+    let [errored, incomplete] = ["errored", "incomplete"].map(|name| totals.count(name));
+    // `config` since 0.4, `args` before; there the server is under `worker`.
+    let config = match at.inner("config")? {
+        Some(config) => Some(config),
+        None => at.inner("args")?,
+    };
+    let strategy = config.as_ref().map_or(Ok(None), |config| config.inner("strategy"))?;
     let streams = match &strategy {
         Some(strategy) => strategy.small_count("streams")?.or(strategy.small_count("max_concurrency")?),
         None => None,
     };
-    let kind = match &strategy {
-        Some(strategy) => strategy.text("type_")?.unwrap_or_default(),
-        None => "",
-    };
-    let backend = config.inner("backend")?;
-    let model = match &backend {
-        Some(backend) => backend.text("model")?,
-        None => None,
+    let kind = strategy.as_ref().map_or(Ok(None), |strategy| strategy.text("type_"))?.unwrap_or_default();
+    let backend = config.as_ref().map_or(Ok(None), |config| match config.get("backend") {
+        Some(Node::Object(_)) => config.inner("backend"),
+        _ => Ok(None),
+    })?;
+    let model = match (&backend, at.inner("worker")?) {
+        (Some(backend), _) => backend.text("model")?,
+        (None, Some(worker)) => worker.text("backend_model")?,
+        (None, None) => None,
     };
 
-    let input = mean_of(&metrics, "prompt_token_count")?.unwrap_or(0.0);
-    let output = mean_of(&metrics, "output_token_count")?.unwrap_or(0.0);
+    let mean = |name: &str| -> Result<Option<f64>, Error> {
+        Ok(mean_of(&metrics, name)?.and_then(|figure| figure.value()))
+    };
+    let input = mean("prompt_token_count")?.unwrap_or(0.0);
+    let output = mean("output_token_count")?.unwrap_or(0.0);
     let concurrency = if kind == "synchronous" { 1 } else { streams.unwrap_or(0) };
     let cell = serving_cell(input, output, concurrency);
     let requests = at.inner("requests")?;
     let requests = requests.as_ref();
     let mut measurements = Vec::new();
     for (field, metric) in RATES {
-        let rate = mean_of(&metrics, field)?.filter(|rate| *rate > 0.0);
-        measurements.extend(rate.map(|rate| metric.single(&cell, rate)));
+        let rate = mean_of(&metrics, field)?;
+        measurements.extend(rate.map(|rate| metric.figure(&cell, rate)));
     }
-    let rate = mean_of(&metrics, "requests_per_second")?.filter(|rate| *rate > 0.0);
-    measurements.extend(rate.map(|rate| REQUESTS.single(&cell, rate)));
-    if let Some(goodput) = metrics.get("request_goodput").and_then(|node| metrics.number(node)) {
+    let rate = mean_of(&metrics, "requests_per_second")?;
+    measurements.extend(rate.map(|rate| REQUESTS.figure(&cell, rate)));
+    if let Some(goodput) = metrics.get("request_goodput").and_then(|node| metrics.number(node))
+        && goodput.is_finite()
+    {
         measurements.push(GOODPUT.single(&cell, goodput.max(0.0)));
     }
-    measurements.extend(at.positive("duration")?.map(|seconds| DURATION.single(&cell, seconds)));
+    let seconds = match at.figure("duration")? {
+        Some(figure) => Some(figure),
+        None => span(at)?.map(Figure::Value),
+    };
+    measurements.extend(seconds.map(|seconds| DURATION.figure(&cell, seconds)));
     for (metric, field, value) in
         [(INPUT_LENGTH, "prompt_tokens", input), (OUTPUT_LENGTH, "output_tokens", output)]
     {
         measurements.push(metric.sampled(&cell, value, "tokens per request", samples(requests, field, 1.0)?));
     }
+    let before_0_4 = at.get("run_stats").is_some() && at.get("worker").is_some();
     for (block, field, unit, metric) in TIMES {
-        measurements.extend(time(&metrics, block, samples(requests, field, unit)?, unit, metric, &cell)?);
+        if before_0_4 && block == "time_per_output_token_ms" {
+            continue;
+        }
+        let why = no_second_token(output).filter(|_| block == "inter_token_latency_ms");
+        let samples = samples(requests, field, unit)?;
+        measurements.extend(time(&metrics, block, samples, unit, metric, &cell, why)?);
     }
-    let start = at.amount("start_time")?;
+    let stats = ["run_stats", "scheduler_metrics"].map(|name| at.inner(name));
+    let mut measured = dates::date(at, &["start_time"])?;
+    for stats in stats {
+        if let (None, Some(stats)) = (measured, stats?) {
+            measured = dates::date(&stats, &["start_time"])?;
+        }
+    }
     Ok(Foreign {
         tool: "guidellm",
-        #[allow(clippy::cast_possible_truncation, reason = "microseconds of a time, saturating")]
-        measured: start.and_then(|seconds| jiff::Timestamp::from_microsecond((seconds * 1e6) as i64).ok()),
+        measured: measured.map(|when| when.time),
+        notes: measured
+            .and_then(When::note)
+            .into_iter()
+            .chain(before_0_4.then(|| OLD_TPOT.to_owned()))
+            .collect(),
         model: ForeignModel { name: model.map(str::to_owned), ..ForeignModel::default() },
         workload: ForeignWorkload {
             kind: "serving",
@@ -168,20 +227,26 @@ fn benchmark(at: &At<'_>) -> Result<Foreign, Error> {
     })
 }
 
+/// From the first start to the last end, where a report has no duration.
+fn span(at: &At<'_>) -> Result<Option<f64>, Error> {
+    let (start, end) = (at.aside("start_time")?, at.aside("end_time")?);
+    Ok(start.zip(end).map(|(start, end)| end - start).filter(|seconds| *seconds > 0.0))
+}
+
 /// The successful requests' block of a metric; an older report has no outcomes.
 fn successful<'a>(metrics: &At<'a>, name: &str) -> Result<Option<At<'a>>, Error> {
     let Some(block) = metrics.inner(name)? else { return Ok(None) };
     Ok(block.inner("successful")?.or(block.get("mean").is_some().then_some(block)))
 }
 
-fn mean_of(metrics: &At<'_>, name: &str) -> Result<Option<f64>, Error> {
-    successful(metrics, name)?.map_or(Ok(None), |block| block.amount("mean"))
+fn mean_of(metrics: &At<'_>, name: &str) -> Result<Option<Figure>, Error> {
+    successful(metrics, name)?.map_or(Ok(None), |block| block.figure("mean"))
 }
 
-/// What the requests that came to their end have under a name, when the report has them.
+/// What the requests that came to their end have under a name, when the report has them; a 0 was not measured.
 fn samples(requests: Option<&At<'_>>, field: &str, unit: f64) -> Result<Vec<f64>, Error> {
     let column = requests.map_or(Ok(Vec::new()), |requests| requests.column("successful", field))?;
-    Ok(column.into_iter().map(|value| value * unit).collect())
+    Ok(column.into_iter().filter(|value| *value > 0.0).map(|value| value * unit).collect())
 }
 
 fn time(
@@ -191,20 +256,20 @@ fn time(
     unit: f64,
     metric: Metric,
     cell: &Result<Cell, String>,
+    why: Option<&str>,
 ) -> Result<Option<Measurement>, Error> {
     let Some(block) = successful(metrics, block)? else { return Ok(None) };
-    let Some(mean) = block.amount("mean")? else { return Ok(None) };
-    let mut found = metric.sampled(cell, mean * unit, "seconds", samples);
+    let Some(figure) = block.figure("mean")? else { return Ok(None) };
+    let mut found = match figure.map(|mean| mean * unit).because(why) {
+        Figure::Value(mean) => metric.sampled(cell, mean, "seconds", samples),
+        unmeasured @ Figure::Unmeasured(_) => return Ok(Some(metric.figure(cell, unmeasured))),
+    };
     let percentiles = block.inner("percentiles")?;
     for (at, name) in [(Some(&block), "median"), (Some(&block), "std_dev")]
         .into_iter()
         .chain(["p90", "p95", "p99"].map(|name| (percentiles.as_ref(), name)))
     {
-        let value = at.map_or(Ok(None), |at| match at.get(name) {
-            Some(Node::Number(_)) => at.amount(name),
-            _ => Ok(None),
-        })?;
-        if let Some(value) = value {
+        if let Some(value) = at.map_or(Ok(None), |at| at.aside(name))? {
             found.unknown.insert(name.to_owned(), (value * unit).into());
         }
     }

@@ -1,19 +1,22 @@
 //! InferenceX's (formerly InferenceMAX's) aggregated rows: throughput per GPU for each lengths and concurrency.
 //!
 //! Rows of one deployment become one record, so that several mixes stand side by side. Rows of disaggregated
-//! deployments are left out and counted: their figures per GPU are over different GPUs for input and output.
+//! deployments are left out and counted, since their figures per GPU are over different GPUs for input and output; so
+//! are agentic traces, whose requests have no length in common, evaluations, and dead runs.
 
 use std::path::Path;
 
 use crate::record::Cell;
 
-use super::Error;
+use super::cells::{self, DEAD, NoCell};
+use super::dates::{self, When};
 use super::fields::At;
 use super::foreign::{
-    Foreign, ForeignEngine, ForeignModel, ForeignWorkload, Kept, Metric, merge, serving_row,
+    Foreign, ForeignEngine, ForeignModel, ForeignWorkload, Kept, Metric, no_second_token, serving_row,
 };
-use super::json::Node;
+use super::json::{Node, shown};
 use super::rows::Rows;
+use super::{Error, power};
 
 const INPUT: Metric = Metric::rate("input_tokens_per_second", "inferencex.input_tput_per_gpu");
 const OUTPUT: Metric = Metric::rate("output_tokens_per_second", "inferencex.output_tput_per_gpu");
@@ -44,35 +47,48 @@ const DEPLOYMENT: [&str; 14] = [
 
 /// The records in these rows.
 pub(super) fn read(path: &Path, rows: &mut Rows<'_>) -> Result<Vec<Foreign>, Error> {
-    let mut found = Vec::new();
-    let mut left_out = 0_usize;
-    let mut refused = None;
-    for row in rows {
-        let row = row?;
-        let at = At::new(path, &row);
-        if yes(&at, "disagg") || yes(&at, "is_multinode") {
-            left_out += 1;
-            let reason =
-                "is true in every row; figures per GPU are then over different GPUs for input and output";
-            refused = refused.or_else(|| Some(at.error("disagg", reason)));
-            continue;
-        }
+    cells::records(path, rows, |at| {
+        other_kind(at)?;
         let deployment: Vec<_> =
             at.fields().iter().filter(|(name, _)| DEPLOYMENT.contains(&&**name)).collect();
-        found.push((format!("{deployment:?}"), one(&at)?));
-    }
-    if found.is_empty() {
-        let none = || Error::Refused { path: path.to_owned(), reason: "it has no rows".to_owned() };
-        return Err(refused.unwrap_or_else(none));
-    }
-    let mut groups = merge(path, found.into_iter().map(Ok))?;
-    if left_out > 0 {
-        for group in &mut groups {
-            let rows = if left_out == 1 { "row" } else { "rows" };
-            group.notes.push(format!("left out: {left_out} {rows} of disaggregated deployments"));
+        Ok((format!("{deployment:?}"), one(at)?))
+    })
+}
+
+/// Leaves out what is no run of fixed lengths on one set of GPUs.
+fn other_kind(at: &At<'_>) -> Result<(), NoCell> {
+    const APART: &str = "of disaggregated deployments";
+    for field in ["disagg", "is_multinode"] {
+        if yes(at, field) {
+            let reason = "is true; figures per GPU are then over different GPUs for input and output";
+            return Err(at.no_cell(APART, field, reason));
         }
     }
-    Ok(groups)
+    let scenario = ["scenario_type", "benchmark_type"];
+    for field in scenario {
+        if let Some(Node::Text(kind)) = at.get(field)
+            && kind.to_ascii_lowercase().contains("agentic")
+        {
+            let reason = format!("is `{}`; its requests have no length in common", shown(kind));
+            return Err(at.no_cell("of agentic traces", field, reason));
+        }
+    }
+    let no_rate = at.get("tput_per_gpu").is_none();
+    if no_rate && at.get("request_metrics").is_some() {
+        return Err(at.no_cell("of agentic traces", "request_metrics", "has the figures of a trace"));
+    }
+    if no_rate && at.get("task").is_some() {
+        return Err(at.no_cell("of evaluations", "task", "names an evaluation, which has no speed"));
+    }
+    if at.get("num_requests_successful").and_then(|node| at.number(node)) == Some(0.0) {
+        return Err(at.no_cell(DEAD, "num_requests_successful", "is 0; no request came to its end"));
+    }
+    for field in ["isl", "osl"] {
+        if at.get(field).is_none() {
+            return Err(at.no_cell("without lengths", field, "is missing, so the row belongs to no cell"));
+        }
+    }
+    Ok(())
 }
 
 /// `true`, or the text `"true"`.
@@ -84,11 +100,13 @@ fn yes(at: &At<'_>, field: &str) -> bool {
     }
 }
 
-fn one(at: &At<'_>) -> Result<Foreign, Error> {
+fn one(at: &At<'_>) -> Result<Foreign, NoCell> {
     let factor = |field: &str| at.small_count(field).map(|count| u64::from(count.unwrap_or(1).max(1)));
+    // Experts, attention by data and decode contexts are shared out among these; they add none.
     let gpus = factor("tp")?.saturating_mul(factor("pp")?).saturating_mul(factor("pcp_size")?);
     if gpus > 4096 {
-        return Err(at.error("tp", format!("and `pp` make {gpus} GPUs, more than any deployment has")));
+        let reason = format!("and `pp` make {gpus} GPUs, more than any deployment has");
+        return Err(at.error("tp", reason).into());
     }
     let cell = Cell {
         prompt_tokens: at.need("isl", at.small_count("isl")?)?,
@@ -97,20 +115,25 @@ fn one(at: &At<'_>) -> Result<Foreign, Error> {
         depth: 0,
         phase: "serving".to_owned(),
     };
+    let output_tokens = f64::from(cell.output_tokens);
     let cell = Ok(cell);
-    let all = |field: &str| at.positive(field).map(|rate| rate.map(|rate| rate * gpus as f64));
-    let total = all("tput_per_gpu")?;
-    let total = at.need("tput_per_gpu", total)?;
+    let all = |field: &str| -> Result<Option<f64>, Error> {
+        Ok(at.figure(field)?.and_then(|figure| figure.value()).map(|rate| rate * gpus as f64))
+    };
+    let total = at.needed("tput_per_gpu")? * gpus as f64;
     let output = all("output_tput_per_gpu")?;
     let input = all("input_tput_per_gpu")?.or(output.map(|output| total - output)).filter(|rate| *rate > 0.0);
     let mut measurements = vec![TOTAL.single(&cell, total)];
     measurements.extend(output.map(|rate| OUTPUT.single(&cell, rate)));
     measurements.extend(input.map(|rate| INPUT.single(&cell, rate)));
     for (word, metric) in TIMES {
-        let Some(mean) = at.amount(&format!("mean_{word}"))? else { continue };
-        let mut found = metric.single(&cell, mean);
+        let why = no_second_token(output_tokens).filter(|_| ["tpot", "itl"].contains(&word));
+        let Some(mean) = at.figure(&format!("mean_{word}"))? else { continue };
+        let mut found = metric.figure(&cell, mean.because(why));
         for name in ["median", "p90", "p99", "std"] {
-            if let Some(value) = at.amount(&format!("{name}_{word}"))? {
+            if let Some(value) = at.aside(&format!("{name}_{word}"))?
+                && found.value.is_some()
+            {
                 found.unknown.insert(name.to_owned(), value.into());
             }
         }
@@ -119,17 +142,22 @@ fn one(at: &At<'_>) -> Result<Foreign, Error> {
     let text = |field: &str| at.text(field).map(|text| text.map(str::to_owned));
     // `b200-trt`, `mi355x-amd_3`, `h200-nb`: the GPU, then the runner.
     let hardware = at.text("hw")?.and_then(|name| name.split(['-', '_']).next());
+    let power = power::read(at, &cell, gpus, output)?;
+    measurements.extend(power.measurements);
+    let measured = dates::date(at, &["date", "timestamp"])?;
     let mut kept = Kept::default();
     kept.row(at.fields());
     Ok(Foreign {
         tool: "inferencex",
+        measured: measured.map(|when| when.time),
+        notes: measured.and_then(When::note).into_iter().chain(power.note).collect(),
         model: ForeignModel {
             name: text("model")?,
             quantization: text("precision")?,
             ..ForeignModel::default()
         },
         engine: ForeignEngine { name: text("framework")?, ..ForeignEngine::default() },
-        gpus_counted: at.get("tp").is_some(),
+        gpu_count: at.get("tp").and_then(|_| usize::try_from(gpus).ok()),
         gpus: hardware.map_or(Vec::new(), |name| vec![name.to_owned(); usize::try_from(gpus).unwrap_or(1)]),
         workload: ForeignWorkload {
             kind: "serving",
@@ -138,6 +166,7 @@ fn one(at: &At<'_>) -> Result<Foreign, Error> {
             ..ForeignWorkload::default()
         },
         measurements,
+        energy: power.window.into_iter().collect(),
         kept,
         ..Foreign::default()
     })

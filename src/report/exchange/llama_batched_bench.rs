@@ -8,8 +8,9 @@ use std::path::Path;
 use crate::record::{Cell, Measurement};
 
 use super::Error;
-use super::fields::{At, Row};
-use super::foreign::{Foreign, ForeignEngine, ForeignWorkload, Kept, Metric, merge};
+use super::cells::{self, DEAD, NoCell};
+use super::fields::At;
+use super::foreign::{Foreign, ForeignEngine, ForeignWorkload, Kept, Metric};
 use super::json::Node;
 use super::rows::Rows;
 
@@ -36,10 +37,8 @@ const TOTAL_RATE: Metric =
 
 /// The records in these rows.
 pub(super) fn read(path: &Path, rows: &mut Rows<'_>) -> Result<Vec<Foreign>, Error> {
-    let one = |row: Result<Row, Error>| {
-        let row = row?;
-        let at = At::new(path, &row);
-        let (label, measurements) = figures(&at)?;
+    cells::records(path, rows, |at| {
+        let (label, measurements) = figures(at)?;
         let of_the_test = |(name, _): &&(Box<str>, Node)| OF_THE_TEST.contains(&&**name);
         let setup = || at.fields().iter().filter(|field| !of_the_test(field));
         let mut kept = Kept::of(setup());
@@ -50,6 +49,7 @@ pub(super) fn read(path: &Path, rows: &mut Rows<'_>) -> Result<Vec<Foreign>, Err
             engine: ForeignEngine {
                 name: Some("llama.cpp".to_owned()),
                 threads: at.count("n_threads")?.and_then(|count| usize::try_from(count).ok()),
+                device: (at.get("n_gpu_layers") == Some(&Node::Number(0.0))).then(|| "cpu".to_owned()),
                 ..ForeignEngine::default()
             },
             workload: ForeignWorkload {
@@ -64,24 +64,36 @@ pub(super) fn read(path: &Path, rows: &mut Rows<'_>) -> Result<Vec<Foreign>, Err
             ..Foreign::default()
         };
         Ok((key, found))
-    };
-    merge(path, rows.map(one))
+    })
 }
 
-fn figures(at: &At<'_>) -> Result<(String, Vec<Measurement>), Error> {
+fn figures(at: &At<'_>) -> Result<(String, Vec<Measurement>), NoCell> {
     let prompt_tokens = at.need("pp", at.small_count("pp")?)?;
     let output_tokens = at.need("tg", at.small_count("tg")?)?;
     let batch = at.need("pl", at.small_count("pl")?)?;
-    for (name, count) in [("pp", prompt_tokens), ("tg", output_tokens), ("pl", batch)] {
-        if count == 0 {
-            return Err(at.error(name, "is 0; nothing was measured there"));
-        }
+    if batch == 0 || (prompt_tokens, output_tokens) == (0, 0) {
+        let name = if batch == 0 { "pl" } else { "pp" };
+        return Err(at.no_cell(DEAD, name, "is 0; nothing was measured there"));
     }
-    let input_seconds = at.need("t_pp", at.positive("t_pp")?)?;
-    let output_seconds = at.need("t_tg", at.positive("t_tg")?)?;
     let shared = at.truth("is_pp_shared")?.unwrap_or(false);
     let sequences = f64::from(batch);
     let (input, output) = (f64::from(prompt_tokens), f64::from(output_tokens) * sequences);
+    // Without a prompt, or without output, the row is of one phase, and the other's time is of nothing.
+    if prompt_tokens == 0 {
+        let cell = Cell { prompt_tokens, output_tokens, batch, depth: 0, phase: "decode".to_owned() };
+        let label = cell.label();
+        return Ok((label, vec![DECODE.single(&Ok(cell), output / at.needed("t_tg")?)]));
+    }
+    if output_tokens == 0 {
+        let read_by = if shared { 1 } else { batch };
+        let cell =
+            Cell { prompt_tokens, output_tokens, batch: read_by, depth: 0, phase: "prefill".to_owned() };
+        let label = cell.label();
+        let rate = input * f64::from(read_by) / at.needed("t_pp")?;
+        return Ok((label, vec![PREFILL.single(&Ok(cell), rate)]));
+    }
+    let input_seconds = at.needed("t_pp")?;
+    let output_seconds = at.needed("t_tg")?;
     if shared {
         let prompt =
             Cell { prompt_tokens, output_tokens: 0, batch: 1, depth: 0, phase: "prefill".to_owned() };
@@ -98,7 +110,7 @@ fn figures(at: &At<'_>) -> Result<(String, Vec<Measurement>), Error> {
     let label = cell.label();
     let cell = Ok(cell);
     let input = input * sequences;
-    let seconds = at.positive("t")?.unwrap_or(input_seconds + output_seconds);
+    let seconds = at.figure("t")?.and_then(|figure| figure.value()).unwrap_or(input_seconds + output_seconds);
     let figures = vec![
         PREFILL.single(&cell, input / input_seconds),
         DECODE.single(&cell, output / output_seconds),

@@ -8,11 +8,13 @@ use std::path::Path;
 
 use crate::record::{Cell, Measurement};
 
-use super::Error;
-use super::fields::{At, Row};
-use super::foreign::{Foreign, ForeignEngine, ForeignModel, ForeignWorkload, Kept, Metric, mean, merge};
-use super::json::Node;
+use super::cells::{self, DEAD, NoCell};
+use super::dates::{self, When};
+use super::fields::At;
+use super::foreign::{Foreign, ForeignEngine, ForeignModel, ForeignWorkload, Kept, Metric, mean};
+use super::json::{Node, shown};
 use super::rows::Rows;
+use super::{Error, devices, llama_names, model};
 
 /// Fields of a row that are of its test, not of what was tested.
 const OF_THE_TEST: [&str; 10] = [
@@ -47,19 +49,16 @@ const JOINT_TIME: Metric = Metric {
 
 /// The records in these rows.
 pub(super) fn read(path: &Path, rows: &mut Rows<'_>) -> Result<Vec<Foreign>, Error> {
-    let one = |row: Result<Row, Error>| {
-        let row = row?;
-        let at = At::new(path, &row);
-        let (cell, figures) = figures(&at)?;
-        let mut found = setup(&at)?;
+    cells::records(path, rows, |at| {
+        let (cell, figures) = figures(at)?;
+        let mut found = setup(at)?;
         found.workload.rows.push(cell.label());
         found.measurements = figures;
         let of_the_test =
             |(name, _): &&(Box<str>, Node)| OF_THE_TEST.contains(&&**name) && !name.starts_with("samples");
         found.kept.row(at.fields().iter().filter(of_the_test));
         Ok((setup_text(at.fields()), found))
-    };
-    merge(path, rows.map(one))
+    })
 }
 
 /// What was tested, with which program and settings, as one text.
@@ -69,21 +68,21 @@ fn setup_text(fields: &[(Box<str>, Node)]) -> String {
 }
 
 /// The figures of one row, and its cell.
-fn figures(at: &At<'_>) -> Result<(Cell, Vec<Measurement>), Error> {
+fn figures(at: &At<'_>) -> Result<(Cell, Vec<Measurement>), NoCell> {
     let prompt_tokens = at.need("n_prompt", at.small_count("n_prompt")?)?;
     let output_tokens = at.need("n_gen", at.small_count("n_gen")?)?;
     let depth = at.small_count("n_depth")?.unwrap_or(0);
     let samples = at.list("samples_ns")?.unwrap_or_default();
     if let Some(index) = samples.iter().position(|nanoseconds| *nanoseconds == 0.0) {
-        return Err(at.error(&format!("samples_ns[{index}]"), "is 0; no test takes no time"));
+        return Err(at.no_cell(DEAD, &format!("samples_ns[{index}]"), "is 0; no test takes no time"));
     }
     let trials: Vec<f64> = samples.iter().map(|nanoseconds| nanoseconds / 1e9).collect();
     let mean_seconds = match mean(&trials) {
         Some(mean) => mean,
-        None => at.need("avg_ns", at.positive("avg_ns")?)? / 1e9,
+        None => at.needed("avg_ns")? / 1e9,
     };
     let phase = match (prompt_tokens, output_tokens) {
-        (0, 0) => return Err(at.error("n_prompt", "and `n_gen` are both 0; no test is like that")),
+        (0, 0) => return Err(at.error("n_prompt", "and `n_gen` are both 0; no test is like that").into()),
         (_, 0) => "prefill",
         (0, _) => "decode",
         _ => "joint",
@@ -114,40 +113,42 @@ fn setup(at: &At<'_>) -> Result<Foreign, Error> {
         (None, commit) => commit.map(str::to_owned),
     };
     let owned = |field: &str| at.text(field).map(|text| text.map(str::to_owned));
-    // `llama 256M Q4_1`, `qwen2 7B Q4_K - Medium`: architecture, size class, format.
+    let mut notes = Vec::new();
     let kind = at.text("model_type")?;
-    let mut words = kind.into_iter().flat_map(|kind| kind.splitn(3, ' '));
-    let (architecture, _, format) = (words.next(), words.next(), words.next());
-    let backends = backends(at)?;
+    let parts = kind.and_then(llama_names::model_string);
+    notes.extend(kind.filter(|_| parts.is_none()).map(|kind| {
+        format!(
+            "its model string `{}` is of no form that llama.cpp has had, and is not taken apart",
+            shown(kind)
+        )
+    }));
+    if parts.as_ref().is_some_and(|parts| parts.guessed) {
+        notes.push("llama.cpp guessed the file type of its weights".to_owned());
+    }
+    let label = at.text("model_filename")?.and_then(model::file_format);
+    let format = parts.as_ref().and_then(|parts| parts.format);
+    if let (Some(label), Some(format)) = (label, format)
+        && !format.to_ascii_uppercase().starts_with(&label.to_ascii_uppercase())
+    {
+        notes.push(format!("the file's name says {}, and llama.cpp says {format}", shown(label)));
+    }
     let key = at.text("type_k")?;
     let value = at.text("type_v")?;
     let kv_type = match (key, value) {
         (Some(key), Some(value)) if key != value => Some(format!("{key} and {value}")),
         (key, _) => key.map(str::to_owned),
     };
-    let on_gpu = backends.as_deref().is_some_and(|names| !names.eq_ignore_ascii_case("cpu"));
-    // llama.cpp leaves a GPU alone when no layer is put on it.
-    let on_gpu = on_gpu && at.get("n_gpu_layers").and_then(|node| at.number(node)) != Some(0.0);
-    let mut gpus: Vec<String> = match at.text("gpu_info")? {
-        Some(names) if on_gpu => names.split(',').map(|name| name.trim().to_owned()).collect(),
-        _ => Vec::new(),
-    };
-    if at.text("split_mode")? == Some("none") {
-        gpus.truncate(1);
-    }
-    let test_time = at.text("test_time")?;
-    let measured = test_time.map(|text| {
-        text.parse().map_err(|_| {
-            at.error("test_time", format!("is `{}`, not a time in RFC 3339", super::json::shown(text)))
-        })
-    });
+    let used = devices::used(at)?;
+    notes.extend(used.notes);
+    let measured = dates::date(at, &["test_time"])?;
+    notes.extend(measured.and_then(When::note));
     Ok(Foreign {
         tool: "llama-bench",
         tool_version: version.clone(),
-        measured: measured.transpose()?,
+        measured: measured.map(|when| when.time),
         model: ForeignModel {
             name: owned("model_filename")?,
-            architecture: architecture.map(str::to_owned),
+            architecture: parts.as_ref().map(|parts| parts.architecture.to_owned()),
             quantization: format.map(str::to_owned),
             parameters: at.count("model_n_params")?,
             weight_bytes: at.count("model_size")?,
@@ -156,13 +157,13 @@ fn setup(at: &At<'_>) -> Result<Foreign, Error> {
         engine: ForeignEngine {
             name: Some("llama.cpp".to_owned()),
             version,
-            device: backends.map(|names| if on_gpu { names.to_lowercase() } else { "cpu".to_owned() }),
+            device: used.device,
             threads: at.count("n_threads")?.and_then(|count| usize::try_from(count).ok()),
             kv_type,
         },
         cpu: owned("cpu_info")?,
-        gpus_counted: !gpus.is_empty(),
-        gpus,
+        gpus: used.gpus,
+        gpu_count: used.count,
         workload: ForeignWorkload {
             kind: "shapes",
             rows: Vec::new(),
@@ -170,23 +171,8 @@ fn setup(at: &At<'_>) -> Result<Foreign, Error> {
             sampling: Some("none: a test feeds random tokens and leaves choosing out".to_owned()),
             prefix_cache: Some(false),
         },
+        notes,
         kept: Kept::of(at.fields().iter().filter(|(name, _)| !OF_THE_TEST.contains(&&**name))),
         ..Foreign::default()
     })
-}
-
-/// `CUDA`, `CPU`, `CUDA,BLAS`; before 2024-11 each backend had a field of its own.
-fn backends(at: &At<'_>) -> Result<Option<String>, Error> {
-    if let Some(names) = at.text("backends")? {
-        return Ok(Some(names.to_owned()));
-    }
-    let mut old = Vec::new();
-    let mut said = false;
-    for name in ["cuda", "vulkan", "kompute", "metal", "sycl"] {
-        if let Some(used) = at.truth(name)? {
-            said = true;
-            old.extend(used.then(|| name.to_owned()));
-        }
-    }
-    Ok(said.then(|| if old.is_empty() { "CPU".to_owned() } else { old.join(",") }))
 }

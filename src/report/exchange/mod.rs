@@ -5,8 +5,12 @@
 //! `foreign`) and `seal` (a record, marked as imported). Files come from strangers: every number is checked where it is
 //! read (`fields`), and memory is bounded by what a record keeps of the file, not by the file.
 
+mod adapters;
 mod aiperf;
+mod cells;
+mod dates;
 mod detect;
+mod devices;
 mod error;
 mod fields;
 mod foreign;
@@ -15,8 +19,12 @@ mod inferencex;
 mod json;
 mod llama_batched_bench;
 mod llama_bench;
+mod llama_names;
+mod machine;
 mod model;
 mod noise;
+mod power;
+mod requests;
 mod rows;
 mod seal;
 mod served;
@@ -27,6 +35,7 @@ mod tests;
 mod to_llama_bench;
 mod to_vllm;
 mod trtllm_bench;
+mod unmeasured;
 mod vllm_offline;
 mod vllm_serve;
 

@@ -37,7 +37,7 @@ pub(super) fn resolve(
         (None, None) => return Ok(None),
     };
     let last = id.rsplit(['/', '\\']).find(|part| !part.is_empty()).unwrap_or(id);
-    let from_file_name = || last.strip_suffix(".gguf").and_then(split_format).map(|(_, format)| format);
+    let from_file_name = || file_format(last);
     let format = format.or(said.quantization.as_deref()).or_else(from_file_name);
     Ok(Some(Named {
         id: clean(id),
@@ -50,7 +50,7 @@ pub(super) fn resolve(
 /// The row that bears this name: an id, a hub repository, or a file of one.
 fn by_name<'a>(name: &str, catalog: &'a Catalog) -> Option<&'a catalog::ModelRow> {
     let last = name.rsplit(['/', '\\']).find(|part| !part.is_empty())?;
-    let stem = last.strip_suffix(".gguf").unwrap_or(last);
+    let stem = last.strip_suffix(".gguf").map_or(last, whole);
     let bare = split_format(stem).map(|(bare, _)| bare);
     let same = |known: Option<&str>| known.is_some_and(|known| known.eq_ignore_ascii_case(name));
     let of_repository = catalog.models.iter().find(|row| {
@@ -72,12 +72,27 @@ fn by_name<'a>(name: &str, catalog: &'a Catalog) -> Option<&'a catalog::ModelRow
         .or_else(|| catalog.models.iter().find(tail))
 }
 
+/// The format that a GGUF file's name ends with.
+pub(super) fn file_format(path: &str) -> Option<&str> {
+    let last = path.rsplit(['/', '\\']).find(|part| !part.is_empty())?;
+    split_format(whole(last.strip_suffix(".gguf")?)).map(|(_, format)| format)
+}
+
+/// The name of a file in parts, without which part it is: `-00001-of-00002`.
+fn whole(stem: &str) -> &str {
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    match stem.rsplit_once("-of-").map(|(head, all)| (head.rsplit_once('-'), all)) {
+        Some((Some((name, part)), all)) if digits(part) && digits(all) => name,
+        _ => stem,
+    }
+}
+
 /// `SmolLM2-135M-Instruct.Q4_1` and `Llama-3.2-1B-Q4_K_M` end with the format of their weights.
 fn split_format(stem: &str) -> Option<(&str, &str)> {
     let (bare, format) = stem.rsplit_once(['.', '-'])?;
     let digits = |text: &str| text.chars().next().is_some_and(|sign| sign.is_ascii_digit());
     let upper = format.to_ascii_uppercase();
-    let is_format = matches!(upper.as_str(), "F16" | "BF16" | "F32")
+    let is_format = matches!(upper.as_str(), "F16" | "BF16" | "F32" | "MXFP4" | "NVFP4")
         || ["Q", "IQ", "TQ"].iter().any(|start| upper.strip_prefix(start).is_some_and(digits));
     is_format.then_some((bare, format))
 }
@@ -109,6 +124,16 @@ mod tests {
             (given.catalog_id.as_deref(), given.quantization.as_deref()),
             (Some("llama-3.1-8b"), Some("Q4_K_M"))
         );
+    }
+
+    #[test]
+    fn a_file_in_parts_has_its_format_before_the_number_of_the_part() {
+        let scout = "models/Llama-4-Scout-17B-16E-Instruct-Q4_K_M-00001-of-00002.gguf";
+        assert_eq!(file_format(scout), Some("Q4_K_M"));
+        assert_eq!(found(None, Some(scout)).quantization.as_deref(), Some("Q4_K_M"));
+        let parts = found(None, Some("Meta-Llama-3.1-8B-Instruct-Q8_0-00001-of-00003.gguf"));
+        assert_eq!(parts.quantization.as_deref(), Some("Q8_0"));
+        assert_eq!((file_format("model.gguf"), file_format("x-one-of-two.gguf")), (None, None));
     }
 
     #[test]

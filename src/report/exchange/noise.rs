@@ -17,7 +17,7 @@ pub(super) enum Start {
 }
 
 /// Fields of which each format's rows have at least one, and lines of a log none.
-const FAMILIAR: [&str; 21] = [
+const FAMILIAR: [&str; 22] = [
     "n_prompt",
     "n_gen",
     "avg_ns",
@@ -34,6 +34,7 @@ const FAMILIAR: [&str; 21] = [
     "avg_latency",
     "benchmarks",
     "aiperf_version",
+    "infmax_model_prefix",
     "input_config",
     "performance",
     "tput_per_gpu",

@@ -4,37 +4,34 @@
 
 use std::collections::BTreeMap;
 
-use rust_decimal::Decimal;
-
-use crate::base::{redact, text};
-use crate::catalog;
+use crate::base::redact;
 use crate::cost::{self, Assumptions};
 use crate::record::{
-    Check, Command, Energy, EngineInfo, Environment, Fingerprint, Gpu, Imported, ModelInfo, Price, Quality,
-    Record, SCHEMA, Unknown, Validity, Verdict, Workload,
+    Check, Command, Energy, EngineInfo, Environment, Fingerprint, Imported, ModelInfo, Quality, Record,
+    SCHEMA, Unknown, Validity, Verdict, Workload,
 };
 use crate::run::seal;
 
 use super::foreign::Foreign;
 use super::model::{Named, clean};
-use super::{Error, ImportError, Options, Source, split};
+use super::{ImportError, Options, Source, machine, power, split};
 
 /// Puts a record together.
 ///
 /// # Errors
-/// [`catalog::Error::Unknown`] when a flag names no row of the catalog, [`Error::Contradicted`] when one says otherwise
-/// than the file.
+/// [`crate::catalog::Error::Unknown`] when a flag names no row of the catalog, [`super::Error::Contradicted`] when one
+/// says otherwise than the file.
 pub(super) fn seal(
-    foreign: Foreign,
+    mut foreign: Foreign,
     model: Named,
     source: &Source<'_>,
     options: &Options<'_>,
 ) -> Result<Record, ImportError> {
-    contradiction(&foreign, source, options)?;
+    machine::reconcile(&mut foreign, source, options)?;
     let unsaid = Unsaid(foreign.tool);
-    let environment = environment(&foreign, options, unsaid)?;
+    let environment = machine::environment(&foreign, options, unsaid)?;
     let on_gpu = environment.gpus.iter().any(|gpu| gpu.used);
-    let price = price(&environment, &foreign, options);
+    let price = machine::price(&environment, &foreign, options);
     let engine = engine(&foreign, on_gpu, unsaid);
     let workload = workload(&foreign, unsaid);
     let model = model_info(&foreign, model, unsaid);
@@ -71,7 +68,7 @@ pub(super) fn seal(
         workload,
         telemetry: None,
         telemetry_reason: Some(unsaid.why()),
-        energy: energy(unsaid),
+        energy: energy(&foreign, unsaid),
         cost,
         validity: validity(&foreign),
         quality: Quality {
@@ -88,151 +85,19 @@ pub(super) fn seal(
     })
 }
 
-/// Refuses `--gpu` and `--gpus` where the file says otherwise. A file may name the family, and the flag its form.
-fn contradiction(foreign: &Foreign, source: &Source<'_>, options: &Options<'_>) -> Result<(), ImportError> {
-    let against = |said: String, flag, given: String| {
-        Err(Error::Contradicted { path: source.path.to_owned(), said, flag, given }.into())
-    };
-    let on_cpu = foreign.gpus.is_empty() && foreign.engine.device.as_deref() == Some("cpu");
-    if let Some(id) = options.gpu {
-        let given = options.catalog.gpu(id)?;
-        if on_cpu {
-            return against("that the CPU computed".to_owned(), "--gpu", given.id.clone());
-        }
-        for name in &foreign.gpus {
-            let Ok(said) = options.catalog.gpu(name) else { continue };
-            let only_family = said.family.eq_ignore_ascii_case(name.trim()) && said.family == given.family;
-            if said.id != given.id && !only_family {
-                return against(format!("`{}`", clean(name)), "--gpu", given.id.clone());
-            }
-        }
-    }
-    match options.gpus {
-        Some(count) if on_cpu => against("that the CPU computed".to_owned(), "--gpus", count.to_string()),
-        Some(count) if foreign.gpus_counted && foreign.gpus.len() != count as usize => {
-            against(text::count(foreign.gpus.len(), "GPU"), "--gpus", count.to_string())
-        }
-        _ => Ok(()),
-    }
-}
-
 /// The reason for what the tool leaves out.
 #[derive(Debug, Clone, Copy)]
-struct Unsaid(&'static str);
+pub(super) struct Unsaid(&'static str);
 
 impl Unsaid {
-    fn why(self) -> String {
+    pub(super) fn why(self) -> String {
         format!("imported; {}'s file does not say", self.0)
     }
 
     /// A value, or its reason.
-    fn or<T>(self, value: Option<T>) -> (Option<T>, Option<String>) {
+    pub(super) fn or<T>(self, value: Option<T>) -> (Option<T>, Option<String>) {
         split(value.ok_or_else(|| self.why()))
     }
-}
-
-fn environment(
-    foreign: &Foreign,
-    options: &Options<'_>,
-    unsaid: Unsaid,
-) -> Result<Environment, catalog::Error> {
-    let catalog = options.catalog;
-    let given = options.gpu.map(|id| catalog.gpu(id)).transpose()?;
-    let count = options.gpus.map_or(foreign.gpus.len().max(1), |count| count as usize);
-    let names: Vec<(String, Option<&catalog::Gpu>)> = match (given, foreign.gpus.as_slice()) {
-        (Some(row), said) => (0..count)
-            .map(|n| (said.get(n).map_or(row.name.clone(), |name| clean(name)), Some(row)))
-            .collect(),
-        (None, []) => Vec::new(),
-        (None, said) => {
-            let named = |n: usize| &said[n % said.len()];
-            (0..count).map(|n| (clean(named(n)), catalog.gpu(named(n)).ok())).collect()
-        }
-    };
-    let gpus: Vec<Gpu> = names
-        .into_iter()
-        .map(|(name, row)| Gpu {
-            name,
-            uuid: None,
-            uuid_reason: Some(unsaid.why()),
-            catalog_id: row.map(|row| row.id.clone()),
-            catalog_id_reason: row
-                .is_none()
-                .then(|| "no row of the catalog has this name; say it with --gpu".to_owned()),
-            memory_bytes: None,
-            memory_bytes_reason: Some(unsaid.why()),
-            used: true,
-            facts: Unknown::new(),
-            unknown: Unknown::new(),
-        })
-        .collect();
-    let (cpu, cpu_reason) = unsaid.or(foreign.cpu.as_deref().map(clean));
-    let why = || Some(unsaid.why());
-    Ok(Environment {
-        cpu,
-        cpu_reason,
-        logical_cpus: None,
-        logical_cpus_reason: why(),
-        instruction_sets: Vec::new(),
-        instruction_sets_reason: why(),
-        memory_bytes: None,
-        memory_bytes_reason: why(),
-        operating_system: None,
-        operating_system_reason: why(),
-        kernel: None,
-        kernel_reason: why(),
-        container: None,
-        container_reason: why(),
-        peaks: None,
-        peaks_reason: why(),
-        gpus_reason: gpus.is_empty().then(|| match foreign.engine.device.as_deref() {
-            Some("cpu") => "the CPU computed".to_owned(),
-            _ => format!("{}; say it with --gpu", unsaid.why()),
-        }),
-        gpus,
-        driver: None,
-        driver_reason: why(),
-        cuda: None,
-        cuda_reason: why(),
-        unknown: Unknown::new(),
-    })
-}
-
-/// The price of all GPUs together: given, or the catalog's for such a board.
-fn price(environment: &Environment, foreign: &Foreign, options: &Options<'_>) -> Result<Price, String> {
-    let used: Vec<&Gpu> = environment.gpus.iter().filter(|gpu| gpu.used).collect();
-    if let Some(usd) = options.price_per_hour {
-        // Without --gpus the price is of the whole machine, as `bench cost` has it.
-        return times(cost::given_price(usd), options.gpus.unwrap_or(1));
-    }
-    let Some(gpu) = used.first() else {
-        return Err(match foreign.engine.device.as_deref() {
-            Some("cpu") => "the file does not say on which machine the CPU is; give its rent with --price-per-hour USD",
-            _ => "the file does not say which GPU it was; say it with --gpu ID, or give the rent with --price-per-hour USD",
-        }
-        .to_owned());
-    };
-    if used.iter().any(|other| other.catalog_id != gpu.catalog_id) {
-        return Err("the GPUs are not of one kind; give the rent of all with --price-per-hour USD".to_owned());
-    }
-    let row = gpu.catalog_id.as_deref().and_then(|id| options.catalog.gpu(id).ok()).ok_or_else(|| {
-        format!("the catalog has no row for `{}`; say it with --gpu ID, or give the rent with --price-per-hour USD", gpu.name)
-    })?;
-    let count = u32::try_from(used.len()).map_err(|_| "too many GPUs".to_owned())?;
-    times(cost::gpu_price(options.catalog, row, options.today)?, count)
-}
-
-fn times(price: Price, gpus: u32) -> Result<Price, String> {
-    if gpus == 1 {
-        return Ok(price);
-    }
-    let total = price.usd_per_hour.checked_mul(Decimal::from(gpus));
-    Ok(Price {
-        usd_per_hour: total.ok_or_else(|| "the price of all GPUs together is too large".to_owned())?,
-        label: format!("{gpus} × {}", price.label),
-        range_usd_per_hour: price.range_usd_per_hour.map(|range| range.map(|end| end * f64::from(gpus))),
-        ..price
-    })
 }
 
 fn model_info(foreign: &Foreign, named: Named, unsaid: Unsaid) -> ModelInfo {
@@ -317,24 +182,27 @@ fn workload(foreign: &Foreign, unsaid: Unsaid) -> Workload {
     }
 }
 
-fn energy(unsaid: Unsaid) -> Energy {
+/// What the tool measured beside its run; it is never better than the worst of its windows.
+fn energy(foreign: &Foreign, unsaid: Unsaid) -> Energy {
     let why = || Some(unsaid.why());
+    let grade = foreign.energy.iter().filter_map(|window| window.grade).max();
+    let unless = || if foreign.energy.is_empty() { why() } else { None };
     Energy {
-        grade: None,
-        grade_reason: why(),
-        reasons: Vec::new(),
-        source: None,
-        source_reason: why(),
-        scope: None,
-        scope_reason: why(),
+        grade,
+        grade_reason: unless(),
+        reasons: if foreign.energy.is_empty() { Vec::new() } else { vec![power::SAMPLED.to_owned()] },
+        source: (!foreign.energy.is_empty()).then(|| format!("{}'s power samples", foreign.tool)),
+        source_reason: unless(),
+        scope: (!foreign.energy.is_empty()).then(|| "gpu".to_owned()),
+        scope_reason: unless(),
         device: None,
         device_reason: why(),
         idle_watts: None,
         idle_watts_reason: why(),
         sensor: None,
         sensor_reason: why(),
-        windows: Vec::new(),
-        windows_reason: why(),
+        windows: foreign.energy.clone(),
+        windows_reason: unless(),
         traces: Vec::new(),
         traces_reason: why(),
         unknown: Unknown::new(),
@@ -348,9 +216,9 @@ fn validity(foreign: &Foreign) -> Validity {
         "the figures are those of {}{version}, by its own formulas; none of this program's checks saw them being measured",
         foreign.tool
     );
-    for note in &foreign.notes {
+    for note in foreign.notes.iter().chain(&foreign.left_out.summary()) {
         evidence.push_str("; ");
-        evidence.push_str(note);
+        evidence.push_str(&redact::text(note));
     }
     let mut checks = vec![Check { name: "imported".to_owned(), verdict: Verdict::Suspect, evidence }];
     if let Some(failed) = foreign.failed.filter(|failed| *failed > 0) {
@@ -386,6 +254,9 @@ fn imported(foreign: &Foreign, source: &Source<'_>, unsaid: Unsaid) -> Imported 
         fields: foreign.kept.fields.clone(),
         rows: foreign.kept.rows.clone(),
         left_out: foreign.kept.left_out(),
+        rows_left_out: foreign.left_out.all(),
+        rows_left_out_count: foreign.left_out.count(),
+        notes: foreign.notes.iter().map(|note| redact::text(note).into_owned()).collect(),
         unknown: Unknown::new(),
     }
 }

@@ -6,8 +6,11 @@
 use crate::record::{Cell, Measurement, Unknown};
 
 use super::Error;
+use super::cells::{DEAD, NoCell};
 use super::fields::At;
-use super::foreign::{Metric, mean, serving_cell};
+use super::foreign::{Metric, mean, no_second_token, serving_cell};
+use super::requests::Requests;
+use super::unmeasured::Figure;
 
 /// Formulas of one tool.
 pub(super) struct Formulas {
@@ -18,8 +21,8 @@ pub(super) struct Formulas {
     pub(super) duration: Metric,
     pub(super) input_length: Metric,
     pub(super) output_length: Metric,
-    /// The word in the field's name, such as `ttft`, the field with the requests' own figures, and the metric.
-    pub(super) times: &'static [(&'static str, Option<Samples>, Metric)],
+    /// The words that versions have had in the field's name, such as `ttft`, the field with the requests' own figures, and the metric.
+    pub(super) times: &'static [(&'static [&'static str], Option<Samples>, Metric)],
     /// The field with the total rate.
     pub(super) total_field: &'static str,
 }
@@ -39,67 +42,86 @@ pub(super) struct Run {
     pub(super) cell: Result<Cell, String>,
     pub(super) completed: u64,
     pub(super) measurements: Vec<Measurement>,
+    /// What a reader should know of the samples.
+    pub(super) note: Option<String>,
 }
 
 /// Reads the totals of a run.
-pub(super) fn read(at: &At<'_>, formulas: &Formulas) -> Result<Run, Error> {
-    let duration = at.need("duration", at.positive("duration")?)?;
+pub(super) fn read(at: &At<'_>, formulas: &Formulas) -> Result<Run, NoCell> {
     let completed = at.need("completed", at.count("completed")?)?;
     if completed == 0 {
-        return Err(at.error("completed", "is 0: no request came to its end, so there is nothing to import"));
+        let reason = "is 0: no request came to its end, so there is nothing to import";
+        return Err(at.no_cell(DEAD, "completed", reason));
     }
+    let duration = at.needed("duration")?;
     let input = at.need("total_input_tokens", at.amount("total_input_tokens")?)?;
     let output = at.need("total_output_tokens", at.amount("total_output_tokens")?)?;
     if output == 0.0 {
         let reason = "is 0: no token came out, so there is no price of one";
-        return Err(at.error("total_output_tokens", reason));
+        return Err(at.no_cell(DEAD, "total_output_tokens", reason));
     }
     let concurrency = at.small_count("max_concurrency")?.unwrap_or(0);
     let requests = completed as f64;
     let (mean_input, mean_output) = (input / requests, output / requests);
     let cell = serving_cell(mean_input, mean_output, concurrency);
-    let rate = |field: &str, computed: f64| Ok(at.positive(field)?.unwrap_or(computed));
+    // A total over the run's length is what the tools compute, so a rate that is missing or NaN is had the same way.
+    let rate = |field: &str, computed: f64| -> Result<f64, Error> {
+        Ok(at.figure(field)?.and_then(|figure| figure.value()).unwrap_or(computed))
+    };
 
     let mut found = Vec::new();
     if input > 0.0 {
         found.push(formulas.input.single(&cell, rate("input_throughput", input / duration)?));
     }
-    // Both tools have always written these two; without them it is another file, or half of one.
-    let output_rate = at.need("output_throughput", at.positive("output_throughput")?)?;
-    let request_rate = at.need("request_throughput", at.positive("request_throughput")?)?;
+    // Both tools have always written this one; without it, it is another file, or half of one.
+    let output_rate = at.needed("output_throughput")?;
     found.push(formulas.output.single(&cell, output_rate));
     found.push(formulas.total.single(&cell, rate(formulas.total_field, (input + output) / duration)?));
-    found.push(formulas.requests.single(&cell, request_rate));
+    found.push(formulas.requests.single(&cell, rate("request_throughput", requests / duration)?));
     found.push(formulas.duration.single(&cell, duration));
+    let own = Requests::of(at, completed);
     for (metric, field, mean) in [
         (formulas.input_length, "input_lens", mean_input),
         (formulas.output_length, "output_lens", mean_output),
     ] {
-        let lengths = at.list(field)?.unwrap_or_default();
-        found.push(metric.sampled(&cell, mean, "tokens per request", lengths.to_vec()));
+        found.push(metric.sampled(&cell, mean, "tokens per request", own.list(at, field)?));
     }
-    for (word, samples, metric) in formulas.times {
-        found.extend(time(at, word, *samples, *metric, &cell)?);
+    for (words, samples, metric) in formulas.times {
+        let samples = match samples {
+            None => Vec::new(),
+            Some(Samples::List(field)) => own.list(at, field)?,
+            Some(Samples::Lists(field)) => own.lists(at, field)?,
+        };
+        let between = ["tpot", "itl"].contains(&words[0]);
+        let why = no_second_token(mean_output).filter(|_| between);
+        found.extend(time(at, words, samples, *metric, &cell, why)?);
     }
-    Ok(Run { cell, completed, measurements: found })
+    Ok(Run { cell, completed, measurements: found, note: own.note })
 }
 
 /// A time over requests: the tool's mean, its percentiles beside it, the requests' own under it.
 fn time(
     at: &At<'_>,
-    word: &str,
-    samples: Option<Samples>,
+    words: &[&str],
+    samples: Vec<f64>,
     metric: Metric,
     cell: &Result<Cell, String>,
+    why: Option<&str>,
 ) -> Result<Option<Measurement>, Error> {
-    let samples = match samples {
-        None => Vec::new(),
-        Some(Samples::List(field)) => at.list(field)?.unwrap_or_default().to_vec(),
-        Some(Samples::Lists(field)) => at.pooled(field)?.unwrap_or_default(),
+    let mut figure = None;
+    let mut word = words.first().copied().unwrap_or_default();
+    for name in words {
+        if let Some(found) = at.figure(&format!("mean_{name}_ms"))? {
+            (figure, word) = (Some(found.map(|ms| ms / 1e3)), *name);
+            break;
+        }
+    }
+    let value = figure.as_ref().and_then(Figure::value).or_else(|| mean(&samples).filter(|mean| *mean > 0.0));
+    let mut found = match (value, figure) {
+        (Some(value), _) => metric.sampled(cell, value, "seconds", samples),
+        (None, Some(figure)) => metric.figure(cell, figure.because(why)),
+        (None, None) => return Ok(None),
     };
-    let milliseconds = at.amount(&format!("mean_{word}_ms"))?;
-    let Some(value) = milliseconds.map(|ms| ms / 1e3).or_else(|| mean(&samples)) else { return Ok(None) };
-    let mut found = metric.sampled(cell, value, "seconds", samples);
     found.unknown = percentiles(at, word)?;
     Ok(Some(found))
 }
@@ -108,7 +130,7 @@ fn time(
 fn percentiles(at: &At<'_>, word: &str) -> Result<Unknown, Error> {
     let mut found = Unknown::new();
     for name in ["median", "std", "p25", "p50", "p75", "p90", "p95", "p99", "p99.9"] {
-        if let Some(milliseconds) = at.amount(&format!("{name}_{word}_ms"))? {
+        if let Some(milliseconds) = at.aside(&format!("{name}_{word}_ms"))? {
             found.insert(name.to_owned(), (milliseconds / 1e3).into());
         }
     }

@@ -3,10 +3,10 @@
 use std::path::Path;
 
 use super::Error;
-use super::fields::{At, Row};
-use super::foreign::{
-    Foreign, ForeignEngine, ForeignModel, ForeignWorkload, Kept, Metric, merge, serving_row,
-};
+use super::cells;
+use super::dates::{self, When};
+use super::fields::At;
+use super::foreign::{Foreign, ForeignEngine, ForeignModel, ForeignWorkload, Kept, Metric, serving_row};
 use super::rows::Rows;
 use super::served::{self, Formulas, Samples};
 use super::vllm_serve::{failed, request_rate};
@@ -21,27 +21,25 @@ const FORMULAS: Formulas = Formulas {
     output_length: Metric::tokens("request_output_tokens", "sglang.serving.output_lens"),
     times: &[
         (
-            "ttft",
+            &["ttft"],
             Some(Samples::List("ttfts")),
             Metric::time("time_to_first_token_seconds", "sglang.serving.ttft"),
         ),
-        ("tpot", None, Metric::time("time_per_output_token_seconds", "sglang.serving.tpot")),
+        (&["tpot"], None, Metric::time("time_per_output_token_seconds", "sglang.serving.tpot")),
         (
-            "itl",
+            &["itl"],
             Some(Samples::Lists("itls")),
             Metric::time("inter_token_latency_seconds", "sglang.serving.itl"),
         ),
-        ("e2e_latency", None, Metric::time("end_to_end_latency_seconds", "sglang.serving.e2e_latency")),
+        (&["e2e_latency"], None, Metric::time("end_to_end_latency_seconds", "sglang.serving.e2e_latency")),
     ],
     total_field: "total_throughput",
 };
 
 /// The records in these rows.
 pub(super) fn read(path: &Path, rows: &mut Rows<'_>) -> Result<Vec<Foreign>, Error> {
-    let one = |row: Result<Row, Error>| {
-        let row = row?;
-        let at = At::new(path, &row);
-        let run = served::read(&at, &FORMULAS)?;
+    cells::records(path, rows, |at| {
+        let run = served::read(at, &FORMULAS)?;
         let server = at.inner("server_info")?;
         let said = |field: &str| -> Result<Option<&str>, Error> {
             server.as_ref().map_or(Ok(None), |server| server.text(field))
@@ -49,7 +47,9 @@ pub(super) fn read(path: &Path, rows: &mut Rows<'_>) -> Result<Vec<Foreign>, Err
         let model = said("model_path")?.or(at.text("model_id")?).or(at.text("model")?);
         let version = said("version")?;
         let backend = at.text("backend")?;
-        let asked = request_rate(&at)?;
+        let asked = request_rate(at)?;
+        let measured = dates::date(at, &["date", "timestamp", "start_time"])?;
+        let gpu_count = server.as_ref().map_or(Ok(None), gpus)?;
         let mut kept = Kept::default();
         kept.row(at.fields());
         let found = Foreign {
@@ -72,13 +72,29 @@ pub(super) fn read(path: &Path, rows: &mut Rows<'_>) -> Result<Vec<Foreign>, Err
                 tokens: at.text("dataset_name")?.map(|name| format!("data set {name}")),
                 ..ForeignWorkload::default()
             },
+            gpu_count,
+            measured: measured.map(|when| when.time),
+            notes: measured.and_then(When::note).into_iter().chain(run.note).collect(),
             completed: Some(run.completed),
-            failed: failed(&at, run.completed)?,
+            failed: failed(at, run.completed)?,
             measurements: run.measurements,
             kept,
             ..Foreign::default()
         };
-        Ok((format!("{model:?} {backend:?} {version:?} {:?}", at.get("tag")), found))
-    };
-    merge(path, rows.map(one))
+        Ok((format!("{model:?} {backend:?} {version:?} {gpu_count:?} {:?}", at.get("tag")), found))
+    })
+}
+
+/// The GPUs of a server that tells its settings: attention shared out by data is within the tensor-parallel group.
+fn gpus(server: &At<'_>) -> Result<Option<usize>, Error> {
+    let Some(tensor) = server.small_count("tp_size")?.or(server.small_count("tp")?) else { return Ok(None) };
+    let factor = |field: &str| server.small_count(field).map(|count| u64::from(count.unwrap_or(1).max(1)));
+    let within = server.truth("enable_dp_attention")?.unwrap_or(false);
+    let replicas = if within { 1 } else { factor("dp_size")? };
+    let all = u64::from(tensor.max(1)).saturating_mul(factor("pp_size")?).saturating_mul(replicas);
+    if all > 4096 {
+        return Err(server
+            .error("tp_size", format!("and the other sizes make {all} GPUs, more than any deployment has")));
+    }
+    Ok(usize::try_from(all).ok())
 }

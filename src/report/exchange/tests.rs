@@ -8,21 +8,30 @@ use super::*;
 use crate::base::testing::with_number;
 use crate::record::{read, write};
 
-const FILES: [&[u8]; 15] = [
+const FILES: [&[u8]; 24] = [
     include_bytes!("../../../tests/data/exchange/aiperf.json"),
+    include_bytes!("../../../tests/data/exchange/aiperf-early.json"),
     include_bytes!("../../../tests/data/exchange/genai-perf.json"),
     include_bytes!("../../../tests/data/exchange/guidellm.json"),
+    include_bytes!("../../../tests/data/exchange/guidellm-0.3.json"),
+    include_bytes!("../../../tests/data/exchange/guidellm-0.4.json"),
     include_bytes!("../../../tests/data/exchange/inferencex.json"),
+    include_bytes!("../../../tests/data/exchange/inferencex-agentic.json"),
+    include_bytes!("../../../tests/data/exchange/inferencex-power.json"),
     include_bytes!("../../../tests/data/exchange/llama-batched-bench.jsonl"),
     include_bytes!("../../../tests/data/exchange/llama-batched-bench-shared.jsonl"),
     include_bytes!("../../../tests/data/exchange/llama-bench.csv"),
     include_bytes!("../../../tests/data/exchange/llama-bench.json"),
     include_bytes!("../../../tests/data/exchange/llama-bench.jsonl"),
     include_bytes!("../../../tests/data/exchange/llama-bench.sql"),
+    include_bytes!("../../../tests/data/exchange/llama-bench-devices.json"),
     include_bytes!("../../../tests/data/exchange/sglang-serving.jsonl"),
     include_bytes!("../../../tests/data/exchange/trtllm-bench.json"),
     include_bytes!("../../../tests/data/exchange/vllm-latency.json"),
     include_bytes!("../../../tests/data/exchange/vllm-serve.json"),
+    include_bytes!("../../../tests/data/exchange/vllm-serve-0.4.json"),
+    include_bytes!("../../../tests/data/exchange/vllm-serve-failed.json"),
+    include_bytes!("../../../tests/data/exchange/vllm-serve-nan.json"),
     include_bytes!("../../../tests/data/exchange/vllm-throughput.json"),
 ];
 
@@ -47,8 +56,12 @@ fn import_all(bytes: &[u8], format: Option<Format>) -> Result<usize, String> {
     let records = import_from(Path::new("f"), bytes, &options).map_err(|error| error.to_string())?;
     for record in &records {
         for measured in &record.measurements {
-            let value = measured.value.expect("an imported figure has a value");
-            assert!(value.is_finite() && value >= 0.0, "{} is {value}", measured.metric);
+            match measured.value {
+                Some(value) => {
+                    assert!(value.is_finite() && value >= 0.0, "{} is {value}", measured.metric);
+                }
+                None => assert!(measured.value_reason.is_some(), "{} has no reason", measured.metric),
+            }
             let samples = measured.samples.values.iter().flatten();
             assert!(samples.copied().all(f64::is_finite), "{}", measured.metric);
         }

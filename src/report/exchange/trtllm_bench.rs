@@ -3,9 +3,11 @@
 use std::path::Path;
 
 use super::Error;
-use super::fields::{At, Row};
+use super::cells::{self, NoCell};
+use super::fields::At;
 use super::foreign::{
-    Foreign, ForeignEngine, ForeignModel, ForeignWorkload, Kept, Metric, each, serving_cell, serving_row,
+    Foreign, ForeignEngine, ForeignModel, ForeignWorkload, Kept, Metric, no_second_token, serving_cell,
+    serving_row,
 };
 use super::rows::Rows;
 
@@ -22,23 +24,23 @@ const EACH: Metric = Metric::time("time_per_output_token_seconds", "trtllm-bench
 
 /// The records in these reports.
 pub(super) fn read(path: &Path, rows: &mut Rows<'_>) -> Result<Vec<Foreign>, Error> {
-    let one = |row: Result<Row, Error>| report(&At::new(path, &row?));
-    each(path, rows.map(one))
+    cells::separate(path, rows, report)
 }
 
-fn report(at: &At<'_>) -> Result<Foreign, Error> {
+fn report(at: &At<'_>) -> Result<Foreign, NoCell> {
     let engine = at.need("engine", at.inner("engine")?)?;
     let requests = at.need("request_info", at.inner("request_info")?)?;
     let performance = at.need("performance", at.inner("performance")?)?;
     let world = at.inner("world_info")?;
 
     let input = requests.need("avg_input_length", requests.amount("avg_input_length")?)?;
-    let output = requests.need("avg_output_length", requests.amount("avg_output_length")?)?;
+    let output = requests.needed("avg_output_length")?;
     // The concurrency it reports is a mean that came out, not the bound that was asked for.
     let cell = serving_cell(input, output, 0);
-    let rate = |field: &str| performance.positive(field);
-    let output_rate =
-        performance.need("system_output_throughput_tok_s", rate("system_output_throughput_tok_s")?)?;
+    let rate = |field: &str| -> Result<Option<f64>, Error> {
+        Ok(performance.figure(field)?.and_then(|figure| figure.value()))
+    };
+    let output_rate = performance.needed("system_output_throughput_tok_s")?;
     let request_rate = rate("request_throughput_req_s")?;
     let total = rate("system_total_throughput_tok_s")?;
     let input_rate = total
@@ -58,13 +60,15 @@ fn report(at: &At<'_>) -> Result<Foreign, Error> {
         (FIRST, streaming.as_ref(), "avg_ttft_ms"),
         (EACH, streaming.as_ref(), "avg_tpot_ms"),
     ] {
-        let milliseconds = block.map_or(Ok(None), |block| block.amount(field))?;
-        measurements.extend(milliseconds.map(|ms| metric.single(&cell, ms / 1e3)));
+        let figure = block.map_or(Ok(None), |block| block.figure(field))?;
+        let why = no_second_token(output).filter(|_| field == "avg_tpot_ms");
+        measurements
+            .extend(figure.map(|figure| metric.figure(&cell, figure.map(|ms| ms / 1e3).because(why))));
     }
 
     let machine = at.inner("machine")?;
     let gpu = machine.map_or(Ok(None), |machine| machine.text("name"))?;
-    let said = world.map_or(Ok(None), |world| world.small_count("world_size"))?;
+    let said = world.as_ref().map_or(Ok(None), boards)?;
     let boards = said.unwrap_or(1).clamp(1, 4096);
     let text = |field: &str| engine.text(field).map(|text| text.map(str::to_owned));
     let mut kept = Kept::default();
@@ -83,7 +87,7 @@ fn report(at: &At<'_>) -> Result<Foreign, Error> {
             kv_type: text("kv_cache_dtype")?.filter(|kind| kind != "auto"),
             ..ForeignEngine::default()
         },
-        gpus_counted: said.is_some(),
+        gpu_count: said.map(|_| boards as usize),
         gpus: gpu.map_or(Vec::new(), |name| vec![name.to_owned(); boards as usize]),
         workload: ForeignWorkload {
             kind: "serving",
@@ -95,4 +99,13 @@ fn report(at: &At<'_>) -> Result<Foreign, Error> {
         kept,
         ..Foreign::default()
     })
+}
+
+/// The GPUs of the world: its size, else the product of its parallel sizes.
+fn boards(world: &At<'_>) -> Result<Option<u32>, Error> {
+    if let Some(size) = world.small_count("world_size")? {
+        return Ok(Some(size));
+    }
+    let sizes = [world.small_count("tp_size")?, world.small_count("pp_size")?];
+    Ok(sizes.into_iter().flatten().map(|size| size.max(1)).reduce(u32::saturating_mul))
 }

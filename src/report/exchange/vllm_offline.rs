@@ -8,8 +8,10 @@ use std::path::Path;
 use crate::record::{Cell, Unknown};
 
 use super::Error;
-use super::fields::{At, Row};
-use super::foreign::{Foreign, ForeignEngine, ForeignModel, ForeignWorkload, Kept, Metric, each, mean};
+use super::cells::{self, DEAD};
+use super::dates::{self, When};
+use super::fields::At;
+use super::foreign::{Foreign, ForeignEngine, ForeignModel, ForeignWorkload, Kept, Metric, mean};
 use super::json::Node;
 use super::rows::Rows;
 
@@ -25,16 +27,17 @@ const LATENCY: Metric = Metric {
 
 /// The records in the rows of `vllm bench throughput`.
 pub(super) fn throughput(path: &Path, rows: &mut Rows<'_>) -> Result<Vec<Foreign>, Error> {
-    let one = |row: Result<Row, Error>| {
-        let row = row?;
-        let at = At::new(path, &row);
-        let seconds = at.need("elapsed_time", at.positive("elapsed_time")?)?;
+    cells::separate(path, rows, |at| {
+        let seconds = at.needed("elapsed_time")?;
         let requests = at.need("num_requests", at.count("num_requests")?)?;
-        let tokens = at.need("total_num_tokens", at.positive("total_num_tokens")?)?;
-        let rate = at.positive("tokens_per_second")?.unwrap_or(tokens / seconds);
-        let request_rate = at.positive("requests_per_second")?.unwrap_or(requests as f64 / seconds);
+        let tokens = at.needed("total_num_tokens")?;
+        let value = |field: &str| -> Result<Option<f64>, Error> {
+            Ok(at.figure(field)?.and_then(|figure| figure.value()))
+        };
+        let rate = value("tokens_per_second")?.unwrap_or(tokens / seconds);
+        let request_rate = value("requests_per_second")?.unwrap_or(requests as f64 / seconds);
         let cell = no_cell("vllm bench throughput");
-        let mut found = offline(&at, "vllm bench throughput", "serving", "lengths unknown, all at once")?;
+        let mut found = offline(at, "vllm bench throughput", "serving", "lengths unknown, all at once")?;
         found.completed = Some(requests);
         found.measurements = vec![
             TOTAL.single(&cell, rate),
@@ -42,38 +45,38 @@ pub(super) fn throughput(path: &Path, rows: &mut Rows<'_>) -> Result<Vec<Foreign
             DURATION.single(&cell, seconds),
         ];
         Ok(found)
-    };
-    each(path, rows.map(one))
+    })
 }
 
 /// The records in the rows of `vllm bench latency`.
 pub(super) fn latency(path: &Path, rows: &mut Rows<'_>) -> Result<Vec<Foreign>, Error> {
-    let one = |row: Result<Row, Error>| {
-        let row = row?;
-        let at = At::new(path, &row);
+    cells::separate(path, rows, |at| {
         let samples = at.list("latencies")?.unwrap_or_default();
         if let Some(index) = samples.iter().position(|seconds| *seconds == 0.0) {
-            return Err(at.error(&format!("latencies[{index}]"), "is 0; no iteration takes no time"));
+            let field = format!("latencies[{index}]");
+            return Err(at.no_cell(DEAD, &field, "is 0; no iteration takes no time"));
         }
         let seconds = match mean(samples) {
             Some(mean) => mean,
-            None => at.need("avg_latency", at.positive("avg_latency")?)?,
+            None => at.needed("avg_latency")?,
         };
         let cell = no_cell("vllm bench latency");
         let mut measured = LATENCY.time_of_trials(&cell, seconds, samples.to_vec());
-        measured.unknown = percentiles(&at)?;
-        let mut found = offline(&at, "vllm bench latency", "shapes", "batch and lengths unknown")?;
+        measured.unknown = percentiles(at)?;
+        let mut found = offline(at, "vllm bench latency", "shapes", "batch and lengths unknown")?;
         found.measurements = vec![measured];
         Ok(found)
-    };
-    each(path, rows.map(one))
+    })
 }
 
 fn offline(at: &At<'_>, tool: &'static str, kind: &'static str, row: &str) -> Result<Foreign, Error> {
     let mut kept = Kept::default();
     kept.row(at.fields());
+    let measured = dates::date(at, &["date", "timestamp"])?;
     Ok(Foreign {
         tool,
+        measured: measured.map(|when| when.time),
+        notes: measured.and_then(When::note).into_iter().collect(),
         model: ForeignModel { name: at.text("model_id")?.map(str::to_owned), ..ForeignModel::default() },
         engine: ForeignEngine { name: Some("vllm".to_owned()), ..ForeignEngine::default() },
         workload: ForeignWorkload { kind, rows: vec![row.to_owned()], ..ForeignWorkload::default() },
@@ -91,7 +94,7 @@ fn percentiles(at: &At<'_>) -> Result<Unknown, Error> {
     let mut found = Unknown::new();
     if let Some(inner) = at.inner("percentiles")? {
         for (name, _) in inner.fields().iter().take(20).filter(|(_, node)| matches!(node, Node::Number(_))) {
-            if let (Ok(percent), Some(seconds)) = (name.parse::<u8>(), inner.amount(name)?) {
+            if let (Ok(percent), Some(seconds)) = (name.parse::<u8>(), inner.aside(name)?) {
                 found.insert(format!("p{percent}"), seconds.into());
             }
         }

@@ -5,8 +5,10 @@
 use std::path::Path;
 
 use super::Error;
-use super::fields::{At, Row};
-use super::foreign::{Foreign, ForeignModel, ForeignWorkload, Kept, Metric, merge, serving_row};
+use super::cells;
+use super::dates::{self, When};
+use super::fields::At;
+use super::foreign::{Foreign, ForeignModel, ForeignWorkload, Kept, Metric, serving_row};
 use super::json::Node;
 use super::rows::Rows;
 use super::served::{self, Formulas, Samples};
@@ -21,14 +23,18 @@ const FORMULAS: Formulas = Formulas {
     output_length: Metric::tokens("request_output_tokens", "vllm.serve.output_lens"),
     times: &[
         (
-            "ttft",
+            &["ttft"],
             Some(Samples::List("ttfts")),
             Metric::time("time_to_first_token_seconds", "vllm.serve.ttft"),
         ),
-        ("tpot", None, Metric::time("time_per_output_token_seconds", "vllm.serve.tpot")),
-        ("itl", Some(Samples::Lists("itls")), Metric::time("inter_token_latency_seconds", "vllm.serve.itl")),
+        (&["tpot"], None, Metric::time("time_per_output_token_seconds", "vllm.serve.tpot")),
         (
-            "e2el",
+            &["itl"],
+            Some(Samples::Lists("itls")),
+            Metric::time("inter_token_latency_seconds", "vllm.serve.itl"),
+        ),
+        (
+            &["e2el"],
             Some(Samples::List("latencies")),
             Metric::time("end_to_end_latency_seconds", "vllm.serve.e2el"),
         ),
@@ -39,31 +45,22 @@ const GOODPUT: Metric = Metric::requests("goodput_requests_per_second", "vllm.se
 
 /// The records in these rows.
 pub(super) fn read(path: &Path, rows: &mut Rows<'_>) -> Result<Vec<Foreign>, Error> {
-    let one = |row: Result<Row, Error>| {
-        let row = row?;
-        let at = At::new(path, &row);
-        let mut run = served::read(&at, &FORMULAS)?;
-        if let Some(goodput) = at.amount("request_goodput")? {
+    cells::records(path, rows, |at| {
+        let mut run = served::read(at, &FORMULAS)?;
+        if let Some(goodput) = at.aside("request_goodput")? {
             run.measurements.push(GOODPUT.single(&run.cell, goodput));
         }
         let model = at.text("model_id")?;
         let backend = at.text("backend")?.or(at.text("endpoint_type")?);
         let label = at.text("label")?;
-        let date = |text: &str| {
-            let reason = || format!("is `{}`, not a time such as 20261124-013502", super::json::shown(text));
-            local_date(text).ok_or_else(|| at.error("date", reason()))
-        };
-        let measured = at.text("date")?.map(date).transpose()?;
-        let asked = request_rate(&at)?;
+        let measured = dates::date(at, &["date", "timestamp", "start_time"])?;
+        let asked = request_rate(at)?;
         let mut kept = Kept::default();
         kept.row(at.fields());
         let found = Foreign {
             tool: "vllm bench serve",
-            notes: measured
-                .map(|_| "its date names no time zone and is taken as UTC".to_owned())
-                .into_iter()
-                .collect(),
-            measured,
+            notes: measured.and_then(When::note).into_iter().chain(run.note).collect(),
+            measured: measured.map(|when| when.time),
             model: ForeignModel { name: model.map(str::to_owned), ..ForeignModel::default() },
             workload: ForeignWorkload {
                 kind: "serving",
@@ -71,14 +68,13 @@ pub(super) fn read(path: &Path, rows: &mut Rows<'_>) -> Result<Vec<Foreign>, Err
                 ..ForeignWorkload::default()
             },
             completed: Some(run.completed),
-            failed: failed(&at, run.completed)?,
+            failed: failed(at, run.completed)?,
             measurements: run.measurements,
             kept,
             ..Foreign::default()
         };
         Ok((format!("{model:?} {backend:?} {label:?}"), found))
-    };
-    merge(path, rows.map(one))
+    })
 }
 
 /// Requests that failed: said, or those that were asked for and did not come to their end.
@@ -93,18 +89,13 @@ pub(super) fn failed(at: &At<'_>, completed: u64) -> Result<Option<u64>, Error> 
 pub(super) fn request_rate(at: &At<'_>) -> Result<String, Error> {
     Ok(match at.get("request_rate") {
         Some(Node::Number(_)) => {
-            at.positive("request_rate")?.map_or(String::new(), |rate| format!("at {rate}/s"))
+            let rate = at.figure("request_rate")?.and_then(|figure| figure.value());
+            rate.map_or(String::new(), |rate| format!("at {rate}/s"))
         }
         // `inf`, and SGLang's `trace`.
-        Some(Node::Text(word)) if !["inf", "Infinity"].contains(&&**word) => {
+        Some(Node::Text(word)) if super::cells::not_finite(&Node::Text(word.clone())).is_none() => {
             format!("at {}", super::json::shown(word))
         }
         _ => String::new(),
     })
-}
-
-/// `20261124-013502`, in a time zone that the file does not name: taken as UTC, half a day off at most.
-fn local_date(text: &str) -> Option<jiff::Timestamp> {
-    let date = jiff::civil::DateTime::strptime("%Y%m%d-%H%M%S", text).ok()?;
-    Some(date.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp())
 }

@@ -1,0 +1,142 @@
+//! Kinds of graphics adapters by the name that a driver gives: whose they are, and which are no cards.
+
+/// Who made a GPU.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Vendor {
+    Nvidia,
+    Amd,
+    Intel,
+    Apple,
+}
+
+impl Vendor {
+    /// The vendor whose GPUs alone a backend of llama.cpp drives.
+    pub(super) fn of_backend(name: &str) -> Option<Self> {
+        match name.to_ascii_lowercase().as_str() {
+            "cuda" => Some(Self::Nvidia),
+            "rocm" | "hip" => Some(Self::Amd),
+            "sycl" => Some(Self::Intel),
+            "metal" | "mtl" => Some(Self::Apple),
+            _ => None,
+        }
+    }
+}
+
+/// Who made the GPU of this name.
+pub(super) fn vendor(name: &str) -> Option<Vendor> {
+    let name = name.to_ascii_lowercase();
+    let has = |words: &[&str]| words.iter().any(|word| name.contains(word));
+    match () {
+        () if has(&["nvidia", "geforce", "tesla", "quadro", "rtx "]) => Some(Vendor::Nvidia),
+        () if has(&["amd", "radeon", "instinct", "gfx"]) => Some(Vendor::Amd),
+        () if has(&["intel", "arc("]) => Some(Vendor::Intel),
+        () if has(&["apple"]) => Some(Vendor::Apple),
+        () => None,
+    }
+}
+
+/// An adapter that is a program on the CPU.
+pub(super) fn software(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    ["llvmpipe", "lavapipe", "softpipe", "swiftshader", "basic render", "software rasterizer", "pocl"]
+        .iter()
+        .any(|word| name.contains(word))
+}
+
+/// A GPU that is a part of a processor.
+pub(super) fn integrated(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    let has = |words: &[&str]| words.iter().any(|word| name.contains(word));
+    match vendor(&name) {
+        // Of Intel, Arc with a model's letter and the data-centre GPUs are cards.
+        Some(Vendor::Intel) => !has(&["data center", "xe max"]) && !words(&name).any(arc_card),
+        Some(Vendor::Amd) => {
+            let parts = [
+                "radeon graphics",
+                "radeon(tm) graphics",
+                "custom gpu",
+                "raphael",
+                "mendocino",
+                "renoir",
+                "cezanne",
+                "rembrandt",
+                "phoenix",
+                "raven",
+                "picasso",
+                "vangogh",
+                "strix",
+                "gfx90c",
+                "gfx1035",
+                "gfx1036",
+                "gfx1103",
+                "gfx115",
+            ];
+            has(&parts)
+                || (has(&["vega"]) && has(&["graphics"]))
+                || (!has(&["rx "]) && words(&name).any(of_an_apu))
+        }
+        Some(Vendor::Nvidia | Vendor::Apple) => false,
+        None => has(&["adreno", "mali", "powervr", "videocore", "v3d"]),
+    }
+}
+
+fn words(name: &str) -> impl Iterator<Item = &str> {
+    name.split(|sign: char| !sign.is_ascii_alphanumeric())
+}
+
+/// `a770`, `b580`.
+fn arc_card(word: &str) -> bool {
+    word.strip_prefix(['a', 'b']).is_some_and(|rest| rest.len() >= 2 && digits(rest))
+}
+
+/// `780m`, `8060s`.
+fn of_an_apu(word: &str) -> bool {
+    word.strip_suffix(['m', 's']).is_some_and(|rest| (3..=4).contains(&rest.len()) && digits(rest))
+}
+
+fn digits(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cards_are_told_from_what_is_part_of_a_processor() {
+        for name in [
+            "AMD Radeon Graphics",
+            "AMD Radeon(TM) Graphics",
+            "AMD Radeon 780M Graphics",
+            "AMD Radeon 890M Graphics (RADV GFX1150)",
+            "Radeon 8060S Graphics",
+            "AMD Radeon Vega 8 Graphics",
+            "AMD Radeon Graphics (RADV RENOIR)",
+            "AMD Custom GPU 0405 (RADV VANGOGH)",
+            "Intel(R) UHD Graphics 770",
+            "Intel(R) Iris(R) Xe Graphics",
+            "Intel(R) Arc(TM) Graphics",
+            "Intel(R) Arc(TM) 140V GPU (16GB)",
+            "Intel(R) Graphics (RPL-S)",
+            "Adreno (TM) 740",
+        ] {
+            assert!(integrated(name), "{name}");
+        }
+        for name in [
+            "NVIDIA GeForce RTX 4090",
+            "NVIDIA H100 80GB HBM3",
+            "AMD Radeon RX 7900 XTX",
+            "AMD Radeon RX 7600M XT",
+            "Radeon RX Vega",
+            "AMD Instinct MI300X",
+            "AMD Radeon PRO W7900 (RADV NAVI31)",
+            "Intel(R) Arc(TM) A770 Graphics",
+            "Intel(R) Arc(TM) B580 Graphics",
+            "Intel(R) Data Center GPU Max 1100",
+            "Apple M2 Ultra",
+        ] {
+            assert!(!integrated(name) && !software(name), "{name}");
+        }
+        assert!(software("llvmpipe (LLVM 15.0.7, 256 bits)") && software("Microsoft Basic Render Driver"));
+    }
+}

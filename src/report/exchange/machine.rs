@@ -1,0 +1,212 @@
+//! The machine of a foreign file: its GPUs as the file and the flags have them, and what their hour costs.
+//!
+//! A flag may say what the file does not, and how many GPUs are to be counted; it may not say that they were others.
+
+use rust_decimal::Decimal;
+
+use crate::base::text;
+use crate::catalog;
+use crate::cost;
+use crate::record::{Environment, Gpu, Price, Unknown};
+
+use super::foreign::Foreign;
+use super::model::clean;
+use super::seal::Unsaid;
+use super::{Error, ImportError, Options, Source};
+
+/// Refuses `--gpu` where the file says other GPUs, and both flags where the CPU computed. Notes a count that says otherwise.
+///
+/// A file may name the family, and the flag its form; of several kinds the flag picks one.
+pub(super) fn reconcile(
+    foreign: &mut Foreign,
+    source: &Source<'_>,
+    options: &Options<'_>,
+) -> Result<(), ImportError> {
+    let against = |said: String, flag, given: String| {
+        Err(Error::Contradicted { path: source.path.to_owned(), said, flag, given }.into())
+    };
+    let on_cpu = foreign.gpus.is_empty() && foreign.engine.device.as_deref() == Some("cpu");
+    if let Some(id) = options.gpu {
+        let given = options.catalog.gpu(id)?;
+        if on_cpu {
+            return against("that the CPU computed".to_owned(), "--gpu", given.id.clone());
+        }
+        let fits = |name: &str| {
+            let said = options.catalog.gpu(name).ok()?;
+            let only_family = said.family.eq_ignore_ascii_case(name.trim()) && said.family == given.family;
+            Some(said.id == given.id || only_family)
+        };
+        if !foreign.gpus.iter().any(|name| fits(name) == Some(true)) {
+            // Names that the catalog does not know may be the card's.
+            if let Some(other) = foreign.gpus.iter().find(|name| fits(name) == Some(false)) {
+                return against(format!("`{}`", clean(other)), "--gpu", given.id.clone());
+            }
+        } else {
+            let all = foreign.gpus.len();
+            foreign.gpus.retain(|name| fits(name) == Some(true));
+            let left = all - foreign.gpus.len();
+            if left > 0 {
+                let left = text::count(left, "GPU");
+                foreign.notes.push(format!("--gpu {}: {left} of another kind not counted", given.id));
+                foreign.gpu_count = Some(foreign.gpus.len());
+            }
+        }
+    }
+    let Some(count) = options.gpus else { return Ok(()) };
+    if on_cpu {
+        return against("that the CPU computed".to_owned(), "--gpus", count.to_string());
+    }
+    if let Some(said) = foreign.gpu_count.filter(|said| *said != count as usize) {
+        let said = text::count(said, "GPU");
+        foreign.notes.push(format!("the file says {said}, and --gpus says {count}, which is taken"));
+    }
+    foreign.gpu_count = Some(count as usize);
+    Ok(())
+}
+
+pub(super) fn environment(
+    foreign: &Foreign,
+    options: &Options<'_>,
+    unsaid: Unsaid,
+) -> Result<Environment, catalog::Error> {
+    let catalog = options.catalog;
+    let given = options.gpu.map(|id| catalog.gpu(id)).transpose()?;
+    let count = foreign.gpu_count.unwrap_or(foreign.gpus.len()).max(1);
+    let names: Vec<(String, Option<&catalog::Gpu>)> = match (given, foreign.gpus.as_slice()) {
+        (Some(row), said) => (0..count)
+            .map(|n| (said.get(n).map_or(row.name.clone(), |name| clean(name)), Some(row)))
+            .collect(),
+        (None, []) => Vec::new(),
+        (None, said) => {
+            let named = |n: usize| &said[n % said.len()];
+            (0..count).map(|n| (clean(named(n)), catalog.gpu(named(n)).ok())).collect()
+        }
+    };
+    let gpus: Vec<Gpu> = names
+        .into_iter()
+        .map(|(name, row)| Gpu {
+            name,
+            uuid: None,
+            uuid_reason: Some(unsaid.why()),
+            catalog_id: row.map(|row| row.id.clone()),
+            catalog_id_reason: row
+                .is_none()
+                .then(|| "no row of the catalog has this name; say it with --gpu".to_owned()),
+            memory_bytes: None,
+            memory_bytes_reason: Some(unsaid.why()),
+            used: true,
+            facts: Unknown::new(),
+            unknown: Unknown::new(),
+        })
+        .collect();
+    let (cpu, cpu_reason) = unsaid.or(foreign.cpu.as_deref().map(clean));
+    let why = || Some(unsaid.why());
+    Ok(Environment {
+        cpu,
+        cpu_reason,
+        logical_cpus: None,
+        logical_cpus_reason: why(),
+        instruction_sets: Vec::new(),
+        instruction_sets_reason: why(),
+        memory_bytes: None,
+        memory_bytes_reason: why(),
+        operating_system: None,
+        operating_system_reason: why(),
+        kernel: None,
+        kernel_reason: why(),
+        container: None,
+        container_reason: why(),
+        peaks: None,
+        peaks_reason: why(),
+        gpus_reason: gpus.is_empty().then(|| match (foreign.engine.device.as_deref(), foreign.gpu_count) {
+            (Some("cpu"), _) => "the CPU computed".to_owned(),
+            (_, Some(count)) => {
+                format!(
+                    "the file says {} and not of which kind; say it with --gpu",
+                    text::count(count, "GPU")
+                )
+            }
+            _ => format!("{}; say it with --gpu", unsaid.why()),
+        }),
+        gpus,
+        driver: None,
+        driver_reason: why(),
+        cuda: None,
+        cuda_reason: why(),
+        unknown: Unknown::new(),
+    })
+}
+
+/// The price of all GPUs together: given, or the catalog's for such boards.
+pub(super) fn price(
+    environment: &Environment,
+    foreign: &Foreign,
+    options: &Options<'_>,
+) -> Result<Price, String> {
+    let used: Vec<&Gpu> = environment.gpus.iter().filter(|gpu| gpu.used).collect();
+    if let Some(usd) = options.price_per_hour {
+        // Without --gpus the price is of the whole machine, as `bench cost` has it.
+        return times(cost::given_price(usd), options.gpus.unwrap_or(1));
+    }
+    if used.is_empty() {
+        return Err(match foreign.engine.device.as_deref() {
+            Some("cpu") => "the file does not say on which machine the CPU is; give its rent with --price-per-hour USD",
+            _ => "the file does not say which GPU it was; say it with --gpu ID, or give the rent with --price-per-hour USD",
+        }
+        .to_owned());
+    }
+    let mut kinds: Vec<(&Gpu, u32)> = Vec::new();
+    for gpu in used {
+        match kinds.iter_mut().find(|(known, _)| {
+            known.catalog_id == gpu.catalog_id && (gpu.catalog_id.is_some() || known.name == gpu.name)
+        }) {
+            Some((_, count)) => *count = count.saturating_add(1),
+            None => kinds.push((gpu, 1)),
+        }
+    }
+    let mut all: Option<Price> = None;
+    for (gpu, count) in kinds {
+        let row = gpu.catalog_id.as_deref().and_then(|id| options.catalog.gpu(id).ok()).ok_or_else(|| {
+            format!("the catalog has no row for `{}`; say it with --gpu ID, or give the rent with --price-per-hour USD", gpu.name)
+        })?;
+        let price = times(cost::gpu_price(options.catalog, row, options.today)?, count)?;
+        all = Some(match all {
+            None => price,
+            Some(before) => sum(before, price)?,
+        });
+    }
+    all.ok_or_else(|| "the file names no GPU".to_owned())
+}
+
+const TOO_LARGE: &str = "the price of all GPUs together is too large";
+
+fn times(price: Price, gpus: u32) -> Result<Price, String> {
+    if gpus == 1 {
+        return Ok(price);
+    }
+    let total = price.usd_per_hour.checked_mul(Decimal::from(gpus));
+    Ok(Price {
+        usd_per_hour: total.ok_or_else(|| TOO_LARGE.to_owned())?,
+        label: format!("{gpus} × {}", price.label),
+        range_usd_per_hour: price.range_usd_per_hour.map(|range| range.map(|end| end * f64::from(gpus))),
+        ..price
+    })
+}
+
+/// The rents of GPUs of two kinds in one machine; as old as the older of both.
+fn sum(one: Price, other: Price) -> Result<Price, String> {
+    let total = one.usd_per_hour.checked_add(other.usd_per_hour);
+    let observed = one.observed.clone().zip(other.observed.clone()).map(|(a, b)| a.min(b));
+    let range = one.range_usd_per_hour.zip(other.range_usd_per_hour);
+    let source =
+        if one.source == other.source { one.source } else { format!("{}; {}", one.source, other.source) };
+    Ok(Price {
+        usd_per_hour: total.ok_or_else(|| TOO_LARGE.to_owned())?,
+        label: format!("{} + {}", one.label, other.label),
+        observed,
+        observed_reason: one.observed_reason.or(other.observed_reason),
+        range_usd_per_hour: range.map(|(a, b)| [a[0] + b[0], a[1] + b[1]]),
+        warnings: one.warnings.into_iter().chain(other.warnings).collect(),
+        source,
+    })
+}

@@ -1,0 +1,195 @@
+//! The energy that InferenceX measured beside a run, where it found its own measurement valid.
+//!
+//! It samples the power of all boards of a deployment and integrates it over the run (`utils/aggregate_power.py`). What
+//! it gives by token is the energy of the whole over input tokens, over output tokens and over all: three ways to share
+//! out one amount, which must not be added up.
+
+use crate::record::{Cell, EnergyWindow, Grade, Measurement};
+
+use super::Error;
+use super::fields::At;
+use super::foreign::Metric;
+use super::json::Node;
+
+const POWER: Metric = Metric {
+    name: "power_watts",
+    formula: "inferencex.avg_total_gpu_power_w",
+    unit: "W",
+    method: "mean over the run, of all boards; the tool's own figure",
+};
+const ENERGY: Metric = Metric {
+    name: "energy_joules",
+    formula: "inferencex.total_gpu_energy_j",
+    unit: "J",
+    method: "power samples of each board, integrated over the run; the tool's own figure",
+};
+const OVER: &str = "energy of the whole run ÷ these tokens; the tool's own figure";
+const BY_TOKEN: [(&str, Metric); 4] = [
+    (
+        "joules_per_total_token",
+        Metric {
+            name: "joules_per_total_token",
+            formula: "inferencex.joules_per_total_token",
+            unit: "J/token",
+            method: OVER,
+        },
+    ),
+    (
+        "joules_per_output_token",
+        Metric {
+            name: "joules_per_output_token_alone",
+            formula: "inferencex.joules_per_output_token",
+            unit: "J/token",
+            method: OVER,
+        },
+    ),
+    (
+        "joules_per_input_token",
+        Metric {
+            name: "joules_per_input_token_alone",
+            formula: "inferencex.joules_per_input_token",
+            unit: "J/token",
+            method: OVER,
+        },
+    ),
+    (
+        "joules_per_successful_query",
+        Metric {
+            name: "joules_per_request",
+            formula: "inferencex.joules_per_successful_query",
+            unit: "J/request",
+            method: "energy of the whole run ÷ requests that came to their end; the tool's own figure",
+        },
+    ),
+];
+
+/// The reason of every grade here.
+pub(super) const SAMPLED: &str = "power samples without a counter (about 1 a second), integrated by the tool";
+const ROUNDED: &str = "seconds and tokens of the window are had from the tool's rounded quotients";
+
+/// What a row says of energy.
+#[derive(Debug, Default)]
+pub(super) struct Power {
+    pub(super) measurements: Vec<Measurement>,
+    pub(super) window: Option<EnergyWindow>,
+    pub(super) note: Option<String>,
+}
+
+/// Reads a row's power, of all `gpus` together; `output_rate` is theirs as well.
+pub(super) fn read(
+    at: &At<'_>,
+    cell: &Result<Cell, String>,
+    gpus: u64,
+    output_rate: Option<f64>,
+) -> Result<Power, Error> {
+    let figure = |field: &str| -> Result<Option<f64>, Error> {
+        Ok(at.figure(field)?.and_then(|figure| figure.value()))
+    };
+    let mean = ["avg_total_gpu_power_w", "avg_power_w"].into_iter().any(|name| at.get(name).is_some());
+    match valid(at) {
+        Some(true) => {}
+        Some(false) => {
+            let note = "InferenceX measured its power and found that invalid (`power_valid` 0): no energy";
+            return Ok(Power { note: Some(note.to_owned()), ..Power::default() });
+        }
+        None if mean => {
+            let note = "its power has no `power_valid`, so nobody checked it: no energy";
+            return Ok(Power { note: Some(note.to_owned()), ..Power::default() });
+        }
+        None => return Ok(Power::default()),
+    }
+    // The mean of one board was all that the first version wrote.
+    let one_board = figure("avg_power_w")?.map(|watts| watts * gpus as f64);
+    let watts = figure("avg_total_gpu_power_w")?.or(one_board);
+    let joules = figure("total_gpu_energy_j")?;
+    let mut measurements = Vec::new();
+    measurements.extend(watts.map(|watts| POWER.single(cell, watts)));
+    measurements.extend(joules.map(|joules| ENERGY.single(cell, joules)));
+    let mut by_token = [None; BY_TOKEN.len()];
+    for (found, (field, metric)) in by_token.iter_mut().zip(BY_TOKEN) {
+        *found = figure(field)?;
+        measurements.extend(found.map(|joules| metric.single(cell, joules)));
+    }
+    let [_, per_output, per_input, _] = by_token;
+    let window = match (cell, watts, joules) {
+        (Ok(cell), Some(watts), Some(joules)) => Some(Window { cell, watts, joules, per_output, per_input }),
+        _ => None,
+    };
+    // Without the run's energy its rate gives the same quotient, and no window.
+    let computed = watts.zip(output_rate).map(|(watts, rate)| watts / rate);
+    if let (None, None, Some(joules)) = (joules, per_output, computed) {
+        measurements.push(BY_TOKEN[1].1.single(cell, joules));
+    }
+    Ok(Power { measurements, window: window.map(Window::sealed), note: None })
+}
+
+/// `power_valid`, which is a number for those who keep numbers only.
+fn valid(at: &At<'_>) -> Option<bool> {
+    match at.get("power_valid")? {
+        Node::Bool(truth) => Some(*truth),
+        Node::Text(text) => Some(text.eq_ignore_ascii_case("true") || text.trim() == "1"),
+        node => at.number(node).map(|number| number == 1.0),
+    }
+}
+
+/// A run's energy.
+struct Window<'a> {
+    cell: &'a Cell,
+    watts: f64,
+    joules: f64,
+    per_output: Option<f64>,
+    per_input: Option<f64>,
+}
+
+impl Window<'_> {
+    fn sealed(self) -> EnergyWindow {
+        let seconds = self.joules / self.watts;
+        #[allow(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "finite, positive; saturates"
+        )]
+        let tokens = |each: Option<f64>| each.map_or(0, |each| (self.joules / each).round() as u64);
+        let unsaid = || Some("imported; inferencex's file does not say".to_owned());
+        let no_counter = || Some("InferenceX integrates power samples".to_owned());
+        EnergyWindow {
+            cell: self.cell.clone(),
+            begin_seconds: None,
+            begin_seconds_reason: unsaid(),
+            seconds,
+            own_seconds: seconds,
+            context_seconds: 0.0,
+            input_tokens: tokens(self.per_input),
+            output_tokens: tokens(self.per_output),
+            joules: Some(self.joules),
+            joules_reason: None,
+            method: Some("samples".to_owned()),
+            method_reason: None,
+            error_bound_share: None,
+            error_bound_share_reason: unsaid(),
+            idle_subtracted_joules: None,
+            idle_subtracted_joules_reason: unsaid(),
+            counter_joules: None,
+            counter_joules_reason: no_counter(),
+            integral_joules: Some(self.joules),
+            integral_joules_reason: None,
+            mean_watts: Some(self.watts),
+            mean_watts_reason: None,
+            peak_watts: None,
+            peak_watts_reason: unsaid(),
+            throttled_share: None,
+            throttled_share_reason: unsaid(),
+            power_capped_share: None,
+            power_capped_share_reason: unsaid(),
+            celsius: None,
+            celsius_reason: unsaid(),
+            sm_mhz: None,
+            sm_mhz_reason: unsaid(),
+            memory_mhz: None,
+            memory_mhz_reason: unsaid(),
+            grade: Some(Grade::C),
+            grade_reason: None,
+            reasons: vec![SAMPLED.to_owned(), ROUNDED.to_owned()],
+        }
+    }
+}
