@@ -84,6 +84,8 @@ pub struct Capabilities {
     pub kv_type: &'static str,
     /// What it does wrong or differently on this very model; each makes the record suspect.
     pub caveats: Vec<String>,
+    /// What it chose on this machine by trying, with what the trial gave; no result hangs on it, only speed.
+    pub choices: Vec<String>,
 }
 
 /// What to run: sequences that start together and end together.

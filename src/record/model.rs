@@ -111,6 +111,9 @@ pub struct EngineInfo {
     pub foreseen_memory_bytes_reason: Option<String>,
     /// What the engine does wrong or differently on this model.
     pub caveats: Vec<String>,
+    /// What the engine chose on this machine by trying, with what the trial gave. Results do not depend on it, speed does.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub choices: Vec<String>,
     /// Fields this version does not know.
     #[serde(flatten)]
     pub unknown: Unknown,

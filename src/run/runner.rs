@@ -558,6 +558,7 @@ mod tests {
                 max_context: 4096,
                 kv_type: "none",
                 caveats: vec![],
+                choices: vec![],
             };
             let step_ns = Box::new(step_ns);
             Self {

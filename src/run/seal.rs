@@ -445,6 +445,7 @@ fn engine_info(capabilities: Option<&Capabilities>, plan: &Plan) -> EngineInfo {
         foreseen_memory_bytes: Some(plan.memory.total().get()),
         foreseen_memory_bytes_reason: None,
         caveats: capabilities.map_or_else(Vec::new, |c| c.caveats.clone()),
+        choices: capabilities.map_or_else(Vec::new, |c| c.choices.clone()),
         unknown: Unknown::new(),
     }
 }

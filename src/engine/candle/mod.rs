@@ -74,6 +74,7 @@ pub fn load(model: &Model, options: &Options, interrupt: &Interrupt) -> Result<B
         max_context: loaded.facts.max_context,
         kv_type: loaded.facts.kv_type,
         caveats: loaded.caveats,
+        choices: Vec::new(),
     };
     Ok(Box::new(driver::Driver::new(
         loaded.network,

@@ -160,6 +160,7 @@ fn engine(foreign: &Foreign, on_gpu: bool, unsaid: Unsaid) -> EngineInfo {
         foreseen_memory_bytes: None,
         foreseen_memory_bytes_reason: Some("imported; nothing was foreseen".to_owned()),
         caveats: Vec::new(),
+        choices: Vec::new(),
         unknown: Unknown::new(),
     }
 }

@@ -23,6 +23,7 @@ use super::kv::{self, KvCache, KvLayout, PAGE};
 use super::matmul::{self, Input, Output};
 use super::pack::{BLOCK, ROWS, is_quantized};
 use super::pool::Barrier;
+use super::prefetch::Prefetch;
 use super::rotary::Table;
 use crate::engine::fused::network::{Activation, Network};
 use crate::engine::fused::weights::{Block, Feed, Matrix, Weights};
@@ -147,6 +148,7 @@ struct Pass<'a> {
     tables: &'a [Table],
     cache: KvCache,
     isa: Isa,
+    prefetch: Prefetch,
     barrier: &'a Barrier,
     threads: usize,
     batch: &'a StepBatch<'a>,
@@ -196,6 +198,7 @@ pub(super) fn step(engine: &mut CpuEngine, batch: &StepBatch<'_>, output: &mut S
         tables: &engine.tables,
         cache,
         isa: engine.isa,
+        prefetch: engine.prefetch,
         // SAFETY: the pool outlives the pass, and running it changes the barrier only through its own atomics.
         barrier: unsafe { &*barrier },
         threads: buffers.threads,
@@ -301,7 +304,7 @@ impl Activation {
 }
 
 /// The share of `count` things that belongs to `thread`.
-fn share(count: usize, thread: usize, threads: usize) -> Range<usize> {
+pub(super) fn share(count: usize, thread: usize, threads: usize) -> Range<usize> {
     count * thread / threads..count * (thread + 1) / threads
 }
 
@@ -389,7 +392,7 @@ impl Pass<'_> {
             let from = mine.start.clamp(before, before + groups) - before;
             let to = mine.end.clamp(before, before + groups) - before;
             let weights = matmul::Weights {
-                layout: matrix.layout,
+                layout: matrix.layout.asked(self.prefetch),
                 groups: self.weights.arena.bytes(matrix.region).as_ptr(),
             };
             let input = Input { tokens: self.tokens, tiles: self.tiles, rows };
@@ -720,7 +723,7 @@ fn head(engine: &mut CpuEngine, rows: &[(usize, Option<usize>)]) {
     let (last, out) = (Shared(buffers.place(buffers.last)), Shared(buffers.place(buffers.logits)));
     let tiles = Shared(buffers.place(buffers.tiles).cast::<u8>());
     let best = Shared(buffers.best.as_mut_ptr());
-    let (isa, weights) = (engine.isa, &engine.weights);
+    let (isa, prefetch, weights) = (engine.isa, engine.prefetch, &engine.weights);
     let barrier: *const Barrier = engine.pool.barrier();
     let barrier = Shared(barrier.cast_mut());
     engine.pool.run(&|thread| {
@@ -740,7 +743,7 @@ fn head(engine: &mut CpuEngine, rows: &[(usize, Option<usize>)]) {
             (*barrier.get()).wait();
             let groups = share(weights.head.groups(), thread, threads);
             let matrix = matmul::Weights {
-                layout: weights.head.layout,
+                layout: weights.head.layout.asked(prefetch),
                 groups: weights.arena.bytes(weights.head.region).as_ptr(),
             };
             let input = Input { tokens: rows.len(), tiles: tiles.get(), rows: last.get() };
@@ -757,13 +760,13 @@ fn head(engine: &mut CpuEngine, rows: &[(usize, Option<usize>)]) {
 }
 
 /// A pointer that the threads of a pool share.
-struct Shared<T>(*mut T);
+pub(super) struct Shared<T>(pub(super) *mut T);
 
 // SAFETY: whoever uses it splits what it points to by thread.
 unsafe impl<T> Sync for Shared<T> {}
 
 impl<T> Shared<T> {
-    fn get(&self) -> *mut T {
+    pub(super) fn get(&self) -> *mut T {
         self.0
     }
 }

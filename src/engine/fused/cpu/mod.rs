@@ -12,6 +12,7 @@ mod lanes;
 mod matmul;
 mod pack;
 mod pool;
+mod prefetch;
 mod rotary;
 
 use crate::base::sys::{self, Interrupt};
@@ -33,6 +34,7 @@ use forward::Buffers;
 use kv::KvLayout;
 use pack::BLOCK;
 use pool::Pool;
+use prefetch::Prefetch;
 use rotary::Table;
 
 /// Tokens of a step at most: with more a prompt gets no faster, and the buffers no smaller.
@@ -48,6 +50,7 @@ pub(super) struct CpuEngine {
     pages: Region,
     pool: Pool,
     isa: Isa,
+    prefetch: Prefetch,
     kv_type: KvType,
     buffers: Buffers,
     capabilities: Capabilities,
@@ -84,8 +87,9 @@ impl CpuEngine {
         let threads = options.threads.unwrap_or_else(default_threads);
         let reader = model.open_gguf(interrupt).map_err(|error| unreadable(&error))?;
         let weights = Weights::load(reader, file, &network, progress)?;
-        let pool = Pool::new(threads)
+        let mut pool = Pool::new(threads)
             .map_err(|error| not_loaded(format!("the system gives no {threads} threads ({error})")))?;
+        let asked = prefetch::choose(isa, &weights, &mut pool, threads);
         let positions = options.max_positions.unwrap_or(network.context_length).min(network.context_length);
         let batch = options.max_batch.unwrap_or(1);
         let layout = KvLayout {
@@ -125,6 +129,7 @@ impl CpuEngine {
                 max_context: positions,
                 kv_type: options.kv_type.label(),
                 caveats: Vec::new(),
+                choices: asked.said.into_iter().collect(),
             },
             limits: StepLimits { vocabulary: file.header.spec.vocabulary, pages, tokens_per_step: tokens },
             network,
@@ -134,6 +139,7 @@ impl CpuEngine {
             pages: region,
             pool,
             isa,
+            prefetch: asked.prefetch,
             kv_type: options.kv_type,
             buffers,
         })

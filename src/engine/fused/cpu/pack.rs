@@ -15,6 +15,7 @@ use crate::model::TensorType;
 use crate::model::quantize::{FP4_TWICE, mxfp4_half_scale, unpack_scale};
 
 use super::bits::{FOURS, PACKED_SCALES, PLANE, SUPER, fours, from_planes, quant_bits, to_planes};
+use super::prefetch::Prefetch;
 
 /// Rows of a group.
 pub(in crate::engine::fused) const ROWS: usize = 16;
@@ -34,6 +35,8 @@ pub(in crate::engine::fused) struct Layout {
     pub(super) minima: usize,
     /// Bytes of a group.
     pub(in crate::engine::fused) group_bytes: usize,
+    /// How a kernel for one token asks for the quants.
+    pub(super) prefetch: Prefetch,
 }
 
 impl Layout {
@@ -58,7 +61,13 @@ impl Layout {
             scales: quants,
             minima: quants + scales,
             group_bytes: (quants + scales + minima).next_multiple_of(64),
+            prefetch: Prefetch::default(),
         })
+    }
+
+    /// The same bytes, asked for by `prefetch`.
+    pub(super) fn asked(self, prefetch: Prefetch) -> Self {
+        Self { prefetch, ..self }
     }
 
     /// Bytes of a row as the file has it.

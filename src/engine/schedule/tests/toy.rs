@@ -40,6 +40,7 @@ impl Toy {
             max_context: 4096,
             kv_type: "none",
             caveats: Vec::new(),
+            choices: Vec::new(),
         };
         Self {
             capabilities,

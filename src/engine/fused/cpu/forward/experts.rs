@@ -182,7 +182,7 @@ impl Mixture<'_> {
         let pass = self.pass;
         let (groups, stride) = (router.groups(), padded(self.count));
         let weights = matmul::Weights {
-            layout: router.layout,
+            layout: router.layout.asked(pass.prefetch),
             groups: pass.weights.arena.bytes(router.region).as_ptr(),
         };
         let mut mine = share(pass.tokens * groups, thread, pass.threads);
@@ -305,7 +305,7 @@ impl Mixture<'_> {
                     let matrix = stack.expert(index);
                     let stride = groups * ROWS;
                     let weights = matmul::Weights {
-                        layout: matrix.layout,
+                        layout: matrix.layout.asked(pass.prefetch),
                         groups: pass.weights.arena.bytes(matrix.region).as_ptr(),
                     };
                     let before = number * groups;

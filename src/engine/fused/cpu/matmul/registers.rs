@@ -12,6 +12,7 @@
 use super::super::bits::PLANE;
 use super::super::lanes::Lanes;
 use super::super::pack::{BLOCK, Layout};
+use super::super::prefetch::Prefetch;
 use super::AHEAD;
 
 /// 64 bytes.
@@ -42,8 +43,8 @@ pub(super) trait Wide: Copy {
     unsafe fn numbers(self) -> Self::Numbers;
     /// Sixteen bytes as single precision.
     unsafe fn bytes(from: *const u8) -> Self::Numbers;
-    /// Asks for memory that will be read soon, by a kernel for so many tokens.
-    unsafe fn prefetch<const TOKENS: usize>(at: *const u8);
+    /// Asks for 64 bytes that are read soon, into all caches or past the outer ones.
+    unsafe fn prefetch<const NON_TEMPORAL: bool>(at: *const u8);
 }
 
 /// With an instruction for dot products of bytes.
@@ -93,13 +94,15 @@ pub(super) struct Ahead {
     group_bytes: usize,
     /// Bytes of scales for each block.
     scales: usize,
+    /// How a token alone asks.
+    prefetch: Prefetch,
 }
 
 impl Ahead {
     pub(super) fn new(layout: &Layout, group: *const u8) -> Self {
         let (quants, group_bytes) = (layout.scales, layout.group_bytes);
         let scales = (group_bytes - quants).div_ceil(layout.columns / BLOCK);
-        Self { group, quants, group_bytes, scales }
+        Self { group, quants, group_bytes, scales, prefetch: layout.prefetch }
     }
 
     /// Asks at the block number `block`, whose quants take `planes`.
@@ -109,17 +112,33 @@ impl Ahead {
         if at >= self.quants {
             at += self.group_bytes - self.quants;
         }
-        for plane in 0..planes {
-            // SAFETY: the caller's: the processor has the instruction, and asking for what is not there does nothing.
-            unsafe { W::prefetch::<TOKENS>(self.group.wrapping_add(at + plane * PLANE)) };
+        let at = self.group.wrapping_add(at);
+        // SAFETY: the caller's: the processor has the instruction.
+        unsafe {
+            match self.prefetch {
+                // Many tokens read the weights again, tile by tile: these are for all caches.
+                _ if TOKENS > 1 => ask_for::<W, false>(at, planes),
+                Prefetch::AllCaches => ask_for::<W, false>(at, planes),
+                Prefetch::NonTemporal => ask_for::<W, true>(at, planes),
+                Prefetch::Off => {}
+            }
         }
         // A token alone goes so fast through a group that the processor's own streams run on into its scales: asked for
         // as well, they slowed 8 bits by 7% where this was measured.
         if TOKENS > 1 {
             let at = self.group_bytes + self.quants + block * self.scales;
             // SAFETY: as above.
-            unsafe { W::prefetch::<TOKENS>(self.group.wrapping_add(at)) };
+            unsafe { W::prefetch::<false>(self.group.wrapping_add(at)) };
         }
+    }
+}
+
+/// Asks for `planes` from `at` on; asking for what is not there does nothing.
+#[inline(always)]
+unsafe fn ask_for<W: Wide, const NON_TEMPORAL: bool>(at: *const u8, planes: usize) {
+    for plane in 0..planes {
+        // SAFETY: the caller's.
+        unsafe { W::prefetch::<NON_TEMPORAL>(at.wrapping_add(plane * PLANE)) };
     }
 }
 
@@ -182,12 +201,10 @@ mod x86 {
     use super::{Dots, Pairs, Wide};
     use crate::engine::fused::cpu::lanes::{Avx2, Avx512};
 
-    /// Asks for 64 bytes that are read soon: past the outer caches when a step reads them once, else into all of them,
-    /// as the next tile of tokens reads them again.
     #[inline]
     #[target_feature(enable = "sse")]
-    fn ahead<const TOKENS: usize>(at: *const u8) {
-        if TOKENS == 1 {
+    fn prefetch<const NON_TEMPORAL: bool>(at: *const u8) {
+        if NON_TEMPORAL {
             _mm_prefetch::<_MM_HINT_NTA>(at.cast());
         } else {
             _mm_prefetch::<_MM_HINT_T0>(at.cast());
@@ -274,9 +291,9 @@ mod x86 {
         }
 
         #[inline(always)]
-        unsafe fn prefetch<const TOKENS: usize>(at: *const u8) {
+        unsafe fn prefetch<const NON_TEMPORAL: bool>(at: *const u8) {
             // SAFETY: nothing is read, and every processor of this family has the instruction.
-            unsafe { ahead::<TOKENS>(at) };
+            unsafe { prefetch::<NON_TEMPORAL>(at) };
         }
     }
 
@@ -459,9 +476,9 @@ mod x86 {
         }
 
         #[inline(always)]
-        unsafe fn prefetch<const TOKENS: usize>(at: *const u8) {
+        unsafe fn prefetch<const NON_TEMPORAL: bool>(at: *const u8) {
             // SAFETY: nothing is read, and every processor of this family has the instruction.
-            unsafe { ahead::<TOKENS>(at) };
+            unsafe { prefetch::<NON_TEMPORAL>(at) };
         }
     }
 
@@ -624,7 +641,7 @@ pub(super) mod plain {
             numbers(|lane| i32::from(unsafe { *from.add(lane) }))
         }
 
-        unsafe fn prefetch<const TOKENS: usize>(_: *const u8) {}
+        unsafe fn prefetch<const NON_TEMPORAL: bool>(_: *const u8) {}
     }
 
     impl Dots for Register {

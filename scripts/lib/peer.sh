@@ -1,0 +1,79 @@
+# shellcheck shell=bash
+# Building a peer from its sdist on PyPI; sourced by scripts/peer/llama-cpp and scripts/peer/ik-llama-cpp.
+#
+# The caller sets: name (for messages), home (folder of the builds), built (where the result goes), log, isa.
+
+CMAKE_VERSION=4.4.4
+NINJA_VERSION=1.13.2
+
+say() { echo "$name: $*" >&2; }
+die() { say "$*"; exit 1; }
+
+failed() {
+    tail -n 30 "$log" >&2
+    die "$1; the whole log is $log"
+}
+
+# A native build that moved to another CPU (a restored cache, a shared home) would die of an
+# illegal instruction, so the instruction set is part of the folder's name.
+native_isa() {
+    local flags
+    if [ -r /proc/cpuinfo ]; then
+        flags=$(grep -m1 -iE '^(flags|features)' /proc/cpuinfo | cut -d: -f2 | tr ' ' '\n' | sort -u)
+    else
+        flags=$(sysctl -n machdep.cpu.brand_string hw.optional 2>/dev/null || uname -m)
+    fi
+    echo "native-$(cksum <<<"$flags" | cut -d' ' -f1)"
+}
+
+# finish [CURRENT]: prints the folder of programs; with CURRENT, `current` links to this build.
+finish() {
+    if [ "${1:-}" = yes ]; then
+        # Made apart and renamed, so that nobody ever finds the link missing.
+        ln -s "${built##*/}" "$home/.current.$$"
+        mv -Tf "$home/.current.$$" "$home/current"
+    fi
+    echo "$built/bin"
+    exit 0
+}
+
+# One build at a time: the second waits and then finds the work done.
+lock() {
+    mkdir -p "$home"
+    if command -v flock >/dev/null; then
+        exec 9>"$home/.lock"
+        flock -n 9 || { say "another build is running, waiting for it"; flock 9; }
+    fi
+}
+
+# source_of PACKAGE VERSION SHA256 FOLDER: the sdist, unpacked in FOLDER, with CMake and Ninja in PATH.
+source_of() {
+    local package=$1 version=$2 sha256=$3 work=$4 sdist
+    command -v c++ >/dev/null || die "no C++ compiler (c++) found; on Debian: apt-get install g++"
+    command -v python3 >/dev/null || die "no python3 found; on Debian: apt-get install python3 python3-venv"
+    python3 -m venv "$work/venv" >>"$log" 2>&1 ||
+        failed "python3 -m venv failed; on Debian: apt-get install python3-venv"
+    "$work/venv/bin/python" -m pip install --quiet "cmake==$CMAKE_VERSION" "ninja==$NINJA_VERSION" >>"$log" 2>&1 ||
+        failed "pip could not install cmake and ninja; is PyPI (or its mirror in pip's configuration) reachable?"
+    # Not --no-binary :all:, with which pip would build CMake from source first.
+    "$work/venv/bin/python" -m pip download --quiet --no-deps --no-binary "$package" --dest "$work" \
+        "$package==$version" >>"$log" 2>&1 ||
+        failed "pip could not download $package==$version; is PyPI (or its mirror in pip's configuration) reachable?"
+    sdist=$work/${package//-/_}-$version.tar.gz
+    echo "$sha256  $sdist" | sha256sum --check --status ||
+        die "the sdist of $package $version has sha256 $(sha256sum "$sdist" | cut -d' ' -f1), expected $sha256"
+    tar -xzf "$sdist" -C "$work"
+    export PATH="$work/venv/bin:$PATH"
+}
+
+# install_programs FOLDER PROGRAM...: what FOLDER/out/bin has, stripped, as the result.
+install_programs() {
+    local work=$1 tool
+    shift
+    mkdir -p "$work/result/bin"
+    for tool in "$@"; do
+        strip -o "$work/result/bin/$tool" "$work/out/bin/$tool"
+    done
+    "$work/result/bin/llama-bench" --help >/dev/null 2>>"$log" || failed "the built llama-bench does not start"
+    mv -T "$work/result" "$built"
+}
