@@ -112,6 +112,7 @@ fn schedule(c: &mut Criterion) {
         max_context: 4096,
         kv_type: "none",
         caveats: Vec::new(),
+        choices: Vec::new(),
     };
     let mut engine = Scheduled::new(Idle(capabilities));
     for count in [1, 16, 64] {
@@ -166,7 +167,7 @@ fn parsing(c: &mut Criterion) {
     };
     let path = Path::new("tests/data/exchange/llama-bench.json");
     let bytes = std::fs::read(path).expect("a file of the tests");
-    let import = || exchange::import_bytes(path, bytes.clone(), &options).expect("records");
+    let import = || exchange::import_from(path, bytes.as_slice(), &options).expect("records");
     group.bench_function("llama-bench's JSON", |b| b.iter(import));
     let record = write::to_json(&import()[0]).expect("JSON");
     group.bench_function("a record", |b| b.iter(|| read::parse(black_box(&record)).expect("a record")));
