@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::Path;
 
 use crate::base::units::{Bytes, Watts};
-use crate::base::{clock, sys};
+use crate::base::{clock, memory, sys};
 use crate::catalog::Catalog;
 use crate::cost;
 use crate::engine::choice::{Kind, Options};
@@ -371,6 +371,8 @@ pub(super) struct Place {
     pub(super) engine_device: Device,
     /// Memory that can be taken there.
     pub(super) available: Option<Bytes>,
+    /// Where an error says that memory is short.
+    pub(super) short: String,
     pub(super) note: Option<String>,
 }
 
@@ -407,16 +409,23 @@ pub(super) fn choose(
     let drives_cuda = cfg!(feature = "candle-cuda");
     let choice = device::choose(asked, wanted, found, row_of, drives_cuda.then_some(&order as _))?;
     Ok(match choice {
-        Choice::Cpu { note } => Place {
-            gpu: None,
-            engine_device: Device::Cpu,
-            available: sys::memory().map(|memory| memory.available),
-            note,
-        },
+        Choice::Cpu { note } => {
+            // The engine's threads and those that read and pack weights, the sensors' and two to spare.
+            let threads = 2 * candle::threads() + 3;
+            let memory = memory::memory();
+            Place {
+                gpu: None,
+                engine_device: Device::Cpu,
+                available: memory.map(|memory| memory.beside_threads(threads)),
+                short: memory.map_or("", |memory| memory.limit.place()).to_owned(),
+                note,
+            }
+        }
         Choice::Cuda { ordinal, gpu } => Place {
             gpu: Some(gpu),
             engine_device: Device::Cuda(ordinal),
             available: found.gpus.get(gpu).map(|gpu| gpu.memory_free),
+            short: format!(" on {}", Device::Cuda(ordinal)),
             note: None,
         },
     })
@@ -548,8 +557,7 @@ fn check_memory(plan: &Plan, place: &Place) -> anyhow::Result<()> {
     let (Some(available), Some(largest)) = (place.available, plan::largest(&plan.rows)) else {
         return Ok(());
     };
-    let where_to = if place.gpu.is_some() { format!(" on {}", plan.device) } else { String::new() };
-    Ok(plan::check_memory(&largest.row.label(), &plan.memory, available, &where_to, plan::ROW_WAY_OUT)?)
+    Ok(plan::check_memory(&largest.row.label(), &plan.memory, available, &place.short, plan::ROW_WAY_OUT)?)
 }
 
 fn demand(row: &Row, device: Device) -> Demand {

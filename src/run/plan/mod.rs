@@ -38,7 +38,7 @@ pub enum Error {
         parts: String,
         /// What there is now.
         available: Bytes,
-        /// Where: empty for the machine, ` on cuda:0` for a GPU.
+        /// Where: empty for the machine, ` on cuda:0` for a GPU, else the limit that is in force.
         place: String,
         /// What to do.
         way_out: String,
