@@ -80,7 +80,12 @@ pub(super) fn run(
     let bar = Bar::new(output.progress());
     let named = args.model.as_deref().or(default_model.as_ref().map(|model| model.name));
     let request = Request::parse(named.unwrap_or(default_model::SMALL))?;
-    let model = match resolve(&request, &catalog, args.seed, &bar, &interrupt) {
+    let looked = if args.dry_run {
+        look(&request, &catalog, args.seed, &bar, &interrupt)
+    } else {
+        resolve(&request, &catalog, args.seed, &bar, &interrupt)
+    };
+    let model = match looked {
         Err(model::Error::Interrupted) => {
             bar.clear();
             output.note("interrupted; what was downloaded is kept, and the same command goes on from there");
@@ -364,6 +369,18 @@ pub(super) fn resolve(
     Sources { catalog, hub: &hub, seed, progress: bar, interrupt }.open(request)
 }
 
+/// The model's header alone, for a plan: a file on the hub stays there.
+fn look(
+    request: &Request,
+    catalog: &Catalog,
+    seed: u64,
+    bar: &Bar,
+    interrupt: &sys::Interrupt,
+) -> Result<Model, model::Error> {
+    let hub = HubSettings::from_env();
+    Sources { catalog, hub: &hub, seed, progress: bar, interrupt }.look(request)
+}
+
 /// Where the run computes.
 pub(super) struct Place {
     /// NVML's index of the GPU.
@@ -539,6 +556,7 @@ fn make_plan(
     Ok(Plan {
         model: model.id.clone(),
         quantization: model.header.quantization.clone(),
+        quantization_note: model.header.quantization_note.clone(),
         engine: engine.kind.name().to_owned(),
         device: place.engine_device.to_string(),
         threads,

@@ -68,6 +68,9 @@ pub struct Plan {
     pub model: String,
     /// Its weights' format.
     pub quantization: String,
+    /// What the file or its name says instead, when the weights are something else.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub quantization_note: Option<String>,
     /// Engine by name.
     pub engine: String,
     /// Device the engine will compute on.
