@@ -13,7 +13,7 @@ const SMALL: &str =
 /// Runs `bench` under a limit of the shell's, in KiB.
 fn limited(bench: &Bench, flag: &str, kib: u64, args: &str) -> Ran {
     let program = env!("CARGO_BIN_EXE_bench");
-    let mut command: Command = bench.command(&[]);
+    let command = bench.command(&[]);
     let mut shell = Command::new("/bin/sh");
     shell.arg("-c").arg(format!("ulimit {flag} {kib}; exec '{program}' {args}"));
     shell.current_dir(bench.folder()).env_clear();
@@ -22,7 +22,6 @@ fn limited(bench: &Bench, flag: &str, kib: u64, args: &str) -> Ran {
             shell.env(name, value);
         }
     }
-    command.env_clear();
     ran(&shell.output().expect("a shell"))
 }
 

@@ -15,6 +15,9 @@ const PIECE: (u64, u64) = (64 << 10, 4 << 20);
 /// Bytes that are read ahead of an answer that may be a whole file.
 const AHEAD: usize = 16 << 10;
 
+/// Answers that may break off before the file is given up.
+const BROKEN: u32 = 3;
+
 /// A reader over a file's first bytes.
 pub(super) struct Beginning<'a> {
     client: &'a Client,
@@ -30,6 +33,8 @@ pub(super) struct Beginning<'a> {
     read: usize,
     /// The answer that is being read, and the byte at which it ends.
     answer: Option<(Receiver<io::Result<Vec<u8>>>, u64)>,
+    /// Answers that broke off.
+    broken: u32,
     pub(super) failure: Option<Failure>,
 }
 
@@ -45,6 +50,7 @@ impl<'a> Beginning<'a> {
             piece: Vec::new(),
             read: 0,
             answer: None,
+            broken: 0,
             failure: None,
         }
     }
@@ -59,7 +65,7 @@ impl<'a> Beginning<'a> {
                 Some(answer) => answer,
                 None => self.request()?,
             };
-            match receive(&pieces, self.interrupt)? {
+            let error = match receive(&pieces, self.interrupt)? {
                 Some(Ok(piece)) if !piece.is_empty() => {
                     self.came += piece.len() as u64;
                     if self.came > self.size {
@@ -72,11 +78,15 @@ impl<'a> Beginning<'a> {
                     }
                     return Ok(piece);
                 }
-                Some(Err(error)) => return Err(Failure::Transport(ureq::Error::Io(error))),
+                Some(Err(error)) => error,
                 Some(Ok(_)) | None => {
-                    let early = io::Error::new(io::ErrorKind::UnexpectedEof, "the connection closed early");
-                    return Err(Failure::Transport(ureq::Error::Io(early)));
+                    io::Error::new(io::ErrorKind::UnexpectedEof, "the connection closed early")
                 }
+            };
+            // What follows is asked for anew.
+            self.broken += 1;
+            if self.broken >= BROKEN {
+                return Err(Failure::Transport(ureq::Error::Io(error)));
             }
         }
     }

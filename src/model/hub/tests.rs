@@ -539,7 +539,9 @@ fn a_header_comes_from_the_storage_without_the_token() {
 #[test]
 fn a_header_that_does_not_come_is_the_hubs_failure_and_not_the_files() {
     let case = case_of(large_gguf());
-    case.server.fault(|faults| faults.cut_after = vec![100]);
+    case.server.fault(|faults| faults.cut_after = vec![100, 100]);
+    assert_eq!(look(&case, &case.settings()).unwrap(), "Tiny", "an answer that breaks off is gone on from");
+    case.server.fault(|faults| faults.cut_after = vec![10; 3]);
     let error = look(&case, &case.settings()).unwrap_err().to_string();
     assert!(error.contains("cannot be reached") || error.contains("closed early"), "{error}");
     let offline = HubSettings { offline: true, ..case.settings() };
