@@ -2,6 +2,11 @@
 
 use std::process::ExitCode;
 
+use infercost::base::exhausted::Allocator;
+
+#[global_allocator]
+static ALLOCATOR: Allocator = Allocator;
+
 fn main() -> ExitCode {
     infercost::cli::main()
 }

@@ -11,11 +11,14 @@ mod compare; // a record against API prices, and against another record
 mod cost; // a record priced again
 mod doctor; // what this box can do, as lines and as JSON
 mod forecast; // price curves, claims and use cases
+mod hub; // a model on the hub: what a plan asks for
 mod import; // other tools' files as records, and back
 mod interrupt; // a signal in each phase
 mod misread; // files of other tools that were misread once: each kind, and what is said now
+mod memory; // memory that is not there
 mod nvml; // GPUs, sensors and settings through a library that behaves like NVML
 mod power; // joules, through a library that behaves like NVML
+mod progress; // the progress line on terminals of several widths
 mod quality; // a text scored by a model, and by a reference
 mod real_model; // the real SmolLM2, from a GGUF file to a record
 mod record; // schema, nulls with reasons, fields nobody knows

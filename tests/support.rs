@@ -8,6 +8,7 @@ use serde_json::Value;
 
 pub(crate) mod fake_nvml;
 pub(crate) mod served;
+pub(crate) mod terminal;
 
 /// The program, in a clean environment of its own.
 pub(crate) struct Bench {

@@ -6,7 +6,9 @@
 pub mod clock;
 pub mod env;
 pub mod event;
+pub mod exhausted;
 pub mod json;
+pub mod memory;
 pub mod random;
 pub mod redact;
 pub mod stats;

@@ -52,7 +52,7 @@ impl Interrupt {
             signal_hook::low_level::pipe::register(signal, wakes.try_clone()?)?;
         }
         let asked = Arc::clone(&flag.0);
-        std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
+        let wait = move || {
             let mut seen = 0;
             while woken.read_exact(&mut [0]).is_ok() {
                 seen += 1;
@@ -64,6 +64,14 @@ impl Interrupt {
                 ending.store(true, Ordering::SeqCst);
                 undo::before(|| signal_hook::low_level::exit(i32::try_from(code).unwrap_or(1)));
             }
+        };
+        std::thread::Builder::new().name("signals".to_owned()).spawn(wait).map_err(|error| {
+            std::io::Error::new(
+                error.kind(),
+                format!(
+                    "the system gives no thread that waits for Ctrl-C ({error}); raise ulimit -u or ulimit -v"
+                ),
+            )
         })?;
         Ok(flag)
     }
@@ -174,32 +182,61 @@ pub fn thread_time() -> Option<Seconds> {
     Some(Seconds::new(raw.tv_sec as f64 + raw.tv_nsec as f64 / 1e9))
 }
 
-/// The machine's memory, all of it and what can be taken without swapping.
+/// A limit that the system sets on a process (`getrlimit(2)`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Memory {
-    /// Installed, or the container's limit when that is lower.
-    pub total: Bytes,
-    /// Free or reclaimable now, within the container's limit.
-    pub available: Bytes,
+pub enum Resource {
+    /// Addresses in use, touched or not (`RLIMIT_AS`).
+    AddressSpace,
+    /// Private writable memory (`RLIMIT_DATA`).
+    Data,
 }
 
-/// Memory of this machine, or of the container (cgroup v2) when it is given less.
-pub fn memory() -> Option<Memory> {
-    let text = fs::read_to_string("/proc/meminfo").ok()?;
-    let field = |name: &str| {
-        let line = text.lines().find(|line| line.starts_with(name))?;
-        let kib: u64 = line.split_whitespace().nth(1)?.parse().ok()?;
-        Some(kib * 1024)
+/// The limit in force on this process, in bytes; `None` when there is none.
+pub fn limit(resource: Resource) -> Option<u64> {
+    let number = match resource {
+        Resource::AddressSpace => libc::RLIMIT_AS,
+        Resource::Data => libc::RLIMIT_DATA,
     };
-    let (mut total, mut available) = (field("MemTotal:")?, field("MemAvailable:")?);
-    let number = |path: &str| fs::read_to_string(path).ok()?.trim().parse::<u64>().ok();
-    if let Some(limit) = number("/sys/fs/cgroup/memory.max") {
-        total = total.min(limit);
-        if let Some(current) = number("/sys/fs/cgroup/memory.current") {
-            available = available.min(limit.saturating_sub(current));
-        }
+    let mut raw = libc::rlimit { rlim_cur: libc::RLIM_INFINITY, rlim_max: libc::RLIM_INFINITY };
+    // SAFETY: `raw` is writable memory of the right size.
+    let told = unsafe { libc::getrlimit(number, &raw mut raw) } == 0;
+    (told && raw.rlim_cur != libc::RLIM_INFINITY).then_some(raw.rlim_cur)
+}
+
+/// Has all threads allocate from one heap: glibc reserves 64 MiB of addresses for each thread's own.
+pub fn share_one_heap() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    // SAFETY: the call takes two numbers; a heap that exists stays.
+    unsafe {
+        libc::mallopt(libc::M_ARENA_MAX, 1);
     }
-    Some(Memory { total: Bytes::new(total), available: Bytes::new(available) })
+}
+
+/// Writes to stderr without allocating and without a lock, over a progress bar that may stand there.
+pub fn write_stderr(text: &[u8]) {
+    let write = |text: &[u8]| {
+        // SAFETY: the bytes are readable for as long as the call lasts.
+        unsafe { libc::write(libc::STDERR_FILENO, text.as_ptr().cast(), text.len()) }
+    };
+    // SAFETY: the call takes a number.
+    if unsafe { libc::isatty(libc::STDERR_FILENO) } == 1 {
+        write(b"\r\x1b[K");
+    }
+    write(text);
+}
+
+/// Columns of the terminal on stderr; `None` where it does not say.
+pub fn terminal_columns() -> Option<usize> {
+    let mut size = libc::winsize { ws_row: 0, ws_col: 0, ws_xpixel: 0, ws_ypixel: 0 };
+    // SAFETY: `size` is writable memory of the right size.
+    let told = unsafe { libc::ioctl(libc::STDERR_FILENO, libc::TIOCGWINSZ, &raw mut size) } == 0;
+    (told && size.ws_col > 0).then_some(usize::from(size.ws_col))
+}
+
+/// Ends the process at once: no destructor and no handler runs.
+pub fn exit_now(code: u8) -> ! {
+    // SAFETY: the call takes a number and does not return.
+    unsafe { libc::_exit(i32::from(code)) }
 }
 
 /// Free space of the disk that `folder` lies on, as far as this user may fill it.
@@ -429,10 +466,14 @@ mod tests {
     }
 
     #[test]
-    fn memory_is_plausible() {
-        let memory = memory().expect("/proc/meminfo");
-        assert!(memory.available <= memory.total);
-        assert!(memory.total.get() > 100 << 20);
+    fn a_limit_of_this_process_is_what_the_system_shows() {
+        let text = fs::read_to_string("/proc/self/limits").expect("Linux");
+        let shown = |name: &str| {
+            let line = text.lines().find_map(|line| line.strip_prefix(name)).expect("the limit's line");
+            line.split_whitespace().next().expect("the soft limit").parse::<u64>().ok()
+        };
+        assert_eq!(limit(Resource::AddressSpace), shown("Max address space"));
+        assert_eq!(limit(Resource::Data), shown("Max data size"));
     }
 
     #[test]

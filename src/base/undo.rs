@@ -6,7 +6,14 @@
 //! and an abort leave a change behind.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
+use std::time::Duration;
+
+use super::clock;
+
+/// How often a lock that is held is tried again, and the pause between two tries: two seconds.
+const TRIES: u32 = 200;
+const PAUSE: Duration = Duration::from_millis(10);
 
 type Step = Box<dyn FnOnce() + Send>;
 
@@ -73,6 +80,18 @@ pub fn before<T>(last: impl FnOnce() -> T) -> T {
         drop(catch_unwind(AssertUnwindSafe(step)));
     }
     last()
+}
+
+/// [`before`] for a process that gets no more memory: what stands is taken back unless whoever holds the lock is this
+/// very thread, or hangs.
+pub fn before_giving_up() {
+    for _ in 0..TRIES {
+        let held = matches!(STEPS.try_lock(), Err(TryLockError::WouldBlock));
+        if !held {
+            return before(|| ());
+        }
+        clock::sleep(PAUSE);
+    }
 }
 
 #[cfg(test)]

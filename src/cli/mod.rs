@@ -23,7 +23,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser as _};
 
-use crate::base::{clock, env, redact};
+use crate::base::{clock, env, exhausted, redact};
 use crate::report::terminal::Style;
 use crate::{catalog as rows, record};
 
@@ -31,6 +31,7 @@ use args::{Cli, Color, Command, OutputArgs};
 
 /// Runs the program with the process's own arguments.
 pub fn main() -> ExitCode {
+    exhausted::install();
     let argv: Vec<OsString> = std::env::args_os().map(llama_bench_spelling).collect();
     let cli = match Cli::try_parse_from(&argv) {
         Ok(cli) => cli,

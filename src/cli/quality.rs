@@ -317,7 +317,7 @@ impl Scoring<'_> {
         let Some(available) = self.place.available else { return Ok(()) };
         let what = format!("a context of {}", self.args.ctx_size);
         let way_out = "take a smaller model or reference, lower --ctx-size, or free memory";
-        plan::check_memory(&what, &foreseen, available, "", way_out)
+        plan::check_memory(&what, &foreseen, available, &self.place.short, way_out)
     }
 
     fn load(&self, side: &Side) -> Result<Box<dyn Engine>, EngineError> {

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::Path;
 
 use crate::base::units::{Bytes, Watts};
-use crate::base::{clock, sys};
+use crate::base::{clock, memory, sys};
 use crate::catalog::Catalog;
 use crate::cost;
 use crate::engine::choice::{Kind, Options};
@@ -80,7 +80,12 @@ pub(super) fn run(
     let bar = Bar::new(output.progress());
     let named = args.model.as_deref().or(default_model.as_ref().map(|model| model.name));
     let request = Request::parse(named.unwrap_or(default_model::SMALL))?;
-    let model = match resolve(&request, &catalog, args.seed, &bar, &interrupt) {
+    let looked = if args.dry_run {
+        look(&request, &catalog, args.seed, &bar, &interrupt)
+    } else {
+        resolve(&request, &catalog, args.seed, &bar, &interrupt)
+    };
+    let model = match looked {
         Err(model::Error::Interrupted) => {
             bar.clear();
             output.note("interrupted; what was downloaded is kept, and the same command goes on from there");
@@ -364,6 +369,18 @@ pub(super) fn resolve(
     Sources { catalog, hub: &hub, seed, progress: bar, interrupt }.open(request)
 }
 
+/// The model's header alone, for a plan: a file on the hub stays there.
+fn look(
+    request: &Request,
+    catalog: &Catalog,
+    seed: u64,
+    bar: &Bar,
+    interrupt: &sys::Interrupt,
+) -> Result<Model, model::Error> {
+    let hub = HubSettings::from_env();
+    Sources { catalog, hub: &hub, seed, progress: bar, interrupt }.look(request)
+}
+
 /// Where the run computes.
 pub(super) struct Place {
     /// NVML's index of the GPU.
@@ -371,6 +388,8 @@ pub(super) struct Place {
     pub(super) engine_device: Device,
     /// Memory that can be taken there.
     pub(super) available: Option<Bytes>,
+    /// Where an error says that memory is short.
+    pub(super) short: String,
     pub(super) note: Option<String>,
 }
 
@@ -407,16 +426,23 @@ pub(super) fn choose(
     let drives_cuda = cfg!(feature = "candle-cuda");
     let choice = device::choose(asked, wanted, found, row_of, drives_cuda.then_some(&order as _))?;
     Ok(match choice {
-        Choice::Cpu { note } => Place {
-            gpu: None,
-            engine_device: Device::Cpu,
-            available: sys::memory().map(|memory| memory.available),
-            note,
-        },
+        Choice::Cpu { note } => {
+            // The engine's threads and those that read and pack weights, the sensors' and two to spare.
+            let threads = 2 * candle::threads() + 3;
+            let memory = memory::memory();
+            Place {
+                gpu: None,
+                engine_device: Device::Cpu,
+                available: memory.map(|memory| memory.beside_threads(threads)),
+                short: memory.map_or("", |memory| memory.limit.place()).to_owned(),
+                note,
+            }
+        }
         Choice::Cuda { ordinal, gpu } => Place {
             gpu: Some(gpu),
             engine_device: Device::Cuda(ordinal),
             available: found.gpus.get(gpu).map(|gpu| gpu.memory_free),
+            short: format!(" on {}", Device::Cuda(ordinal)),
             note: None,
         },
     })
@@ -530,6 +556,7 @@ fn make_plan(
     Ok(Plan {
         model: model.id.clone(),
         quantization: model.header.quantization.clone(),
+        quantization_note: model.header.quantization_note.clone(),
         engine: engine.kind.name().to_owned(),
         device: place.engine_device.to_string(),
         threads,
@@ -548,8 +575,7 @@ fn check_memory(plan: &Plan, place: &Place) -> anyhow::Result<()> {
     let (Some(available), Some(largest)) = (place.available, plan::largest(&plan.rows)) else {
         return Ok(());
     };
-    let where_to = if place.gpu.is_some() { format!(" on {}", plan.device) } else { String::new() };
-    Ok(plan::check_memory(&largest.row.label(), &plan.memory, available, &where_to, plan::ROW_WAY_OUT)?)
+    Ok(plan::check_memory(&largest.row.label(), &plan.memory, available, &place.short, plan::ROW_WAY_OUT)?)
 }
 
 fn demand(row: &Row, device: Device) -> Demand {

@@ -16,6 +16,9 @@ pub struct Header {
     pub spec: ModelSpec,
     /// The field's name for the weights' format: `Q4_K_M`, `Q8_0`, `F16`.
     pub quantization: String,
+    /// What the file or its name says instead, when the weights are something else.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub quantization_note: Option<String>,
     /// Every tensor, in the file's order.
     pub tensors: Vec<TensorInfo>,
     /// Whether `rope_freqs.weight` is there (Llama 3.1–3.3), which stock candle ignores.

@@ -15,6 +15,7 @@ pub mod gguf;
 pub mod hash;
 pub mod header;
 pub mod hub;
+mod other;
 pub mod quantize;
 pub mod request;
 pub mod resolve;

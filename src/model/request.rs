@@ -11,7 +11,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use super::Error;
+use super::{Error, other};
 
 /// A model as it was asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,7 +65,8 @@ impl Request {
     /// Understands what was typed after `--model`.
     ///
     /// # Errors
-    /// [`Error::BadName`] when it can be no model's name, [`Error::Missing`] when it is a path and nothing is there.
+    /// [`Error::BadName`] when it can be no model's name, [`Error::Missing`] when it is a path and nothing is there,
+    /// [`Error::Unusable`] for one file of a folder that holds no model.
     pub fn parse(text: &str) -> Result<Self, Error> {
         if text.trim().is_empty() {
             return Err(bad(text, format!("it is empty; {FORMS}")));
@@ -84,6 +85,7 @@ impl Request {
         if path.exists() {
             if has_extension(path, "safetensors") {
                 let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+                other::refuse_folder(folder)?;
                 let reason = format!(
                     "a safetensors model is a folder with config.json beside the weights; give the folder: {}",
                     folder.display()

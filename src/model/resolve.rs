@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::hub::assemble::{Assembled, assemble};
+use super::hub::assemble::{Assembled, Looked, Way, assemble, look};
 use super::hub::{FetchProgress, HubSettings};
 use super::request::{DEFAULT_SYNTHETIC_QUANT, HubName};
 use super::{Error, Header, Model, Request, Source, Synthetic, gguf, safetensors};
@@ -31,6 +31,30 @@ impl Sources<'_> {
     /// [`Error::Missing`], [`Error::Unusable`] and [`Error::Io`] as reading and fetching meet them;
     /// [`Error::Interrupted`].
     pub fn open(&self, request: &Request) -> Result<Model, Error> {
+        self.find(request, &|name| {
+            let Assembled { source, name, origin } = assemble(name, self.way())?;
+            Ok(Looked { header: read(&source)?, source, name, origin })
+        })
+    }
+
+    /// Finds what was asked for and reads its header, and fetches no weights: of a file on the hub only the beginning is
+    /// read. The model that it gives can be planned with, and not loaded unless it is here.
+    ///
+    /// # Errors
+    /// As [`Sources::open`].
+    pub fn look(&self, request: &Request) -> Result<Model, Error> {
+        self.find(request, &|name| look(name, self.way()))
+    }
+
+    fn way(&self) -> Way<'_> {
+        Way { settings: self.hub, progress: self.progress, interrupt: self.interrupt }
+    }
+
+    fn find(
+        &self,
+        request: &Request,
+        on_hub: &dyn Fn(&HubName) -> Result<Looked, Error>,
+    ) -> Result<Model, Error> {
         match request {
             Request::Gguf(path) | Request::Safetensors(path) => {
                 let origin = path.canonicalize().unwrap_or_else(|_| path.clone()).display().to_string();
@@ -41,11 +65,10 @@ impl Sources<'_> {
                 Ok(Model { id: request.to_string(), header: read(&source)?, source, origin })
             }
             Request::Hub(name) => {
-                let found = self.assemble(name)?;
-                let id = Request::Hub(found.name.clone()).to_string();
-                Ok(Model { id, header: read(&found.source)?, source: found.source, origin: found.origin })
+                let Looked { header, source, name, origin } = on_hub(name)?;
+                Ok(Model { id: Request::Hub(name).to_string(), header, source, origin })
             }
-            Request::Catalog { id, quant } => self.row(self.known(id)?, quant.as_deref()),
+            Request::Catalog { id, quant } => self.row(self.known(id)?, quant.as_deref(), on_hub),
             Request::Synthetic { preset, quant } => {
                 let row = self.known(preset)?;
                 let quant = quant.as_deref().unwrap_or(DEFAULT_SYNTHETIC_QUANT);
@@ -61,10 +84,6 @@ impl Sources<'_> {
         }
     }
 
-    fn assemble(&self, name: &HubName) -> Result<Assembled, Error> {
-        assemble(name, self.hub, self.progress, self.interrupt)
-    }
-
     fn known(&self, id: &str) -> Result<&ModelRow, Error> {
         self.catalog.model(id).map_err(|error| Error::BadName {
             name: id.to_owned(),
@@ -75,15 +94,19 @@ impl Sources<'_> {
     }
 
     /// The row's weights in `quant`: from its GGUF repository, or unquantized from the original one.
-    fn row(&self, row: &ModelRow, quant: Option<&str>) -> Result<Model, Error> {
+    fn row(
+        &self,
+        row: &ModelRow,
+        quant: Option<&str>,
+        on_hub: &dyn Fn(&HubName) -> Result<Looked, Error>,
+    ) -> Result<Model, Error> {
         let (name, quant) = place(row, quant)?;
-        let found = self.assemble(&name)?;
-        let header = read(&found.source)?;
-        if let Source::Safetensors(folder) = &found.source {
+        let Looked { header, source, origin, .. } = on_hub(&name)?;
+        if let Source::Safetensors(folder) = &source {
             refuse_other_type(row, quant.as_deref(), &header, folder)?;
         }
         let quant = quant.unwrap_or_else(|| header.quantization.to_lowercase());
-        Ok(Model { id: format!("{}:{quant}", row.id), header, source: found.source, origin: found.origin })
+        Ok(Model { id: format!("{}:{quant}", row.id), header, source, origin })
     }
 }
 

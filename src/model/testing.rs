@@ -48,7 +48,7 @@ impl Draft {
         let metadata = [
             ("general.architecture", Value::string("llama")),
             ("general.name", Value::string("Tiny")),
-            ("general.file_type", Value::U32(7)),
+            ("general.file_type", Value::U32(2)),
             ("llama.block_count", Value::U32(1)),
             ("llama.context_length", Value::U32(128)),
             ("llama.embedding_length", Value::U32(32)),

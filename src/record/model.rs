@@ -34,6 +34,9 @@ pub struct ModelInfo {
     /// Why it is `null`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quantization_reason: Option<String>,
+    /// What the file, its name or the report says instead, where the weights are something else.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quantization_note: Option<String>,
     /// Bytes of all tensors as stored.
     pub weight_bytes: Option<u64>,
     /// Why it is `null`.

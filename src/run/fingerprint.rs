@@ -236,6 +236,7 @@ mod tests {
                 plan: Plan {
                     model: "a".into(),
                     quantization: "Q4_K_M".into(),
+                    quantization_note: None,
                     engine: "candle".into(),
                     device: "cpu".into(),
                     threads: None,

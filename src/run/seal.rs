@@ -410,6 +410,7 @@ pub fn model_info(model: &Model, sha256: Result<String, String>, catalog_id: Opt
         parameters_reason: None,
         quantization: Some(model.header.quantization.clone()),
         quantization_reason: None,
+        quantization_note: model.header.quantization_note.clone(),
         weight_bytes: Some(model.header.weight_bytes().get()),
         weight_bytes_reason: None,
         context_length: Some(spec.context_length),

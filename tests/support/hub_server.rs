@@ -241,19 +241,22 @@ impl State {
             headers.push(("Content-Length", size.to_string()));
             return Reply { status: 200, headers, body: Vec::new(), pause: None };
         }
-        let from = seen.range.as_deref().filter(|_| !self.faults.no_ranges);
-        let from =
-            from.and_then(|range| range.strip_prefix("bytes=")?.strip_suffix('-')?.parse::<u64>().ok());
+        let range = seen.range.as_deref().filter(|_| !self.faults.no_ranges).and_then(|range| {
+            let (from, last) = range.strip_prefix("bytes=")?.split_once('-')?;
+            let last = if last.is_empty() { size.checked_sub(1)? } else { last.parse::<u64>().ok()? };
+            Some((from.parse::<u64>().ok()?, last.min(size.saturating_sub(1))))
+        });
         let mut status = 200;
-        if let Some(from) = from {
+        if let Some((from, last)) = range {
             if from >= size {
                 return Reply::status(416, "");
             }
             status = 206;
-            headers.push(("Content-Range", format!("bytes {from}-{}/{size}", size - 1)));
+            headers.push(("Content-Range", format!("bytes {from}-{last}/{size}")));
         }
-        let start = usize::try_from(from.unwrap_or(0)).expect("a test's file fits in memory");
-        let mut body = bytes[start..].to_vec();
+        let index = |at: u64| usize::try_from(at).expect("a test's file fits in memory");
+        let (start, end) = range.map_or((0, bytes.len()), |(from, last)| (index(from), index(last) + 1));
+        let mut body = bytes[start..end].to_vec();
         headers.push(("Content-Length", body.len().to_string()));
         if self.faults.corrupt {
             let middle = body.len() / 2;

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::base::sys;
+use crate::base::{memory, sys};
 use crate::catalog::Catalog;
 use crate::hardware::nvml::{self, GpuFound};
 
@@ -68,7 +68,7 @@ fn found(gpus: Result<nvml::Gpus, nvml::Absent>, library: Option<&Path>) -> Foun
 /// The machine as a record describes it; `used` is the index of the GPU that computes, if one does.
 pub fn environment(found: &Found, used: Option<usize>, catalog: &Catalog) -> Environment {
     let unknown = |what: &str| Some(format!("the system does not say {what}"));
-    let memory = sys::memory().map(|memory| memory.total.get());
+    let memory = memory::memory().map(|memory| memory.total.get());
     let (operating_system, kernel) = sys::operating_system();
     let container = sys::container().map(str::to_owned);
     let gpus: Vec<Gpu> = found

@@ -4,17 +4,17 @@ use std::fs;
 use std::path::Path;
 
 use super::line::{Area, Line};
-use crate::base::sys;
+use crate::base::memory::{self, Limit, Memory};
 use crate::base::units::Bytes;
 
 /// Under this the smallest run does not fit.
 const LEAST: Bytes = Bytes::new(512 << 20);
 
 pub(super) fn look(root: &Path) -> Vec<Line> {
-    vec![free(sys::memory()), swap(root), huge_pages(root)]
+    vec![free(memory::memory()), swap(root), huge_pages(root)]
 }
 
-fn free(memory: Option<sys::Memory>) -> Line {
+fn free(memory: Option<Memory>) -> Line {
     let Some(memory) = memory else {
         return Line::ok(Area::Memory, "free", "the system does not say");
     };
@@ -22,7 +22,12 @@ fn free(memory: Option<sys::Memory>) -> Line {
     let line = Line::ok(Area::Memory, "free", found)
         .fact("bytes_free", memory.available.get())
         .fact("bytes_total", memory.total.get());
-    let who = "end what holds it: ps aux --sort=-rss | head";
+    let who = match memory.limit {
+        Limit::Machine => "end what holds it: ps aux --sort=-rss | head",
+        Limit::Group => "raise the container's limit (memory.max), or end what else runs in it",
+        Limit::AddressSpace => "raise the limit of address space: ulimit -v unlimited",
+        Limit::Data => "raise the limit of data: ulimit -d unlimited",
+    };
     if memory.available < LEAST {
         return line.fail(who);
     }
@@ -109,7 +114,7 @@ mod tests {
     #[test]
     fn too_little_memory_fails_and_a_full_machine_warns() {
         let gib = |n: u64| Bytes::new(n << 30);
-        let status = |available, total| free(Some(sys::Memory { total, available })).status;
+        let status = |available, total| free(Some(Memory { total, available, limit: Limit::Machine })).status;
         assert_eq!(status(gib(12), gib(16)), Status::Ok);
         assert_eq!(status(gib(3), gib(16)), Status::Warn);
         assert_eq!(status(Bytes::new(400 << 20), gib(1)), Status::Fail);

@@ -3,7 +3,7 @@
 //! Numbers: `enum llama_ftype` in llama.cpp's include/llama.h.
 
 /// Number and label, the label as llama-quantize spells it.
-const FILE_TYPES: &[(u32, &str)] = &[
+pub(super) const FILE_TYPES: &[(u32, &str)] = &[
     (0, "F32"),
     (1, "F16"),
     (2, "Q4_0"),

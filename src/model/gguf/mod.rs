@@ -9,6 +9,9 @@
 //! [`TensorType`](super::TensorType). Format: <https://github.com/ggml-org/ggml/blob/master/docs/gguf.md>.
 
 mod file_type;
+mod foreign;
+mod kind;
+mod quantization;
 mod scan;
 mod spec;
 mod tensors;
@@ -102,7 +105,13 @@ pub fn parse(source: impl Read, length: u64, path: &Path) -> Result<Gguf, Error>
     }
     let alignment = alignment(&metadata, path)?;
     spec::refuse_split(&metadata, path)?;
+    if tensor_count == 0 {
+        return Err(kind::without_tensors(&metadata, path));
+    }
+    // Said before a tensor of an unknown type is met: a projector's are none of a model's business.
+    kind::refuse(&metadata, &[], path)?;
     let claimed = tensors::read_infos(&mut scan, tensor_count)?;
+    kind::refuse(&metadata, &claimed, path)?;
     let data_start = scan.position().next_multiple_of(alignment);
     let placed = tensors::place(claimed, &tensors::Region { alignment, data_start, length }, path)?;
     let header = spec::header(&metadata, placed, path)?;
@@ -111,6 +120,11 @@ pub fn parse(source: impl Read, length: u64, path: &Path) -> Result<Gguf, Error>
 
 /// Reads magic and version.
 fn preamble(scan: &mut Scan<'_, impl Read>) -> Result<u32, Error> {
+    if scan.length() == 0 {
+        return Err(
+            scan.bad("the file is empty (0 bytes): the download did not begin, or failed; fetch it again")
+        );
+    }
     if scan.length() < 8 {
         return Err(scan.bad(format!(
             "the file has {} bytes, too few for a GGUF header: the download did not finish, fetch it again",
@@ -123,7 +137,9 @@ fn preamble(scan: &mut Scan<'_, impl Read>) -> Result<u32, Error> {
         return Err(scan.bad("big-endian magic `FUGG`: convert the model to little-endian GGUF"));
     }
     if magic != *b"GGUF" {
-        return Err(scan.bad(format!("not a GGUF file: {}", what_instead(magic))));
+        let mut start = [magic, version.to_le_bytes()].concat();
+        start.extend(scan.peek(foreign::LOOK - start.len()));
+        return Err(scan.bad(format!("not a GGUF file: {}", foreign::what_instead(&start))));
     }
     match version {
         2 | 3 => Ok(version),
@@ -139,22 +155,6 @@ fn preamble(scan: &mut Scan<'_, impl Read>) -> Result<u32, Error> {
             "GGUF version {version} is from the future, versions 2 and 3 are read: take a newer infercost or an older file"
         ))),
     }
-}
-
-/// What a file with these first bytes probably is.
-fn what_instead(magic: [u8; 4]) -> String {
-    let guess = match &magic {
-        b"lmgg" | b"fmgg" | b"tjgg" | b"algg" => "a GGML file from before GGUF; convert the model again",
-        b"PK\x03\x04" => "a zip archive, perhaps a PyTorch checkpoint; convert it with convert_hf_to_gguf.py",
-        b"vers" => "perhaps a Git LFS pointer; fetch the real file with `git lfs pull`",
-        b"<!DO" | b"<!do" | b"<htm" | b"<HTM" => {
-            "a web page; the download got an error page instead of the model"
-        }
-        b"\x1f\x8b\x08\x00" | b"\x1f\x8b\x08\x08" => "a gzip archive; unpack it first",
-        [_, _, _, 0] => "perhaps safetensors; give the folder that holds it and its config.json",
-        _ => "check the path, or fetch the file again",
-    };
-    format!("it begins with {} where `GGUF` should stand ({guess})", magic.escape_ascii())
 }
 
 fn alignment(metadata: &Metadata, path: &Path) -> Result<u64, Error> {

@@ -232,6 +232,13 @@ impl<'a, R: Read> Scan<'a, R> {
         Ok(())
     }
 
+    /// The next bytes, at most `most` and fewer where the file ends or cannot be read: only to say what it is.
+    pub(super) fn peek(&mut self, most: usize) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        _ = (&mut self.source).take(most as u64).read_to_end(&mut bytes);
+        bytes
+    }
+
     fn fill(&mut self, bytes: &mut [u8]) -> Result<(), Error> {
         self.source.read_exact(bytes).map_err(|source| Error::Io { path: self.path.to_owned(), source })?;
         self.position += bytes.len() as u64;

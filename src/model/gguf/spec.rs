@@ -6,10 +6,9 @@
 
 use std::path::Path;
 
-use super::file_type::file_type_label;
+use super::quantization::quantization;
 use super::value::{Metadata, Value};
-use crate::base::units::Bytes;
-use crate::model::{Error, Experts, Header, ModelSpec, TensorInfo, TensorType, tokenizer};
+use crate::model::{Error, Experts, Header, ModelSpec, TensorInfo, tokenizer};
 
 /// No dimension of a known model is a hundredth of this; products of three stay far below 2^64.
 const MAX_DIMENSION: u64 = 1 << 24;
@@ -39,10 +38,13 @@ pub(super) fn header(metadata: &Metadata, tensors: Vec<TensorInfo>, path: &Path)
     let name = own.unwrap_or_else(|| {
         path.file_stem().map_or_else(|| "unnamed".to_owned(), |stem| stem.to_string_lossy().into_owned())
     });
+    let spec = spec(&Keys::new(metadata, path)?, &tensors)?;
+    let (quantization, quantization_note) = quantization(metadata, &tensors, path);
     let mut header = Header {
         name,
-        spec: spec(&Keys::new(metadata, path)?, &tensors)?,
-        quantization: quantization(metadata, &tensors),
+        spec,
+        quantization,
+        quantization_note,
         tensors,
         has_rope_factors: false,
         has_tokenizer: false,
@@ -175,21 +177,6 @@ fn check_blocks(keys: &Keys<'_>, layers: u32, tensors: &[TensorInfo]) -> Result<
             Err(keys.bad("block_count", format!("is {layers}, and block {missing} has no tensor")))
         }
     }
-}
-
-/// The label the file gives itself, else the type that holds most of the bytes.
-fn quantization(metadata: &Metadata, tensors: &[TensorInfo]) -> String {
-    if let Some(label) = metadata.get("general.file_type").and_then(Value::as_u64).and_then(file_type_label) {
-        return label.to_owned();
-    }
-    let bytes_of = |dtype: &TensorType| {
-        tensors
-            .iter()
-            .filter(|tensor| tensor.dtype == *dtype)
-            .fold(Bytes::default(), |sum, tensor| sum + tensor.bytes())
-    };
-    let dominant = TensorType::ALL.iter().copied().max_by_key(|dtype| bytes_of(dtype).get());
-    dominant.map_or_else(String::new, |dtype| dtype.label().to_owned())
 }
 
 /// Whether `name` is spelt as every architecture's is: `llama`, `qwen2moe`, `gemma-embedding`.

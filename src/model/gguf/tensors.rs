@@ -16,9 +16,6 @@ const MAX_DIMENSIONS: u32 = 4;
 
 /// Refuses a number of tensors that the file cannot hold.
 pub(super) fn check_count(scan: &Scan<'_, impl Read>, count: u64) -> Result<(), Error> {
-    if count == 0 {
-        return Err(scan.bad("the header lists no tensor: a vocabulary alone is not a model"));
-    }
     let least = count.saturating_mul(LEAST_ENTRY);
     if count > MAX_TENSORS || least > scan.left() {
         return Err(scan.bad(format!(

@@ -28,7 +28,7 @@ fn a_small_file_reads_back_in_our_words() {
         norm_epsilon: f64::from(1e-5_f32),
     };
     assert_eq!(file.header.spec, expected);
-    assert_eq!((file.header.name.as_str(), file.header.quantization.as_str()), ("Tiny", "Q8_0"));
+    assert_eq!((file.header.name.as_str(), file.header.quantization.as_str()), ("Tiny", "Q4_0"));
     assert!(!file.header.has_rope_factors && !file.header.has_tokenizer);
     let down = file.header.tensor("blk.0.ffn_down.weight").unwrap();
     // 10 and 32 rows of one Q8_0 block of 34 bytes come before it, each tensor padded to 32.
@@ -359,10 +359,10 @@ fn equal_heads_in_every_layer_are_one_number() {
 }
 
 #[test]
-fn without_a_file_type_the_heaviest_tensor_type_names_the_quantization() {
+fn without_a_file_type_the_type_of_most_weights_names_the_quantization() {
     let draft = Draft::new().with("general.file_type", None);
-    assert_eq!(draft.parse().unwrap().header.quantization, "Q8_0");
-    let heavier = draft.tensor("output.weight", TensorType::F16, &[64, 32]);
+    assert_eq!(draft.parse().unwrap().header.quantization, "Q4_0");
+    let heavier = draft.tensor("blk.0.ffn_up.weight", TensorType::F16, &[128, 32]);
     assert_eq!(heavier.parse().unwrap().header.quantization, "F16");
 }
 

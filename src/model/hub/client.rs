@@ -29,6 +29,31 @@ pub(super) enum Method {
     Get,
 }
 
+/// Which bytes are asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Part {
+    /// The first.
+    pub from: u64,
+    /// The one behind the last; the file's end when `None`.
+    pub until: Option<u64>,
+}
+
+impl Part {
+    /// What follows byte `from`.
+    pub(super) fn from(from: u64) -> Self {
+        Self { from, until: None }
+    }
+
+    /// The header's value, when it is not the whole.
+    fn range(self) -> Option<String> {
+        match self {
+            Self { from: 0, until: None } => None,
+            Self { from, until: None } => Some(format!("bytes={from}-")),
+            Self { from, until: Some(until) } => Some(format!("bytes={from}-{}", until.saturating_sub(1))),
+        }
+    }
+}
+
 /// Why an answer did not come.
 #[derive(Debug)]
 pub(super) enum Failure {
@@ -127,10 +152,16 @@ impl Client {
     }
 
     /// Asks, follows redirects, and asks again a moment later when that may help.
-    pub(super) fn ask(&self, method: Method, url: &str, interrupt: &Interrupt) -> Result<Answer, Failure> {
+    pub(super) fn ask(
+        &self,
+        method: Method,
+        url: &str,
+        part: Part,
+        interrupt: &Interrupt,
+    ) -> Result<Answer, Failure> {
         let mut failures = 0;
         loop {
-            let failure = match self.get(method, url, 0, interrupt) {
+            let failure = match self.get(method, url, part, interrupt) {
                 Ok(answer) => return Ok(answer),
                 Err(failure) => failure,
             };
@@ -143,16 +174,16 @@ impl Client {
         }
     }
 
-    /// Asks once for what follows byte `from`, and follows redirects.
+    /// Asks once, and follows redirects.
     pub(super) fn get(
         &self,
         method: Method,
         url: &str,
-        from: u64,
+        part: Part,
         interrupt: &Interrupt,
     ) -> Result<Answer, Failure> {
         let (client, url) = (self.clone(), url.to_owned());
-        let answer = apart(interrupt, move || client.follow(method, url, from))??;
+        let answer = apart(interrupt, move || client.follow(method, url, part))??;
         match answer.0.status().as_u16() {
             200..=299 => Ok(answer),
             status => {
@@ -164,7 +195,7 @@ impl Client {
 
     /// What the hub says of the file at `url`, from the headers of its answer or of the redirects to it.
     pub(super) fn describe(&self, url: &str, interrupt: &Interrupt) -> Result<Remote, Failure> {
-        let answer = self.ask(Method::Head, url, interrupt)?;
+        let answer = self.ask(Method::Head, url, Part::default(), interrupt)?;
         let nonsense = |what: &str| Failure::Nonsense(format!("the hub's answer {what}"));
         let etag = answer.header("x-linked-etag").or(answer.header("etag"));
         let etag = etag.ok_or_else(|| nonsense("has no ETag"))?;
@@ -183,7 +214,7 @@ impl Client {
         Ok(Remote { etag, commit, size })
     }
 
-    fn follow(&self, method: Method, mut url: String, from: u64) -> Result<Answer, Failure> {
+    fn follow(&self, method: Method, mut url: String, part: Part) -> Result<Answer, Failure> {
         let mut told = HeaderMap::new();
         for _ in 0..10 {
             let mut request = match method {
@@ -195,8 +226,8 @@ impl Client {
             if let Some(token) = self.token.as_ref().filter(|_| origin(&url) == self.endpoint_origin) {
                 request = request.header("authorization", format!("Bearer {token}"));
             }
-            if from > 0 {
-                request = request.header("range", format!("bytes={from}-"));
+            if let Some(range) = part.range() {
+                request = request.header("range", range);
             }
             let mut response = request.call().map_err(Failure::Transport)?;
             for name in ["x-linked-etag", "x-linked-size", "x-repo-commit"] {
@@ -235,13 +266,14 @@ impl Answer {
         self.0.into_body().read_json()
     }
 
-    /// The body, piece by piece, read ahead on a thread of its own.
-    pub(super) fn pieces(self) -> Receiver<std::io::Result<Vec<u8>>> {
-        let (send, receive) = sync_channel(8);
+    /// The body in pieces of at most `size` bytes, `ahead` of them read ahead on a thread of its own. The connection is
+    /// closed when the receiver is dropped before the end.
+    pub(super) fn pieces(self, size: usize, ahead: usize) -> Receiver<std::io::Result<Vec<u8>>> {
+        let (send, receive) = sync_channel(ahead);
         let mut reader = self.0.into_body().into_reader();
         std::thread::spawn(move || {
             loop {
-                let mut piece = vec![0; 256 << 10];
+                let mut piece = vec![0; size];
                 let read = reader.read(&mut piece).map(|count| {
                     piece.truncate(count);
                     piece

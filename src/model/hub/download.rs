@@ -11,12 +11,15 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
-use super::client::{Answer, Client, Failure, GLANCE, Method, Remote, receive, rest};
+use super::client::{self, Answer, Client, Failure, GLANCE, Method, Remote, receive, rest};
 use super::layout::Layout;
 use super::{FetchProgress, HubSettings, cache_error, create_folder};
 use crate::base::sys::Interrupt;
 use crate::base::units::Bytes;
 use crate::model::Error;
+
+/// Bytes that are taken from a connection at once.
+const PIECE: usize = 256 << 10;
 
 /// All that the transfer of one file needs to know.
 pub(super) struct Download<'a> {
@@ -132,9 +135,10 @@ impl Download<'_> {
             failure if failure.is_passing() => Stop::Broken(failure),
             failure => Stop::Final((self.refused)(failure)),
         };
-        let answer = self.client.get(Method::Get, self.url, part.length, self.interrupt).map_err(stop)?;
+        let answer = self.client.get(Method::Get, self.url, client::Part::from(part.length), self.interrupt);
+        let answer = answer.map_err(stop)?;
         self.accept(&answer, part).map_err(Stop::Final)?;
-        let pieces = answer.pieces();
+        let pieces = answer.pieces(PIECE, 8);
         loop {
             let piece = match receive(&pieces, self.interrupt).map_err(stop)? {
                 Some(Ok(piece)) if piece.is_empty() => break,

@@ -7,10 +7,12 @@
 //!
 //! A file in the cache is used without asking the hub, so that a measurement can be repeated offline and
 //! does not change with somebody's upload. For another version name it: `hf:org/repo/file@revision`.
-//! Only for a repository without a file ([`assemble`]) is the hub asked each time, if it can be.
+//! Only for a repository without a file ([`assemble`]) is the hub asked each time, if it can be. A plan alone takes a
+//! model's header, by range requests, and no weights (`beginning`).
 
 use std::fmt;
 use std::fs;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -21,9 +23,10 @@ use super::request::valid_file;
 use crate::base::env;
 use crate::base::sys::Interrupt;
 use crate::base::units::Bytes;
-use client::{Client, Method};
+use client::{Client, Method, Part};
 
 pub mod assemble;
+mod beginning;
 mod client;
 mod download;
 mod layout;
@@ -152,7 +155,7 @@ impl<'a> Hub<'a> {
             return self.cached_listing().ok_or_else(|| self.offline(None));
         }
         let url = format!("{}/api/{}", self.settings.endpoint, self.repo.api_url());
-        let answer = match self.client.ask(Method::Get, &url, self.interrupt) {
+        let answer = match self.client.ask(Method::Get, &url, Part::default(), self.interrupt) {
             Ok(answer) => answer,
             Err(failure) if failure.is_out_of_reach() => {
                 return self.cached_listing().ok_or_else(|| self.refused(failure, &url, None));
@@ -202,6 +205,41 @@ impl<'a> Hub<'a> {
         };
         part.run(&layout)?;
         layout.link(file, &remote.etag, &remote.commit)
+    }
+
+    /// Reads the header of `file` with `read`, which is given a reader, the file's length and its name, without fetching
+    /// the rest: from the cache when it is there, else by range requests. Says the commit too.
+    ///
+    /// # Errors
+    /// As [`Hub::fetch`], and those of `read`.
+    pub(super) fn header<T>(
+        &self,
+        file: &str,
+        read: impl FnOnce(&mut dyn Read, u64, &Path) -> Result<T, Error>,
+    ) -> Result<(T, String), Error> {
+        if !valid_file(file) {
+            return Err(Error::BadName { name: file.to_owned(), reason: "it is no relative path".into() });
+        }
+        if let Some(Fetched { path, commit }) =
+            layout::Layout::new(&self.settings.cache, &self.repo).find(file)
+        {
+            let opened =
+                fs::File::open(&path).and_then(|file| file.metadata().map(|about| (file, about.len())));
+            let (mut opened, length) = opened.map_err(|source| Error::Io { path: path.clone(), source })?;
+            return Ok((read(&mut opened, length, &path)?, commit));
+        }
+        if self.settings.offline {
+            return Err(self.offline(Some(file)));
+        }
+        let url = self.url(self.repo.revision(), file);
+        let refused = |failure| self.refused(failure, &url, Some(file));
+        let remote = self.client.describe(&url, self.interrupt).map_err(refused)?;
+        let mut beginning = beginning::Beginning::new(&self.client, &url, remote.size, self.interrupt);
+        let found = read(&mut beginning, remote.size, Path::new(file));
+        match beginning.failure.take() {
+            Some(failure) => Err(refused(failure)),
+            None => Ok((found?, remote.commit)),
+        }
     }
 
     /// The address of a file at a revision or commit.

@@ -5,8 +5,8 @@
 
 /// The one GGUF file meant: the only one there is, or the only one whose name carries the quantization.
 ///
-/// `Ok(None)` says that the repository holds no GGUF file at all. Projectors of vision models (`mmproj…`)
-/// are not models and don't count.
+/// `Ok(None)` says that the repository holds no GGUF file at all. Projectors of vision models (`…mmproj…`), importance
+/// matrices and vocabularies are not models and don't count.
 ///
 /// # Errors
 /// What the choices are, when there is not exactly one.
@@ -58,8 +58,13 @@ pub fn whole(file: &str) -> Result<(), String> {
 
 fn is_gguf_model(file: &str) -> bool {
     let name = base(file).to_ascii_lowercase();
-    std::path::Path::new(&name).extension().is_some_and(|extension| extension == "gguf")
-        && !name.starts_with("mmproj")
+    // A model quantized with an importance matrix may carry the word, but not at either end.
+    name.strip_suffix(".gguf").is_some_and(|stem| {
+        !stem.contains("mmproj")
+            && !stem.starts_with("imatrix")
+            && !stem.ends_with("imatrix")
+            && !stem.starts_with("ggml-vocab")
+    })
 }
 
 fn base(file: &str) -> &str {
@@ -119,6 +124,8 @@ mod tests {
         check(&many, Some("q4_k"), Err("no GGUF file's name carries `q4_k`"));
         check(&many, None, Err("5 GGUF files; name one of m-Q4_K_M.gguf"));
         check(&["only.gguf", "mmproj-f16.gguf", "config.json"], None, Ok(Some("only.gguf")));
+        let beside = ["m-imatrix-Q8_0.gguf", "m.imatrix.gguf", "m-mmproj-f16.gguf", "ggml-vocab-m.gguf"];
+        check(&beside, None, Ok(Some("m-imatrix-Q8_0.gguf")));
         check(&["config.json", "model.safetensors"], None, Ok(None));
         check(&["a/x-q4_0.gguf", "b/x-Q4_0.gguf"], Some("q4_0"), Err("2 GGUF files carry `q4_0`"));
     }

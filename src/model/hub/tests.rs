@@ -446,3 +446,107 @@ fn a_full_disk_is_called_a_full_disk() {
     std::os::unix::fs::symlink("/dev/full", case.incomplete()).unwrap();
     case.assert_refused(unusable, &["the disk is full", "free some space"]);
 }
+
+/// A GGUF file of 32 MiB whose header takes some hundred bytes.
+fn large_gguf() -> Vec<u8> {
+    let big = crate::model::TensorType::F32;
+    crate::model::testing::Draft::new().tensor("blk.0.ffn_up.weight", big, &[8 << 10, 1 << 10]).file()
+}
+
+/// The name in the header of the case's file, read without fetching it.
+fn look(case: &Case, settings: &HubSettings) -> Result<String, Error> {
+    let hub = Hub::new(settings, (REPO, "main"), &case.progress, &case.interrupt);
+    let read = |reader: &mut dyn std::io::Read, length, path: &Path| {
+        crate::model::gguf::parse(reader, length, path).map(|file| file.header.name)
+    };
+    let (name, commit) = hub.header(FILE, read)?;
+    assert_eq!(commit, COMMIT);
+    Ok(name)
+}
+
+fn case_of(bytes: Vec<u8>) -> Case {
+    let case = Case { bytes, ..Case::new(0) };
+    case.server.put(&format!("{REPO}/{FILE}"), case.bytes.clone(), &sha256(&case.bytes));
+    case
+}
+
+#[test]
+fn a_header_is_read_by_ranges_alone() {
+    let case = case_of(large_gguf());
+    assert_eq!(look(&case, &case.settings()).unwrap(), "Tiny");
+    let asked = case.server.downloads(FILE);
+    assert!(!asked.is_empty() && asked.iter().all(|seen| seen.range.is_some()), "{asked:?}");
+    assert!(asked.iter().map(|seen| seen.body_bytes).sum::<u64>() <= 64 << 10, "{asked:?}");
+    assert!(!case.cache("").exists(), "nothing is kept");
+    // A file that is here is asked nobody for.
+    case.fetch().unwrap();
+    let seen = case.server.seen().len();
+    assert_eq!(look(&case, &HubSettings { offline: true, ..case.settings() }).unwrap(), "Tiny");
+    assert_eq!(case.server.seen().len(), seen);
+}
+
+#[test]
+fn a_header_of_many_pieces_is_read_in_growing_ranges() {
+    let words = crate::model::gguf::Value::string(&"word ".repeat(100_000));
+    let draft = crate::model::testing::Draft::new().with("general.description", words);
+    let big = crate::model::TensorType::F32;
+    let case = case_of(draft.tensor("blk.0.ffn_up.weight", big, &[4 << 10, 1 << 10]).file());
+    assert_eq!(look(&case, &case.settings()).unwrap(), "Tiny");
+    let asked = case.server.downloads(FILE);
+    let ranges: Vec<_> = asked.iter().filter_map(|seen| seen.range.as_deref()).collect();
+    assert_eq!(ranges, ["bytes=0-65535", "bytes=65536-196607", "bytes=196608-458751", "bytes=458752-983039"]);
+}
+
+#[test]
+fn a_server_without_ranges_is_cut_off_behind_the_header() {
+    let case = case_of(large_gguf());
+    case.server.fault(|faults| faults.no_ranges = true);
+    assert_eq!(look(&case, &case.settings()).unwrap(), "Tiny");
+    // What the two sockets hold goes out before the server notices.
+    let noticed = || {
+        let asked = case.server.downloads(FILE);
+        (asked.len(), asked.iter().map(|seen| seen.body_bytes).sum::<u64>())
+    };
+    let mut before = noticed();
+    for _ in 0..100 {
+        crate::base::clock::sleep(Duration::from_millis(5));
+        let now = noticed();
+        if now == before {
+            break;
+        }
+        before = now;
+    }
+    assert!(before.0 == 1 && before.1 < 24 << 20, "{before:?} of {} bytes", case.bytes.len());
+}
+
+#[test]
+fn a_header_comes_from_the_storage_without_the_token() {
+    let case = case_of(large_gguf());
+    let storage = HubServer::start();
+    storage.put(&format!("{REPO}/{FILE}"), case.bytes.clone(), &sha256(&case.bytes));
+    case.server.fault(|faults| {
+        faults.storage = Some(storage.url());
+        faults.token = Some("secret".into());
+    });
+    let settings = HubSettings { token: Some("secret".into()), ..case.settings() };
+    assert_eq!(look(&case, &settings).unwrap(), "Tiny");
+    assert!(case.server.seen().iter().all(|seen| seen.authorization.is_some()));
+    let asked = storage.seen();
+    assert!(!asked.is_empty() && asked.iter().all(|seen| seen.authorization.is_none()), "{asked:?}");
+    assert!(asked.iter().all(|seen| seen.range.is_some() && seen.body_bytes <= 64 << 10), "{asked:?}");
+}
+
+#[test]
+fn a_header_that_does_not_come_is_the_hubs_failure_and_not_the_files() {
+    let case = case_of(large_gguf());
+    case.server.fault(|faults| faults.cut_after = vec![100, 100]);
+    assert_eq!(look(&case, &case.settings()).unwrap(), "Tiny", "an answer that breaks off is gone on from");
+    case.server.fault(|faults| faults.cut_after = vec![10; 3]);
+    let error = look(&case, &case.settings()).unwrap_err().to_string();
+    assert!(error.contains("cannot be reached") || error.contains("closed early"), "{error}");
+    let offline = HubSettings { offline: true, ..case.settings() };
+    assert!(look(&case, &offline).unwrap_err().to_string().contains("HF_HUB_OFFLINE"));
+    let cut = case_of(large_gguf()[..1 << 20].to_vec());
+    let error = look(&cut, &cut.settings()).unwrap_err().to_string();
+    assert!(error.contains("the file is cut off") && error.contains(FILE), "{error}");
+}

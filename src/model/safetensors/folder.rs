@@ -51,6 +51,16 @@ pub(in crate::model) fn indexed_names(path: &Path) -> Result<Vec<String>, Error>
     Ok(names(&read_index(path)?))
 }
 
+/// The layout of a folder whose weights are elsewhere: the files that its index names, or this one.
+pub(super) fn layout_of(dir: &Path, only: Option<&str>) -> Result<Layout, Error> {
+    if let Some(file) = only {
+        return Ok(Layout { files: vec![dir.join(file)], index: None });
+    }
+    let index = read_index(&dir.join(INDEX))?;
+    let files = names(&index).iter().map(|name| dir.join(name)).collect();
+    Ok(Layout { files, index: Some(index) })
+}
+
 fn names(index: &Index) -> Vec<String> {
     let names: BTreeSet<&String> = index.weight_map.values().collect();
     names.into_iter().cloned().collect()

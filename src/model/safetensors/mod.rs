@@ -8,9 +8,10 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Error, Header, TensorType};
+use super::{Error, Header, TensorInfo, TensorType, other};
 pub use folder::files;
 pub(super) use folder::{INDEX, indexed_names};
+pub(super) use shard::parse as parse_file;
 pub use shard::read as read_file;
 
 mod config;
@@ -25,11 +26,37 @@ mod tests;
 /// [`Error::Missing`] when a file that must be there is not, each missing shard named; [`Error::Unusable`]
 /// when one cannot be a model's, or is of a kind that nothing here runs; [`Error::Io`].
 pub fn read(dir: &Path) -> Result<Header, Error> {
+    other::refuse_folder(dir)?;
     let config = config::read(&dir.join("config.json"))?;
     let layout = folder::layout(dir)?;
+    header(dir, config, &layout, dir.join("tokenizer.json").is_file(), shard::read)
+}
+
+/// The same of a model whose `config.json` and index are in folder `dir` and whose weights are elsewhere: `tensors`
+/// gives those of a file, `only` is the file that holds all where there is no index.
+///
+/// # Errors
+/// As [`read`], and those of `tensors`.
+pub(super) fn look(
+    dir: &Path,
+    only: Option<&str>,
+    has_tokenizer: bool,
+    tensors: impl FnMut(&Path) -> Result<Vec<TensorInfo>, Error>,
+) -> Result<Header, Error> {
+    let config = config::read(&dir.join("config.json"))?;
+    header(dir, config, &folder::layout_of(dir, only)?, has_tokenizer, tensors)
+}
+
+fn header(
+    dir: &Path,
+    config: config::Config,
+    layout: &folder::Layout,
+    has_tokenizer: bool,
+    mut of_file: impl FnMut(&Path) -> Result<Vec<TensorInfo>, Error>,
+) -> Result<Header, Error> {
     let mut tensors = Vec::new();
     for path in &layout.files {
-        let found = shard::read(path)?;
+        let found = of_file(path)?;
         layout.check(path, &found)?;
         tensors.extend(found);
     }
@@ -39,9 +66,10 @@ pub fn read(dir: &Path) -> Result<Header, Error> {
         name: config.name.unwrap_or_else(|| folder_name(dir)),
         spec: config.spec,
         quantization,
+        quantization_note: None,
         tensors,
         has_rope_factors: config.has_rope_factors,
-        has_tokenizer: dir.join("tokenizer.json").is_file(),
+        has_tokenizer,
     })
 }
 
@@ -51,7 +79,7 @@ pub(super) fn check_config(path: &Path) -> Result<(), Error> {
 }
 
 /// The type that most bytes are stored in.
-fn dominant(tensors: &[super::TensorInfo]) -> Option<TensorType> {
+fn dominant(tensors: &[TensorInfo]) -> Option<TensorType> {
     let bytes = |kind: &TensorType| -> u64 {
         tensors.iter().filter(|tensor| tensor.dtype == *kind).map(|tensor| tensor.bytes().get()).sum()
     };

@@ -29,13 +29,25 @@ struct Entry {
 /// [`Error::Unusable`] for what is no safetensors file, [`Error::Io`].
 pub fn read(path: &Path) -> Result<Vec<TensorInfo>, Error> {
     let io = |source| Error::Io { path: path.to_owned(), source };
-    let bad = |reason: String| Error::unusable(path, reason);
-    let mut file = File::open(path).map_err(io)?;
+    let file = File::open(path).map_err(io)?;
     let about = file.metadata().map_err(io)?;
     if !about.is_file() {
-        return Err(bad("not a regular file".into()));
+        return Err(Error::unusable(path, "not a regular file"));
     }
-    let total = about.len();
+    parse(file, about.len(), path)
+}
+
+/// The same of a file of `total` bytes that begins with what `file` gives; `path` is for messages.
+///
+/// # Errors
+/// As [`read`].
+pub(in crate::model) fn parse(
+    mut file: impl Read,
+    total: u64,
+    path: &Path,
+) -> Result<Vec<TensorInfo>, Error> {
+    let io = |source| Error::Io { path: path.to_owned(), source };
+    let bad = |reason: String| Error::unusable(path, reason);
     if total < 8 {
         return Err(bad(format!("{total} bytes are too few for a safetensors file; fetch it again")));
     }

@@ -119,6 +119,7 @@ fn model_info(foreign: &Foreign, named: Named, unsaid: Unsaid) -> ModelInfo {
         parameters_reason,
         quantization,
         quantization_reason,
+        quantization_note: None,
         weight_bytes,
         weight_bytes_reason,
         context_length: None,

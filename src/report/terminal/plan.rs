@@ -10,6 +10,9 @@ pub fn render_plan(plan: &Plan, available: Option<Bytes>) -> String {
     let mut out = Page::default();
     let mut line = |name: &str, value: String| out.line(format_args!("{name:<10} {value}"));
     line("model", format!("{} ({}, {} of weights)", plan.model, plan.quantization, plan.weight_bytes));
+    if let Some(note) = &plan.quantization_note {
+        line("weights", note.clone());
+    }
     let threads = plan.threads.map_or(String::new(), |threads| format!(", {threads} threads"));
     let isa = plan.isa.as_ref().map_or(String::new(), |isa| format!(", {isa}"));
     let cache = plan.kv_type.as_ref().map_or(String::new(), |kv_type| format!(", {kv_type} KV cache"));

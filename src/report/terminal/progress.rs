@@ -1,165 +1,317 @@
-//! The progress bar: phase, row and time left, on stderr and only on a terminal.
+//! The progress line: phase, row and time left, on stderr and only on a terminal.
 //!
-//! It is drawn between trials, never by a thread of its own while a trial runs: what measures must not
-//! share the processor with what prints. Only loading and downloading, which are not measured at this
-//! grain, tick by themselves.
+//! It is drawn when something is told, between trials, and never by a thread of its own: what measures must not share
+//! the processor with what prints. It is one line however narrow the terminal is and whatever it is resized to: the
+//! width is asked for at each drawing, and what does not fit is said in fewer words.
 
-use std::time::Duration;
+use std::io::Write as _;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-
+use crate::base::event::Tick;
 use crate::base::units::{Bytes, Seconds};
+use crate::base::{clock, sys, text};
 use crate::model::hub::FetchProgress;
 use crate::run::runner::{Observer, Progress, Stage};
 
-/// What the bar says while weights are read.
+/// What the line says while weights are read.
 const LOADING: &str = "loading the model";
-/// Steps of the bar: time in thousandths.
-const STEPS: u64 = 1000;
+/// Columns of the bar: at most, and fewer than which it says nothing.
+const BAR: (usize, usize) = (24, 8);
+/// Columns of a terminal that does not say how many it has.
+const UNKNOWN_COLUMNS: usize = 40;
+/// The line is not drawn more often than this while bytes or weights come.
+const PAUSE: Seconds = Seconds::new(0.1);
 
-/// The bar with a message behind it.
-const PLAIN: &str = "{bar:24} {msg}";
-/// What is done, where it is, what is left.
-const SHAPE: &str = "━╸ ";
-
-/// A bar on the terminal, or nothing at all.
+/// A line on the terminal, or nothing at all.
 pub struct Bar {
-    bar: Option<ProgressBar>,
+    line: Option<Line>,
     total: Option<Seconds>,
 }
 
 impl Bar {
-    /// A bar when `visible`, else an observer that shows nothing.
+    /// A line when `visible`, else an observer that shows nothing.
     pub fn new(visible: bool) -> Self {
-        let bar = visible.then(|| {
-            let bar = ProgressBar::with_draw_target(Some(STEPS), ProgressDrawTarget::stderr());
-            if let Ok(style) = ProgressStyle::with_template(PLAIN) {
-                bar.set_style(style.progress_chars(SHAPE));
-            }
-            bar
-        });
-        Self { bar, total: None }
+        Self { line: visible.then(Line::default), total: None }
     }
 
-    /// Takes the bar off the terminal.
+    /// Takes the line off the terminal.
     pub fn clear(&self) {
-        if let Some(bar) = &self.bar {
-            bar.finish_and_clear();
+        if let Some(line) = &self.line {
+            line.clear();
         }
     }
 
     /// What shows which share of the model is loaded; loading is not measured at this grain.
     pub fn loading(&self) -> impl Fn(f64) + use<> {
-        let bar = self.bar.clone();
+        let line = self.line.clone();
         move |share| {
-            if let Some(bar) = &bar {
-                bar.set_message(format!("{LOADING}, {:.0}%", share * 100.0));
+            if let Some(line) = &line {
+                line.change(false, |shown| shown.words = vec![format!("{LOADING}, {:.0}%", share * 100.0)]);
             }
         }
     }
 
-    /// Shows how many parts of a work are done, drawn when it is called.
+    /// Shows how many parts of a work are done.
     pub fn parts(&self, done: usize, all: usize, message: &str) {
-        if let Some(bar) = &self.bar {
-            bar.disable_steady_tick();
-            bar.set_position((done as u64 * STEPS).checked_div(all as u64).unwrap_or(0));
-            bar.set_message(message.to_owned());
-            bar.tick();
-        }
+        self.show(Some(done as f64 / all.max(1) as f64), vec![message.to_owned()]);
     }
 
-    /// Shows a message that moves by itself, for work outside the measuring.
+    /// Shows what is being done, for work that is not measured.
     pub fn spin(&self, message: &str) {
-        if let Some(bar) = &self.bar {
-            bar.set_message(message.to_owned());
-            bar.enable_steady_tick(Duration::from_millis(250));
+        self.show(None, vec![message.to_owned()]);
+    }
+
+    /// Shows `words`, the longest form first; the share stays where none is given.
+    fn show(&self, share: Option<f64>, words: Vec<String>) {
+        if let Some(line) = &self.line {
+            line.change(true, |shown| {
+                shown.share = share.unwrap_or(shown.share);
+                shown.words = words;
+                shown.fetch = None;
+            });
         }
     }
 }
 
 impl Observer for Bar {
-    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a share of a thousand")]
     fn update(&mut self, progress: &Progress) {
-        let Some(bar) = &self.bar else { return };
         if progress.stage == Stage::Load {
             self.total = progress.left;
             self.spin(LOADING);
             return;
         }
-        bar.disable_steady_tick();
-        if let (Some(total), Some(left)) = (self.total, progress.left) {
-            let share = 1.0 - left.get() / total.get();
-            bar.set_position((share.clamp(0.0, 1.0) * STEPS as f64) as u64);
-        }
-        bar.set_message(message(progress));
-        bar.tick();
+        let share = self.total.zip(progress.left).map(|(total, left)| 1.0 - left.get() / total.get());
+        self.show(share, words(progress));
     }
 }
 
 impl FetchProgress for Bar {
     fn start(&self, file: &str, total: Bytes, already: Bytes) {
-        if let Some(bar) = &self.bar {
-            bar.disable_steady_tick();
-            if let Ok(style) = ProgressStyle::with_template(
-                "{bar:24} {msg} {bytes} of {total_bytes}, {bytes_per_sec}, {eta} left",
-            ) {
-                bar.set_style(style.progress_chars(SHAPE));
-            }
-            bar.set_length(total.get());
-            bar.set_position(already.get());
-            bar.reset_eta();
-            bar.set_message(file.rsplit('/').next().unwrap_or(file).to_owned());
+        let file = text::printable(file.rsplit('/').next().unwrap_or(file));
+        if let Some(line) = &self.line {
+            let fetch = Fetch { file, total, already, came: already, since: clock::now() };
+            line.change(true, |shown| shown.fetch = Some(fetch));
         }
     }
 
     fn advance(&self, bytes: Bytes) {
-        if let Some(bar) = &self.bar {
-            bar.inc(bytes.get());
+        if let Some(line) = &self.line {
+            line.change(false, |shown| {
+                if let Some(fetch) = &mut shown.fetch {
+                    fetch.came = fetch.came + bytes;
+                }
+            });
         }
     }
 
     fn done(&self) {
-        if let Some(bar) = &self.bar {
-            bar.set_length(STEPS);
-            bar.set_position(0);
-            if let Ok(style) = ProgressStyle::with_template(PLAIN) {
-                bar.set_style(style.progress_chars(SHAPE));
-            }
-        }
+        self.show(Some(0.0), vec!["downloaded".to_owned()]);
     }
 
     fn waiting(&self, file: &str) {
+        let file = text::printable(file);
         self.spin(&format!("waiting for another process that is fetching {file}"));
     }
 }
 
-fn message(progress: &Progress) -> String {
-    let mut text = progress.stage.name().to_owned();
-    if let Some(row) = &progress.row {
-        text = format!("{text} {row} (row {} of {})", progress.rows.0 + 1, progress.rows.1);
+/// The line as all who draw it share it.
+#[derive(Debug, Clone, Default)]
+struct Line(Arc<Mutex<Shown>>);
+
+/// What the line shows.
+#[derive(Debug, Default)]
+struct Shown {
+    /// How full the bar is.
+    share: f64,
+    /// The message, the longest form first.
+    words: Vec<String>,
+    /// The file that is being downloaded, instead of both.
+    fetch: Option<Fetch>,
+    drawn: Option<Tick>,
+}
+
+/// A file on its way.
+#[derive(Debug, Clone)]
+struct Fetch {
+    file: String,
+    total: Bytes,
+    /// Bytes that were here when the transfer began, at `since`.
+    already: Bytes,
+    came: Bytes,
+    since: Tick,
+}
+
+impl Line {
+    fn shown(&self) -> MutexGuard<'_, Shown> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// Changes what is shown, and draws it: always, or when the last drawing was a while ago.
+    fn change(&self, always: bool, change: impl FnOnce(&mut Shown)) {
+        let mut shown = self.shown();
+        change(&mut shown);
+        let now = clock::now();
+        if !always && shown.drawn.is_some_and(|drawn| now.since(drawn) < PAUSE) {
+            return;
+        }
+        shown.drawn = Some(now);
+        let columns = sys::terminal_columns().unwrap_or(UNKNOWN_COLUMNS);
+        let line = shown.line(columns.saturating_sub(1), now);
+        // A terminal that is gone is no reason to stop.
+        drop(std::io::stderr().write_all(format!("\r{line}\x1b[K").as_bytes()));
+    }
+
+    fn clear(&self) {
+        if self.shown().drawn.take().is_some() {
+            drop(std::io::stderr().write_all(b"\r\x1b[K"));
+        }
+    }
+}
+
+impl Shown {
+    /// The line in at most `room` columns.
+    fn line(&self, room: usize, now: Tick) -> String {
+        match &self.fetch {
+            Some(fetch) => fitted(fetch.share(), &fetch.words(now), room),
+            None => fitted(self.share, &self.words, room),
+        }
+    }
+}
+
+impl Fetch {
+    fn share(&self) -> f64 {
+        self.came.get() as f64 / self.total.get().max(1) as f64
+    }
+
+    fn words(&self, now: Tick) -> Vec<String> {
+        let Self { file, total, came, .. } = self;
+        let percent = format!("{:.0}%", self.share() * 100.0);
+        let per_second = came.get().saturating_sub(self.already.get()) as f64 / now.since(self.since).get();
+        let mut words = vec![format!("{came} of {total}"), format!("{came}/{total}"), percent];
+        if per_second.is_finite() && per_second >= 1.0 {
+            let left = Seconds::new(total.get().saturating_sub(came.get()) as f64 / per_second);
+            #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "bytes of a second")]
+            let rate = Bytes::new(per_second as u64);
+            let left = Seconds::new(left.get().ceil());
+            words.insert(0, format!("{came} of {total}, {left} left"));
+            words.insert(0, format!("{came} of {total}, {rate}/s, {left} left"));
+        }
+        words.insert(0, format!("{file} {}", words[0]));
+        words
+    }
+}
+
+/// Columns that `text` takes at most: signs beyond Latin may be two wide.
+fn columns(text: &str) -> usize {
+    text.chars().map(|sign| if sign < '\u{300}' || matches!(sign, '━' | '╸' | '…') { 1 } else { 2 }).sum()
+}
+
+/// The bar with the longest of `words` that fits behind it, else the longest that fits alone, else the shortest, cut.
+fn fitted(share: f64, words: &[String], room: usize) -> String {
+    let Some(shortest) = words.last() else { return String::new() };
+    if let Some(first) = words.first()
+        && let Some(bar) = room.checked_sub(columns(first) + 1).filter(|bar| *bar >= BAR.1)
+    {
+        return format!("{} {first}", drawn_bar(share, bar.min(BAR.0)));
+    }
+    if let Some(fits) = words.iter().find(|text| columns(text) <= room) {
+        return fits.clone();
+    }
+    let mut cut = String::new();
+    for sign in shortest.chars() {
+        if columns(&cut) + columns(sign.encode_utf8(&mut [0; 4])) + 1 > room {
+            break;
+        }
+        cut.push(sign);
+    }
+    if room > 0 {
+        cut.push('…');
+    }
+    cut
+}
+
+/// A bar of `width` columns, `share` of them full.
+fn drawn_bar(share: f64, width: usize) -> String {
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "from 0 to the width")]
+    let full = (share.clamp(0.0, 1.0) * width as f64) as usize;
+    let head = usize::from(full < width);
+    format!("{}{}{}", "━".repeat(full), "╸".repeat(head), " ".repeat(width - full - head))
+}
+
+/// What is being done, from all of it to the least.
+fn words(progress: &Progress) -> Vec<String> {
+    let stage = progress.stage.name();
+    let mut full = stage.to_owned();
+    let mut short = full.clone();
+    if let Some(row) = &progress.row {
+        full = format!("{full} {row} (row {} of {})", progress.rows.0 + 1, progress.rows.1);
+        short = format!("{short} {row}");
+    }
+    let brief = short.clone();
     if progress.trials > 0 {
-        text = format!("{text}, {} trials", progress.trials);
+        full = format!("{full}, {} trials", progress.trials);
     }
     if let Some(left) = progress.left {
-        text = format!("{text}, {:.0} s left at most", left.get().ceil());
+        let left = left.get().ceil();
+        full = format!("{full}, {left:.0} s left at most");
+        short = format!("{short}, {left:.0} s left");
     }
-    text
+    vec![full, short, brief, stage.to_owned()]
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn the_message_says_phase_row_and_time_left() {
-        let progress = Progress {
+    fn progress() -> Progress {
+        Progress {
             stage: Stage::Measure,
             row: Some("pp512".into()),
             rows: (0, 2),
             trials: 3,
             left: Some(Seconds::new(41.2)),
+        }
+    }
+
+    #[test]
+    fn the_message_says_phase_row_and_time_left() {
+        assert_eq!(words(&progress())[0], "measuring pp512 (row 1 of 2), 3 trials, 42 s left at most");
+    }
+
+    #[test]
+    fn a_narrow_terminal_gets_fewer_words() {
+        let words = words(&progress());
+        let line = |room| fitted(0.5, &words, room);
+        let full = "measuring pp512 (row 1 of 2), 3 trials, 42 s left at most";
+        assert_eq!(line(120), format!("{}╸{} {full}", "━".repeat(12), " ".repeat(11)));
+        assert_eq!(line(full.len() + 9), format!("━━━━╸    {full}"));
+        assert_eq!(line(full.len() + 8), full);
+        assert_eq!(line(39), "measuring pp512, 42 s left");
+        assert_eq!(line(19), "measuring pp512");
+        assert_eq!(line(12), "measuring");
+        assert_eq!(line(5), "meas…");
+        assert_eq!(line(0), "");
+    }
+
+    #[test]
+    fn no_line_is_wider_than_its_terminal() {
+        let fetch = Fetch {
+            file: "模型-an-unusually-long-name-of-a-file-with-many-parts-Q4_K_M-00001.gguf".into(),
+            total: Bytes::new(123 << 30),
+            already: Bytes::new(0),
+            came: Bytes::new(45 << 30),
+            since: Tick::from_nanos(0),
         };
-        assert_eq!(message(&progress), "measuring pp512 (row 1 of 2), 3 trials, 42 s left at most");
+        let now = Tick::from_nanos(1_000_000_000_000);
+        let fetched = Shown { fetch: Some(fetch), ..Shown::default() };
+        let said = Shown { words: words(&progress()), ..Shown::default() };
+        for room in 0..200 {
+            for shown in [&fetched, &said] {
+                let line = shown.line(room, now);
+                assert!(columns(&line) <= room, "{room}: {line}");
+            }
+        }
+        assert_eq!(fetched.line(18, now), "45.0 GiB/123 GiB");
+        assert_eq!(fetched.line(9, now), "37%");
     }
 }

@@ -27,6 +27,11 @@ fn heading(out: &mut Page, record: &Record, style: Style) {
     let model = &record.model;
     let quantization = model.quantization.as_deref().unwrap_or("format unknown");
     out.line(format_args!("{} · {quantization}", style.strong(&shorten(&model.name, 60))));
+    if let Some(note) = &model.quantization_note {
+        for text in wrap(note, 78) {
+            out.line(format_args!("{}", style.warn(&text)));
+        }
+    }
     let threads = record.engine.threads.map_or(String::new(), |threads| format!(", {threads} threads"));
     let device = match record.environment.gpus.iter().find(|gpu| gpu.used) {
         Some(gpu) => gpu.name.clone(),

@@ -38,7 +38,7 @@ pub enum Error {
         parts: String,
         /// What there is now.
         available: Bytes,
-        /// Where: empty for the machine, ` on cuda:0` for a GPU.
+        /// Where: empty for the machine, ` on cuda:0` for a GPU, else the limit that is in force.
         place: String,
         /// What to do.
         way_out: String,
@@ -68,6 +68,9 @@ pub struct Plan {
     pub model: String,
     /// Its weights' format.
     pub quantization: String,
+    /// What the file or its name says instead, when the weights are something else.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub quantization_note: Option<String>,
     /// Engine by name.
     pub engine: String,
     /// Device the engine will compute on.

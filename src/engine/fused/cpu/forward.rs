@@ -3,7 +3,8 @@
 //! The tokens of all sequences are the rows of one matrix, so that every weight is read once a step. Between two
 //! parts that need each other's results stands a barrier, a dozen a layer. What is quantized is split by tiles of
 //! tokens or by columns, rotation by token, matrices by groups of sixteen rows, attention by a queue of (sequence, KV
-//! head, part) with the longest first. Nothing is allocated: [`Buffers`] are made once for the largest step.
+//! head, tile of tokens) with the longest first; a piece that is longer than a thread's fair share is cut by positions
+//! (see [`plan`]). Nothing is allocated: [`Buffers`] are made once for the largest step.
 #![allow(unsafe_code, reason = "threads write disjoint parts of shared buffers between two barriers")]
 
 mod experts;
@@ -34,11 +35,13 @@ const TILE: usize = 8;
 const LOGIT_ROWS: usize = 32;
 /// Tiles that each thread must have before rows are split by them: then none waits long for one that has a tile more.
 const TILES_EACH: usize = 4;
-/// Positions of a part when one sequence's context is split among threads: whole pages.
-const LEAST_PART: usize = 2 * PAGE;
+/// A piece of attention with no more positions than this is not cut: putting it together would cost what it saves.
+const LEAST_CUT: usize = 2 * PAGE;
+/// Pieces of attention that each thread shall have at least: then none is idle for long while another has one more.
+const PIECES_EACH: usize = 2;
 
 /// A piece of attention: `tokens` of a sequence against positions `from..to`, for one KV head.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Task {
     sequence: usize,
     head: usize,
@@ -47,8 +50,24 @@ struct Task {
     tokens: usize,
     from: usize,
     to: usize,
-    /// Where its partial result goes, for a token whose context is split.
+    /// Where its partial result goes, when it was cut.
     part: Option<usize>,
+}
+
+impl Task {
+    fn work(&self) -> usize {
+        (self.to - self.from) * self.tokens
+    }
+}
+
+/// A piece of attention that was cut by positions, to be put together when all its parts are there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Cut {
+    /// Its tokens, as rows of the step.
+    tokens: Range<usize>,
+    head: usize,
+    /// Its parts, by number.
+    parts: Range<usize>,
 }
 
 /// Memory of the largest step.
@@ -68,6 +87,7 @@ pub(super) struct Buffers {
     scratch: Region,
     experts: Option<experts::Workspace>,
     tasks: Vec<Task>,
+    cuts: Vec<Cut>,
     /// One queue's head for each layer.
     queues: Vec<AtomicUsize>,
     /// Rows of the step that logits are wanted of, with the sequence that a token is chosen for.
@@ -87,6 +107,21 @@ fn qkv_width(network: &Network) -> usize {
     padded(network.heads * network.head_size) + 2 * padded(network.kv_heads * network.head_size)
 }
 
+/// Tokens of an attention tile: so many that their rows fit into one call.
+fn tile(network: &Network) -> usize {
+    TILE.min(MOST_ROWS / (network.heads / network.kv_heads)).max(1)
+}
+
+/// Parts of all pieces that are cut, at most: each is more than a half of what [`PIECES_EACH`] makes a fair share.
+fn most_parts(threads: usize) -> usize {
+    2 * PIECES_EACH * threads
+}
+
+/// Elements of a part's result: the states of all its rows, and their mixed values.
+fn part(network: &Network) -> usize {
+    tile(network) * network.heads / network.kv_heads * (network.head_size + 2)
+}
+
 /// Elements that a thread needs while it attends: queries, mixed values, states and shares.
 fn scratch(network: &Network) -> usize {
     2 * MOST_ROWS * network.head_size + 2 * MOST_ROWS + SCRATCH
@@ -97,7 +132,6 @@ impl Buffers {
         let queries = network.heads * network.head_size;
         let widest = network.width.max(queries).max(network.feed_forward);
         let rows = |elements: usize| tokens * elements * 4;
-        let part = network.heads / network.kv_heads * (network.head_size + 2);
         let sizes = [
             rows(network.width),
             rows(network.width),
@@ -108,11 +142,11 @@ impl Buffers {
             activations::packed_bytes(tokens, widest),
             LOGIT_ROWS * padded(network.vocabulary) * 4,
             LOGIT_ROWS * network.width * 4,
-            threads * network.kv_heads * part * 4 * 2,
+            most_parts(threads) * part(network) * 4,
             threads * scratch(network) * 4,
         ];
-        let mut arena = Arena::new(sizes.iter().map(|size| size.next_multiple_of(64)).sum())?;
-        let regions = sizes.map(|size| arena.take(size).unwrap_or_default());
+        let mut arena = Arena::new(Arena::bytes_of(&sizes))?;
+        let regions = arena.take_all(sizes)?;
         let [residual, normed, qkv, attended, gate_up, out, tiles, logits, last, parts, scratch] = regions;
         Ok(Self {
             arena,
@@ -128,7 +162,8 @@ impl Buffers {
             parts,
             scratch,
             experts: experts::Workspace::new(network, tokens)?,
-            tasks: Vec::with_capacity(2 * tokens * network.kv_heads + threads * network.kv_heads),
+            tasks: Vec::with_capacity(tokens * network.kv_heads + most_parts(threads)),
+            cuts: Vec::with_capacity(most_parts(threads)),
             queues: (0..network.layers.len()).map(|_| AtomicUsize::new(0)).collect(),
             wanted: Vec::with_capacity(tokens),
             best: vec![(f32::NEG_INFINITY, 0); LOGIT_ROWS * threads],
@@ -136,8 +171,10 @@ impl Buffers {
         })
     }
 
-    fn place(&mut self, region: Region) -> *mut f32 {
-        self.arena.bytes_mut(region).as_mut_ptr().cast()
+    /// Where a region begins. No reference to the buffers is behind it, so those of other regions stay good.
+    #[allow(clippy::cast_ptr_alignment, reason = "regions begin at cache lines")]
+    fn place(&self, region: Region) -> *mut f32 {
+        self.arena.pointer(region).cast()
     }
 }
 
@@ -153,6 +190,7 @@ struct Pass<'a> {
     threads: usize,
     batch: &'a StepBatch<'a>,
     tasks: &'a [Task],
+    cuts: &'a [Cut],
     queues: &'a [AtomicUsize],
     tokens: usize,
     residual: *mut f32,
@@ -182,15 +220,15 @@ pub(super) fn step(engine: &mut CpuEngine, batch: &StepBatch<'_>, output: &mut S
             head_size: engine.network.head_size,
             kv_type: engine.kv_type,
         },
-        first: engine.cache.bytes_mut(engine.pages).as_mut_ptr(),
+        first: engine.cache.pointer(engine.pages),
     };
-    let buffers = &mut engine.buffers;
+    let buffers = &engine.buffers;
     let (residual, normed) = (buffers.place(buffers.residual), buffers.place(buffers.normed));
     let (qkv, attended) = (buffers.place(buffers.qkv), buffers.place(buffers.attended));
     let (gate_up, out) = (buffers.place(buffers.gate_up), buffers.place(buffers.out));
     let (tiles, parts) = (buffers.place(buffers.tiles).cast(), buffers.place(buffers.parts));
     let scratch = buffers.place(buffers.scratch);
-    let experts = buffers.experts.as_mut().map(experts::Workspace::view);
+    let experts = buffers.experts.as_ref().map(experts::Workspace::view);
     let barrier: *const Barrier = engine.pool.barrier();
     let pass = Pass {
         network: &engine.network,
@@ -204,6 +242,7 @@ pub(super) fn step(engine: &mut CpuEngine, batch: &StepBatch<'_>, output: &mut S
         threads: buffers.threads,
         batch,
         tasks: &buffers.tasks,
+        cuts: &buffers.cuts,
         queues: &buffers.queues,
         tokens,
         residual,
@@ -225,47 +264,13 @@ pub(super) fn step(engine: &mut CpuEngine, batch: &StepBatch<'_>, output: &mut S
 /// Writes down the pieces of attention and the rows whose logits are wanted.
 fn plan(engine: &mut CpuEngine, batch: &StepBatch<'_>) {
     let (network, buffers) = (&engine.network, &mut engine.buffers);
-    buffers.tasks.clear();
     buffers.wanted.clear();
     for queue in &buffers.queues {
         queue.store(0, Ordering::Relaxed);
     }
-    let threads = buffers.threads;
-    // Enough pieces for all threads without splitting a context; else the few contexts are split.
-    let split = batch.sequences.len() * network.kv_heads < 2 * threads;
-    let tile = TILE.min(MOST_ROWS / (network.heads / network.kv_heads)).max(1);
+    pieces(batch.sequences, network, &mut buffers.tasks);
+    cut(batch.sequences, buffers.threads, &mut buffers.tasks, &mut buffers.cuts);
     for (number, sequence) in batch.sequences.iter().enumerate() {
-        let end = sequence.position as usize + sequence.token_count;
-        for head in 0..network.kv_heads {
-            let task = |first: usize, tokens: usize, from: usize, to: usize, part: Option<usize>| Task {
-                sequence: number,
-                head,
-                first,
-                tokens,
-                from,
-                to,
-                part,
-            };
-            if sequence.token_count == 1
-                && batch.sequences.len() == 1
-                && split
-                && threads > 1
-                && end > LEAST_PART
-            {
-                let pages = end.div_ceil(PAGE);
-                for part in 0..threads {
-                    let (from, to) = (pages * part / threads * PAGE, pages * (part + 1) / threads * PAGE);
-                    let place = head * threads + part;
-                    buffers.tasks.push(task(0, 1, from, to.min(end), Some(place)));
-                }
-                continue;
-            }
-            for first in (0..sequence.token_count).step_by(tile) {
-                let tokens = tile.min(sequence.token_count - first);
-                let last = sequence.position as usize + first + tokens;
-                buffers.tasks.push(task(first, tokens, 0, last, None));
-            }
-        }
         let last = sequence.first_token + sequence.token_count - 1;
         match batch.logits {
             LogitsWanted::Every => {
@@ -278,7 +283,57 @@ fn plan(engine: &mut CpuEngine, batch: &StepBatch<'_>) {
             _ => {}
         }
     }
-    buffers.tasks.sort_unstable_by_key(|task| std::cmp::Reverse((task.to - task.from) * task.tokens));
+    buffers.tasks.sort_unstable_by_key(|task| std::cmp::Reverse(task.work()));
+}
+
+/// The pieces of a step's attention: each tile of each sequence's tokens for each KV head, against all it may see.
+fn pieces(sequences: &[StepSequence], network: &Network, tasks: &mut Vec<Task>) {
+    tasks.clear();
+    let tile = tile(network);
+    for (number, sequence) in sequences.iter().enumerate() {
+        for head in 0..network.kv_heads {
+            for first in (0..sequence.token_count).step_by(tile) {
+                let tokens = tile.min(sequence.token_count - first);
+                let to = sequence.position as usize + first + tokens;
+                tasks.push(Task { sequence: number, head, first, tokens, from: 0, to, part: None });
+            }
+        }
+    }
+}
+
+/// Cuts every piece that is longer than a fair share, by positions and in whole pages.
+///
+/// A fair share is the step's attention over [`PIECES_EACH`] pieces a thread. So a long context among short ones, and
+/// few contexts on many threads, keep no thread waiting; where there are pieces enough nothing is cut.
+fn cut(sequences: &[StepSequence], threads: usize, tasks: &mut Vec<Task>, cuts: &mut Vec<Cut>) {
+    cuts.clear();
+    let whole = tasks.len();
+    let all: usize = tasks.iter().map(Task::work).sum();
+    let mut parts = 0;
+    for number in 0..whole {
+        let task = tasks[number];
+        if threads == 1 || task.to <= LEAST_CUT {
+            continue;
+        }
+        let pages = task.to.div_ceil(PAGE);
+        let count = (PIECES_EACH * threads * task.work()).div_ceil(all).min(pages);
+        if count < 2 {
+            continue;
+        }
+        for part in 0..count {
+            let (from, to) = (pages * part / count * PAGE, pages * (part + 1) / count * PAGE);
+            let piece = Task { from, to: to.min(task.to), part: Some(parts + part), ..task };
+            if part == 0 {
+                tasks[number] = piece;
+            } else {
+                tasks.push(piece);
+            }
+        }
+        let first = sequences[task.sequence].first_token + task.first;
+        cuts.push(Cut { tokens: first..first + task.tokens, head: task.head, parts: parts..parts + count });
+        parts += count;
+    }
+    debug_assert!(parts <= most_parts(threads), "{parts} parts for {threads} threads");
 }
 
 /// The score without a key of query head `head`.
@@ -551,7 +606,7 @@ impl Pass<'_> {
             };
             let seen = Rows { queries, sees: &sees[..rows] };
             if let Some(part) = task.part {
-                let (state, mixed) = self.part(part);
+                let (state, mixed) = self.part(part, rows);
                 attention::attend(self.isa, span, seen, shares, Partial { state, mixed });
                 return;
             }
@@ -574,34 +629,35 @@ impl Pass<'_> {
         }
     }
 
-    /// Where partial result number `part` lies: the states of a group's heads, and their mixed values.
-    unsafe fn part(&self, part: usize) -> (*mut f32, *mut f32) {
-        let group = self.network.heads / self.network.kv_heads;
-        // SAFETY: there are as many parts as threads times heads.
+    /// Where partial result number `part` of `rows` rows lies: their states, and their mixed values.
+    unsafe fn part(&self, number: usize, rows: usize) -> (*mut f32, *mut f32) {
+        // SAFETY: there is room for as many parts as are planned at most, each of the rows of a whole tile.
         unsafe {
-            let state = self.parts.add(part * group * (self.network.head_size + 2));
-            (state, state.add(2 * group))
+            let state = self.parts.add(number * part(self.network));
+            (state, state.add(2 * rows))
         }
     }
 
-    /// Puts the parts of a token's context together, when it was split, for the columns `part` of what it attended to.
-    unsafe fn merge(&self, block: &Block, token: usize, part: Range<usize>) {
-        if self.tasks.first().is_none_or(|task| task.part.is_none()) {
-            return;
-        }
+    /// Puts the parts of what was cut together, for the columns `columns` of what a token attended to.
+    unsafe fn merge(&self, block: &Block, token: usize, columns: Range<usize>) {
         let network = self.network;
         let (size, group) = (network.head_size, network.heads / network.kv_heads);
-        let step = group * (size + 2);
-        for head in part.start / size..part.end.div_ceil(size) {
-            let (kv, member) = (head / group, head % group);
-            let from = part.start.max(head * size) - head * size;
-            let count = part.end.min((head + 1) * size) - head * size - from;
-            // SAFETY: all parts were written before the barrier; these columns of the token are this thread's.
-            unsafe {
-                let (state, mixed) = self.part(kv * self.threads);
-                let first = Partial { state: state.add(member * 2), mixed: mixed.add(member * size + from) };
-                let to = self.attended.add((token * network.heads + head) * size + from);
-                attention::merge(self.isa, first, self.threads, (step, step), count, sink(block, head), to);
+        let step = part(network);
+        for cut in self.cuts.iter().filter(|cut| cut.tokens.contains(&token)) {
+            let first = cut.head * group;
+            let rows = cut.tokens.len() * group;
+            for head in (columns.start / size).max(first)..columns.end.div_ceil(size).min(first + group) {
+                let row = (token - cut.tokens.start) * group + head - first;
+                let from = columns.start.max(head * size) - head * size;
+                let count = columns.end.min((head + 1) * size) - head * size - from;
+                // SAFETY: all parts were written before the barrier; these columns of the token are this thread's.
+                unsafe {
+                    let (state, mixed) = self.part(cut.parts.start, rows);
+                    let first = Partial { state: state.add(row * 2), mixed: mixed.add(row * size + from) };
+                    let to = self.attended.add((token * network.heads + head) * size + from);
+                    let steps = (step, step);
+                    attention::merge(self.isa, first, cut.parts.len(), steps, count, sink(block, head), to);
+                }
             }
         }
     }
@@ -768,5 +824,129 @@ unsafe impl<T> Sync for Shared<T> {}
 impl<T> Shared<T> {
     pub(super) fn get(&self) -> *mut T {
         self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::fused::cpu::arena::tests::assert_apart;
+    use crate::engine::testing::Tiny;
+    use crate::model::gguf;
+
+    fn network(architecture: &'static str) -> Network {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("tiny.gguf");
+        Tiny::of(architecture).write(&path);
+        let file = gguf::read(&path).unwrap();
+        Network::new(&file.header, &file.metadata).unwrap()
+    }
+
+    #[test]
+    fn no_two_buffers_of_a_step_overlap() {
+        for architecture in ["llama", "gpt-oss"] {
+            let network = network(architecture);
+            for (tokens, threads) in [(1, 1), (7, 3), (512, 2)] {
+                let buffers = Buffers::new(&network, tokens, threads).unwrap();
+                let Buffers { residual, normed, qkv, attended, gate_up, out, .. } = buffers;
+                let Buffers { tiles, logits, last, parts, scratch, .. } = buffers;
+                let regions =
+                    [residual, normed, qkv, attended, gate_up, out, tiles, logits, last, parts, scratch];
+                assert_apart(&buffers.arena, &regions);
+                if let Some(workspace) = &buffers.experts {
+                    workspace.assert_apart();
+                }
+                assert_eq!(buffers.experts.is_some(), architecture == "gpt-oss");
+            }
+        }
+    }
+
+    /// Sequences with this many positions before the step and tokens in it.
+    fn sequences(shapes: &[(u32, usize)]) -> Vec<StepSequence> {
+        let mut first_token = 0;
+        let of = |(position, token_count): &(u32, usize)| {
+            let sequence = StepSequence {
+                first_token,
+                token_count: *token_count,
+                position: *position,
+                first_page: 0,
+                page_count: 0,
+                yields: true,
+            };
+            first_token += token_count;
+            sequence
+        };
+        shapes.iter().map(of).collect()
+    }
+
+    /// The tasks and cuts of a step, checked: every piece is there once, and no thread has to wait for a long one.
+    fn planned(network: &Network, shapes: &[(u32, usize)], threads: usize) -> (Vec<Task>, Vec<Cut>) {
+        let sequences = sequences(shapes);
+        let (mut whole, mut cuts) = (Vec::new(), Vec::new());
+        pieces(&sequences, network, &mut whole);
+        let mut tasks = whole.clone();
+        cut(&sequences, threads, &mut tasks, &mut cuts);
+        for task in &whole {
+            let mut parts: Vec<&Task> = tasks
+                .iter()
+                .filter(|part| {
+                    (part.sequence, part.head, part.first) == (task.sequence, task.head, task.first)
+                })
+                .collect();
+            parts.sort_by_key(|part| part.from);
+            assert_eq!((parts[0].from, parts[parts.len() - 1].to), (task.from, task.to));
+            for pair in parts.windows(2) {
+                assert!(pair[0].to == pair[1].from && pair[1].from % PAGE == 0 && pair[0].from < pair[0].to);
+            }
+            let first = sequences[task.sequence].first_token + task.first;
+            let cut = cuts.iter().find(|cut| cut.head == task.head && cut.tokens.contains(&first));
+            assert_eq!(cut.map_or(1, |cut| cut.parts.len()), parts.len());
+            assert!(
+                parts.len() == 1
+                    || parts.iter().map(|part| part.part).eq(cut.unwrap().parts.clone().map(Some))
+            );
+        }
+        let all: usize = whole.iter().map(Task::work).sum();
+        let longest = tasks.iter().filter(|task| task.to > LEAST_CUT).map(Task::work).max().unwrap_or(0);
+        let page = PAGE * tile(network);
+        assert!(
+            longest <= (all / (PIECES_EACH * threads)).max(page) + page,
+            "{shapes:?} {threads}: {longest} of {all}"
+        );
+        let parts: usize = cuts.iter().map(|cut| cut.parts.len()).sum();
+        assert!(parts <= most_parts(threads), "{shapes:?} {threads}");
+        (tasks, cuts)
+    }
+
+    #[test]
+    fn few_contexts_on_many_threads_leave_none_idle() {
+        let network = network("llama");
+        for threads in [1, 2, 3, 8, 16, 61] {
+            for shapes in [
+                &[(4095, 1)][..],
+                &[(4095, 1), (4095, 1)],
+                // One long context among short ones.
+                &[(8191, 1), (63, 1), (127, 1), (1, 1), (200, 1)],
+                // The last tile of a long prompt, and a prompt beside sequences that decode.
+                &[(4000, 5)],
+                &[(2000, 100), (4095, 1), (77, 1)],
+                &[(0, 512)],
+                &[(0, 1)],
+            ] {
+                let (tasks, _) = planned(&network, shapes, threads);
+                if shapes.len() <= 2 && shapes[0].0 == 4095 && threads > 1 {
+                    assert!(tasks.len() >= threads, "{} tasks for {threads} threads", tasks.len());
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn nothing_is_cut_where_there_are_pieces_enough() {
+        let network = network("llama");
+        assert_eq!(planned(&network, &[(4095, 1); 16], 2).1, []);
+        assert_eq!(planned(&network, &[(0, 512)], 2).1, []);
+        assert_eq!(planned(&network, &[(4095, 1)], 1).1, []);
+        assert_eq!(planned(&network, &[(100, 1)], 16).1, [], "too short to be worth it");
     }
 }

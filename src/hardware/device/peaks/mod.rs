@@ -9,7 +9,7 @@ mod flops;
 mod narrow;
 
 use crate::base::units::Bytes;
-use crate::base::{clock, sys};
+use crate::base::{clock, memory, sys};
 
 /// The processors' peaks.
 #[derive(Debug, Clone, PartialEq)]
@@ -99,7 +99,7 @@ pub fn last_level_cache() -> Bytes {
 /// Bytes of one thread's array: all of them four times the last-level cache, at most a quarter of what is free.
 fn array_bytes(threads: usize) -> Result<usize, String> {
     let wanted = (last_level_cache().get() * 4).clamp(128 << 20, 1 << 30);
-    let free = sys::memory().map_or(u64::MAX, |memory| memory.available.get());
+    let free = memory::memory().map_or(u64::MAX, |memory| memory.available.get());
     // A copy has two arrays.
     let total = wanted.min(free / 8);
     if total < last_level_cache().get() * 2 {

@@ -57,14 +57,15 @@ impl Workspace {
     pub(super) fn new(network: &Network, tokens: usize) -> std::io::Result<Option<Self>> {
         let Some(experts) = network.experts else { return Ok(None) };
         let sizes = sizes(network, experts, tokens);
-        let mut arena = Arena::new(sizes.iter().map(|size| size.next_multiple_of(64)).sum())?;
-        let regions = sizes.map(|size| arena.take(size).unwrap_or_default());
+        let mut arena = Arena::new(Arena::bytes_of(&sizes))?;
+        let regions = arena.take_all(sizes)?;
         Ok(Some(Self { arena, regions }))
     }
 
-    pub(super) fn view(&mut self) -> View {
+    #[allow(clippy::cast_ptr_alignment, reason = "regions begin at cache lines")]
+    pub(super) fn view(&self) -> View {
         let [logits, single, tiles, rows, gate, up, out, chosen, shares, slots, token_of, starts] =
-            self.regions.map(|region| self.arena.bytes_mut(region).as_mut_ptr());
+            self.regions.map(|region| self.arena.pointer(region));
         View {
             logits: logits.cast(),
             single,
@@ -79,6 +80,13 @@ impl Workspace {
             token_of: token_of.cast(),
             starts: starts.cast(),
         }
+    }
+}
+
+#[cfg(test)]
+impl Workspace {
+    pub(super) fn assert_apart(&self) {
+        super::super::arena::tests::assert_apart(&self.arena, &self.regions);
     }
 }
 
