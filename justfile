@@ -56,6 +56,10 @@ harness-overhead model:
 power-table:
     scripts/power-table
 
+# The table of failing NVML functions in docs/power.md
+nvml-sweep:
+    scripts/nvml-sweep
+
 # The nightly job: build both commits, gate, history page; see --help
 nightly *arguments:
     scripts/nightly/run {{arguments}}

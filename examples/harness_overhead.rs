@@ -131,8 +131,8 @@ fn main() -> Outcome<ExitCode> {
         return Err(failure.into());
     }
 
-    if finished.interrupted.is_some() {
-        return Err("interrupted".into());
+    if let Some(stopped) = finished.stopped {
+        return Err(stopped.to_string().into());
     }
 
     let mut inside = true;

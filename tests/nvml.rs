@@ -7,6 +7,7 @@ use crate::support::fake_nvml::FakeNvml;
 mod found; // which GPUs are here, which one is meant, what each says of itself
 mod sensors; // energy, power, clocks and throttling
 mod settings; // what is changed is put back
+mod sweep; // each function failing in each way
 mod truth; // the traces that the readings are held against
 
 fn gpu(fake: &FakeNvml) -> Gpu {

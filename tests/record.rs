@@ -95,3 +95,44 @@ fn another_seed_is_another_series_and_another_flag_another_treatment() {
     assert_ne!(key(&a, "series_key"), key(&c, "series_key"));
     assert_eq!(key(&a, "box_key"), key(&c, "box_key"));
 }
+
+#[test]
+fn a_record_that_nobody_held_against_its_ceiling_says_so_wherever_it_is_read() {
+    let bench = Bench::new();
+    let mut record = a_record(&bench);
+    let made = |record: &Value| record["validity"]["checks"].as_array().expect("checks").len();
+    let unmade = record["validity"]["not_checked"].as_array().expect("names").clone();
+    let called = |verdict: &str, evidence: &str, record: &mut Value| {
+        for check in record["validity"]["checks"].as_array_mut().expect("checks") {
+            if check["name"] == "roofline" {
+                (check["verdict"], check["evidence"]) = (verdict.into(), evidence.into());
+            }
+        }
+        bench.file("record.json", record.to_string().as_bytes());
+    };
+    let said = |args: &[&str]| {
+        let ran = bench.run(args);
+        assert_eq!(ran.code, 0, "{args:?}\n{}", ran.stderr);
+        ran.stdout
+    };
+    let views: [&[&str]; 3] = [
+        &["cost", "record.json"],
+        &["compare", "record.json", "--api", "openai/gpt-4o-mini"],
+        &["compare", "record.json", "record.json"],
+    ];
+    called("valid", "42% of the bandwidth", &mut record);
+    for view in views {
+        assert!(!said(view).contains("not checked"), "{view:?}");
+    }
+    // The second is how records said it before there was a verdict for it.
+    for (verdict, evidence) in [("not_checked", "nobody looked"), ("valid", "not looked at: nobody looked")] {
+        called(verdict, evidence, &mut record);
+        for view in views {
+            assert!(said(view).contains("roofline not checked: nobody looked"), "{view:?}: {}", said(view));
+        }
+        let cost: Value = serde_json::from_str(&said(&["cost", "record.json", "--json"])).expect("JSON");
+        let names = cost["records"][0]["not_checked"].as_array().expect("names");
+        assert_eq!((names.len(), names.last()), (unmade.len() + 1, Some(&"roofline".into())));
+    }
+    assert_eq!(made(&record), 14);
+}

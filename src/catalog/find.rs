@@ -33,13 +33,15 @@ impl Catalog {
         Ok(self.gpus.iter().filter(|gpu| gpu.family == *family).collect())
     }
 
-    /// The GPU that a driver reports under `name` with `memory_bytes` of memory; absent when none fits both.
-    pub fn gpu_by_device_name(&self, name: &str, memory_bytes: u64) -> Option<&Gpu> {
+    /// The GPU that a driver reports under `name` with `memory_bytes` of memory, where it says how much; absent when
+    /// none fits both.
+    pub fn gpu_by_device_name(&self, name: &str, memory_bytes: Option<u64>) -> Option<&Gpu> {
         let wanted = plain(name);
         let gpu = self
             .gpus
             .iter()
             .find(|gpu| plain(&gpu.name) == wanted || answers(&gpu.id, &gpu.aliases, &wanted))?;
+        let Some(memory_bytes) = memory_bytes else { return Some(gpu) };
         let share = memory_bytes as f64 / (gpu.memory_gb * f64::from(1 << 30));
         MEMORY_TOLERANCE.contains(&share).then_some(gpu)
     }

@@ -115,7 +115,8 @@ fn an_unknown_name_suggests_the_nearest() {
 fn a_device_is_found_by_name_and_memory() {
     const MIB: u64 = 1 << 20;
     let catalog = Catalog::bundled();
-    let found = |name: &str, mib: u64| catalog.gpu_by_device_name(name, mib * MIB).map(|gpu| gpu.id.as_str());
+    let found =
+        |name: &str, mib: u64| catalog.gpu_by_device_name(name, Some(mib * MIB)).map(|gpu| gpu.id.as_str());
     assert_eq!(found("NVIDIA H100 80GB HBM3", 81_559), Some("h100-sxm5-80gb"));
     assert_eq!(found("NVIDIA H100 PCIe", 81_559), Some("h100-pcie-80gb"));
     assert_eq!(found("NVIDIA H200", 143_771), Some("h200-sxm-141gb"));

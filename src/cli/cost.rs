@@ -148,6 +148,7 @@ fn priced(
         let style = output.human_style();
         let head = format!("{} · {label}", record.model.label());
         output.human(&format!("{}\n", style.strong(&head)))?;
+        output.human(&terminal::render_no_ceiling(record, style))?;
         output.human(&terminal::render_cost(&view.cost, style))?;
         output.human(&terminal::render_cost_view(&view, style))?;
         output.human(&terminal::render_doubts(record, style))?;
@@ -158,7 +159,14 @@ fn priced(
 
 /// What begins every object about one record.
 pub(super) fn head(label: &str, record: &Record) -> Value {
-    json!({ "record": label, "id": record.id, "model": record.model.id, "validity": record.validity.verdict })
+    let not_checked: Vec<&str> = record.validity.unmade().map(|check| check.name.as_str()).collect();
+    json!({
+        "record": label,
+        "id": record.id,
+        "model": record.model.id,
+        "validity": record.validity.verdict,
+        "not_checked": not_checked,
+    })
 }
 
 fn as_json(label: &str, record: &Record, view: &View, together: Value) -> serde_json::Result<Value> {

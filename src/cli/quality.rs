@@ -23,7 +23,7 @@ use crate::run::quality::{self, Error, LEAST_CONTEXT, Text};
 use crate::run::{plan, seal};
 
 use super::args::{EngineName, isa, kv_type, only_for_our_engine};
-use super::run::{Place, choose, content_hash, limit_threads, resolve};
+use super::run::{Place, catalog_row, choose, content_hash, limit_threads, resolve};
 use super::{Output, exit};
 
 /// `bench quality`.
@@ -159,6 +159,7 @@ struct Scoring<'a> {
 
 /// A model with the engine that is to run it.
 struct Side {
+    request: Request,
     model: Model,
     kind: Kind,
     options: Options,
@@ -181,7 +182,7 @@ impl Scoring<'_> {
         let reference = match (&args.reference, args.reference_engine) {
             (None, None) => None,
             (Some(name), engine) => Some(self.side(self.open(name)?, engine.unwrap_or(EngineName::Auto))?),
-            (None, Some(engine)) => Some(self.side(side.model.clone(), engine)?),
+            (None, Some(engine)) => Some(self.side((side.request.clone(), side.model.clone()), engine)?),
         };
         self.check_flags(&side, reference.as_ref())?;
         let synthetic = [Some(&side), reference.as_ref()]
@@ -196,8 +197,8 @@ impl Scoring<'_> {
             return Ok(Scored {
                 text: info,
                 protocol: None,
-                model: self.subject(&side.model, None),
-                reference: reference.map(|reference| self.subject(&reference.model, None)),
+                model: self.subject(&side, None),
+                reference: reference.map(|reference| self.subject(&reference, None)),
                 figures: Figures::none(&reason),
                 interrupted: false,
             });
@@ -221,19 +222,21 @@ impl Scoring<'_> {
         Ok(Scored {
             text: info,
             protocol: Some(Protocol::of(&text, &finished)),
-            model: self.subject(&side.model, Some(&*engine)),
-            reference: reference.map(|reference| self.subject(&reference.model, against.as_deref())),
+            model: self.subject(&side, Some(&*engine)),
+            reference: reference.map(|reference| self.subject(&reference, against.as_deref())),
             figures: Figures::of(&finished, NO_REFERENCE),
             interrupted: finished.interrupted,
         })
     }
 
-    fn open(&self, name: &str) -> anyhow::Result<Model> {
-        Ok(resolve(&Request::parse(name)?, self.catalog, 0, self.bar, self.interrupt)?)
+    fn open(&self, name: &str) -> anyhow::Result<(Request, Model)> {
+        let request = Request::parse(name)?;
+        let model = resolve(&request, self.catalog, 0, self.bar, self.interrupt)?;
+        Ok((request, model))
     }
 
     /// The engine for a model, or why it cannot run chunks of it.
-    fn side(&self, model: Model, engine: EngineName) -> anyhow::Result<Side> {
+    fn side(&self, (request, model): (Request, Model), engine: EngineName) -> anyhow::Result<Side> {
         let device = self.place.engine_device;
         let kind = engine.kind(&model.header, device);
         kind.supports(&model.header)?;
@@ -254,7 +257,7 @@ impl Scoring<'_> {
             isa: self.args.isa.filter(|_| own),
             kv_type: self.args.kv_type.filter(|_| own).unwrap_or_default(),
         };
-        Ok(Side { model, kind, options })
+        Ok(Side { request, model, kind, options })
     }
 
     fn demand(&self) -> Demand {
@@ -325,12 +328,12 @@ impl Scoring<'_> {
         side.kind.load(&side.model, &side.options, self.interrupt)
     }
 
-    fn subject(&self, model: &Model, engine: Option<&dyn Engine>) -> Subject {
+    fn subject(&self, side: &Side, engine: Option<&dyn Engine>) -> Subject {
         self.bar.spin("reading the model's hash");
-        let hash = content_hash(model, self.interrupt);
-        let row = self.catalog.model(&model.header.name).ok().map(|row| row.id.clone());
+        let hash = content_hash(&side.model, self.interrupt);
+        let row = catalog_row(&side.request, &side.model, self.catalog);
         Subject {
-            model: seal::model_info(model, hash, row),
+            model: seal::model_info(&side.model, hash, row),
             engine: engine.map(|engine| engine.capabilities().clone()),
         }
     }

@@ -3,13 +3,14 @@
 use std::ffi::OsString;
 use std::path::Path;
 
+use crate::base::text::count;
 use crate::base::units::{Bytes, Watts};
 use crate::base::{clock, memory, sys};
 use crate::catalog::Catalog;
 use crate::cost;
 use crate::engine::choice::{Kind, Options};
 use crate::engine::fused::Isa;
-use crate::engine::{Demand, Device, MemoryForeseen, candle};
+use crate::engine::{Demand, Device, Engine, Error as EngineError, MemoryForeseen, candle};
 use crate::hardware::device::{self, Choice, DeviceRequest, Found};
 use crate::hardware::nvml::{self, ClockLock, PowerLimit};
 use crate::hardware::telemetry::choose::{self, Chosen};
@@ -23,7 +24,7 @@ use crate::report::terminal::{self, Bar};
 use crate::run::energy::Sensors;
 use crate::run::measure::energy;
 use crate::run::plan::{self, Limits, Plan, PlannedRow, Row, limits, rows};
-use crate::run::runner::{self, Finished, Job};
+use crate::run::runner::{self, Finished, Job, Stopped};
 use crate::run::seal::{self, Sealing};
 
 use super::args::{Batch, List, LockClocks, RunArgs, only_for_our_engine};
@@ -136,27 +137,15 @@ pub(super) fn run(
         calibrated,
         interrupt: &interrupt,
     };
-    let mut worst = Ok(());
-    let mut swept = Vec::new();
-    for number in 0..args.power_limit.len().max(1) {
-        let limit = settings.limit(args, number)?;
-        let created = if number == 0 { created } else { clock::wall() };
-        let (record, stopped) = measuring.one(created, limit, &settings, Bar::new(output.progress()))?;
-        let verdict = record.validity.verdict;
-        swept.extend(limit.map(|limit| (limit, record)));
-        if stopped {
-            return Err(exit::Silent(interrupt.exit_code().unwrap_or(130)).into());
-        }
-        if verdict == Verdict::Invalid {
-            worst = Err(exit::Silent(12).into());
-        }
-    }
+    let mut records = Vec::new();
+    let load = |options: &Options, progress: &dyn Fn(f64)| {
+        engine.kind.load_watched(&model, options, &interrupt, progress)
+    };
+    let ended = measuring.each_limit(created, &mut settings, &load, &mut records);
     drop(settings);
-    if swept.len() > 1 {
-        let table = terminal::render_power_limits(&swept, output.human_style());
-        if output.json { eprint!("{table}") } else { output.human(&table)? }
-    }
-    worst
+    // What was measured is told also when a later limit failed.
+    measuring.summary(&records)?;
+    ended
 }
 
 /// Everything that is the same for each power limit.
@@ -179,15 +168,54 @@ struct Measuring<'a> {
     interrupt: &'a sys::Interrupt,
 }
 
+/// Gives the engine with the model in it, and tells now and then which share of the weights is ready.
+type Load<'a> = dyn Fn(&Options, &dyn Fn(f64)) -> Result<Box<dyn Engine>, EngineError> + 'a;
+
+/// A record, and the power limit under which it was measured.
+type Limited = (Option<Watts>, Record);
+
 impl Measuring<'_> {
-    /// Measures, seals, writes and prints one record; says whether a signal stopped it.
+    /// Measures under each power limit, once where none is asked for; what was measured before an error is in `records`.
+    fn each_limit(
+        &self,
+        created: jiff::Timestamp,
+        settings: &mut Settings,
+        load: &Load<'_>,
+        records: &mut Vec<Limited>,
+    ) -> anyhow::Result<()> {
+        let mut worst = Ok(());
+        for number in 0..self.args.power_limit.len().max(1) {
+            let limit = settings.limit(self.args, number)?;
+            let created = if number == 0 { created } else { clock::wall() };
+            let bar = Bar::new(self.output.progress());
+            let (record, stopped) = self.one(created, limit, settings, bar, load)?;
+            let kept = self.publish(&record)?;
+            let verdict = record.validity.verdict;
+            let rows = count(stopped.as_ref().map_or(0, |(_, rows)| *rows), "row");
+            records.push((limit, record));
+            match stopped.map(|(stopped, _)| stopped.error) {
+                Some(None) => return Err(exit::Silent(self.interrupt.exit_code().unwrap_or(130)).into()),
+                Some(Some(error)) => {
+                    return Err(anyhow::Error::from(error)
+                        .context(format!("{rows} measured before are kept in {kept}")));
+                }
+                None if verdict == Verdict::Invalid => worst = Err(exit::Silent(12).into()),
+                None => {}
+            }
+        }
+        worst
+    }
+
+    /// Measures and seals one record with the engine that `load` gives; says what stopped it, if anything did, and
+    /// behind how many rows.
     fn one(
         &self,
         created: jiff::Timestamp,
         power_limit: Option<Watts>,
         settings: &Settings,
         mut observer: Bar,
-    ) -> anyhow::Result<(Record, bool)> {
+        load: &Load<'_>,
+    ) -> anyhow::Result<(Record, Option<(Stopped, usize)>)> {
         let plan = self.plan;
         let rows: Vec<Row> = plan.rows.iter().map(|row| row.row).collect();
         let next = |batch: u32| next_batch(&rows, self.model, self.place, self.engine, batch);
@@ -217,18 +245,18 @@ impl Measuring<'_> {
             ..self.engine.options
         };
         let loading = observer.loading();
-        let load = || self.engine.kind.load_watched(self.model, &options, self.interrupt, &loading);
         let before = host::read();
-        let finished = runner::run(&job, load, &mut observer)?;
+        let mut finished = runner::run(&job, || load(&options, &loading), &mut observer)?;
         let host = host::between(&before, &host::read());
         let sensors = recorder.map(|recorder| Sensors {
             recorded: recorder.stop(),
             other_device: self.chosen.as_ref().is_ok_and(|chosen| chosen.other_device),
         });
         let usage = sys::usage();
-        let peaks = match (self.place.gpu, finished.interrupted) {
+        let peaks = match (self.place.gpu, &finished.stopped) {
             (Some(_), _) => Err("the GPU's are not measured yet".to_owned()),
-            (None, Some(_)) => Err("the run was interrupted".to_owned()),
+            (None, Some(stopped)) if stopped.by_user() => Err("the run was interrupted".to_owned()),
+            (None, Some(_)) => Err("the run failed".to_owned()),
             (None, None) => {
                 observer.spin("measuring what the processors can do at most");
                 device::peaks::measure(plan.threads.unwrap_or_else(sys::logical_cpus))
@@ -263,37 +291,67 @@ impl Measuring<'_> {
                 sensors,
             },
         )?;
-        self.publish(&record)?;
-        Ok((record, finished.interrupted.is_some()))
+        let rows = finished.rows.len();
+        Ok((record, finished.stopped.take().map(|stopped| (stopped, rows))))
     }
 
-    /// Writes the record and prints it.
-    fn publish(&self, record: &Record) -> anyhow::Result<()> {
-        let output = self.output;
-        let to_stdout = self.args.output == Path::new("-");
-        let style = output.human_style();
-        let mut human = terminal::render(record, style);
-        let mut machine = None;
-        if to_stdout || output.json {
-            machine = Some(record::write::to_json(record)? + "\n");
+    /// Whether stdout is for a machine.
+    fn for_a_machine(&self) -> bool {
+        self.output.json || self.args.output == Path::new("-")
+    }
+
+    /// Text for people, beside a machine's stdout unless `-q` says less.
+    fn human(&self, text: &str) -> anyhow::Result<()> {
+        if !self.for_a_machine() {
+            return self.output.stdout(text);
         }
-        if !to_stdout {
-            let path = record::write::write(record, &self.args.output, &seal::stem(record))?;
+        if !self.output.quiet {
+            eprint!("{text}");
+        }
+        Ok(())
+    }
+
+    /// Writes the record and prints it; says where it is.
+    fn publish(&self, record: &Record) -> anyhow::Result<String> {
+        let style = self.output.human_style();
+        let mut human = terminal::render(record, style);
+        let written = match self.args.output.as_path() {
+            path if path == Path::new("-") => Ok(None),
+            folder => record::write::write(record, folder, &seal::stem(record)).map(Some),
+        };
+        if let Ok(Some(path)) = &written {
             human = format!("{human}{} {}\n", style.strong("Record  "), path.display());
         }
-        if let Some(machine) = machine {
-            if !output.quiet {
-                eprint!("{human}");
-            }
-            return output.stdout(&machine);
+        // A disk that is full must not take the figures along.
+        self.human(&human)?;
+        if self.for_a_machine() && self.args.power_limit.len() < 2 {
+            self.output.stdout(&(record::write::to_json(record)? + "\n"))?;
         }
-        output.human(&human)
+        Ok(written?.map_or_else(|| "the record on stdout".to_owned(), |path| path.display().to_string()))
+    }
+
+    /// What several power limits gave: a table for people, one object for a machine.
+    fn summary(&self, records: &[Limited]) -> anyhow::Result<()> {
+        if self.args.power_limit.len() < 2 {
+            return Ok(());
+        }
+        let swept: Vec<(Watts, &Record)> =
+            records.iter().filter_map(|(limit, record)| Some(((*limit)?, record))).collect();
+        if swept.len() > 1 && !self.output.quiet {
+            self.human(&terminal::render_power_limits(&swept, self.output.human_style()))?;
+        }
+        if self.for_a_machine() {
+            let records: Vec<&Record> = records.iter().map(|(_, record)| record).collect();
+            let object = serde_json::json!({ "records": records });
+            self.output.stdout(&(record::write::to_json(&object)? + "\n"))?;
+        }
+        Ok(())
     }
 }
 
 /// The sensors that are read beside the run, or why none are.
 fn choose_sensors(args: &RunArgs, found: &Found, place: &Place) -> anyhow::Result<Result<Chosen, String>> {
-    let used = place.gpu.and_then(|index| found.gpus.get(index)).map(|gpu| gpu.uuid.as_str());
+    let used = place.gpu.and_then(|index| found.gpus.get(index)).map(|gpu| gpu.index);
     Ok(choose::choose(&args.power, used, args.nvml_library.as_deref())?)
 }
 
@@ -418,10 +476,7 @@ pub(super) fn choose(
     catalog: &Catalog,
     nvml_library: Option<&Path>,
 ) -> anyhow::Result<Place> {
-    let row_of = |index: usize| {
-        let gpu = found.gpus.get(index)?;
-        Some(catalog.gpu_by_device_name(&gpu.name, gpu.memory_total.get())?.family.clone())
-    };
+    let row_of = |index: usize| Some(device::row(found.gpus.get(index)?, catalog)?.family.clone());
     let order = || device::cuda_in_nvml(nvml_library);
     let drives_cuda = cfg!(feature = "candle-cuda");
     let choice = device::choose(asked, wanted, found, row_of, drives_cuda.then_some(&order as _))?;
@@ -441,7 +496,7 @@ pub(super) fn choose(
         Choice::Cuda { ordinal, gpu } => Place {
             gpu: Some(gpu),
             engine_device: Device::Cuda(ordinal),
-            available: found.gpus.get(gpu).map(|gpu| gpu.memory_free),
+            available: found.gpus.get(gpu).and_then(|gpu| gpu.memory_free.clone().ok()),
             short: format!(" on {}", Device::Cuda(ordinal)),
             note: None,
         },
@@ -641,8 +696,7 @@ fn greedy(
     prompt: &Result<Vec<u32>, String>,
 ) -> Result<Greedy, String> {
     let (tokenizer, prompt_tokens) = (tokenizer.as_ref().map_err(Clone::clone)?, prompt.clone()?);
-    let tokens =
-        finished.greedy.clone().ok_or("the run was interrupted before the fixed prompt was continued")?;
+    let tokens = finished.greedy.clone().ok_or("the run ended before the fixed prompt was continued")?;
     let text = tokenizer
         .decode(&tokens)
         .map_err(|error| format!("the tokens cannot be turned into text ({error})"))?;
@@ -669,15 +723,20 @@ fn price(
     let Some(gpu) = place.gpu.and_then(|index| found.gpus.get(index)) else {
         return cost::cpu_price(catalog, found.logical_cpus, today);
     };
-    let row = catalog.gpu_by_device_name(&gpu.name, gpu.memory_total.get());
-    let row = row.ok_or_else(|| {
-        format!("the catalog has no row for `{}`; give the rent with --price-per-hour USD", gpu.name)
+    let asked = || gpu.name.is_err().then(|| catalog.gpu(args.gpu.as_deref()?).ok()).flatten();
+    let row = device::row(gpu, catalog).or_else(asked).ok_or_else(|| match &gpu.name {
+        Ok(name) => {
+            format!("the catalog has no row for `{name}`; give the rent with --price-per-hour USD")
+        }
+        Err(reason) => format!(
+            "which GPU this is is not known ({reason}); name it with --gpu, or give the rent with --price-per-hour USD"
+        ),
     })?;
     cost::gpu_price(catalog, row, today)
 }
 
 /// The catalog's row for the model: the one asked for, or the one whose hub repository it came from.
-fn catalog_row(request: &Request, model: &Model, catalog: &Catalog) -> Option<String> {
+pub(super) fn catalog_row(request: &Request, model: &Model, catalog: &Catalog) -> Option<String> {
     let id = match request {
         Request::Catalog { id, .. } => id,
         Request::Synthetic { preset, .. } => preset,
@@ -685,3 +744,6 @@ fn catalog_row(request: &Request, model: &Model, catalog: &Catalog) -> Option<St
     };
     catalog.model(id).ok().map(|row| row.id.clone())
 }
+
+#[cfg(test)]
+mod tests;

@@ -156,6 +156,7 @@ mod tests {
             value_reason: None,
             ci95: Some([value * (1.0 - relative), value * (1.0 + relative)]),
             ci95_reason: None,
+            percentiles: crate::record::Percentiles::default(),
             n: 5,
             method: String::new(),
             cell: Some(cell),

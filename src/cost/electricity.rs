@@ -114,6 +114,7 @@ mod tests {
             value_reason: None,
             ci95: None,
             ci95_reason: None,
+            percentiles: crate::record::Percentiles::default(),
             n: 1,
             method: String::new(),
             cell: Some(Cell { prompt_tokens, output_tokens, batch, depth: 0, phase: phase.to_owned() }),

@@ -239,6 +239,7 @@ mod tests {
             value_reason: None,
             ci95: Some([0.98 * value, 1.02 * value]),
             ci95_reason: None,
+            percentiles: crate::record::Percentiles::default(),
             n: 5,
             method: String::new(),
             cell: Some(Cell { prompt_tokens, output_tokens, batch: 1, depth: 0, phase: phase.into() }),

@@ -16,6 +16,7 @@ fn measured(metric: &str, cell: &Cell, value: f64) -> Measurement {
         value_reason: None,
         ci95: None,
         ci95_reason: Some("one sample".into()),
+        percentiles: crate::record::Percentiles::default(),
         n: 1,
         method: String::new(),
         cell: Some(cell.clone()),

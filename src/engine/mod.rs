@@ -57,6 +57,16 @@ pub enum Error {
         /// What it said.
         reason: String,
     },
+    /// The device's memory is full (exit code 1).
+    #[error("engine {engine} has no memory left for {what}: {reason}")]
+    OutOfMemory {
+        /// Which engine.
+        engine: &'static str,
+        /// Which step.
+        what: String,
+        /// What the device said.
+        reason: String,
+    },
     /// The device that was asked for is not there or this binary has no code for it (exit code 13).
     #[error("{0}")]
     NoDevice(String),
@@ -142,7 +152,7 @@ pub trait Engine {
     ///
     /// # Errors
     /// [`Error::Unsupported`] before the first step when [`accepts`](Self::accepts) says so,
-    /// [`Error::Step`] when a step fails, [`Error::Interrupted`] when the user asked to stop; the events
+    /// [`Error::Step`] when a step fails, [`Error::OutOfMemory`] when that was for want of memory, [`Error::Interrupted`] when the user asked to stop; the events
     /// reported until then are true.
     fn run(
         &mut self,

@@ -51,7 +51,22 @@ pub enum Error {
     Interrupted,
 }
 
+/// Whether a read failed because the user asked to stop: [`Error::Interrupted`] is its cause, not a text.
+pub fn is_interruption(error: &std::io::Error) -> bool {
+    let cause = error.get_ref().and_then(|cause| cause.downcast_ref::<Error>());
+    cause.is_some_and(|cause| matches!(cause, Error::Interrupted))
+}
+
 impl Error {
+    /// Whether the user asked to stop, however far up that comes from.
+    pub fn is_interruption(&self) -> bool {
+        match self {
+            Self::Interrupted => true,
+            Self::Io { source, .. } | Self::Write { source, .. } => is_interruption(source),
+            _ => false,
+        }
+    }
+
     /// An [`Error::Unusable`] about `path`.
     pub fn unusable(path: impl Into<PathBuf>, reason: impl Into<String>) -> Self {
         Self::Unusable { path: path.into(), reason: reason.into() }

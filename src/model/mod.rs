@@ -25,7 +25,7 @@ pub mod synthetic;
 pub(crate) mod testing;
 pub mod tokenizer;
 
-pub use error::Error;
+pub use error::{Error, is_interruption};
 pub use header::{Experts, Header, ModelSpec, TensorInfo, TensorType};
 pub use request::Request;
 pub use resolve::Sources;
@@ -63,8 +63,9 @@ impl<T: Read + Seek> ReadSeek for T {}
 impl Model {
     /// A reader over the model as one GGUF file, real or virtual.
     ///
-    /// Once `interrupt` is requested a read fails with [`io::ErrorKind::Other`] and the text
-    /// "interrupted" ([`io::ErrorKind::Interrupted`] means "try again", and callers do).
+    /// Once `interrupt` is requested a read fails with [`Error::Interrupted`] as the cause, which [`is_interruption`]
+    /// knows; its kind is [`io::ErrorKind::Other`], since [`io::ErrorKind::Interrupted`] means "try again", and
+    /// callers do.
     ///
     /// # Errors
     /// [`Error::Unusable`] for a safetensors folder, [`Error::Io`] when the file cannot be opened.
@@ -96,7 +97,7 @@ impl<R: Read> Read for Interruptible<R> {
         /// Longest read between two looks at the flag: a whole tensor may be asked for at once.
         const STEP: usize = 4 << 20;
         if self.interrupt.requested() {
-            return Err(io::Error::other("interrupted"));
+            return Err(io::Error::other(Error::Interrupted));
         }
         let step = buffer.len().min(STEP);
         self.inner.read(&mut buffer[..step])
@@ -124,6 +125,8 @@ mod tests {
         assert_eq!(read, bytes[..5 << 20]);
         interrupt.request();
         let error = reader.read_to_end(&mut read).unwrap_err();
-        assert_eq!((error.kind(), error.to_string().as_str()), (io::ErrorKind::Other, "interrupted"));
+        assert!(is_interruption(&error) && error.kind() == io::ErrorKind::Other, "{error:?}");
+        // The same words from elsewhere are a failure.
+        assert!(!is_interruption(&io::Error::other("interrupted")));
     }
 }

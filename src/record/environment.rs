@@ -131,7 +131,10 @@ pub struct Peaks {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Gpu {
     /// Name of the product: `NVIDIA H100 80GB HBM3`.
-    pub name: String,
+    pub name: Option<String>,
+    /// Why it is `null`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name_reason: Option<String>,
     /// The board's unique id.
     pub uuid: Option<String>,
     /// Why it is `null`.
@@ -156,6 +159,13 @@ pub struct Gpu {
     /// Fields this version does not know.
     #[serde(flatten)]
     pub unknown: Unknown,
+}
+
+impl Gpu {
+    /// Its name, or that it is not known.
+    pub fn label(&self) -> &str {
+        self.name.as_deref().unwrap_or("GPU of unknown name")
+    }
 }
 
 /// What was watched beside the run, and what watching cost.

@@ -1,7 +1,7 @@
 //! Figures and the raw samples under them.
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::Unknown;
 use crate::base::stats::Interval;
@@ -25,6 +25,9 @@ pub struct Measurement {
     /// Why `ci95` is `null`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ci95_reason: Option<String>,
+    /// Percentiles of the samples, where the figure is a distribution.
+    #[serde(flatten)]
+    pub percentiles: Percentiles,
     /// Number of samples.
     pub n: usize,
     /// How `value` and `ci95` come from the samples.
@@ -39,6 +42,42 @@ pub struct Measurement {
     /// Fields this version does not know.
     #[serde(flatten)]
     pub unknown: Unknown,
+}
+
+/// Percentiles of a figure's samples; each absent in a figure that is no distribution.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+pub struct Percentiles {
+    /// Median of the samples; `null` when there are none.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "there")]
+    pub p50: Percentile,
+    /// Why it is `null`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub p50_reason: Option<String>,
+    /// 90th percentile of the samples; `null` when they are too few.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "there")]
+    pub p90: Percentile,
+    /// Why it is `null`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub p90_reason: Option<String>,
+    /// 99th percentile of the samples, as `p90`.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "there")]
+    pub p99: Percentile,
+    /// Why it is `null`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub p99_reason: Option<String>,
+}
+
+/// A percentile: absent in a figure that is no distribution, `null` where it is not known.
+#[allow(
+    clippy::option_option,
+    reason = "a field may be absent, null or a number, and each says something else"
+)]
+pub type Percentile = Option<Option<f64>>;
+
+/// A field that is there, `null` or not.
+#[allow(clippy::option_option, reason = "as above")]
+fn there<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Percentile, D::Error> {
+    Option::deserialize(deserializer).map(Some)
 }
 
 /// The corner of the workload a figure belongs to.
@@ -106,6 +145,7 @@ impl Measurement {
             value_reason: self.value_reason.clone(),
             ci95: self.ci95,
             ci95_reason: self.ci95_reason.clone(),
+            percentiles: self.percentiles.clone(),
             n: self.n,
             method: self.method.clone(),
             cell: self.cell.clone(),
@@ -113,6 +153,18 @@ impl Measurement {
             samples,
             unknown: self.unknown.clone(),
         }
+    }
+
+    /// Moves percentiles that stand among the fields of a tool's own to their fields.
+    pub fn with_own_percentiles(mut self) -> Self {
+        let Percentiles { p50, p90, p99, .. } = &mut self.percentiles;
+        for (name, field) in [("p50", p50), ("p90", p90), ("p99", p99)] {
+            if let Some(value) = self.unknown.get(name).and_then(serde_json::Value::as_f64) {
+                self.unknown.remove(name);
+                *field = Some(Some(value));
+            }
+        }
+        self
     }
 
     /// The interval as a pair of numbers, when there is one.

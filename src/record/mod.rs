@@ -28,11 +28,11 @@ pub use environment::{Environment, Gpu, Peaks, Telemetry, Tool};
 pub use error::Error;
 pub use fingerprint::Fingerprint;
 pub use imported::Imported;
-pub use measurement::{Cell, Measurement, Samples};
+pub use measurement::{Cell, Measurement, Percentile, Percentiles, Samples};
 pub use model::{EngineInfo, ModelInfo};
 pub use quality::{Greedy, Quality};
 pub use sensor::{Counter, PowerSensor, Sensor};
-pub use validity::{Check, Validity, Verdict};
+pub use validity::{Check, ROOFLINE, Validity, Verdict};
 
 /// The schema this version writes.
 pub const SCHEMA: &str = "infercost.record/1";

@@ -84,7 +84,7 @@ fn series(inputs: &Inputs<'_>, gpu: Option<&Gpu>) -> Fields {
         ("seed", plan.seed.to_string()),
     ]);
     fields.extend(match gpu {
-        Some(gpu) => self::fields([("gpu", gpu.name.clone())]),
+        Some(gpu) => self::fields([("gpu", text(gpu.name.as_ref()))]),
         None => self::fields([
             ("cpu", text(environment.cpu.as_ref())),
             match &plan.isa {

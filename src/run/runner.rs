@@ -1,7 +1,7 @@
 //! The one place that joins engine and measure: load, check the output, then each row's warm-up and trials.
 //!
 //! The runner prints nothing: it tells an [`Observer`] where it is. It stops between two steps when the
-//! user asks to, and what was measured until then is kept.
+//! user asks to, and what was measured until then is kept; so it is when the engine fails.
 
 use crate::base::clock;
 use crate::base::event::{Event, PhaseEdge, Span};
@@ -25,7 +25,7 @@ const WORTH_DOUBLING: f64 = 1.03;
 /// Tokens of the greedy continuation that a record keeps.
 pub const GREEDY_TOKENS: u32 = 32;
 
-/// Why a run produced nothing.
+/// Why a run produced nothing, or ended early.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The engine failed.
@@ -130,8 +130,42 @@ pub struct Finished {
     pub agreement: Option<Agreement>,
     /// Tokens of the greedy continuation.
     pub greedy: Option<Vec<u32>>,
-    /// The stage in which the user stopped the run.
-    pub interrupted: Option<Stage>,
+    /// What ended the run before its end.
+    pub stopped: Option<Stopped>,
+    /// Why batches grew no further, when the device's memory ended it.
+    pub growth_ended: Option<String>,
+}
+
+/// What ended a run before its end.
+#[derive(Debug)]
+pub struct Stopped {
+    /// Where it was.
+    pub stage: Stage,
+    /// The row's label, when it was in one.
+    pub row: Option<String>,
+    /// What failed; `None` when the user asked to stop.
+    pub error: Option<Error>,
+}
+
+impl Stopped {
+    /// Whether the user asked for it.
+    pub fn by_user(&self) -> bool {
+        self.error.is_none()
+    }
+}
+
+impl std::fmt::Display for Stopped {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let verb = if self.by_user() { "was interrupted" } else { "failed" };
+        write!(f, "the run {verb} while {}", self.stage.name())?;
+        if let Some(row) = &self.row {
+            write!(f, " {row}")?;
+        }
+        match &self.error {
+            Some(error) => write!(f, ": {error}"),
+            None => Ok(()),
+        }
+    }
 }
 
 /// One row with the evidence for its checks.
@@ -152,7 +186,8 @@ pub struct MeasuredRow {
 /// Loads the engine with `load` and runs `job`.
 ///
 /// # Errors
-/// [`Error`] when the engine fails; an interrupt is no error but a [`Finished`] that says so.
+/// [`Error`] when the engine fails before any row was measured. After that what was measured comes back as a
+/// [`Finished`] that says what ended the run, as it does when the user asks to stop.
 pub fn run(
     job: &Job<'_>,
     load: impl FnOnce() -> Result<Box<dyn Engine>, EngineError>,
@@ -166,8 +201,10 @@ pub fn run(
         rows: Vec::new(),
         agreement: None,
         greedy: None,
-        interrupted: None,
+        stopped: None,
+        growth_ended: None,
     };
+    let by_user = |stage| Some(Stopped { stage, row: None, error: None });
     if let Some(recorder) = job.recorder {
         let rows = (0, job.rows.len());
         let left = job.limits.max_time_seconds;
@@ -175,7 +212,7 @@ pub fn run(
         let (span, watts) = idle_power(recorder, job.interrupt);
         (finished.idle, finished.idle_span) = (Some(watts), Some(span));
         if job.interrupt.requested() {
-            finished.interrupted = Some(Stage::Idle);
+            finished.stopped = by_user(Stage::Idle);
             return Ok(finished);
         }
     }
@@ -190,7 +227,7 @@ pub fn run(
     let mut engine = match load() {
         Ok(engine) => engine,
         Err(EngineError::Interrupted) => {
-            finished.interrupted = Some(Stage::Load);
+            finished.stopped = by_user(Stage::Load);
             return Ok(finished);
         }
         Err(error) => return Err(error.into()),
@@ -204,11 +241,17 @@ pub fn run(
         spent: Seconds::ZERO,
         total: job.rows.len(),
         spans: Vec::new(),
+        at: (Stage::Load, None),
     };
-    match runner.all(&mut finished) {
-        Ok(()) | Err(Error::Engine(EngineError::Interrupted)) => Ok(finished),
-        Err(error) => Err(error),
-    }
+    let Err(error) = runner.all(&mut finished) else { return Ok(finished) };
+    let (stage, row) = runner.at;
+    let error = match error {
+        Error::Engine(EngineError::Interrupted) => None,
+        error if finished.rows.is_empty() => return Err(error),
+        error => Some(error),
+    };
+    finished.stopped = Some(Stopped { stage, row, error });
+    Ok(finished)
 }
 
 /// Tokens of each sequence when a batch is compared with single sequences, and outputs behind them.
@@ -274,6 +317,8 @@ struct Runner<'a> {
     total: usize,
     /// Own and context stretches of the schedules that ran since they were last cleared.
     spans: Vec<[Option<Span>; 2]>,
+    /// Where the run is, and the row's label.
+    at: (Stage, Option<String>),
 }
 
 impl Runner<'_> {
@@ -284,13 +329,11 @@ impl Runner<'_> {
         }
         if let Some(prompt) = &self.job.greedy_prompt {
             self.report(Stage::Greedy, None, 0, 0);
-            finished.interrupted = Some(Stage::Greedy);
             let sequence =
                 SequencePlan { context: Vec::new(), prompt: prompt.clone(), output_tokens: GREEDY_TOKENS };
             let schedule = Schedule { sequences: vec![sequence] };
             let outcome = self.engine.run(&schedule, &mut Vec::new(), self.job.interrupt)?;
             finished.greedy = outcome.tokens.into_iter().next();
-            finished.interrupted = None;
         }
         let mut rows: Vec<Row> = self.job.rows.to_vec();
         let mut previous_best = 0.0;
@@ -298,7 +341,16 @@ impl Runner<'_> {
         let mut index = 0;
         while index < rows.len() {
             self.total = rows.len();
-            self.row(rows[index], index, finished)?;
+            match self.row(rows[index], index, finished) {
+                // Memory is where growing may end; a row that was asked for must be measured.
+                Err(Error::Engine(error @ EngineError::OutOfMemory { .. }))
+                    if index >= self.job.rows.len() =>
+                {
+                    finished.growth_ended = Some(error.to_string());
+                    break;
+                }
+                other => other?,
+            }
             index += 1;
             if index == rows.len()
                 && let Some(next_batch) = self.job.next_batch
@@ -322,7 +374,6 @@ impl Runner<'_> {
             return Ok(());
         }
         self.report(Stage::Agreement, None, self.total, 0);
-        finished.interrupted = Some(Stage::Agreement);
         let contexts = prompts::contexts(batch, AGREEMENT_TOKENS, self.job.vocabulary, self.job.seed);
         let together = self.engine.logits(&contexts, self.job.interrupt)?;
         let mut sequences = vec![0, contexts.len() / 2, contexts.len() - 1];
@@ -355,7 +406,6 @@ impl Runner<'_> {
             }
         }
         finished.agreement = Some(found);
-        finished.interrupted = None;
         Ok(())
     }
 
@@ -382,9 +432,7 @@ impl Runner<'_> {
         let mut spent = Seconds::ZERO;
         loop {
             self.report(Stage::Warmup, Some(&row), index, measured.trials.warmup.len());
-            finished.interrupted = Some(Stage::Warmup);
             let trial = self.trial(row, measured.trials.warmup.len(), Seconds::ZERO, &mut measured)?;
-            finished.interrupted = None;
             spent += trial.length();
             let before = measured.trials.warmup.last().map(Trial::length);
             let now = trial.length();
@@ -414,7 +462,6 @@ impl Runner<'_> {
                     measured.trials.trials.push(trial);
                 }
                 Err(error) => {
-                    finished.interrupted = Some(Stage::Measure);
                     measured.window = self.window(begin);
                     // What this row has so far is still true.
                     if !measured.trials.trials.is_empty() {
@@ -465,10 +512,11 @@ impl Runner<'_> {
     }
 
     fn report(&mut self, stage: Stage, row: Option<&Row>, done: usize, trials: usize) {
+        self.at = (stage, row.map(Row::label));
         let left = self.job.limits.max_time_seconds.map(|total| total - self.spent);
         self.observer.update(&Progress {
             stage,
-            row: row.map(Row::label),
+            row: self.at.1.clone(),
             rows: (done, self.total),
             trials,
             left: left.map(|left| if left < Seconds::ZERO { Seconds::ZERO } else { left }),
@@ -538,6 +586,8 @@ mod tests {
         step_ns: Box<dyn Fn(usize, u32) -> u64>,
         runs: usize,
         stop_after: usize,
+        /// What it says when it stops.
+        stop: fn() -> EngineError,
         batch_fault: f32,
         /// In a batch, the worst token is put out, not the best.
         wrong_outputs: bool,
@@ -567,6 +617,7 @@ mod tests {
                 step_ns,
                 runs: 0,
                 stop_after,
+                stop: || EngineError::Interrupted,
                 batch_fault: 0.0,
                 wrong_outputs: false,
             }
@@ -600,7 +651,7 @@ mod tests {
             _: &Interrupt,
         ) -> Result<Outcome, EngineError> {
             if self.runs == self.stop_after {
-                return Err(EngineError::Interrupted);
+                return Err((self.stop)());
             }
             let batch = u32::try_from(schedule.sequences.len()).expect("small");
             let first = &schedule.sequences[0];
@@ -776,10 +827,64 @@ mod tests {
         let finished =
             run(&job, || Ok(Scripted::boxed(|_, _| 1_000_000, 10)), &mut Stages::default()).expect("partial");
         // Row 1: 2 of warm-up and 5 trials; row 2: 2 of warm-up and one trial.
-        assert_eq!(finished.interrupted, Some(Stage::Measure));
+        let stopped = finished.stopped.expect("it did not come to its end");
+        assert_eq!((stopped.stage, stopped.by_user()), (Stage::Measure, true));
         assert_eq!((finished.rows.len(), finished.rows[1].trials.trials.len()), (2, 1));
         let early = run(&job, || Err(EngineError::Interrupted), &mut Stages::default()).expect("partial");
-        assert_eq!(early.interrupted, Some(Stage::Load));
+        assert_eq!(early.stopped.map(|stopped| stopped.stage), Some(Stage::Load));
+    }
+
+    /// An engine that says this in its schedule number `after`.
+    fn failing(after: usize, stop: fn() -> EngineError) -> Box<dyn Engine> {
+        let mut engine = Scripted::new(|_, batch| 1_000_000 * u64::from(batch.max(8)) / 8, after);
+        engine.stop = stop;
+        Box::new(engine)
+    }
+
+    #[test]
+    fn a_failing_engine_keeps_what_was_measured() {
+        let (rows, interrupt) = ([decode_row(1), decode_row(2)], Interrupt::default());
+        let job = job(&rows, Asked::default(), &interrupt);
+        let broken =
+            || EngineError::Step { engine: "scripted", what: "a step".into(), reason: "broken".into() };
+        // Each row: 2 of warm-up and 5 trials.
+        for (after, stage, whole, in_second) in [
+            (7, Stage::Warmup, 1, 0),
+            (9, Stage::Measure, 1, 0),
+            (11, Stage::Measure, 2, 2),
+            (14, Stage::Agreement, 2, 5),
+        ] {
+            let finished = run(&job, || Ok(failing(after, broken)), &mut Stages::default()).expect("partial");
+            let stopped = finished.stopped.expect("it did not come to its end");
+            assert_eq!((stopped.stage, stopped.by_user()), (stage, false), "{after}");
+            assert!(stopped.to_string().contains("broken"), "{stopped}");
+            assert_eq!((finished.rows.len(), finished.rows[0].trials.trials.len()), (whole, 5), "{after}");
+            let trials = finished.rows.get(1).map_or(0, |row| row.trials.trials.len());
+            assert_eq!(trials, in_second, "{after}");
+        }
+        let nothing = run(&job, || Ok(failing(1, broken)), &mut Stages::default());
+        assert!(matches!(nothing, Err(Error::Engine(EngineError::Step { .. }))), "nothing was measured");
+    }
+
+    #[test]
+    fn memory_ends_growing_and_only_growing() {
+        let (rows, interrupt) = ([decode_row(1)], Interrupt::default());
+        let mut job = job(&rows, Asked { repetitions: Some(1), ..Asked::default() }, &interrupt);
+        let next = |batch: u32| (batch <= 64).then(|| vec![decode_row(batch)]);
+        job.next_batch = Some(&next);
+        let full =
+            || EngineError::OutOfMemory { engine: "scripted", what: "a step".into(), reason: "full".into() };
+        // A row takes 2 of warm-up and 1 trial: the third row fails in its warm-up.
+        let finished = run(&job, || Ok(failing(6, full)), &mut Stages::default()).expect("runs");
+        let batches: Vec<u32> = finished.rows.iter().map(|row| row.trials.row.batch).collect();
+        assert_eq!(batches, [1, 2]);
+        assert!(finished.growth_ended.is_some_and(|why| why.contains("full")));
+        let twice = [decode_row(1), decode_row(2)];
+        let asked = Job { rows: &twice, next_batch: None, ..job };
+        let finished = run(&asked, || Ok(failing(3, full)), &mut Stages::default()).expect("partial");
+        assert!(
+            finished.stopped.is_some_and(|stopped| !stopped.by_user()) && finished.growth_ended.is_none()
+        );
     }
 
     #[test]

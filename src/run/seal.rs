@@ -13,7 +13,7 @@ use crate::hardware::telemetry::host::HostWindow;
 use crate::model::Model;
 use crate::model::header::Header;
 use crate::record::{
-    Command, Energy, EngineInfo, Gpu, Greedy, Measurement, ModelInfo, Peaks, Price, Quality, Record, SCHEMA,
+    Command, EngineInfo, Gpu, Greedy, Measurement, ModelInfo, Peaks, Price, Quality, Record, SCHEMA,
     Telemetry, Tool, Unknown, Workload,
 };
 
@@ -22,7 +22,7 @@ use super::fingerprint;
 use super::measure;
 use super::measure::roofline::{self, Ceiling, ExpertDemand, ModelDemand, Utilization};
 use super::plan::Plan;
-use super::runner::Finished;
+use super::runner::{Finished, Stopped};
 use super::validity::{self, Evidence};
 
 /// Times that the peaks are measured again when a figure breaks them.
@@ -116,9 +116,10 @@ pub fn seal(finished: &Finished, s: Sealing<'_>) -> Result<Record, crate::catalo
     measurements.extend(rows.iter().flatten().flat_map(roofline::measurements));
     let evidence = Evidence {
         rows: &finished.rows,
-        caveats: capabilities.map_or(&[], |c| c.caveats.as_slice()),
+        caveats: capabilities.map(|c| c.caveats.as_slice()),
         agreement: finished.agreement,
-        interrupted: finished.interrupted,
+        stopped: finished.stopped.as_ref(),
+        growth_ended: finished.growth_ended.as_deref(),
         clock: clock_quality,
         meter,
         debug_build: cfg!(debug_assertions),
@@ -140,7 +141,9 @@ pub fn seal(finished: &Finished, s: Sealing<'_>) -> Result<Record, crate::catalo
 
     let tool = tool();
     let mut environment = device::environment(s.found, s.gpu, s.catalog);
-    set_by_this_run(&mut environment.gpus, &energy, s.power_limit, &s.settings);
+    let read = s.found.gpus.iter().position(|gpu| energy.device.as_ref() == Some(&gpu.id));
+    let read = read.and_then(|index| environment.gpus.get_mut(index));
+    set_by_this_run(read, s.power_limit, &s.settings);
     let (found_peaks, peaks_reason) = split(peaks);
     environment.peaks = found_peaks.map(record_peaks);
     environment.peaks_reason = peaks_reason;
@@ -170,11 +173,14 @@ pub fn seal(finished: &Finished, s: Sealing<'_>) -> Result<Record, crate::catalo
             plan: redact::value("plan", serde_json::to_value(s.plan).unwrap_or_default(), &mut Vec::new()),
             seed: Some(s.plan.seed),
             seed_reason: None,
-            interrupted_reason: Some(match finished.interrupted {
-                Some(stage) => format!("the signal came while {}", stage.name()),
+            interrupted_reason: Some(match &finished.stopped {
+                Some(stopped) if stopped.by_user() => {
+                    format!("the signal came while {}", stopped.stage.name())
+                }
+                Some(stopped) => stopped.to_string(),
                 None => "the run came to its end".to_owned(),
             }),
-            interrupted: s.signal.filter(|_| finished.interrupted.is_some()),
+            interrupted: s.signal.filter(|_| finished.stopped.as_ref().is_some_and(Stopped::by_user)),
             unknown: Unknown::new(),
         },
         environment,
@@ -466,15 +472,8 @@ fn workload(plan: &Plan) -> Workload {
 }
 
 /// Adds to the facts of the GPU whose sensors were read, which are from before, what this run set on it.
-fn set_by_this_run(
-    gpus: &mut [Gpu],
-    energy: &Energy,
-    power_limit: Option<Watts>,
-    settings: &[(&'static str, String)],
-) {
-    let Some(gpu) = gpus.iter_mut().find(|gpu| gpu.uuid.is_some() && gpu.uuid == energy.device) else {
-        return;
-    };
+fn set_by_this_run(gpu: Option<&mut Gpu>, power_limit: Option<Watts>, settings: &[(&'static str, String)]) {
+    let Some(gpu) = gpu else { return };
     if let Some(limit) = power_limit {
         gpu.facts.insert("power_limit_set_by_this_run_watts".to_owned(), limit.get().into());
     }
@@ -507,7 +506,7 @@ pub fn unique_id(created: jiff::Timestamp) -> String {
 pub fn stem(record: &Record) -> String {
     let date = record.created.split('T').next().unwrap_or_default();
     let device = match record.environment.gpus.iter().find(|gpu| gpu.used) {
-        Some(gpu) => gpu.catalog_id.clone().unwrap_or_else(|| gpu.name.clone()),
+        Some(gpu) => gpu.catalog_id.clone().unwrap_or_else(|| gpu.label().to_owned()),
         None => "cpu".to_owned(),
     };
     let model = record.model.id.rsplit('/').next().unwrap_or_default();

@@ -20,8 +20,8 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use nvml_wrapper_sys::bindings::{
-    nvmlDevice_t, nvmlFieldValue_t, nvmlMemory_v2_t, nvmlPciInfo_t, nvmlProcessInfo_t, nvmlReturn_t,
-    nvmlViolationTime_t,
+    nvmlDevice_t, nvmlFieldValue_t, nvmlMemory_t, nvmlMemory_v2_t, nvmlPciInfo_t, nvmlProcessInfo_t,
+    nvmlProcessInfo_v1_t, nvmlReturn_t, nvmlTemperature_t, nvmlViolationTime_t,
 };
 
 use script::{GpuScript, Script};
@@ -65,6 +65,15 @@ fn monotonic() -> u64 {
 impl Machine {
     fn now(&self) -> f64 {
         (monotonic() as f64 - self.origin as f64) / 1e9
+    }
+
+    /// What this function returns at this moment instead of an answer.
+    fn returned(&self, name: &str) -> Option<nvmlReturn_t> {
+        let text = std::fs::read_to_string(self.script.fails.as_ref()?).ok()?;
+        text.lines().find_map(|line| {
+            let (function, code) = line.split_once(' ')?;
+            (function == name).then(|| code.parse().ok())?
+        })
     }
 
     fn log(&self, gpu: &Gpu, what: &str) {
@@ -139,7 +148,10 @@ fn system(name: &str, answer: impl FnOnce(&Machine) -> nvmlReturn_t) -> nvmlRetu
     match MACHINE.get() {
         None => UNINITIALIZED,
         Some(machine) if machine.script.missing.iter().any(|missing| missing == name) => FUNCTION_NOT_FOUND,
-        Some(machine) => answer(machine),
+        Some(machine) => match machine.returned(name) {
+            Some(code) => code,
+            None => answer(machine),
+        },
     }
 }
 
@@ -195,15 +207,26 @@ macro_rules! system_texts {
 }
 system_texts!(nvmlSystemGetDriverVersion: driver, nvmlSystemGetNVMLVersion: nvml);
 
-#[unsafe(no_mangle)]
-pub extern "C" fn nvmlSystemGetCudaDriverVersion_v2(out: *mut c_int) -> nvmlReturn_t {
-    system("nvmlSystemGetCudaDriverVersion_v2", |machine| put(out, machine.script.cuda))
+/// One function under each of the names that newer and older drivers have for it.
+macro_rules! under_each_name {
+    (@ $name:ident ($($argument:ident: $kind:ty),+) $answer:expr) => {
+        #[unsafe(no_mangle)]
+        pub extern "C" fn $name($($argument: $kind),+) -> nvmlReturn_t {
+            let answer: fn(&str, $($kind),+) -> nvmlReturn_t = $answer;
+            answer(stringify!($name), $($argument),+)
+        }
+    };
+    ($($name:ident),+ => $arguments:tt $answer:expr) => {
+        $(under_each_name!(@ $name $arguments $answer);)+
+    };
 }
 
-#[unsafe(no_mangle)]
-pub extern "C" fn nvmlDeviceGetCount_v2(out: *mut c_uint) -> nvmlReturn_t {
-    system("nvmlDeviceGetCount_v2", |machine| put(out, machine.gpus.len() as c_uint))
-}
+under_each_name!(nvmlSystemGetCudaDriverVersion_v2, nvmlSystemGetCudaDriverVersion => (out: *mut c_int) |name, out| {
+    system(name, |machine| put(out, machine.script.cuda))
+});
+under_each_name!(nvmlDeviceGetCount_v2, nvmlDeviceGetCount => (out: *mut c_uint) |name, out| {
+    system(name, |machine| put(out, machine.gpus.len() as c_uint))
+});
 
 fn handle_of(index: usize) -> nvmlDevice_t {
     std::ptr::without_provenance_mut(index + 1)
@@ -216,17 +239,14 @@ fn find(machine: &Machine, out: *mut nvmlDevice_t, is_it: impl Fn(&GpuScript) ->
     }
 }
 
-#[unsafe(no_mangle)]
-pub extern "C" fn nvmlDeviceGetHandleByIndex_v2(index: c_uint, out: *mut nvmlDevice_t) -> nvmlReturn_t {
-    system("nvmlDeviceGetHandleByIndex_v2", |machine| {
+under_each_name!(nvmlDeviceGetHandleByIndex_v2, nvmlDeviceGetHandleByIndex => (index: c_uint, out: *mut nvmlDevice_t) |name, index, out| {
+    system(name, |machine| {
         if index as usize >= machine.gpus.len() {
             return INVALID_ARGUMENT;
         }
-        device("nvmlDeviceGetHandleByIndex_v2", handle_of(index as usize), |_, _, _| {
-            put(out, handle_of(index as usize))
-        })
+        device(name, handle_of(index as usize), |_, _, _| put(out, handle_of(index as usize)))
     })
-}
+});
 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nvmlDeviceGetHandleByUUID(
@@ -310,6 +330,11 @@ pub extern "C" fn nvmlDeviceGetFanSpeed_v2(
 }
 
 #[unsafe(no_mangle)]
+pub extern "C" fn nvmlDeviceGetFanSpeed(handle: nvmlDevice_t, _out: *mut c_uint) -> nvmlReturn_t {
+    device("nvmlDeviceGetFanSpeed", handle, |_, _, _| NOT_SUPPORTED)
+}
+
+#[unsafe(no_mangle)]
 pub extern "C" fn nvmlDeviceGetPciInfo_v3(handle: nvmlDevice_t, out: *mut nvmlPciInfo_t) -> nvmlReturn_t {
     device("nvmlDeviceGetPciInfo_v3", handle, |gpu, _, _| {
         let pci = &gpu.script.pci;
@@ -332,6 +357,14 @@ pub extern "C" fn nvmlDeviceGetMemoryInfo_v2(
     device("nvmlDeviceGetMemoryInfo_v2", handle, |gpu, _, _| {
         let (total, free) = (gpu.script.memory_mib << 20, gpu.script.memory_free_mib << 20);
         put(out, nvmlMemory_v2_t { version: 0, total, reserved: 0, free, used: total - free })
+    })
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn nvmlDeviceGetMemoryInfo(handle: nvmlDevice_t, out: *mut nvmlMemory_t) -> nvmlReturn_t {
+    device("nvmlDeviceGetMemoryInfo", handle, |gpu, _, _| {
+        let (total, free) = (gpu.script.memory_mib << 20, gpu.script.memory_free_mib << 20);
+        put(out, nvmlMemory_t { total, free, used: total - free })
     })
 }
 
@@ -398,12 +431,43 @@ pub extern "C" fn nvmlDeviceGetTemperature(
 }
 
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn nvmlDeviceGetComputeRunningProcesses_v3(
+pub unsafe extern "C" fn nvmlDeviceGetTemperatureV(
+    handle: nvmlDevice_t,
+    out: *mut nvmlTemperature_t,
+) -> nvmlReturn_t {
+    device("nvmlDeviceGetTemperatureV", handle, |gpu, now, _| {
+        // SAFETY: the header demands a whole struct.
+        let Some(asked) = (unsafe { out.as_mut() }) else { return INVALID_ARGUMENT };
+        asked.temperature = gpu.script.celsius.watts(now).round() as c_int;
+        SUCCESS
+    })
+}
+
+under_each_name!(nvmlDeviceGetComputeRunningProcesses_v3, nvmlDeviceGetComputeRunningProcesses_v2 =>
+    (handle: nvmlDevice_t, count: *mut c_uint, out: *mut nvmlProcessInfo_t) |name, handle, count, out| {
+        processes(name, handle, count, out, |pid, bytes| nvmlProcessInfo_t {
+            pid,
+            usedGpuMemory: bytes,
+            gpuInstanceId: u32::MAX,
+            computeInstanceId: u32::MAX,
+        })
+    }
+);
+under_each_name!(nvmlDeviceGetComputeRunningProcesses =>
+    (handle: nvmlDevice_t, count: *mut c_uint, out: *mut nvmlProcessInfo_v1_t) |name, handle, count, out| {
+        processes(name, handle, count, out, |pid, bytes| nvmlProcessInfo_v1_t { pid, usedGpuMemory: bytes })
+    }
+);
+
+/// Writes the list of processes in the struct of one version.
+fn processes<T>(
+    name: &str,
     handle: nvmlDevice_t,
     count: *mut c_uint,
-    out: *mut nvmlProcessInfo_t,
+    out: *mut T,
+    one: fn(u32, u64) -> T,
 ) -> nvmlReturn_t {
-    device("nvmlDeviceGetComputeRunningProcesses_v3", handle, |gpu, _, _| {
+    device(name, handle, |gpu, _, _| {
         let processes = &gpu.script.processes;
         // SAFETY: the header demands a count, and room for as many processes where `out` is not null.
         let room = unsafe { count.read() } as usize;
@@ -412,14 +476,8 @@ pub unsafe extern "C" fn nvmlDeviceGetComputeRunningProcesses_v3(
             return INSUFFICIENT_SIZE;
         }
         for (index, (pid, mib)) in processes.iter().enumerate() {
-            let process = nvmlProcessInfo_t {
-                pid: *pid,
-                usedGpuMemory: mib << 20,
-                gpuInstanceId: u32::MAX,
-                computeInstanceId: u32::MAX,
-            };
             // SAFETY: there is room, as was checked.
-            unsafe { out.add(index).write(process) };
+            unsafe { out.add(index).write(one(*pid, mib << 20)) };
         }
         SUCCESS
     })
@@ -566,6 +624,9 @@ pub extern "C" fn nvmlDeviceSetPowerManagementLimit(handle: nvmlDevice_t, limit:
         let [_, lowest, highest] = gpu.script.power_limit;
         if !(lowest..=highest).contains(&limit) {
             return INVALID_ARGUMENT;
+        }
+        if gpu.script.refused_limits.contains(&limit) {
+            return 999;
         }
         gpu.limit.store(limit, Ordering::SeqCst);
         SUCCESS

@@ -22,6 +22,8 @@ pub struct Script {
     pub init_error: Option<u32>,
     /// Functions that are there and return `FUNCTION_NOT_FOUND`.
     pub missing: Vec<String>,
+    /// A file that is read at each call: lines of a function's name and the code that it returns at that moment.
+    pub fails: Option<PathBuf>,
     /// Setters return `NO_PERMISSION`.
     pub denied: bool,
     /// Every call of a setter is appended here: seconds, UUID, what.
@@ -38,6 +40,7 @@ impl Default for Script {
             cuda: 12080,
             init_error: None,
             missing: Vec::new(),
+            fails: None,
             denied: false,
             log: None,
             gpu: vec![GpuScript::default()],
@@ -75,6 +78,8 @@ pub struct GpuScript {
     pub unsupported: Vec<String>,
     /// Fields that return `NOT_SUPPORTED` on this GPU.
     pub unsupported_fields: Vec<u32>,
+    /// Power limits in milliwatts that are within the range and refused all the same.
+    pub refused_limits: Vec<u32>,
     /// `[pid, MiB]`.
     pub processes: Vec<(u32, u64)>,
 }
@@ -100,6 +105,7 @@ impl Default for GpuScript {
             lost_at: None,
             unsupported: Vec::new(),
             unsupported_fields: Vec::new(),
+            refused_limits: Vec::new(),
             processes: Vec::new(),
         }
     }

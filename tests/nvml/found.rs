@@ -70,7 +70,13 @@ fn what_a_gpu_does_not_say_is_a_reason_and_takes_nothing_else_along() {
         gpu: vec![GpuScript { unsupported: unsupported.map(str::to_owned).to_vec(), ..GpuScript::default() }],
         ..Script::default()
     };
-    let hidden = ["nvmlDeviceGetComputeRunningProcesses_v3", "nvmlDeviceGetMemoryInfo_v2"];
+    let hidden = [
+        "nvmlDeviceGetComputeRunningProcesses_v3",
+        "nvmlDeviceGetComputeRunningProcesses_v2",
+        "nvmlDeviceGetComputeRunningProcesses",
+        "nvmlDeviceGetMemoryInfo_v2",
+        "nvmlDeviceGetMemoryInfo",
+    ];
     let facts = gpu(&FakeNvml::without(script, &hidden)).facts();
     let not_supported = "NVML: not supported by this GPU";
     let no_function = "NVML: this driver's library has no such function";
@@ -88,9 +94,9 @@ fn what_a_gpu_does_not_say_is_a_reason_and_takes_nothing_else_along() {
 fn gpus_are_found_through_the_named_library() {
     let fake = three();
     let found = device::discover_through(&fake.library()).expect("the fake library");
-    let names: Vec<&str> = found.gpus.iter().map(|gpu| gpu.name.as_str()).collect();
+    let names: Vec<&str> = found.gpus.iter().map(|gpu| gpu.label()).collect();
     assert_eq!(names, ["NVIDIA T4", "NVIDIA H200", "NVIDIA A100-SXM4-80GB"]);
-    assert_eq!((found.driver.as_deref(), found.cuda.as_deref()), (Some("570.86.15"), Some("12.8")));
+    assert_eq!((found.driver.as_deref(), found.cuda.as_deref()), (Ok("570.86.15"), Ok("12.8")));
 
     let missing = fake.library().with_extension("2");
     assert!(matches!(device::discover_through(&missing), Err(Absent::Named(path)) if path == missing));

@@ -122,6 +122,7 @@ fn the_end_of_a_sweep_puts_back_once() {
         "4",
         "-r",
         "1",
+        "--json",
     ];
     let ran = bench.run(&args);
     assert_eq!(ran.code, 0, "{}", ran.stderr);
@@ -129,7 +130,39 @@ fn the_end_of_a_sweep_puts_back_once() {
     let ends: Vec<String> =
         fake.setters().iter().map(|line| line.rsplit(' ').next().unwrap_or("").to_owned()).collect();
     assert_eq!(ends, ["350000", "500000", "700000"]);
-    assert!(ran.stdout.contains("350 W") && ran.stdout.contains("500 W"), "{}", ran.stdout);
+    assert!(ran.stderr.contains("350 W") && ran.stderr.contains("500 W"), "{}", ran.stderr);
+    // One object on stdout, each record as it is in its file.
+    let object: serde_json::Value = serde_json::from_str(&ran.stdout).expect("one object");
+    let limits: Vec<f64> = (object["records"].as_array().expect("records").iter())
+        .map(|record| &record["environment"]["gpus"][0]["facts"]["power_limit_set_by_this_run_watts"])
+        .map(|watts| watts.as_f64().expect("a limit"))
+        .collect();
+    assert_eq!(limits, [350.0, 500.0]);
+}
+
+#[test]
+fn a_limit_that_is_refused_leaves_the_records_before_it() {
+    let fake = FakeNvml::gpu(GpuScript { refused_limits: vec![500_000], ..GpuScript::default() });
+    let bench = Bench::new();
+    let library = fake.library();
+    let library = library.to_str().expect("text");
+    let base = ["run", "--model", SMALL, "--device", "cpu", "--power", "nvml", "--nvml-library", library];
+    let more = ["-p", "8", "-n", "0", "--power-limit", "350,500", "-r", "1", "--json", "-q"];
+    let ran = bench.run(&[&base[..], &more].concat());
+    assert_eq!(ran.code, 1, "{}", ran.stderr);
+    let object: serde_json::Value = serde_json::from_str(&ran.stdout).expect("one object");
+    let [record] = &object["records"].as_array().expect("records")[..] else { panic!("{object}") };
+    let [kept] = &bench.records()[..] else { panic!("{:?}", bench.records()) };
+    let kept = kept.display().to_string();
+    assert!(kept.contains(record["id"].as_str().expect("an id")), "{kept}");
+    // `-q` leaves the reason alone.
+    assert_eq!(ran.stderr.lines().count(), 1, "{}", ran.stderr);
+    assert!(ran.stderr.contains("--power-limit: setting the power limit: NVML"), "{}", ran.stderr);
+    assert!(
+        fake.setters().last().is_some_and(|line| line.ends_with("power limit 700000")),
+        "{:?}",
+        fake.setters()
+    );
 }
 
 #[test]

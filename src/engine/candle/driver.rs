@@ -298,7 +298,12 @@ fn phase_name(phase: Phase) -> &'static str {
 }
 
 fn failed(what: &str, reason: &str) -> Error {
-    Error::Step { engine: NAME, what: what.to_owned(), reason: reason.to_owned() }
+    let (what, reason) = (what.to_owned(), reason.to_owned());
+    // CUDA's words, which candle passes on as text.
+    if ["OUT_OF_MEMORY", "out of memory"].iter().any(|words| reason.contains(words)) {
+        return Error::OutOfMemory { engine: NAME, what, reason };
+    }
+    Error::Step { engine: NAME, what, reason }
 }
 
 fn count(number: usize) -> u32 {

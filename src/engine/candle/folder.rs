@@ -17,8 +17,8 @@ use candle_nn::Init;
 use candle_nn::var_builder::SimpleBackend;
 
 use crate::base::sys::Interrupt;
-use crate::model::TensorType;
 use crate::model::safetensors::{files, read_file};
+use crate::model::{self, TensorType};
 
 use super::first_line;
 
@@ -85,7 +85,7 @@ impl Folder {
 
     fn load(&self, name: &str, device: &Device) -> Result<Tensor> {
         if self.interrupt.requested() {
-            candle_core::bail!("interrupted");
+            return Err(Error::wrap(model::Error::Interrupted));
         }
         let Some(place) = self.tensors.get(name) else {
             candle_core::bail!("tensor `{name}` is not in the folder");

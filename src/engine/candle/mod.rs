@@ -32,7 +32,8 @@ pub use support::{can_run, supports};
 /// The engine's name in errors and records.
 pub(super) const NAME: &str = "candle";
 
-/// Version of candle that this program was built with.
+/// Version of candle that this program links. `Cargo.toml` asks for exactly this one, so that no record can name another
+/// and no other runs whose faults were not read; a test holds the two together.
 pub(super) const VERSION: &str = "0.11.1";
 
 /// Threads that candle computes with on the CPU, from the environment or the machine's cores.
@@ -99,10 +100,7 @@ fn first_line(error: &candle_core::Error) -> String {
 }
 
 fn unreadable(error: &model::Error) -> Error {
-    match error {
-        model::Error::Interrupted => Error::Interrupted,
-        other => not_loaded(other.to_string()),
-    }
+    if error.is_interruption() { Error::Interrupted } else { not_loaded(error.to_string()) }
 }
 
 #[cfg(test)]

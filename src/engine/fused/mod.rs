@@ -72,15 +72,9 @@ fn back_end(
             format!("it reads GGUF files; {}", network::WAY_OUT),
         ));
     }
-    let back_end = open(model, interrupt).and_then(|file| {
-        let network = network::Network::new(&file.header, &file.metadata)?;
-        cpu::CpuEngine::new(model, &file, network, options, interrupt, progress)
-    });
-    match back_end {
-        // Reading says "interrupted" in words of its own, and wraps them.
-        Err(_) if interrupt.requested() => Err(Error::Interrupted),
-        other => other,
-    }
+    let file = open(model, interrupt)?;
+    let network = network::Network::new(&file.header, &file.metadata)?;
+    cpu::CpuEngine::new(model, &file, network, options, interrupt, progress)
 }
 
 /// The file's header with its metadata; [`Model`] keeps only what planning needs.
@@ -102,8 +96,5 @@ fn not_loaded(reason: impl Into<String>) -> Error {
 }
 
 fn unreadable(error: &model::Error) -> Error {
-    match error {
-        model::Error::Interrupted => Error::Interrupted,
-        other => not_loaded(other.to_string()),
-    }
+    if error.is_interruption() { Error::Interrupted } else { not_loaded(error.to_string()) }
 }

@@ -10,7 +10,7 @@ use half::{bf16, f16};
 use rayon::prelude::*;
 
 use crate::model::gguf::Gguf;
-use crate::model::{Header, ReadSeek, TensorInfo, TensorType};
+use crate::model::{Header, ReadSeek, TensorInfo, TensorType, is_interruption};
 
 use super::super::Error;
 use super::cpu::{Arena, Layout, ROWS, Region};
@@ -376,9 +376,11 @@ fn read(
     to: &mut [u8],
 ) -> Result<(), Error> {
     let read = reader.seek(SeekFrom::Start(tensor.offset + from)).and_then(|_| reader.read_exact(to));
-    read.map_err(|error| match error.to_string().as_str() {
-        "interrupted" => Error::Interrupted,
-        said => not_loaded(format!("reading tensor `{}` failed: {said}", tensor.name)),
+    read.map_err(|error| {
+        if is_interruption(&error) {
+            return Error::Interrupted;
+        }
+        not_loaded(format!("reading tensor `{}` failed: {error}", tensor.name))
     })
 }
 

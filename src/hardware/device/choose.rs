@@ -79,7 +79,8 @@ pub fn choose(
     let index = match order {
         Some(order) if request != DeviceRequest::Cpu && !found.gpus.is_empty() => {
             match nvml_index(ordinal, &order()) {
-                Ok(index) => index,
+                // A GPU that cannot be reached has a place in NVML's order and none among those found.
+                Ok(index) => found.gpus.iter().position(|gpu| gpu.index as usize == index).unwrap_or(index),
                 Err(reason) if explicit => return Err(Error::Absent(reason)),
                 Err(reason) => {
                     return Ok(Choice::Cpu { note: Some(format!("{reason}; measuring the CPU")) });
@@ -99,26 +100,31 @@ pub fn choose(
             )));
         };
         let found_family = family_of(index);
-        if found_family.as_deref() != Some(wanted.family.as_str()) {
+        // A driver that does not say the name leaves it to the flag.
+        if gpu.name.is_ok() && found_family.as_deref() != Some(wanted.family.as_str()) {
             return Err(Error::Absent(format!(
                 "--gpu {}: the GPU on this machine is `{}`{}. Name its own family, or leave --gpu out",
                 wanted.id,
-                gpu.name,
+                gpu.label(),
                 found_family.map_or(String::new(), |family| format!(" of the family {family}"))
             )));
         }
     }
     match (request, gpu) {
-        (DeviceRequest::Cpu, _) | (DeviceRequest::Auto, None) => Ok(Choice::Cpu { note: None }),
+        (DeviceRequest::Cpu, _) => Ok(Choice::Cpu { note: None }),
+        (DeviceRequest::Auto, None) => {
+            let why = found.no_gpu.as_ref().filter(|_| found.expected);
+            Ok(Choice::Cpu { note: why.map(|why| format!("no GPU is measured: {why}; measuring the CPU")) })
+        }
         (_, Some(_)) if drives_cuda => Ok(Choice::Cuda { ordinal, gpu: index }),
         (_, Some(gpu)) if explicit => Err(Error::Absent(format!(
             "GPU `{}` found, and this build has no engine for it; build one that has with `{BUILD}`",
-            gpu.name
+            gpu.label()
         ))),
         (_, Some(gpu)) => Ok(Choice::Cpu {
             note: Some(format!(
                 "GPU `{}` found, this build cannot use it: measuring the CPU. Build one that can: {BUILD}",
-                gpu.name
+                gpu.label()
             )),
         }),
         (DeviceRequest::Cuda(_), None) => Err(Error::Absent(format!(
@@ -152,17 +158,20 @@ mod tests {
 
     fn found(name: Option<&str>) -> Found {
         let gpus = name.map(|name| GpuFound {
-            name: name.to_owned(),
-            uuid: "GPU-0".to_owned(),
-            memory_total: Bytes::new(80 << 30),
-            memory_free: Bytes::new(80 << 30),
+            index: 0,
+            id: "GPU-0".to_owned(),
+            name: Ok(name.to_owned()),
+            uuid: Ok("GPU-0".to_owned()),
+            memory_total: Ok(Bytes::new(80 << 30)),
+            memory_free: Ok(Bytes::new(80 << 30)),
         });
         Found {
             no_gpu: gpus.is_none().then(|| "NVML cannot be loaded".to_owned()),
             gpus: gpus.into_iter().collect(),
             facts: Vec::new(),
-            driver: None,
-            cuda: None,
+            expected: false,
+            driver: Err("not asked".to_owned()),
+            cuda: Err("not asked".to_owned()),
             cpu: None,
             logical_cpus: 2,
         }
@@ -219,8 +228,10 @@ mod tests {
     fn a_number_is_cudas_and_the_sensors_are_those_of_the_same_board() {
         let mut two = found(Some("NVIDIA T4"));
         two.gpus.push(GpuFound {
-            name: "NVIDIA H200".to_owned(),
-            uuid: "GPU-1".to_owned(),
+            index: 1,
+            id: "GPU-1".to_owned(),
+            name: Ok("NVIDIA H200".to_owned()),
+            uuid: Ok("GPU-1".to_owned()),
             ..two.gpus[0].clone()
         });
         // CUDA puts the faster one first; a third is hidden from NVML.

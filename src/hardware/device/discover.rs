@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use crate::base::{memory, sys};
-use crate::catalog::Catalog;
-use crate::hardware::nvml::{self, GpuFound};
+use crate::catalog::{Catalog, Gpu as GpuRow};
+use crate::hardware::nvml::{self, Fact, GpuFound};
 
 use super::facts::{self, Facts};
 use crate::record::{Environment, Gpu, Unknown};
@@ -18,10 +18,12 @@ pub struct Found {
     pub facts: Vec<Facts>,
     /// Why there are none, when there are none.
     pub no_gpu: Option<String>,
+    /// Whether NVIDIA's library is here all the same, so that somebody may expect a GPU to be used.
+    pub expected: bool,
     /// Version of the NVIDIA driver.
-    pub driver: Option<String>,
+    pub driver: Fact<String>,
     /// Newest CUDA the driver can run.
-    pub cuda: Option<String>,
+    pub cuda: Fact<String>,
     /// The processor's name.
     pub cpu: Option<String>,
     /// Logical processors the process may use.
@@ -46,7 +48,8 @@ fn found(gpus: Result<nvml::Gpus, nvml::Absent>, library: Option<&Path>) -> Foun
     match gpus {
         Ok(found) => Found {
             no_gpu: found.gpus.is_empty().then(|| "NVML counts no GPU".to_owned()),
-            facts: found.gpus.iter().map(|gpu| facts::of(&gpu.uuid, library)).collect(),
+            expected: false,
+            facts: found.gpus.iter().map(|gpu| facts::of(gpu.index, library)).collect(),
             gpus: found.gpus,
             driver: found.driver,
             cuda: found.cuda,
@@ -56,13 +59,20 @@ fn found(gpus: Result<nvml::Gpus, nvml::Absent>, library: Option<&Path>) -> Foun
         Err(absent) => Found {
             gpus: Vec::new(),
             facts: Vec::new(),
+            expected: !matches!(absent, nvml::Absent::NoLibrary(_)),
+            driver: Err(absent.to_string()),
+            cuda: Err(absent.to_string()),
             no_gpu: Some(absent.to_string()),
-            driver: None,
-            cuda: None,
             cpu,
             logical_cpus,
         },
     }
+}
+
+/// The catalog's row of a GPU, by its name and, where NVML says it, its memory.
+pub fn row<'a>(gpu: &GpuFound, catalog: &'a Catalog) -> Option<&'a GpuRow> {
+    let memory = gpu.memory_total.as_ref().ok().map(|memory| memory.get());
+    catalog.gpu_by_device_name(gpu.name.as_ref().ok()?, memory)
 }
 
 /// The machine as a record describes it; `used` is the index of the GPU that computes, if one does.
@@ -76,22 +86,25 @@ pub fn environment(found: &Found, used: Option<usize>, catalog: &Catalog) -> Env
         .iter()
         .enumerate()
         .map(|(index, gpu)| {
-            let row = catalog.gpu_by_device_name(&gpu.name, gpu.memory_total.get());
+            let row = row(gpu, catalog);
             Gpu {
-                name: gpu.name.clone(),
-                uuid: Some(gpu.uuid.clone()),
-                uuid_reason: None,
+                name: gpu.name.as_ref().ok().cloned(),
+                name_reason: gpu.name.as_ref().err().cloned(),
+                uuid: gpu.uuid.as_ref().ok().cloned(),
+                uuid_reason: gpu.uuid.as_ref().err().cloned(),
                 catalog_id: row.map(|row| row.id.clone()),
-                catalog_id_reason: row.is_none().then(|| "no row of the catalog has this name".to_owned()),
-                memory_bytes: Some(gpu.memory_total.get()),
-                memory_bytes_reason: None,
+                catalog_id_reason: row.is_none().then(|| match &gpu.name {
+                    Ok(_) => "no row of the catalog has this name".to_owned(),
+                    Err(reason) => reason.clone(),
+                }),
+                memory_bytes: gpu.memory_total.as_ref().ok().map(|memory| memory.get()),
+                memory_bytes_reason: gpu.memory_total.as_ref().err().cloned(),
                 used: used == Some(index),
                 facts: found.facts.get(index).cloned().unwrap_or_default(),
                 unknown: Unknown::new(),
             }
         })
         .collect();
-    let no_driver = || Some(found.no_gpu.clone().unwrap_or_else(|| "NVML does not say".to_owned()));
     Environment {
         cpu_reason: found.cpu.is_none().then(|| unknown("which processor this is")).flatten(),
         cpu: found.cpu.clone(),
@@ -109,12 +122,12 @@ pub fn environment(found: &Found, used: Option<usize>, catalog: &Catalog) -> Env
         container,
         peaks: None,
         peaks_reason: Some("not measured".to_owned()),
-        gpus_reason: gpus.is_empty().then(no_driver).flatten(),
+        gpus_reason: gpus.is_empty().then(|| found.no_gpu.clone()).flatten(),
         gpus,
-        driver_reason: found.driver.is_none().then(no_driver).flatten(),
-        driver: found.driver.clone(),
-        cuda_reason: found.cuda.is_none().then(no_driver).flatten(),
-        cuda: found.cuda.clone(),
+        driver_reason: found.driver.as_ref().err().cloned(),
+        driver: found.driver.as_ref().ok().cloned(),
+        cuda_reason: found.cuda.as_ref().err().cloned(),
+        cuda: found.cuda.as_ref().ok().cloned(),
         unknown: Unknown::new(),
     }
 }

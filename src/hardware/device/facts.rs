@@ -11,10 +11,10 @@ use crate::hardware::nvml::{self, Fact, GpuFacts, Wanted};
 /// A record's facts of one GPU.
 pub type Facts = Map<String, Value>;
 
-/// The facts of the GPU with this UUID; empty when it cannot be reached any more.
-pub(in crate::hardware) fn of(uuid: &str, library: Option<&Path>) -> Facts {
+/// The facts of the GPU with this place in NVML's order; empty when it cannot be reached any more.
+pub(in crate::hardware) fn of(index: u32, library: Option<&Path>) -> Facts {
     let gpu = nvml::open(library).map_err(|absent| absent.to_string());
-    let gpu = gpu.and_then(|library| nvml::select(library, &Wanted::Uuid(uuid.to_owned())));
+    let gpu = gpu.and_then(|library| nvml::select(library, &Wanted::Index(index)));
     gpu.map(|gpu| facts(&gpu.facts())).unwrap_or_default()
 }
 

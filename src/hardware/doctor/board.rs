@@ -8,10 +8,10 @@ use crate::hardware::nvml::{self, Gpu, GpuFacts, NvmlSource, Wanted};
 use crate::hardware::telemetry::Source as _;
 
 /// The lines of GPU number `index` in NVML's order.
-pub(super) fn look(index: usize, uuid: &str, library: Option<&Path>) -> Vec<Line> {
+pub(super) fn look(index: u32, library: Option<&Path>) -> Vec<Line> {
     let name = |what: &str| format!("GPU {index} {what}");
     let gpu = nvml::open(library).map_err(|absent| absent.to_string());
-    let gpu = gpu.and_then(|library| nvml::select(library, &Wanted::Uuid(uuid.to_owned())));
+    let gpu = gpu.and_then(|library| nvml::select(library, &Wanted::Index(index)));
     let gpu = match gpu {
         Ok(gpu) => gpu,
         Err(reason) => {
@@ -42,7 +42,7 @@ fn permitted(root: bool) -> Line {
 }
 
 /// The power limit and what heat does now.
-fn power(name: String, index: usize, facts: &GpuFacts) -> Line {
+fn power(name: String, index: u32, facts: &GpuFacts) -> Line {
     let limit = &facts.power_limit;
     let said = |watts: Option<f64>| watts.map_or("unknown".to_owned(), |watts| format!("{watts:.0} W"));
     let watts = |fact: &nvml::Fact<crate::base::units::Watts>| fact.as_ref().ok().map(|watts| watts.get());
@@ -63,7 +63,7 @@ fn power(name: String, index: usize, facts: &GpuFacts) -> Line {
     }
 }
 
-fn modes(name: String, index: usize, facts: &GpuFacts) -> Line {
+fn modes(name: String, index: u32, facts: &GpuFacts) -> Line {
     let on = |what: &str, fact: &nvml::Fact<bool>| match fact {
         Ok(on) => format!("{what} {}", if *on { "on" } else { "off" }),
         Err(_) => format!("{what} not told"),
@@ -98,7 +98,7 @@ fn others(name: String, facts: &GpuFacts) -> Line {
 }
 
 /// What a run will find to read.
-fn sensors(name: String, index: usize, gpu: &Gpu) -> Line {
+fn sensors(name: String, index: u32, gpu: &Gpu) -> Line {
     let mut source = match NvmlSource::open(gpu) {
         Ok(source) => source,
         Err(reason) => {

@@ -7,9 +7,10 @@ use super::board;
 use super::libraries::{CUDA_TOO, NAMED};
 use super::line::{Area, Line};
 use crate::base::env;
+use crate::base::units::Bytes;
 use crate::hardware::cuda::{Device, Kind, Load, Nvrtc, Places};
 use crate::hardware::device::{self, facts};
-use crate::hardware::nvml;
+use crate::hardware::nvml::{self, Fact, GpuFound};
 use crate::hardware::telemetry::Source;
 
 /// NVIDIA's number among the makers of PCI devices.
@@ -33,37 +34,61 @@ pub(super) fn look(root: &Path, library: Option<&Path>) -> Gpus {
         Ok(_) => return none(root, library, "NVML counts no GPU"),
         Err(reason) => return none(root, library, &reason.to_string()),
     };
-    let newest_cuda = found.cuda.as_ref().and_then(|cuda| cuda.split('.').next()?.parse().ok());
-    let unknown = || "unknown".to_owned();
-    let (driver, cuda) = (found.driver.unwrap_or_else(unknown), found.cuda.unwrap_or_else(unknown));
-    let mut lines = vec![
-        Line::ok(Area::Gpu, "driver", format!("{driver}, runs CUDA up to {cuda}"))
-            .fact("driver", driver)
-            .fact("cuda", cuda),
-    ];
-    for (index, gpu) in found.gpus.iter().enumerate() {
-        let text = format!("{}, {} free of {}, {}", gpu.name, gpu.memory_free, gpu.memory_total, gpu.uuid);
-        let facts = facts::of(&gpu.uuid, library);
-        let known = |line: Line, (name, value)| line.fact(name, value);
-        let line = facts
-            .into_iter()
-            .fold(Line::ok(Area::Gpu, format!("GPU {index}"), text), known)
-            .fact("name", gpu.name.as_str())
-            .fact("uuid", gpu.uuid.as_str())
-            .fact("memory_bytes_free", gpu.memory_free.get())
-            .fact("memory_bytes_total", gpu.memory_total.get());
-        let held = 1.0 - gpu.memory_free.get() as f64 / gpu.memory_total.get().max(1) as f64;
-        lines.push(if held > IDLE_SHARE {
-            line.warn("another program holds memory on it: nvidia-smi names it")
-        } else {
-            line
-        });
-        lines.extend(board::look(index, &gpu.uuid, library));
+    let newest_cuda = found.cuda.as_ref().ok().and_then(|cuda| cuda.split('.').next()?.parse().ok());
+    let mut lines = vec![driver(&found.driver, &found.cuda)];
+    for gpu in &found.gpus {
+        lines.push(one(gpu, library));
+        lines.extend(board::look(gpu.index, library));
+    }
+    for (index, reason) in &found.unreached {
+        let line = Line::ok(Area::Gpu, format!("GPU {index}"), format!("cannot be reached: {reason}"));
+        lines.push(line.warn("nvidia-smi says what is wrong; in a container, it may be another's"));
     }
     lines.push(board::permission());
     lines.push(engine());
     lines.push(cuda_order(found.gpus.len(), library));
     Gpus { count: found.gpus.len(), newest_cuda, lines }
+}
+
+/// The driver's version and the CUDA it runs, each as far as NVML says it.
+fn driver(driver: &Fact<String>, cuda: &Fact<String>) -> Line {
+    let said = |fact: &Fact<String>| match fact {
+        Ok(version) => version.clone(),
+        Err(reason) => format!("unknown ({reason})"),
+    };
+    let text = format!("{}, runs CUDA up to {}", said(driver), said(cuda));
+    Line::ok(Area::Gpu, "driver", text).known("driver", driver).known("cuda", cuda)
+}
+
+/// One GPU with all its facts.
+fn one(gpu: &GpuFound, library: Option<&Path>) -> Line {
+    let bytes = |fact: &Fact<Bytes>| fact.as_ref().map(|bytes| bytes.get()).map_err(Clone::clone);
+    let (free, total) = (bytes(&gpu.memory_free), bytes(&gpu.memory_total));
+    let memory = match (&gpu.memory_free, &gpu.memory_total) {
+        (Ok(free), Ok(total)) => format!("{free} free of {total}"),
+        (Err(reason), _) | (_, Err(reason)) => format!("memory unknown ({reason})"),
+    };
+    let named = match &gpu.name {
+        Ok(name) => name.clone(),
+        Err(reason) => format!("name unknown ({reason})"),
+    };
+    let uuid = match &gpu.uuid {
+        Ok(uuid) => uuid.clone(),
+        Err(reason) => format!("UUID unknown ({reason})"),
+    };
+    let line = Line::ok(Area::Gpu, format!("GPU {}", gpu.index), format!("{named}, {memory}, {uuid}"));
+    let line = facts::of(gpu.index, library)
+        .into_iter()
+        .fold(line, |line, (name, value)| line.fact(name, value))
+        .known("name", &gpu.name)
+        .known("uuid", &gpu.uuid)
+        .known("memory_bytes_free", &free)
+        .known("memory_bytes_total", &total);
+    let held = free.ok().zip(total.ok()).map(|(free, total)| 1.0 - free as f64 / total.max(1) as f64);
+    if held.is_some_and(|held| held > IDLE_SHARE) {
+        return line.warn("another program holds memory on it: nvidia-smi names it");
+    }
+    line
 }
 
 /// A box without a GPU is in order; one with a GPU that no driver serves is not, and neither is a library that

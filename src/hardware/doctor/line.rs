@@ -102,6 +102,14 @@ impl Line {
         Self { status: Status::Fail, mend: Some(mend.into()), ..self }
     }
 
+    /// The same line with one more fact for programs: its value, or `null` with its reason.
+    pub(super) fn known<T: Clone + Into<Value>>(self, key: &str, value: &Result<T, String>) -> Self {
+        match value {
+            Ok(value) => self.fact(key, value.clone()),
+            Err(reason) => self.fact(key, Value::Null).fact(format!("{key}_reason"), reason.as_str()),
+        }
+    }
+
     /// The same line with one more fact for programs.
     pub fn fact(mut self, key: impl Into<String>, value: impl Into<Value>) -> Self {
         self.facts.insert(key.into(), value.into());

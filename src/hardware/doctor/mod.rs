@@ -84,6 +84,11 @@ pub fn examine(wanted: &Wanted) -> Vec<Line> {
     lines
 }
 
+/// The lines of the GPUs alone: what NVML and CUDA say of them.
+pub fn gpus(nvml: Option<&Path>) -> Vec<Line> {
+    gpu::look(Path::new("/"), nvml).lines
+}
+
 /// Measures the GPU's power sensor, and keeps what was found under load for later runs.
 ///
 /// # Errors

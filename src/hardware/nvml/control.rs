@@ -46,7 +46,7 @@ pub fn lock_clocks(gpu: &Gpu, mhz: Option<u32>) -> Result<ClockLock, String> {
     check_clocks(gpu, mhz)?;
     let mut changed = gpu.device_again().map_err(|error| refused("locking clocks", &error))?;
     let mut restored = gpu.device_again().map_err(|error| refused("locking clocks", &error))?;
-    let mends = format!("sudo nvidia-smi -i {} --reset-gpu-clocks", gpu.uuid());
+    let mends = format!("sudo nvidia-smi -i {} --reset-gpu-clocks", gpu.smi());
     let undo = Undo::after(
         || {
             let setting = GpuLockedClocksSetting::Numeric { min_clock_mhz: mhz, max_clock_mhz: mhz };
@@ -94,7 +94,7 @@ pub fn set_power_limit(gpu: &Gpu, watts: Watts) -> Result<PowerLimit, String> {
     let before = gpu.device().power_management_limit().map_err(|error| refused(WHAT, &error))?;
     let mut device = gpu.device_again().map_err(|error| refused(WHAT, &error))?;
     let mut restored = gpu.device_again().map_err(|error| refused(WHAT, &error))?;
-    let mends = format!("sudo nvidia-smi -i {} --power-limit={}", gpu.uuid(), f64::from(before) / 1e3);
+    let mends = format!("sudo nvidia-smi -i {} --power-limit={}", gpu.smi(), f64::from(before) / 1e3);
     let undo = Undo::after(
         || device.set_power_management_limit(milliwatts).map_err(|error| refused(WHAT, &error)),
         move || put_back(&mut restored, &mends, |device| device.set_power_management_limit(before)),

@@ -3,12 +3,11 @@
 //! Each fact stands alone: what NVML does not give is the reason why, never a zero.
 
 use nvml_wrapper::Device;
-use nvml_wrapper::enum_wrappers::device::{Clock, TemperatureSensor};
-use nvml_wrapper::enums::device::UsedGpuMemory;
+use nvml_wrapper::enum_wrappers::device::Clock;
 use nvml_wrapper::error::NvmlError;
 
-use super::reason;
 use super::select::Gpu;
+use super::{older, reason};
 use crate::base::units::{Bytes, Watts};
 
 /// A value, or why there is none.
@@ -122,31 +121,19 @@ pub(super) fn is_mig(device: &Device<'_>) -> Fact<bool> {
     }
 }
 
-/// Who computes on the GPU.
-fn processes(device: &Device<'_>) -> Fact<Vec<GpuProcess>> {
-    let processes = said(device.running_compute_processes())?.into_iter().map(|process| GpuProcess {
-        pid: process.pid,
-        memory: match process.used_gpu_memory {
-            UsedGpuMemory::Used(bytes) => Some(Bytes::new(bytes)),
-            UsedGpuMemory::Unavailable => None,
-        },
-    });
-    Ok(processes.collect())
-}
-
 impl Gpu {
-    /// Who computes on it now; for a look before a run and behind it.
+    /// Who computes on it now.
     ///
     /// # Errors
     /// A reason for people, as with every fact.
     pub fn processes(&self) -> Fact<Vec<GpuProcess>> {
-        processes(self.device())
+        said(older::processes(self.device()))
     }
 
     /// All that NVML says about this GPU now.
     pub fn facts(&self) -> GpuFacts {
         let (library, device) = (self.library(), self.device());
-        let memory = said(device.memory_info());
+        let memory = said(older::memory(device));
         let constraints = said(device.power_management_limit_constraints());
         let limit = |pick: fn(&nvml_wrapper::structs::device::PowerManagementConstraints) -> u32| {
             constraints.as_ref().map(|both| Watts::new(f64::from(pick(both)) / 1e3)).map_err(Clone::clone)
@@ -157,10 +144,10 @@ impl Gpu {
         };
         GpuFacts {
             name: said(device.name()),
-            uuid: said(device.uuid()),
+            uuid: self.uuid().cloned().map_err(Clone::clone),
             pci_bus_id: said(device.pci_info()).map(|pci| pci.bus_id),
-            memory_total: memory.as_ref().map(|memory| Bytes::new(memory.total)).map_err(Clone::clone),
-            memory_free: memory.map(|memory| Bytes::new(memory.free)),
+            memory_total: memory.as_ref().map(|[total, _]| *total).map_err(Clone::clone),
+            memory_free: memory.map(|[_, free]| free),
             driver: library.driver(),
             cuda: library.cuda(),
             nvml: library.version(),
@@ -190,13 +177,13 @@ impl Gpu {
                 generation: said(device.max_pcie_link_gen()),
                 width: said(device.max_pcie_link_width()),
             },
-            celsius: said(device.temperature(TemperatureSensor::Gpu)),
-            fan_percent: said(device.fan_speed(0)),
+            celsius: said(older::celsius(device)),
+            fan_percent: said(older::fan(device)),
             performance_state: said(device.performance_state()).and_then(|state| match state.as_c() {
                 known @ 0..=15 => Ok(known),
                 _ => Err("NVML: it does not know the performance state".to_owned()),
             }),
-            processes: processes(device),
+            processes: self.processes(),
         }
     }
 }

@@ -1,5 +1,7 @@
 //! Finds and opens the library, by its default name or by a path that somebody gave.
 //!
+//! A GPU is here when NVML gives a handle for it: what else it says is a fact, or the reason why there is none.
+//!
 //! An opened library stays open until the process ends: a step that puts clocks back may run at any moment,
 //! and a device must not outlive its library.
 
@@ -10,7 +12,7 @@ use nvml_wrapper::error::NvmlError;
 use nvml_wrapper::{Nvml, cuda_driver_version_major, cuda_driver_version_minor};
 
 use super::facts::Fact;
-use super::reason;
+use super::{older, reason, select};
 use crate::base::units::Bytes;
 
 /// Why there is no NVML to ask.
@@ -30,7 +32,10 @@ pub enum Absent {
         /// What is wrong with it.
         reason: String,
     },
-    /// No library, or no driver behind it: the normal case of a box without an NVIDIA GPU.
+    /// No library: the normal case of a box without an NVIDIA GPU.
+    #[error("{0}")]
+    NoLibrary(String),
+    /// A library is here and gives no GPU: its driver is missing or another's, or no GPU can be reached.
     #[error("{0}")]
     NoDriver(String),
 }
@@ -64,9 +69,10 @@ pub fn open(path: Option<&Path>) -> Result<Library, Absent> {
         Some(path) => Nvml::builder().lib_path(path.as_os_str()).init(),
         None => Nvml::init(),
     };
-    let nvml = loaded.map_err(|error| match &path {
-        Some(path) => Absent::Unusable { path: path.clone(), reason: init_reason(&error, true) },
-        None => Absent::NoDriver(init_reason(&error, false)),
+    let nvml = loaded.map_err(|error| match (&path, &error) {
+        (Some(path), _) => Absent::Unusable { path: path.clone(), reason: init_reason(&error, true) },
+        (None, NvmlError::LibloadingError(_)) => Absent::NoLibrary(init_reason(&error, false)),
+        (None, _) => Absent::NoDriver(init_reason(&error, false)),
     })?;
     // Leaked once a library, for the reason on top of this file.
     let library = Library { nvml: Box::leak(Box::new(nvml)) };
@@ -106,7 +112,7 @@ impl Library {
     /// # Errors
     /// A reason for people.
     pub fn count(self) -> Result<u32, String> {
-        self.nvml.device_count().map_err(|error| reason(&error))
+        older::count(self.nvml).map_err(|error| reason(&error))
     }
 
     /// Version of the driver: `580.95.05`.
@@ -130,7 +136,7 @@ impl Library {
     /// # Errors
     /// A reason for people, as with every fact.
     pub fn cuda(self) -> Fact<String> {
-        let version = self.nvml.sys_cuda_driver_version().map_err(|error| reason(&error))?;
+        let version = older::cuda(self.nvml).map_err(|error| reason(&error))?;
         Ok(format!("{}.{}", cuda_driver_version_major(version), cuda_driver_version_minor(version)))
     }
 }
@@ -138,56 +144,73 @@ impl Library {
 /// The GPUs of this machine as NVML sees them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Gpus {
-    /// Every GPU, in NVML's order (by PCI address).
+    /// Every GPU that can be reached, in NVML's order (by PCI address).
     pub gpus: Vec<GpuFound>,
+    /// Those that cannot: their place in NVML's order, and why.
+    pub unreached: Vec<(u32, String)>,
     /// Version of the driver.
-    pub driver: Option<String>,
+    pub driver: Fact<String>,
     /// Newest CUDA the driver can run: `13.0`.
-    pub cuda: Option<String>,
+    pub cuda: Fact<String>,
 }
 
 /// One GPU.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GpuFound {
+    /// Its place in NVML's order.
+    pub index: u32,
+    /// What tells it from the other GPUs of this machine: its UUID, else its PCI address, else its place.
+    pub id: String,
     /// Name of the product.
-    pub name: String,
+    pub name: Fact<String>,
     /// Unique id of the board.
-    pub uuid: String,
+    pub uuid: Fact<String>,
     /// Memory, all of it.
-    pub memory_total: Bytes,
+    pub memory_total: Fact<Bytes>,
     /// Memory nobody uses now.
-    pub memory_free: Bytes,
+    pub memory_free: Fact<Bytes>,
+}
+
+impl GpuFound {
+    /// Its name, or that it has none.
+    pub fn label(&self) -> &str {
+        self.name.as_deref().unwrap_or("NVIDIA GPU of unknown name")
+    }
 }
 
 /// Looks for GPUs through the library at `path`, or the system's own.
 ///
 /// # Errors
-/// [`Absent`] when NVML cannot be asked; a GPU that it cannot describe is [`Absent::NoDriver`] as well.
+/// [`Absent`] when NVML cannot be asked, or when it gives no handle for any of the GPUs that it counts.
 pub fn discover(path: Option<&Path>) -> Result<Gpus, Absent> {
     let library = open(path)?;
-    let cannot = |what: &str, error: &NvmlError| {
-        let reason = format!("NVML cannot {what} ({error})");
-        path.map_or_else(
+    let (mut gpus, mut unreached) = (Vec::new(), Vec::new());
+    for (index, found) in (0..).zip(select::gpus(library)) {
+        match found {
+            Ok(gpu) => gpus.push(describe(&gpu)),
+            Err(reason) => unreached.push((index, reason)),
+        }
+    }
+    if let (true, Some((index, reason))) = (gpus.is_empty(), unreached.first()) {
+        let reason = format!("GPU {index} cannot be reached: {reason}");
+        return Err(path.map_or_else(
             || Absent::NoDriver(reason.clone()),
             |path| Absent::Unusable { path: path.to_owned(), reason: reason.clone() },
-        )
-    };
-    let count = library.nvml.device_count().map_err(|error| cannot("count the GPUs", &error))?;
-    let mut gpus = Vec::new();
-    for index in 0..count {
-        let describe = || {
-            let device = library.nvml.device_by_index(index)?;
-            let memory = device.memory_info()?;
-            Ok::<_, NvmlError>(GpuFound {
-                name: device.name()?,
-                uuid: device.uuid()?,
-                memory_total: Bytes::new(memory.total),
-                memory_free: Bytes::new(memory.free),
-            })
-        };
-        gpus.push(describe().map_err(|error| cannot(&format!("describe GPU {index}"), &error))?);
+        ));
     }
-    Ok(Gpus { gpus, driver: library.driver().ok(), cuda: library.cuda().ok() })
+    Ok(Gpus { gpus, unreached, driver: library.driver(), cuda: library.cuda() })
+}
+
+fn describe(gpu: &select::Gpu) -> GpuFound {
+    let memory = older::memory(gpu.device()).map_err(|error| reason(&error));
+    GpuFound {
+        index: gpu.index(),
+        id: gpu.id().to_owned(),
+        name: gpu.device().name().map_err(|error| reason(&error)),
+        uuid: gpu.uuid().cloned().map_err(Clone::clone),
+        memory_total: memory.as_ref().map(|[total, _]| *total).map_err(Clone::clone),
+        memory_free: memory.map(|[_, free]| free),
+    }
 }
 
 #[cfg(test)]

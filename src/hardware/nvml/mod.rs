@@ -8,6 +8,7 @@ mod control;
 mod facts;
 mod fields;
 mod library;
+mod older;
 mod select;
 mod source;
 mod throttle;

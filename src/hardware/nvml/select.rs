@@ -8,8 +8,9 @@ use std::str::FromStr;
 use nvml_wrapper::Device;
 use nvml_wrapper::error::NvmlError;
 
+use super::facts::Fact;
 use super::library::Library;
-use super::reason;
+use super::{older, reason};
 
 /// One GPU of an open library.
 #[derive(Debug)]
@@ -17,14 +18,21 @@ pub struct Gpu {
     library: Library,
     device: Device<'static>,
     index: u32,
-    uuid: String,
+    uuid: Fact<String>,
+    /// Its UUID, else its PCI address, else its place.
+    id: String,
 }
 
 impl Gpu {
+    /// The handle alone must be had; what NVML does not say beyond it is a fact that is not known.
     fn new(library: Library, index: u32) -> Result<Self, String> {
-        let device = library.nvml().device_by_index(index).map_err(|error| reason(&error))?;
-        let uuid = device.uuid().map_err(|error| reason(&error))?;
-        Ok(Self { library, device, index, uuid })
+        let device = older::device(library.nvml(), index).map_err(|error| reason(&error))?;
+        let uuid = device.uuid().map_err(|error| reason(&error));
+        let id = match &uuid {
+            Ok(uuid) => uuid.clone(),
+            Err(_) => device.pci_info().map_or_else(|_| format!("NVML's GPU {index}"), |pci| pci.bus_id),
+        };
+        Ok(Self { library, device, index, uuid, id })
     }
 
     pub(super) fn library(&self) -> Library {
@@ -37,12 +45,25 @@ impl Gpu {
 
     /// The device once more, for a step that runs when this one may be gone.
     pub(super) fn device_again(&self) -> Result<Device<'static>, NvmlError> {
-        self.library.nvml().device_by_index(self.index)
+        older::device(self.library.nvml(), self.index)
     }
 
     /// Unique id of the board.
-    pub fn uuid(&self) -> &str {
-        &self.uuid
+    ///
+    /// # Errors
+    /// A reason for people, as with every fact.
+    pub fn uuid(&self) -> Result<&String, &String> {
+        self.uuid.as_ref()
+    }
+
+    /// What tells it from the other GPUs of this machine: its UUID, else its PCI address, else its place.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// What `nvidia-smi -i` takes for it.
+    pub(super) fn smi(&self) -> String {
+        self.uuid.clone().unwrap_or_else(|_| self.index.to_string())
     }
 
     /// Its place in NVML's order.
@@ -51,12 +72,23 @@ impl Gpu {
     }
 }
 
-/// Every GPU of the library, in NVML's order; one that cannot be reached is left out by its reason.
-///
-/// # Errors
-/// A reason for people when they cannot be counted.
-pub fn gpus(library: Library) -> Result<Vec<Result<Gpu, String>>, String> {
-    Ok((0..library.count()?).map(|index| Gpu::new(library, index)).collect())
+/// GPUs that are asked for one after the other where NVML does not count them.
+const MOST_GPUS: u32 = 64;
+
+/// Every GPU of the library, in NVML's order; one that cannot be reached is the reason why.
+pub fn gpus(library: Library) -> Vec<Result<Gpu, String>> {
+    let uncounted = match library.count() {
+        Ok(count) => return (0..count).map(|index| Gpu::new(library, index)).collect(),
+        Err(reason) => reason,
+    };
+    let reached: Vec<_> =
+        (0..MOST_GPUS).map(|index| Gpu::new(library, index)).take_while(Result::is_ok).collect();
+    if reached.is_empty() {
+        let first = Gpu::new(library, 0)
+            .map_err(|reason| format!("the GPUs cannot be counted ({uncounted}), {reason}"));
+        return vec![first];
+    }
+    reached
 }
 
 /// A GPU as a person names it.
@@ -120,7 +152,7 @@ impl FromStr for PciAddress {
 /// # Errors
 /// A reason for people, with what is here instead.
 pub fn select(library: Library, wanted: &Wanted) -> Result<Gpu, String> {
-    let all = gpus(library)?;
+    let all = gpus(library);
     let count = all.len();
     let mut fitting = Vec::new();
     let mut here = Vec::new();
@@ -132,9 +164,9 @@ pub fn select(library: Library, wanted: &Wanted) -> Result<Gpu, String> {
                 continue;
             }
         };
-        here.push(gpu.uuid.clone());
+        here.push(gpu.id.clone());
         let fits = match wanted {
-            Wanted::Uuid(text) => starts_with(&gpu.uuid, text),
+            Wanted::Uuid(text) => gpu.uuid.as_ref().is_ok_and(|uuid| starts_with(uuid, text)),
             Wanted::Pci(address) => pci_address(&gpu) == Some(*address),
             Wanted::Index(index) => gpu.index == *index,
         };
@@ -179,9 +211,9 @@ pub fn by_cuda(library: Library, uuid: Option<&str>, pci_bus_id: Option<&str>) -
     let address = pci_bus_id.and_then(|id| id.parse().ok());
     let by_pci = address.and_then(|address| select(library, &Wanted::Pci(address)).ok());
     match (by_uuid, by_pci) {
-        (Some(gpu), Some(other)) if gpu.uuid != other.uuid => Err(format!(
+        (Some(gpu), Some(other)) if gpu.index != other.index => Err(format!(
             "CUDA's GPU has the UUID of {} and the PCI address of {}: its sensors cannot be told apart",
-            gpu.uuid, other.uuid
+            gpu.id, other.id
         )),
         (Some(gpu), _) | (None, Some(gpu)) => Ok(gpu),
         (None, None) => Err(format!(

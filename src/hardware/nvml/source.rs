@@ -6,10 +6,11 @@
 //! not exist: the driver says zero instead of "not supported" there.
 
 use nvml_wrapper::Device;
-use nvml_wrapper::enum_wrappers::device::{Clock, TemperatureSensor};
+use nvml_wrapper::enum_wrappers::device::Clock;
 
 use super::facts::is_mig;
 use super::fields::{self, ENERGY, FieldScope, Number, POWER_AVERAGE, POWER_INSTANT};
+use super::older;
 use super::reason;
 use super::select::Gpu;
 use super::throttle::{self, Counters};
@@ -63,7 +64,7 @@ impl NvmlSource {
             || matches!(power, PowerBy::Fields(FieldScope::Module, _));
         let description = Description {
             name: "nvml",
-            device: gpu.uuid().to_owned(),
+            device: gpu.id().to_owned(),
             driver: gpu.library().driver().ok(),
             scope: if module { Scope::Module } else { Scope::Gpu },
             no_counter: match &energy {
@@ -192,9 +193,9 @@ impl Source for NvmlSource {
             at: Tick::default(),
             sm_mhz: self.device.clock_info(Clock::SM).ok(),
             memory_mhz: self.device.clock_info(Clock::Memory).ok(),
-            celsius: self.device.temperature(TemperatureSensor::Gpu).ok().map(f64::from),
+            celsius: older::celsius(&self.device).ok().map(f64::from),
             throttle: throttle::now(&self.device),
-            processes: self.device.running_compute_processes_count().ok(),
+            processes: older::process_count(&self.device).ok(),
         }
     }
 

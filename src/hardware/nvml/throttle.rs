@@ -11,12 +11,13 @@ use nvml_wrapper::{Device, FieldIdScheme};
 
 use super::fields::{self, FieldScope, HELD_BY_POWER_CAP, Number};
 use super::library::Library;
+use super::older;
 use crate::base::event::{Throttle, ThrottledTime};
 use crate::base::units::Seconds;
 
 /// What holds the clocks back now; `None` when the GPU does not say.
 pub(super) fn now(device: &Device<'_>) -> Option<Throttle> {
-    device.current_throttle_reasons().ok().map(|reasons| decode(reasons.bits()))
+    older::throttle_reasons(device).ok().map(decode)
 }
 
 fn decode(reasons: u64) -> Throttle {

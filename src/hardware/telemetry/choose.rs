@@ -111,7 +111,7 @@ impl Chosen {
     }
 }
 
-/// Chooses the sensors. `used` is the UUID of the GPU that does the work, `None` when the processor does.
+/// Chooses the sensors. `used` is NVML's index of the GPU that does the work, `None` when the processor does.
 ///
 /// `Ok(Err(reason))` when nobody asked for sensors by name and there are none.
 ///
@@ -119,7 +119,7 @@ impl Chosen {
 /// [`Error`] when what was asked for by name cannot be had.
 pub fn choose(
     request: &PowerRequest,
-    used: Option<&str>,
+    used: Option<u32>,
     library: Option<&Path>,
 ) -> Result<Result<Chosen, String>, Error> {
     let gpu = |wanted: &Wanted| {
@@ -136,10 +136,10 @@ pub fn choose(
     let rapl = || RaplSource::open(Path::new(super::rapl::ROOT)).map(drop);
     match (request, used) {
         (PowerRequest::None, _) => Ok(Err("--power none".to_owned())),
-        (PowerRequest::Auto, Some(uuid)) => {
+        (PowerRequest::Auto, Some(index)) => {
             let found = nvml::open(library)
                 .map_err(|absent| absent.to_string())
-                .and_then(|library| nvml::select(library, &Wanted::Uuid(uuid.to_owned())));
+                .and_then(|library| nvml::select(library, &Wanted::Index(index)));
             Ok(found.map(|gpu| chosen(Sensors::Gpu(gpu), false)))
         }
         (PowerRequest::Auto, None) => Ok(rapl().map(|()| chosen(Sensors::Rapl, false))),
@@ -153,13 +153,13 @@ pub fn choose(
             ))),
         },
         (PowerRequest::Nvml(wanted), _) => {
-            let default = used.map_or(Wanted::Index(0), |uuid| Wanted::Uuid(uuid.to_owned()));
+            let default = Wanted::Index(used.unwrap_or(0));
             let (gpu, all) = gpu(wanted.as_ref().unwrap_or(&default))?;
-            let other_device = used != Some(gpu.uuid());
+            let other_device = used != Some(gpu.index());
             let note = (wanted.is_none() && used.is_none() && all > 1).then(|| {
                 format!(
                     "--power nvml: NVML's first of {all} GPUs, {}; --power nvml:GPU names another",
-                    gpu.uuid()
+                    gpu.id()
                 )
             });
             Ok(Ok(Chosen { note, ..chosen(Sensors::Gpu(gpu), other_device) }))

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::record::{Record, Verdict as Validity};
+use crate::record::{Measurement, Percentile, Record, Verdict as Validity};
 
 use super::decide::{Decision, Margin, Pairs, Reported, decide};
 
@@ -70,11 +70,13 @@ fn tails(records: &[[&Record; 2]]) -> Vec<Pairs> {
     let Some([first, _]) = records.first() else { return Vec::new() };
     let mut found = Vec::new();
     for cell in first.measurements.iter().filter(|m| m.metric == METRIC).filter_map(|m| m.cell.as_ref()) {
-        for tail in ["p90", "p99"] {
+        let tails: [(&str, fn(&Measurement) -> Percentile); 2] =
+            [("p90", |m| m.percentiles.p90), ("p99", |m| m.percentiles.p99)];
+        for (tail, pick) in tails {
             let figure = |record: &Record| {
                 let mut all = record.measurements.iter();
                 let measured = all.find(|m| m.metric == METRIC && m.cell.as_ref() == Some(cell))?;
-                measured.unknown.get(tail)?.as_f64().filter(|value| *value > 0.0)
+                pick(measured)?.filter(|value| *value > 0.0)
             };
             let values: Option<Vec<[f64; 2]>> =
                 records.iter().map(|[a, b]| Some([figure(a)?, figure(b)?])).collect();

@@ -9,7 +9,7 @@ use std::path::Path;
 
 use crate::base::redact;
 use crate::base::stats::{self, t_interval_positive};
-use crate::record::{Cell, EnergyWindow, Measurement, Samples, Unknown};
+use crate::record::{Cell, EnergyWindow, Measurement, Percentiles, Samples, Unknown};
 
 use super::Error;
 use super::cells::LeftOut;
@@ -385,6 +385,7 @@ impl Metric {
             value_reason: None,
             ci95: None,
             ci95_reason: None,
+            percentiles: Percentiles::default(),
             n,
             method: self.method.to_owned(),
             cell,

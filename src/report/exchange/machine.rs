@@ -85,7 +85,8 @@ pub(super) fn environment(
     let gpus: Vec<Gpu> = names
         .into_iter()
         .map(|(name, row)| Gpu {
-            name,
+            name: Some(name),
+            name_reason: None,
             uuid: None,
             uuid_reason: Some(unsaid.why()),
             catalog_id: row.map(|row| row.id.clone()),
@@ -167,7 +168,7 @@ pub(super) fn price(
     let mut all: Option<Price> = None;
     for (gpu, count) in kinds {
         let row = gpu.catalog_id.as_deref().and_then(|id| options.catalog.gpu(id).ok()).ok_or_else(|| {
-            format!("the catalog has no row for `{}`; say it with --gpu ID, or give the rent with --price-per-hour USD", gpu.name)
+            format!("the catalog has no row for `{}`; say it with --gpu ID, or give the rent with --price-per-hour USD", gpu.label())
         })?;
         let price = times(cost::gpu_price(options.catalog, row, options.today)?, count)?;
         all = Some(match all {

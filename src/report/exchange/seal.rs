@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 use crate::base::redact;
 use crate::cost::{self, Assumptions};
 use crate::record::{
-    Check, Command, Energy, EngineInfo, Environment, Fingerprint, Imported, ModelInfo, Quality, Record,
-    SCHEMA, Unknown, Validity, Verdict, Workload,
+    Check, Command, Energy, EngineInfo, Environment, Fingerprint, Imported, Measurement, ModelInfo, Quality,
+    Record, SCHEMA, Unknown, Validity, Verdict, Workload,
 };
 use crate::run::seal;
 
@@ -80,7 +80,7 @@ pub(super) fn seal(
         },
         fingerprint,
         imported: Some(imported(&foreign, source, unsaid)),
-        measurements: foreign.measurements,
+        measurements: foreign.measurements.into_iter().map(Measurement::with_own_percentiles).collect(),
         unknown: Unknown::new(),
     })
 }
@@ -223,6 +223,7 @@ fn validity(foreign: &Foreign) -> Validity {
         evidence.push_str(&redact::text(note));
     }
     let mut checks = vec![Check { name: "imported".to_owned(), verdict: Verdict::Suspect, evidence }];
+    checks.extend(crate::run::validity::none_made("another tool measured"));
     if let Some(failed) = foreign.failed.filter(|failed| *failed > 0) {
         let of =
             foreign.completed.map_or(String::new(), |done| format!(" of {}", done.saturating_add(failed)));
@@ -286,7 +287,7 @@ fn fingerprint(
         ("seed", text(foreign.seed.map(|seed| seed.to_string()).as_ref())),
     ];
     if let Some(gpu) = environment.gpus.iter().find(|gpu| gpu.used) {
-        series.push(("gpu", gpu.name.clone()));
+        series.push(("gpu", gpu.label().to_owned()));
         series.push(("gpus", environment.gpus.len().to_string()));
     } else {
         series.push(("cpu", text(environment.cpu.as_ref())));

@@ -66,7 +66,7 @@ fn setup(record: &Record) -> Map<String, Value> {
         COLUMNS.iter().map(|name| ((*name).to_owned(), Value::Null)).collect();
     let (model, engine) = (&record.model, &record.engine);
     let used: Vec<&str> =
-        record.environment.gpus.iter().filter(|gpu| gpu.used).map(|gpu| gpu.name.as_str()).collect();
+        record.environment.gpus.iter().filter(|gpu| gpu.used).filter_map(|gpu| gpu.name.as_deref()).collect();
     let device = engine.device.as_deref().map(|name| name.split(':').next().unwrap_or(name).to_uppercase());
     let kind = model.architecture.as_ref().zip(model.parameters).zip(model.quantization.as_ref());
     let kv = engine.kv_type.as_deref().map(|kind| kind.split_once(" and ").unwrap_or((kind, kind)));

@@ -108,9 +108,9 @@ fn times(out: &mut Map<String, Value>, measured: &Measurement, word: &str, list:
     let tail = || (samples.len() >= ENOUGH).then(|| stats::quantile(samples, 0.99)).flatten();
     for (name, seconds) in [
         ("mean", value.or_else(|| stats::mean(samples))),
-        ("median", kept("median").or_else(|| kept("p50")).or_else(|| stats::median(samples))),
+        ("median", kept("median").or(measured.percentiles.p50.flatten()).or_else(|| stats::median(samples))),
         ("std", kept("std").or_else(|| kept("std_dev")).or_else(|| stats::sample_sd(samples))),
-        ("p99", kept("p99").or_else(tail)),
+        ("p99", measured.percentiles.p99.flatten().or_else(tail)),
     ] {
         if let Some(seconds) = seconds.filter(|seconds| seconds.is_finite()) {
             out.insert(format!("{name}_{word}_ms"), json!(seconds * 1e3));

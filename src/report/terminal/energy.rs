@@ -46,7 +46,7 @@ pub(super) fn render(out: &mut Page, energy: &Energy, style: Style) {
 }
 
 /// What each power limit does to speed and to energy.
-pub fn render_power_limits(swept: &[(Watts, Record)], style: Style) -> String {
+pub fn render_power_limits(swept: &[(Watts, &Record)], style: Style) -> String {
     let mut out = Page::default();
     let header = format!("{:<9} {:<20} {:>12} {:>12} {:>8}", "limit", "row", "tokens/s", "J/token", "watts");
     out.line(format_args!("\n{}", style.dim(&header)));

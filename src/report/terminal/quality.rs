@@ -43,8 +43,7 @@ pub fn render_quality(found: &Assessment, style: Style) -> String {
 
 fn subject(out: &mut Page, label: &str, subject: &Subject, style: Style) {
     let model = &subject.model;
-    let quantization = model.quantization.as_deref().unwrap_or("format unknown");
-    out.line(format_args!("{label}{} · {quantization}", style.strong(&model.id)));
+    out.line(format_args!("{label}{}", style.strong(&model.label())));
     if let Some(engine) = &subject.engine {
         let threads = engine.threads.map_or(String::new(), |threads| format!(", {threads} threads"));
         out.line(format_args!(

@@ -3,7 +3,7 @@
 use rust_decimal::Decimal;
 
 use crate::base::units::{Bytes, Seconds, significant, thousands};
-use crate::record::{ApiComparison, Cell, Cost, Figure, Measurement, Record, Verdict};
+use crate::record::{ApiComparison, Cell, Check, Cost, Figure, Measurement, Record, Verdict};
 
 use super::{Page, Style};
 use crate::base::text::{clipped, count, printable};
@@ -34,7 +34,7 @@ fn heading(out: &mut Page, record: &Record, style: Style) {
     }
     let threads = record.engine.threads.map_or(String::new(), |threads| format!(", {threads} threads"));
     let device = match record.environment.gpus.iter().find(|gpu| gpu.used) {
-        Some(gpu) => gpu.name.clone(),
+        Some(gpu) => gpu.label().to_owned(),
         None if record.imported.is_some() && record.engine.device.as_deref() != Some("cpu") => {
             "a device that is not named".to_owned()
         }
@@ -58,6 +58,7 @@ fn heading(out: &mut Page, record: &Record, style: Style) {
             style.warn("synthetic weights: speed is real, text and quality are not")
         ));
     }
+    no_ceiling(out, record, style);
     let figure = |metric: &str| record.measurements.iter().find(|m| m.metric == metric).and_then(|m| m.value);
     let mut facts = Vec::new();
     if let Some(load) = figure("model_load_seconds") {
@@ -303,6 +304,8 @@ fn verdict(cost: &Cost, best: &ApiComparison, style: Style) -> (String, Option<S
 
 fn figures(verdict: Verdict, style: Style) -> String {
     match verdict {
+        // A record is never that, whatever its checks are.
+        Verdict::NotChecked => style.warn("not checked"),
         Verdict::Valid => style.good("valid"),
         Verdict::Suspect => style.warn("suspect"),
         Verdict::Invalid => style.bad("INVALID"),
@@ -311,23 +314,57 @@ fn figures(verdict: Verdict, style: Style) -> String {
 
 fn validity(out: &mut Page, record: &Record, style: Style) {
     let verdict = figures(record.validity.verdict, style);
-    let made = record.validity.checks.len();
-    out.line(format_args!("{} {verdict}, {}", style.strong("Figures "), count(made, "check")));
-    for check in record.validity.checks.iter().filter(|check| check.verdict != Verdict::Valid) {
-        for (index, text) in wrap(&format!("{}: {}", check.name, check.evidence), 70).iter().enumerate() {
-            out.line(format_args!("         {}{}", if index > 0 { "  " } else { "" }, style.warn(text)));
+    let unmade: Vec<&Check> = record.validity.unmade().collect();
+    let made = count(record.validity.checks.len() - unmade.len(), "check");
+    let not_made = if unmade.is_empty() { String::new() } else { format!(", {} not made", unmade.len()) };
+    out.line(format_args!("{} {verdict}, {made}{not_made}", style.strong("Figures ")));
+    let mut say = |text: &str, paint: &dyn Fn(&str) -> String| {
+        for (index, text) in wrap(text, 70).iter().enumerate() {
+            out.line(format_args!("         {}{}", if index > 0 { "  " } else { "" }, paint(text)));
         }
+    };
+    for check in record.validity.doubts() {
+        say(&format!("{}: {}", check.name, check.evidence), &|text| style.warn(text));
+    }
+    for (why, names) in by_reason(&unmade) {
+        say(&format!("not checked: {} ({why})", names.join(", ")), &|text| style.dim(text));
+    }
+}
+
+/// Checks that were not made, those with the same reason together.
+fn by_reason<'a>(unmade: &[&'a Check]) -> Vec<(&'a str, Vec<&'a str>)> {
+    let mut groups: Vec<(&str, Vec<&str>)> = Vec::new();
+    for check in unmade {
+        match groups.iter_mut().find(|(why, _)| *why == check.evidence) {
+            Some((_, names)) => names.push(&check.name),
+            None => groups.push((&check.evidence, vec![&check.name])),
+        }
+    }
+    groups
+}
+
+/// That nobody held the figures against what the device can do, in a line for the head of a view; nothing when somebody
+/// did.
+pub fn render_no_ceiling(record: &Record, style: Style) -> String {
+    let mut out = Page::default();
+    no_ceiling(&mut out, record, style);
+    out.into_text()
+}
+
+pub(super) fn no_ceiling(out: &mut Page, record: &Record, style: Style) {
+    let Some(why) = record.validity.no_ceiling() else { return };
+    for text in wrap(&printable(&format!("roofline not checked: {why}")), 78) {
+        out.line(format_args!("{}", style.warn(&text)));
     }
 }
 
 /// What speaks against a record's figures, in a line; nothing when it is valid. The record itself says why.
 pub fn render_doubts(record: &Record, style: Style) -> String {
-    if record.validity.verdict == Verdict::Valid {
+    if record.validity.verdict <= Verdict::Valid {
         return String::new();
     }
     let verdict = figures(record.validity.verdict, style);
-    let doubted = record.validity.checks.iter().filter(|check| check.verdict != Verdict::Valid);
-    let names: Vec<&str> = doubted.map(|check| check.name.as_str()).collect();
+    let names: Vec<&str> = record.validity.doubts().map(|check| check.name.as_str()).collect();
     let mut out = Page::default();
     for (index, text) in wrap(&printable(&names.join(", ")), 62).iter().enumerate() {
         let head =

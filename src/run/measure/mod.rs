@@ -11,7 +11,7 @@ mod trial;
 pub use row::{RowTrials, half_width, measurements};
 pub use trial::{Trial, TrialError};
 
-use crate::record::{Measurement, Samples};
+use crate::record::{Measurement, Percentiles, Samples};
 
 /// A figure of the whole process, without a cell and without an interval.
 pub fn of_process(metric: &str, unit: &str, value: Result<f64, String>, method: &str) -> Measurement {
@@ -27,6 +27,7 @@ pub fn of_process(metric: &str, unit: &str, value: Result<f64, String>, method: 
         value_reason,
         ci95: None,
         ci95_reason: Some("one value of the whole process".to_owned()),
+        percentiles: Percentiles::default(),
         n: usize::from(value.is_some()),
         method: method.to_owned(),
         cell: None,

@@ -16,7 +16,7 @@
 //! The head counts once per prompt, for its last position.
 
 use crate::base::units::Bytes;
-use crate::record::{Cell, Measurement, Samples, Unknown};
+use crate::record::{Cell, Measurement, Percentiles, Samples, Unknown};
 
 /// What a model asks of a device.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -168,6 +168,7 @@ pub fn measurements(row: &Utilization) -> Vec<Measurement> {
             value_reason,
             ci95: None,
             ci95_reason: Some("it follows from the row's time, whose interval stands there".to_owned()),
+            percentiles: Percentiles::default(),
             n: usize::from(value.is_some()),
             method: method.to_owned(),
             cell: Some(row.cell.clone()),

@@ -4,8 +4,9 @@
 //! the mean of rates (which a single fast trial pulls up) is never taken.
 
 use crate::base::stats::{Interval, mean, median, quantile, t_interval, t_interval_positive};
+use crate::base::text::count;
 use crate::base::units::Seconds;
-use crate::record::{Measurement, Samples, Unknown};
+use crate::record::{Measurement, Percentiles, Samples, Unknown};
 use crate::run::plan::Row;
 
 use super::trial::Trial;
@@ -147,11 +148,15 @@ fn gaps(trials: &RowTrials) -> Measurement {
         "gaps of one trial are not independent; the trials' interval stands at time_per_output_token_seconds"
             .into(),
     );
-    for (name, q, needed) in [("p90", 0.90, 20), ("p99", 0.99, 100)] {
-        if let Some(value) = tail(q, needed) {
-            found.unknown.insert(name.to_owned(), value.into());
-        }
-    }
+    let too_few = |needed: usize| (n < needed).then(|| format!("{}; it takes {needed}", count(n, "gap")));
+    found.percentiles = Percentiles {
+        p50: Some(value),
+        p50_reason: too_few(1),
+        p90: Some(tail(0.90, 20)),
+        p90_reason: too_few(20),
+        p99: Some(tail(0.99, 100)),
+        p99_reason: too_few(100),
+    };
     found
 }
 
@@ -174,6 +179,7 @@ fn finish(
         value_reason: value.is_none().then(|| "no trial was finished".to_owned()),
         ci95: interval.map(|interval| [interval.low, interval.high]),
         ci95_reason: interval.is_none().then(|| format!("{n} trial(s); an interval takes two")),
+        percentiles: Percentiles::default(),
         n,
         method: method.to_owned(),
         cell: Some(row.cell()),
@@ -234,13 +240,17 @@ mod tests {
         let found = measurements(&few);
         let gaps = found.iter().find(|m| m.metric == "inter_token_latency_seconds").expect("a decode row");
         assert_eq!(
-            (gaps.n, gaps.unknown.contains_key("p90"), gaps.unknown.contains_key("p99")),
-            (18, false, false)
+            (gaps.n, gaps.percentiles.p50, gaps.percentiles.p90, gaps.percentiles.p99_reason.as_deref()),
+            (18, Some(Some(0.011)), Some(None), Some("18 gaps; it takes 100"))
         );
         let many = RowTrials { row, warmup: vec![], trials: vec![trial(0.0, &[10.0, 12.0]); 50] };
         let found = measurements(&many);
         let gaps = found.iter().find(|m| m.metric == "inter_token_latency_seconds").expect("a decode row");
-        assert_eq!((gaps.n, gaps.unknown.contains_key("p99")), (100, true));
+        assert_eq!((gaps.n, gaps.percentiles.p99), (100, Some(Some(0.012))));
+        assert!(
+            found.iter().filter(|m| m.metric != gaps.metric).all(|m| m.percentiles == Percentiles::default()),
+            "no distributions"
+        );
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! A batch that says something else than its sequences alone: keys and values of one sequence read by another, a
 //! padded row taken for a real one. Rounding differs with the shape of a matrix, so a tolerance is needed.
 
-use super::{Check, Evidence, Verdict, check};
+use super::{Check, Evidence, Verdict, check, unmade};
 
 /// Logits may differ by this share of their standard deviation. Half-precision sums in another order stay under
 /// 0.02; a sequence that reads another's cache is at about 1.
@@ -10,7 +10,10 @@ const TOLERANCE: f64 = 0.1;
 pub(super) fn run(evidence: &Evidence<'_>) -> Check {
     let name = "batch_agreement";
     let Some(found) = evidence.agreement else {
-        return check(name, Verdict::Valid, "no batch to compare with single sequences".into());
+        if evidence.rows.iter().any(|row| row.trials.row.batch > 1) {
+            return unmade(name, "the run ended before a batch was compared with single sequences");
+        }
+        return check(name, Verdict::Valid, "no batch ran: there is nothing to disagree".into());
     };
     let choice = found.worst_choice.map_or_else(
         || "outputs not compared, the engine takes no prompts in batches".to_owned(),

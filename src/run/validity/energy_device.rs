@@ -1,6 +1,6 @@
 //! Energy of a device that did not do the work, and counters that cannot be believed.
 
-use super::{Check, Evidence, Verdict, check};
+use super::{Check, Evidence, Verdict, check, unmade};
 
 /// What counters say that went back or stood still; the energy is null then, and the reason begins so.
 const BROKEN: [&str; 3] = ["the counter went back", "the counter did not move", "the counter stopped"];
@@ -8,16 +8,19 @@ const BROKEN: [&str; 3] = ["the counter went back", "the counter did not move", 
 pub(super) fn run(evidence: &Evidence<'_>) -> Check {
     let name = "energy_sensors";
     let Some(energy) = evidence.energy else {
-        return check(name, Verdict::Valid, "not looked at: no energy was measured".to_owned());
+        return unmade(name, "no energy was measured");
     };
     if energy.source.is_none() {
         let reason = energy.source_reason.as_deref().unwrap_or("no sensor was read");
-        return check(name, Verdict::Valid, format!("no energy was measured: {reason}"));
+        return unmade(name, format!("no energy was measured: {reason}"));
     }
     if energy.scope.as_deref() == Some("other-device") {
         let device = energy.device.as_deref().unwrap_or("unknown");
         let evidence = format!("the energy is that of {device}, which did not do this work");
         return check(name, Verdict::Suspect, evidence);
+    }
+    if energy.windows.is_empty() {
+        return unmade(name, "no row was finished beside the sensors");
     }
     let reasons = || energy.windows.iter().filter_map(|window| window.counter_joules_reason.as_deref());
     if let Some(reason) = reasons().find(|reason| BROKEN.iter().any(|broken| reason.starts_with(broken))) {

@@ -1,8 +1,11 @@
 //! Non-finite logits: the arithmetic broke, and its speed is the speed of nothing.
 
-use super::{Check, Evidence, Verdict, check, labels};
+use super::{Check, Evidence, Verdict, check, labels, unmade};
 
 pub(super) fn run(evidence: &Evidence<'_>) -> Check {
+    if evidence.rows.is_empty() {
+        return unmade("finite_logits", "no row was measured");
+    }
     let steps: u32 = evidence.rows.iter().map(|row| row.non_finite_steps).sum();
     if steps == 0 {
         return check("finite_logits", Verdict::Valid, "the logits of every sampled row were finite".into());

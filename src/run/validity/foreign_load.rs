@@ -1,7 +1,7 @@
 //! Somebody else on the machine: other processes, other tenants of the hypervisor, a container's quota, another user
 //! of the GPU.
 
-use super::{Check, Evidence, Verdict, check};
+use super::{Check, Evidence, Verdict, check, unmade};
 
 /// Share of the processors' time that others may use.
 const MOST_FOREIGN: f64 = 0.05;
@@ -13,7 +13,7 @@ const MOST_STOLEN: f64 = 0.01;
 pub(super) fn run(evidence: &Evidence<'_>) -> Check {
     let name = "foreign_load";
     let mut wrong = Vec::new();
-    let mut seen = Vec::new();
+    let (mut seen, mut unknown) = (Vec::new(), Vec::new());
     let host = evidence.host;
     for (share, most, who) in [
         (host.and_then(|host| host.foreign_share), MOST_FOREIGN, "other processes used"),
@@ -24,7 +24,7 @@ pub(super) fn run(evidence: &Evidence<'_>) -> Check {
                 let text = format!("{who} {:.1}% of the processors' time", share * 100.0);
                 if share > most { wrong.push(text) } else { seen.push(text) }
             }
-            None => seen.push(format!("what {who} is not known")),
+            None => unknown.push(format!("what {who} is not known")),
         }
     }
     // A box without control groups has no quota either, so silence is no news.
@@ -38,14 +38,19 @@ pub(super) fn run(evidence: &Evidence<'_>) -> Check {
     match evidence.gpu_processes {
         Some(0) => seen.push("nobody else was on the GPU".to_owned()),
         Some(count) => wrong.push(format!("{count} other process(es) were on the GPU before the run")),
-        None => {}
+        None if evidence.on_processor || evidence.gpu_processes_during.is_some() => {}
+        None => unknown.push("who else was on the GPU is not known".to_owned()),
     }
-    if wrong.is_empty() {
-        return check(name, Verdict::Valid, seen.join("; "));
+    if !wrong.is_empty() {
+        let text = format!("{}; run it on a machine with nothing else on it", wrong.join("; "));
+        return check(name, Verdict::Suspect, text);
     }
-    check(
-        name,
-        Verdict::Suspect,
-        format!("{}; run it on a machine with nothing else on it", wrong.join("; ")),
-    )
+    // Whoever disturbs the device that works must be seen, or nothing was looked at.
+    let looked = if evidence.on_processor {
+        host.and_then(|host| host.foreign_share).is_some()
+    } else {
+        evidence.gpu_processes.is_some() || evidence.gpu_processes_during.is_some()
+    };
+    seen.append(&mut unknown);
+    if looked { check(name, Verdict::Valid, seen.join("; ")) } else { unmade(name, seen.join("; ")) }
 }

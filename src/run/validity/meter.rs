@@ -1,6 +1,6 @@
 //! The meter's own cost: a step near it measures the meter.
 
-use super::{Check, Evidence, Verdict, check};
+use super::{Check, Evidence, Verdict, check, unmade};
 
 /// Share of the shortest step that metering may take.
 const MOST: f64 = 0.01;
@@ -8,7 +8,7 @@ const MOST: f64 = 0.01;
 pub(super) fn run(evidence: &Evidence<'_>) -> Check {
     let name = "meter_overhead";
     let Some(shortest) = shortest_step(evidence) else {
-        return check(name, Verdict::Valid, "no step was measured".into());
+        return unmade(name, "no step was measured");
     };
     let cost = evidence.meter + evidence.clock.precision;
     let share = cost.get() / shortest;

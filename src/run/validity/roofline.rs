@@ -2,7 +2,8 @@
 
 use crate::run::measure::roofline::Utilization;
 
-use super::{Check, Evidence, Verdict, check};
+use super::{Check, Evidence, Verdict, check, unmade};
+use crate::record::ROOFLINE;
 
 /// The peaks are measured, so they too are off by a little.
 const SLACK: f64 = 1.05;
@@ -18,13 +19,13 @@ pub(super) fn broken(rows: &[Utilization]) -> bool {
 }
 
 pub(super) fn run(evidence: &Evidence<'_>) -> Check {
-    let name = "roofline";
+    let name = ROOFLINE;
     let rows = match &evidence.roofline {
         Ok(rows) => *rows,
-        Err(reason) => return check(name, Verdict::Valid, format!("not looked at: {reason}")),
+        Err(reason) => return unmade(name, *reason),
     };
     let Some(highest) = rows.iter().max_by(|a, b| share(a).total_cmp(&share(b))) else {
-        return check(name, Verdict::Valid, "not looked at: no pure row was measured".to_owned());
+        return unmade(name, "no row of prompts alone or of outputs alone was measured");
     };
     let text = format!(
         "{} of {} tokens moves {:.3} GB and does {:.3} Gop in {:.4} s: {:.0}% of the bandwidth (a cache full of it taken off) and {:.0}% of the fastest arithmetic measured here",

@@ -1,6 +1,6 @@
 //! Clocks that were held back by heat, by the power brake or by the board: such a speed is not this device's.
 
-use super::{Check, Evidence, Verdict, check};
+use super::{Check, Evidence, Verdict, check, unmade};
 
 /// Share of a row's time that may be held back.
 const MOST: f64 = 0.01;
@@ -13,14 +13,15 @@ pub(super) fn run(evidence: &Evidence<'_>) -> Check {
         let evidence = format!("heat slowed the processors down {events} times during the run");
         return check(name, Verdict::Suspect, evidence);
     }
-    let windows = evidence.energy.map_or(&[][..], |energy| &energy.windows);
+    // What holds another device back says nothing about this one.
+    let energy = evidence.energy.filter(|energy| energy.scope.as_deref() != Some("other-device"));
+    let windows = energy.map_or(&[][..], |energy| &energy.windows);
     let shares = || windows.iter().filter_map(|window| window.throttled_share);
     let Some(worst) = shares().reduce(f64::max) else {
-        let said = match heat {
-            Some(_) => "heat slowed no processor down during the run",
-            None => "not looked at: no device said what holds its clocks back",
+        return match heat {
+            Some(_) => check(name, Verdict::Valid, "heat slowed no processor down during the run".to_owned()),
+            None => unmade(name, "the device that worked does not say what holds its clocks back"),
         };
-        return check(name, Verdict::Valid, said.to_owned());
     };
     let capped = windows.iter().filter_map(|window| window.power_capped_share).reduce(f64::max);
     let capped = capped.map_or(String::new(), |share| {

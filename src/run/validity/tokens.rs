@@ -1,8 +1,11 @@
 //! Fewer tokens than asked for: a run that ends early is fast for the wrong reason.
 
-use super::{Check, Evidence, Verdict, check, labels};
+use super::{Check, Evidence, Verdict, check, labels, unmade};
 
 pub(super) fn run(evidence: &Evidence<'_>) -> Check {
+    if evidence.rows.is_empty() {
+        return unmade("tokens_complete", "no row was measured");
+    }
     let missing: u64 = evidence.rows.iter().map(|row| row.missing_tokens).sum();
     if missing == 0 {
         return check(

@@ -14,7 +14,7 @@ use crate::base::sys::Interrupt;
 use crate::engine::{Demand, Device, Engine, Error, Outcome, Schedule, SequencePlan};
 use crate::model::{Header, Model, Source, gguf};
 
-use super::{Options, can_run, load, supports};
+use super::{Options, VERSION, can_run, load, supports};
 use crate::engine::testing::{Tiny, VOCABULARY};
 
 const ALL: [&str; 5] = ["llama", "qwen2", "qwen3", "gemma3", "phi3"];
@@ -51,6 +51,17 @@ fn run(engine: &mut dyn Engine, sequences: Vec<SequencePlan>) -> (Outcome, Vec<E
 
 fn greedy(engine: &mut dyn Engine, sequences: Vec<SequencePlan>) -> Vec<Vec<u32>> {
     run(engine, sequences).0.tokens
+}
+
+#[test]
+fn the_version_in_records_is_the_one_that_is_linked() {
+    let lock = include_str!("../../../../Cargo.lock");
+    let manifest = include_str!("../../../../Cargo.toml");
+    for name in ["candle-core", "candle-nn", "candle-transformers"] {
+        let linked = format!("name = \"{name}\"\nversion = \"{VERSION}\"\n");
+        assert!(lock.contains(&linked), "Cargo.lock has another {name} than {VERSION}");
+        assert!(manifest.contains(&format!("{name} = \"={VERSION}\"")), "Cargo.toml lets another {name} in");
+    }
 }
 
 #[test]

@@ -9,7 +9,7 @@ mod traces;
 
 use crate::base::event::{ClockSample, Event, Phase, PhaseEdge, Span, ThrottledTime, Trace};
 use crate::base::units::{Joules, Seconds, Watts};
-use crate::record::{EnergyWindow, Measurement, Samples, Sensor, Unknown};
+use crate::record::{EnergyWindow, Measurement, Percentiles, Samples, Sensor, Unknown};
 use crate::run::plan::Row;
 
 pub use traces::{first_reading, traces};
@@ -255,6 +255,7 @@ fn one(
         value_reason,
         ci95: None,
         ci95_reason: Some("one window; its bound of error stands in energy.windows".to_owned()),
+        percentiles: Percentiles::default(),
         n: usize::from(value.is_some()),
         method: method.to_owned(),
         cell: Some(window.cell.clone()),
