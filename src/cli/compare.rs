@@ -10,15 +10,18 @@ use serde_json::{Value, json};
 use super::args::{blend, share};
 use super::cost::{days, head, open_all};
 use super::hour::{HourArgs, hour, record_price, usage};
-use super::{Output, flags};
+use super::{Output, exit, flags};
 use crate::catalog::Catalog;
 use crate::cost::assumption::Chosen;
 use crate::cost::compare_api::{self, Asked, Counted};
-use crate::cost::compare_records::{self, Side};
+use crate::cost::compare_records::{self, Side, Slower};
 use crate::cost::{self, Scenario};
 use crate::model::tokenizer::Tokenizer;
 use crate::record::{self, Record};
 use crate::report::terminal;
+
+/// Level of a proven slowdown, over all figures of a comparison together.
+const SLOWDOWN: f64 = 0.05;
 
 /// `bench compare`.
 #[derive(Debug, Args)]
@@ -65,6 +68,11 @@ pub(super) struct CompareArgs {
     /// Compare records although they differ in this field (`gpu`, `engine`, `quantization` …); may be given again
     #[arg(long, value_name = "FIELD", value_delimiter = ',', help_heading = "Against records")]
     across: Vec<String>,
+    /// Exit with 10 when a record after the first is proven slower: in a rate, a time or an energy, at 5% over all of them
+    /// together; with 11 when no figure has an interval to prove anything by. What changed between the two runs besides the
+    /// program is in it: `bench regress gate` takes that out
+    #[arg(long, help_heading = "Against records")]
+    fail_on_slowdown: bool,
     /// Refuse prices that were seen longer ago
     #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u32), allow_hyphen_values = true)]
     max_age: Option<u32>,
@@ -83,13 +91,31 @@ pub(super) fn run(args: &CompareArgs, catalog: &Catalog, output: &Output) -> any
         .iter()
         .map(|record| scenario(args, record, catalog))
         .collect::<anyhow::Result<Vec<Scenario>>>()?;
-    let value = match &records[..] {
-        [record] => against_apis(args, (&paths[0], record), &scenarios[0], catalog, output)?,
+    let (value, slower) = match &records[..] {
+        [record] => (against_apis(args, (&paths[0], record), &scenarios[0], catalog, output)?, None),
         _ => against_records(args, (&paths, &records), &scenarios, output)?,
     };
     if output.json {
         output.stdout(&(record::write::to_json(&value)? + "\n"))?;
     }
+    match slower {
+        Some(slower) if args.fail_on_slowdown => ended(&slower, output),
+        _ => Ok(()),
+    }
+}
+
+/// The exit code of what was proven, with a sentence.
+fn ended(slower: &[Slower], output: &Output) -> anyhow::Result<()> {
+    let proven: Vec<&str> = slower.iter().flat_map(|found| &found.proven).map(String::as_str).collect();
+    if !proven.is_empty() {
+        output.note(&format!("slower, proven at 5%: {}", proven.join(", ")));
+        return Err(exit::Silent(10).into());
+    }
+    if slower.iter().any(|found| found.judged == 0) {
+        output.note("inconclusive: no rate, time or energy has an interval in both records");
+        return Err(exit::Silent(11).into());
+    }
+    output.note("no slowdown is proven");
     Ok(())
 }
 
@@ -126,8 +152,12 @@ fn against_apis(
     catalog: &Catalog,
     output: &Output,
 ) -> anyhow::Result<Value> {
-    if !args.across.is_empty() {
-        return Err(usage("--across", "it is for two records or more"));
+    for (given, flag) in
+        [(!args.across.is_empty(), "--across"), (args.fail_on_slowdown, "--fail-on-slowdown")]
+    {
+        if given {
+            return Err(usage(flag, "it is for two records or more"));
+        }
     }
     let counted = match (&args.text, &args.tokenizer, &args.api_tokenizer) {
         (Some(text), Some(own), Some(api)) => Some(count(text, own, api, &args.api)?),
@@ -190,7 +220,7 @@ fn against_records(
     (paths, records): (&[PathBuf], &[Record]),
     scenarios: &[Scenario],
     output: &Output,
-) -> anyhow::Result<Value> {
+) -> anyhow::Result<(Value, Option<Vec<Slower>>)> {
     for (given, flag) in [
         (!args.api.is_empty(), "--api"),
         (args.mix.is_some(), "--mix"),
@@ -230,5 +260,6 @@ fn against_records(
             }
         }
     }
-    Ok(json!({ "comparisons": comparisons }))
+    let slower = comparisons.iter().map(|comparison| compare_records::slower(comparison, SLOWDOWN)).collect();
+    Ok((json!({ "comparisons": comparisons }), Some(slower)))
 }

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
+use crate::base::stats::{holm, normal_tail};
 use crate::record::{Cell, Cost, CostCell, Figure, Record};
 
 use super::Error;
@@ -338,6 +339,47 @@ pub fn ratio(
     Estimate { value, ci95 }
 }
 
+/// What a comparison proves of the other record being slower.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Slower {
+    /// Figures that have an interval in both.
+    pub judged: usize,
+    /// Those that are worse, each with its cell.
+    pub proven: Vec<String>,
+}
+
+/// The figures of speed and energy in which the other is worse at a level of `alpha` over all of them (Holm).
+pub fn slower(comparison: &Comparison, alpha: f64) -> Slower {
+    /// Half the width of a 95% interval of a normal.
+    const HALF: f64 = 1.959_964;
+    // What loading took, and memory, is no speed of a token.
+    let counts = |metric: &str| {
+        metric.ends_with("tokens_per_second")
+            || metric.starts_with("joules_per_")
+            || (metric.ends_with("_seconds") && metric != "model_load_seconds")
+    };
+    let judged: Vec<(&FigureRatio, f64)> = comparison
+        .metrics
+        .iter()
+        .filter(|figure| counts(&figure.metric))
+        .filter_map(|figure| {
+            let ([low, high], good) = (figure.ratio.ci95?, direction(&figure.metric)?);
+            let worse = match good {
+                Direction::High => -figure.ratio.value.ln(),
+                Direction::Low => figure.ratio.value.ln(),
+            };
+            let sd = (high / low).ln() / (2.0 * HALF);
+            (sd > 0.0 && worse.is_finite()).then(|| (figure, normal_tail(worse / sd)))
+        })
+        .collect();
+    let p: Vec<f64> = judged.iter().map(|(_, p)| *p).collect();
+    let proven = judged.iter().zip(holm(&p, alpha)).filter(|(_, proven)| *proven).map(|((figure, _), _)| {
+        let cell = figure.cell.as_ref().map_or_else(String::new, |cell| format!(" {}", cell.label()));
+        format!("{}{cell}", figure.metric)
+    });
+    Slower { judged: judged.len(), proven: proven.collect() }
+}
+
 /// Which side of a metric is good.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Direction {
@@ -407,6 +449,56 @@ mod tests {
             Difference::Lower
         );
         assert_eq!(difference(Estimate { value: 2.0, ci95: None }, faster), Difference::NoInterval);
+    }
+
+    /// Two decode rates 4% apart with intervals of ±1%: z = 0.0408 ÷ (0.0283 ÷ 3.92) = 5.66; a second figure 1% apart
+    /// has z = 1.39 and stays unproven.
+    #[test]
+    fn a_slowdown_is_proven_by_intervals_alone() {
+        let figure = |metric: &str, baseline: f64, other: f64, half: Option<f64>| {
+            let interval = |value: f64| half.map(|half| [value * (1.0 - half), value * (1.0 + half)]);
+            FigureRatio {
+                metric: metric.to_owned(),
+                cell: None,
+                cell_reason: None,
+                baseline,
+                other,
+                ratio: ratio((baseline, interval(baseline)), (other, interval(other))),
+                difference: Difference::NoInterval,
+            }
+        };
+        let found = |metrics: Vec<FigureRatio>| {
+            let fingerprints = Fingerprints {
+                same_series: true,
+                same_box: true,
+                same_treatment: false,
+                series: Vec::new(),
+                machine: Vec::new(),
+                treatment: Vec::new(),
+            };
+            let (baseline, other) = (String::new(), String::new());
+            let comparison = Comparison {
+                baseline,
+                other,
+                fingerprints,
+                caveats: Vec::new(),
+                metrics,
+                dollars: Vec::new(),
+            };
+            slower(&comparison, 0.05)
+        };
+        let rate = "decode_tokens_per_second";
+        let both = found(vec![
+            figure(rate, 100.0, 96.0, Some(0.01)),
+            figure("time_to_first_token_seconds", 1.0, 1.01, Some(0.01)),
+        ]);
+        assert_eq!((both.judged, &both.proven[..]), (2, &[rate.to_owned()][..]));
+        assert_eq!(found(vec![figure(rate, 96.0, 100.0, Some(0.01))]).proven.len(), 0);
+        assert_eq!(found(vec![figure(rate, 100.0, 50.0, None)]), Slower { judged: 0, proven: Vec::new() });
+        // Memory and loading are no slowdown of a token.
+        for metric in ["peak_memory_bytes", "model_load_seconds"] {
+            assert_eq!(found(vec![figure(metric, 1.0, 2.0, Some(0.01))]).judged, 0, "{metric}");
+        }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Student's t as a test: how surprising a mean is, one-sided.
 
-use statrs::distribution::{ContinuousCDF, StudentsT};
+use statrs::distribution::{ContinuousCDF, Normal, StudentsT};
 
 use super::moments::{mean, sample_sd};
 
@@ -46,6 +46,11 @@ impl MeanTest {
     }
 }
 
+/// Chance of a standard normal number above `z`.
+pub fn normal_tail(z: f64) -> f64 {
+    Normal::standard().sf(z)
+}
+
 /// The quantile of Student's t for the mean of `n` samples; infinite under two.
 pub fn quantile_t(q: f64, n: usize) -> f64 {
     if n < 2 {
@@ -65,6 +70,11 @@ mod tests {
         assert!((test.p_above(10.0) - 0.112_701_665).abs() < 1e-8, "{}", test.p_above(10.0));
         assert!((test.p_below(12.0) - 0.112_701_665).abs() < 1e-8);
         assert!((test.p_above(11.0) - 0.5).abs() < 1e-12);
+    }
+
+    #[test]
+    fn the_normal_tail_is_the_tables() {
+        assert!((normal_tail(1.959_964) - 0.025).abs() < 1e-8 && (normal_tail(0.0) - 0.5).abs() < 1e-12);
     }
 
     #[test]

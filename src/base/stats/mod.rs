@@ -1,21 +1,27 @@
 //! Statistics on plain `f64`: definitions are in each function's doc, tests use published numbers.
 
 mod change_points;
+#[cfg(test)]
+mod change_simulation;
 mod holm;
 mod interval;
 mod line;
 mod mean_test;
 mod moments;
+mod orders;
 mod quantile;
 mod serial;
+mod sight;
+mod splits;
 mod theil_sen;
 
 pub use change_points::{ChangePoint, Rules as ChangeRules, change_points};
 pub use holm::holm;
 pub use interval::{Interval, t_interval, t_interval_positive};
 pub use line::{Band, Crossing, Line};
-pub use mean_test::{MeanTest, quantile_t};
+pub use mean_test::{MeanTest, normal_tail, quantile_t};
 pub use moments::{mean, sample_sd};
 pub use quantile::{median, quantile};
 pub use serial::effective_sample_size;
+pub use sight::{points_needed, smallest_step};
 pub use theil_sen::{TheilSen, theil_sen};

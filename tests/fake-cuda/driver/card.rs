@@ -173,6 +173,7 @@ pub struct Card {
     /// Domain, bus, device.
     pub pci: (u32, u32, u32),
     pub memory: u64,
+    pub multiprocessors: i32,
 }
 
 impl Card {
@@ -193,7 +194,7 @@ impl Card {
             14 => 512,
             // Copies while kernels run, mapped host memory, streams at once, one address space.
             15 | 19 | 31 | 41 => 1,
-            16 => kind.multiprocessors,
+            16 => self.multiprocessors,
             // No time limit, not integrated, default compute mode.
             17 | 18 | 20 => 0,
             32 => i32::from(kind.name.contains("HBM") || kind.bus > 1000),

@@ -4,7 +4,7 @@
 //!
 //! ```text
 //! version 12040                        the newest CUDA that the driver runs
-//! card h100-sxm5-80gb uuid=00112233445566778899aabbccddeeff pci=0000:3b:00 memory=1073741824
+//! card h100-sxm5-80gb uuid=00112233445566778899aabbccddeeff pci=0000:3b:00 memory=1073741824 multiprocessors=1
 //! fail cuMemAlloc_v2 2 after=3         from the fourth call on; without `after` from the first
 //! registers gemv 128                   what `ptxas` said a kernel takes
 //! seed 7                               orders warps, and lanes that went apart
@@ -90,12 +90,14 @@ impl Script {
                 let n = self.cards.len() as u32;
                 let mut uuid = *b"stand-in card 00";
                 uuid[15] += n as u8;
-                let mut card = Card { kind, uuid, pci: (0, 0x3b + n, 0), memory: kind.memory };
+                let (pci, memory, multiprocessors) = ((0, 0x3b + n, 0), kind.memory, kind.multiprocessors);
+                let mut card = Card { kind, uuid, pci, memory, multiprocessors };
                 for word in rest {
                     match word.split_once('=') {
                         Some(("uuid", text)) => card.uuid = uuid_of(text)?,
                         Some(("pci", text)) => card.pci = pci_of(text)?,
                         Some(("memory", text)) => card.memory = number(text)?,
+                        Some(("multiprocessors", text)) => card.multiprocessors = number(text)?,
                         _ => return Err(format!("unknown word '{word}'")),
                     }
                 }

@@ -281,7 +281,7 @@ impl State {
             block: shape.block,
             dynamic_shared: shape.dynamic_shared,
             parameters,
-            multiprocessors: self.script.cards[device].kind.multiprocessors as u32,
+            multiprocessors: self.script.cards[device].multiprocessors as u32,
         };
         let options = Options { seed: self.script.seed, races: self.script.races, ..Options::default() };
         let start = now();

@@ -11,21 +11,19 @@ use super::number::{Eight, from_brain, from_eight, from_half, to_half};
 use super::op::{Element, Mma, Op};
 
 /// Element `j` of register `r` of A in lane `l`: its row and its k, for elements of so many bytes.
-fn place_a(lane: usize, register: usize, element: usize, bytes: usize) -> (usize, usize) {
+#[inline(always)]
+fn place_a<const BYTES: usize>(lane: usize, register: usize, element: usize) -> (usize, usize) {
     let (g, t) = (lane / 4, lane % 4);
-    let per = 4 / bytes;
+    let per = 4 / BYTES;
     (g + 8 * (register % 2), per * t + element + 4 * per * (register / 2))
 }
 
 /// The same of B: its k, its column.
-fn place_b(lane: usize, register: usize, element: usize, bytes: usize) -> (usize, usize) {
+#[inline(always)]
+fn place_b<const BYTES: usize>(lane: usize, register: usize, element: usize) -> (usize, usize) {
     let (g, t) = (lane / 4, lane % 4);
-    let per = 4 / bytes;
+    let per = 4 / BYTES;
     (per * t + element + 4 * per * register, g)
-}
-
-fn bytes_of(element: Element) -> usize {
-    if matches!(element, Element::Half | Element::Brain) { 2 } else { 1 }
 }
 
 #[inline(always)]
@@ -40,29 +38,70 @@ fn value(element: Element, word: u32, at: usize) -> f32 {
     }
 }
 
+/// One element of every lane.
+#[inline(always)]
+fn widen(words: &[u32; 32], element: Element, at: usize) -> [f32; 32] {
+    let mut all = [0f32; 32];
+    // The common types apart, so that each is a loop of its own.
+    match element {
+        Element::Half => (0..32).for_each(|lane| all[lane] = value(Element::Half, words[lane], at)),
+        Element::Brain => (0..32).for_each(|lane| all[lane] = value(Element::Brain, words[lane], at)),
+        Element::Signed => (0..32).for_each(|lane| all[lane] = value(Element::Signed, words[lane], at)),
+        other => (0..32).for_each(|lane| all[lane] = value(other, words[lane], at)),
+    }
+    all
+}
+
 /// `d = a × b + c`.
 pub fn multiply(rows: &mut Rows, op: &Op, mma: Mma, fast: bool) {
+    #[cfg(target_arch = "x86_64")]
+    if fast {
+        // SAFETY: `fast` says that the machine has these instruction sets.
+        #[allow(unsafe_code, reason = "compiled for an instruction set that was looked for")]
+        return unsafe { multiply_fast(rows, op, mma) };
+    }
+    let _ = fast;
+    multiply_any(rows, op, mma);
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma")]
+fn multiply_fast(rows: &mut Rows, op: &Op, mma: Mma) {
+    multiply_any(rows, op, mma);
+}
+
+#[inline(always)]
+fn multiply_any(rows: &mut Rows, op: &Op, mma: Mma) {
+    if matches!(mma.a, Element::Half | Element::Brain) {
+        multiply_of::<2>(rows, op, mma);
+    } else {
+        multiply_of::<1>(rows, op, mma);
+    }
+}
+
+/// Of elements of so many bytes.
+#[inline(always)]
+fn multiply_of<const BYTES: usize>(rows: &mut Rows, op: &Op, mma: Mma) {
     let depth = usize::from(mma.depth);
-    let bytes = bytes_of(mma.a);
-    let left = depth * 16 * bytes / 128;
+    let left = depth * 16 * BYTES / 128;
     let (to, sources) = op.list.split_at(op.defs);
     let (a_rows, rest) = sources.split_at(left);
     let (b_rows, c_rows) = rest.split_at(left / 2);
     let mut a = [[0f32; 32]; 16];
     let mut b = [[0f32; 8]; 32];
     for (register, row) in a_rows.iter().enumerate() {
-        for (lane, word) in rows.words(*row).iter().enumerate() {
-            for element in 0..4 / bytes {
-                let (m, k) = place_a(lane, register, element, bytes);
-                a[m][k] = value(mma.a, *word, element);
+        for element in 0..4 / BYTES {
+            for (lane, value) in widen(rows.words(*row), mma.a, element).into_iter().enumerate() {
+                let (m, k) = place_a::<BYTES>(lane, register, element);
+                a[m & 15][k & 31] = value;
             }
         }
     }
     for (register, row) in b_rows.iter().enumerate() {
-        for (lane, word) in rows.words(*row).iter().enumerate() {
-            for element in 0..4 / bytes {
-                let (k, n) = place_b(lane, register, element, bytes);
-                b[k][n] = value(mma.b, *word, element);
+        for element in 0..4 / BYTES {
+            for (lane, value) in widen(rows.words(*row), mma.b, element).into_iter().enumerate() {
+                let (k, n) = place_b::<BYTES>(lane, register, element);
+                b[k & 31][n & 7] = value;
             }
         }
     }
@@ -76,7 +115,13 @@ pub fn multiply(rows: &mut Rows, op: &Op, mma: Mma, fast: bool) {
             sums[m][n] =
                 if mma.narrow_sums { from_half((word >> (16 * half)) as u16) } else { f32::from_bits(word) };
         });
-        product(&a, &b, &mut sums, depth, fast);
+        for m in 0..16 {
+            for k in 0..depth {
+                for n in 0..8 {
+                    sums[m][n] += a[m][k] * b[k][n];
+                }
+            }
+        }
         for_each_sum(mma.narrow_sums, |register, half, lane, m, n| {
             let word = &mut rows.words_mut(to[register])[lane];
             if mma.narrow_sums {
@@ -93,6 +138,7 @@ pub fn multiply(rows: &mut Rows, op: &Op, mma: Mma, fast: bool) {
 }
 
 /// Every element of C: its register, which half of it, its lane, its row and column.
+#[inline(always)]
 fn for_each_sum(narrow: bool, mut f: impl FnMut(usize, usize, usize, usize, usize)) {
     for lane in 0..32 {
         let (g, t) = (lane / 4, lane % 4);
@@ -115,34 +161,6 @@ fn whole(rows: &mut Rows, depth: usize, a: &[[f32; 32]; 16], b: &[[f32; 8]; 32],
         }
     }
     for_each_sum(false, |register, _, lane, m, n| rows.words_mut(to[register])[lane] = sums[m][n] as u32);
-}
-
-fn product(a: &[[f32; 32]; 16], b: &[[f32; 8]; 32], sums: &mut [[f32; 8]; 16], depth: usize, fast: bool) {
-    #[cfg(target_arch = "x86_64")]
-    if fast {
-        // SAFETY: `fast` says that the machine has these instruction sets.
-        #[allow(unsafe_code, reason = "compiled for an instruction set that was looked for")]
-        return unsafe { product_fast(a, b, sums, depth) };
-    }
-    let _ = fast;
-    product_any(a, b, sums, depth);
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2,fma")]
-fn product_fast(a: &[[f32; 32]; 16], b: &[[f32; 8]; 32], sums: &mut [[f32; 8]; 16], depth: usize) {
-    product_any(a, b, sums, depth);
-}
-
-#[inline(always)]
-fn product_any(a: &[[f32; 32]; 16], b: &[[f32; 8]; 32], sums: &mut [[f32; 8]; 16], depth: usize) {
-    for (sums, a) in sums.iter_mut().zip(a) {
-        for (a, b) in a.iter().zip(b).take(depth) {
-            for (sum, b) in sums.iter_mut().zip(b) {
-                *sum += a * b;
-            }
-        }
-    }
 }
 
 /// Lanes whose results depend on nothing undefined: on A of their rows, B of their columns, and C of their own.

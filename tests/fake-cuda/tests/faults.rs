@@ -227,6 +227,26 @@ fn lanes_that_go_apart_meet_where_they_must() {
     };
     let shuffled = runs(&body("shfl.sync.bfly.b32 %r3, %r2, 1, 31, -1;"), 32);
     assert_eq!((shuffled[0], shuffled[1], shuffled[31]), (10, 0, 3000));
+    // What some lanes do leaves the registers of the others alone.
+    let alone = |what: &str| {
+        format!(
+            "mov.u32 %r3, 7; and.b32 %r1, %r9, 1; setp.eq.u32 %p1, %r1, 0; @%p1 bra EVEN;\nbra.uni JOIN;\n\
+             EVEN: {what}\nJOIN: st.global.u32 [%l5], %r3;"
+        )
+    };
+    for (what, even) in [
+        ("activemask.b32 %r3;", 0x5555_5555),
+        ("mov.u32 %r3, 9;", 9),
+        ("ld.global.u32 %r3, [%l1];", 1),
+        ("redux.sync.add.u32 %r3, %r9, 0x55555555;", 240),
+        ("shfl.sync.idx.b32 %r3, %r9, 4, 31, 0x55555555;", 4),
+        ("mov.b64 %l6, 5; cvt.u32.u64 %r3, %l6;", 5),
+        ("selp.b32 %r3, 3, 4, %p1;", 3),
+        ("atom.global.exch.b32 %r3, [%l5], 8;", 0),
+    ] {
+        let got = runs(&alone(what), 32);
+        assert_eq!((got[0], got[1], got[30], got[31]), (even, 7, even, 7), "{what}");
+    }
     // In one branch alone a shuffle that names all lanes waits for ever.
     let apart = "and.b32 %r1, %r9, 1; setp.eq.u32 %p1, %r1, 0; @%p1 bra END; shfl.sync.bfly.b32 %r3, %r9, 1, 31, -1; \
         END: bar.warp.sync -1;";

@@ -3,15 +3,16 @@
 //! What is not listed here is refused by its name and line when the kernel is decoded, never guessed at.
 
 mod arithmetic;
+mod control;
 mod convert;
 mod memory;
+mod operand;
 mod warp;
 
 use std::collections::HashMap;
 
-use super::alu::Alu;
-use super::op::{Code, NONE, Op, Space};
-use super::parse::{Class, Function, Instruction, Module, Operand, Refusal, Variable, VariableSpace};
+use super::op::{Code, NONE, Op};
+use super::parse::{Class, Function, Module, Operand, Refusal, Variable, VariableSpace};
 
 /// Where shared and local memory stand among generic addresses.
 pub const SHARED_WINDOW: u64 = 0x7f00_0000_0000;
@@ -98,6 +99,7 @@ pub(super) struct Decoder<'a> {
     shared: HashMap<String, u32>,
     shared_bytes: u32,
     dynamic_names: Vec<(u32, bool)>,
+    dynamic_align: u32,
     local_bytes: u32,
     tables: Vec<Vec<u32>>,
     functions: Vec<Frame>,
@@ -137,6 +139,7 @@ pub fn decode(module: &Module, name: &str, address: &dyn Fn(&str) -> Option<u64>
         shared: HashMap::new(),
         shared_bytes: 0,
         dynamic_names: Vec::new(),
+        dynamic_align: 16,
         local_bytes: 0,
         tables: Vec::new(),
         functions: Vec::new(),
@@ -162,7 +165,7 @@ pub fn decode(module: &Module, name: &str, address: &dyn Fn(&str) -> Option<u64>
         spans.push(Span { first, last: decoder.ops.len() });
     }
     // The dynamic shared memory comes after all that is static, wherever its name was met first.
-    let dynamic = decoder.shared_bytes.next_multiple_of(16);
+    let dynamic = decoder.shared_bytes.next_multiple_of(decoder.dynamic_align);
     let used = decoder.dynamic_names.clone();
     let (start, registers) = (spans.last().map_or(0, |span| span.first), 0);
     let mut kernel = Kernel {
@@ -379,323 +382,6 @@ impl<'a> Decoder<'a> {
                 }
                 _ => {}
             }
-        }
-    }
-
-    /// The index of the instruction at a label.
-    fn label(&self, operand: &Operand) -> Result<i64, Refusal> {
-        let Operand::Name(name) = operand else { return self.refuse("a branch without a label") };
-        match self.function.labels.get(name) {
-            Some(at) => Ok(i64::try_from(*at).unwrap_or_default()),
-            None => self.refuse(format!("label {name} is not there")),
-        }
-    }
-
-    pub(super) fn class_of(&self, register: usize) -> Class {
-        self.function.registers[register]
-    }
-
-    /// Adds an operation.
-    pub(super) fn push(&mut self, op: Op) {
-        self.ops.push(op);
-    }
-
-    pub(super) fn op(&self, code: Code) -> Op {
-        Op::new(code, ZERO, self.line)
-    }
-
-    /// Adds a lane-wise operation.
-    pub(super) fn alu(&mut self, alu: Alu, d: u32, sources: &[u32]) {
-        let mut op = self.op(Code::Alu(alu));
-        op.d = d;
-        for (field, source) in [&mut op.a, &mut op.b, &mut op.c].into_iter().zip(sources) {
-            *field = *source;
-        }
-        self.push(op);
-    }
-
-    /// The row of a source of a class. A register of another width is refused unless `loose`.
-    pub(super) fn source(&mut self, operand: &Operand, class: Class) -> Result<u32, Refusal> {
-        let wide = class == Class::Long;
-        Ok(match operand {
-            Operand::Register(register) => {
-                let is = self.class_of(*register);
-                if is != class {
-                    return self
-                        .refuse(format!("{}: a register of {is:?} where {class:?} is meant", self.name));
-                }
-                self.registers[*register]
-            }
-            Operand::Integer(value) => match class {
-                Class::Long => self.constant(*value, true),
-                Class::Word => self.constant(*value & 0xffff_ffff, false),
-                Class::Half => self.constant(*value & 0xffff, false),
-                Class::Pred => return self.refuse("a number where a predicate is meant"),
-            },
-            Operand::Single(bits) if class == Class::Word => self.constant(u64::from(*bits), false),
-            Operand::Double(bits) if wide => self.constant(*bits, true),
-            Operand::Special(name) => self.special(name, class)?,
-            Operand::Variable(at) => self.constant_of_class(u64::from(self.variables[*at]), class),
-            Operand::Name(name) => self.symbol(name, class)?,
-            other => return self.refuse(format!("{}: operand {other:?} is not supported here", self.name)),
-        })
-    }
-
-    fn constant_of_class(&mut self, value: u64, class: Class) -> u32 {
-        self.constant(value, class == Class::Long)
-    }
-
-    /// The address of a name of the module.
-    fn symbol(&mut self, name: &str, class: Class) -> Result<u32, Refusal> {
-        let shared = self.module.shared.iter().find(|variable| variable.name == name);
-        if let Some(variable) = shared {
-            if variable.size.is_some() {
-                let place = match self.shared.get(name) {
-                    Some(place) => *place,
-                    None => {
-                        let place = self.shared_place(variable);
-                        self.shared.insert(name.to_owned(), place);
-                        place
-                    }
-                };
-                return Ok(self.constant_of_class(u64::from(place), class));
-            }
-            // Its place is known when all static variables have theirs.
-            let wide = class == Class::Long;
-            if let Some((row, _)) = self.dynamic_names.iter().find(|(_, of_row)| *of_row == wide) {
-                return Ok(*row);
-            }
-            let row = self.value(if wide { Class::Long } else { Class::Word }, true);
-            self.dynamic_names.push((row, wide));
-            return Ok(row);
-        }
-        match (self.address)(name) {
-            Some(address) => Ok(self.constant_of_class(address, class)),
-            None => self.refuse(format!("{name} is not declared")),
-        }
-    }
-
-    fn special(&mut self, name: &str, class: Class) -> Result<u32, Refusal> {
-        let axis = |name: &str| match name.rsplit('.').next() {
-            Some("x") => Some(0),
-            Some("y") => Some(1),
-            Some("z") => Some(2),
-            _ => None,
-        };
-        let special = match (name.split('.').next().unwrap_or_default(), axis(name)) {
-            ("%tid", Some(axis)) => Special::Tid(axis),
-            ("%ntid", Some(axis)) => Special::Ntid(axis),
-            ("%ctaid", Some(axis)) => Special::Ctaid(axis),
-            ("%nctaid", Some(axis)) => Special::Nctaid(axis),
-            ("%laneid", _) => Special::Lane,
-            ("%warpid", _) => Special::Warp,
-            ("%nwarpid", _) => Special::Warps,
-            ("%smid", _) => Special::Multiprocessor,
-            ("%nsmid", _) => Special::Multiprocessors,
-            ("%lanemask_eq", _) => Special::MaskEq,
-            ("%lanemask_lt", _) => Special::MaskLt,
-            ("%lanemask_le", _) => Special::MaskLe,
-            ("%lanemask_gt", _) => Special::MaskGt,
-            ("%lanemask_ge", _) => Special::MaskGe,
-            ("%dynamic_smem_size", _) => Special::DynamicShared,
-            ("%total_smem_size", _) => Special::TotalShared,
-            _ => return self.refuse(format!("{name} is not supported")),
-        };
-        if class != Class::Word && class != Class::Half {
-            return self.refuse(format!("{name} has 32 bits, {class:?} is meant"));
-        }
-        if let Some(row) = self.specials.get(&special) {
-            return Ok(*row);
-        }
-        let row = self.value(Class::Word, true);
-        self.specials.insert(special, row);
-        Ok(row)
-    }
-
-    /// The row of a destination, or [`NONE`] for `_`.
-    pub(super) fn destination(&mut self, operand: &Operand, class: Class) -> Result<u32, Refusal> {
-        match operand {
-            Operand::Register(register) if self.class_of(*register) == class => Ok(self.registers[*register]),
-            Operand::Sink => Ok(self.value(class, false)),
-            other => self.refuse(format!("{}: destination {other:?} is not of {class:?}", self.name)),
-        }
-    }
-
-    /// A predicate that is written.
-    pub(super) fn predicate(&mut self, operand: &Operand) -> Result<u32, Refusal> {
-        match operand {
-            Operand::Register(register) if self.class_of(*register) == Class::Pred => {
-                Ok(self.registers[*register])
-            }
-            Operand::Sink => Ok(NONE),
-            other => self.refuse(format!("{}: {other:?} is no predicate", self.name)),
-        }
-    }
-
-    /// A predicate that is read, and whether its complement is meant.
-    pub(super) fn predicate_source(&mut self, operand: &Operand) -> Result<(u32, bool), Refusal> {
-        match operand {
-            Operand::Register(register) | Operand::Not(register)
-                if self.class_of(*register) == Class::Pred =>
-            {
-                Ok((self.registers[*register], matches!(operand, Operand::Not(_))))
-            }
-            other => self.refuse(format!("{}: {other:?} is no predicate", self.name)),
-        }
-    }
-
-    /// Base row and offset of an address in a space.
-    pub(super) fn place(&mut self, operand: &Operand) -> Result<(u32, i64, bool), Refusal> {
-        let Operand::Address(base, offset) = operand else {
-            return self.refuse(format!("{}: {operand:?} is no address", self.name));
-        };
-        Ok(match &**base {
-            Operand::Register(register) => {
-                let class = self.class_of(*register);
-                if !matches!(class, Class::Word | Class::Long) {
-                    return self.refuse("an address of less than 32 bits");
-                }
-                (self.registers[*register], *offset, class == Class::Long)
-            }
-            Operand::Integer(value) => (ZERO, value.wrapping_add(offset.cast_unsigned()).cast_signed(), true),
-            other => (self.source(other, Class::Long)?, *offset, true),
-        })
-    }
-
-    fn instruction(&mut self, instruction: &Instruction) -> Result<(), Refusal> {
-        self.line = instruction.line;
-        self.name = instruction.parts.join(".");
-        self.guard = match instruction.guard {
-            Some((register, negated)) if self.class_of(register) == Class::Pred => {
-                (self.registers[register], negated)
-            }
-            Some(_) => return self.refuse("a guard that is no predicate"),
-            None => (NONE, false),
-        };
-        let parts: Vec<&str> = instruction.parts.iter().map(String::as_str).collect();
-        let operands = &instruction.operands;
-        match parts[0] {
-            "bra" => {
-                let mut op = self.op(Code::Branch);
-                op.imm = match operands.first() {
-                    Some(label) => self.label(label)?,
-                    None => return self.refuse("bra without a label"),
-                };
-                self.push(op);
-                Ok(())
-            }
-            "brx" => self.branch_table(operands),
-            "call" => self.call(operands),
-            "ret" => {
-                let code = if self.function.entry { Code::Exit } else { Code::Return };
-                let op = self.op(code);
-                self.push(op);
-                Ok(())
-            }
-            "exit" => {
-                let op = self.op(Code::Exit);
-                self.push(op);
-                Ok(())
-            }
-            "trap" | "brkpt" => {
-                let op = self.op(Code::Trap);
-                self.push(op);
-                Ok(())
-            }
-            "membar" | "fence" | "prefetch" | "prefetchu" | "nanosleep" | "griddepcontrol" | "discard"
-            | "applypriority" => {
-                if parts.contains(&"proxy") {
-                    return self.unknown();
-                }
-                let op = self.op(Code::Nothing);
-                self.push(op);
-                Ok(())
-            }
-            "ld" | "ldu" | "st" | "atom" | "red" | "cvta" | "isspacep" | "cp" => {
-                self.memory(&parts, operands)
-            }
-            "cvt" => self.convert(&parts, operands),
-            "shfl" | "vote" | "match" | "activemask" | "elect" | "redux" | "bar" | "barrier" | "mma"
-            | "ldmatrix" | "movmatrix" => self.warp(&parts, operands),
-            _ => self.arithmetic(&parts, operands),
-        }
-    }
-
-    fn branch_table(&mut self, operands: &[Operand]) -> Result<(), Refusal> {
-        let [index, Operand::Name(name)] = operands else { return self.unknown() };
-        let index = self.source(index, Class::Word)?;
-        let Some(labels) = self.function.tables.get(name) else {
-            return self.refuse(format!("table {name} is not there"));
-        };
-        let targets = labels.iter().map(|label| self.label(&Operand::Name(label.clone())));
-        let targets: Vec<u32> =
-            targets.map(|at| at.map(|at| u32::try_from(at).unwrap_or_default())).collect::<Result<_, _>>()?;
-        let mut op = self.op(Code::BranchTable);
-        op.a = index;
-        op.imm = i64::try_from(self.tables.len()).unwrap_or_default();
-        self.tables.push(targets);
-        self.push(op);
-        Ok(())
-    }
-
-    /// `call (results), name, (arguments)`: arguments and results are copied within local memory.
-    fn call(&mut self, operands: &[Operand]) -> Result<(), Refusal> {
-        let at = operands.iter().position(|operand| matches!(operand, Operand::Name(_)));
-        let Some(at) = at else { return self.refuse("an indirect call is not supported") };
-        let Operand::Name(name) = &operands[at] else { return self.unknown() };
-        let empty = Vec::new();
-        let list = |operand: Option<&'_ Operand>| match operand {
-            Some(Operand::Vector(all)) => all.clone(),
-            _ => empty.clone(),
-        };
-        let results = if at == 0 { Vec::new() } else { list(operands.first()) };
-        let arguments = list(operands.get(at + 1));
-        let Some(frame) = self.functions.iter().find(|frame| frame.name == *name) else {
-            return self.refuse(format!("{name} is not there"));
-        };
-        let (start, params, returns) = (frame.start, frame.params.clone(), frame.returns.clone());
-        if params.len() != arguments.len() || returns.len() != results.len() {
-            return self.refuse(format!("{name} is called with other parameters than it has"));
-        }
-        for (argument, (to, size)) in arguments.iter().zip(params) {
-            let Operand::Variable(variable) = argument else { return self.unknown() };
-            self.copy_local(self.variables[*variable], to, size);
-        }
-        let mut op = self.op(Code::Call);
-        op.imm = i64::from(start);
-        self.push(op);
-        for (result, (from, size)) in results.iter().zip(returns) {
-            let Operand::Variable(variable) = result else { return self.unknown() };
-            self.copy_local(from, self.variables[*variable], size);
-        }
-        Ok(())
-    }
-
-    fn copy_local(&mut self, from: u32, to: u32, size: u32) {
-        let mut done = 0;
-        while done < size {
-            let width = [8, 4, 2, 1].into_iter().find(|width| size - done >= *width).unwrap_or(1);
-            let long = width == 8;
-            let access = super::op::Access {
-                space: Space::Local,
-                count: 1,
-                width: u8::try_from(width).unwrap_or(1),
-                signed: false,
-                long,
-                half: false,
-                wide: true,
-            };
-            let row = self.value(if long { Class::Long } else { Class::Word }, false);
-            let mut load = self.op(Code::Load(access));
-            load.imm = i64::from(from + done);
-            load.list = vec![row];
-            load.defs = 1;
-            let mut store = self.op(Code::Store(access));
-            store.imm = i64::from(to + done);
-            store.list = vec![row];
-            self.push(load);
-            self.push(store);
-            done += width;
         }
     }
 }

@@ -338,7 +338,9 @@ impl Warp {
                 }
                 Code::Nothing => {}
                 Code::Active => {
-                    self.rows.words_mut(op.d).fill(lanes);
+                    for lane in memory::lanes(exec) {
+                        self.rows.words_mut(op.d)[lane as usize] = lanes;
+                    }
                     self.rows.mark(op.d, exec, exec);
                 }
                 Code::Shuffle(_)
