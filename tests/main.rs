@@ -23,5 +23,6 @@ mod quality; // a text scored by a model, and by a reference
 mod real_model; // the real SmolLM2, from a GGUF file to a record
 mod record; // schema, nulls with reasons, fields nobody knows
 mod regress; // verdicts, and a gate that holds when things go wrong
+mod regress_commands; // a gate over other engines, and records of other tools
 mod run; // `bench run` on synthetic weights
 mod support;

@@ -18,6 +18,11 @@ pub fn object_store() -> Vec<(String, String)> {
     all.filter(|(name, value)| known(name) && !value.is_empty()).collect()
 }
 
+/// `PATH`: where the program of a command line is looked for.
+pub fn path() -> Vec<PathBuf> {
+    std::env::var_os("PATH").map(|path| std::env::split_paths(&path).collect()).unwrap_or_default()
+}
+
 /// `HF_TOKEN`: the access token for gated repositories on the Hugging Face hub.
 pub fn hf_token() -> Option<String> {
     non_empty("HF_TOKEN")

@@ -110,11 +110,39 @@ pub fn die_with_parent(command: &mut std::process::Command) {
     command.process_group(0);
 }
 
-/// Asks the process to end (SIGTERM); one that has ended already is none of its business.
+/// Asks the process and the group that it leads to end (SIGTERM). It must be a child that was not waited for, started by a
+/// command that went through [`die_with_parent`]: then the number is still its own.
 pub fn ask_to_end(process: u32) {
-    if let Ok(pid) = libc::pid_t::try_from(process) {
-        // SAFETY: the call takes two numbers; `process` is a child that was not waited for, so the number is still its own.
-        unsafe { libc::kill(pid, libc::SIGTERM) };
+    signal_group(process, libc::SIGTERM);
+}
+
+/// Ends the process and the group that it leads at once (SIGKILL); what [`ask_to_end`] needs, this needs too.
+pub fn end_group(process: u32) {
+    signal_group(process, libc::SIGKILL);
+}
+
+fn signal_group(process: u32, signal: libc::c_int) {
+    if let Ok(pid) = libc::pid_t::try_from(process)
+        && pid > 1
+    {
+        // SAFETY: the call takes two numbers, and a group that is gone is an error that changes nothing.
+        unsafe { libc::kill(-pid, signal) };
+    }
+}
+
+/// Whether this child has ended. It is not waited for, so its number, which is its group's, stays its own until it is.
+///
+/// # Errors
+/// What the system said, such as that it is no child of this process.
+pub fn has_ended(process: u32) -> std::io::Result<bool> {
+    let mut about = std::mem::MaybeUninit::<libc::siginfo_t>::zeroed();
+    let flags = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
+    // SAFETY: `about` is writable memory of the right size, zeroed, which stands for a child that has not ended.
+    unsafe {
+        if libc::waitid(libc::P_PID, process, about.as_mut_ptr(), flags) != 0 {
+            return Err(std::io::Error::last_os_error());
+        }
+        Ok(about.assume_init().si_pid() != 0)
     }
 }
 

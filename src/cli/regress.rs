@@ -1,5 +1,6 @@
 //! `bench regress`: two programs side by side, or records that are there already, and a verdict.
 
+use std::ffi::OsString;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
@@ -8,15 +9,19 @@ use clap::{Args, Subcommand};
 use crate::base::stats::ChangeRules;
 use crate::base::text::{count, printable};
 use crate::base::units::Seconds;
-use crate::base::{env, redact, sys};
-use crate::record;
+use crate::base::{clock, env, redact, sys};
+use crate::catalog::{self as rows, Catalog};
+use crate::record::{self, Record};
 use crate::regress::Error;
-use crate::regress::gate::{self, Decision, Gate, GateResult, Looks, Margin, Margins, Observer, Verdict};
+use crate::regress::gate::{
+    self, Decision, Gate, GateResult, Looks, Margin, Margins, Observer, Side, Verdict,
+};
 use crate::regress::history::{self, Acknowledged, Line};
 use crate::regress::last_gate::last_gate;
 use crate::regress::micro;
 use crate::regress::store::url::Moved;
 use crate::regress::store::{self, Point, Series, Store, Synced};
+use crate::report::exchange::{self, ImportError, Options};
 use crate::report::{ci, terminal};
 
 use super::args::{share, time};
@@ -31,11 +36,12 @@ pub(super) struct RegressArgs {
 
 #[derive(Debug, Subcommand)]
 enum What {
-    /// Run two programs in turn on this box: FAIL (exit 10), PASS (0), INCONCLUSIVE (11) or INCOMPARABLE (12)
+    /// Run two programs, or any two commands, in turn on this box: FAIL (exit 10), PASS (0), INCONCLUSIVE (11) or INCOMPARABLE (12)
     Gate(GateArgs),
     /// The same verdict from records that are there already
     Check(CheckArgs),
-    /// Where the figures of a folder of records moved, and between which commits; exit 10 on a slowdown nobody knows of
+    /// Where the figures of a folder of records moved, and between which commits; exit 10 on a slowdown nobody knows of, 11
+    /// when there are too few points to tell
     History(HistoryArgs),
     /// Put a folder's records and gates into an object store; nothing there is overwritten
     Push(PushArgs),
@@ -46,11 +52,20 @@ enum What {
 #[derive(Debug, Args)]
 struct GateArgs {
     /// The program to compare with: the last release
-    #[arg(long, value_name = "BENCH")]
-    baseline: PathBuf,
+    #[arg(long, value_name = "BENCH", required_unless_present = "baseline_command", requires = "candidate")]
+    baseline: Option<PathBuf>,
     /// The program in question
-    #[arg(long, value_name = "BENCH")]
-    candidate: PathBuf,
+    #[arg(long, value_name = "BENCH", required_unless_present = "candidate_command", requires = "baseline")]
+    candidate: Option<PathBuf>,
+    /// Any command to compare with, whose result `bench import` reads: llama-bench, `vllm bench serve`, `bench run --json -o -`
+    #[arg(long, value_name = "CMD", requires = "candidate_command", conflicts_with_all = ["baseline", "candidate"], help_heading = "Other engines")]
+    baseline_command: Option<String>,
+    /// The command in question
+    #[arg(long, value_name = "CMD", requires = "baseline_command", conflicts_with_all = ["baseline", "candidate"], help_heading = "Other engines")]
+    candidate_command: Option<String>,
+    /// The file that the commands write their result into [default: their stdout]
+    #[arg(long, value_name = "FILE", requires = "baseline_command", help_heading = "Other engines")]
+    result: Option<PathBuf>,
     /// Pairs at the first look
     #[arg(long, value_name = "K", default_value_t = 6, value_parser = clap::value_parser!(u16).range(2..), allow_negative_numbers = true)]
     pairs: u16,
@@ -58,11 +73,15 @@ struct GateArgs {
     #[arg(long, value_name = "K", value_parser = clap::value_parser!(u16).range(2..), allow_negative_numbers = true)]
     max_pairs: Option<u16>,
     /// `--max-time 3s` for both programs: replicates of some 5 s with a small model
-    #[arg(long)]
+    #[arg(long, conflicts_with = "baseline_command")]
     quick: bool,
-    /// Longest time of one replicate; it is ended then, and tried once more
+    /// Longest time of one replicate; it is ended then with all that it started, and tried once more
     #[arg(long, value_name = "TIME", value_parser = time, default_value = "10m")]
     timeout: Seconds,
+    /// How long to wait for a quiet box and to measure disturbed replicates again, all together; what is disturbed after
+    /// that is kept and widens the interval
+    #[arg(long, value_name = "TIME", value_parser = patience, default_value = "3m")]
+    patience: Seconds,
     #[command(flatten)]
     rules: Rules,
     /// The candidate in a word, for histories [default: its commit]
@@ -74,14 +93,20 @@ struct GateArgs {
     #[command(flatten)]
     exports: Exports,
     /// Arguments of `bench run` for both programs [default: --model synthetic:smollm2-135m:q4_0]
-    #[arg(last = true, value_name = "RUN ARGUMENTS")]
+    #[arg(last = true, value_name = "RUN ARGUMENTS", conflicts_with = "baseline_command")]
     run: Vec<String>,
+}
+
+/// A time, or none.
+fn patience(text: &str) -> Result<Seconds, String> {
+    if matches!(text, "0" | "0s") { Ok(Seconds::ZERO) } else { time(text) }
 }
 
 #[derive(Debug, Args)]
 struct CheckArgs {
-    /// Baseline and candidate, each a folder of records; one gate's folder has both
-    #[arg(value_name = "FOLDER", num_args = 1..=2, required_unless_present_any = ["baseline", "candidate"])]
+    /// Baseline and candidate, each a folder of records or of another tool's results, or a file of several runs; one
+    /// gate's folder has both
+    #[arg(value_name = "PATH", num_args = 1..=2, required_unless_present_any = ["baseline", "candidate"])]
     folders: Vec<PathBuf>,
     /// Records of the baseline, or a folder of them
     #[arg(long, value_name = "RECORD", num_args = 1.., requires = "candidate", conflicts_with = "folders")]
@@ -162,7 +187,7 @@ impl HistoryArgs {
         series.points >= usize::from(self.least_points) && self.named(series)
     }
 
-    /// Why of these series none has a line.
+    /// Why of these series none has a line, which is no all-clear.
     fn nothing(&self, all: &[Series]) -> String {
         let most = all.iter().filter(|series| self.named(series)).map(|series| series.points).max();
         match most {
@@ -262,9 +287,14 @@ fn margin(text: &str) -> Result<f64, String> {
     }
 }
 
-pub(super) fn run(args: RegressArgs, output: &Output) -> anyhow::Result<()> {
+pub(super) fn run(
+    args: RegressArgs,
+    catalog: &dyn Fn() -> Result<Catalog, rows::Error>,
+    output: &Output,
+    argv: &[OsString],
+) -> anyhow::Result<()> {
     match args.what {
-        What::Gate(args) => gate(args, output),
+        What::Gate(args) => gate(args, &catalog()?, output, argv),
         What::Check(args) => {
             let margins = args.rules.margins();
             let [a, b] = match &args.folders[..] {
@@ -273,7 +303,9 @@ pub(super) fn run(args: RegressArgs, output: &Output) -> anyhow::Result<()> {
                 [a, b, ..] => [a, b].map(std::slice::from_ref),
             };
             gate::apart(a, b)?;
-            let result = gate::check(a, b, &margins, args.rules.alpha)?;
+            let catalog = catalog()?;
+            let read = reader(&catalog, argv);
+            let result = gate::check(a, b, &margins, args.rules.alpha, &read)?;
             args.exports.write(&result, output)?;
             publish(&result, output)
         }
@@ -298,7 +330,48 @@ pub(super) fn run(args: RegressArgs, output: &Output) -> anyhow::Result<()> {
     }
 }
 
-fn gate(args: GateArgs, output: &Output) -> anyhow::Result<()> {
+/// A record, or what another tool wrote, which becomes records.
+fn reader<'a>(
+    catalog: &'a Catalog,
+    argv: &[OsString],
+) -> impl Fn(&Path, Vec<u8>) -> Result<Vec<Record>, String> + use<'a> {
+    /// What a gate compares is the same on both sides, named or not.
+    const UNNAMED: &str = "hf:unnamed";
+    let argv: Vec<String> = argv.iter().map(|word| word.to_string_lossy().into_owned()).collect();
+    move |path, bytes| {
+        let begin = String::from_utf8_lossy(&bytes[..bytes.len().min(BEGIN)]);
+        if begin.contains("\"infercost.record/") {
+            let parsed = record::read::parse(&String::from_utf8_lossy(&bytes));
+            return parsed
+                .map(|record| vec![record])
+                .map_err(|reason| record::Error::Unreadable { path: path.to_owned(), reason }.to_string());
+        }
+        let import = |model| {
+            let options = Options {
+                format: None,
+                model,
+                gpu: None,
+                gpus: None,
+                price_per_hour: None,
+                catalog,
+                today: super::today(),
+                now: clock::wall(),
+                argv: &argv,
+            };
+            exchange::import_from(path, &bytes[..], &options)
+        };
+        match import(None) {
+            Err(ImportError::File(exchange::Error::NoModel { .. })) => import(Some(UNNAMED)),
+            done => done,
+        }
+        .map_err(|error| error.to_string())
+    }
+}
+
+/// A record says what it is in its first bytes.
+const BEGIN: usize = 1024;
+
+fn gate(args: GateArgs, catalog: &Catalog, output: &Output, argv: &[OsString]) -> anyhow::Result<()> {
     let interrupt = sys::Interrupt::install()?;
     let first = usize::from(args.pairs);
     let most = args.max_pairs.map_or(2 * first, usize::from);
@@ -309,7 +382,7 @@ fn gate(args: GateArgs, output: &Output) -> anyhow::Result<()> {
         return Err(Error::Usage { flag, reason }.into());
     }
     if let Some(flag) = args.run.iter().find(|argument| takes_the_record(argument)) {
-        let reason = "the gate catches the records itself; leave it out behind `--`".to_owned();
+        let reason = "the gate catches the records itself; leave it out after `--`".to_owned();
         return Err(Error::Usage { flag: flag.clone(), reason }.into());
     }
     let mut pairs = vec![first];
@@ -322,10 +395,14 @@ fn gate(args: GateArgs, output: &Output) -> anyhow::Result<()> {
     if args.quick && !arguments.iter().any(|argument| argument.starts_with("--max-time")) {
         arguments.extend(["--max-time".to_owned(), "3s".to_owned()]);
     }
+    let side = |program: Option<PathBuf>, command: Option<String>| match (program, command) {
+        (_, Some(text)) => Side::Command { text, result: args.result.clone() },
+        (program, None) => Side::Bench { program: program.unwrap_or_default(), arguments: arguments.clone() },
+    };
     let gate = Gate {
-        baseline: args.baseline,
-        candidate: args.candidate,
-        arguments,
+        baseline: side(args.baseline, args.baseline_command),
+        candidate: side(args.candidate, args.candidate_command),
+        patience: args.patience,
         looks: Looks { pairs, alpha: args.rules.alpha },
         margins: args.rules.margins(),
         timeout: args.timeout,
@@ -333,7 +410,7 @@ fn gate(args: GateArgs, output: &Output) -> anyhow::Result<()> {
         label: args.label.map(|label| redact::text(&label).into_owned()),
         cache: env::cache_folder(),
     };
-    let result = gate::run(&gate, &mut Teller(output), &interrupt)?;
+    let result = gate::run(&gate, &reader(catalog, argv), &mut Teller(output), &interrupt)?;
     args.exports.write(&result, output)?;
     publish(&result, output)
 }
@@ -436,13 +513,25 @@ fn look_back(args: &HistoryArgs, output: &Output) -> anyhow::Result<()> {
         });
         output.stdout(&(record::write::to_json(&value)? + "\n"))?;
     } else {
-        if lines.is_empty() {
-            output.human(&format!("{}\n", args.nothing(&all)))?;
-        }
         output.human(&terminal::render_history(&lines, output.human_style()))?;
     }
     if lines.iter().any(|(line, _)| line.unknown_slowdowns().next().is_some()) {
         return Err(exit::Silent(10).into());
+    }
+    // Where no step of any size could be proven, that none was found says nothing.
+    if !lines.iter().any(|(line, _)| line.can_see()) {
+        let reason = if lines.is_empty() {
+            args.nothing(&all)
+        } else {
+            "no series here has enough points for a proof".to_owned()
+        };
+        let text = format!("inconclusive: {reason}");
+        if output.json {
+            output.note(&text)
+        } else {
+            output.human(&(text + "\n"))?
+        }
+        return Err(exit::Silent(11).into());
     }
     Ok(())
 }
@@ -484,6 +573,10 @@ impl Observer for Teller<'_> {
 
     fn failed(&mut self, pair: usize, program: char, reason: &str) {
         self.0.note(&format!("pair {pair}, {program}: no replicate, {reason}"));
+    }
+
+    fn disturbed(&mut self, pair: usize, program: char, reason: &str) {
+        self.0.note(&format!("pair {pair}, {program}: disturbed, {reason}"));
     }
 
     fn looked(&mut self, decision: &Decision) {

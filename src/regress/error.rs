@@ -97,6 +97,9 @@ pub enum Error {
         /// Exit code of the signal.
         code: u8,
     },
+    /// A file that was to be checked is neither a record nor a known result of another tool (exit code 1).
+    #[error("{0}")]
+    Unread(String),
     /// A record cannot be read.
     #[error(transparent)]
     Record(#[from] crate::record::Error),

@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::Error;
+use super::label::is_commit;
 use super::store::{Point, Series, Store};
-use crate::base::stats::{ChangeRules, change_points};
+use crate::base::stats::{ChangeRules, change_points, points_needed, smallest_step};
 
 /// Changes that somebody knows of, in the store's folder.
 pub const ACKNOWLEDGED: &str = "acknowledged.toml";
@@ -40,6 +41,8 @@ pub struct Line {
     pub kind: String,
     /// The series' key.
     pub series_key: String,
+    /// What was measured on what, for a reader; `null` where no file says it.
+    pub about: Option<String>,
     /// Metric with its cell.
     pub metric: String,
     /// Whether more is better.
@@ -50,6 +53,13 @@ pub struct Line {
     pub span: [String; 2],
     /// Where the level moved, in order.
     pub changes: Vec<Change>,
+    /// Fewest points with which a step can be proven, however large it is.
+    pub points_needed: usize,
+    /// Level of the test.
+    pub p: f64,
+    /// Smallest step, as a share of the last level, that would be found four times of five halfway through the last
+    /// points, 50 at most; `null` when they are too few to prove any.
+    pub smallest_step: Option<f64>,
 }
 
 /// A place where the level moved.
@@ -67,7 +77,7 @@ pub struct Change {
     pub after: f64,
     /// Change for the worse as a share, as a gate counts it: 0.05 is 5% more time.
     pub slowdown: f64,
-    /// Share of the random orders with a split as good.
+    /// Share of the orders of the same values with a split as good.
     pub p: f64,
     /// What is known of it, when it is known.
     pub acknowledged: Option<String>,
@@ -77,6 +87,11 @@ impl Line {
     /// Changes for the worse that nobody knows of.
     pub fn unknown_slowdowns(&self) -> impl Iterator<Item = &Change> {
         self.changes.iter().filter(|change| change.slowdown > 0.0 && change.acknowledged.is_none())
+    }
+
+    /// Whether a step of any size could be proven in it.
+    pub fn can_see(&self) -> bool {
+        self.n >= self.points_needed
     }
 }
 
@@ -95,7 +110,9 @@ pub fn line(
     // A gate's point is how many times the baseline's time was taken, a micro-benchmark's is a time.
     let more_is_better = series.kind == "record" && series.metric.contains("_per_second");
     let of = |point: &Point| [point.label.clone(), point.created.clone()];
-    let changes = change_points(&values, rules).into_iter().map(|found| {
+    let found = change_points(&values, rules);
+    let smallest_step = smallest_step(&values, &found, rules);
+    let changes = found.into_iter().map(|found| {
         let to = of(&points[found.at]);
         let ratio = if more_is_better { found.before / found.after } else { found.after / found.before };
         let acknowledged = known
@@ -120,24 +137,27 @@ pub fn line(
     let line = Line {
         kind: series.kind.clone(),
         series_key: series.key.clone(),
+        about: series.about.clone(),
         metric: series.metric.clone(),
         more_is_better,
         n: points.len(),
         span: [moment(points.first()), moment(points.last())],
         changes: changes.collect(),
+        points_needed: points_needed(rules),
+        p: rules.p,
+        smallest_step,
     };
     Ok((line, points))
 }
 
-/// Digits that name a commit; fewer are rather a version or a year.
-const LEAST_DIGITS: usize = 7;
-
 /// Whether two labels name one program: they are the same, or one is a commit and the other the same commit with more
 /// digits or with words behind it.
 fn same_commit(a: &str, b: &str) -> bool {
-    let (short, long) = if a.len() <= b.len() { (a, b) } else { (b, a) };
-    let commit = short.len() >= LEAST_DIGITS && short.bytes().all(|digit| digit.is_ascii_hexdigit());
-    a == b || (commit && long.starts_with(short))
+    // Words stand after a commit: a build's number, what was planted.
+    let digits = |label: &'_ str| label.split(' ').next().unwrap_or_default().len();
+    let (short, long) = if digits(a) <= digits(b) { (a, b) } else { (b, a) };
+    let short = short.split(' ').next().unwrap_or_default();
+    a == b || (is_commit(short) && long.starts_with(short))
 }
 
 /// Refuses a label at which no change of these begins: a note of it would say nothing, now or later.
@@ -213,11 +233,15 @@ mod tests {
         Line {
             kind: "gate".into(),
             series_key: "s".into(),
+            about: None,
             metric: "decode_tokens_per_second tg32".into(),
             more_is_better: false,
             n: 9,
             span: [String::new(), String::new()],
             changes: labels.iter().map(change).collect(),
+            points_needed: 14,
+            p: 0.001,
+            smallest_step: None,
         }
     }
 

@@ -8,6 +8,7 @@
 pub mod error;
 pub mod gate;
 pub mod history;
+mod label;
 pub mod last_gate;
 pub mod micro;
 pub mod store;

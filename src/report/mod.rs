@@ -8,7 +8,9 @@ pub mod svg;
 pub mod terminal;
 
 use crate::base::redact;
+use crate::base::text::count;
 use crate::regress::gate::Margin;
+use crate::regress::history::Line;
 
 /// A value of a history as a reader wants it: a time in its own unit, anything else with four digits or so.
 fn figure(kind: &str, value: f64) -> String {
@@ -34,6 +36,8 @@ fn quantity(kind: &str, metric: &str) -> String {
     match kind {
         "gate" => format!("candidate's {} ÷ baseline's", cost(metric)),
         "micro" => "median time".to_owned(),
+        _ if metric.contains("tokens_per_second") => "tokens/s".to_owned(),
+        _ if metric.starts_with("joules_per_") => "J/token".to_owned(),
         _ => String::new(),
     }
 }
@@ -42,6 +46,25 @@ fn quantity(kind: &str, metric: &str) -> String {
 fn let_pass(margin: Margin, metric: &str) -> String {
     let percent = (margin.0 * 1e5).round() / 1e3;
     format!("{percent}% ({:+.1}% {})", margin.slowdown() * 100.0, cost(metric))
+}
+
+/// What a search for changes in this history can find at all.
+fn sight(line: &Line) -> String {
+    let points = count(line.n, "point");
+    match line.smallest_step {
+        _ if !line.can_see() => format!(
+            "{points}: no step of any size can be proven at p = {}; {} are needed",
+            line.p, line.points_needed
+        ),
+        Some(step) => {
+            format!(
+                "a step of {:.1}% halfway through the last {} would be found four times of five",
+                step * 100.0,
+                count(line.n.min(50), "point")
+            )
+        }
+        None => format!("{points}: how small a step would be found is not known"),
+    }
 }
 
 /// Text that cannot end an element or an attribute; signs that XML forbids become a replacement character.

@@ -5,14 +5,17 @@ use std::path::{Path, PathBuf};
 use crate::record::{self, Record};
 use crate::regress::Error;
 
+use super::Read;
 use super::decide::{Decision, Looks, Verdict};
+use super::disturbance::{self, Disturbed};
 use super::figures::{self, Margins};
 use super::result::{GateResult, Program, SCHEMA};
+use super::run::{about, named};
 
 /// Decides on the records of `baseline` and `candidate`, the first with the first and so on, in one look at `alpha`.
 ///
-/// Each is a record, or a folder of them in the order of their names; a gate's folder gives A's as baseline and B's as
-/// candidate.
+/// Each is a record, a file of another tool's that `read` takes, or a folder of them in the order of their names; a gate's
+/// folder gives A's as baseline and B's as candidate.
 ///
 /// # Errors
 /// [`Error`]; that two sets cannot be compared is no error but a verdict.
@@ -21,33 +24,43 @@ pub fn check(
     candidate: &[PathBuf],
     margins: &Margins,
     alpha: f64,
+    read: &Read<'_>,
 ) -> Result<GateResult, Error> {
-    let (a, mut notes) = records(baseline, 'A')?;
-    let (b, of_b) = records(candidate, 'B')?;
+    let (a, mut notes) = records(baseline, 'A', read)?;
+    let (b, of_b) = records(candidate, 'B', read)?;
     notes.extend(of_b);
     let program = |given: &[PathBuf], records: &[Record]| Program {
         path: given.first().cloned().unwrap_or_default(),
-        blake3: records.first().and_then(|record| record.tool.binary_blake3.clone()),
+        command: None,
+        blake3: records
+            .first()
+            .filter(|record| record.imported.is_none())
+            .and_then(|record| record.tool.binary_blake3.clone()),
     };
     let mut result = GateResult {
         schema: SCHEMA,
         created: crate::base::clock::wall().to_string(),
-        label: b
-            .first()
-            .and_then(|record| record.tool.commit.as_ref())
-            .map_or_else(|| "candidate".to_owned(), |commit| commit.chars().take(12).collect()),
+        label: b.first().and_then(named).unwrap_or_else(|| "candidate".to_owned()),
         series_key: a.first().map(|record| record.fingerprint.series_key.clone()),
+        about: b.first().map(about),
         verdict: Verdict::Incomparable,
         reason: None,
         decision: None,
         looks: Looks { pairs: vec![a.len().min(b.len())], alpha },
         baseline: program(baseline, &a),
         candidate: program(candidate, &b),
+        disturbed: None,
         notes,
         replicates: Vec::new(),
         folder: None,
     };
-    match decided(&a, &b, margins, alpha) {
+    if a.iter().chain(&b).any(figures::box_unknown) {
+        result.notes.push(
+            "the files do not say on which machine they were made: what differs may be the machine"
+                .to_owned(),
+        );
+    }
+    match decided(&a, &b, margins, alpha, &mut result.disturbed) {
         Ok(decision) => {
             result.verdict = decision.verdict;
             result.decision = Some(decision);
@@ -57,7 +70,13 @@ pub fn check(
     Ok(result)
 }
 
-fn decided(a: &[Record], b: &[Record], margins: &Margins, alpha: f64) -> Result<Decision, String> {
+fn decided(
+    a: &[Record],
+    b: &[Record],
+    margins: &Margins,
+    alpha: f64,
+    disturbed: &mut Option<Disturbed>,
+) -> Result<Decision, String> {
     if a.len() != b.len() {
         return Err(format!(
             "{} records of the baseline and {} of the candidate make no pairs",
@@ -77,7 +96,15 @@ fn decided(a: &[Record], b: &[Record], margins: &Margins, alpha: f64) -> Result<
         figures::sound(record).map_err(|reason| format!("{}: {reason}", record.id))?;
     }
     let pairs: Vec<[&Record; 2]> = a.iter().zip(b).map(|(a, b)| [a, b]).collect();
-    let decision = figures::decision(&pairs, margins, alpha);
+    *disturbed = match disturbance::of_pairs(&pairs, alpha) {
+        Ok(found) => found,
+        Err((found, reason)) => {
+            *disturbed = Some(found);
+            return Err(reason);
+        }
+    };
+    let width = disturbed.as_ref().map_or(0.0, |found| found.width);
+    let decision = figures::decision(&pairs, margins, alpha, width);
     match decision.verdict {
         Verdict::Incomparable => Err("no figure that is gated is in all records".to_owned()),
         _ => Ok(decision),
@@ -86,15 +113,18 @@ fn decided(a: &[Record], b: &[Record], margins: &Margins, alpha: f64) -> Result<
 
 /// The records that `given` names, each once, and a note of those that are there twice. `program` picks one side of a
 /// gate's folder, in which each is a replicate.
-fn records(given: &[PathBuf], program: char) -> Result<(Vec<Record>, Vec<String>), Error> {
+fn records(given: &[PathBuf], program: char, read: &Read<'_>) -> Result<(Vec<Record>, Vec<String>), Error> {
     let mut found = Vec::new();
     for path in given {
-        if path.is_dir() {
-            for file in files(path, program)? {
-                found.push((file.clone(), record::read::read(&file)?));
-            }
-        } else {
-            found.push((path.clone(), record::read::read(path)?));
+        let files = if path.is_dir() { files(path, program)? } else { vec![path.clone()] };
+        for file in files {
+            let bytes = std::fs::read(&file).map_err(|source| match source.kind() {
+                std::io::ErrorKind::NotFound => Error::Record(record::Error::Missing { path: file.clone() }),
+                _ => Error::Io { path: file.clone(), source },
+            })?;
+            // The reason names the file.
+            let records = read(&file, bytes).map_err(Error::Unread)?;
+            found.extend(records.into_iter().map(|record| (file.clone(), record)));
         }
     }
     let in_gate = |path: &Path| path.parent().is_some_and(is_gate);
@@ -133,12 +163,12 @@ fn of_gate(path: &Path, program: char) -> bool {
     path.file_stem().and_then(|stem| stem.to_str()).is_some_and(|stem| stem.ends_with(&format!("-{program}")))
 }
 
-/// The JSON files in a folder by name.
+/// The JSON and JSONL files in a folder by name.
 fn json(folder: &Path) -> Result<Vec<PathBuf>, Error> {
     let mut names: Vec<PathBuf> = Vec::new();
     for entry in std::fs::read_dir(folder).map_err(Error::io(folder))? {
         let path = entry.map_err(Error::io(folder))?.path();
-        if path.extension().is_some_and(|extension| extension == "json") {
+        if path.extension().is_some_and(|extension| extension == "json" || extension == "jsonl") {
             names.push(path);
         }
     }

@@ -156,18 +156,25 @@ const MOST_PAIRS: usize = 1000;
 ///
 /// INCOMPARABLE when there is no metric, or one has fewer than two pairs or a figure that is not above 0.
 pub fn decide(metrics: &[Pairs], alpha: f64) -> Decision {
+    decide_wider(metrics, alpha, 0.0)
+}
+
+/// The same when the two programs may differ by `width`, a logarithm, for another reason than themselves: FAIL and PASS
+/// must hold whichever way that was.
+pub(super) fn decide_wider(metrics: &[Pairs], alpha: f64, width: f64) -> Decision {
     let tests: Option<Vec<(&Pairs, MeanTest)>> =
         metrics.iter().map(|pairs| Some((pairs, MeanTest::of(&pairs.slowdowns())?))).collect();
     let Some(tests) = tests.filter(|tests| !tests.is_empty()) else {
         let (findings, reported) = (Vec::new(), Vec::new());
         return Decision { verdict: Verdict::Incomparable, findings, reported, alpha };
     };
-    let p_fail: Vec<f64> = tests.iter().map(|(pairs, test)| test.p_above(pairs.margin.ln())).collect();
+    let p_fail: Vec<f64> =
+        tests.iter().map(|(pairs, test)| test.p_above(pairs.margin.ln() + width)).collect();
     let failed = holm(&p_fail, alpha);
     let mut findings: Vec<Finding> = tests
         .iter()
         .zip(p_fail.iter().zip(&failed))
-        .map(|((pairs, test), (p_fail, failed))| finding(pairs, *test, *p_fail, *failed, alpha))
+        .map(|((pairs, test), (p_fail, failed))| finding(pairs, *test, (*p_fail, *failed), alpha, width))
         .collect();
     findings.sort_by_key(order);
     let any = |verdict| findings.iter().any(|finding| finding.verdict == verdict);
@@ -197,10 +204,10 @@ fn order(finding: &Finding) -> (u8, i64) {
     (class, -slowdown)
 }
 
-fn finding(pairs: &Pairs, test: MeanTest, p_fail: f64, failed: bool, alpha: f64) -> Finding {
+fn finding(pairs: &Pairs, test: MeanTest, (p_fail, failed): (f64, bool), alpha: f64, width: f64) -> Finding {
     let margin = pairs.margin.ln();
-    let p_pass = test.p_below(margin);
-    let reach = test.reach(alpha);
+    let p_pass = test.p_below(margin - width);
+    let reach = test.reach(alpha) + width;
     let share = |ln: f64| ln.exp_m1();
     Finding {
         metric: pairs.metric.clone(),
@@ -219,8 +226,8 @@ fn finding(pairs: &Pairs, test: MeanTest, p_fail: f64, failed: bool, alpha: f64)
         } else {
             Verdict::Inconclusive
         },
-        smallest_seen: share(margin + detectable(test.sd, test.n, alpha)),
-        pairs_needed: pairs_needed(test, margin, alpha),
+        smallest_seen: share(margin + width + detectable(test.sd, test.n, alpha)),
+        pairs_needed: pairs_needed(test, margin, alpha, width),
     }
 }
 
@@ -230,8 +237,8 @@ fn detectable(sd: f64, n: usize, alpha: f64) -> f64 {
 }
 
 /// The least number of pairs at which a mean this far from the margin decides with chance [`POWER`].
-fn pairs_needed(test: MeanTest, margin: f64, alpha: f64) -> Option<usize> {
-    let distance = (test.mean - margin).abs();
+fn pairs_needed(test: MeanTest, margin: f64, alpha: f64, width: f64) -> Option<usize> {
+    let distance = (test.mean - margin).abs() - width;
     let decides = |n: usize| detectable(test.sd, n, alpha) <= distance;
     // More pairs always see less, so the least number is found by halving.
     let (mut least, mut most) = (2, MOST_PAIRS);

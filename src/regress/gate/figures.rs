@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use crate::record::{Measurement, Percentile, Record, Verdict as Validity};
+use crate::record::{Cell, Measurement, Percentile, Record, Verdict as Validity};
 
-use super::decide::{Decision, Margin, Pairs, Reported, decide};
+use super::decide::{Decision, Margin, Pairs, Reported, decide_wider};
 
 /// Margins by kind of metric.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -24,10 +24,11 @@ impl Default for Margins {
 impl Margins {
     /// What is gated: its name, whether more is better, its margin. Tails are not, nor dollars: at one price they are
     /// the inverse of throughput. Equal slowdowns are named in this order: rates before times, times before joules.
-    fn gated(&self) -> [(&'static str, bool, Margin); 6] {
+    fn gated(&self) -> [(&'static str, bool, Margin); 7] {
         [
             ("prefill_tokens_per_second", true, self.throughput),
             ("decode_tokens_per_second", true, self.throughput),
+            ("output_tokens_per_second", true, self.throughput),
             ("time_to_first_token_seconds", false, self.others),
             ("time_per_output_token_seconds", false, self.others),
             ("joules_per_input_token", false, self.others),
@@ -36,9 +37,9 @@ impl Margins {
     }
 }
 
-/// Decides on these records, and adds what is only shown.
-pub(super) fn decision(records: &[[&Record; 2]], margins: &Margins, alpha: f64) -> Decision {
-    let mut decision = decide(&pairs(records, margins), alpha);
+/// Decides on these records, and adds what is only shown. `width` is what the ends of the intervals lie farther out.
+pub(super) fn decision(records: &[[&Record; 2]], margins: &Margins, alpha: f64, width: f64) -> Decision {
+    let mut decision = decide_wider(&pairs(records, margins), alpha, width);
     decision.reported = tails(records).iter().filter_map(|pairs| Reported::of(pairs, alpha)).collect();
     decision
 }
@@ -51,7 +52,7 @@ fn pairs(records: &[[&Record; 2]], margins: &Margins) -> Vec<Pairs> {
         for cell in first.measurements.iter().filter(|m| m.metric == metric).filter_map(|m| m.cell.as_ref()) {
             let figure = |record: &Record| {
                 let mut all = record.measurements.iter();
-                all.find(|m| m.metric == metric && m.cell.as_ref() == Some(cell))?
+                all.find(|m| m.metric == metric && m.cell.as_ref().is_some_and(|own| alike(own, cell)))?
                     .value
                     .filter(|value| *value > 0.0)
             };
@@ -62,6 +63,18 @@ fn pairs(records: &[[&Record; 2]], margins: &Margins) -> Vec<Pairs> {
         }
     }
     found
+}
+
+/// Whether two cells are one. Lengths of a server's requests are means over a run, which differ by a little.
+fn alike(a: &Cell, b: &Cell) -> bool {
+    /// Share by which mean lengths of the same load may differ.
+    const LENGTHS: f64 = 0.05;
+    let near = |a: u32, b: u32| f64::from(a.abs_diff(b)) <= LENGTHS * f64::from(a.max(b));
+    let served = a.phase == "serving"
+        && (&a.phase, a.batch, a.depth) == (&b.phase, b.batch, b.depth)
+        && near(a.prompt_tokens, b.prompt_tokens)
+        && near(a.output_tokens, b.output_tokens);
+    a == b || served
 }
 
 /// The tails of the gaps between tokens, where all records have enough gaps for them.
@@ -97,17 +110,58 @@ pub(super) fn comparable<'a>(records: impl IntoIterator<Item = &'a Record>) -> R
     let mut records = records.into_iter();
     let Some(first) = records.next() else { return Err("there are no records".to_owned()) };
     for record in records {
-        let (a, b) = (&first.fingerprint, &record.fingerprint);
-        if a.series_key != b.series_key {
-            let fields = differing(&a.series_fields, &b.series_fields);
-            return Err(format!("they measured different things: {fields}"));
-        }
-        if a.box_key != b.box_key {
-            let fields = differing(&a.box_fields, &b.box_fields);
-            return Err(format!("they ran on different boxes, or the box changed between them: {fields}"));
-        }
+        same(first, record, |_| true)?;
     }
     Ok(())
+}
+
+/// The same of what two commands measured: by one tool, each always the same. In what the commands differ is their own.
+///
+/// # Errors
+/// One sentence that names the fields.
+pub(super) fn comparable_commands(pairs: &[[Record; 2]]) -> Result<(), String> {
+    let Some([first_a, first_b]) = pairs.first() else { return Err("there are no records".to_owned()) };
+    for [a, b] in pairs {
+        // The name of a server's row has its mean lengths in it; whether cells are alike is asked of each figure.
+        same(first_a, a, |field| field != "workload")?;
+        same(first_b, b, |field| field != "workload")?;
+    }
+    same(first_a, first_b, |field| field == "measured_by")
+}
+
+fn same(first: &Record, record: &Record, counts: impl Fn(&str) -> bool) -> Result<(), String> {
+    let (a, b) = (&first.fingerprint, &record.fingerprint);
+    let of = |fields: &BTreeMap<String, String>| -> BTreeMap<String, String> {
+        let kept = fields.iter().filter(|(name, _)| counts(name));
+        kept.map(|(name, value)| (name.clone(), value.clone())).collect()
+    };
+    let (series_a, series_b) = (of(&a.series_fields), of(&b.series_fields));
+    // Records of older versions are held by their keys.
+    let whole = series_a.len() == a.series_fields.len();
+    if series_a != series_b || (whole && a.series_key != b.series_key) {
+        return Err(format!("they measured different things: {}", differing(&series_a, &series_b)));
+    }
+    // A file of another tool's stands where a box would, which nobody named.
+    let imported = |fields: &BTreeMap<String, String>| fields.contains_key(FILE);
+    if !(imported(&a.box_fields) && imported(&b.box_fields)) && a.box_key != b.box_key {
+        let fields = differing(&a.box_fields, &b.box_fields);
+        return Err(format!("they ran on different boxes, or the box changed between them: {fields}"));
+    }
+    Ok(())
+}
+
+/// The field that stands for the box of an imported record.
+const FILE: &str = "imported_file";
+
+/// Whether nobody knows on which box a record's figures were measured.
+pub(super) fn box_unknown(record: &Record) -> bool {
+    record.fingerprint.box_fields.contains_key(FILE)
+}
+
+/// The fields of the series in which two commands differ, with their values; nothing where they do not.
+pub(super) fn differences(a: &Record, b: &Record) -> Option<String> {
+    let fields = differing(&a.fingerprint.series_fields, &b.fingerprint.series_fields);
+    (!fields.is_empty()).then_some(fields)
 }
 
 fn differing(a: &BTreeMap<String, String>, b: &BTreeMap<String, String>) -> String {
@@ -118,19 +172,12 @@ fn differing(a: &BTreeMap<String, String>, b: &BTreeMap<String, String>) -> Stri
     texts.collect::<Vec<_>>().join(", ")
 }
 
-/// Checks of a record that say that the box was disturbed while it was made: another try may be better.
-const DISTURBED: [&str; 3] = ["foreign_load", "clocks_held_back", "clock_step"];
-
 /// Why this record is no good as a replicate.
 ///
 /// # Errors
 /// One sentence with the check's evidence.
 pub(super) fn sound(record: &Record) -> Result<(), String> {
-    let wrong = record.validity.checks.iter().find(|check| {
-        check.verdict == Validity::Invalid
-            || (check.verdict == Validity::Suspect && DISTURBED.contains(&check.name.as_str()))
-    });
-    match wrong {
+    match record.validity.checks.iter().find(|check| check.verdict == Validity::Invalid) {
         Some(check) => Err(format!("{}: {}", check.name, check.evidence)),
         None => Ok(()),
     }

@@ -6,17 +6,26 @@
 
 mod check;
 mod decide;
+mod disturbance;
 mod figures;
 mod folder;
+#[cfg(test)]
+mod noisy;
+mod patience;
 mod replicate;
 mod result;
 mod run;
 #[cfg(test)]
 mod simulation;
+mod words;
 
 pub use check::{apart, check};
 pub use decide::{Decision, Finding, Looks, Margin, Pairs, Reported, Verdict, decide};
+pub use disturbance::Disturbed;
 pub use figures::Margins;
 pub(in crate::regress) use folder::write_whole;
 pub use result::{GateResult, Program, Replicate};
-pub use run::{Gate, Observer, run};
+pub use run::{Gate, Observer, Side, run};
+
+/// How a file of another tool becomes records: its path and its bytes. The reason of a failure names the path.
+pub type Read<'a> = dyn Fn(&std::path::Path, Vec<u8>) -> Result<Vec<crate::record::Record>, String> + 'a;

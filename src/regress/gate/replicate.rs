@@ -2,20 +2,25 @@
 
 use std::fs::File;
 use std::io::ErrorKind;
-use std::path::Path;
-use std::process::{Command, ExitStatus, Stdio};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use crate::base::units::Seconds;
-use crate::base::{clock, sys};
-use crate::record::{self, Record};
+use crate::base::{clock, redact, sys};
+use crate::hardware::telemetry::host::{self, HostWindow};
+use crate::record::{self, Check, Record, Verdict};
 use crate::regress::Error;
+use crate::run::validity;
 
-use super::figures;
+use super::{Read, disturbance, figures};
 
 /// Time a process has to end by itself, clocks put back, before it is killed.
 const GRACE: Seconds = Seconds::new(5.0);
 const POLL: Duration = Duration::from_millis(10);
+
+/// The system counts what it took in hundredths of a second: of a shorter run one is too large a share.
+const COUNTED: Seconds = Seconds::new(2.0);
 
 /// Why a try gave no replicate.
 #[derive(Debug)]
@@ -31,19 +36,37 @@ pub(super) enum Failed {
 /// Room that a record and the verdict may take; without it nothing that fails is the program's fault.
 const ROOM: usize = 256 << 10;
 
-/// Runs `program` once and gives its record, which then stands in `file`.
+/// What is started for a replicate.
+#[derive(Debug, Clone)]
+pub(super) struct Launch {
+    /// The program's file.
+    pub(super) program: PathBuf,
+    /// Its arguments, all of them.
+    pub(super) arguments: Vec<String>,
+    /// Of a command: how its output becomes a record. Our own program prints one.
+    pub(super) foreign: Option<Foreign>,
+}
+
+/// A command of another program's.
+#[derive(Debug, Clone)]
+pub(super) struct Foreign {
+    /// The file that it writes; its stdout when absent.
+    pub(super) result: Option<PathBuf>,
+}
+
+/// Runs the program once and gives its record, which then stands in `file`.
 ///
 /// # Errors
 /// [`Failed::Try`] with what went wrong and the end of what the program said, [`Failed::Hard`] for a folder that cannot be
 /// written or a signal.
 pub(super) fn run(
-    program: &Path,
-    arguments: &[String],
+    launch: &Launch,
     timeout: Seconds,
     file: &Path,
+    read: &Read<'_>,
     interrupt: &sys::Interrupt,
 ) -> Result<Record, Failed> {
-    match attempt(program, arguments, timeout, file, interrupt) {
+    match attempt(launch, timeout, file, read, interrupt) {
         Err(Failed::Try(reason)) => Err(room(file).map_or(Failed::Try(reason), Failed::Hard)),
         done => done,
     }
@@ -67,60 +90,74 @@ fn room(file: &Path) -> Option<Error> {
 }
 
 fn attempt(
-    program: &Path,
-    arguments: &[String],
+    launch: &Launch,
     timeout: Seconds,
     file: &Path,
+    read: &Read<'_>,
     interrupt: &sys::Interrupt,
 ) -> Result<Record, Failed> {
     let (partial, log) = (file.with_extension("partial"), file.with_extension("log"));
     let create = |path: &Path| File::create(path).map_err(|source| Failed::Hard(Error::io(path)(source)));
+    let program = &launch.program;
     let mut command = Command::new(program);
-    command.arg("run").args(arguments).args(["--json", "--quiet", "--output", "-"]);
+    command.args(&launch.arguments);
     command.stdin(Stdio::null()).stdout(create(&partial)?).stderr(create(&log)?);
     // A gate that is killed leaves no measurement behind that would disturb the next.
     sys::die_with_parent(&mut command);
+    let result = launch.foreign.as_ref().and_then(|foreign| foreign.result.as_deref());
+    let before = result.map(stamp);
+    let (host, begin) = (host::read(), clock::now());
     let started = command.spawn();
     let mut child =
         started.map_err(|error| Failed::Try(format!("{} cannot be started: {error}", program.display())))?;
-    let begin = clock::now();
-    let mut asked_to_end = None;
-    let status = loop {
-        match child.try_wait() {
-            Ok(Some(status)) => break status,
-            Ok(None) => {}
-            Err(source) => return Err(Failed::Hard(Error::io(program)(source))),
-        }
-        let now = clock::now();
-        if asked_to_end.is_none() && (interrupt.requested() || now.since(begin) > timeout) {
-            sys::ask_to_end(child.id());
-            asked_to_end = Some(now);
-        }
-        if asked_to_end.is_some_and(|at| now.since(at) > GRACE) {
-            // It may have ended in this very moment; either way it is waited for.
-            drop(child.kill());
-        }
-        clock::sleep(POLL);
-    };
+    let (status, asked_to_end) =
+        wait(&mut child, timeout, interrupt).map_err(|source| Failed::Hard(Error::io(program)(source)))?;
+    let took = clock::now().since(begin);
+    let host = Some(host::between(&host, &host::read())).filter(|_| took >= COUNTED);
     if interrupt.requested() {
         let (folder, code) =
             (file.parent().unwrap_or(Path::new(".")).to_owned(), interrupt.exit_code().unwrap_or(130));
         return Err(Failed::Hard(Error::Interrupted { folder, code }));
     }
-    if asked_to_end.is_some() {
+    if asked_to_end {
         return Err(Failed::Try(format!("it took longer than {timeout}{}", said(&log))));
     }
-    if status.code() == Some(2) {
+    let own = launch.foreign.is_none();
+    if own && status.code() == Some(2) {
         return Err(Failed::Usage(format!("it ended with exit code 2{}", said(&log))));
     }
     // A record whose checks failed comes with exit code 12; which check it was is more than the code says.
-    if !matches!(status.code(), Some(0 | 12)) {
+    if !(status.success() || (own && status.code() == Some(12))) {
         return Err(Failed::Try(format!("it ended with {}{}", ended(status), said(&log))));
     }
-    let text =
-        std::fs::read_to_string(&partial).map_err(|source| Failed::Hard(Error::io(&partial)(source)))?;
-    let record = record::read::parse(&text)
-        .map_err(|reason| Failed::Try(format!("its record cannot be read: {reason}")))?;
+    let unreadable = |path: &Path| {
+        let path = path.to_owned();
+        |source| Failed::Hard(Error::Io { path, source })
+    };
+    let record = if own {
+        let text = std::fs::read_to_string(&partial).map_err(unreadable(&partial))?;
+        record::read::parse(&text)
+            .map_err(|reason| Failed::Try(format!("its record cannot be read: {reason}")))?
+    } else {
+        if let Some(result) = result
+            && before == Some(stamp(result))
+        {
+            return Err(Failed::Usage(format!(
+                "it ended well and wrote nothing into {}, where --result looks{}",
+                result.display(),
+                said(&log)
+            )));
+        }
+        let output = result.unwrap_or(&partial);
+        let bytes = std::fs::read(output).map_err(unreadable(output))?;
+        let mut record = only(read(output, bytes), result)?;
+        if let Some(host) = host {
+            watched(&mut record, host);
+        }
+        std::fs::write(&partial, serde_json::to_string_pretty(&record).unwrap_or_default())
+            .map_err(unreadable(&partial))?;
+        record
+    };
     figures::sound(&record).map_err(Failed::Try)?;
     let keep = || {
         File::open(&partial)?.sync_all()?;
@@ -128,6 +165,76 @@ fn attempt(
     };
     keep().map_err(|source| Failed::Hard(Error::io(file)(source)))?;
     Ok(record)
+}
+
+/// Waits until the child has ended, and with it everything that it started; asks it to when its time is over or the user
+/// wants to stop. Gives its status, and whether it was asked.
+fn wait(
+    child: &mut Child,
+    timeout: Seconds,
+    interrupt: &sys::Interrupt,
+) -> std::io::Result<(ExitStatus, bool)> {
+    let begin = clock::now();
+    let mut asked_to_end = None;
+    while !sys::has_ended(child.id())? {
+        let now = clock::now();
+        if asked_to_end.is_none() && (interrupt.requested() || now.since(begin) > timeout) {
+            sys::ask_to_end(child.id());
+            asked_to_end = Some(now);
+        }
+        if asked_to_end.is_some_and(|at| now.since(at) > GRACE) {
+            sys::end_group(child.id());
+        }
+        clock::sleep(POLL);
+    }
+    // What it left running would disturb the next replicate.
+    sys::end_group(child.id());
+    Ok((child.wait()?, asked_to_end.is_some()))
+}
+
+/// What tells one writing of a file from another.
+fn stamp(path: &Path) -> Option<(u64, u64, i64, i64)> {
+    use std::os::unix::fs::MetadataExt as _;
+    let about = std::fs::metadata(path).ok()?;
+    Some((about.ino(), about.len(), about.mtime(), about.mtime_nsec()))
+}
+
+/// The one record of an output; what it has more or less of, it would have again.
+fn only(found: Result<Vec<Record>, String>, result: Option<&Path>) -> Result<Record, Failed> {
+    let place = result.map_or_else(|| "its stdout".to_owned(), |path| path.display().to_string());
+    let mut records = found.map_err(|reason| {
+        Failed::Usage(format!("{place} has no result that can be read: {}", reason.trim_end()))
+    })?;
+    match (records.pop(), records.len()) {
+        (Some(record), 0) => Ok(record),
+        (None, _) => Err(Failed::Usage(format!("{place} has no result"))),
+        (Some(_), more) => Err(Failed::Usage(format!(
+            "{place} has the results of {} setups, and a gate compares one with one; leave the others out of the command",
+            more + 1
+        ))),
+    }
+}
+
+/// Notes what the hypervisor and a quota took, which another tool's file does not say. What other processes used is not
+/// held against a command: a server that it asks is one.
+fn watched(record: &mut Record, host: HostWindow) {
+    const CHECK: &str = "foreign_load";
+    if record.validity.checks.iter().any(|check| check.name == CHECK && check.was_made()) {
+        return;
+    }
+    record.validity.checks.retain(|check| check.name != CHECK);
+    let wrong = validity::disturbances(HostWindow { foreign_share: None, ..host });
+    let lost = host.stolen_share.unwrap_or(0.0) + host.quota_share.unwrap_or(0.0);
+    record.unknown.insert(disturbance::KEPT.to_owned(), lost.into());
+    let (verdict, evidence) = if wrong.is_empty() {
+        (
+            Verdict::Valid,
+            format!("{:.1}% of the processors' time was lost to others on the host", lost * 100.0),
+        )
+    } else {
+        (Verdict::Suspect, wrong.join("; "))
+    };
+    record.validity.checks.push(Check { name: CHECK.to_owned(), verdict, evidence });
 }
 
 fn ended(status: ExitStatus) -> String {
@@ -143,7 +250,9 @@ fn ended(status: ExitStatus) -> String {
 fn said(log: &Path) -> String {
     let text = std::fs::read_to_string(log).unwrap_or_default();
     let line = telling(&text).map(|line| line.chars().take(300).collect::<String>());
-    line.map_or_else(String::new, |line| format!(": {line} (all of it in {})", log.display()))
+    line.map_or_else(String::new, |line| {
+        format!(": {} (all of it in {})", redact::text(&line), log.display())
+    })
 }
 
 /// What stands behind an error, such as where to find help, says less than the error.

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 use super::decide::{Decision, Looks, Verdict};
+use super::disturbance::Disturbed;
 
 /// Name and version of the object.
 pub(super) const SCHEMA: &str = "infercost.gate/1";
@@ -20,6 +21,9 @@ pub struct GateResult {
     pub label: String,
     /// Series that both measured; there when a replicate was measured.
     pub series_key: Option<String>,
+    /// What B measured on what, for a reader; there when a replicate was measured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub about: Option<String>,
     /// The verdict.
     pub verdict: Verdict,
     /// Why the two cannot be compared; there with INCOMPARABLE alone.
@@ -34,6 +38,9 @@ pub struct GateResult {
     pub baseline: Program,
     /// The candidate.
     pub candidate: Program,
+    /// What the replicates lost to others on the box; not there when it was nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub disturbed: Option<Disturbed>,
     /// What a reader should know besides.
     pub notes: Vec<String>,
     /// The replicates in the order in which they ran.
@@ -47,6 +54,9 @@ pub struct GateResult {
 pub struct Program {
     /// Where it is, or where its records are.
     pub path: PathBuf,
+    /// The whole command, where one was given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub command: Option<String>,
     /// blake3 of its bytes, as its records say it; `null` when they do not.
     pub blake3: Option<String>,
 }
@@ -65,4 +75,7 @@ pub struct Replicate {
     /// Why an earlier try of it was not taken.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retried_because: Option<String>,
+    /// What disturbed it, when it was kept all the same.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub disturbed_by: Option<String>,
 }

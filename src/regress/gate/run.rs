@@ -2,26 +2,30 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::base::sys;
 use crate::base::units::Seconds;
+use crate::base::{clock, env, redact, sys};
 use crate::record::Record;
-use crate::regress::Error;
+use crate::regress::{Error, label};
 
+use super::Read;
 use super::decide::{Decision, Looks, Verdict};
+use super::disturbance::{self, Disturbed};
 use super::figures::{self, Margins};
 use super::folder::{Folder, Lock};
-use super::replicate::{self, Failed};
+use super::patience::Patience;
+use super::replicate::{self, Failed, Foreign, Launch};
 use super::result::{GateResult, Program, Replicate, SCHEMA};
+use super::words::words;
 
 /// What a gate compares, and how.
 #[derive(Debug, Clone)]
 pub struct Gate {
     /// The baseline, A.
-    pub baseline: PathBuf,
+    pub baseline: Side,
     /// The candidate, B.
-    pub candidate: PathBuf,
-    /// Arguments of `run` for both.
-    pub arguments: Vec<String>,
+    pub candidate: Side,
+    /// Longest time that the gate waits for a quiet box, and measures again in, all together.
+    pub patience: Seconds,
     /// When it looks.
     pub looks: Looks,
     /// What is let pass.
@@ -36,12 +40,85 @@ pub struct Gate {
     pub cache: PathBuf,
 }
 
+/// What one of the two sides runs.
+#[derive(Debug, Clone)]
+pub enum Side {
+    /// Our own program, with arguments of its `run`.
+    Bench {
+        /// Its file.
+        program: PathBuf,
+        /// What `bench run` takes.
+        arguments: Vec<String>,
+    },
+    /// Any command whose output is known.
+    Command {
+        /// As it was typed.
+        text: String,
+        /// The file that it writes; its stdout when absent.
+        result: Option<PathBuf>,
+    },
+}
+
+impl Side {
+    /// What is started, the hash of the program's file, and what a reader sees of it.
+    fn prepare(&self, program_flag: &'static str, command_flag: &'static str) -> Result<Prepared, Error> {
+        match self {
+            Self::Bench { program: path, arguments } => {
+                let (program, hash) = program(program_flag, path)?;
+                let mut all = vec!["run".to_owned()];
+                all.extend(arguments.iter().cloned());
+                all.extend(["--json", "--quiet", "--output", "-"].map(str::to_owned));
+                let launch = Launch { program, arguments: all, foreign: None };
+                Ok(Prepared { launch, hash, shown: path.clone(), command: None })
+            }
+            Self::Command { text, result } => {
+                let refused = |reason| Error::Usage { flag: command_flag.to_owned(), reason };
+                let mut words = words(text).map_err(refused)?;
+                let command = Some(shown(&words));
+                let name = PathBuf::from(words.remove(0));
+                let (program, hash) = program(command_flag, &found(&name))?;
+                let foreign = Some(Foreign { result: result.clone() });
+                let launch = Launch { program, arguments: words, foreign };
+                Ok(Prepared { launch, hash, shown: name, command })
+            }
+        }
+    }
+}
+
+/// A command as it is kept: its words, quoted where they must be, without secrets.
+fn shown(words: &[String]) -> String {
+    let plain =
+        |word: &str| !word.is_empty() && !word.contains(|sign: char| sign.is_whitespace() || sign == '\'');
+    let quoted = redact::words(words)
+        .into_iter()
+        .map(|word| if plain(&word) { word } else { format!("'{}'", word.replace('\'', "'\\''")) });
+    quoted.collect::<Vec<_>>().join(" ")
+}
+
+/// A program as a shell finds it: a name without a folder in `PATH`.
+fn found(name: &Path) -> PathBuf {
+    if name.components().count() > 1 || name.is_absolute() {
+        return name.to_owned();
+    }
+    let there = env::path().into_iter().map(|folder| folder.join(name)).find(|path| path.is_file());
+    there.unwrap_or_else(|| name.to_owned())
+}
+
+struct Prepared {
+    launch: Launch,
+    hash: String,
+    shown: PathBuf,
+    command: Option<String>,
+}
+
 /// Is told where the gate is.
 pub trait Observer {
     /// A replicate begins: pair from 1, of at most so many, `A` or `B`.
     fn replicate(&mut self, pair: usize, pairs: usize, program: char);
     /// A try gave no replicate.
     fn failed(&mut self, pair: usize, program: char, reason: &str);
+    /// A replicate was disturbed, and the gate waits for a quiet box.
+    fn disturbed(&mut self, pair: usize, program: char, reason: &str);
     /// A look was taken.
     fn looked(&mut self, decision: &Decision);
 }
@@ -52,41 +129,55 @@ pub trait Observer {
 /// [`Error`]; that two programs cannot be compared is no error but a verdict.
 pub fn run(
     gate: &Gate,
+    read: &Read<'_>,
     observer: &mut dyn Observer,
     interrupt: &sys::Interrupt,
 ) -> Result<GateResult, Error> {
-    let (baseline, a) = program("--baseline", &gate.baseline)?;
-    let (candidate, b) = program("--candidate", &gate.candidate)?;
-    let hashes = [a, b];
+    let a = gate.baseline.prepare("--baseline", "--baseline-command")?;
+    let b = gate.candidate.prepare("--candidate", "--candidate-command")?;
     let created = crate::base::clock::wall();
     let _lock = Lock::take(&gate.cache)?;
-    let folder = Folder::open(&gate.output, &identity(gate, &hashes))?;
-    let mut state =
-        State { gate, programs: [baseline, candidate], folder, pairs: Vec::new(), replicates: Vec::new() };
+    let folder = Folder::open(&gate.output, &identity(gate, [&a, &b]))?;
+    let most = gate.looks.pairs.last().copied().unwrap_or(0);
+    let mut state = State {
+        gate,
+        read,
+        launches: [&a.launch, &b.launch],
+        folder,
+        patience: Patience::new(gate.patience, 2 * most),
+        pairs: Vec::new(),
+        replicates: Vec::new(),
+        disturbed: None,
+    };
     let mut notes = Vec::new();
-    if hashes[0] == hashes[1] {
-        notes.push("both are the same program: what is found is the noise of this box".to_owned());
+    if a.hash == b.hash && a.launch.arguments == b.launch.arguments {
+        let what = if a.command.is_some() { "command" } else { "program" };
+        notes.push(format!("both are the same {what}: what is found is the noise of this box"));
     }
     let outcome = state.all(observer, interrupt)?;
     let (verdict, reason, decision) = match outcome {
         Ok(decision) => (decision.verdict, None, Some(decision)),
         Err(reason) => (Verdict::Incomparable, Some(reason), None),
     };
-    let [a, b] = hashes;
-    let tool = state.pairs.first().map(|[_, b]| &b.tool);
-    let short = |text: &String| text.chars().take(12).collect::<String>();
-    let named = tool.and_then(|tool| tool.commit.as_ref().map(short));
+    if let (Some([a, b]), true) = (state.pairs.first(), b.command.is_some())
+        && let Some(fields) = figures::differences(a, b)
+    {
+        notes.push(format!("the commands differ in what they measured, A against B: {fields}"));
+    }
+    let named = state.pairs.first().and_then(|[_, b]| named(b));
     let result = GateResult {
         schema: SCHEMA,
         created: created.to_string(),
-        label: gate.label.clone().or(named).unwrap_or_else(|| short(&b)),
+        label: gate.label.clone().or(named).unwrap_or_else(|| label::short(&b.hash)),
         series_key: state.pairs.first().map(|[a, _]| a.fingerprint.series_key.clone()),
+        about: state.pairs.first().map(|[_, b]| about(b)),
         verdict,
         reason,
         decision,
         looks: gate.looks.clone(),
-        baseline: Program { path: gate.baseline.clone(), blake3: Some(a) },
-        candidate: Program { path: gate.candidate.clone(), blake3: Some(b) },
+        baseline: Program { path: a.shown, command: a.command, blake3: Some(a.hash) },
+        candidate: Program { path: b.shown, command: b.command, blake3: Some(b.hash) },
+        disturbed: state.disturbed,
         notes,
         replicates: state.replicates,
         folder: Some(state.folder.path().to_owned()),
@@ -96,11 +187,31 @@ pub fn run(
     Ok(result)
 }
 
+/// What a record measured and on what, for a reader.
+pub(super) fn about(record: &Record) -> String {
+    let model = &record.model;
+    label::about(&model.name, model.quantization.as_deref(), &record.fingerprint.series_fields)
+}
+
+/// The program that made a record, in a word, when the record says it.
+pub(super) fn named(record: &Record) -> Option<String> {
+    match &record.imported {
+        Some(of) => Some(label::imported(of.tool_version.as_deref(), &of.fields, &of.file))
+            .filter(|label| *label != of.file),
+        None => record.tool.commit.as_deref().map(label::short),
+    }
+}
+
 /// What must be the same for a gate to go on where it stopped: programs, arguments, looks, and the box since its start.
-fn identity(gate: &Gate, hashes: &[String; 2]) -> String {
+fn identity(gate: &Gate, sides: [&Prepared; 2]) -> String {
+    let hashes = sides.map(|side| side.hash.as_str());
+    let arguments = sides.map(|side| side.launch.arguments.join("\u{1f}"));
+    // Sides that take the same arguments are named once, as they were before there were commands.
+    let arguments =
+        if arguments[0] == arguments[1] { arguments[0].clone() } else { arguments.join("\u{1e}") };
     let parts = [
         hashes.join(" "),
-        gate.arguments.join("\u{1f}"),
+        arguments,
         format!("{:?} {:?}", gate.looks, gate.margins),
         sys::boot_id().unwrap_or_default(),
     ];
@@ -125,11 +236,13 @@ fn program(flag: &'static str, path: &Path) -> Result<(PathBuf, String), Error> 
 
 struct State<'a> {
     gate: &'a Gate,
-    /// The files that are started.
-    programs: [PathBuf; 2],
+    read: &'a Read<'a>,
+    launches: [&'a Launch; 2],
     folder: Folder,
+    patience: Patience,
     pairs: Vec<[Record; 2]>,
     replicates: Vec<Replicate>,
+    disturbed: Option<Disturbed>,
 }
 
 impl State<'_> {
@@ -149,11 +262,28 @@ impl State<'_> {
                 }
             }
             let all = || self.pairs.iter().flatten();
-            if let Err(reason) = figures::comparable(all()).and_then(|()| figures::same_clocks(all())) {
+            let same = if self.launches[0].foreign.is_some() {
+                figures::comparable_commands(&self.pairs)
+            } else {
+                figures::comparable(all())
+            };
+            if let Err(reason) = same.and_then(|()| figures::same_clocks(all())) {
                 return Ok(Err(reason));
             }
             let pairs: Vec<[&Record; 2]> = self.pairs.iter().map(|[a, b]| [a, b]).collect();
-            let decision = figures::decision(&pairs, &self.gate.margins, self.gate.looks.alpha);
+            let alpha = self.gate.looks.alpha;
+            let disturbed = disturbance::of_pairs(&pairs, alpha);
+            let width = match disturbed {
+                Ok(found) => {
+                    self.disturbed = found;
+                    self.disturbed.as_ref().map_or(0.0, |found| found.width)
+                }
+                Err((found, reason)) => {
+                    self.disturbed = Some(found);
+                    return Ok(Err(reason));
+                }
+            };
+            let decision = figures::decision(&pairs, &self.gate.margins, alpha, width);
             if decision.verdict == Verdict::Incomparable {
                 return Ok(Err("no figure that is gated is in all replicates".to_owned()));
             }
@@ -191,7 +321,8 @@ impl State<'_> {
         Ok(both.map_err(|_| "a pair has two replicates".to_owned()))
     }
 
-    /// One replicate: the one that is kept, else a new one, tried twice.
+    /// One replicate: the one that is kept, else a new one. One that failed is tried once more; one that was disturbed
+    /// when the box is quiet again, within the gate's patience.
     fn replicate(
         &mut self,
         pair: usize,
@@ -201,32 +332,83 @@ impl State<'_> {
     ) -> Result<Result<Record, String>, Error> {
         let file = self.folder.replicate(pair, program);
         let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let mut kept =
-            Replicate { pair: pair + 1, program, file: name, resumed: false, retried_because: None };
-        if let Some(record) = self.folder.read(pair, program)? {
+        let mut kept = Replicate {
+            pair: pair + 1,
+            program,
+            file: name,
+            resumed: false,
+            retried_because: None,
+            disturbed_by: None,
+        };
+        let record = if let Some(record) = self.folder.read(pair, program)? {
             kept.resumed = true;
-            self.replicates.push(kept);
-            return Ok(Ok(record));
-        }
-        let path = &self.programs[usize::from(program == 'B')];
-        for _ in 0..2 {
-            match replicate::run(path, &self.gate.arguments, self.gate.timeout, &file, interrupt) {
+            record
+        } else {
+            match self.measure(&file, &mut kept, observer, interrupt)? {
+                Ok(record) => record,
+                Err(reason) => return Ok(Err(reason)),
+            }
+        };
+        kept.disturbed_by = disturbance::reason(&record);
+        self.replicates.push(kept);
+        Ok(Ok(record))
+    }
+
+    /// A new replicate, as often as it takes.
+    fn measure(
+        &mut self,
+        file: &Path,
+        kept: &mut Replicate,
+        observer: &mut dyn Observer,
+        interrupt: &sys::Interrupt,
+    ) -> Result<Result<Record, String>, Error> {
+        let (pair, program) = (kept.pair, kept.program);
+        let launch = self.launches[usize::from(program == 'B')];
+        let number = self.replicates.len();
+        // The last whole one, which a try that fails does not take away.
+        let mut whole: Option<Record> = None;
+        let mut failed = 0;
+        loop {
+            let begin = clock::now();
+            let tried = replicate::run(launch, self.gate.timeout, file, self.read, interrupt);
+            if whole.is_some() {
+                self.patience.spend(clock::now().since(begin));
+            }
+            match tried {
                 Ok(record) => {
-                    self.replicates.push(kept);
-                    return Ok(Ok(record));
+                    let Some(reason) = disturbance::reason(&record) else {
+                        return Ok(Ok(record));
+                    };
+                    observer.disturbed(pair, program, &reason);
+                    if !self.patience.quiet(number, interrupt) {
+                        return Ok(Ok(record));
+                    }
+                    whole = Some(record);
+                    kept.retried_because = Some(reason);
                 }
                 Err(Failed::Hard(error)) => return Err(error),
                 Err(Failed::Usage(reason)) => {
-                    let flag = format!("what stands behind `--` for {program}");
+                    let flag = match (&launch.foreign, program) {
+                        (None, _) => format!("what stands after `--` for {program}"),
+                        (Some(_), 'A') => "--baseline-command".to_owned(),
+                        (Some(_), _) => "--candidate-command".to_owned(),
+                    };
                     return Err(Error::Usage { flag, reason });
                 }
                 Err(Failed::Try(reason)) => {
-                    observer.failed(pair + 1, program, &reason);
+                    observer.failed(pair, program, &reason);
+                    if let Some(record) = whole {
+                        return Ok(Ok(record));
+                    }
+                    failed += 1;
+                    if failed == 2 {
+                        return Ok(Err(format!(
+                            "replicate {pair} of {program} failed twice; the second time: {reason}"
+                        )));
+                    }
                     kept.retried_because = Some(reason);
                 }
             }
         }
-        let reason = kept.retried_because.unwrap_or_default();
-        Ok(Err(format!("replicate {} of {program} failed twice; the second time: {reason}", pair + 1)))
     }
 }

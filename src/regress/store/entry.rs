@@ -1,8 +1,11 @@
 //! What a history needs of a file: the figures of a record, the ratios of a gate, the times of micro-benchmarks.
 
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
 
-use crate::record::{Cell, Verdict};
+use crate::record::{Cell, Unknown, Verdict};
+use crate::regress::label;
 
 /// One figure of one file.
 #[derive(Debug, Clone, PartialEq)]
@@ -23,6 +26,8 @@ pub(super) struct Entry {
     /// `record`, `gate` or `micro`.
     pub(super) kind: &'static str,
     pub(super) series: String,
+    /// What was measured on what, for a reader.
+    pub(super) about: Option<String>,
     /// Name with cell, and the point.
     pub(super) points: Vec<(String, Point)>,
 }
@@ -47,8 +52,20 @@ struct RecordFile {
     created: String,
     tool: Tool,
     fingerprint: Fingerprint,
+    #[serde(default)]
+    model: Option<Model>,
     validity: Validity,
+    #[serde(default)]
+    imported: Option<Imported>,
     measurements: Vec<Measured>,
+}
+
+#[derive(Deserialize)]
+struct Imported {
+    tool_version: Option<String>,
+    file: String,
+    #[serde(default)]
+    fields: Unknown,
 }
 
 #[derive(Deserialize)]
@@ -61,6 +78,15 @@ struct Tool {
 #[derive(Deserialize)]
 struct Fingerprint {
     series_key: String,
+    #[serde(default)]
+    series_fields: BTreeMap<String, String>,
+}
+
+#[derive(Deserialize)]
+struct Model {
+    name: String,
+    #[serde(default)]
+    quantization: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -81,6 +107,8 @@ struct GateFile {
     created: String,
     label: String,
     series_key: Option<String>,
+    #[serde(default)]
+    about: Option<String>,
     decision: Option<Decision>,
 }
 
@@ -101,6 +129,8 @@ struct MicroFile {
     created: String,
     label: String,
     series_key: String,
+    #[serde(default)]
+    processor: Option<String>,
     points: Vec<MicroPoint>,
 }
 
@@ -197,11 +227,12 @@ fn says_it_is_ours(text: &str) -> bool {
 }
 
 fn record(file: RecordFile) -> Entry {
-    let short = |text: &str| text.chars().take(12).collect::<String>();
-    let label = match (&file.tool.commit, &file.tool.binary_blake3) {
-        (Some(commit), _) => short(commit),
-        (None, Some(hash)) => format!("{}+{}", file.tool.version, short(hash)),
-        (None, None) => file.tool.version.clone(),
+    let label = match (&file.imported, &file.tool.commit, &file.tool.binary_blake3) {
+        // The program that wrote the record did not measure it.
+        (Some(of), _, _) => label::imported(of.tool_version.as_deref(), &of.fields, &of.file),
+        (None, Some(commit), _) => label::short(commit),
+        (None, None, Some(hash)) => format!("{}+{}", file.tool.version, label::short(hash)),
+        (None, None, None) => file.tool.version.clone(),
     };
     let points = file.measurements.into_iter().filter_map(|m| {
         let (cell, value) = (m.cell?, m.value.filter(|value| value.is_finite() && *value > 0.0)?);
@@ -209,7 +240,11 @@ fn record(file: RecordFile) -> Entry {
         let point = Point { created: file.created.clone(), label: label.clone(), value, interval: m.ci95 };
         wanted.then(|| (format!("{} {}", m.metric, cell.label()), point))
     });
-    Entry { kind: "record", series: file.fingerprint.series_key, points: points.collect() }
+    let points = points.collect();
+    let about = file.model.map(|model| {
+        label::about(&model.name, model.quantization.as_deref(), &file.fingerprint.series_fields)
+    });
+    Entry { kind: "record", series: file.fingerprint.series_key, about, points }
 }
 
 fn micro(file: MicroFile) -> Entry {
@@ -217,7 +252,8 @@ fn micro(file: MicroFile) -> Entry {
         let (created, label) = (file.created.clone(), file.label.clone());
         (point.name, Point { created, label, value: point.seconds, interval: Some(point.interval) })
     });
-    Entry { kind: "micro", series: file.series_key, points: points.collect() }
+    let points = points.collect();
+    Entry { kind: "micro", series: file.series_key, about: file.processor, points }
 }
 
 /// A gate's points are how many times the baseline's time the candidate took: no box of the day is in them.
@@ -231,5 +267,6 @@ fn gate(file: GateFile) -> Option<Entry> {
         };
         (finding.metric, point)
     });
-    Some(Entry { kind: "gate", series: file.series_key?, points: points.collect() })
+    let points = points.collect();
+    Some(Entry { kind: "gate", series: file.series_key?, about: file.about, points })
 }

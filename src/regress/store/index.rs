@@ -11,7 +11,7 @@ use super::entry::{self, Found, Point};
 use crate::regress::Error;
 
 /// Form of the index; another one is thrown away and made again.
-const FORM: i64 = 4;
+const FORM: i64 = 5;
 /// Why a file is left out: it says that it is ours and cannot be read, or a check found it invalid.
 const BROKEN: i64 = 1;
 const INVALID: i64 = 2;
@@ -55,6 +55,8 @@ pub struct Series {
     pub key: String,
     /// Metric with its cell.
     pub metric: String,
+    /// What was measured on what, for a reader, where the newest file says it.
+    pub about: Option<String>,
     /// Points that it has.
     pub points: usize,
 }
@@ -106,6 +108,8 @@ impl Store {
                 change.prepare("INSERT INTO files (path, size, modified) VALUES (?1, ?2, ?3)")?;
             let mut add_series =
                 change.prepare("INSERT OR IGNORE INTO series (kind, key, metric) VALUES (?1, ?2, ?3)")?;
+            let mut tell =
+                change.prepare("UPDATE series SET about = ?2 WHERE id = ?1 AND about IS NOT ?2")?;
             let mut find_series =
                 change.prepare("SELECT id FROM series WHERE kind = ?1 AND key = ?2 AND metric = ?3")?;
             let mut add_point = change.prepare(
@@ -162,6 +166,9 @@ impl Store {
                     add_series.execute(params![entry.kind, entry.series, metric])?;
                     let series: i64 =
                         find_series.query_row(params![entry.kind, entry.series, metric], |row| row.get(0))?;
+                    if let Some(about) = &entry.about {
+                        tell.execute(params![series, about])?;
+                    }
                     let [low, high] =
                         point.interval.map_or([None, None], |[low, high]| [Some(low), Some(high)]);
                     add_point.execute(params![
@@ -231,7 +238,7 @@ impl Store {
     pub fn series(&self) -> Result<Vec<Series>, Error> {
         let list = || {
             let mut query = self.index.prepare(
-                "SELECT kind, key, metric, count(*) FROM series JOIN points ON points.series = series.id
+                "SELECT kind, key, metric, count(*), about FROM series JOIN points ON points.series = series.id
                  JOIN files ON files.id = points.file WHERE copy_of IS NULL
                  GROUP BY series.id ORDER BY kind, key, metric",
             )?;
@@ -241,6 +248,7 @@ impl Store {
                     kind: row.get(0)?,
                     key: row.get(1)?,
                     metric: row.get(2)?,
+                    about: row.get(4)?,
                     points: usize::try_from(points).unwrap_or(0),
                 })
             })?;
@@ -339,7 +347,8 @@ fn connect(file: &Path) -> Result<Connection, rusqlite::Error> {
              left_out INTEGER NOT NULL DEFAULT 0, reason TEXT NOT NULL DEFAULT '',
              record TEXT NOT NULL DEFAULT '', content TEXT NOT NULL DEFAULT '', copy_of TEXT);
          CREATE INDEX IF NOT EXISTS files_of_content ON files (content, path);
-         CREATE TABLE IF NOT EXISTS series (id INTEGER PRIMARY KEY, kind TEXT, key TEXT, metric TEXT, UNIQUE (kind, key, metric));
+         CREATE TABLE IF NOT EXISTS series (id INTEGER PRIMARY KEY, kind TEXT, key TEXT, metric TEXT, about TEXT,
+             UNIQUE (kind, key, metric));
          CREATE TABLE IF NOT EXISTS points (id INTEGER PRIMARY KEY, series INTEGER, file INTEGER, created TEXT, label TEXT,
              value REAL, low REAL, high REAL);
          CREATE INDEX IF NOT EXISTS points_of_series ON points (series, created);

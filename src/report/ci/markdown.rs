@@ -51,6 +51,13 @@ pub fn markdown(result: &GateResult) -> String {
         }
         text.push('\n');
     }
+    if let Some(disturbed) = result.disturbed.as_ref().filter(|found| found.is_told()) {
+        let [a, b] = disturbed.replicates;
+        text.push_str(&format!(
+            "\nOthers on the box disturbed {a} replicates of A and {b} of B, which were kept; the intervals are {:.1}% wider to either side.\n",
+            disturbed.width.exp_m1() * 100.0
+        ));
+    }
     text
 }
 

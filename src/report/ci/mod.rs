@@ -50,18 +50,20 @@ pub(super) mod testing {
             pairs("prefill_tokens_per_second <pp128> & \"co\"", 1.0),
         ];
         let decision = decide(&metrics, 0.02);
-        let program = |path: &str| Program { path: path.into(), blake3: Some("b3".into()) };
+        let program = |path: &str| Program { path: path.into(), command: None, blake3: Some("b3".into()) };
         GateResult {
             schema: "infercost.gate/1",
             created: "2026-11-23T03:00:00Z".into(),
             label: "3f2a91c0d17e".into(),
             series_key: Some("s".into()),
+            about: None,
             verdict: decision.verdict,
             reason: None,
             decision: Some(decision),
             looks: Looks::default(),
             baseline: program("a/bench"),
             candidate: program("b/bench"),
+            disturbed: None,
             notes: Vec::new(),
             replicates: Vec::new(),
             folder: Some("results/gates/gate-1".into()),

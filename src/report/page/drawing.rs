@@ -6,38 +6,53 @@ use crate::report::escaped;
 
 use super::tone;
 
-const WIDTH: f64 = 900.0;
-const HEIGHT: f64 = 180.0;
 const LEFT: f64 = 70.0;
 const BOTTOM: f64 = 24.0;
-/// More dots than this are no more to see.
-const MOST_DOTS: usize = 1500;
+
+/// The drawing for a screen of some width, which alone is shown there: scaled down to a phone its words were too small.
+struct Sheet {
+    class: &'static str,
+    width: f64,
+    height: f64,
+    /// More dots than this are no more to see.
+    most_dots: usize,
+}
 
 /// The drawing of one series.
-pub(super) fn of(line: &Line, points: &[Point]) -> String {
+pub(super) fn wide(line: &Line, points: &[Point]) -> String {
+    of(line, points, &Sheet { class: "wide", width: 900.0, height: 180.0, most_dots: 1500 })
+}
+
+/// The same for a phone.
+pub(super) fn narrow(line: &Line, points: &[Point]) -> String {
+    of(line, points, &Sheet { class: "narrow", width: 360.0, height: 200.0, most_dots: 150 })
+}
+
+fn of(line: &Line, points: &[Point], sheet: &Sheet) -> String {
+    let Sheet { class, width, height, most_dots } = *sheet;
     let (low, high) = points.iter().fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), point| {
         (low.min(point.value), high.max(point.value))
     });
     let axis = Axis::new(&line.kind, low, high);
     let room = ((high - low) * 0.08).max(high.abs() * 1e-3).max(f64::MIN_POSITIVE);
     let (low, high) = (low - room, high + room);
-    let x = |index: f64| LEFT + (WIDTH - LEFT - 10.0) * (index + 0.5) / points.len().max(1) as f64;
-    let y = |value: f64| 8.0 + (HEIGHT - BOTTOM - 8.0) * (high - value) / (high - low);
+    let x = |index: f64| LEFT + (width - LEFT - 10.0) * (index + 0.5) / points.len().max(1) as f64;
+    let y = |value: f64| 8.0 + (height - BOTTOM - 8.0) * (high - value) / (high - low);
     let mut svg = format!(
-        "<svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-label=\"{} over time\">",
+        "<svg class=\"{class}\" viewBox=\"0 0 {width} {height}\" role=\"img\" aria-label=\"{} over time\">",
         escaped(&line.metric)
     );
     let mut put = |text: std::fmt::Arguments<'_>| svg.push_str(&text.to_string());
     for value in [low + room, f64::midpoint(low, high), high - room] {
         let at = y(value);
         put(format_args!(
-            "<line x1=\"{LEFT}\" x2=\"{WIDTH}\" y1=\"{at:.1}\" y2=\"{at:.1}\" stroke=\"var(--line)\" stroke-width=\".5\"/><text x=\"{:.0}\" y=\"{:.1}\" font-size=\"11\" text-anchor=\"end\" fill=\"var(--faint)\">{}</text>",
+            "<line x1=\"{LEFT}\" x2=\"{width}\" y1=\"{at:.1}\" y2=\"{at:.1}\" stroke=\"var(--line)\" stroke-width=\".5\"/><text x=\"{:.0}\" y=\"{:.1}\" font-size=\"11\" text-anchor=\"end\" fill=\"var(--faint)\">{}</text>",
             LEFT - 6.0,
             at + 4.0,
             axis.text(value)
         ));
     }
-    let every = points.len().div_ceil(MOST_DOTS).max(1);
+    let every = points.len().div_ceil(most_dots).max(1);
     put(format_args!("<g fill=\"var(--dot)\">"));
     for (index, point) in points.iter().enumerate().step_by(every) {
         put(format_args!("<circle cx=\"{:.1}\" cy=\"{:.1}\" r=\"2\"/>", x(index as f64), y(point.value)));
@@ -58,15 +73,15 @@ pub(super) fn of(line: &Line, points: &[Point]) -> String {
         let at = x(change.at as f64 - 0.5);
         put(format_args!(
             "<line x1=\"{at:.1}\" x2=\"{at:.1}\" y1=\"4\" y2=\"{:.0}\" stroke=\"var(--{})\" stroke-dasharray=\"3 2\"><title>{}</title></line>",
-            HEIGHT - BOTTOM,
+            height - BOTTOM,
             tone(change),
             escaped(&change.to[0])
         ));
     }
-    for (anchor, at, moment) in [("start", LEFT, &line.span[0]), ("end", WIDTH, &line.span[1])] {
+    for (anchor, at, moment) in [("start", LEFT, &line.span[0]), ("end", width, &line.span[1])] {
         put(format_args!(
             "<text x=\"{at:.0}\" y=\"{:.0}\" font-size=\"11\" text-anchor=\"{anchor}\" fill=\"var(--faint)\">{}</text>",
-            HEIGHT - 6.0,
+            height - 6.0,
             escaped(moment.get(..10).unwrap_or(moment))
         ));
     }

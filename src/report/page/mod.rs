@@ -8,24 +8,29 @@ use crate::regress::history::{Change, Line};
 use crate::regress::last_gate::LastGate;
 use crate::regress::store::Point;
 
-use super::{ci, escaped, let_pass, quantity};
+use super::{ci, escaped, let_pass, quantity, sight};
 
 const STYLE: &str = "
 :root { color-scheme: light dark; --ink: #1a1a1a; --paper: #fff; --faint: #767676; --line: #c8c8c8; --dot: #2563a8; --bad: #b3261e; --good: #2e7d32 }
 @media (prefers-color-scheme: dark) { :root { --ink: #e6e6e6; --paper: #161616; --faint: #9a9a9a; --line: #444; --dot: #7fb2e5; --bad: #ff8a80; --good: #81c784 } }
 body { font: 15px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--paper); max-width: 60rem; margin: 2rem auto; padding: 0 1rem }
-h2 { font-size: 1.05rem; margin: 2.2rem 0 .2rem } .faint { color: var(--faint) } svg { width: 100%; height: auto }
+h2 { font-size: 1.05rem; margin: 2.2rem 0 .2rem } .faint { color: var(--faint) } svg { width: 100%; height: auto; display: block } h1, h2, p, td { overflow-wrap: anywhere } .narrow { display: none }
 td { font-variant-numeric: tabular-nums } td .faint, th { white-space: nowrap } table { display: block; overflow-x: auto } td, th { text-align: left; padding: .15rem .8rem .15rem 0; vertical-align: top } .bad { color: var(--bad) } .good { color: var(--good) } a { color: var(--dot) }
+@media (max-width: 40rem) { body { margin: 1rem auto; padding: 0 .7rem } .wide { display: none } .narrow { display: block } h2 { font-size: 1rem } td, th { padding-right: .5rem } }
 ";
 
 /// The page of what is kept in `place`. The lines come with their points, in the order of time.
 pub fn history(lines: &[(Line, Vec<Point>)], last: Option<&LastGate>, place: &str) -> String {
     let mut page = format!(
-        "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\">\n<title>History of {0}</title><style>{STYLE}</style></head><body>\n<h1>History</h1><p class=\"faint\">{0}</p>\n",
+        "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<title>History of {0}</title><style>{STYLE}</style></head><body>\n<h1>History</h1><p class=\"faint\">{0}</p>\n",
         escaped(place)
     );
     let unknown: usize = lines.iter().map(|(line, _)| line.unknown_slowdowns().count()).sum();
     let word = match unknown {
+        0 if lines.iter().all(|(line, _)| !line.can_see()) => {
+            "<p class=\"bad\">Nothing can be said: no series here has the points that a proof takes.</p>"
+                .to_owned()
+        }
         0 => "<p class=\"good\">No slowdown that nobody knows of.</p>".to_owned(),
         1 => "<p class=\"bad\">1 slowdown that nobody knows of.</p>".to_owned(),
         _ => format!("<p class=\"bad\">{unknown} slowdowns that nobody knows of.</p>"),
@@ -113,14 +118,16 @@ fn section(page: &mut String, number: usize, line: &Line, points: &[Point]) {
     let key: String = line.series_key.chars().take(12).collect();
     let mut put = |text: std::fmt::Arguments<'_>| page.push_str(&text.to_string());
     put(format_args!(
-        "\n<h2 id=\"s{number}\">{}</h2><p class=\"faint\">{unit}{}, series {}</p>\n",
+        "\n<h2 id=\"s{number}\">{}</h2><p>{}</p><p class=\"faint\">{unit}{}, series {}</p>\n",
         escaped(&line.metric),
+        escaped(line.about.as_deref().unwrap_or_default()),
         count(line.n, "point"),
         escaped(&key)
     ));
-    put(format_args!("{}\n", drawing::of(line, points)));
+    put(format_args!("{}\n{}\n", drawing::wide(line, points), drawing::narrow(line, points)));
     if line.changes.is_empty() {
-        put(format_args!("<p class=\"faint\">The level did not move.</p>\n"));
+        let none = if line.can_see() { "No change found; " } else { "" };
+        put(format_args!("<p class=\"faint\">{none}{}.</p>\n", escaped(&sight(line))));
         return;
     }
     put(format_args!(

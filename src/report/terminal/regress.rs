@@ -1,19 +1,21 @@
 //! A gate's result for people: the verdict, each metric's slowdown with its interval, and the noise it was seen in.
 
 use crate::base::stats::median;
-use crate::regress::gate::{Decision, Finding, GateResult, Verdict};
+use crate::regress::gate::{Decision, Disturbed, Finding, GateResult, Verdict};
 use crate::regress::history::{Change, Line};
 use crate::regress::store::Point;
 
 use super::{Page, Style};
 use crate::base::text::count;
-use crate::report::{cost, figure, let_pass, quantity};
+use crate::report::{cost, figure, let_pass, quantity, sight};
 
 /// The result in at most 80 columns.
 pub fn render_gate(result: &GateResult, style: Style) -> String {
     let mut out = Page::default();
-    out.line(format_args!("A  {}", result.baseline.path.display()));
-    out.line(format_args!("B  {}", result.candidate.path.display()));
+    for (name, program) in [("A", &result.baseline), ("B", &result.candidate)] {
+        let what = program.command.clone().unwrap_or_else(|| program.path.display().to_string());
+        out.line(format_args!("{name}  {what}"));
+    }
     for note in &result.notes {
         out.line(format_args!("{}", style.dim(note)));
     }
@@ -43,14 +45,44 @@ pub fn render_gate(result: &GateResult, style: Style) -> String {
             out.line(format_args!("{}", undecided(finding, result.folder.is_some())));
         }
     }
+    if let Some(disturbed) = result.disturbed.as_ref().filter(|found| found.is_told()) {
+        out.line(format_args!("{}", kept(disturbed, result)));
+        let named = result.replicates.iter().filter_map(|replicate| {
+            let reason = replicate.disturbed_by.as_ref()?;
+            Some(format!("  pair {}, {}: {reason}", replicate.pair, replicate.program))
+        });
+        for line in named {
+            out.line(format_args!("{}", style.dim(&line)));
+        }
+    }
     let retried = result.replicates.iter().filter(|replicate| replicate.retried_because.is_some()).count();
     if retried > 0 {
         let were = if retried == 1 { "was" } else { "were" };
-        out.line(format_args!("{} {were} tried twice", count(retried, "replicate")));
+        out.line(format_args!("{} {were} tried again", count(retried, "replicate")));
     }
     let reason = result.reason.as_ref().map_or(String::new(), |reason| format!(": {reason}"));
     out.line(format_args!("{}{reason}", word(result.verdict, style)));
     out.into_text()
+}
+
+/// The replicates that were disturbed, and what that costs.
+fn kept(disturbed: &Disturbed, result: &GateResult) -> String {
+    let [a, b] = disturbed.replicates;
+    let all = match &result.decision {
+        Some(decision) => 2 * decision.findings.first().map_or(0, |finding| finding.pairs),
+        None => result.replicates.len(),
+    };
+    let lost = match a + b {
+        0 => "no replicate was disturbed".to_owned(),
+        some => format!("{some} of {all} replicates were disturbed and kept (A {a}, B {b})"),
+    };
+    let price = match disturbed.width.exp_m1() * 100.0 {
+        some if some >= 0.05 => {
+            format!("each interval is wider by {some:.1}% to either side for what one lost more")
+        }
+        _ => "the two lost about the same".to_owned(),
+    };
+    format!("{lost}; {price}")
 }
 
 /// What the box allowed to be seen at all comes before what was seen.
@@ -132,6 +164,9 @@ pub fn render_history(lines: &[(Line, Vec<Point>)], style: Style) -> String {
             style.strong(&line.metric),
             style.dim(&format!("{what} {}, series {key}", count(line.n, "point")))
         ));
+        if let Some(about) = &line.about {
+            out.line(format_args!("  {about}"));
+        }
         out.line(format_args!("  {}", drawing(&line.kind, points)));
         out.line(format_args!(
             "  {}",
@@ -141,8 +176,10 @@ pub fn render_history(lines: &[(Line, Vec<Point>)], style: Style) -> String {
             out.line(format_args!("  {}", moved(change, line, style)));
         }
         if line.changes.is_empty() {
-            out.line(format_args!("  {}", style.dim("no change")));
+            let none = if line.can_see() { style.dim("no change found") } else { style.warn("cannot tell") };
+            out.line(format_args!("  {none}"));
         }
+        out.line(format_args!("  {}", style.dim(&sight(line))));
         out.line(format_args!(""));
     }
     out.into_text()

@@ -2,6 +2,7 @@
 //! of the GPU.
 
 use super::{Check, Evidence, Verdict, check, unmade};
+use crate::hardware::telemetry::host::HostWindow;
 
 /// Share of the processors' time that others may use.
 const MOST_FOREIGN: f64 = 0.05;
@@ -10,11 +11,10 @@ const MOST_HELD_BACK: f64 = 0.01;
 /// Share that the hypervisor may take.
 const MOST_STOLEN: f64 = 0.01;
 
-pub(super) fn run(evidence: &Evidence<'_>) -> Check {
-    let name = "foreign_load";
+/// What was too much of it on the host, what was not, and what nobody knows.
+pub(super) fn on_host(host: Option<HostWindow>) -> [Vec<String>; 3] {
     let mut wrong = Vec::new();
     let (mut seen, mut unknown) = (Vec::new(), Vec::new());
-    let host = evidence.host;
     for (share, most, who) in [
         (host.and_then(|host| host.foreign_share), MOST_FOREIGN, "other processes used"),
         (host.and_then(|host| host.stolen_share), MOST_STOLEN, "the hypervisor took"),
@@ -32,6 +32,13 @@ pub(super) fn run(evidence: &Evidence<'_>) -> Check {
         let text = format!("the container's quota held back {:.1}% of it", share * 100.0);
         if share > MOST_HELD_BACK { wrong.push(text) } else { seen.push(text) }
     }
+    [wrong, seen, unknown]
+}
+
+pub(super) fn run(evidence: &Evidence<'_>) -> Check {
+    let name = "foreign_load";
+    let [mut wrong, mut seen, mut unknown] = on_host(evidence.host);
+    let host = evidence.host;
     if let Some(count @ 1..) = evidence.gpu_processes_during {
         wrong.push(format!("{count} other process(es) were on the GPU during the run"));
     }

@@ -67,6 +67,12 @@ pub fn breaks_the_ceiling(rows: &[Utilization]) -> bool {
     roofline::broken(rows)
 }
 
+/// What the check `foreign_load` would call too much on the host; empty when the box was quiet.
+pub fn disturbances(host: HostWindow) -> Vec<String> {
+    let [wrong, ..] = foreign_load::on_host(Some(host));
+    wrong
+}
+
 /// Makes every check.
 pub fn validate(evidence: &Evidence<'_>) -> Validity {
     Validity::of(vec![
