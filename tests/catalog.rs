@@ -85,7 +85,8 @@ fn rents_of_an_update_move_the_default_price_and_a_row_by_hand_stays() {
     let (lambda, vast) = (data("gpuhunt/lambdalabs.csv"), data("skypilot/vast/vms.csv"));
     let update =
         ["catalog", "update", "--config", &config, "--observed", "2026-11-25", "--from", &lambda, &vast];
-    let taken = bench.json(&[&update[..], &["--yes", "--json"]].concat());
+    // The rents of one cloud move some default by more than 30%.
+    let taken = bench.json(&[&update[..], &["--yes", "--accept", "--json"]].concat());
     assert_eq!(taken["files"].as_array().map(Vec::len), Some(2));
     let fate = |id: &str| {
         let rows = taken["rental"].as_array().expect("rows");

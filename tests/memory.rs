@@ -39,7 +39,7 @@ fn is_well_ended(ran: &Ran) -> bool {
 fn a_limit_on_addresses_is_seen_by_the_plan_and_named() {
     let bench = Bench::new();
     let args = "run --model synthetic:llama-3.2-1b:q8_0 --device cpu --dry-run";
-    for (flag, kib, name) in [("-v", 1_500_000, "ulimit -v"), ("-d", 1_000_000, "ulimit -d")] {
+    for (flag, kib, name) in [("-v", 1_200_000, "ulimit -v"), ("-d", 1_000_000, "ulimit -d")] {
         let ran = limited(&bench, flag, kib, args);
         assert_eq!(ran.code, 1, "{}", ran.stderr);
         assert!(ran.stderr.contains("of memory") && ran.stderr.contains(name), "{}", ran.stderr);

@@ -14,16 +14,51 @@ failed() {
     die "$1; the whole log is $log"
 }
 
+# Whether this CPU lists AMX and the machine kills who uses it: some hypervisors pass the flag on and not the registers.
+# Asks a program, since neither the flags nor the kernel's permission says so.
+amx_is_broken() {
+    local folder works=yes
+    grep -qw amx_tile /proc/cpuinfo 2>/dev/null || return 1
+    folder=$(mktemp -d)
+    cat >"$folder/amx.c" <<'C'
+#include <immintrin.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+int main(void) {
+    int status = 0;
+    if (fork() > 0) return wait(&status) < 0 || !WIFEXITED(status);
+    /* ARCH_REQ_XCOMP_PERM of XTILEDATA, then the least use of a tile. */
+    if (syscall(SYS_arch_prctl, 0x1023, 18) != 0) return 0;
+    unsigned char config[64] __attribute__((aligned(64))) = {1};
+    config[16] = 64;
+    config[48] = 16;
+    _tile_loadconfig(config);
+    _tile_zero(0);
+    _tile_release();
+    return 0;
+}
+C
+    # A compiler that knows no AMX emits none.
+    if cc -O1 -mamx-tile -o "$folder/amx" "$folder/amx.c" 2>/dev/null; then
+        "$folder/amx" || works=no
+    fi
+    rm -rf "$folder"
+    [ $works = no ]
+}
+
 # A native build that moved to another CPU (a restored cache, a shared home) would die of an
 # illegal instruction, so the instruction set is part of the folder's name.
 native_isa() {
-    local flags
+    local flags without=
     if [ -r /proc/cpuinfo ]; then
         flags=$(grep -m1 -iE '^(flags|features)' /proc/cpuinfo | cut -d: -f2 | tr ' ' '\n' | sort -u)
     else
         flags=$(sysctl -n machdep.cpu.brand_string hw.optional 2>/dev/null || uname -m)
     fi
-    echo "native-$(cksum <<<"$flags" | cut -d' ' -f1)"
+    amx_is_broken && without=-noamx
+    echo "native$without-$(cksum <<<"$flags" | cut -d' ' -f1)"
 }
 
 # finish [CURRENT]: prints the folder of programs; with CURRENT, `current` links to this build.

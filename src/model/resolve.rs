@@ -248,7 +248,7 @@ mod tests {
         assert_eq!(&magic, b"GGUF");
         let error =
             open(folder.path().to_str().unwrap(), &Catalog::bundled(), &server, folder.path()).unwrap_err();
-        assert!(error.to_string().contains("config.json is not there"), "{error}");
+        assert!(error.to_string().contains("give the path of one: tiny.gguf"), "{error}");
         assert!(server.seen().is_empty());
     }
 

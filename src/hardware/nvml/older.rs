@@ -2,8 +2,8 @@
 //!
 //! A driver before 510 has no `nvmlDeviceGetMemoryInfo_v2`, and WSL and guests of a vGPU leave out others. What an older
 //! function knows as well must not be lost with the newer one, so each question here is asked again under its older
-//! name, whatever the newest answered; when all fail, the newest's reason is the one that is told. Names, arguments and
-//! layouts are those of NVIDIA's header (`nvml.h`).
+//! name, whatever the newest answered. When all fail, the newest's reason is told, or the older's where the driver has no
+//! newest one. Names, arguments and layouts are those of NVIDIA's header (`nvml.h`).
 #![allow(unsafe_code, reason = "C functions that the wrapper offers in their newest version only")]
 
 use std::ffi::{c_int, c_uint, c_ulonglong};
@@ -31,7 +31,9 @@ fn either<T>(
     newest: Result<T, NvmlError>,
     older: impl FnOnce() -> Result<T, NvmlError>,
 ) -> Result<T, NvmlError> {
-    newest.or_else(|error| older().map_err(|_| error))
+    let missing =
+        |error: &NvmlError| matches!(error, NvmlError::FunctionNotFound | NvmlError::FailedToLoadSymbol(_));
+    newest.or_else(|error| older().map_err(|olders| if missing(&error) { olders } else { error }))
 }
 
 /// Calls a function that writes one value.

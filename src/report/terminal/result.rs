@@ -319,7 +319,7 @@ fn validity(out: &mut Page, record: &Record, style: Style) {
     let not_made = if unmade.is_empty() { String::new() } else { format!(", {} not made", unmade.len()) };
     out.line(format_args!("{} {verdict}, {made}{not_made}", style.strong("Figures ")));
     let mut say = |text: &str, paint: &dyn Fn(&str) -> String| {
-        for (index, text) in wrap(text, 70).iter().enumerate() {
+        for (index, text) in wrap(text, 68).iter().enumerate() {
             out.line(format_args!("         {}{}", if index > 0 { "  " } else { "" }, paint(text)));
         }
     };
