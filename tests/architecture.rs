@@ -224,6 +224,8 @@ fn unsafe_code_stands_only_behind_its_door() {
         "src/engine/fused/cpu/lanes.rs",
         "src/engine/fused/cpu/matmul/mod.rs",
         "src/engine/fused/cpu/pool.rs",
+        "src/engine/fused/cpu/prefetch.rs",
+        "src/hardware/cuda/driver.rs",
         "src/hardware/cuda/launch.rs",
         "src/hardware/cuda/library.rs",
         "src/hardware/cuda/load.rs",

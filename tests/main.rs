@@ -9,6 +9,7 @@ mod bad_input; // each a clear error with the way out, the right exit code and n
 mod catalog; // bundled rows, the user's own files
 mod compare; // a record against API prices, and against another record
 mod cost; // a record priced again
+mod cuda; // GPUs through a library that behaves like the driver
 mod doctor; // what this box can do, as lines and as JSON
 mod forecast; // price curves, claims and use cases
 mod hub; // a model on the hub: what a plan asks for

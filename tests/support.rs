@@ -6,6 +6,7 @@ use std::process::{Command, Output};
 
 use serde_json::Value;
 
+pub(crate) mod fake_cuda;
 pub(crate) mod fake_nvml;
 pub(crate) mod served;
 pub(crate) mod terminal;

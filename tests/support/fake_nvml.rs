@@ -115,7 +115,7 @@ fn built() -> PathBuf {
 }
 
 /// Renames a function in the table of exported names, so that nobody finds it.
-fn hide(library: &mut [u8], function: &str) {
+pub(crate) fn hide(library: &mut [u8], function: &str) {
     let name = [b"\0", function.as_bytes(), b"\0"].concat();
     let mut hidden = 0;
     while let Some(at) = library.windows(name.len()).position(|window| window == name) {

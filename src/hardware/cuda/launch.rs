@@ -10,11 +10,8 @@ use std::sync::Arc;
 use cudarc::driver::{CudaContext, CudaFunction, DriverError, result, sys};
 use cudarc::nvrtc::Ptx;
 
-use super::library::Opened;
-use super::{Architecture, Kind, Places};
-
-/// The oldest driver that is tried, as the driver writes it: CUDA 12.0.
-const OLDEST_DRIVER: c_int = 12_000;
+use super::driver::{Driver, reason};
+use super::{Architecture, Form, Places};
 
 /// A GPU with a context on it.
 #[derive(Debug, Clone)]
@@ -58,47 +55,6 @@ impl Identity {
     }
 }
 
-/// The driver, ready to be called.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Driver {
-    /// Newest CUDA that it runs, as the driver writes it: 13000.
-    version: c_int,
-}
-
-impl Driver {
-    /// Loads the driver. Nothing of cudarc's may be called before: it panics without the library.
-    fn load(places: &Places) -> Result<Self, String> {
-        let library = places.find(Kind::Driver, None).ok_or("libcuda is not here: no NVIDIA driver")?;
-        // By its path, because the loader need not know the folder; cudarc then finds it by the name inside.
-        Opened::open(&library.path)?;
-        if !is_present() {
-            return Err(format!("{} is there and cannot be loaded by its name", library.path.display()));
-        }
-        let mut version = 0;
-        // SAFETY: the library is loaded, and `version` is writable.
-        unsafe { sys::cuDriverGetVersion(&raw mut version) }.result().map_err(reason)?;
-        if version < OLDEST_DRIVER {
-            return Err(format!("the driver runs CUDA up to {}, at least 12.0 is needed", text(version)));
-        }
-        result::init().map_err(reason)?;
-        Ok(Self { version })
-    }
-}
-
-/// Whether cudarc will find the library by name.
-fn is_present() -> bool {
-    #[cfg(feature = "candle-cuda")]
-    {
-        // Linked: without it this program would not have started.
-        true
-    }
-    #[cfg(not(feature = "candle-cuda"))]
-    {
-        // SAFETY: it opens libraries by the driver's name, one of which is open already.
-        unsafe { sys::is_culib_present() }
-    }
-}
-
 impl Device {
     /// Every GPU that CUDA offers, in CUDA's order.
     ///
@@ -132,18 +88,26 @@ impl Device {
     /// # Errors
     /// A reason for people when there is no driver.
     pub fn newest_cuda(places: &Places) -> Result<u32, String> {
-        let driver = Driver::load(places)?;
-        Ok(u32::try_from(driver.version / 1000).unwrap_or_default())
+        Ok(Driver::load(places)?.newest_cuda())
     }
 
     pub(super) fn context(&self) -> &Arc<CudaContext> {
         &self.context
     }
 
-    /// Uploads machine code and takes a function from it.
-    pub(super) fn function(&self, cubin: Vec<u8>, name: &str) -> Result<CudaFunction, String> {
-        let module = self.context.load_module(Ptx::from_binary(cubin)).map_err(reason)?;
-        module.load_function(name).map_err(reason)
+    /// Uploads a kernel and takes a function from it: machine code where the driver takes it, else PTX, which the
+    /// driver compiles itself.
+    pub(super) fn function(
+        &self,
+        code: impl Fn(Form) -> Result<Vec<u8>, String>,
+        name: &str,
+    ) -> Result<CudaFunction, String> {
+        let upload = |code: Vec<u8>| self.context.load_module(Ptx::from_binary(code));
+        let module = match upload(code(Form::Cubin)?) {
+            Err(DriverError(sys::CUresult::CUDA_ERROR_NO_BINARY_FOR_GPU)) => upload(code(Form::Ptx)?),
+            other => other,
+        };
+        module.map_err(reason)?.load_function(name).map_err(reason)
     }
 }
 
@@ -158,17 +122,6 @@ fn pci(device: sys::CUdevice) -> Result<String, DriverError> {
     Ok(text.to_string_lossy().to_ascii_lowercase())
 }
 
-/// What the driver says, for people.
-pub(super) fn reason(error: DriverError) -> String {
-    let said = error.error_string().map(|text| text.to_string_lossy().into_owned());
-    format!("CUDA: {}", said.unwrap_or_else(|_| format!("{:?}", error.0)))
-}
-
-/// 12040 is 12.4.
-fn text(version: c_int) -> String {
-    format!("{}.{}", version / 1000, version % 1000 / 10)
-}
-
 /// CUDA's sixteen bytes as NVML writes them.
 fn uuid_text(bytes: [u8; 16]) -> String {
     let hex: Vec<String> = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
@@ -181,10 +134,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bytes_and_numbers_are_written_as_nvidia_writes_them() {
+    fn a_uuid_is_written_as_nvidia_writes_it() {
         let bytes = *b"\x01\x23\x45\x67\x89\xab\xcd\xef\x00\x11\x22\x33\x44\x55\x66\x77";
         assert_eq!(uuid_text(bytes), "GPU-01234567-89ab-cdef-0011-223344556677");
-        assert_eq!(text(12_040), "12.4");
     }
 
     #[test]

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use cudarc::driver::{CudaFunction, CudaSlice, CudaStream, LaunchConfig, PushKernelArg as _};
 
-use super::launch::reason;
-use super::{Device, LOAD, Nvrtc, cubin};
+use super::driver::reason;
+use super::{Device, LOAD, Nvrtc, code};
 use crate::base::clock;
 use crate::base::event::Span;
 use crate::base::units::Seconds;
@@ -39,7 +39,12 @@ impl Load {
     /// # Errors
     /// A reason for people.
     pub fn new(device: &Device, nvrtc: &Nvrtc, cache: &Path) -> Result<Self, String> {
-        let function = device.function(cubin(nvrtc, LOAD, device.architecture, cache)?, "load")?;
+        let code = |form| code(nvrtc, LOAD, device.architecture, form, cache);
+        Self::of(device, device.function(code, "load")?, FIRST)
+    }
+
+    /// The same of a function that is uploaded, whose speed a launch of so many iterations tells.
+    pub(super) fn of(device: &Device, function: CudaFunction, first: u32) -> Result<Self, String> {
         let stream = device.context().default_stream();
         let blocks = device.multiprocessors * BLOCKS;
         let sums = stream.alloc_zeros(blocks as usize * THREADS as usize).map_err(reason)?;
@@ -48,8 +53,8 @@ impl Load {
         let mut load = Self { stream, function, sums, shape, iterations_per_second: 0.0 };
         // The first launch of a kernel waits for its upload, and the clocks rise under the second.
         for _ in 0..3 {
-            let span = load.launch(FIRST)?;
-            load.iterations_per_second = f64::from(FIRST) / span.length().get().max(1e-6);
+            let span = load.launch(first)?;
+            load.iterations_per_second = f64::from(first) / span.length().get().max(1e-6);
         }
         Ok(load)
     }
@@ -74,6 +79,12 @@ impl Load {
                 self.iterations_per_second = f64::from(iterations) / span.length().get().max(1e-6);
             }
         }
+    }
+
+    /// What the threads left, for tests.
+    #[cfg(test)]
+    pub(super) fn sums(&self) -> Result<Vec<f32>, String> {
+        self.stream.clone_dtoh(&self.sums).map_err(reason)
     }
 
     fn launch(&mut self, iterations: u32) -> Result<Span, String> {

@@ -3,6 +3,7 @@
 //! Nothing here is linked. A box without any of it is the normal case: each step says in words what it lacks.
 
 mod architecture;
+mod driver;
 mod find;
 mod launch;
 mod library;
@@ -10,11 +11,13 @@ mod load;
 mod module;
 mod nvrtc;
 #[cfg(test)]
+mod standin;
+#[cfg(test)]
 mod testing;
 
 pub use architecture::Architecture;
 pub use find::{Kind, Library, Place, Places};
 pub use launch::{Device, Identity};
 pub use load::Load;
-pub use module::{Kernel, LOAD, cubin};
+pub use module::{Form, Kernel, LOAD, code};
 pub use nvrtc::{Compiled, Nvrtc};

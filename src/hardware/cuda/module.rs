@@ -1,6 +1,6 @@
-//! The kernels that are embedded in the program, and their machine code, compiled once a box.
+//! The kernels that are embedded in the program, and their code, compiled once a box.
 //!
-//! A cubin lies in the cache under the hash of all it came from: source, options, compiler and architecture.
+//! Code lies in the cache under the hash of all it came from: source, options, compiler and architecture.
 //! What has changed is thus another file, and nothing is ever stale.
 
 use std::fs;
@@ -23,32 +23,52 @@ pub const LOAD: Kernel = Kernel { name: "load.cu", source: include_str!("../../.
 /// Options for every kernel: a plain function is a device function, and the log says registers and spills.
 pub(super) const OPTIONS: &[&str] = &["--std=c++17", "-default-device", "--ptxas-options=-v"];
 
-/// The kernel's machine code, out of `cache` or compiled.
+/// What a kernel is compiled to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// Machine code of one architecture.
+    Cubin,
+    /// PTX for it, which the driver compiles further; it ends in a zero byte.
+    Ptx,
+}
+
+impl Form {
+    fn ending(self) -> &'static str {
+        match self {
+            Self::Cubin => "cubin",
+            Self::Ptx => "ptx",
+        }
+    }
+}
+
+/// The kernel's code, out of `cache` or compiled.
 ///
 /// # Errors
 /// What the compiler says. A cache that cannot be written costs time and is no error.
-pub fn cubin(
+pub fn code(
     nvrtc: &Nvrtc,
     kernel: Kernel,
     architecture: Architecture,
+    form: Form,
     cache: &Path,
 ) -> Result<Vec<u8>, String> {
     let folder = cache.join("cubins");
-    let file = folder.join(format!("{}.cubin", key(kernel.source, OPTIONS, &nvrtc.version(), architecture)));
-    if let Ok(cubin) = fs::read(&file) {
-        return Ok(cubin);
+    let key = key(kernel.source, OPTIONS, &nvrtc.version(), architecture);
+    let file = folder.join(format!("{key}.{}", form.ending()));
+    if let Ok(code) = fs::read(&file) {
+        return Ok(code);
     }
-    let compiled = nvrtc.compile(kernel.name, kernel.source, OPTIONS, architecture)?;
+    let compiled = nvrtc.compile(kernel.name, kernel.source, OPTIONS, architecture, form)?;
     // By rename, so that a reader sees all of it or nothing.
     let partial = file.with_extension(format!("{}.partial", std::process::id()));
     let kept = fs::create_dir_all(&folder)
-        .and_then(|()| fs::write(&partial, &compiled.cubin))
+        .and_then(|()| fs::write(&partial, &compiled.code))
         .and_then(|()| fs::rename(&partial, &file));
     if kept.is_err() {
         // Nothing is left half-written; whether this works does not matter either.
         fs::remove_file(&partial).ok();
     }
-    Ok(compiled.cubin)
+    Ok(compiled.code)
 }
 
 fn key(source: &str, options: &[&str], version: &str, architecture: Architecture) -> String {
@@ -86,12 +106,15 @@ mod tests {
     fn the_second_time_the_file_is_taken() {
         let Some(nvrtc) = super::super::testing::nvrtc() else { return };
         let cache = tempfile::tempdir().expect("a folder");
-        let compiled = cubin(&nvrtc, LOAD, HOPPER, cache.path()).expect("compiled");
+        let code = |form| code(&nvrtc, LOAD, HOPPER, form, cache.path());
+        let compiled = code(Form::Cubin).expect("compiled");
         let files: Vec<_> = fs::read_dir(cache.path().join("cubins")).expect("a cache").collect();
         assert_eq!(files.len(), 1);
         let file = files[0].as_ref().expect("an entry").path();
         assert_eq!(fs::read(&file).expect("the code"), compiled);
         fs::write(&file, "marked").expect("written");
-        assert_eq!(cubin(&nvrtc, LOAD, HOPPER, cache.path()).expect("read"), b"marked");
+        assert_eq!(code(Form::Cubin).expect("read"), b"marked");
+        let ptx = code(Form::Ptx).expect("compiled");
+        assert!(ptx.ends_with(b"\0") && String::from_utf8_lossy(&ptx).contains(".target sm_90a"));
     }
 }

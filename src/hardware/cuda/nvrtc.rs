@@ -8,9 +8,9 @@ use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::path::{Path, PathBuf};
 use std::ptr;
 
-use super::Architecture;
 use super::find::Library;
 use super::library::Opened;
+use super::{Architecture, Form};
 
 type Program = *mut c_void;
 type Status = c_int;
@@ -33,6 +33,8 @@ struct Functions {
     log: unsafe extern "C" fn(Program, *mut c_char) -> Status,
     cubin_size: unsafe extern "C" fn(Program, *mut usize) -> Status,
     cubin: unsafe extern "C" fn(Program, *mut c_char) -> Status,
+    ptx_size: unsafe extern "C" fn(Program, *mut usize) -> Status,
+    ptx: unsafe extern "C" fn(Program, *mut c_char) -> Status,
     destroy: unsafe extern "C" fn(*mut Program) -> Status,
 }
 
@@ -47,8 +49,8 @@ pub struct Nvrtc {
 /// What came out.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Compiled {
-    /// Machine code.
-    pub cubin: Vec<u8>,
+    /// Machine code or PTX, as asked for.
+    pub code: Vec<u8>,
     /// What the compiler said; with `--ptxas-options=-v` registers and spills too.
     pub log: String,
 }
@@ -96,10 +98,15 @@ impl Nvrtc {
         source: &str,
         options: &[&str],
         architecture: Architecture,
+        form: Form,
     ) -> Result<Compiled, String> {
         let text = |text: &str| CString::new(text).map_err(|_| format!("{name} has a zero byte in it"));
         let (source, title) = (text(source)?, text(name)?);
-        let mut all = vec![text(&format!("--gpu-architecture={architecture}"))?];
+        let target = match form {
+            Form::Cubin => architecture.to_string(),
+            Form::Ptx => architecture.to_string().replace("sm_", "compute_"),
+        };
+        let mut all = vec![text(&format!("--gpu-architecture={target}"))?];
         for option in options {
             all.push(text(option)?);
         }
@@ -123,8 +130,11 @@ impl Nvrtc {
         let log = self.bytes(&program, self.functions.log_size, self.functions.log).unwrap_or_default();
         let log = String::from_utf8_lossy(&log).trim_end_matches(['\0', '\n']).to_owned();
         self.check(status).map_err(|reason| format!("{name} for {architecture}: {reason}\n{log}"))?;
-        let cubin = self.bytes(&program, self.functions.cubin_size, self.functions.cubin)?;
-        Ok(Compiled { cubin, log })
+        let code = match form {
+            Form::Cubin => self.bytes(&program, self.functions.cubin_size, self.functions.cubin)?,
+            Form::Ptx => self.bytes(&program, self.functions.ptx_size, self.functions.ptx)?,
+        };
+        Ok(Compiled { code, log })
     }
 
     /// One of the program's two outputs: its size asked first, then its bytes.
@@ -200,6 +210,8 @@ fn functions(library: &Opened) -> Result<Functions, String> {
         log: take!(c"nvrtcGetProgramLog"),
         cubin_size: take!(c"nvrtcGetCUBINSize"),
         cubin: take!(c"nvrtcGetCUBIN"),
+        ptx_size: take!(c"nvrtcGetPTXSize"),
+        ptx: take!(c"nvrtcGetPTX"),
         destroy: take!(c"nvrtcDestroyProgram"),
     })
 }
@@ -215,16 +227,17 @@ mod tests {
         let Some(nvrtc) = nvrtc() else { return };
         for (major, minor) in [(8, 0), (9, 0), (10, 0)] {
             let architecture = Architecture { major, minor };
-            let compiled =
-                nvrtc.compile(LOAD.name, LOAD.source, OPTIONS, architecture).expect("a correct kernel");
-            assert_eq!(&compiled.cubin[..4], b"\x7fELF", "{architecture}");
+            let compiled = nvrtc
+                .compile(LOAD.name, LOAD.source, OPTIONS, architecture, Form::Cubin)
+                .expect("a correct kernel");
+            assert_eq!(&compiled.code[..4], b"\x7fELF", "{architecture}");
             let log = &compiled.log;
             assert!(
                 log.contains("0 bytes spill stores") && log.contains("registers"),
                 "{architecture}: {log}"
             );
             // The name by which it is launched.
-            assert!(compiled.cubin.windows(4).any(|bytes| bytes == b"load"), "{architecture}");
+            assert!(compiled.code.windows(4).any(|bytes| bytes == b"load"), "{architecture}");
         }
     }
 
@@ -233,11 +246,17 @@ mod tests {
         let Some(nvrtc) = nvrtc() else { return };
         let architecture = Architecture { major: 9, minor: 0 };
         let error = nvrtc
-            .compile("wrong.cu", "extern \"C\" __global__ void f() { nothing(); }", OPTIONS, architecture)
+            .compile(
+                "wrong.cu",
+                "extern \"C\" __global__ void f() { nothing(); }",
+                OPTIONS,
+                architecture,
+                Form::Cubin,
+            )
             .expect_err("wrong");
         assert!(error.contains("wrong.cu") && error.contains("nothing"), "{error}");
         let error = nvrtc
-            .compile(LOAD.name, LOAD.source, OPTIONS, Architecture { major: 3, minor: 5 })
+            .compile(LOAD.name, LOAD.source, OPTIONS, Architecture { major: 3, minor: 5 }, Form::Cubin)
             .expect_err("too old a GPU");
         assert!(error.contains("sm_35"), "{error}");
     }

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::line::{Area, Line};
 use crate::base::env;
-use crate::hardware::cuda::{Architecture, Kind, LOAD, Library, Nvrtc, Places, cubin};
+use crate::hardware::cuda::{Architecture, Form, Kind, LOAD, Library, Nvrtc, Places, code};
 use crate::hardware::nvml;
 
 /// What brings a driver's library where NVML works already: images and packages have them apart.
@@ -79,7 +79,7 @@ fn compiler(library: &Library, mend: &str) -> Line {
     let line = found(Kind::Nvrtc, library);
     let hopper = Architecture { major: 9, minor: 0 };
     let tried = Nvrtc::open(library).and_then(|nvrtc| {
-        cubin(&nvrtc, LOAD, hopper, &env::cache_folder())?;
+        code(&nvrtc, LOAD, hopper, Form::Cubin, &env::cache_folder())?;
         Ok(nvrtc.version())
     });
     match tried {
