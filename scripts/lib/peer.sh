@@ -1,4 +1,4 @@
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2154
 # Building a peer from its sdist on PyPI; sourced by scripts/peer/llama-cpp and scripts/peer/ik-llama-cpp.
 #
 # The caller sets: name (for messages), home (folder of the builds), built (where the result goes), log, isa.
