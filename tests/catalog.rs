@@ -146,7 +146,7 @@ fn a_file_of_an_archive_needs_its_day() {
         r#"{"m": {"litellm_provider": "x", "input_cost_per_token": 1e-6, "output_cost_per_token": 2e-6}}"#;
     let path = bench.file("map.json", text.as_bytes());
     let file = std::fs::File::options().append(true).open(&path).expect("the file");
-    let day = std::time::UNIX_EPOCH + std::time::Duration::from_secs(315_532_800);
+    let day = std::time::UNIX_EPOCH + std::time::Duration::from_hours(87_648);
     file.set_modified(day).expect("a date");
     let path = path.to_string_lossy().into_owned();
     let ran = bench.run(&["catalog", "update", "--from", &path]);

@@ -123,6 +123,7 @@ fn wanted_by(said: &str) -> Option<&'static str> {
 }
 
 #[inline(never)]
+#[allow(clippy::large_stack_arrays, reason = "taking that much stack is its purpose")]
 fn touch_stack() {
     let mut stack = [0_u8; STACK];
     std::hint::black_box(&mut stack);

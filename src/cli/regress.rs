@@ -527,9 +527,9 @@ fn look_back(args: &HistoryArgs, output: &Output) -> anyhow::Result<()> {
         };
         let text = format!("inconclusive: {reason}");
         if output.json {
-            output.note(&text)
+            output.note(&text);
         } else {
-            output.human(&(text + "\n"))?
+            output.human(&(text + "\n"))?;
         }
         return Err(exit::Silent(11).into());
     }

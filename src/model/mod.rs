@@ -46,6 +46,7 @@ pub struct Model {
 
 /// Where a model's weights are.
 #[derive(Debug, Clone)]
+#[allow(clippy::large_enum_variant, reason = "there is one a run")]
 pub enum Source {
     /// One GGUF file.
     Gguf(PathBuf),

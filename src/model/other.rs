@@ -121,7 +121,7 @@ mod tests {
         match part {
             None => assert_eq!(found, None, "{names:?}"),
             Some(part) => {
-                assert!(found.as_ref().is_some_and(|found| found.contains(part)), "{names:?}: {found:?}")
+                assert!(found.as_ref().is_some_and(|found| found.contains(part)), "{names:?}: {found:?}");
             }
         }
     }

@@ -68,7 +68,7 @@ impl Sources<'_> {
                 let Looked { header, source, name, origin } = on_hub(name)?;
                 Ok(Model { id: Request::Hub(name).to_string(), header, source, origin })
             }
-            Request::Catalog { id, quant } => self.row(self.known(id)?, quant.as_deref(), on_hub),
+            Request::Catalog { id, quant } => Self::row(self.known(id)?, quant.as_deref(), on_hub),
             Request::Synthetic { preset, quant } => {
                 let row = self.known(preset)?;
                 let quant = quant.as_deref().unwrap_or(DEFAULT_SYNTHETIC_QUANT);
@@ -95,7 +95,6 @@ impl Sources<'_> {
 
     /// The row's weights in `quant`: from its GGUF repository, or unquantized from the original one.
     fn row(
-        &self,
         row: &ModelRow,
         quant: Option<&str>,
         on_hub: &dyn Fn(&HubName) -> Result<Looked, Error>,

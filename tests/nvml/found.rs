@@ -94,7 +94,7 @@ fn what_a_gpu_does_not_say_is_a_reason_and_takes_nothing_else_along() {
 fn gpus_are_found_through_the_named_library() {
     let fake = three();
     let found = device::discover_through(&fake.library()).expect("the fake library");
-    let names: Vec<&str> = found.gpus.iter().map(|gpu| gpu.label()).collect();
+    let names: Vec<&str> = found.gpus.iter().map(infercost::hardware::nvml::GpuFound::label).collect();
     assert_eq!(names, ["NVIDIA T4", "NVIDIA H200", "NVIDIA A100-SXM4-80GB"]);
     assert_eq!((found.driver.as_deref(), found.cuda.as_deref()), (Ok("570.86.15"), Ok("12.8")));
 

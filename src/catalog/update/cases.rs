@@ -80,8 +80,7 @@ fn a_part_of_a_gpu_is_not_billed_as_a_whole_one() {
     assert_eq!(said.len(), 4, "{said:?}");
     for (row, part) in said.iter().zip(["1/6", "1/3", "1/2"]) {
         assert!(
-            row.contains(&format!("InstanceType \"Standard_NV"))
-                && row.contains(&format!("has {part} of a GPU")),
+            row.contains("InstanceType \"Standard_NV") && row.contains(&format!("has {part} of a GPU")),
             "{row}"
         );
     }

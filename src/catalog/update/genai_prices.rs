@@ -153,7 +153,6 @@ fn take(row: &mut ApiPrice, ladder: &mut Ladder, fields: &Fields) -> Result<(), 
     row.usd_per_request = prices.fee("requests_kcount", 1000)?;
     *ladder = Ladder::default();
     let [mut read, mut write] = [row.cached_input_usd_per_mtok, row.cache_write_usd_per_mtok];
-    type Seat = fn(&mut Step) -> &mut Option<Decimal>;
     let kinds: [(&str, Seat); 4] = [
         ("input_mtok", |step| &mut step.input),
         ("output_mtok", |step| &mut step.output),
@@ -172,17 +171,13 @@ fn take(row: &mut ApiPrice, ladder: &mut Ladder, fields: &Fields) -> Result<(), 
     Ok(())
 }
 
+/// Where a step has the price of one kind of token.
+type Seat = fn(&mut Step) -> &mut Option<Decimal>;
+
 /// The tiers of one kind of token.
-fn climb(
-    ladder: &mut Ladder,
-    prices: Prices<'_>,
-    name: &str,
-    seat: fn(&mut Step) -> &mut Option<Decimal>,
-) -> Result<(), Bad> {
-    let tiers = match prices.get(name).and_then(Node::fields).and_then(|fields| get(fields, "tiers")) {
-        Some(Node::List(tiers)) => tiers,
-        _ => return Ok(()),
-    };
+fn climb(ladder: &mut Ladder, prices: Prices<'_>, name: &str, seat: Seat) -> Result<(), Bad> {
+    let tiers = prices.get(name).and_then(Node::fields).and_then(|fields| get(fields, "tiers"));
+    let Some(Node::List(tiers)) = tiers else { return Ok(()) };
     let field = format!("{name}.tiers");
     for node in tiers {
         let fields = node.fields().unwrap_or_default();

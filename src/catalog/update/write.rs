@@ -5,6 +5,7 @@
 //! and renamed, so a reader never sees half of it.
 
 use std::collections::HashSet;
+use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -126,11 +127,11 @@ fn api(row: &ApiPrice) -> String {
             );
             for (name, usd) in [("cached_input", tier.cached_input), ("cache_write", tier.cache_write)] {
                 if let Some(usd) = usd {
-                    text += &format!(", {name} = {usd}");
+                    _ = write!(text, ", {name} = {usd}");
                 }
             }
             if let Some(batch) = &tier.batch {
-                text += &format!(", batch = {{ input = {}, output = {} }}", batch.input, batch.output);
+                _ = write!(text, ", batch = {{ input = {}, output = {} }}", batch.input, batch.output);
             }
             text + " }"
         })

@@ -29,13 +29,14 @@ const MARKS: &[(&[u8], &str)] = &[
     (b"\x7fELF", "a program; give the path of a model"),
 ];
 
+const TORCH: &str =
+    "a PyTorch checkpoint; take the model as safetensors, or convert it with convert_hf_to_gguf.py";
+
 fn kind(start: &[u8]) -> String {
     if let Some((_, what)) = MARKS.iter().find(|(mark, _)| start.starts_with(mark)) {
         return (*what).to_owned();
     }
     let has = |text: &[u8]| start.windows(text.len()).any(|window| window == text);
-    const TORCH: &str =
-        "a PyTorch checkpoint; take the model as safetensors, or convert it with convert_hf_to_gguf.py";
     if start.starts_with(b"PK\x03\x04") {
         let what = if has(b"data.pkl") { TORCH } else { "a zip archive; unpack it first" };
         return what.to_owned();

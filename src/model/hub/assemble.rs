@@ -279,11 +279,11 @@ mod tests {
         }
 
         fn assemble_with(&self, name: &str, offline: bool) -> Result<Assembled, Error> {
-            self.with(name, offline, |name, way| assemble(name, way))
+            self.with(name, offline, assemble)
         }
 
         fn look(&self, name: &str) -> Result<Looked, Error> {
-            self.with(name, false, |name, way| look(name, way))
+            self.with(name, false, look)
         }
 
         fn assemble(&self, name: &str) -> Result<Assembled, Error> {

@@ -18,6 +18,9 @@ const AHEAD: usize = 16 << 10;
 /// Answers that may break off before the file is given up.
 const BROKEN: u32 = 3;
 
+/// The bytes of an answer as they come.
+type Pieces = Receiver<io::Result<Vec<u8>>>;
+
 /// A reader over a file's first bytes.
 pub(super) struct Beginning<'a> {
     client: &'a Client,
@@ -32,7 +35,7 @@ pub(super) struct Beginning<'a> {
     piece: Vec<u8>,
     read: usize,
     /// The answer that is being read, and the byte at which it ends.
-    answer: Option<(Receiver<io::Result<Vec<u8>>>, u64)>,
+    answer: Option<(Pieces, u64)>,
     /// Answers that broke off.
     broken: u32,
     pub(super) failure: Option<Failure>,
@@ -92,7 +95,7 @@ impl<'a> Beginning<'a> {
     }
 
     /// Asks for the next range; says at which byte the answer ends.
-    fn request(&mut self) -> Result<(Receiver<io::Result<Vec<u8>>>, u64), Failure> {
+    fn request(&mut self) -> Result<(Pieces, u64), Failure> {
         let until = (self.came + self.ask).min(self.size);
         self.ask = (self.ask * 2).min(PIECE.1);
         let part = Part { from: self.came, until: Some(until) };

@@ -487,7 +487,7 @@ fn a_header_is_read_by_ranges_alone() {
 
 #[test]
 fn a_header_of_many_pieces_is_read_in_growing_ranges() {
-    let words = crate::model::gguf::Value::string(&"word ".repeat(100_000));
+    let words = crate::model::gguf::Value::string("word ".repeat(100_000));
     let draft = crate::model::testing::Draft::new().with("general.description", words);
     let big = crate::model::TensorType::F32;
     let case = case_of(draft.tensor("blk.0.ffn_up.weight", big, &[4 << 10, 1 << 10]).file());

@@ -157,7 +157,7 @@ fn choose(n: usize, k: usize) -> f64 {
 mod tests {
     use super::*;
 
-    /// scipy: fisher_exact([[5, 1], [0, 6]]) gives 0.015152, [[12, 0], [7, 5]] 0.037267, [[3, 3], [2, 4]] 1.
+    /// scipy: `fisher_exact([[5, 1], [0, 6]])` gives 0.015152, [[12, 0], [7, 5]] 0.037267, [[3, 3], [2, 4]] 1.
     #[test]
     fn the_chance_of_unlike_counts_is_fishers() {
         assert!((fisher([5, 0], 6) - 0.015_151_515).abs() < 1e-8, "{}", fisher([5, 0], 6));

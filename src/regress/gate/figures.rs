@@ -77,14 +77,16 @@ fn alike(a: &Cell, b: &Cell) -> bool {
     a == b || served
 }
 
+/// Takes a percentile of a measurement.
+type Pick = fn(&Measurement) -> Percentile;
+
 /// The tails of the gaps between tokens, where all records have enough gaps for them.
 fn tails(records: &[[&Record; 2]]) -> Vec<Pairs> {
     const METRIC: &str = "inter_token_latency_seconds";
     let Some([first, _]) = records.first() else { return Vec::new() };
     let mut found = Vec::new();
     for cell in first.measurements.iter().filter(|m| m.metric == METRIC).filter_map(|m| m.cell.as_ref()) {
-        let tails: [(&str, fn(&Measurement) -> Percentile); 2] =
-            [("p90", |m| m.percentiles.p90), ("p99", |m| m.percentiles.p99)];
+        let tails: [(&str, Pick); 2] = [("p90", |m| m.percentiles.p90), ("p99", |m| m.percentiles.p99)];
         for (tail, pick) in tails {
             let figure = |record: &Record| {
                 let mut all = record.measurements.iter();

@@ -208,7 +208,9 @@ fn sorted(value: &serde_json::Value, hash: &mut blake3::Hasher) {
         }
         serde_json::Value::Array(items) => {
             hash.update(b"[");
-            items.iter().for_each(|item| sorted(item, hash));
+            for item in items {
+                sorted(item, hash);
+            }
             hash.update(b"]");
         }
         other => {

@@ -72,14 +72,14 @@ impl LeftOut {
     /// Rows that are kept by name.
     const KEPT: usize = 20;
 
-    fn add(&mut self, kind: &'static str, row: String) {
+    fn add(&mut self, kind: &'static str, row: &str) {
         match self.kinds.iter_mut().find(|(known, _)| *known == kind) {
             Some((_, count)) => *count += 1,
             None => self.kinds.push((kind, 1)),
         }
         if self.rows.len() < Self::KEPT {
             // What a run failed with may have a secret in it.
-            self.rows.push(redact::text(&row).into_owned());
+            self.rows.push(redact::text(row).into_owned());
         }
     }
 
@@ -173,7 +173,7 @@ impl Sieve {
             Ok(found) => Some(Ok(found)),
             Err(NoCell::Broken(error)) => Some(Err(error)),
             Err(NoCell::LeftOut(kind, error)) => {
-                self.left_out.add(kind, in_short(&error));
+                self.left_out.add(kind, &in_short(&error));
                 self.first.get_or_insert(error);
                 None
             }

@@ -43,7 +43,7 @@ pub(super) fn used(at: &At<'_>) -> Result<Used, Error> {
         });
     }
     let gpu_backends: Vec<&str> =
-        backends.iter().flat_map(|all| all.names()).filter(|name| on_gpu(name)).collect();
+        backends.iter().flat_map(Backends::names).filter(|name| on_gpu(name)).collect();
     let mut notes = Vec::new();
     let chosen: Vec<Option<String>> = match &named {
         Some(names) => names.iter().map(|name| called(name, &listed, &gpu_backends)).collect(),
@@ -258,7 +258,7 @@ fn narrowed(
     // By rows, the main GPU also holds what is not split.
     let rows = at.text("split_mode")? == Some("row");
     let kept = chosen.into_iter().enumerate().filter(|(index, _)| {
-        shares.get(*index).is_some_and(|share| *share > 0.0) || (rows && *index as f64 == main)
+        shares.get(*index).is_some_and(|share| *share > 0.0) || (rows && (*index as f64 - main).abs() < 0.5)
     });
     let text = shares.iter().map(f64::to_string).collect::<Vec<_>>().join("/");
     Ok((kept.map(|(_, name)| name).collect(), Some(format!("`tensor_split` is {text}"))))

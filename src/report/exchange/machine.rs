@@ -36,12 +36,7 @@ pub(super) fn reconcile(
             let only_family = said.family.eq_ignore_ascii_case(name.trim()) && said.family == given.family;
             Some(said.id == given.id || only_family)
         };
-        if !foreign.gpus.iter().any(|name| fits(name) == Some(true)) {
-            // Names that the catalog does not know may be the card's.
-            if let Some(other) = foreign.gpus.iter().find(|name| fits(name) == Some(false)) {
-                return against(format!("`{}`", clean(other)), "--gpu", given.id.clone());
-            }
-        } else {
+        if foreign.gpus.iter().any(|name| fits(name) == Some(true)) {
             let all = foreign.gpus.len();
             foreign.gpus.retain(|name| fits(name) == Some(true));
             let left = all - foreign.gpus.len();
@@ -50,6 +45,9 @@ pub(super) fn reconcile(
                 foreign.notes.push(format!("--gpu {}: {left} of another kind not counted", given.id));
                 foreign.gpu_count = Some(foreign.gpus.len());
             }
+        } else if let Some(other) = foreign.gpus.iter().find(|name| fits(name) == Some(false)) {
+            // Names that the catalog does not know may be the card's.
+            return against(format!("`{}`", clean(other)), "--gpu", given.id.clone());
         }
     }
     let Some(count) = options.gpus else { return Ok(()) };

@@ -128,7 +128,7 @@ fn valid(at: &At<'_>) -> Option<bool> {
     match at.get("power_valid")? {
         Node::Bool(truth) => Some(*truth),
         Node::Text(text) => Some(text.eq_ignore_ascii_case("true") || text.trim() == "1"),
-        node => at.number(node).map(|number| number == 1.0),
+        node => at.number(node).map(|number| (number - 1.0).abs() < f64::EPSILON),
     }
 }
 

@@ -328,7 +328,7 @@ mod tests {
         for (provider, name) in all.chain(big.map(|n| ("aws", n))).chain(gcp.map(|n| ("gcp", n))) {
             match said(provider, name, "zz") {
                 Said::Size(_, card) => {
-                    assert!(catalog.gpus.iter().any(|gpu| gpu.id == card), "{name}: {card}")
+                    assert!(catalog.gpus.iter().any(|gpu| gpu.id == card), "{name}: {card}");
                 }
                 other => assert!(name == "p3.4xlarge", "{name}: {other:?}"),
             }

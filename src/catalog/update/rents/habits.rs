@@ -1,6 +1,6 @@
-//! What each cloud's catalog means by its columns, where that is known; docs/catalog.md prints the table.
+//! What each cloud's catalog means by its columns, where that is known; `docs/catalog.md` prints the table.
 //!
-//! SkyPilot's catalogs have one header and several meanings: the second price repeats the first on RunPod, on Mithril
+//! SkyPilot's catalogs have one header and several meanings: the second price repeats the first on `RunPod`, on Mithril
 //! both are an auction's lowest bid, on Vast the memory is that of all GPUs. A habit stands here only with its evidence
 //! (`why`: the fetcher in SkyPilot 0.14.1 or the provider's own list); a cloud without a row is read without assumptions,
 //! and what then has two meanings is refused.
