@@ -19,7 +19,7 @@ fn orders(n: usize, k: usize) -> f64 {
 }
 
 /// Steps, in standard deviations of the noise around a level, that a search finds four times of five when they lie
-/// halfway through so many points: simulated with normal noise, held by a test of [`simulation`](super::change_simulation).
+/// halfway through so many points: simulated with normal noise, held by a test of `change_simulation`.
 const FOUND: [(usize, f64); 9] =
     [(14, 4.5), (15, 3.7), (16, 3.4), (18, 3.05), (20, 2.8), (25, 2.4), (30, 2.15), (40, 1.9), (50, 1.75)];
 
