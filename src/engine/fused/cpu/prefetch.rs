@@ -1,9 +1,9 @@
 //! How a kernel for one token asks memory for weights ahead of its reading, chosen by a trial when a model is loaded.
 //!
 //! A decode step reads every weight once, so its speed is the memory's, and which prefetch serves best is a property
-//! of the processor: on Zen 5 lines that pass the outer caches by (`prefetchnta`) are read some percent faster, on
-//! Ice Lake they come at 10 GB/s where every other way gives 22. So each way reads the model's own matrices a few
-//! times, and the fastest stays. Only speed hangs on it, no result.
+//! of the processor: lines that bypass the outer caches (`prefetchnta`) come somewhat faster on some and at half the
+//! speed on others. So each way reads the model's own matrices a few times when they are loaded, and the fastest is
+//! kept; the record says which. Only speed depends on it, no result.
 #![allow(unsafe_code, reason = "the trial runs the kernels, which write disjoint rows")]
 
 use crate::base::clock;
