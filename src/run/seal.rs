@@ -507,6 +507,10 @@ pub fn stem(record: &Record) -> String {
     let date = record.created.split('T').next().unwrap_or_default();
     let device = match record.environment.gpus.iter().find(|gpu| gpu.used) {
         Some(gpu) => gpu.catalog_id.clone().unwrap_or_else(|| gpu.label().to_owned()),
+        // Another tool's file may not say what computed.
+        None if record.imported.is_some() && record.engine.device.as_deref() != Some("cpu") => {
+            "unknown".to_owned()
+        }
         None => "cpu".to_owned(),
     };
     let model = record.model.id.rsplit('/').next().unwrap_or_default();

@@ -18,7 +18,7 @@ enum Signs {
 }
 
 /// Prefix, signs and least number of them.
-const KEYS: [(&str, Signs, usize); 36] = [
+const KEYS: [(&str, Signs, usize); 55] = [
     ("sk-", Signs::Dash, 8),
     ("sk_live_", Signs::Plain, 8),
     ("sk_test_", Signs::Plain, 8),
@@ -55,6 +55,25 @@ const KEYS: [(&str, Signs, usize); 36] = [
     ("pplx-", Signs::Dash, 12),
     ("tgp_v1_", Signs::Dash, 8),
     ("hvs.", Signs::Dash, 16),
+    ("npm_", Signs::Plain, 16),
+    ("dop_v1_", Signs::Plain, 16),
+    ("fw_", Signs::Plain, 16),
+    ("csk-", Signs::Dash, 16),
+    ("SG.", Signs::Dot, 16),
+    ("dckr_pat_", Signs::Dash, 8),
+    ("rpa_", Signs::Plain, 16),
+    ("pypi-", Signs::Dash, 16),
+    ("glrt-", Signs::Dash, 8),
+    ("lsv2_pt_", Signs::Low, 16),
+    ("whsec_", Signs::Plain, 16),
+    ("shpat_", Signs::Plain, 16),
+    ("AGE-SECRET-KEY-", Signs::Dash, 8),
+    ("tskey-", Signs::Dash, 16),
+    ("wandb_v1_", Signs::Low, 16),
+    ("tvly-", Signs::Dash, 12),
+    ("jina_", Signs::Plain, 16),
+    ("lin_api_", Signs::Plain, 16),
+    ("ATATT3", Signs::Dash, 16),
 ];
 
 /// Keys by their prefix, tokens of three parts, and what follows `Bearer` and `Basic`.

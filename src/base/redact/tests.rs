@@ -24,6 +24,11 @@ fn by_form() {
         "gsk_abcdefGHIJ0123",
         "nvapi-abc_DEF-0123456789",
         "r8_0123456789abcdef",
+        "rpa_0123456789ABCDEFGHIJ",
+        "csk-0123456789abcdefgh-i",
+        "fw_0123456789abcdefGHIJ",
+        "npm_0123456789abcdefGHIJ",
+        "SG.abcDEF0123456789.ghiJKL",
         "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.abc-DEF_123",
     ] {
         check(&format!("with {key}, then"), "with [redacted], then");

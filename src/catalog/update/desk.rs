@@ -9,6 +9,7 @@ use rust_decimal::Decimal;
 use super::money::{REQUEST, TOKENS, decimal, written};
 use super::names;
 use crate::base::json::{Node, get};
+use crate::base::redact;
 use crate::base::text::shown;
 use crate::catalog::ApiPrice;
 
@@ -318,6 +319,7 @@ pub(super) fn kept<'a>(
             }
         }
     }
+    let mut object = redact::object("", object, &mut left_out);
     if !left_out.is_empty() {
         object.insert("left_out".to_owned(), left_out.into());
     }
@@ -384,6 +386,16 @@ mod tests {
         assert_eq!(desk.line_of_member("b"), Some(4), "a value is no member");
         assert_eq!(desk.line_of_id("a"), Some(4));
         assert_eq!(desk.line_of_id("c"), None);
+    }
+
+    #[test]
+    fn other_fields_are_kept_without_their_secrets() {
+        let node = |text: &str| Node::Text(text.into());
+        let fields: [(Box<str>, Node); 2] =
+            [("api_key".into(), node("hunter2hunter2")), ("page".into(), node("https://u:secret@h/p"))];
+        let text = kept(members(&fields), |_| false).expect("something");
+        assert!(!text.contains("hunter2") && !text.contains("secret@"), "{text}");
+        assert!(text.contains("api_key"), "what was dropped is named: {text}");
     }
 
     #[test]

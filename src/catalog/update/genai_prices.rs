@@ -11,6 +11,7 @@ use rust_decimal::Decimal;
 use super::desk::{Bad, Desk, Prices, Took, kept, members, text};
 use super::ladder::{Ladder, Step, tokens};
 use crate::base::json::{Node, get};
+use crate::base::redact;
 use crate::catalog::ApiPrice;
 use crate::catalog::api_prices::{InputOutput, ScheduledChange, TimeOfDay};
 
@@ -83,7 +84,7 @@ fn price(fields: &Fields, page: Option<&str>, today: Date, mut row: ApiPrice) ->
         }
         row.as_of = day;
     }
-    row.upstream = page.map(ToOwned::to_owned);
+    row.upstream = page.map(|page| redact::text(page).into_owned());
     let dear = members(held).filter(|(name, _)| !USED_PRICES.contains(name));
     row.kept = kept(members(fields).filter(|(name, _)| !USED.contains(name)).chain(dear), |_| false);
     Ok(Took::Price(Box::new(row)))

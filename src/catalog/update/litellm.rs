@@ -10,6 +10,7 @@ use rust_decimal::Decimal;
 use super::desk::{Bad, Desk, Prices, Took, kept, members, text};
 use super::ladder::{Ladder, tokens};
 use crate::base::json::Node;
+use crate::base::redact;
 use crate::base::text::shown;
 use crate::catalog::ApiPrice;
 use crate::catalog::api_prices::InputOutput;
@@ -99,7 +100,7 @@ fn price(fields: &[(Box<str>, Node)], mut row: ApiPrice) -> Result<Took, Bad> {
     row.usd_per_request = fee(&prices, &row)?;
     long(&prices, &mut ladder)?;
     ladder.put(&mut row)?;
-    row.upstream = text(fields, "source").map(ToOwned::to_owned);
+    row.upstream = text(fields, "source").map(|page| redact::text(page).into_owned());
     let mut notes = Vec::new();
     if prices.get("off_peak_pricing").is_some() {
         notes.push("the peak price; off-peak prices are among the kept fields");

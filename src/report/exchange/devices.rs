@@ -127,7 +127,14 @@ fn devices(at: &At<'_>) -> Result<Option<Vec<String>>, Error> {
     let names = text.split(['/', ',']).map(str::trim).filter(|name| !name.is_empty());
     // `BLAS` may be named, and is no GPU.
     let names = names.filter(|name| !name.eq_ignore_ascii_case("none") && on_gpu(split_index(name).0));
-    Ok(Some(names.map(str::to_owned).collect()))
+    let mut all: Vec<String> = Vec::new();
+    // A device that is named twice is one device.
+    for name in names {
+        if !all.iter().any(|known| known == name) {
+            all.push(name.to_owned());
+        }
+    }
+    Ok(Some(all))
 }
 
 /// Why the CPU computed, where it did.
@@ -375,6 +382,12 @@ mod tests {
         assert_eq!(of("Vulkan", &[IGPU], "").gpus, [IGPU]);
         let named = of("Vulkan", &[H100, IGPU], r#", "devices": "Vulkan1""#);
         assert_eq!(named.gpus, [IGPU]);
+    }
+
+    #[test]
+    fn a_device_that_is_named_twice_is_one() {
+        let found = of("CUDA", &[H100, H100], r#", "devices": "CUDA0/CUDA0""#);
+        assert_eq!((found.gpus.len(), found.count), (1, Some(1)));
     }
 
     #[test]

@@ -48,6 +48,13 @@ pub(super) fn reconcile(
         } else if let Some(other) = foreign.gpus.iter().find(|name| fits(name) == Some(false)) {
             // Names that the catalog does not know may be the card's.
             return against(format!("`{}`", clean(other)), "--gpu", given.id.clone());
+        } else if let Some(name) = foreign.gpus.first() {
+            let note = format!(
+                "the catalog does not know `{}`, which the file names; priced as --gpu {}",
+                clean(name),
+                given.id
+            );
+            foreign.notes.push(note);
         }
     }
     let Some(count) = options.gpus else { return Ok(()) };
