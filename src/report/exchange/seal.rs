@@ -173,7 +173,7 @@ fn workload(foreign: &Foreign, unsaid: Unsaid) -> Workload {
     let (prefix_cache, prefix_cache_reason) = unsaid.or(said.prefix_cache);
     Workload {
         kind: said.kind.to_owned(),
-        rows: said.rows.clone(),
+        rows: said.rows.iter().map(|row| clean(row)).collect(),
         tokens,
         tokens_reason,
         sampling,
