@@ -15,11 +15,11 @@ use infercost::base::random::SplitMix64;
 use infercost::base::stats::{ChangeRules, change_points, t_interval};
 use infercost::base::sys::{self, Interrupt};
 use infercost::catalog::{Catalog, ModelRow};
-use infercost::engine::choice::Options;
 use infercost::engine::fused::{self, Isa};
 use infercost::engine::schedule::Scheduled;
 use infercost::engine::{
-    Capabilities, Engine, Error, Schedule, SequencePlan, StepBatch, StepEngine, StepLimits, StepOutput,
+    Capabilities, Engine, Error, Options, Schedule, SequencePlan, StepBatch, StepEngine, StepLimits,
+    StepOutput,
 };
 use infercost::hardware::telemetry::host;
 use infercost::model::{Model, Source, Synthetic, gguf};

@@ -16,13 +16,14 @@ use infercost::base::stats::median;
 use infercost::base::sys::{self, Interrupt};
 use infercost::base::units::Seconds;
 use infercost::catalog::Catalog;
-use infercost::engine::choice::{Kind, Options};
+use infercost::engine::Options;
 use infercost::engine::{Device, Schedule, SequencePlan};
 use infercost::hardware::nvml::{self, NvmlSource, Wanted};
 use infercost::hardware::telemetry::{Rate, Recorder};
 use infercost::model::Request;
 use infercost::model::hub::HubSettings;
 use infercost::model::resolve::Sources;
+use infercost::run::engines::Kind;
 use infercost::run::measure::Trial;
 use infercost::run::plan::{Row, RowKind};
 

@@ -15,17 +15,19 @@
 //! whoever reads a record).
 
 // Units, statistics, the clock, events, and the doors to environment and system.
-pub mod base;
+pub use infercost_base as base;
 // The record: schema types, fingerprint, reading, writing once.
-pub mod record;
+pub use infercost_record as record;
 // What is known before measuring: GPUs, prices, models.
-pub mod catalog;
+pub use infercost_catalog as catalog;
 // What this machine is, and which of its devices a run uses.
-pub mod hardware;
+pub use infercost_hardware as hardware;
 // What to load: from a name to a header and a reader over the weights.
-pub mod model;
+pub use infercost_model as model;
 // What makes tokens: the traits, the scheduler, our own engine and stock candle.
-pub mod engine;
+pub use infercost_engine as engine;
+// Stock candle behind the same contract.
+pub use infercost_candle as candle;
 // Dollars per million tokens, margin, the curve of prices, the comparison with APIs and records.
 pub mod cost;
 // From a plan to a sealed record.

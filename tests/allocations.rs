@@ -9,10 +9,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use infercost::base::event::{Event, EventSink, Phase};
 use infercost::base::sys::Interrupt;
 use infercost::catalog::{Catalog, ExpertShape, Shape};
-use infercost::engine::choice::{Kind, Options};
+use infercost::engine::Options;
 use infercost::engine::{Engine, Schedule, SequencePlan};
 use infercost::model::synthetic::Synthetic;
 use infercost::model::{Model, Source};
+use infercost::run::engines::Kind;
 
 /// Hands everything on to the system's allocator and counts what is asked of it.
 struct Counting;

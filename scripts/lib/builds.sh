@@ -9,7 +9,11 @@ plant() {
     python3 - "$1" "$2" <<'PYTHON'
 import pathlib, sys
 tree, percent = pathlib.Path(sys.argv[1]), float(sys.argv[2])
-places = {"src/engine/schedule/mod.rs": "now()", "src/engine/candle/driver.rs": "clock::now()"}
+places = {
+    "crates/engine/src/schedule/mod.rs": "now()", "crates/candle/src/driver.rs": "clock::now()",
+    # Where older commits have them.
+    "src/engine/schedule/mod.rs": "now()", "src/engine/candle/driver.rs": "clock::now()",
+}
 planted = 0
 for path, clock in places.items():
     path = tree / path

@@ -7,11 +7,11 @@ use rust_decimal::Decimal;
 
 use crate::base::units::{Seconds, Watts};
 use crate::engine::Device;
-use crate::engine::choice::Kind;
 use crate::engine::fused::{Isa, KvType};
 use crate::hardware::device::DeviceRequest;
 use crate::hardware::telemetry::choose::PowerRequest;
 use crate::model::Header;
+use crate::run::engines::Kind;
 use crate::run::plan::{self, Tier, ranges};
 
 /// What does a million tokens of this model cost here, and is that cheaper than buying them?

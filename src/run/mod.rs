@@ -1,6 +1,7 @@
 //! From a plan to a sealed record: plan → runner → measure → validity → seal. Apart from it, the quality of a text.
 
 pub mod energy;
+pub mod engines;
 pub mod fingerprint;
 pub mod measure;
 pub mod plan;

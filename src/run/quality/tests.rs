@@ -5,9 +5,10 @@ use std::path::Path;
 use candle_core::quantized::GgmlDType;
 
 use super::*;
-use crate::engine::choice::{Kind, Options};
+use crate::engine::Options;
 use crate::engine::testing::{Tiny, VOCABULARY};
 use crate::model::{Header, Model, Source};
+use crate::run::engines::Kind;
 
 const BOS: u32 = 1;
 

@@ -1,0 +1,162 @@
+//! What stock candle knows, by name, judged from the header before anything is loaded.
+
+use std::collections::HashSet;
+
+use crate::model::architecture::Family;
+use crate::model::{Header, ModelSpec, TensorInfo, TensorType};
+
+use super::facts::{Facts, Shape};
+use super::{not_loaded, unsupported};
+use crate::engine::{Demand, Device, Error};
+
+/// Names as GGUF writes them in `general.architecture`.
+const FAMILIES: [(&str, Family); 5] = [
+    ("llama", Family::Llama),
+    ("qwen2", Family::Qwen2),
+    ("qwen3", Family::Qwen3),
+    ("gemma3", Family::Gemma3),
+    ("phi3", Family::Phi3),
+];
+
+/// The family of the model that `header` describes.
+pub(super) fn family_of(header: &Header) -> Result<Family, Error> {
+    let architecture = header.spec.architecture.as_str();
+    if let Some((_, family)) = FAMILIES.iter().find(|(name, _)| *name == architecture) {
+        return Ok(*family);
+    }
+    let known = FAMILIES.map(|(name, _)| name).join(", ");
+    let reason = match architecture {
+        "qwen3moe" => {
+            "candle computes its experts on CUDA only, one sequence at a time, and cannot empty its cache"
+                .to_owned()
+        }
+        "gemma" | "gemma2" => {
+            "candle reads it as Gemma 3, without the soft caps of its attention and logits".to_owned()
+        }
+        _ => "candle-transformers has no quantized network for it here".to_owned(),
+    };
+    Err(unsupported(format!("run the architecture `{architecture}`"), format!("{reason}; known: {known}")))
+}
+
+/// Whether candle takes the head's width for `width / heads`, whatever the file says.
+fn divides_width_by_heads(family: Family) -> bool {
+    matches!(family, Family::Llama | Family::Qwen2 | Family::Phi3)
+}
+
+/// Whether a head is as wide as `width / heads`.
+pub(super) fn plain_heads(spec: &ModelSpec) -> bool {
+    u64::from(spec.head_size) * u64::from(spec.heads) == u64::from(spec.width)
+}
+
+/// Whether the header describes a GGUF file (or a synthetic one) and not a safetensors folder.
+pub(super) fn is_gguf(header: &Header) -> bool {
+    header.tensor("token_embd.weight").is_some()
+}
+
+/// Whether the output head keeps its blocks.
+pub(super) fn quantized_head(header: &Header) -> bool {
+    header.tensor("output.weight").or_else(|| header.tensor("token_embd.weight")).is_some_and(is_blocks)
+}
+
+/// Whether the tensor is stored in quantized blocks; candle turns every other format into plain floats.
+pub(super) fn is_blocks(tensor: &TensorInfo) -> bool {
+    !matches!(tensor.dtype, TensorType::F16 | TensorType::BF16 | TensorType::F32)
+}
+
+/// Says whether this engine can run the model that `header` describes.
+///
+/// # Errors
+/// [`Error::Unsupported`] with what is not known and what is, or [`Error::Load`] naming a tensor that
+/// candle needs and the file lacks.
+pub fn supports(header: &Header) -> Result<(), Error> {
+    let family = family_of(header)?;
+    let spec = &header.spec;
+    if let Some(expert) = header
+        .tensors
+        .iter()
+        .find(|tensor| tensor.name.contains("_exps.") || tensor.name.contains("ffn_gate_inp"))
+    {
+        return Err(unsupported(
+            format!("run a mixture of experts (`{}`)", expert.name),
+            "candle's quantized networks know dense feed-forward layers only in files of today; take a model of another architecture",
+        ));
+    }
+    // Of safetensors candle's Mistral is a Llama with heads of any size, untied and without scaled angles.
+    let any_head = family == Family::Llama && !is_gguf(header) && !spec.tied_head && !header.has_rope_factors;
+    if let Some(tensor) = header.tensors.iter().find(|tensor| tensor.dtype == TensorType::MXFP4) {
+        return Err(unsupported(
+            format!("read tensor `{}` of type {}", tensor.name, tensor.dtype),
+            "candle does not know the type; take a file in another one (Q4_K_M or Q8_0, say)",
+        ));
+    }
+    if divides_width_by_heads(family) && !any_head && !plain_heads(spec) {
+        return Err(unsupported(
+            format!(
+                "run heads of {} in a model of width {} with {} heads",
+                spec.head_size, spec.width, spec.heads
+            ),
+            format!(
+                "candle's {} takes the head size for width / heads; take a model of another architecture",
+                spec.architecture
+            ),
+        ));
+    }
+    if spec.kv_heads == 0 || !spec.heads.is_multiple_of(spec.kv_heads) {
+        return Err(unsupported(
+            format!("share {} key/value heads among {} query heads", spec.kv_heads, spec.heads),
+            "the second must be a multiple of the first; the file is probably corrupted",
+        ));
+    }
+    if family == Family::Gemma3 && !is_gguf(header) && spec.kv_heads > 1 {
+        return Err(unsupported(
+            format!("run unquantized Gemma 3 with {} key/value heads", spec.kv_heads),
+            "candle stores the values of a prompt as a strided view there, which its own cache refuses; use a GGUF file of the model",
+        ));
+    }
+    if is_gguf(header) {
+        let names: HashSet<&str> = header.tensors.iter().map(|tensor| tensor.name.as_str()).collect();
+        if let Some(missing) = used_tensors(family, spec.layers).find(|name| !names.contains(name.as_str())) {
+            return Err(not_loaded(format!(
+                "tensor `{missing}` is missing, and candle's {} needs it; convert the model again, or use another engine",
+                spec.architecture
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// Says whether this engine can run rows like `demand` on the model, as far as the header tells.
+///
+/// A model's sliding window is not in the header; [`Engine::run`](crate::engine::Engine::run) judges again.
+///
+/// # Errors
+/// As [`supports`], and [`Error::Unsupported`] with the number that is too large and the way out.
+pub fn can_run(header: &Header, demand: Demand) -> Result<(), Error> {
+    supports(header)?;
+    let facts = Facts::of(family_of(header)?, header, demand.device == Device::Cpu);
+    facts.check_shape(Shape {
+        batch: demand.batch as usize,
+        context: demand.context as usize,
+        prompt: demand.prompt as usize,
+        output: demand.output as usize,
+    })
+}
+
+/// Every tensor that candle reads of a GGUF file and cannot do without.
+fn used_tensors(family: Family, layers: u32) -> impl Iterator<Item = String> {
+    let head = (family == Family::Phi3).then(|| "output.weight".to_owned());
+    ["token_embd.weight".to_owned(), "output_norm.weight".to_owned()].into_iter().chain(head).chain(
+        (0..layers).flat_map(move |layer| {
+            family.block_tensors().iter().map(move |name| format!("blk.{layer}.{name}"))
+        }),
+    )
+}
+
+/// Tensors of a GGUF file that candle does not read; `rope_freqs.weight` has its own caveat.
+pub(super) fn ignored_tensors(family: Family, header: &Header) -> Vec<String> {
+    let used: HashSet<String> = used_tensors(family, header.spec.layers).collect();
+    let optional = ["output.weight", "rope_freqs.weight"];
+    let mut ignored: Vec<String> = header.tensors.iter().map(|tensor| tensor.name.clone()).collect();
+    ignored.retain(|name| !used.contains(name) && !optional.contains(&name.as_str()));
+    ignored
+}

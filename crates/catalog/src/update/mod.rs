@@ -1,0 +1,384 @@
+//! Prices out of users' own copies of public price files: read, compared with the catalog, and written beside it.
+//!
+//! Owns the formats of LiteLLM, genai-prices, models.dev, OpenRouter, gpuhunt and SkyPilot, told apart by content.
+//! Nothing is fetched and nothing is taken unseen: [`read`] makes an [`Offer`], [`diff`] says what it would change,
+//! and `write` puts the accepted rows into files of their own, over the bundled rows and under the user's. A row with
+//! a price that cannot be is refused by name and the rest is read; fields without a word here are kept.
+
+mod desk;
+pub mod diff;
+mod error;
+mod genai_prices;
+mod ladder;
+mod litellm;
+mod models_dev;
+mod money;
+mod names;
+mod openrouter;
+mod rents;
+#[cfg(test)]
+mod cases;
+#[cfg(test)]
+mod tests;
+pub mod write;
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{ErrorKind, Read as _};
+use std::path::{Path, PathBuf};
+
+use jiff::civil::Date;
+use sha2::{Digest as _, Sha256};
+
+use self::desk::Desk;
+pub use self::desk::{Refused, Sieve};
+pub use self::error::Error;
+use crate::base::json::{self, Node, get};
+use crate::base::text::shown;
+use crate::{ApiPrice, Catalog, Rental};
+
+/// Largest file that is read; the largest known has 30 MiB.
+const MOST_BYTES: u64 = 256 << 20;
+
+/// Whose file it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// LiteLLM's `model_prices_and_context_window.json`.
+    Litellm,
+    /// genai-prices' `data.json`.
+    GenaiPrices,
+    /// models.dev's `api.json`.
+    ModelsDev,
+    /// OpenRouter's list of models.
+    OpenRouter,
+    /// A catalog of gpuhunt.
+    Gpuhunt,
+    /// A `vms.csv` of SkyPilot.
+    Skypilot,
+}
+
+impl Format {
+    /// The word in messages and sources.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Litellm => "litellm",
+            Self::GenaiPrices => "genai-prices",
+            Self::ModelsDev => "models.dev",
+            Self::OpenRouter => "openrouter",
+            Self::Gpuhunt => "gpuhunt",
+            Self::Skypilot => "skypilot",
+        }
+    }
+}
+
+/// The first day on which a price file can have been written: an earlier one is that of an unpacked archive.
+const FIRST: Date = jiff::civil::date(2022, 1, 1);
+
+const KNOWN: &str = "known are LiteLLM's model_prices_and_context_window.json, genai-prices' data.json, models.dev's api.json, OpenRouter's list of models, gpuhunt's and SkyPilot's CSV catalogs";
+
+/// Where the day of a file's prices is from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dated {
+    /// `--observed`.
+    Flag,
+    /// When the file was last written.
+    Modified,
+}
+
+/// What the command says beside the file.
+#[derive(Debug)]
+pub struct Options<'a> {
+    /// Which rows are wanted.
+    pub sieve: Sieve,
+    /// The day on which the file's prices were seen, when the user says it.
+    pub observed: Option<Date>,
+    /// Whose prices a CSV file has, when neither its name nor its folder says it.
+    pub csv_provider: Option<&'a str>,
+    /// Today.
+    pub today: Date,
+    /// The rows so far: GPUs and models by name.
+    pub catalog: &'a Catalog,
+}
+
+/// What a file offers.
+#[derive(Debug)]
+pub struct Offer {
+    /// The file.
+    pub path: PathBuf,
+    /// Whose it is.
+    pub format: Format,
+    /// Its hash.
+    pub sha256: String,
+    /// The day that stands for its prices, and where that is from.
+    pub observed: (Date, Dated),
+    /// Rows in the file.
+    pub rows: usize,
+    /// Rows that the flags do not want.
+    pub sieved: usize,
+    /// Prices of APIs.
+    pub api: Vec<ApiPrice>,
+    /// Rents of GPUs.
+    pub rents: Vec<Rental>,
+    /// Rows with a value that cannot be; at most 1,000 of them.
+    pub refused: Vec<Refused>,
+    /// Refused rows that are not told.
+    pub refused_more: usize,
+    /// Rows that are no price of text or of a known GPU: the reason and how many.
+    pub passed: BTreeMap<String, usize>,
+}
+
+/// Reads a file.
+///
+/// # Errors
+/// [`Error`], with the line where one is to blame.
+pub fn read(path: &Path, options: &Options<'_>) -> Result<Offer, Error> {
+    let failed = |source: std::io::Error| match source.kind() {
+        ErrorKind::NotFound => Error::Missing { path: path.to_owned() },
+        _ => Error::Io { path: path.to_owned(), source },
+    };
+    let file = File::open(path).map_err(failed)?;
+    let about = file.metadata().map_err(failed)?;
+    let modified = about.modified().ok().and_then(|time| jiff::Timestamp::try_from(time).ok());
+    let modified = modified.map(|time| time.to_zoned(jiff::tz::TimeZone::UTC).date());
+    let mut bytes = Vec::new();
+    file.take(MOST_BYTES + 1).read_to_end(&mut bytes).map_err(failed)?;
+    if bytes.len() as u64 > MOST_BYTES {
+        let reason = "it is larger than 256 MiB, and no price file is".to_owned();
+        return Err(Error::Unreadable { path: path.to_owned(), line: None, reason });
+    }
+    read_bytes(path, bytes, modified, options)
+}
+
+/// The same of bytes already read, last written on the day `modified`.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_bytes(
+    path: &Path,
+    bytes: Vec<u8>,
+    modified: Option<Date>,
+    options: &Options<'_>,
+) -> Result<Offer, Error> {
+    let unreadable = |line, reason| Error::Unreadable { path: path.to_owned(), line, reason };
+    let sha256 =
+        Sha256::digest(&bytes).iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"));
+    let text = String::from_utf8(bytes).map_err(|error| {
+        let at = error.utf8_error().valid_up_to();
+        let line = String::from_utf8_lossy(&error.as_bytes()[..at]).matches('\n').count() + 1;
+        unreadable(
+            Some(line),
+            format!("it is not text in UTF-8 (byte {at}); a file ending in .gz must be unpacked first"),
+        )
+    })?;
+    let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
+    let observed = match (options.observed, modified) {
+        (Some(day), _) => (day, Dated::Flag),
+        // An archive gives its files a day of its own, and some systems none.
+        (None, day) if day.is_none_or(|day| day < FIRST) => {
+            let day = day.map_or("no day".to_owned(), |day| day.to_string());
+            let reason = format!(
+                "the file was last written on {day}, which is not the day of its prices (they are of {} or later); say it with --observed DATE",
+                FIRST.year()
+            );
+            return Err(Error::Usage { path: path.to_owned(), reason });
+        }
+        // A clock that runs ahead, or a copy from such a machine: no price is of a day to come.
+        (None, day) => (day.unwrap_or(options.today).min(options.today), Dated::Modified),
+    };
+    let file_name = path.file_name().unwrap_or_default().to_string_lossy();
+    let source = |format: Format| {
+        format!("{} {} of {} (sha256 {})", format.name(), shown(&file_name), observed.0, &sha256[..12])
+    };
+    let (format, mut desk, rents) = if text.trim_start().starts_with(['{', '[']) {
+        let root = parse(path, text)?;
+        let format = json_format(&root).ok_or_else(|| unreadable(None, unknown(&root)))?;
+        let mut desk = Desk::new(text, &options.sieve, observed.0, options.today, source(format));
+        match format {
+            Format::Litellm => litellm::read(&root, &mut desk),
+            Format::GenaiPrices => genai_prices::read(&root, &mut desk),
+            Format::ModelsDev => models_dev::read(&root, &mut desk),
+            _ => openrouter::read(&root, &mut desk),
+        }
+        (format, desk, Vec::new())
+    } else {
+        let (format, columns) = csv_format(text).ok_or_else(|| {
+            let first = text.lines().find(|line| !line.trim().is_empty()).map_or("nothing".to_owned(), shown);
+            unreadable(None, format!("it begins with `{first}`, which no known price file does; {KNOWN}"))
+        })?;
+        let provider = csv_provider(path, options)?;
+        let mut desk = Desk::new(text, &options.sieve, observed.0, options.today, source(format));
+        let rents = if options.sieve.provider(&provider, &provider) {
+            let read = rents::read(text, columns, &provider, options.catalog, &mut desk);
+            read.map_err(|reason| unreadable(None, format!("it is not CSV ({reason})")))?
+        } else {
+            desk.rows = 1;
+            desk.sieved = 1;
+            desk.providers.insert(provider, 1);
+            Vec::new()
+        };
+        (format, desk, rents)
+    };
+    let api = worded(&mut desk, options.catalog);
+    if api.is_empty() && rents.is_empty() {
+        return Err(nothing(path, &desk));
+    }
+    Ok(Offer {
+        path: path.to_owned(),
+        format,
+        sha256,
+        observed,
+        rows: desk.rows,
+        sieved: desk.sieved,
+        api,
+        rents,
+        refused: desk.refused,
+        refused_more: desk.refused_more,
+        passed: desk.passed,
+    })
+}
+
+/// The prices under our words for provider and model.
+fn worded(desk: &mut Desk<'_>, catalog: &Catalog) -> Vec<ApiPrice> {
+    let found = std::mem::take(&mut desk.api);
+    let named: Vec<(&str, &str, &str)> = found
+        .iter()
+        .map(|api| (api.theirs.as_str(), api.row.provider.as_str(), api.row.source_model_id.as_str()))
+        .collect();
+    let words = names::Words::of(catalog).assign(&named);
+    let mut rows = Vec::with_capacity(found.len());
+    for (api, word) in found.into_iter().zip(words) {
+        let mut row = api.row;
+        if let Some(word) = word {
+            row.model = word;
+            rows.push(row);
+        } else {
+            let value = format!("\"{}\"", shown(&row.source_model_id));
+            let reason = format!("comes twice for {}; the first is taken", row.provider);
+            desk.refuse(api.line, &row.source_model_id, desk::Bad { field: "id".to_owned(), value, reason });
+        }
+    }
+    rows
+}
+
+/// The error that a file gives no price at all.
+fn nothing(path: &Path, desk: &Desk<'_>) -> Error {
+    let path = path.to_owned();
+    if desk.sieved > 0 {
+        let mut names: Vec<&str> = desk.providers.keys().map(String::as_str).take(12).collect();
+        if desk.providers.len() > 12 {
+            names.push("…");
+        }
+        let reason = format!(
+            "no price in it is what --provider or --model ask for; its providers are {}",
+            names.join(", ")
+        );
+        return Error::Usage { path, reason };
+    }
+    if let Some(first) = desk.refused.first() {
+        let first = format!(
+            "{}`{}`: `{}` is {} and {}",
+            at(first.line),
+            first.row,
+            first.field,
+            first.value,
+            first.reason
+        );
+        return Error::NoneUsable { path, rows: desk.rows, first: format!("the first: {first}") };
+    }
+    let most = desk.passed.iter().max_by_key(|(_, count)| **count);
+    let first =
+        most.map_or("nothing in it".to_owned(), |(reason, count)| format!("{reason} ({count} of them)"));
+    Error::NoneUsable { path, rows: desk.rows, first }
+}
+
+/// `line 3, `, or nothing.
+fn at(line: Option<usize>) -> String {
+    line.map_or(String::new(), |line| format!("line {line}, "))
+}
+
+/// The one value of the text.
+fn parse(path: &Path, text: &str) -> Result<Node, Error> {
+    let unreadable = |line, reason| Error::Unreadable { path: path.to_owned(), line: Some(line), reason };
+    let mut values = json::values(text);
+    let (_, root) = values
+        .next()
+        .unwrap_or(Ok((1, Node::Null)))
+        .map_err(|broken| unreadable(broken.line, broken.reason))?;
+    match values.next() {
+        None => Ok(root),
+        Some(Ok((line, _))) => {
+            Err(unreadable(line, format!("a second value begins here, and no price file has two; {KNOWN}")))
+        }
+        Some(Err(broken)) => Err(unreadable(broken.line, broken.reason)),
+    }
+}
+
+/// Tells the file by fields that only its tool writes together.
+fn json_format(root: &Node) -> Option<Format> {
+    let has = |node: &Node, name: &str| node.fields().is_some_and(|fields| get(fields, name).is_some());
+    let of_list = |list: &Node| match list {
+        Node::List(items) if items.iter().any(|item| has(item, "id") && has(item, "pricing")) => {
+            Some(Format::OpenRouter)
+        }
+        Node::List(items) if items.iter().any(|item| has(item, "id") && has(item, "models")) => {
+            Some(Format::GenaiPrices)
+        }
+        _ => None,
+    };
+    let Some(fields) = root.fields() else { return of_list(root) };
+    if let Some(format) = get(fields, "data").and_then(of_list).filter(|format| *format == Format::OpenRouter)
+    {
+        return Some(format);
+    }
+    if let (Some(providers), Some(_)) = (get(fields, "providers"), get(fields, "units")) {
+        return of_list(providers).filter(|format| *format == Format::GenaiPrices);
+    }
+    let priced = |node: &Node| has(node, "litellm_provider") || has(node, "input_cost_per_token");
+    if get(fields, "sample_spec").is_some() || fields.iter().any(|(_, node)| priced(node)) {
+        return Some(Format::Litellm);
+    }
+    let sells = |node: &Node| {
+        node.fields().and_then(|fields| get(fields, "models")).is_some_and(|node| node.fields().is_some())
+    };
+    fields.iter().any(|(_, node)| sells(node)).then_some(Format::ModelsDev)
+}
+
+/// What an unknown file begins with.
+fn unknown(root: &Node) -> String {
+    let seen = match root {
+        Node::Object(fields) if fields.is_empty() => "its object is empty".to_owned(),
+        Node::Object(fields) => {
+            let names: Vec<String> =
+                fields.iter().take(6).map(|(name, _)| format!("`{}`", shown(name))).collect();
+            format!("its object has {}, and no known price file is like that", names.join(", "))
+        }
+        _ => "it is a list, and no known price file is like that".to_owned(),
+    };
+    format!("{seen}; {KNOWN}")
+}
+
+fn csv_format(text: &str) -> Option<(Format, &'static rents::Columns)> {
+    let header = text.lines().next()?;
+    let columns: Vec<&str> = header.split(',').map(|name| name.trim().trim_matches('"')).collect();
+    let has = |names: &[&str]| names.iter().all(|name| columns.contains(name));
+    if has(&["InstanceType", "AcceleratorName", "AcceleratorCount", "Price"]) {
+        return Some((Format::Skypilot, &rents::SKYPILOT));
+    }
+    has(&["instance_name", "price", "gpu_count", "gpu_name", "spot"])
+        .then_some((Format::Gpuhunt, &rents::GPUHUNT))
+}
+
+/// Whose prices a CSV file has: gpuhunt names the file after it, SkyPilot the folder.
+fn csv_provider(path: &Path, options: &Options<'_>) -> Result<String, Error> {
+    if let Some(name) = options.csv_provider {
+        return Ok(names::provider(name));
+    }
+    let stem = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
+    let folder = path.parent().and_then(Path::file_name).map(|name| name.to_string_lossy().into_owned());
+    let name = if stem.eq_ignore_ascii_case("vms") { folder } else { Some(stem) };
+    if let Some(name) = name.filter(|name| !name.is_empty() && !name.eq_ignore_ascii_case("catalog")) {
+        return Ok(names::provider(&shown(&name)));
+    }
+    let reason = "such a file does not say whose prices it has, and neither does its name or folder; say it with --csv-provider NAME";
+    Err(Error::Usage { path: path.to_owned(), reason: reason.to_owned() })
+}

@@ -1,0 +1,480 @@
+//! Tiny random models of each architecture as real GGUF files, with a byte vocabulary so that other
+//! programs load them too.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::path::Path;
+
+use candle_core::quantized::gguf_file::{self, Value};
+use candle_core::quantized::{GgmlDType, QTensor};
+use candle_core::{Device, Tensor};
+
+use crate::model::gguf::write::{Planned, head};
+use crate::model::quantize::dequantize;
+use crate::model::{Header, TensorInfo, TensorType, gguf, safetensors};
+
+use crate::model::architecture::Family;
+
+/// A tiny model's shape.
+#[derive(Debug, Clone)]
+pub struct Tiny {
+    pub architecture: &'static str,
+    pub family: Family,
+    pub layers: usize,
+    pub width: usize,
+    pub feed_forward: usize,
+    /// Experts in the feed-forward layer's place, and how many of them a token uses.
+    pub experts: Option<(usize, usize)>,
+    pub heads: usize,
+    pub kv_heads: usize,
+    pub head_size: usize,
+    pub context_length: u32,
+    pub tied: bool,
+    pub dtype: GgmlDType,
+    /// Whether experts are stored in `MXFP4`, whatever `dtype` says.
+    pub mxfp4_experts: bool,
+    pub rope_factors: bool,
+    /// Metadata to leave out, by the end of their keys.
+    pub without: &'static [&'static str],
+    /// Metadata to add or replace.
+    pub with: Vec<(&'static str, Value)>,
+}
+
+pub const VOCABULARY: usize = 320;
+
+/// Tensors of a gpt-oss block; experts take the place of the last three.
+const GPT_OSS: &[&str] = &[
+    "attn_norm.weight",
+    "attn_q.weight",
+    "attn_k.weight",
+    "attn_v.weight",
+    "attn_q.bias",
+    "attn_k.bias",
+    "attn_v.bias",
+    "attn_output.weight",
+    "attn_output.bias",
+    "attn_sinks.weight",
+    "post_attention_norm.weight",
+    "ffn_gate.weight",
+    "ffn_up.weight",
+    "ffn_down.weight",
+];
+
+impl Tiny {
+    /// The default shape of `architecture`: two blocks (gemma3: seven, so that one attends to all). `mixtral` is a
+    /// llama with experts.
+    pub fn of(architecture: &'static str) -> Self {
+        let experts = match architecture {
+            "mixtral" => Some((8, 2)),
+            // No multiple of sixteen, the rows of a group.
+            "qwen3moe" => Some((20, 3)),
+            "gpt-oss" => Some((12, 4)),
+            _ => None,
+        };
+        let architecture = if architecture == "mixtral" { "llama" } else { architecture };
+        let family = match architecture {
+            "llama" => Family::Llama,
+            // candle has none; of its families a gpt-oss is most like this one.
+            "qwen2" | "gpt-oss" => Family::Qwen2,
+            "qwen3" | "qwen3moe" => Family::Qwen3,
+            "gemma3" => Family::Gemma3,
+            "phi3" => Family::Phi3,
+            other => panic!("no tiny {other}"),
+        };
+        Self {
+            architecture,
+            family,
+            layers: match architecture {
+                "gemma3" => 7,
+                "gpt-oss" => 3,
+                _ => 2,
+            },
+            width: 256,
+            feed_forward: if experts.is_some() { 160 } else { 512 },
+            experts,
+            heads: 4,
+            // candle's unquantized Gemma 3 knows one only.
+            kv_heads: if family == Family::Gemma3 { 1 } else { 2 },
+            head_size: 64,
+            context_length: 2048,
+            tied: !matches!(architecture, "phi3" | "gpt-oss"),
+            dtype: GgmlDType::Q8_0,
+            mxfp4_experts: false,
+            rope_factors: false,
+            without: &[],
+            with: Vec::new(),
+        }
+    }
+
+    fn is_gpt_oss(&self) -> bool {
+        self.architecture == "gpt-oss"
+    }
+
+    fn metadata(&self) -> Vec<(String, Value)> {
+        let prefix = self.architecture;
+        let whole =
+            |key: &str, value: usize| (format!("{prefix}.{key}"), Value::U32(u32::try_from(value).unwrap()));
+        let real = |key: &str, value: f32| (format!("{prefix}.{key}"), Value::F32(value));
+        let mut entries = vec![
+            ("general.architecture".to_owned(), Value::String(prefix.to_owned())),
+            ("general.name".to_owned(), Value::String(format!("tiny {prefix}"))),
+            whole("block_count", self.layers),
+            whole("context_length", self.context_length as usize),
+            whole("embedding_length", self.width),
+            whole("feed_forward_length", self.feed_forward),
+            whole("attention.head_count", self.heads),
+            whole("attention.head_count_kv", self.kv_heads),
+            whole("attention.key_length", self.head_size),
+            whole("attention.value_length", self.head_size),
+            whole("rope.dimension_count", self.head_size),
+            whole("vocab_size", VOCABULARY),
+            real("attention.layer_norm_rms_epsilon", 1e-5),
+            real("rope.freq_base", self.rope_theta()),
+        ];
+        if self.family == Family::Gemma3 {
+            entries.push(whole("attention.sliding_window", 512));
+        }
+        if let Some((count, used)) = self.experts {
+            entries.push(whole("expert_count", count));
+            entries.push(whole("expert_used_count", used));
+            if self.architecture != "llama" {
+                entries.push(whole("expert_feed_forward_length", self.feed_forward));
+            }
+        }
+        if self.is_gpt_oss() {
+            // A window that is no whole page, and a rotation scaled within a short prompt.
+            entries.push(whole("attention.sliding_window", 48));
+            entries.push((format!("{prefix}.rope.scaling.type"), Value::String("yarn".to_owned())));
+            entries.push(real("rope.scaling.factor", 8.0));
+            entries.push(whole("rope.scaling.original_context_length", 256));
+        }
+        entries.retain(|(key, _)| !self.without.iter().any(|end| key.ends_with(end)));
+        for (key, value) in &self.with {
+            entries.retain(|(other, _)| other != key);
+            entries.push(((*key).to_owned(), value.clone()));
+        }
+        entries.extend(vocabulary());
+        entries
+    }
+
+    /// Names, shapes (rows first) and formats of all tensors.
+    fn tensors(&self) -> Vec<(String, Vec<usize>, GgmlDType)> {
+        let (q, kv) = (self.heads * self.head_size, self.kv_heads * self.head_size);
+        let mut tensors = vec![
+            ("token_embd.weight".to_owned(), vec![VOCABULARY, self.width], self.dtype),
+            ("output_norm.weight".to_owned(), vec![self.width], GgmlDType::F32),
+        ];
+        if !self.tied {
+            tensors.push(("output.weight".to_owned(), vec![VOCABULARY, self.width], self.dtype));
+        }
+        if self.rope_factors {
+            tensors.push(("rope_freqs.weight".to_owned(), vec![self.head_size / 2], GgmlDType::F32));
+        }
+        for layer in 0..self.layers {
+            let names = if self.is_gpt_oss() { GPT_OSS } else { self.family.block_tensors() };
+            for name in names {
+                let shape = match *name {
+                    "attn_q.weight" => vec![q, self.width],
+                    "attn_k.weight" | "attn_v.weight" => vec![kv, self.width],
+                    "attn_qkv.weight" => vec![q + 2 * kv, self.width],
+                    "attn_output.weight" => vec![self.width, q],
+                    "attn_q.bias" => vec![q],
+                    "attn_k.bias" | "attn_v.bias" => vec![kv],
+                    "attn_sinks.weight" => vec![self.heads],
+                    "attn_q_norm.weight" | "attn_k_norm.weight" => vec![self.head_size],
+                    "ffn_up.weight" if self.family == Family::Phi3 => vec![2 * self.feed_forward, self.width],
+                    "ffn_gate.weight" | "ffn_up.weight" => vec![self.feed_forward, self.width],
+                    "ffn_down.weight" => vec![self.width, self.feed_forward],
+                    _ => vec![self.width],
+                };
+                let dtype = if shape.len() == 1 { GgmlDType::F32 } else { self.dtype };
+                let Some((count, _)) = self.experts.filter(|_| name.starts_with("ffn_") && shape.len() > 1)
+                else {
+                    tensors.push((format!("blk.{layer}.{name}"), shape, dtype));
+                    continue;
+                };
+                let name = name.replace(".weight", "_exps.weight");
+                tensors.push((format!("blk.{layer}.{name}"), [vec![count], shape].concat(), dtype));
+            }
+            if let Some((count, _)) = self.experts {
+                let router = format!("blk.{layer}.ffn_gate_inp.weight");
+                tensors.push((router, vec![count, self.width], GgmlDType::F32));
+                if self.is_gpt_oss() {
+                    for (name, shape) in [
+                        ("gate_inp", vec![count]),
+                        ("gate_exps", vec![count, self.feed_forward]),
+                        ("up_exps", vec![count, self.feed_forward]),
+                        ("down_exps", vec![count, self.width]),
+                    ] {
+                        tensors.push((format!("blk.{layer}.ffn_{name}.bias"), shape, GgmlDType::F32));
+                    }
+                }
+            }
+        }
+        tensors
+    }
+
+    /// The weights as f32, in GGUF's names and layout.
+    fn weights(&self) -> Vec<(String, Vec<usize>, GgmlDType, Vec<f32>)> {
+        let mut random = Random(0x5eed);
+        let with_values = |(name, shape, dtype): (String, Vec<usize>, GgmlDType)| {
+            let elements: usize = shape.iter().product();
+            // Gemma scales its embedding up; a tied random head would only echo a large one.
+            let embedding = if self.family == Family::Gemma3 { 0.05 } else { 1.0 };
+            let (mean, spread) = match shape.len() {
+                1 if name.contains("attn_sinks") => (0.0, 2.0),
+                // So that the clamps of a gpt-oss have something to cut off.
+                2 if name.ends_with("gate_exps.bias") || name.ends_with("up_exps.bias") => (0.0, 3.0),
+                _ if name.contains("bias") => (0.0, 1.0),
+                1 => (1.0, 0.1),
+                _ if name == "token_embd.weight" => (0.0, embedding),
+                dimensions => (0.0, 2.0 / (shape[dimensions - 1] as f32).sqrt()),
+            };
+            let values = if name == "rope_freqs.weight" {
+                llama3_factors(self.rope_theta(), self.head_size)
+            } else {
+                (0..elements).map(|_| mean + spread * random.next()).collect()
+            };
+            (name, shape, dtype, values)
+        };
+        self.tensors().into_iter().map(with_values).collect()
+    }
+
+    /// Writes the model to `path` as GGUF and describes it.
+    pub fn write(&self, path: &Path) -> Header {
+        let quantized: Vec<(String, QTensor)> = self
+            .weights()
+            .into_iter()
+            .map(|(name, shape, dtype, values)| {
+                let tensor = Tensor::from_vec(values, shape, &Device::Cpu).unwrap();
+                (name, QTensor::quantize(&tensor, dtype).unwrap())
+            })
+            .collect();
+        let metadata = self.metadata();
+        let entries: Vec<(&str, &Value)> =
+            metadata.iter().map(|(key, value)| (key.as_str(), value)).collect();
+        let tensors: Vec<(&str, &QTensor)> =
+            quantized.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
+        let mut file = File::create(path).unwrap();
+        gguf_file::write(&mut file, &entries, &tensors).unwrap();
+        if self.mxfp4_experts {
+            experts_to_mxfp4(path);
+        }
+        gguf::read(path).unwrap().header
+    }
+
+    /// Writes the same weights to `folder` as safetensors and describes them.
+    pub fn write_folder(&self, folder: &Path) -> Header {
+        let tensors: HashMap<String, Tensor> = self
+            .weights()
+            .into_iter()
+            // In a folder they follow from the configuration.
+            .filter(|(name, ..)| name != "rope_freqs.weight")
+            .map(|(name, shape, _, mut values)| {
+                if self.family == Family::Llama && (name.contains("attn_q.") || name.contains("attn_k.")) {
+                    values = unpermuted(&values, shape[1], self.head_size);
+                }
+                if self.family == Family::Gemma3 && shape.len() == 1 {
+                    for value in &mut values {
+                        *value -= 1.0;
+                    }
+                }
+                (self.name_there(&name), Tensor::from_vec(values, shape, &Device::Cpu).unwrap())
+            })
+            .collect();
+        candle_core::safetensors::save(&tensors, folder.join("model.safetensors")).unwrap();
+        let model_type = if self.family == Family::Gemma3 { "gemma3_text" } else { self.architecture };
+        let config = serde_json::json!({
+            "model_type": model_type,
+            "hidden_size": self.width,
+            "intermediate_size": self.feed_forward,
+            "num_hidden_layers": self.layers,
+            "num_attention_heads": self.heads,
+            "num_key_value_heads": self.kv_heads,
+            "head_dim": self.head_size,
+            "vocab_size": VOCABULARY,
+            "max_position_embeddings": self.context_length,
+            "tie_word_embeddings": self.tied,
+            "rope_theta": self.rope_theta(),
+            "rms_norm_eps": 1e-5,
+            "rope_scaling": self.rope_factors.then(|| serde_json::json!({
+                "rope_type": "llama3",
+                "factor": SCALING.factor,
+                "low_freq_factor": SCALING.low,
+                "high_freq_factor": SCALING.high,
+                "original_max_position_embeddings": SCALING.original,
+            })),
+            "sliding_window": (self.family == Family::Gemma3).then_some(512),
+        });
+        std::fs::write(folder.join("config.json"), config.to_string()).unwrap();
+        safetensors::read(folder).unwrap()
+    }
+
+    fn rope_theta(&self) -> f32 {
+        if self.family == Family::Gemma3 { 1e6 } else { 1e4 }
+    }
+
+    /// A tensor's name in a safetensors folder.
+    fn name_there(&self, name: &str) -> String {
+        let Some((layer, part)) = name.strip_prefix("blk.").and_then(|rest| rest.split_once('.')) else {
+            return match name {
+                "token_embd.weight" => "model.embed_tokens.weight",
+                "output_norm.weight" => "model.norm.weight",
+                "output.weight" => "lm_head.weight",
+                other => panic!("no name for {other}"),
+            }
+            .to_owned();
+        };
+        let (part, kind) = part.rsplit_once('.').unwrap();
+        let gemma = self.family == Family::Gemma3;
+        let part = match part {
+            "attn_q" => "self_attn.q_proj",
+            "attn_k" => "self_attn.k_proj",
+            "attn_v" => "self_attn.v_proj",
+            "attn_qkv" => "self_attn.qkv_proj",
+            "attn_output" => "self_attn.o_proj",
+            "attn_q_norm" => "self_attn.q_norm",
+            "attn_k_norm" => "self_attn.k_norm",
+            "ffn_gate" => "mlp.gate_proj",
+            "ffn_up" if self.family == Family::Phi3 => "mlp.gate_up_proj",
+            "ffn_up" => "mlp.up_proj",
+            "ffn_down" => "mlp.down_proj",
+            "attn_norm" => "input_layernorm",
+            "ffn_norm" if gemma => "pre_feedforward_layernorm",
+            "ffn_norm" | "post_attention_norm" => "post_attention_layernorm",
+            "post_ffw_norm" => "post_feedforward_layernorm",
+            other => panic!("no name for {other}"),
+        };
+        format!("model.layers.{layer}.{part}.{kind}")
+    }
+}
+
+/// Rewrites the file at `path` with its experts in `MXFP4`, which candle cannot write.
+fn experts_to_mxfp4(path: &Path) {
+    let file = gguf::read(path).unwrap();
+    let bytes = std::fs::read(path).unwrap();
+    let expert = |tensor: &TensorInfo| tensor.name.ends_with("_exps.weight");
+    let plan = |tensor: &TensorInfo| Planned {
+        name: tensor.name.clone(),
+        dtype: if expert(tensor) { TensorType::MXFP4 } else { tensor.dtype },
+        shape: tensor.shape.clone(),
+    };
+    let metadata: Vec<_> = file.metadata.iter().map(|(key, value)| (key.to_owned(), value.clone())).collect();
+    let head = head(&metadata, &file.header.tensors.iter().map(plan).collect::<Vec<_>>());
+    let size = |number: u64| usize::try_from(number).unwrap();
+    let mut out = head.bytes;
+    for (tensor, placed) in file.header.tensors.iter().zip(&head.tensors) {
+        out.resize(size(placed.offset), 0);
+        let data = &bytes[size(tensor.offset)..][..size(tensor.bytes().get())];
+        if expert(tensor) {
+            out.extend(dequantize(tensor.dtype, data).unwrap().chunks(32).flat_map(mxfp4));
+        } else {
+            out.extend(data);
+        }
+    }
+    out.resize(size(head.length), 0);
+    std::fs::write(path, out).unwrap();
+}
+
+/// A block of 32 weights in `MXFP4`: the largest lies between 4 and 8 times the scale, each becomes the nearest number.
+fn mxfp4(block: &[f32]) -> Vec<u8> {
+    let numbers = [0.0f32, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0];
+    let largest = block.iter().fold(1e-30f32, |largest, x| largest.max(x.abs()));
+    // A single has its exponent with the same 127 added above the fraction.
+    let exponent = (largest.to_bits() >> 23) - 2;
+    let code = |x: f32| {
+        let size = x.abs() / f32::from_bits(exponent << 23);
+        let off = |code: &usize| (numbers[*code] - size).abs();
+        let nearest = (0..8).min_by(|one, other| off(one).total_cmp(&off(other))).unwrap();
+        u8::try_from(nearest + if x < 0.0 { 8 } else { 0 }).unwrap()
+    };
+    let (first, second) = block.split_at(16);
+    let quants = first.iter().zip(second).map(|(low, high)| code(*low) | code(*high) << 4);
+    std::iter::once(u8::try_from(exponent).unwrap()).chain(quants).collect()
+}
+
+/// Llama 3.1's scaling of rotary angles, here so strong that it matters within a short prompt.
+struct Scaling {
+    factor: f32,
+    low: f32,
+    high: f32,
+    original: u32,
+}
+
+const SCALING: Scaling = Scaling { factor: 8.0, low: 1.0, high: 4.0, original: 64 };
+
+/// What a GGUF file of such a model carries: the divisor of each frequency.
+fn llama3_factors(theta: f32, head_size: usize) -> Vec<f32> {
+    let Scaling { factor, low, high, original } = SCALING;
+    let of = |i: usize| {
+        let wavelength = 2.0 * std::f32::consts::PI * theta.powf(2.0 * i as f32 / head_size as f32);
+        let turns = original as f32 / wavelength;
+        if turns > high {
+            return 1.0;
+        }
+        if turns < low {
+            return factor;
+        }
+        let smooth = (turns - low) / (high - low);
+        1.0 / ((1.0 - smooth) / factor + smooth)
+    };
+    (0..head_size / 2).map(of).collect()
+}
+
+/// GGUF pairs rotated rows as neighbours (2i, 2i+1) for Llama, safetensors as halves (i, i + size/2).
+fn unpermuted(values: &[f32], columns: usize, head_size: usize) -> Vec<f32> {
+    let row = |index: usize| &values[index * columns..(index + 1) * columns];
+    let half = head_size / 2;
+    (0..values.len() / columns)
+        .flat_map(|there| {
+            let (head, within) = (there / head_size, there % head_size);
+            row(head * head_size + 2 * (within % half) + within / half)
+        })
+        .copied()
+        .collect()
+}
+
+/// 3 special tokens, the ASCII bytes, and fillers: a vocabulary whose every token is text.
+fn vocabulary() -> Vec<(String, Value)> {
+    let special = ["<unk>", "<s>", "</s>"].map(str::to_owned);
+    let bytes = (0..128u8).map(|byte| format!("<0x{byte:02X}>"));
+    // llama.cpp looks for the first of these in every Phi-3.
+    let fillers =
+        std::iter::once("<|endoftext|>".to_owned()).chain((132..VOCABULARY).map(|id| format!("tok{id}")));
+    let tokens: Vec<Value> = special.into_iter().chain(bytes).chain(fillers).map(Value::String).collect();
+    let kinds = (0..VOCABULARY).map(|id| {
+        Value::I32(match id {
+            0 => 2,
+            1 | 2 => 3,
+            3..131 => 6,
+            _ => 1,
+        })
+    });
+    let scores = (0..VOCABULARY).map(|id| Value::F32(-(id as f32)));
+    vec![
+        ("tokenizer.ggml.model".to_owned(), Value::String("llama".to_owned())),
+        ("tokenizer.ggml.tokens".to_owned(), Value::Array(tokens)),
+        ("tokenizer.ggml.scores".to_owned(), Value::Array(scores.collect())),
+        ("tokenizer.ggml.token_type".to_owned(), Value::Array(kinds.collect())),
+        ("tokenizer.ggml.bos_token_id".to_owned(), Value::U32(1)),
+        ("tokenizer.ggml.eos_token_id".to_owned(), Value::U32(2)),
+        ("tokenizer.ggml.unknown_token_id".to_owned(), Value::U32(0)),
+        ("tokenizer.ggml.add_bos_token".to_owned(), Value::Bool(false)),
+        ("tokenizer.ggml.add_space_prefix".to_owned(), Value::Bool(false)),
+    ]
+}
+
+/// Approximately normal numbers, the same on every machine.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> f32 {
+        let mut sum = 0.0;
+        for _ in 0..4 {
+            self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            sum += (self.0 >> 40) as f32 / (1u64 << 24) as f32 - 0.5;
+        }
+        // The sum of four has variance 1/3.
+        sum * 1.732
+    }
+}

@@ -1,0 +1,260 @@
+//! Which device a run uses: what was asked for, against what is here and what this program can drive.
+
+use super::{Error, Found};
+use crate::catalog::Gpu as GpuRow;
+
+/// Command that builds a program with an engine for NVIDIA GPUs.
+const BUILD: &str = "scripts/build-candle-cuda";
+
+/// `--device`, as typed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum DeviceRequest {
+    /// The GPU if there is one and this program can drive it, else the CPU.
+    #[default]
+    Auto,
+    /// The CPU whatever is here.
+    Cpu,
+    /// This GPU.
+    Cuda(usize),
+}
+
+impl std::str::FromStr for DeviceRequest {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            "cpu" => Ok(Self::Cpu),
+            "cuda" => Ok(Self::Cuda(0)),
+            _ => text
+                .strip_prefix("cuda:")
+                .and_then(|index| index.parse().ok())
+                .map(Self::Cuda)
+                .ok_or_else(|| format!("`{text}` is no device; take auto, cpu, cuda or cuda:N")),
+        }
+    }
+}
+
+/// The device a run will use.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Choice {
+    /// The CPU, with the reason when a GPU is here and cannot be used.
+    Cpu {
+        /// One line for the user, the command that mends it included.
+        note: Option<String>,
+    },
+    /// A GPU.
+    Cuda {
+        /// Its number in CUDA's order: what an engine is told.
+        ordinal: usize,
+        /// Its index in NVML's: where its name, memory and sensors are.
+        gpu: usize,
+    },
+}
+
+/// For each GPU of CUDA's its index in NVML's, or why CUDA offers none.
+pub type Order = Result<Vec<Option<usize>>, String>;
+
+/// Chooses the device.
+///
+/// `wanted` is the catalog row that `--gpu` names, `family_of` gives the family of the GPU with this index of NVML's
+/// when the catalog knows it, and `order` is there when this program has an engine for NVIDIA GPUs: which of NVML's
+/// each of CUDA's is.
+///
+/// # Errors
+/// [`Error::Absent`] when the device asked for is not here, is of another family, or cannot be driven.
+pub fn choose(
+    request: DeviceRequest,
+    wanted: Option<&GpuRow>,
+    found: &Found,
+    family_of: impl Fn(usize) -> Option<String>,
+    order: Option<&dyn Fn() -> Order>,
+) -> Result<Choice, Error> {
+    let ordinal = match request {
+        DeviceRequest::Cuda(ordinal) => ordinal,
+        _ => 0,
+    };
+    let explicit = matches!(request, DeviceRequest::Cuda(_)) || wanted.is_some();
+    let drives_cuda = order.is_some();
+    let index = match order {
+        Some(order) if request != DeviceRequest::Cpu && !found.gpus.is_empty() => {
+            match nvml_index(ordinal, &order()) {
+                // A GPU that cannot be reached has a place in NVML's order and none among those found.
+                Ok(index) => found.gpus.iter().position(|gpu| gpu.index as usize == index).unwrap_or(index),
+                Err(reason) if explicit => return Err(Error::Absent(reason)),
+                Err(reason) => {
+                    return Ok(Choice::Cpu { note: Some(format!("{reason}; measuring the CPU")) });
+                }
+            }
+        }
+        // Nothing computes on it: whichever it is, it is only spoken of.
+        _ => ordinal,
+    };
+    let gpu = found.gpus.get(index);
+    if let Some(wanted) = wanted {
+        let Some(gpu) = gpu else {
+            let why = found.no_gpu.as_deref().unwrap_or("there is no such GPU");
+            return Err(Error::Absent(format!(
+                "--gpu {}: no NVIDIA GPU was found on this machine: {why}. Run this on the box with the GPU, or leave --gpu out to measure this machine; `bench cost RECORD --price-per-hour USD` prices a record from elsewhere",
+                wanted.id
+            )));
+        };
+        let found_family = family_of(index);
+        // A driver that does not say the name leaves it to the flag.
+        if gpu.name.is_ok() && found_family.as_deref() != Some(wanted.family.as_str()) {
+            return Err(Error::Absent(format!(
+                "--gpu {}: the GPU on this machine is `{}`{}. Name its own family, or leave --gpu out",
+                wanted.id,
+                gpu.label(),
+                found_family.map_or(String::new(), |family| format!(" of the family {family}"))
+            )));
+        }
+    }
+    match (request, gpu) {
+        (DeviceRequest::Cpu, _) => Ok(Choice::Cpu { note: None }),
+        (DeviceRequest::Auto, None) => {
+            let why = found.no_gpu.as_ref().filter(|_| found.expected);
+            Ok(Choice::Cpu { note: why.map(|why| format!("no GPU is measured: {why}; measuring the CPU")) })
+        }
+        (_, Some(_)) if drives_cuda => Ok(Choice::Cuda { ordinal, gpu: index }),
+        (_, Some(gpu)) if explicit => Err(Error::Absent(format!(
+            "GPU `{}` found, and this build has no engine for it; build one that has with `{BUILD}`",
+            gpu.label()
+        ))),
+        (_, Some(gpu)) => Ok(Choice::Cpu {
+            note: Some(format!(
+                "GPU `{}` found, this build cannot use it: measuring the CPU. Build one that can: {BUILD}",
+                gpu.label()
+            )),
+        }),
+        (DeviceRequest::Cuda(_), None) => Err(Error::Absent(format!(
+            "--device cuda:{ordinal}: no such GPU on this machine: {}. Take --device cpu, or run this on the box with the GPU",
+            found.no_gpu.clone().unwrap_or_else(|| format!("{} found", found.gpus.len()))
+        ))),
+    }
+}
+
+/// NVML's index of CUDA's GPU number `ordinal`.
+fn nvml_index(ordinal: usize, order: &Order) -> Result<usize, String> {
+    let order =
+        order.as_ref().map_err(|reason| format!("a GPU was found, and CUDA cannot use it ({reason})"))?;
+    match order.get(ordinal) {
+        Some(Some(index)) => Ok(*index),
+        Some(None) => Err(format!(
+            "CUDA's GPU {ordinal} is none of those that NVML knows, so neither its name nor its sensors are: unset CUDA_VISIBLE_DEVICES"
+        )),
+        None => Err(format!(
+            "CUDA offers {} GPU(s), and the number {ordinal} is not among them; they count from 0, and CUDA_VISIBLE_DEVICES hides some",
+            order.len()
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::units::Bytes;
+    use crate::nvml::GpuFound;
+
+    fn found(name: Option<&str>) -> Found {
+        let gpus = name.map(|name| GpuFound {
+            index: 0,
+            id: "GPU-0".to_owned(),
+            name: Ok(name.to_owned()),
+            uuid: Ok("GPU-0".to_owned()),
+            memory_total: Ok(Bytes::new(80 << 30)),
+            memory_free: Ok(Bytes::new(80 << 30)),
+        });
+        Found {
+            no_gpu: gpus.is_none().then(|| "NVML cannot be loaded".to_owned()),
+            gpus: gpus.into_iter().collect(),
+            facts: Vec::new(),
+            expected: false,
+            driver: Err("not asked".to_owned()),
+            cuda: Err("not asked".to_owned()),
+            cpu: None,
+            logical_cpus: 2,
+        }
+    }
+
+    const ORDER: Option<&dyn Fn() -> Order> = Some(&|| Ok(vec![Some(0)]));
+    const FIRST: Choice = Choice::Cuda { ordinal: 0, gpu: 0 };
+
+    fn h100() -> GpuRow {
+        crate::catalog::Catalog::bundled().gpu("h100").expect("bundled").clone()
+    }
+
+    #[test]
+    fn without_flags_the_best_that_can_be_driven_is_taken() {
+        let auto = |found: &Found, order| choose(DeviceRequest::Auto, None, found, |_| None, order);
+        assert_eq!(auto(&found(None), ORDER).expect("a CPU"), Choice::Cpu { note: None });
+        assert_eq!(auto(&found(Some("NVIDIA H200")), ORDER).expect("a GPU"), FIRST);
+        let Choice::Cpu { note: Some(note) } = auto(&found(Some("NVIDIA H200")), None).expect("a CPU") else {
+            panic!("the user must learn that the GPU is idle")
+        };
+        assert!(note.contains("NVIDIA H200") && note.contains("scripts/build-candle-cuda"), "{note}");
+    }
+
+    #[test]
+    fn a_named_family_must_be_here() {
+        let here = found(Some("NVIDIA A100-SXM4-80GB"));
+        let error = choose(DeviceRequest::Auto, Some(&h100()), &here, |_| Some("a100".into()), ORDER)
+            .expect_err("another family");
+        assert!(error.to_string().contains("A100"), "{error}");
+        let pcie = found(Some("NVIDIA H100 PCIe"));
+        let choice = choose(DeviceRequest::Auto, Some(&h100()), &pcie, |_| Some("h100".into()), ORDER);
+        assert_eq!(choice.expect("the same family"), FIRST);
+        let error =
+            choose(DeviceRequest::Auto, Some(&h100()), &found(None), |_| None, ORDER).expect_err("none");
+        assert!(error.to_string().contains("no NVIDIA GPU was found"), "{error}");
+    }
+
+    #[test]
+    fn an_explicit_gpu_is_never_replaced_by_the_cpu() {
+        let broken: Option<&dyn Fn() -> Order> = Some(&|| Err("CUDA: no permission".to_owned()));
+        let here = || found(Some("NVIDIA H200"));
+        for (found, order) in [(found(None), ORDER), (here(), None), (here(), broken)] {
+            assert!(choose(DeviceRequest::Cuda(0), None, &found, |_| None, order).is_err());
+        }
+        let Ok(Choice::Cpu { note: Some(note) }) =
+            choose(DeviceRequest::Auto, None, &here(), |_| None, broken)
+        else {
+            panic!("without a flag the CPU is measured, and the reason is said")
+        };
+        assert!(note.contains("no permission"), "{note}");
+    }
+
+    #[test]
+    fn a_number_is_cudas_and_the_sensors_are_those_of_the_same_board() {
+        let mut two = found(Some("NVIDIA T4"));
+        two.gpus.push(GpuFound {
+            index: 1,
+            id: "GPU-1".to_owned(),
+            name: Ok("NVIDIA H200".to_owned()),
+            uuid: Ok("GPU-1".to_owned()),
+            ..two.gpus[0].clone()
+        });
+        // CUDA puts the faster one first; a third is hidden from NVML.
+        let order: Option<&dyn Fn() -> Order> = Some(&|| Ok(vec![Some(1), Some(0), None]));
+        let of = |request| choose(request, None, &two, |_| None, order);
+        assert_eq!(of(DeviceRequest::Auto).expect("a GPU"), Choice::Cuda { ordinal: 0, gpu: 1 });
+        assert_eq!(of(DeviceRequest::Cuda(1)).expect("a GPU"), Choice::Cuda { ordinal: 1, gpu: 0 });
+        for (ordinal, word) in [(2, "CUDA_VISIBLE_DEVICES"), (3, "offers 3")] {
+            let error = of(DeviceRequest::Cuda(ordinal)).expect_err("not one of NVML's");
+            assert!(error.to_string().contains(word), "{error}");
+        }
+    }
+
+    #[test]
+    fn devices_parse() {
+        for (text, expected) in [
+            ("auto", Ok(DeviceRequest::Auto)),
+            ("cpu", Ok(DeviceRequest::Cpu)),
+            ("cuda", Ok(DeviceRequest::Cuda(0))),
+            ("cuda:3", Ok(DeviceRequest::Cuda(3))),
+        ] {
+            assert_eq!(text.parse(), expected);
+        }
+        assert!("gpu".parse::<DeviceRequest>().is_err());
+    }
+}

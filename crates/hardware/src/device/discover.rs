@@ -1,0 +1,133 @@
+//! Looks the machine over, once, at the start of a run.
+
+use std::path::Path;
+
+use crate::base::{memory, sys};
+use crate::catalog::{Catalog, Gpu as GpuRow};
+use crate::nvml::{self, Fact, GpuFound};
+
+use super::facts::{self, Facts};
+use crate::record::{Environment, Gpu, Unknown};
+
+/// What was found.
+#[derive(Debug, Clone)]
+pub struct Found {
+    /// GPUs in NVML's order.
+    pub gpus: Vec<GpuFound>,
+    /// What NVML says of each, for the record; in the same order.
+    pub facts: Vec<Facts>,
+    /// Why there are none, when there are none.
+    pub no_gpu: Option<String>,
+    /// Whether NVIDIA's library is here all the same, so that somebody may expect a GPU to be used.
+    pub expected: bool,
+    /// Version of the NVIDIA driver.
+    pub driver: Fact<String>,
+    /// Newest CUDA the driver can run.
+    pub cuda: Fact<String>,
+    /// The processor's name.
+    pub cpu: Option<String>,
+    /// Logical processors the process may use.
+    pub logical_cpus: usize,
+}
+
+/// Looks for processors and GPUs. Takes a millisecond without a GPU and some tens with one.
+pub fn discover() -> Found {
+    found(nvml::discover(None), None)
+}
+
+/// Looks for processors and GPUs, for the latter through the library at `nvml`.
+///
+/// # Errors
+/// [`nvml::Absent`] when that library is not there or cannot be used.
+pub fn discover_through(nvml: &Path) -> Result<Found, nvml::Absent> {
+    nvml::discover(Some(nvml)).map(|gpus| found(Ok(gpus), Some(nvml)))
+}
+
+fn found(gpus: Result<nvml::Gpus, nvml::Absent>, library: Option<&Path>) -> Found {
+    let (cpu, logical_cpus) = (sys::cpu_model(), sys::logical_cpus());
+    match gpus {
+        Ok(found) => Found {
+            no_gpu: found.gpus.is_empty().then(|| "NVML counts no GPU".to_owned()),
+            expected: false,
+            facts: found.gpus.iter().map(|gpu| facts::of(gpu.index, library)).collect(),
+            gpus: found.gpus,
+            driver: found.driver,
+            cuda: found.cuda,
+            cpu,
+            logical_cpus,
+        },
+        Err(absent) => Found {
+            gpus: Vec::new(),
+            facts: Vec::new(),
+            expected: !matches!(absent, nvml::Absent::NoLibrary(_)),
+            driver: Err(absent.to_string()),
+            cuda: Err(absent.to_string()),
+            no_gpu: Some(absent.to_string()),
+            cpu,
+            logical_cpus,
+        },
+    }
+}
+
+/// The catalog's row of a GPU, by its name and, where NVML says it, its memory.
+pub fn row<'a>(gpu: &GpuFound, catalog: &'a Catalog) -> Option<&'a GpuRow> {
+    let memory = gpu.memory_total.as_ref().ok().map(|memory| memory.get());
+    catalog.gpu_by_device_name(gpu.name.as_ref().ok()?, memory)
+}
+
+/// The machine as a record describes it; `used` is the index of the GPU that computes, if one does.
+pub fn environment(found: &Found, used: Option<usize>, catalog: &Catalog) -> Environment {
+    let unknown = |what: &str| Some(format!("the system does not say {what}"));
+    let memory = memory::memory().map(|memory| memory.total.get());
+    let (operating_system, kernel) = sys::operating_system();
+    let container = sys::container().map(str::to_owned);
+    let gpus: Vec<Gpu> = found
+        .gpus
+        .iter()
+        .enumerate()
+        .map(|(index, gpu)| {
+            let row = row(gpu, catalog);
+            Gpu {
+                name: gpu.name.as_ref().ok().cloned(),
+                name_reason: gpu.name.as_ref().err().cloned(),
+                uuid: gpu.uuid.as_ref().ok().cloned(),
+                uuid_reason: gpu.uuid.as_ref().err().cloned(),
+                catalog_id: row.map(|row| row.id.clone()),
+                catalog_id_reason: row.is_none().then(|| match &gpu.name {
+                    Ok(_) => "no row of the catalog has this name".to_owned(),
+                    Err(reason) => reason.clone(),
+                }),
+                memory_bytes: gpu.memory_total.as_ref().ok().map(|memory| memory.get()),
+                memory_bytes_reason: gpu.memory_total.as_ref().err().cloned(),
+                used: used == Some(index),
+                facts: found.facts.get(index).cloned().unwrap_or_default(),
+                unknown: Unknown::new(),
+            }
+        })
+        .collect();
+    Environment {
+        cpu_reason: found.cpu.is_none().then(|| unknown("which processor this is")).flatten(),
+        cpu: found.cpu.clone(),
+        logical_cpus: Some(found.logical_cpus),
+        logical_cpus_reason: None,
+        instruction_sets: sys::instruction_sets().into_iter().map(str::to_owned).collect(),
+        instruction_sets_reason: None,
+        memory_bytes_reason: memory.is_none().then(|| unknown("how much memory it has")).flatten(),
+        memory_bytes: memory,
+        operating_system_reason: operating_system.is_none().then(|| unknown("its name")).flatten(),
+        operating_system,
+        kernel_reason: kernel.is_none().then(|| unknown("its kernel's version")).flatten(),
+        kernel,
+        container_reason: container.is_none().then(|| "no sign of a container".to_owned()),
+        container,
+        peaks: None,
+        peaks_reason: Some("not measured".to_owned()),
+        gpus_reason: gpus.is_empty().then(|| found.no_gpu.clone()).flatten(),
+        gpus,
+        driver_reason: found.driver.as_ref().err().cloned(),
+        driver: found.driver.as_ref().ok().cloned(),
+        cuda_reason: found.cuda.as_ref().err().cloned(),
+        cuda: found.cuda.as_ref().ok().cloned(),
+        unknown: Unknown::new(),
+    }
+}

@@ -1,0 +1,20 @@
+//! What this box is.
+
+mod choose;
+mod discover;
+pub(crate) mod facts;
+mod order;
+pub mod peaks;
+
+pub use choose::{Choice, DeviceRequest, Order, choose};
+pub use discover::{Found, discover, discover_through, environment, row};
+pub use facts::Facts;
+pub use order::cuda_in_nvml;
+
+/// Why the device that was asked for cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// No such device here, or this program has no code for it (exit code 13).
+    #[error("{0}")]
+    Absent(String),
+}

@@ -1,0 +1,23 @@
+//! CUDA's order of the GPUs against NVML's: the one counts what computes, the other has the sensors.
+//!
+//! CUDA puts the fastest first unless `CUDA_DEVICE_ORDER` says otherwise, and `CUDA_VISIBLE_DEVICES` or a container
+//! hides some; NVML counts all by PCI address. So an index of the one is never taken for one of the other.
+
+use std::path::Path;
+
+use crate::cuda::{Identity, Places};
+use crate::nvml;
+
+/// For each GPU of CUDA's, in CUDA's order, its index in NVML's, where NVML knows it.
+///
+/// # Errors
+/// A reason for people when CUDA or NVML cannot be asked.
+pub fn cuda_in_nvml(library: Option<&Path>) -> Result<Vec<Option<usize>>, String> {
+    let devices = Identity::all(&Places::here())?;
+    let library = nvml::open(library).map_err(|absent| absent.to_string())?;
+    let index = |device: &Identity| {
+        let gpu = nvml::by_cuda(library, Some(&device.uuid), Some(&device.pci)).ok()?;
+        usize::try_from(gpu.index()).ok()
+    };
+    Ok(devices.iter().map(index).collect())
+}

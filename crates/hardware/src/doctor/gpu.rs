@@ -1,0 +1,213 @@
+//! NVIDIA GPUs: all that the doctor asks NVML and CUDA stands here.
+
+use std::fs;
+use std::path::Path;
+
+use super::board;
+use super::libraries::{CUDA_TOO, NAMED};
+use super::line::{Area, Line};
+use crate::base::env;
+use crate::base::units::Bytes;
+use crate::cuda::{Device, Kind, Load, Nvrtc, Places};
+use crate::device::{self, facts};
+use crate::nvml::{self, Fact, GpuFound};
+use crate::telemetry::Source;
+
+/// NVIDIA's number among the makers of PCI devices.
+const NVIDIA: &str = "0x10de";
+/// Share of a GPU's memory that a driver without any work on it holds.
+const IDLE_SHARE: f64 = 0.02;
+
+/// What was found.
+pub(super) struct Gpus {
+    /// GPUs that NVML counts.
+    pub(super) count: usize,
+    /// Newest CUDA that the driver runs, its major version.
+    pub(super) newest_cuda: Option<u32>,
+    /// One a fact.
+    pub(super) lines: Vec<Line>,
+}
+
+pub(super) fn look(root: &Path, library: Option<&Path>) -> Gpus {
+    let found = match nvml::discover(library) {
+        Ok(found) if !found.gpus.is_empty() => found,
+        Ok(_) => return none(root, library, "NVML counts no GPU"),
+        Err(reason) => return none(root, library, &reason.to_string()),
+    };
+    let newest_cuda = found.cuda.as_ref().ok().and_then(|cuda| cuda.split('.').next()?.parse().ok());
+    let mut lines = vec![driver(&found.driver, &found.cuda)];
+    for gpu in &found.gpus {
+        lines.push(one(gpu, library));
+        lines.extend(board::look(gpu.index, library));
+    }
+    for (index, reason) in &found.unreached {
+        let line = Line::ok(Area::Gpu, format!("GPU {index}"), format!("cannot be reached: {reason}"));
+        lines.push(line.warn("nvidia-smi says what is wrong; in a container, it may be another's"));
+    }
+    lines.push(board::permission());
+    lines.push(engine());
+    lines.push(cuda_order(found.gpus.len(), library));
+    Gpus { count: found.gpus.len(), newest_cuda, lines }
+}
+
+/// The driver's version and the CUDA it runs, each as far as NVML says it.
+fn driver(driver: &Fact<String>, cuda: &Fact<String>) -> Line {
+    let said = |fact: &Fact<String>| match fact {
+        Ok(version) => version.clone(),
+        Err(reason) => format!("unknown ({reason})"),
+    };
+    let text = format!("{}, runs CUDA up to {}", said(driver), said(cuda));
+    Line::ok(Area::Gpu, "driver", text).known("driver", driver).known("cuda", cuda)
+}
+
+/// One GPU with all its facts.
+fn one(gpu: &GpuFound, library: Option<&Path>) -> Line {
+    let bytes = |fact: &Fact<Bytes>| fact.as_ref().map(|bytes| bytes.get()).map_err(Clone::clone);
+    let (free, total) = (bytes(&gpu.memory_free), bytes(&gpu.memory_total));
+    let memory = match (&gpu.memory_free, &gpu.memory_total) {
+        (Ok(free), Ok(total)) => format!("{free} free of {total}"),
+        (Err(reason), _) | (_, Err(reason)) => format!("memory unknown ({reason})"),
+    };
+    let named = match &gpu.name {
+        Ok(name) => name.clone(),
+        Err(reason) => format!("name unknown ({reason})"),
+    };
+    let uuid = match &gpu.uuid {
+        Ok(uuid) => uuid.clone(),
+        Err(reason) => format!("UUID unknown ({reason})"),
+    };
+    let line = Line::ok(Area::Gpu, format!("GPU {}", gpu.index), format!("{named}, {memory}, {uuid}"));
+    let line = facts::of(gpu.index, library)
+        .into_iter()
+        .fold(line, |line, (name, value)| line.fact(name, value))
+        .known("name", &gpu.name)
+        .known("uuid", &gpu.uuid)
+        .known("memory_bytes_free", &free)
+        .known("memory_bytes_total", &total);
+    let held = free.ok().zip(total.ok()).map(|(free, total)| 1.0 - free as f64 / total.max(1) as f64);
+    if held.is_some_and(|held| held > IDLE_SHARE) {
+        return line.warn("another program holds memory on it: nvidia-smi names it");
+    }
+    line
+}
+
+/// A box without a GPU is in order; one with a GPU that no driver serves is not, and neither is a library that
+/// somebody named.
+fn none(root: &Path, library: Option<&Path>, reason: &str) -> Gpus {
+    let line = Line::ok(Area::Gpu, "driver", format!("no NVIDIA GPU: {reason}"));
+    let line = if library.is_some() {
+        line.fail(NAMED)
+    } else if on_the_bus(root) {
+        Line { found: format!("an NVIDIA GPU is on the bus and cannot be used: {reason}"), ..line }
+            .warn("install NVIDIA's driver, or start the container with it: docker run --gpus all")
+    } else {
+        line
+    };
+    Gpus { count: 0, newest_cuda: None, lines: vec![line] }
+}
+
+/// Whether a display or 3D controller of NVIDIA's is on the PCI bus.
+fn on_the_bus(root: &Path) -> bool {
+    let Ok(entries) = fs::read_dir(root.join("sys/bus/pci/devices")) else { return false };
+    entries.filter_map(Result::ok).any(|entry| {
+        let read = |name: &str| fs::read_to_string(entry.path().join(name)).unwrap_or_default();
+        read("vendor").trim() == NVIDIA && read("class").starts_with("0x03")
+    })
+}
+
+/// Whether this build has an engine for it.
+fn engine() -> Line {
+    if cfg!(feature = "candle-cuda") {
+        return Line::ok(Area::Gpu, "engine", "stock candle");
+    }
+    Line::ok(Area::Gpu, "engine", "this build has none for NVIDIA GPUs").warn("scripts/build-candle-cuda")
+}
+
+/// Whether CUDA offers the same GPUs, told by their ids: a container or `CUDA_VISIBLE_DEVICES` may hide some.
+fn cuda_order(gpus: usize, library: Option<&Path>) -> Line {
+    let line = |text: String| Line::ok(Area::Gpu, "CUDA", text);
+    let order = match device::cuda_in_nvml(library) {
+        Ok(order) => order,
+        Err(reason) => {
+            let mend = match Places::here().find(Kind::Driver, None) {
+                Some(_) => "nvidia-smi says whether the driver answers; reboot after an update of it",
+                None => CUDA_TOO,
+            };
+            return line(reason).warn(mend);
+        }
+    };
+    let all = if gpus == 1 { "1 GPU".to_owned() } else { format!("{gpus} GPUs") };
+    let text = format!("{} of {all}, {}", order.len(), describe(&order));
+    let line = line(text).fact("nvml_index_of_each_device", order.clone());
+    if order.contains(&None) {
+        return line.warn("unset CUDA_VISIBLE_DEVICES; a slice of a GPU (MIG) has no sensors of its own");
+    }
+    line
+}
+
+fn describe(order: &[Option<usize>]) -> &'static str {
+    if order.contains(&None) {
+        "some unknown to NVML"
+    } else if order.iter().enumerate().all(|(at, index)| *index == Some(at)) {
+        "in NVML's order"
+    } else {
+        "in another order than NVML's, matched by UUID"
+    }
+}
+
+/// The first GPU of CUDA's, and the load on it.
+pub(super) fn load() -> Result<(Device, Load), String> {
+    let places = Places::here();
+    let newest = Device::newest_cuda(&places)?;
+    let library = places.find(Kind::Nvrtc, Some(newest)).ok_or_else(|| {
+        format!("no NVRTC of CUDA {newest} or older is here; bench doctor says how to get it")
+    })?;
+    let nvrtc = Nvrtc::open(&library)?;
+    let device = Device::all(&places)?.into_iter().next().ok_or("CUDA offers no GPU")?;
+    let load = Load::new(&device, &nvrtc, &env::cache_folder())?;
+    Ok((device, load))
+}
+
+/// The sensors of the GPU that CUDA calls by this UUID and PCI address, or of NVML's first without one.
+pub(super) fn sensors(
+    library: Option<&Path>,
+    cuda: Option<&(String, String)>,
+) -> Result<Box<dyn Source>, String> {
+    let library = nvml::open(library).map_err(|absent| absent.to_string())?;
+    let gpu = match cuda {
+        Some((uuid, pci)) => nvml::by_cuda(library, Some(uuid), Some(pci))?,
+        None => nvml::select(library, &nvml::Wanted::Index(0))?,
+    };
+    Ok(Box::new(nvml::NvmlSource::open(&gpu)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::line::Status;
+    use super::*;
+
+    #[test]
+    fn no_gpu_is_in_order_and_one_without_a_driver_is_not() {
+        let root = tempfile::tempdir().expect("a folder");
+        assert_eq!(none(root.path(), None, "no library").lines[0].status, Status::Ok);
+        let device = root.path().join("sys/bus/pci/devices/0000:3b:00.0");
+        fs::create_dir_all(&device).expect("a folder");
+        fs::write(device.join("vendor"), "0x10de\n").expect("a file");
+        // An NVLink bridge is no GPU.
+        fs::write(device.join("class"), "0x068000\n").expect("a file");
+        assert_eq!(none(root.path(), None, "no library").lines[0].status, Status::Ok);
+        fs::write(device.join("class"), "0x030200\n").expect("a file");
+        let line = &none(root.path(), None, "no library").lines[0];
+        assert_eq!(line.status, Status::Warn);
+        assert!(line.found.contains("on the bus") && line.mend.is_some(), "{line:?}");
+        let named = &none(root.path(), Some(Path::new("/nowhere")), "no such file").lines[0];
+        assert_eq!(named.status, Status::Fail);
+    }
+
+    #[test]
+    fn the_order_of_devices_is_told() {
+        assert_eq!(describe(&[Some(0), Some(1)]), "in NVML's order");
+        assert_eq!(describe(&[Some(1), Some(0)]), "in another order than NVML's, matched by UUID");
+        assert_eq!(describe(&[Some(0), None]), "some unknown to NVML");
+    }
+}

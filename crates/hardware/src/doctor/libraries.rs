@@ -1,0 +1,139 @@
+//! CUDA's libraries: which were found and where, and whether the compiler among them works.
+
+use std::path::Path;
+
+use super::line::{Area, Line};
+use crate::base::env;
+use crate::cuda::{Architecture, Form, Kind, LOAD, Library, Nvrtc, Places, code};
+use crate::nvml;
+
+/// What brings a driver's library where NVML works already: images and packages have them apart.
+pub(super) const CUDA_TOO: &str = "docker run --gpus all -e NVIDIA_DRIVER_CAPABILITIES=compute,utility, or the driver's CUDA package (libnvidia-compute)";
+/// What mends a library that was named and is none.
+pub(super) const NAMED: &str =
+    "name the library that the driver brought (ldconfig -p | grep libnvidia-ml), or leave --nvml-library out";
+const DRIVER: &str = "install NVIDIA's driver, or start the container with it: docker run --gpus all";
+
+/// What gets a library that has no driver in it, for a driver that runs this CUDA: it does not take a newer one's
+/// code.
+fn mend(kind: Kind, newest: Option<u32>) -> &'static str {
+    match (kind, newest) {
+        (Kind::Driver, Some(_)) => CUDA_TOO,
+        (Kind::Driver | Kind::Nvml, _) => DRIVER,
+        (Kind::Nvrtc, Some(12)) => "pip install nvidia-cuda-nvrtc-cu12",
+        (Kind::CublasLt, Some(12)) => "pip install nvidia-cublas-cu12",
+        (Kind::Nvrtc, _) => "pip install nvidia-cuda-nvrtc==13.0.88, or scripts/fetch-nvrtc",
+        (Kind::CublasLt, _) => "pip install nvidia-cublas==13.1.0.3",
+    }
+}
+
+/// `gpu` says whether one is here: without one nothing of this is missed. `newest` is the CUDA that its driver runs,
+/// `nvml` the library that somebody named.
+pub(super) fn look(gpu: bool, newest: Option<u32>, nvml: Option<&Path>) -> Vec<Line> {
+    let places = Places::here();
+    let look = |kind| match (places.find(kind, newest), nvml) {
+        (_, Some(path)) if kind == Kind::Nvml => named(path),
+        (Some(library), _) if kind == Kind::Nvrtc => compiler(&library, mend(kind, newest)),
+        (Some(library), _) => found(kind, &library),
+        (None, _) => match (places.find(kind, None), newest) {
+            (Some(newer), Some(newest)) => too_new(kind, &newer, newest),
+            _ => missing(kind, gpu, mend(kind, newest)),
+        },
+    };
+    [Kind::Driver, Kind::Nvml, Kind::Nvrtc, Kind::CublasLt].map(look).into()
+}
+
+/// A library that somebody named is in order when it can be opened, and nothing else will do in its place.
+fn named(path: &Path) -> Line {
+    let shown = path.display().to_string();
+    let line =
+        |found: String| Line::ok(Area::Libraries, Kind::Nvml.name(), found).fact("path", shown.as_str());
+    match nvml::open(Some(path)) {
+        Ok(_) => line(format!("{shown} (named)")),
+        Err(reason) => line(reason.to_string()).fail(NAMED),
+    }
+}
+
+/// A library is here and the driver would not take what it makes.
+fn too_new(kind: Kind, library: &Library, newest: u32) -> Line {
+    let line = found(kind, library);
+    let text = format!("{} is of a newer CUDA than the {newest} of this driver", line.found);
+    Line { found: text, ..line }.warn(mend(kind, Some(newest)))
+}
+
+fn found(kind: Kind, library: &Library) -> Line {
+    let path = library.path.canonicalize().unwrap_or_else(|_| library.path.clone());
+    let text = format!("{} ({})", path.display(), library.place.name());
+    Line::ok(Area::Libraries, kind.name(), text)
+        .fact("path", path.to_string_lossy())
+        .fact("place", library.place.name())
+}
+
+fn missing(kind: Kind, gpu: bool, mend: &str) -> Line {
+    let line = |text: &str| Line::ok(Area::Libraries, kind.name(), text);
+    if gpu { line("not found").warn(mend) } else { line("not found; only an NVIDIA GPU needs it") }
+}
+
+/// A compiler that does not find its other half looks fine until it is used, so it is used.
+fn compiler(library: &Library, mend: &str) -> Line {
+    let line = found(Kind::Nvrtc, library);
+    let hopper = Architecture { major: 9, minor: 0 };
+    let tried = Nvrtc::open(library).and_then(|nvrtc| {
+        code(&nvrtc, LOAD, hopper, Form::Cubin, &env::cache_folder())?;
+        Ok(nvrtc.version())
+    });
+    match tried {
+        Ok(version) => {
+            let text = format!("{version}, {}", line.found);
+            Line { found: text, ..line }.fact("version", version)
+        }
+        Err(reason) => {
+            let text = format!("{} does not work: {reason}", line.found);
+            Line { found: text, ..line }.warn(mend)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::line::Status;
+    use super::*;
+
+    #[test]
+    fn a_library_is_missed_only_where_there_is_a_gpu() {
+        let mend = mend(Kind::CublasLt, None);
+        assert_eq!(missing(Kind::CublasLt, false, mend).status, Status::Ok);
+        let line = missing(Kind::CublasLt, true, mend);
+        assert_eq!((line.status, line.mend.as_deref()), (Status::Warn, Some(mend)));
+    }
+
+    #[test]
+    fn a_library_that_was_named_is_tried() {
+        let line = named(Path::new("/nowhere/lib.so"));
+        assert_eq!((line.status, line.mend.as_deref()), (Status::Fail, Some(NAMED)));
+        assert!(line.found.contains("no such file"), "{line:?}");
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("libnvidia-ml.so.1");
+        std::fs::write(&path, "no library").expect("a file");
+        assert_eq!(named(&path).status, Status::Fail);
+    }
+
+    #[test]
+    fn an_older_driver_is_offered_what_it_takes() {
+        let library = Library { path: "/x/libnvrtc.so.13".into(), place: crate::cuda::Place::System };
+        let line = too_new(Kind::Nvrtc, &library, 12);
+        assert_eq!(line.mend.as_deref(), Some("pip install nvidia-cuda-nvrtc-cu12"));
+        assert!(line.found.contains("newer CUDA than the 12"), "{line:?}");
+    }
+
+    #[test]
+    fn a_compiler_that_cannot_compile_is_told_with_the_reason() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("libnvrtc.so.13");
+        std::fs::write(&path, "no library").expect("a file");
+        let place = crate::cuda::Place::System;
+        let line = compiler(&Library { path, place }, "pip");
+        assert_eq!(line.status, Status::Warn);
+        assert!(line.found.contains("cannot be loaded"), "{line:?}");
+    }
+}

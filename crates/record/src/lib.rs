@@ -1,0 +1,175 @@
+//! The record: one measured run as plain data, written once and never edited.
+//!
+//! The types are the contract with everyone who reads a record; the rooms below fill them. Three rules
+//! hold for all of them. A thing not known, `x`, is `null` with a sibling `x_reason`. The unit stands in
+//! the key. Fields this version does not know survive a read and a write.
+
+pub mod cost;
+pub mod energy;
+pub mod environment;
+pub mod error;
+pub mod fingerprint;
+pub mod imported;
+pub mod measurement;
+pub mod model;
+pub mod quality;
+pub mod read;
+pub mod sensor;
+pub mod several;
+pub mod validity;
+pub mod write;
+
+// Rooms go by their own names here: `crate::base::text`, not `infercost_base::text`.
+use infercost_base as base;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+pub use cost::{Apart, ApiComparison, Cost, CostCell, Electricity, Figure, Price, Separation};
+pub use energy::{Energy, EnergyWindow, Grade, SensorTrace};
+pub use environment::{Environment, Gpu, Peaks, Telemetry, Tool};
+pub use error::Error;
+pub use fingerprint::Fingerprint;
+pub use imported::Imported;
+pub use measurement::{Cell, Measurement, Percentile, Percentiles, Samples};
+pub use model::{EngineInfo, ModelInfo};
+pub use quality::{Greedy, Quality};
+pub use sensor::{Counter, PowerSensor, Sensor};
+pub use validity::{Check, ROOFLINE, Validity, Verdict};
+
+/// The schema this version writes.
+pub const SCHEMA: &str = "infercost.record/1";
+
+/// Fields of a newer version or of somebody else, kept as they came.
+pub type Unknown = serde_json::Map<String, serde_json::Value>;
+
+/// One run, as it is stored.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Record {
+    /// Name and version of the schema: `infercost.record/1`.
+    pub schema: String,
+    /// Unique name of the run; the file's name ends with it.
+    pub id: String,
+    /// When the run began, in UTC (RFC 3339).
+    pub created: String,
+    /// The program that measured.
+    pub tool: Tool,
+    /// What was asked and what it was resolved to.
+    pub command: Command,
+    /// The machine it ran on.
+    pub environment: Environment,
+    /// The model that was measured.
+    pub model: ModelInfo,
+    /// The engine that ran it.
+    pub engine: EngineInfo,
+    /// What the engine was given to do.
+    pub workload: Workload,
+    /// Every figure, each with the cell it belongs to.
+    pub measurements: Vec<Measurement>,
+    /// What was watched beside the run, and what watching cost.
+    pub telemetry: Option<Telemetry>,
+    /// Why it is `null`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub telemetry_reason: Option<String>,
+    /// Energy: how far its figures can be trusted.
+    pub energy: Energy,
+    /// Dollars.
+    pub cost: Cost,
+    /// Whether the figures can be true.
+    pub validity: Validity,
+    /// Whether the output is what the model should say.
+    pub quality: Quality,
+    /// What this record can be compared with.
+    pub fingerprint: Fingerprint,
+    /// Where the figures came from when another tool measured; absent when this program did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub imported: Option<Imported>,
+    /// Fields this version does not know.
+    #[serde(flatten)]
+    pub unknown: Unknown,
+}
+
+impl Record {
+    /// The same record with other measurements; its own, which may be very large, are not copied.
+    fn with_measurements(&self, measurements: Vec<Measurement>) -> Self {
+        Self {
+            schema: self.schema.clone(),
+            id: self.id.clone(),
+            created: self.created.clone(),
+            tool: self.tool.clone(),
+            command: self.command.clone(),
+            environment: self.environment.clone(),
+            model: self.model.clone(),
+            engine: self.engine.clone(),
+            workload: self.workload.clone(),
+            measurements,
+            telemetry: self.telemetry.clone(),
+            telemetry_reason: self.telemetry_reason.clone(),
+            energy: self.energy.clone(),
+            cost: self.cost.clone(),
+            validity: self.validity.clone(),
+            quality: self.quality.clone(),
+            fingerprint: self.fingerprint.clone(),
+            imported: self.imported.clone(),
+            unknown: self.unknown.clone(),
+        }
+    }
+}
+
+/// What was asked for, and what it was resolved to.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Command {
+    /// The command line as typed, the program's name first.
+    pub argv: Vec<String>,
+    /// Every choice after defaults, files and catalog were applied.
+    pub plan: serde_json::Value,
+    /// Seed of every random choice.
+    pub seed: Option<u64>,
+    /// Why it is `null`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seed_reason: Option<String>,
+    /// Exit code of the signal that ended the run early: 130 or 143; `null` when it ran to its end.
+    pub interrupted: Option<u8>,
+    /// Why `interrupted` is `null`, or in which phase the signal came.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interrupted_reason: Option<String>,
+    /// Fields this version does not know.
+    #[serde(flatten)]
+    pub unknown: Unknown,
+}
+
+/// What the engine was given to do.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Workload {
+    /// `shapes`: prompts of fixed length that start together, without queueing.
+    pub kind: String,
+    /// The rows in llama-bench's words: `pp512`, `tg128`, `pp512+tg128 @ d4096`.
+    pub rows: Vec<String>,
+    /// Where the prompts' tokens come from.
+    pub tokens: Option<String>,
+    /// Why it is `null`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tokens_reason: Option<String>,
+    /// How the next token is chosen: `greedy`.
+    pub sampling: Option<String>,
+    /// Why it is `null`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sampling_reason: Option<String>,
+    /// Whether a prompt's keys and values may be shared with another's: never when measuring.
+    pub prefix_cache: Option<bool>,
+    /// Why it is `null`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prefix_cache_reason: Option<String>,
+    /// Fields this version does not know.
+    #[serde(flatten)]
+    pub unknown: Unknown,
+}
+
+/// The JSON Schema of a record, generated from these types.
+pub fn json_schema() -> serde_json::Value {
+    let mut schema = schemars::schema_for!(Record).to_value();
+    if let Some(object) = schema.as_object_mut() {
+        object.insert("title".into(), "infercost record, version 1".into());
+    }
+    schema
+}

@@ -1,0 +1,98 @@
+//! One face over the engines that run on this machine: which of them, and the questions asked before loading.
+
+use crate::base::sys::Interrupt;
+use crate::model::{Header, Model};
+
+use crate::candle;
+use crate::engine::{Demand, Device, Engine, Error, MemoryForeseen, Options, fused};
+
+/// An engine by name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Our own.
+    Fused,
+    /// Stock candle-transformers.
+    Candle,
+}
+
+impl Kind {
+    /// The best engine for the model that `header` describes: our own where it can compute it.
+    pub fn best(header: &Header, device: Device) -> Self {
+        match device {
+            Device::Cpu if fused::supports(header).is_ok() => Self::Fused,
+            Device::Cpu | Device::Cuda(_) => Self::Candle,
+        }
+    }
+
+    /// The engine's name in flags and records.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Fused => fused::NAME,
+            Self::Candle => candle::NAME,
+        }
+    }
+
+    /// Whether this engine has what the model needs.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] with what is missing and the way out.
+    pub fn supports(self, header: &Header) -> Result<(), Error> {
+        match self {
+            Self::Fused => fused::supports(header),
+            Self::Candle => candle::supports(header),
+        }
+    }
+
+    /// Whether this engine can run rows of this demand.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] with what it cannot do and the way out.
+    pub fn can_run(self, header: &Header, demand: Demand) -> Result<(), Error> {
+        match self {
+            Self::Fused => fused::can_run(header, demand),
+            Self::Candle => candle::can_run(header, demand),
+        }
+    }
+
+    /// What the process (or the GPU) will need at its peak.
+    pub fn memory_foreseen(self, header: &Header, demand: Demand, options: &Options) -> MemoryForeseen {
+        match self {
+            Self::Fused => fused::memory_foreseen(header, demand, options.kv_type),
+            Self::Candle => candle::memory_foreseen(header, demand),
+        }
+    }
+
+    /// Loads `model` and returns an engine with it.
+    ///
+    /// # Errors
+    /// As [`candle::load`].
+    pub fn load(
+        self,
+        model: &Model,
+        options: &Options,
+        interrupt: &Interrupt,
+    ) -> Result<Box<dyn Engine>, Error> {
+        self.load_watched(model, options, interrupt, &|_| ())
+    }
+
+    /// As [`load`](Self::load), and tells `progress` now and then which share of the weights is ready; candle does not say.
+    ///
+    /// # Errors
+    /// As [`candle::load`].
+    pub fn load_watched(
+        self,
+        model: &Model,
+        options: &Options,
+        interrupt: &Interrupt,
+        progress: &dyn Fn(f64),
+    ) -> Result<Box<dyn Engine>, Error> {
+        match self {
+            Self::Fused => fused::load(model, options, interrupt, progress),
+            Self::Candle => {
+                let options =
+                    candle::Options { device: options.device, max_positions: options.max_positions };
+                candle::load(model, &options, interrupt)
+            }
+        }
+    }
+}
