@@ -1,7 +1,9 @@
 //! What the tests of this room share: the real model, and tiny GGUF files made on the spot.
 #![allow(
     missing_docs,
+    clippy::missing_errors_doc,
     clippy::missing_panics_doc,
+    clippy::new_without_default,
     clippy::unwrap_used,
     clippy::expect_used,
     reason = "helpers of tests alone"
