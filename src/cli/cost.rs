@@ -148,7 +148,7 @@ fn priced(
         let style = output.human_style();
         let head = format!("{} · {label}", record.model.label());
         output.human(&format!("{}\n", style.strong(&head)))?;
-        output.human(&terminal::render_no_ceiling(record, style))?;
+        output.human(&terminal::render_caveats(record, style))?;
         output.human(&terminal::render_cost(&view.cost, style))?;
         output.human(&terminal::render_cost_view(&view, style))?;
         output.human(&terminal::render_doubts(record, style))?;

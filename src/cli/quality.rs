@@ -79,8 +79,8 @@ pub(super) fn run(
     let (text, info) = read(&args.text)?;
     let catalog = catalog()?;
     let place = choose(args.device, None, &device::discover(), &catalog, None)?;
-    if let Some(note) = &place.note {
-        output.note(note);
+    if let Some(gpu) = &place.unused_gpu {
+        output.note(&gpu.to_string());
     }
     let bar = Bar::new(output.progress());
     let scored = Scoring { args, catalog: &catalog, place: &place, bar: &bar, interrupt: &interrupt }

@@ -20,7 +20,7 @@ use crate::model::hub::HubSettings;
 use crate::model::resolve::Sources;
 use crate::model::tokenizer::Tokenizer;
 use crate::model::{self, Model, Request};
-use crate::record::{self, Greedy, Price, Record, Sensor, Verdict};
+use crate::record::{self, Greedy, Price, Record, Sensor, UnusedGpu, Verdict};
 use crate::report::terminal::{self, Bar};
 use crate::run::energy::Sensors;
 use crate::run::engines::Kind;
@@ -276,6 +276,7 @@ impl Measuring<'_> {
                 id: seal::unique_id(created),
                 found: self.found,
                 gpu: self.place.gpu,
+                unused_gpu: self.place.unused_gpu.clone(),
                 model: self.model,
                 sha256: self.sha256.clone(),
                 catalog_id: catalog_row(self.request, self.model, self.catalog),
@@ -450,7 +451,8 @@ pub(super) struct Place {
     pub(super) available: Option<Bytes>,
     /// Where an error says that memory is short.
     pub(super) short: String,
-    pub(super) note: Option<String>,
+    /// The GPU that is here and cannot be used.
+    pub(super) unused_gpu: Option<UnusedGpu>,
 }
 
 pub(super) fn limit_threads(asked: Option<u16>) -> anyhow::Result<()> {
@@ -483,7 +485,7 @@ pub(super) fn choose(
     let drives_cuda = cfg!(feature = "candle-cuda");
     let choice = device::choose(asked, wanted, found, row_of, drives_cuda.then_some(&order as _))?;
     Ok(match choice {
-        Choice::Cpu { note } => {
+        Choice::Cpu { unused } => {
             // The engine's threads and those that read and pack weights, the sensors' and two to spare.
             let threads = 2 * candle::threads() + 3;
             let memory = memory::memory();
@@ -492,7 +494,7 @@ pub(super) fn choose(
                 engine_device: Device::Cpu,
                 available: memory.map(|memory| memory.beside_threads(threads)),
                 short: memory.map_or("", |memory| memory.limit.place()).to_owned(),
-                note,
+                unused_gpu: unused,
             }
         }
         Choice::Cuda { ordinal, gpu } => Place {
@@ -500,15 +502,15 @@ pub(super) fn choose(
             engine_device: Device::Cuda(ordinal),
             available: found.gpus.get(gpu).and_then(|gpu| gpu.memory_free.clone().ok()),
             short: format!(" on {}", Device::Cuda(ordinal)),
-            note: None,
+            unused_gpu: None,
         },
     })
 }
 
 /// The first lines: where it is measured, and what when nobody said what.
 fn announce(place: &Place, default_model: Option<&DefaultModel>, output: &Output) {
-    if let Some(note) = &place.note {
-        output.note(note);
+    if let Some(gpu) = &place.unused_gpu {
+        output.note(&gpu.to_string());
     }
     if let Some(model) = default_model {
         output.note(&model.announcement());

@@ -1,5 +1,6 @@
 //! From a plan to a sealed record: plan → runner → measure → validity → seal. Apart from it, the quality of a text.
 
+mod demand;
 pub mod energy;
 pub mod engines;
 pub mod fingerprint;

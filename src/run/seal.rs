@@ -2,7 +2,7 @@
 
 use crate::base::clock::{self, ClockQuality};
 use crate::base::event::{Event, EventSink as _, Phase, StepEvent};
-use crate::base::units::{Bytes, Seconds, Watts};
+use crate::base::units::{Seconds, Watts};
 use crate::base::{redact, stats, sys};
 use crate::catalog::Catalog;
 use crate::cost::{self, Assumptions};
@@ -11,16 +11,16 @@ use crate::hardware::device::peaks::{self, CpuPeaks};
 use crate::hardware::device::{self, Found};
 use crate::hardware::telemetry::host::HostWindow;
 use crate::model::Model;
-use crate::model::header::Header;
 use crate::record::{
     Command, EngineInfo, Gpu, Greedy, Measurement, ModelInfo, Peaks, Price, Quality, Record, SCHEMA,
-    Telemetry, Tool, Unknown, Workload,
+    Telemetry, Tool, Unknown, UnusedGpu, Workload,
 };
 
+use super::demand;
 use super::energy::{self, Sensors};
 use super::fingerprint;
 use super::measure;
-use super::measure::roofline::{self, Ceiling, ExpertDemand, ModelDemand, Utilization};
+use super::measure::roofline::{self, Ceiling, ModelDemand, Utilization};
 use super::plan::Plan;
 use super::runner::{Finished, Stopped};
 use super::validity::{self, Evidence};
@@ -42,6 +42,8 @@ pub struct Sealing<'a> {
     pub found: &'a Found,
     /// NVML's index of the GPU that computed.
     pub gpu: Option<usize>,
+    /// The GPU that is here and could not be used.
+    pub unused_gpu: Option<UnusedGpu>,
     /// The model.
     pub model: &'a Model,
     /// sha256 of its content, or why there is none.
@@ -101,7 +103,7 @@ pub fn seal(finished: &Finished, s: Sealing<'_>) -> Result<Record, crate::catalo
     let clock_quality = clock::measure_quality();
     let meter = meter_overhead();
     let capabilities = finished.capabilities.as_ref();
-    let demand = model_demand(&s.model.header, capabilities.map_or("f32", |c| c.kv_type));
+    let demand = demand::of(&s.model.header, capabilities.map_or("f32", |c| c.kv_type));
     let mut peaks = s.peaks;
     let mut rows = against_peaks(&measurements, &demand, &peaks);
     // A ceiling that a figure breaks may itself have been measured while others worked: it is measured again before
@@ -141,6 +143,7 @@ pub fn seal(finished: &Finished, s: Sealing<'_>) -> Result<Record, crate::catalo
 
     let tool = tool();
     let mut environment = device::environment(s.found, s.gpu, s.catalog);
+    environment.unused_gpu = s.unused_gpu;
     let read = s.found.gpus.iter().position(|gpu| energy.device.as_ref() == Some(&gpu.id));
     let read = read.and_then(|index| environment.gpus.get_mut(index));
     set_by_this_run(read, s.power_limit, &s.settings);
@@ -324,52 +327,6 @@ fn others_on_the_gpu(sensors: &Sensors) -> Option<u32> {
     Some(most.saturating_sub(u32::from(!sensors.other_device)))
 }
 
-/// What the model asks of a device, from its header.
-fn model_demand(header: &Header, kv_type: &str) -> ModelDemand {
-    let spec = &header.spec;
-    let embedding =
-        ["token_embd.weight", "model.embed_tokens.weight"].iter().find_map(|name| header.tensor(name));
-    let (elements, bytes) = embedding.map_or((0, Bytes::default()), |e| (e.elements(), e.bytes()));
-    // A tied embedding is the head and is streamed; one of its own is looked up row by row.
-    let own = if spec.tied_head { Bytes::default() } else { bytes };
-    let head = u64::from(spec.vocabulary) * u64::from(spec.width);
-    let not_body = if spec.tied_head { elements } else { elements + head };
-    // A token is multiplied with its own experts alone.
-    let experts = header.expert_tensors().filter(|_| spec.experts.is_some());
-    let (expert_bytes, expert_parameters) = experts.fold((0, 0), |(bytes, elements), tensor| {
-        (bytes + tensor.bytes().get(), elements + tensor.elements())
-    });
-    let unused = spec.experts.map_or(0.0, |experts| {
-        expert_parameters as f64 * (1.0 - f64::from(experts.used) / f64::from(experts.count))
-    });
-    let layers = f64::from(spec.layers) * f64::from(spec.heads) * f64::from(spec.head_size);
-    ModelDemand {
-        weight_bytes: Bytes::new(header.weight_bytes().get() - own.get() - expert_bytes),
-        experts: spec.experts.map(|experts| ExpertDemand {
-            bytes: Bytes::new(expert_bytes),
-            count: f64::from(experts.count),
-            used: f64::from(experts.used),
-        }),
-        kv_bytes_per_position: spec.kv_bytes_per_position(kv_block_bytes(kv_type)).get() as f64,
-        window: spec.window.map(|window| {
-            (f64::from(window), f64::from(spec.windowed_layers) / f64::from(spec.layers.max(1)))
-        }),
-        body_parameters: header.parameters().saturating_sub(not_body) as f64 - unused,
-        head_parameters: head as f64,
-        attention_operations: 4.0 * layers,
-    }
-}
-
-/// Bytes of 32 elements of a KV cache, their scale included.
-fn kv_block_bytes(kv_type: &str) -> u64 {
-    match kv_type {
-        "f32" => 128,
-        "q8_0" => 34,
-        "fp8" => 32,
-        _ => 64,
-    }
-}
-
 /// This program, as a record names it.
 pub fn tool() -> Tool {
     let commit = option_env!("INFERCOST_COMMIT").map(str::to_owned);
@@ -531,32 +488,4 @@ pub fn widest(record: &Record) -> Option<f64> {
         Some(interval.relative_half_width(m.value?))
     });
     widths.max_by(f64::total_cmp)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::catalog::Catalog;
-    use crate::model::Synthetic;
-
-    #[test]
-    fn a_gpt_oss_streams_its_experts_with_their_biases_and_computes_with_3_6_billion_weights() {
-        let catalog = Catalog::bundled();
-        let published = [("gpt-oss-20b", 24, 32, 3.61), ("gpt-oss-120b", 36, 128, 5.13)];
-        for (id, layers, count, billions) in published {
-            let header = Synthetic::new(catalog.model(id).unwrap(), "mxfp4", 0).unwrap().header().clone();
-            let demand = model_demand(&header, "f16");
-            let experts = demand.experts.unwrap();
-            // 17 bytes for 32 weights, and a single for each row's bias.
-            let of_one: u64 = 3 * (2880 * 2880 / 32 * 17 + 2880 * 4);
-            assert_eq!(experts.bytes.get(), layers * count * of_one);
-            let embedding = header.tensor("token_embd.weight").unwrap().bytes();
-            let all = demand.weight_bytes + experts.bytes + embedding;
-            assert_eq!(all, header.weight_bytes());
-            // "3.6B active" and "5.1B active", the embedding not counted.
-            let active = (demand.body_parameters + demand.head_parameters) / 1e9;
-            assert!((active - billions).abs() < 0.01, "{id}: {active}");
-            assert_eq!(demand.window, Some((128.0, 0.5)));
-        }
-    }
 }

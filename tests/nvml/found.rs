@@ -8,7 +8,7 @@ use infercost::hardware::nvml::{self, Absent};
 
 use super::gpu;
 use crate::support::fake_nvml::{FakeNvml, GpuScript, Script};
-use crate::support::{Bench, ran};
+use crate::support::{Bench, quick, ran};
 
 /// Three GPUs in NVML's order, that of PCI addresses; CUDA would put the fastest first.
 fn three() -> FakeNvml {
@@ -156,6 +156,48 @@ fn the_program_finds_the_library_under_its_own_name() {
     };
     let found = with(fake.library().parent().expect("its folder"));
     assert_eq!(found.code, 0, "{}", found.stderr);
-    assert!(found.stderr.contains("GPU `NVIDIA Scripted` found"), "{}", found.stderr);
+    let first = found.stderr.lines().next().unwrap_or_default();
+    assert_eq!(
+        first,
+        "CPU measured; NVIDIA Scripted not used: this build has no engine for NVIDIA GPUs; scripts/build-candle-cuda"
+    );
     assert!(!with(bench.folder()).stderr.contains("Scripted"));
+}
+
+#[test]
+fn a_gpu_that_is_not_used_stands_at_the_head_of_the_result_and_in_the_record() {
+    let with = |script: Script, command: &[&str]| {
+        let (fake, bench) = (FakeNvml::new(script), Bench::new());
+        let library = fake.library();
+        let library = ["--nvml-library", library.to_str().expect("a path"), "--power", "none"];
+        let ran = bench.run(&[&quick(&[]), &library[..], command].concat());
+        let record = bench.records().first().map(|path| {
+            let text = std::fs::read_to_string(path).expect("a record");
+            serde_json::from_str::<serde_json::Value>(&text).expect("a record")
+        });
+        (ran, record)
+    };
+    let named = |name: &str| Script {
+        gpu: vec![GpuScript { name: name.to_owned(), ..GpuScript::default() }],
+        ..Script::default()
+    };
+    for name in ["NVIDIA H200", "NVIDIA GeForce RTX 3060 Laptop GPU"] {
+        let (ran, record) = with(named(name), &[]);
+        let said = format!(
+            "CPU measured; {name} not used: this build has no engine for NVIDIA GPUs; scripts/build-candle-cuda"
+        );
+        // It is broken at the width of the view, so its words are compared.
+        let head: Vec<&str> = ran.stdout.split_whitespace().take(said.split(' ').count()).collect();
+        assert_eq!(head.join(" "), said, "{}", ran.stdout);
+        let record = record.expect("the CPU was measured");
+        let gpu = &record["environment"]["unused_gpu"];
+        assert_eq!((&gpu["name"], &gpu["command"]), (&name.into(), &"scripts/build-candle-cuda".into()));
+        assert!(!ran.stdout.contains("Figures  valid,"), "{}", ran.stdout);
+    }
+    // Whoever asks for the CPU gets it, and nothing is missing.
+    let (ran, record) = with(named("NVIDIA H200"), &["--device", "cpu"]);
+    assert!(!ran.stdout.contains("not used"), "{}", ran.stdout);
+    assert!(record.expect("a record")["environment"].get("unused_gpu").is_none());
+    let (ran, record) = with(named("NVIDIA H200"), &["--device", "cuda"]);
+    assert_eq!((ran.code, record), (13, None), "{}", ran.stderr);
 }

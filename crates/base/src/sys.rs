@@ -22,7 +22,11 @@ use super::units::{Bytes, Seconds};
 /// the terminal (SIGHUP) or SIGQUIT; what the process has changed on the machine is put back before
 /// ([`undo`]). While that happens a further signal ends the process without waiting.
 #[derive(Debug, Clone, Default)]
-pub struct Interrupt(Arc<AtomicUsize>);
+pub struct Interrupt {
+    asked: Arc<AtomicUsize>,
+    /// That of the whole, of which this is for a part.
+    whole: Option<Arc<AtomicUsize>>,
+}
 
 impl Interrupt {
     /// Installs the handlers, and a thread that ends the process when it must end at once: what has to be
@@ -37,8 +41,8 @@ impl Interrupt {
         let ending = Arc::new(AtomicBool::new(false));
         let (mut woken, wakes) = UnixStream::pair()?;
         let signals = [
-            (SIGINT, 130, &flag.0),
-            (SIGTERM, 143, &flag.0),
+            (SIGINT, 130, &flag.asked),
+            (SIGTERM, 143, &flag.asked),
             (SIGHUP, 129, &at_once),
             (SIGQUIT, 131, &at_once),
         ];
@@ -51,7 +55,7 @@ impl Interrupt {
             signal_hook::flag::register_usize(signal, Arc::clone(told), usize::try_from(code).unwrap_or(1))?;
             signal_hook::low_level::pipe::register(signal, wakes.try_clone()?)?;
         }
-        let asked = Arc::clone(&flag.0);
+        let asked = Arc::clone(&flag.asked);
         let wait = move || {
             let mut seen = 0;
             while woken.read_exact(&mut [0]).is_ok() {
@@ -78,7 +82,15 @@ impl Interrupt {
 
     /// The exit code that the signal stands for (130 or 143) once one has arrived.
     pub fn exit_code(&self) -> Option<u8> {
-        u8::try_from(self.0.load(Ordering::Relaxed)).ok().filter(|code| *code != 0)
+        let code =
+            |asked: &AtomicUsize| u8::try_from(asked.load(Ordering::Relaxed)).ok().filter(|code| *code != 0);
+        self.whole.as_deref().and_then(code).or_else(|| code(&self.asked))
+    }
+
+    /// One for a part of the work: it stops when the whole does, or when it is asked to itself.
+    pub fn for_a_part(&self) -> Self {
+        let whole = self.whole.as_ref().unwrap_or(&self.asked);
+        Self { asked: Arc::default(), whole: Some(Arc::clone(whole)) }
     }
 
     /// Whether a signal has arrived.
@@ -88,7 +100,7 @@ impl Interrupt {
 
     /// Behaves as if SIGINT had arrived; for callers that have their own way to ask.
     pub fn request(&self) {
-        self.0.store(130, Ordering::Relaxed);
+        self.asked.store(130, Ordering::Relaxed);
     }
 }
 

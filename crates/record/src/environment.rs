@@ -82,6 +82,9 @@ pub struct Environment {
     /// Why `gpus` is empty.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gpus_reason: Option<String>,
+    /// The GPU that was found and did not compute though nobody asked for the CPU; absent when there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unused_gpu: Option<UnusedGpu>,
     /// NVIDIA driver.
     pub driver: Option<String>,
     /// Why it is `null`.
@@ -95,6 +98,49 @@ pub struct Environment {
     /// Fields this version does not know.
     #[serde(flatten)]
     pub unknown: Unknown,
+}
+
+/// A GPU that was found and not used: the figures are the CPU's, and say nothing of what this machine costs when its GPU
+/// works.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct UnusedGpu {
+    /// Its name.
+    pub name: Option<String>,
+    /// Why it is `null`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name_reason: Option<String>,
+    /// Why it was not used.
+    pub reason: String,
+    /// The command that leads to a run that uses it.
+    pub command: String,
+    /// Fields this version does not know.
+    #[serde(flatten)]
+    pub unknown: Unknown,
+}
+
+impl UnusedGpu {
+    /// A GPU of this name, when it is known.
+    pub fn new(name: Result<String, String>, reason: impl Into<String>, command: &str) -> Self {
+        let (name, name_reason) = match name {
+            Ok(name) => (Some(name), None),
+            Err(reason) => (None, Some(reason)),
+        };
+        Self {
+            name,
+            name_reason,
+            reason: reason.into(),
+            command: command.to_owned(),
+            unknown: Unknown::new(),
+        }
+    }
+}
+
+/// The sentence at the head of a result.
+impl std::fmt::Display for UnusedGpu {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let name = self.name.as_deref().unwrap_or("NVIDIA GPU");
+        write!(f, "CPU measured; {name} not used: {}; {}", self.reason, self.command)
+    }
 }
 
 /// What the processors did at most, measured behind the run: the best of several rounds.

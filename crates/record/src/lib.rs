@@ -27,7 +27,7 @@ use serde::{Deserialize, Serialize};
 
 pub use cost::{Apart, ApiComparison, Cost, CostCell, Electricity, Figure, Price, Separation};
 pub use energy::{Energy, EnergyWindow, Grade, SensorTrace};
-pub use environment::{Environment, Gpu, Peaks, Telemetry, Tool};
+pub use environment::{Environment, Gpu, Peaks, Telemetry, Tool, UnusedGpu};
 pub use error::Error;
 pub use fingerprint::Fingerprint;
 pub use imported::Imported;

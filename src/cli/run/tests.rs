@@ -21,8 +21,13 @@ fn run_failing(more: &[&str], batch: usize) -> (anyhow::Result<()>, tempfile::Te
     let Command::Run(args) = cli.command else { panic!("another command") };
     let (output, catalog, interrupt) = (Output::new(&cli.output), Catalog::bundled(), Interrupt::default());
     let found = device::discover();
-    let place =
-        Place { gpu: None, engine_device: Device::Cpu, available: None, short: String::new(), note: None };
+    let place = Place {
+        gpu: None,
+        engine_device: Device::Cpu,
+        available: None,
+        short: String::new(),
+        unused_gpu: None,
+    };
     let request = Request::parse(&file).expect("a path");
     let model = resolve(&request, &catalog, 0, &Bar::new(false), &interrupt).expect("a model");
     let engine = Loading::new(&args, &model, &place).expect("an engine");

@@ -135,6 +135,7 @@ pub(super) fn environment(
             _ => format!("{}; say it with --gpu", unsaid.why()),
         }),
         gpus,
+        unused_gpu: None,
         driver: None,
         driver_reason: why(),
         cuda: None,

@@ -5,7 +5,7 @@ use crate::cost::compare_records::{Comparison, Difference, FigureRatio};
 use crate::record::Record;
 
 use super::cost::{assumptions, notes, percent, range, rate, usd};
-use super::result::{label, no_ceiling, shorten, wrap};
+use super::result::{caveats, label, shorten, wrap};
 use super::{Page, Style};
 use crate::base::text::count;
 use crate::base::units::significant;
@@ -16,7 +16,7 @@ pub fn render_compare_api(record: &Record, view: &View, style: Style) -> String 
     let here = &view.here;
     let head = record.model.label();
     out.line(format_args!("{}", style.strong(&head)));
-    no_ceiling(&mut out, record, style);
+    caveats(&mut out, record, style);
     let service = match here.service {
         Service::Offline => "offline",
         Service::Online => "online",
@@ -165,7 +165,7 @@ pub fn render_compare_records(baseline: &Record, other: &Record, found: &Compari
     for (name, record) in [("baseline", baseline), ("other", other)] {
         let what = format!("{} · {}", record.model.label(), record.id);
         out.line(format_args!("{name:<9} {}", style.strong(&what)));
-        no_ceiling(&mut out, record, style);
+        caveats(&mut out, record, style);
     }
     for text in found.caveats.iter().flat_map(|caveat| wrap(caveat, 78)) {
         out.line(format_args!("{}", style.warn(&text)));

@@ -21,7 +21,7 @@ pub use plot::render_plot;
 pub use progress::Bar;
 pub use quality::render_quality;
 pub use regress::{render_gate, render_history};
-pub use result::{render, render_cost, render_doubts, render_no_ceiling};
+pub use result::{render, render_caveats, render_cost, render_doubts};
 pub use style::Style;
 
 /// Columns that every table fits.

@@ -24,6 +24,7 @@ pub fn render(record: &Record, style: Style) -> String {
 }
 
 fn heading(out: &mut Page, record: &Record, style: Style) {
+    unused_gpu(out, record, style);
     let model = &record.model;
     let quantization = model.quantization.as_deref().unwrap_or("format unknown");
     out.line(format_args!("{} · {quantization}", style.strong(&shorten(&model.name, 60))));
@@ -313,7 +314,11 @@ fn figures(verdict: Verdict, style: Style) -> String {
 }
 
 fn validity(out: &mut Page, record: &Record, style: Style) {
-    let verdict = figures(record.validity.verdict, style);
+    // What is true of the CPU is no good news about a machine whose GPU stood still.
+    let verdict = match (record.validity.verdict, &record.environment.unused_gpu) {
+        (Verdict::Valid, Some(_)) => "valid for the CPU".to_owned(),
+        (verdict, _) => figures(verdict, style),
+    };
     let unmade: Vec<&Check> = record.validity.unmade().collect();
     let made = count(record.validity.checks.len() - unmade.len(), "check");
     let not_made = if unmade.is_empty() { String::new() } else { format!(", {} not made", unmade.len()) };
@@ -343,15 +348,27 @@ fn by_reason<'a>(unmade: &[&'a Check]) -> Vec<(&'a str, Vec<&'a str>)> {
     groups
 }
 
-/// That nobody held the figures against what the device can do, in a line for the head of a view; nothing when somebody
-/// did.
-pub fn render_no_ceiling(record: &Record, style: Style) -> String {
+/// For the head of a view: that a GPU was there and did not compute, and that nobody held the figures against what the
+/// device can do; nothing when neither is so.
+pub fn render_caveats(record: &Record, style: Style) -> String {
     let mut out = Page::default();
-    no_ceiling(&mut out, record, style);
+    caveats(&mut out, record, style);
     out.into_text()
 }
 
-pub(super) fn no_ceiling(out: &mut Page, record: &Record, style: Style) {
+pub(super) fn caveats(out: &mut Page, record: &Record, style: Style) {
+    unused_gpu(out, record, style);
+    no_ceiling(out, record, style);
+}
+
+fn unused_gpu(out: &mut Page, record: &Record, style: Style) {
+    let Some(gpu) = &record.environment.unused_gpu else { return };
+    for text in wrap(&printable(&gpu.to_string()), 78) {
+        out.line(format_args!("{}", style.warn(&text)));
+    }
+}
+
+fn no_ceiling(out: &mut Page, record: &Record, style: Style) {
     let Some(why) = record.validity.no_ceiling() else { return };
     for text in wrap(&printable(&format!("roofline not checked: {why}")), 78) {
         out.line(format_args!("{}", style.warn(&text)));

@@ -106,6 +106,43 @@ pub struct Utilization {
     pub fastest_compute: f64,
 }
 
+/// What a prompt, or one decode step, asks for.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Work {
+    /// Bytes that have to come, with experts spread evenly.
+    pub bytes: f64,
+    /// Bytes that have to come whichever experts are reached.
+    pub least_bytes: f64,
+    /// Operations that have to be done.
+    pub operations: f64,
+}
+
+impl ModelDemand {
+    /// What `batch` prompts of `prompt` tokens behind `depth` others ask for.
+    pub fn prompt(&self, batch: f64, depth: f64, prompt: f64) -> Work {
+        let pairs = prompt * self.seen(depth, depth + prompt);
+        let matrices = 2.0 * prompt * self.body_parameters + 2.0 * self.head_parameters;
+        // The context's are read, the prompt's own written.
+        let positions = self.seen(depth, depth) + prompt;
+        let operations = batch * (matrices + self.attention_operations * pairs);
+        self.work(batch * prompt, batch * positions, operations)
+    }
+
+    /// What one step of `batch` sequences asks for, the mean over `output` steps behind `depth` tokens.
+    pub fn step(&self, batch: f64, depth: f64, output: f64) -> Work {
+        let positions = self.seen(depth, depth + output);
+        let matrices = 2.0 * (self.body_parameters + self.head_parameters);
+        let operations = batch * (matrices + self.attention_operations * positions);
+        self.work(batch, batch * positions, operations)
+    }
+
+    fn work(&self, tokens: f64, positions: f64, operations: f64) -> Work {
+        let (least, even) = self.experts.map_or((0.0, 0.0), |experts| experts.reached(tokens));
+        let rest = self.weight_bytes.get() as f64 + positions * self.kv_bytes_per_position;
+        Work { bytes: rest + even, least_bytes: rest + least, operations }
+    }
+}
+
 /// Every pure row that was measured.
 pub fn utilization(measured: &[Measurement], model: &ModelDemand, ceiling: &Ceiling) -> Vec<Utilization> {
     measured
@@ -113,29 +150,16 @@ pub fn utilization(measured: &[Measurement], model: &ModelDemand, ceiling: &Ceil
         .filter_map(|m| {
             let cell = m.cell.as_ref()?;
             let (batch, depth) = (f64::from(cell.batch), f64::from(cell.depth));
-            let kv = model.kv_bytes_per_position;
-            let weights = model.weight_bytes.get() as f64;
-            let experts = |tokens: f64| model.experts.map_or((0.0, 0.0), |experts| experts.reached(tokens));
-            let ((least_experts, experts), rest, operations) = match (m.metric.as_str(), cell.phase.as_str())
-            {
+            let work = match (m.metric.as_str(), cell.phase.as_str()) {
                 ("time_to_first_token_seconds", "prefill") => {
-                    let prompt = f64::from(cell.prompt_tokens);
-                    let pairs = prompt * model.seen(depth, depth + prompt);
-                    let matrices = 2.0 * prompt * model.body_parameters + 2.0 * model.head_parameters;
-                    // The context's are read, the prompt's own written.
-                    let positions = model.seen(depth, depth) + prompt;
-                    let operations = batch * (matrices + model.attention_operations * pairs);
-                    (experts(batch * prompt), weights + batch * positions * kv, operations)
+                    model.prompt(batch, depth, f64::from(cell.prompt_tokens))
                 }
                 ("time_per_output_token_seconds", "decode") => {
-                    let positions = model.seen(depth, depth + f64::from(cell.output_tokens));
-                    let matrices = 2.0 * (model.body_parameters + model.head_parameters);
-                    let operations = batch * (matrices + model.attention_operations * positions);
-                    (experts(batch), weights + batch * positions * kv, operations)
+                    model.step(batch, depth, f64::from(cell.output_tokens))
                 }
                 _ => return None,
             };
-            let (bytes, least) = (rest + experts, rest + least_experts);
+            let Work { bytes, least_bytes: least, operations } = work;
             let seconds = m.value.filter(|seconds| *seconds > 0.0)?;
             let cache = ceiling.cache.get() as f64;
             let share = |bytes: f64| bytes / (seconds * ceiling.read);

@@ -2,9 +2,15 @@
 
 use super::{Error, Found};
 use crate::catalog::Gpu as GpuRow;
+use crate::nvml::GpuFound;
+use crate::record::UnusedGpu;
 
 /// Command that builds a program with an engine for NVIDIA GPUs.
 const BUILD: &str = "scripts/build-candle-cuda";
+/// Why a build without an engine for them uses none.
+const NO_ENGINE: &str = "this build has no engine for NVIDIA GPUs";
+/// Command that says what is wrong with a GPU or its driver, and how to fix it.
+const DOCTOR: &str = "bench doctor";
 
 /// `--device`, as typed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -38,10 +44,10 @@ impl std::str::FromStr for DeviceRequest {
 /// The device a run will use.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Choice {
-    /// The CPU, with the reason when a GPU is here and cannot be used.
+    /// The CPU.
     Cpu {
-        /// One line for the user, the command that mends it included.
-        note: Option<String>,
+        /// The GPU that is here and cannot be used, where nobody asked for the CPU.
+        unused: Option<UnusedGpu>,
     },
     /// A GPU.
     Cuda {
@@ -82,8 +88,9 @@ pub fn choose(
                 // A GPU that cannot be reached has a place in NVML's order and none among those found.
                 Ok(index) => found.gpus.iter().position(|gpu| gpu.index as usize == index).unwrap_or(index),
                 Err(reason) if explicit => return Err(Error::Absent(reason)),
+                // What is spoken of is the first that NVML counts: CUDA does not say which it would have been.
                 Err(reason) => {
-                    return Ok(Choice::Cpu { note: Some(format!("{reason}; measuring the CPU")) });
+                    return Ok(Choice::Cpu { unused: Some(unused(&found.gpus[0], &reason, DOCTOR)) });
                 }
             }
         }
@@ -111,22 +118,19 @@ pub fn choose(
         }
     }
     match (request, gpu) {
-        (DeviceRequest::Cpu, _) => Ok(Choice::Cpu { note: None }),
+        (DeviceRequest::Cpu, _) => Ok(Choice::Cpu { unused: None }),
         (DeviceRequest::Auto, None) => {
             let why = found.no_gpu.as_ref().filter(|_| found.expected);
-            Ok(Choice::Cpu { note: why.map(|why| format!("no GPU is measured: {why}; measuring the CPU")) })
+            let unused =
+                |why: &String| UnusedGpu::new(Err("the driver does not answer".to_owned()), why, DOCTOR);
+            Ok(Choice::Cpu { unused: why.map(unused) })
         }
         (_, Some(_)) if drives_cuda => Ok(Choice::Cuda { ordinal, gpu: index }),
         (_, Some(gpu)) if explicit => Err(Error::Absent(format!(
             "GPU `{}` found, and this build has no engine for it; build one that has with `{BUILD}`",
             gpu.label()
         ))),
-        (_, Some(gpu)) => Ok(Choice::Cpu {
-            note: Some(format!(
-                "GPU `{}` found, this build cannot use it: measuring the CPU. Build one that can: {BUILD}",
-                gpu.label()
-            )),
-        }),
+        (_, Some(gpu)) => Ok(Choice::Cpu { unused: Some(unused(gpu, NO_ENGINE, BUILD)) }),
         (DeviceRequest::Cuda(_), None) => Err(Error::Absent(format!(
             "--device cuda:{ordinal}: no such GPU on this machine: {}. Take --device cpu, or run this on the box with the GPU",
             found.no_gpu.clone().unwrap_or_else(|| format!("{} found", found.gpus.len()))
@@ -134,10 +138,15 @@ pub fn choose(
     }
 }
 
+fn unused(gpu: &GpuFound, reason: &str, command: &str) -> UnusedGpu {
+    let named =
+        |name: &String| if name.starts_with("NVIDIA") { name.clone() } else { format!("NVIDIA {name}") };
+    UnusedGpu::new(gpu.name.as_ref().map(named).map_err(Clone::clone), reason, command)
+}
+
 /// NVML's index of CUDA's GPU number `ordinal`.
 fn nvml_index(ordinal: usize, order: &Order) -> Result<usize, String> {
-    let order =
-        order.as_ref().map_err(|reason| format!("a GPU was found, and CUDA cannot use it ({reason})"))?;
+    let order = order.as_ref().map_err(|reason| format!("CUDA cannot use it ({reason})"))?;
     match order.get(ordinal) {
         Some(Some(index)) => Ok(*index),
         Some(None) => Err(format!(
@@ -187,12 +196,16 @@ mod tests {
     #[test]
     fn without_flags_the_best_that_can_be_driven_is_taken() {
         let auto = |found: &Found, order| choose(DeviceRequest::Auto, None, found, |_| None, order);
-        assert_eq!(auto(&found(None), ORDER).expect("a CPU"), Choice::Cpu { note: None });
+        assert_eq!(auto(&found(None), ORDER).expect("a CPU"), Choice::Cpu { unused: None });
         assert_eq!(auto(&found(Some("NVIDIA H200")), ORDER).expect("a GPU"), FIRST);
-        let Choice::Cpu { note: Some(note) } = auto(&found(Some("NVIDIA H200")), None).expect("a CPU") else {
+        let Choice::Cpu { unused: Some(gpu) } = auto(&found(Some("NVIDIA H200")), None).expect("a CPU")
+        else {
             panic!("the user must learn that the GPU is idle")
         };
-        assert!(note.contains("NVIDIA H200") && note.contains("scripts/build-candle-cuda"), "{note}");
+        assert_eq!(
+            gpu.to_string(),
+            "CPU measured; NVIDIA H200 not used: this build has no engine for NVIDIA GPUs; scripts/build-candle-cuda"
+        );
     }
 
     #[test]
@@ -216,12 +229,39 @@ mod tests {
         for (found, order) in [(found(None), ORDER), (here(), None), (here(), broken)] {
             assert!(choose(DeviceRequest::Cuda(0), None, &found, |_| None, order).is_err());
         }
-        let Ok(Choice::Cpu { note: Some(note) }) =
-            choose(DeviceRequest::Auto, None, &here(), |_| None, broken)
-        else {
-            panic!("without a flag the CPU is measured, and the reason is said")
-        };
-        assert!(note.contains("no permission"), "{note}");
+    }
+
+    #[test]
+    fn whatever_keeps_a_gpu_from_being_used_is_said_and_the_cpu_is_measured() {
+        let reasons = [
+            "CUDA: no permission",
+            "libcuda.so.1 is not here",
+            "the driver runs CUDA up to 11.8, at least 12.0 is needed",
+            "no CUDA-capable device is detected",
+        ];
+        let geforce = found(Some("GeForce RTX 3060 Laptop GPU"));
+        for reason in reasons {
+            let broken = || Err(reason.to_owned());
+            let chosen = choose(DeviceRequest::Auto, None, &geforce, |_| None, Some(&broken));
+            let Ok(Choice::Cpu { unused: Some(gpu) }) = chosen else { panic!("{reason}: {chosen:?}") };
+            assert_eq!(
+                gpu.to_string(),
+                format!(
+                    "CPU measured; NVIDIA GeForce RTX 3060 Laptop GPU not used: CUDA cannot use it ({reason}); bench doctor"
+                )
+            );
+            let explicit = choose(DeviceRequest::Cuda(0), None, &geforce, |_| None, Some(&broken));
+            assert!(explicit.expect_err(reason).to_string().contains(reason));
+            // Whoever asks for the CPU leaves nothing unused.
+            let cpu = choose(DeviceRequest::Cpu, None, &geforce, |_| None, Some(&broken));
+            assert_eq!(cpu.expect("a CPU"), Choice::Cpu { unused: None });
+        }
+        let mut silent = found(None);
+        silent.expected = true;
+        let chosen = choose(DeviceRequest::Auto, None, &silent, |_| None, None);
+        let Ok(Choice::Cpu { unused: Some(gpu) }) = chosen else { panic!("{chosen:?}") };
+        assert_eq!(gpu.to_string(), "CPU measured; NVIDIA GPU not used: NVML cannot be loaded; bench doctor");
+        assert!(gpu.name.is_none() && gpu.name_reason.is_some());
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Looks the machine over, once, at the start of a run.
 
+use std::fs;
 use std::path::Path;
 
 use crate::base::{memory, sys};
@@ -8,6 +9,9 @@ use crate::nvml::{self, Fact, GpuFound};
 
 use super::facts::{self, Facts};
 use crate::record::{Environment, Gpu, Unknown};
+
+/// NVIDIA's number on the PCI bus.
+const NVIDIA: &str = "0x10de";
 
 /// What was found.
 #[derive(Debug, Clone)]
@@ -18,7 +22,7 @@ pub struct Found {
     pub facts: Vec<Facts>,
     /// Why there are none, when there are none.
     pub no_gpu: Option<String>,
-    /// Whether NVIDIA's library is here all the same, so that somebody may expect a GPU to be used.
+    /// Whether NVIDIA's library or a GPU on the bus is here all the same, so that somebody may expect it to be used.
     pub expected: bool,
     /// Version of the NVIDIA driver.
     pub driver: Fact<String>,
@@ -59,7 +63,7 @@ fn found(gpus: Result<nvml::Gpus, nvml::Absent>, library: Option<&Path>) -> Foun
         Err(absent) => Found {
             gpus: Vec::new(),
             facts: Vec::new(),
-            expected: !matches!(absent, nvml::Absent::NoLibrary(_)),
+            expected: !matches!(absent, nvml::Absent::NoLibrary(_)) || on_the_bus(Path::new("/")),
             driver: Err(absent.to_string()),
             cuda: Err(absent.to_string()),
             no_gpu: Some(absent.to_string()),
@@ -67,6 +71,15 @@ fn found(gpus: Result<nvml::Gpus, nvml::Absent>, library: Option<&Path>) -> Foun
             logical_cpus,
         },
     }
+}
+
+/// Whether a display or 3D controller of NVIDIA's is on the PCI bus; `root` is that of the file system.
+pub fn on_the_bus(root: &Path) -> bool {
+    let Ok(entries) = fs::read_dir(root.join("sys/bus/pci/devices")) else { return false };
+    entries.filter_map(Result::ok).any(|entry| {
+        let read = |name: &str| fs::read_to_string(entry.path().join(name)).unwrap_or_default();
+        read("vendor").trim() == NVIDIA && read("class").starts_with("0x03")
+    })
 }
 
 /// The catalog's row of a GPU, by its name and, where NVML says it, its memory.
@@ -124,6 +137,7 @@ pub fn environment(found: &Found, used: Option<usize>, catalog: &Catalog) -> Env
         peaks_reason: Some("not measured".to_owned()),
         gpus_reason: gpus.is_empty().then(|| found.no_gpu.clone()).flatten(),
         gpus,
+        unused_gpu: None,
         driver_reason: found.driver.as_ref().err().cloned(),
         driver: found.driver.as_ref().ok().cloned(),
         cuda_reason: found.cuda.as_ref().err().cloned(),

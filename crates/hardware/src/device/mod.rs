@@ -7,7 +7,7 @@ mod order;
 pub mod peaks;
 
 pub use choose::{Choice, DeviceRequest, Order, choose};
-pub use discover::{Found, discover, discover_through, environment, row};
+pub use discover::{Found, discover, discover_through, environment, on_the_bus, row};
 pub use facts::Facts;
 pub use order::cuda_in_nvml;
 

@@ -1,6 +1,5 @@
 //! NVIDIA GPUs: all that the doctor asks NVML and CUDA stands here.
 
-use std::fs;
 use std::path::Path;
 
 use super::board;
@@ -13,8 +12,6 @@ use crate::device::{self, facts};
 use crate::nvml::{self, Fact, GpuFound};
 use crate::telemetry::Source;
 
-/// NVIDIA's number among the makers of PCI devices.
-const NVIDIA: &str = "0x10de";
 /// Share of a GPU's memory that a driver without any work on it holds.
 const IDLE_SHARE: f64 = 0.02;
 
@@ -97,22 +94,13 @@ fn none(root: &Path, library: Option<&Path>, reason: &str) -> Gpus {
     let line = Line::ok(Area::Gpu, "driver", format!("no NVIDIA GPU: {reason}"));
     let line = if library.is_some() {
         line.fail(NAMED)
-    } else if on_the_bus(root) {
+    } else if device::on_the_bus(root) {
         Line { found: format!("an NVIDIA GPU is on the bus and cannot be used: {reason}"), ..line }
             .warn("install NVIDIA's driver, or start the container with it: docker run --gpus all")
     } else {
         line
     };
     Gpus { count: 0, newest_cuda: None, lines: vec![line] }
-}
-
-/// Whether a display or 3D controller of NVIDIA's is on the PCI bus.
-fn on_the_bus(root: &Path) -> bool {
-    let Ok(entries) = fs::read_dir(root.join("sys/bus/pci/devices")) else { return false };
-    entries.filter_map(Result::ok).any(|entry| {
-        let read = |name: &str| fs::read_to_string(entry.path().join(name)).unwrap_or_default();
-        read("vendor").trim() == NVIDIA && read("class").starts_with("0x03")
-    })
 }
 
 /// Whether this build has an engine for it.
@@ -183,6 +171,8 @@ pub(super) fn sensors(
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::super::line::Status;
     use super::*;
 
