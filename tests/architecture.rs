@@ -197,7 +197,8 @@ fn every_room_stands_in_the_document_and_in_the_source() {
         .into_iter()
         .flat_map(|folder| fs::read_dir(folder).expect("a folder of rooms"))
         .map(|entry| entry.expect("an entry").path())
-        .filter(|path| path.is_dir())
+        // The helpers of tests are no room.
+        .filter(|path| path.is_dir() && !path.ends_with("testing"))
         .map(|path| path.file_name().unwrap_or_default().to_string_lossy().into_owned())
         .collect();
     assert_eq!(drawn, built);

@@ -750,4 +750,6 @@ pub(super) fn catalog_row(request: &Request, model: &Model, catalog: &Catalog) -
 }
 
 #[cfg(test)]
+mod failing;
+#[cfg(test)]
 mod tests;

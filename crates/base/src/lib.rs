@@ -13,8 +13,6 @@ pub mod random;
 pub mod redact;
 pub mod stats;
 pub mod sys;
-#[cfg(any(test, feature = "testing"))]
-pub mod testing;
 pub mod text;
 pub mod undo;
 pub mod units;

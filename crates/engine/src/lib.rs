@@ -14,8 +14,6 @@ pub mod fused;
 mod options;
 pub mod schedule;
 mod step;
-#[cfg(any(test, feature = "testing"))]
-pub mod testing;
 
 // Rooms go by their own names here: `crate::base::text`, not `infercost_base::text`.
 use infercost_base as base;

@@ -26,8 +26,8 @@ pub mod request;
 pub mod resolve;
 pub mod safetensors;
 pub mod synthetic;
-#[cfg(any(test, feature = "testing"))]
-pub mod testing;
+#[cfg(test)]
+pub(crate) mod testing;
 pub mod tokenizer;
 
 pub use error::{Error, is_interruption};

@@ -5,7 +5,9 @@ use clap::Parser as _;
 use super::super::args::{Cli, Command};
 use super::*;
 use crate::base::sys::Interrupt;
-use crate::engine::testing::{Failing, Tiny};
+use infercost_testing::Tiny;
+
+use super::failing::Failing;
 
 /// Runs the command with these arguments on a tiny model whose engine fails in schedules of `batch` sequences; gives how
 /// it ended and the folder with what it left.

@@ -5,8 +5,8 @@ use std::path::Path;
 use proptest::prelude::*;
 
 use super::*;
-use crate::base::testing::with_number;
 use crate::record::{read, write};
+use infercost_testing::with_number;
 
 const FILES: [&[u8]; 24] = [
     include_bytes!("../../../tests/data/exchange/aiperf.json"),

@@ -6,9 +6,9 @@ use candle_core::quantized::GgmlDType;
 
 use super::*;
 use crate::engine::Options;
-use crate::engine::testing::{Tiny, VOCABULARY};
 use crate::model::{Header, Model, Source};
 use crate::run::engines::Kind;
+use infercost_testing::{Tiny, VOCABULARY};
 
 const BOS: u32 = 1;
 

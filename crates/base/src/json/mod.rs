@@ -150,15 +150,9 @@ pub fn values(text: &str) -> impl Iterator<Item = Result<(usize, Node), Broken>>
     })
 }
 
-/// The one value of a text, for tests.
-///
-/// # Errors
-/// Where and why it is no JSON.
-///
-/// # Panics
-/// On a text without a value.
-#[cfg(any(test, feature = "testing"))]
-pub fn parse(text: &str) -> Result<Node, Broken> {
+/// The one value of a text.
+#[cfg(test)]
+fn parse(text: &str) -> Result<Node, Broken> {
     values(text).next().expect("a value").map(|(_, node)| node)
 }
 

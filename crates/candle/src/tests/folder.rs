@@ -4,10 +4,10 @@ use candle_core::quantized::GgmlDType;
 
 use super::{ALL, context_tokens, greedy, open, plan, run, tiny, tokens};
 use crate::base::sys::Interrupt;
-use crate::engine::testing::Tiny;
 use crate::engine::{Engine, Error, Schedule};
 use crate::model::{Model, Source};
 use crate::{Options, load, supports};
+use infercost_testing::Tiny;
 
 fn folder(shape: &Tiny) -> (tempfile::TempDir, Box<dyn Engine>) {
     let folder = tempfile::tempdir().unwrap();

@@ -15,7 +15,7 @@ use crate::engine::{Demand, Device, Engine, Error, Outcome, Schedule, SequencePl
 use crate::model::{Header, Model, Source, gguf};
 
 use super::{Options, VERSION, can_run, load, supports};
-use crate::engine::testing::{Tiny, VOCABULARY};
+use infercost_testing::{Tiny, VOCABULARY};
 
 const ALL: [&str; 5] = ["llama", "qwen2", "qwen3", "gemma3", "phi3"];
 

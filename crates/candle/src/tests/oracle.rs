@@ -11,10 +11,10 @@ use candle_core::{Device, Tensor};
 
 use super::tokens;
 use crate::base::sys::Interrupt;
-use crate::engine::testing::{Server, Tiny};
-use crate::model::testing::llama_cpp;
 use crate::network::{Loaded, Network};
 use crate::{Options, gguf, supports, unquantized};
+use infercost_testing::llama_cpp;
+use infercost_testing::{Server, Tiny};
 
 /// Largest difference of log-probabilities that the order of sums explains.
 const TOLERANCE: f64 = 0.01;

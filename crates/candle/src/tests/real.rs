@@ -8,7 +8,7 @@ use candle_transformers::models::quantized_llama::ModelWeights;
 
 use super::{greedy, open, plan};
 use crate::model::gguf;
-use crate::model::testing::real_model;
+use infercost_testing::real_model;
 
 /// "The capital of France is" in this model's vocabulary.
 const PROMPT: [u32; 5] = [504, 3575, 282, 4649, 314];

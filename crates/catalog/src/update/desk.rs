@@ -374,7 +374,7 @@ impl Lines<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::json::parse;
+    use infercost_testing::json as parse;
 
     #[test]
     fn a_row_has_its_line() {

@@ -93,7 +93,7 @@ mod tests {
     use super::*;
 
     fn number(text: &str) -> Result<Option<Decimal>, String> {
-        let node = crate::base::json::parse(text).expect("JSON");
+        let node = infercost_testing::json(text).expect("JSON");
         decimal(Some(&node))
     }
 

@@ -8,8 +8,8 @@ use rust_decimal::Decimal;
 
 use super::diff::{Fate, diff};
 use super::*;
-use crate::base::testing::with_number;
 use crate::{RentalKind, Trust};
+use infercost_testing::with_number;
 
 const TODAY: Date = date(2026, 11, 25);
 

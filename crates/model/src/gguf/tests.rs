@@ -3,7 +3,9 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::testing::{Draft, parse_bytes, real_model};
+use infercost_testing::real_model;
+
+use crate::testing::{Draft, parse_bytes};
 use crate::{ModelSpec, TensorInfo, TensorType};
 
 #[test]

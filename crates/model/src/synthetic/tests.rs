@@ -16,8 +16,8 @@ use sha2::{Digest as _, Sha256};
 use super::*;
 use crate::base::sys::Interrupt;
 use crate::catalog::{Catalog, ExpertShape, Shape};
-use crate::testing::llama_cpp;
 use crate::{TensorInfo, TensorType};
+use infercost_testing::llama_cpp;
 
 /// A bundled preset.
 fn preset(id: &str) -> ModelRow {

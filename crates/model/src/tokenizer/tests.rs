@@ -6,7 +6,9 @@ use std::process::Command;
 use super::*;
 use crate::TensorType;
 use crate::gguf::{Array, Value};
-use crate::testing::{Draft, llama_cpp, real_model};
+use infercost_testing::{llama_cpp, real_model};
+
+use crate::testing::Draft;
 
 const TEXTS: [&str; 8] = [
     "The capital of France is Paris.",

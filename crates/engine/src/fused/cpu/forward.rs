@@ -832,7 +832,7 @@ mod tests {
     use super::*;
     use crate::fused::cpu::arena::tests::assert_apart;
     use crate::model::gguf;
-    use crate::testing::Tiny;
+    use infercost_testing::Tiny;
 
     fn network(architecture: &'static str) -> Network {
         let folder = tempfile::tempdir().unwrap();

@@ -10,10 +10,9 @@ use candle_core::quantized::gguf_file::Value;
 
 use crate::Options;
 use crate::base::sys::Interrupt;
-use crate::model::testing::llama_cpp;
 use crate::model::{Header, Model, Source, gguf};
-use crate::testing::{Server, Tiny, VOCABULARY};
 use crate::{Engine, Schedule, SequencePlan};
+use infercost_testing::{Server, Tiny, VOCABULARY, llama_cpp};
 
 use super::network::Network;
 use super::{Isa, KvType, load, supports};

@@ -16,8 +16,8 @@ use crate::fused::cpu::CpuEngine;
 use crate::fused::{Isa, KvType, back_end};
 use crate::model::{Model, Source};
 use crate::schedule::{Ending, Request, Scheduled, ServeOptions, Served};
-use crate::testing::Tiny;
 use crate::{Capabilities, Error, SequencePlan, StepBatch, StepEngine, StepLimits, StepOutput};
+use infercost_testing::Tiny;
 
 /// The engine with fewer pages than its sequences can fill, so that some must give way.
 struct FewPages {

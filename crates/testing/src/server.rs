@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use crate::base::clock;
+use infercost_base::clock;
 
 /// A running server, ended when dropped.
 pub struct Server {

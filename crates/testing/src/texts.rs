@@ -1,13 +1,11 @@
 //! What tests of several rooms do to strangers' files.
-#![allow(
-    missing_docs,
-    clippy::missing_errors_doc,
-    clippy::missing_panics_doc,
-    clippy::new_without_default,
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "helpers of tests alone"
-)]
+
+use infercost_base::json::{Broken, Node, values};
+
+/// The one value of a text.
+pub fn json(text: &str) -> Result<Node, Broken> {
+    values(text).next().expect("a value").map(|(_, node)| node)
+}
 
 /// The text with its `nth` number replaced.
 pub fn with_number(text: &str, nth: usize, replacement: &str) -> String {

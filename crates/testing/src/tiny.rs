@@ -9,11 +9,11 @@ use candle_core::quantized::gguf_file::{self, Value};
 use candle_core::quantized::{GgmlDType, QTensor};
 use candle_core::{Device, Tensor};
 
-use crate::model::gguf::write::{Planned, head};
-use crate::model::quantize::dequantize;
-use crate::model::{Header, TensorInfo, TensorType, gguf, safetensors};
+use infercost_model::gguf::write::{Planned, head};
+use infercost_model::quantize::dequantize;
+use infercost_model::{Header, TensorInfo, TensorType, gguf, safetensors};
 
-use crate::model::architecture::Family;
+use infercost_model::architecture::Family;
 
 /// A tiny model's shape.
 #[derive(Debug, Clone)]

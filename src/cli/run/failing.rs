@@ -2,12 +2,12 @@
 
 use crate::base::event::EventSink;
 use crate::base::sys::Interrupt;
-use crate::{Capabilities, Engine, Error, Outcome, Schedule};
+use crate::engine::{Capabilities, Engine, Error, Outcome, Schedule};
 
 /// A real engine that fails in every schedule of this many sequences.
-pub struct Failing {
-    pub engine: Box<dyn Engine>,
-    pub batch: usize,
+pub(super) struct Failing {
+    pub(super) engine: Box<dyn Engine>,
+    pub(super) batch: usize,
 }
 
 impl Engine for Failing {
