@@ -7,6 +7,7 @@
 mod architecture; // the house as drawn, against the house as built
 mod bad_input; // each a clear error with the way out, the right exit code and nothing half-written
 mod catalog; // bundled rows, the user's own files
+mod command_lines; // what people type by habit and by mistake, and what each says
 mod compare; // a record against API prices, and against another record
 mod cost; // a record priced again
 mod cuda; // GPUs through a library that behaves like the driver

@@ -40,7 +40,7 @@ fn bad_input_is_named() {
     bad(&["--text", "."], 1, &["plain text"]);
     bad(&["--text", "/dev/zero"], 1, &["/dev/zero", "not a regular file"]);
     bad(&["--text", "latin1.txt"], 1, &["latin1.txt", "byte 2 is no UTF-8"]);
-    bad(&["--text", "text.txt", "--ctx-size", "4"], 2, &["--ctx-size", "8.."]);
+    bad(&["--text", "text.txt", "--ctx-size", "4"], 2, &["--ctx-size", "at least 8"]);
     bad(&["--text", "text.txt", "--ctx-size", "999999"], 1, &["--ctx-size 999999", "`context_length`"]);
     bad(&["--text", "text.txt", "--chunks", "0"], 2, &["--chunks"]);
     bad(&["--text", "text.txt", "--engine", "candle", "--isa", "avx2"], 2, &["--isa", "`fused`"]);

@@ -1,7 +1,9 @@
 //! The command line as typed: validated by form alone, resolved elsewhere.
 
+use std::fmt;
 use std::path::PathBuf;
 
+use clap::builder::{OsStringValueParser, TypedValueParser as _};
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use rust_decimal::Decimal;
 
@@ -14,9 +16,11 @@ use crate::model::Header;
 use crate::run::engines::Kind;
 use crate::run::plan::{self, Tier, ranges};
 
+use super::destination::Destination;
+
 /// What does a million tokens of this model cost here, and is that cheaper than buying them?
 #[derive(Debug, Parser)]
-#[command(name = "bench", version, about, long_about = None, max_term_width = 100, disable_help_subcommand = true)]
+#[command(name = "bench", version, about, long_about = None, max_term_width = 100)]
 pub(super) struct Cli {
     #[command(subcommand)]
     pub(super) command: Command,
@@ -90,6 +94,9 @@ pub(super) enum Command {
 /// `bench run`.
 #[derive(Debug, Args)]
 pub(super) struct RunArgs {
+    /// The model, as of --model
+    #[arg(value_name = "MODEL", conflicts_with = "model")]
+    pub(super) positional: Option<String>,
     /// Catalog id with `:quant`, path of a GGUF file or safetensors folder, `hf:org/repo[/file]`, or
     /// `synthetic:PRESET[:QUANT]` [default: synthetic weights in the shape of a model that APIs sell]
     #[arg(short, long, value_name = "MODEL", help_heading = "What")]
@@ -120,7 +127,7 @@ pub(super) struct RunArgs {
     #[arg(long, value_name = "DEVICE", default_value = "auto", help_heading = "Where")]
     pub(super) device: DeviceRequest,
     /// Threads that compute on the CPU [default: the physical cores]
-    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..), allow_negative_numbers = true, help_heading = "Where")]
+    #[arg(short, long, value_name = "N", value_parser = threads, allow_negative_numbers = true, help_heading = "Where")]
     pub(super) threads: Option<u16>,
 
     /// Hold our own engine to an instruction set: portable, avx2, avx512 or avx512vnni [default: the best there is]
@@ -173,9 +180,10 @@ pub(super) struct RunArgs {
     /// Print the plan and the memory it will take, and do nothing
     #[arg(long, help_heading = "Money and output")]
     pub(super) dry_run: bool,
-    /// Folder for the record, or `-` for stdout
-    #[arg(short, long, value_name = "DIR", default_value = "results", help_heading = "Money and output")]
-    pub(super) output: PathBuf,
+    /// Where the record goes: a folder, FILE.json, or `-` for stdout. `json`, `jsonl`, `csv` or `md` prints llama-bench's
+    /// rows instead, and the record is kept in results/
+    #[arg(short, long, value_name = "DEST", default_value = "results", value_parser = OsStringValueParser::new().try_map(Destination::parse), help_heading = "Money and output")]
+    pub(super) output: Destination,
 }
 
 /// `bench doctor`.
@@ -256,6 +264,17 @@ pub(super) enum Batch {
     These(Vec<u32>),
 }
 
+impl fmt::Display for Batch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Auto => f.write_str("auto"),
+            Self::These(batches) => {
+                f.write_str(&batches.iter().map(u32::to_string).collect::<Vec<_>>().join(","))
+            }
+        }
+    }
+}
+
 fn batch(text: &str) -> Result<Batch, String> {
     if text == "auto" {
         return Ok(Batch::Auto);
@@ -265,6 +284,20 @@ fn batch(text: &str) -> Result<Batch, String> {
         return Err("a batch is at least 1 sequence".to_owned());
     }
     Ok(Batch::These(values))
+}
+
+/// A number of threads; llama-bench takes a list.
+pub(super) fn threads(text: &str) -> Result<u16, String> {
+    if text.contains([',', '-']) && ranges::parse(text).is_ok() {
+        return Err(
+            "a run has one number of threads. For several: `for t in 1 2 4; do bench run -t $t; done`"
+                .to_owned(),
+        );
+    }
+    text.parse()
+        .ok()
+        .filter(|count| *count > 0)
+        .ok_or_else(|| "expected a whole number from 1 to 65535".to_owned())
 }
 
 /// `--lock-clocks`.

@@ -4,11 +4,12 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use clap::builder::PossibleValuesParser;
+use clap::builder::{OsStringValueParser, PossibleValuesParser, TypedValueParser as _};
 use rust_decimal::Decimal;
 use serde::Serialize;
 
 use super::args::price;
+use super::destination::folder;
 use super::{Output, today};
 use crate::base::{clock, redact, text};
 use crate::catalog::Catalog;
@@ -40,7 +41,7 @@ pub(super) struct ImportArgs {
     #[arg(long, value_name = "NAME", value_parser = PossibleValuesParser::new(Format::ALL.map(Format::name)))]
     input_format: Option<String>,
     /// Folder for the records, or `-` for stdout
-    #[arg(short, long, value_name = "DIR", default_value = "results")]
+    #[arg(short, long, value_name = "DIR", default_value = "results", value_parser = OsStringValueParser::new().try_map(folder))]
     output: PathBuf,
 }
 

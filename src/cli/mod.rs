@@ -6,16 +6,19 @@ mod catalog;
 mod compare;
 mod cost;
 mod default_model;
+mod destination;
 mod doctor;
 mod exit;
 mod export;
 mod flags;
 mod forecast;
+mod habits;
 mod hour;
 mod import;
 mod quality;
 mod regress;
 mod run;
+mod wrong;
 
 use std::ffi::OsString;
 use std::io::{self, IsTerminal as _, Write as _};
@@ -32,10 +35,17 @@ use args::{Cli, Color, Command, OutputArgs};
 /// Runs the program with the process's own arguments.
 pub fn main() -> ExitCode {
     exhausted::install();
-    let argv: Vec<OsString> = std::env::args_os().map(llama_bench_spelling).collect();
-    let cli = match Cli::try_parse_from(&argv) {
+    let argv: Vec<OsString> = std::env::args_os().collect();
+    let words = match habits::translate(&argv) {
+        Ok(words) => words,
+        Err(said) => return misread(&said),
+    };
+    let cli = match Cli::try_parse_from(&words) {
         Ok(cli) => cli,
         Err(error) => {
+            if let Some(said) = wrong::said(&error, &argv) {
+                return misread(&said);
+            }
             // clap's own code for usage errors is 2, the contract's as well; help and version are 0.
             let code = u8::try_from(error.exit_code()).unwrap_or(2);
             let said = error.render().to_string();
@@ -61,19 +71,20 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// llama-bench writes `-pg`; clap would read that as `-p g`.
-fn llama_bench_spelling(argument: OsString) -> OsString {
-    match argument.to_str() {
-        Some("-pg") => "--pg".into(),
-        Some(text) if text.starts_with("-pg=") => format!("--pg={}", &text[4..]).into(),
-        _ => argument,
-    }
+/// The command line is wrong: says how.
+fn misread(said: &str) -> ExitCode {
+    let style = Style::new(io::stderr().is_terminal() && !env::no_color());
+    eprintln!("{} {}", style.bad("error:"), redact::text(said));
+    ExitCode::from(2)
 }
 
 fn dispatch(cli: Cli, output: &Output, argv: &[OsString]) -> anyhow::Result<()> {
     let catalog = || rows::Catalog::load(cli.output.config.as_deref());
     match cli.command {
-        Command::Run(args) => run::run(&args, &catalog, output, argv),
+        Command::Run(mut args) => {
+            destination::settle(&mut args, output)?;
+            run::run(&args, &catalog, output, argv)
+        }
         Command::Compare(args) => compare::run(&args, &catalog()?, output),
         Command::Cost(args) => cost::run(&args, &catalog()?, output),
         Command::Doctor(args) => doctor::run(args, output),

@@ -24,7 +24,7 @@ use crate::run::quality::view::{Assessment, Figures, Protocol, SCHEMA, Subject, 
 use crate::run::quality::{self, Error, LEAST_CONTEXT, Text};
 use crate::run::{plan, seal};
 
-use super::args::{EngineName, isa, kv_type, only_for_our_engine};
+use super::args::{EngineName, isa, kv_type, only_for_our_engine, threads};
 use super::run::{Place, catalog_row, choose, content_hash, limit_threads, resolve};
 use super::{Output, exit};
 
@@ -57,7 +57,7 @@ pub(super) struct QualityArgs {
     #[arg(long, value_name = "DEVICE", default_value = "auto", help_heading = "Where")]
     device: DeviceRequest,
     /// Threads that compute on the CPU [default: the physical cores]
-    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..), allow_negative_numbers = true, help_heading = "Where")]
+    #[arg(short, long, value_name = "N", value_parser = threads, allow_negative_numbers = true, help_heading = "Where")]
     threads: Option<u16>,
     /// Hold our own engine to an instruction set: portable, avx2, avx512 or avx512vnni [default: the best there is]
     #[arg(long, value_name = "ISA", value_parser = isa, help_heading = "Where")]

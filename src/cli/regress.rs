@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
+use clap::builder::{OsStringValueParser, TypedValueParser as _};
 use clap::{Args, Subcommand};
 
 use crate::base::stats::ChangeRules;
@@ -25,6 +26,7 @@ use crate::report::exchange::{self, ImportError, Options};
 use crate::report::{ci, terminal};
 
 use super::args::{share, time};
+use super::destination::folder;
 use super::{Output, default_model, exit};
 
 /// `bench regress`.
@@ -40,7 +42,7 @@ enum What {
     Gate(GateArgs),
     /// The same verdict from records that are there already
     Check(CheckArgs),
-    /// Where the figures of a folder of records moved, and between which commits; exit 10 on a slowdown nobody knows of, 11
+    /// Where the figures of a folder of records moved, and between which commits; exit 10 on an unacknowledged slowdown, 11
     /// when there are too few points to tell
     History(HistoryArgs),
     /// Put a folder's records and gates into an object store; nothing there is overwritten
@@ -88,7 +90,7 @@ struct GateArgs {
     #[arg(long, value_name = "TEXT")]
     label: Option<String>,
     /// Folder for gates
-    #[arg(short, long, value_name = "DIR", default_value = "results/gates")]
+    #[arg(short, long, value_name = "DIR", default_value = "results/gates", value_parser = OsStringValueParser::new().try_map(folder))]
     output: PathBuf,
     #[command(flatten)]
     exports: Exports,

@@ -21,6 +21,7 @@ use crate::model::resolve::Sources;
 use crate::model::tokenizer::Tokenizer;
 use crate::model::{self, Model, Request};
 use crate::record::{self, Greedy, Price, Record, Sensor, UnusedGpu, Verdict};
+use crate::report::exchange::llama_bench_rows;
 use crate::report::terminal::{self, Bar};
 use crate::run::energy::Sensors;
 use crate::run::engines::Kind;
@@ -75,9 +76,8 @@ pub(super) fn run(
     if chosen.is_ok() {
         limits.energy_seconds = energy::shortest_window(calibrated.as_ref());
     }
-    let to_stdout = args.output == Path::new("-");
-    if !to_stdout && !args.dry_run {
-        record::write::probe_folder(&args.output)?;
+    if !args.dry_run {
+        args.output.probe()?;
     }
 
     let bar = Bar::new(output.progress());
@@ -300,7 +300,7 @@ impl Measuring<'_> {
 
     /// Whether stdout is for a machine.
     fn for_a_machine(&self) -> bool {
-        self.output.json || self.args.output == Path::new("-")
+        self.output.json || self.args.output.is_stdout()
     }
 
     /// Text for people, beside a machine's stdout unless `-q` says less.
@@ -318,23 +318,25 @@ impl Measuring<'_> {
     fn publish(&self, record: &Record) -> anyhow::Result<String> {
         let style = self.output.human_style();
         let mut human = terminal::render(record, style);
-        let written = match self.args.output.as_path() {
-            path if path == Path::new("-") => Ok(None),
-            folder => record::write::write(record, folder, &seal::stem(record)).map(Some),
-        };
+        let written = self.args.output.keep(record);
         if let Ok(Some(path)) = &written {
             human = format!("{human}{} {}\n", style.strong("Record  "), path.display());
         }
         // A disk that is full must not take the figures along.
         self.human(&human)?;
-        if self.for_a_machine() && self.args.power_limit.len() < 2 {
+        if self.for_a_machine() && self.args.output.rows().is_none() && self.args.power_limit.len() < 2 {
             self.output.stdout(&(record::write::to_json(record)? + "\n"))?;
         }
         Ok(written?.map_or_else(|| "the record on stdout".to_owned(), |path| path.display().to_string()))
     }
 
-    /// What several power limits gave: a table for people, one object for a machine.
+    /// llama-bench's rows when those were asked for. What several power limits gave: a table for people, one object for a
+    /// machine.
     fn summary(&self, records: &[Limited]) -> anyhow::Result<()> {
+        if let Some(form) = self.args.output.rows() {
+            let rows = records.iter().flat_map(|(_, record)| llama_bench_rows(record).unwrap_or_default());
+            self.output.stdout(&form.text(&rows.collect::<Vec<_>>()))?;
+        }
         if self.args.power_limit.len() < 2 {
             return Ok(());
         }
@@ -343,7 +345,7 @@ impl Measuring<'_> {
         if swept.len() > 1 && !self.output.quiet {
             self.human(&terminal::render_power_limits(&swept, self.output.human_style()))?;
         }
-        if self.for_a_machine() {
+        if self.for_a_machine() && self.args.output.rows().is_none() {
             let records: Vec<&Record> = records.iter().map(|(_, record)| record).collect();
             let object = serde_json::json!({ "records": records });
             self.output.stdout(&(record::write::to_json(&object)? + "\n"))?;

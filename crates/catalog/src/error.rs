@@ -6,7 +6,7 @@ use std::path::PathBuf;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// No row has this id or alias (exit code 2).
-    #[error("no {kind} `{id}` in the catalog{}; `bench catalog {listing}` lists them", did_you_mean(nearest))]
+    #[error("unknown {kind} `{id}`{}; `bench catalog {listing}` lists them", did_you_mean(nearest))]
     Unknown {
         /// What was looked for: `gpu`, `model`, `API price`.
         kind: &'static str,
@@ -57,6 +57,13 @@ pub enum Error {
         /// What the system said.
         source: std::io::Error,
     },
+}
+
+impl Error {
+    /// Names like the one that no row has, as a question: ` (did you mean `h100`?)`; nothing without such names.
+    pub fn nearest(&self) -> String {
+        if let Self::Unknown { nearest, .. } = self { did_you_mean(nearest) } else { String::new() }
+    }
 }
 
 fn did_you_mean(nearest: &[String]) -> String {

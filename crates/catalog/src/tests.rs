@@ -234,7 +234,7 @@ fn bad_folders_are_refused_with_the_way_out() {
     check(load(&[("gpu.toml", "")]), &["none of gpus.toml", "prices/rental.toml"]);
     check(
         load(&[("prices/rental.toml", &RENT.replace("h100", "h1000"))]),
-        &["no GPU `h1000`", "did you mean `h100`"],
+        &["unknown GPU `h1000`", "did you mean `h100`"],
     );
     check(
         load(&[("prices/rental.toml", &RENT.replace("1.11", "0"))]),

@@ -139,9 +139,9 @@ fn missing_path(text: &str) -> Error {
          else download it and give the path"
             .to_owned()
     } else if looks_like_repo {
-        format!("there is no such file or folder; if a repository on the hub was meant, write hf:{text}")
+        format!("a repository on the hub is written hf:{text}")
     } else {
-        format!("there is no such file or folder; check the path, or {FORMS}")
+        format!("check the path, or {FORMS}")
     };
     Error::Missing { what: text.to_owned(), reason }
 }

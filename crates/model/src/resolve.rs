@@ -88,7 +88,8 @@ impl Sources<'_> {
         self.catalog.model(id).map_err(|error| Error::BadName {
             name: id.to_owned(),
             reason: format!(
-                "{error}. A path to a .gguf file or a safetensors folder, and hf:org/repo, are models too"
+                "the catalog has no such id{}; `bench catalog models` lists them. A path to a .gguf file or to a safetensors folder, and hf:org/repo, are models too",
+                error.nearest()
             ),
         })
     }
@@ -324,9 +325,18 @@ mod tests {
             &nowhere,
             "no-such-model",
             false,
-            &["no model `no-such-model`", "bench catalog models", "hf:org/repo"],
+            &[
+                "`no-such-model` is not a model: the catalog has no such id",
+                "bench catalog models",
+                "hf:org/repo",
+            ],
         );
-        refused(&nowhere, "synthetic:no-such-model", false, &["no model `no-such-model`"]);
+        refused(
+            &nowhere,
+            "synthetic:no-such-model",
+            false,
+            &["`no-such-model` is not a model: the catalog has no such id"],
+        );
         refused(&nowhere, "hf:org/nothing", true, &["no such repository"]);
     }
 

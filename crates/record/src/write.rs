@@ -12,14 +12,15 @@ use super::{Error, Measurement, Record, Samples};
 /// Most raw samples of one measurement that stay inside the record.
 pub const INLINE_SAMPLES: usize = 512;
 
-/// Makes sure that records can be written to `folder`, before anything is measured.
+/// Makes sure that records can be written to `folder`, before anything is measured. The folder itself is made when the
+/// first record is there, so a command that fails leaves none.
 ///
 /// # Errors
-/// [`Error::Write`] when the folder cannot be made or a file in it cannot be created.
+/// [`Error::Write`] when a file cannot be created in it, or in the folder in which it would be made.
 pub fn probe_folder(folder: &Path) -> Result<(), Error> {
     let failed = |source| Error::Write { path: folder.to_owned(), source };
-    fs::create_dir_all(folder).map_err(failed)?;
-    let probe = folder.join(format!(".infercost-probe-{}", std::process::id()));
+    let there = folder.ancestors().find(|folder| folder.exists());
+    let probe = there.unwrap_or(Path::new(".")).join(format!(".infercost-probe-{}", std::process::id()));
     let written = File::create_new(&probe).and_then(|mut file| file.write_all(b"probe"));
     let removed = fs::remove_file(&probe);
     written.and(removed).map_err(failed)
@@ -30,6 +31,7 @@ pub fn probe_folder(folder: &Path) -> Result<(), Error> {
 /// # Errors
 /// [`Error::Write`]; no half-written file is left under the record's name.
 pub fn write(record: &Record, folder: &Path, stem: &str) -> Result<PathBuf, Error> {
+    fs::create_dir_all(folder).map_err(|source| Error::Write { path: folder.to_owned(), source })?;
     let light = |found: &Measurement| Ok(found.with_samples(apart(&found.samples, folder)?));
     let measurements = record.measurements.iter().map(light).collect::<Result<_, Error>>()?;
     let mut light = record.with_measurements(measurements);

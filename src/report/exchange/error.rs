@@ -8,7 +8,7 @@ use std::path::PathBuf;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// No such file (exit code 13).
-    #[error("{} is not there", path.display())]
+    #[error("{} is not there; check the path", path.display())]
     Missing {
         /// The path that was named.
         path: PathBuf,

@@ -68,9 +68,14 @@ impl<'a> At<'a> {
         value.ok_or_else(|| self.error(field, "is missing; was the file cut, or is it of another version?"))
     }
 
-    /// The member, unless it is missing or `null`.
+    /// The member, unless it is missing or `null`; where the format quotes all, nothing between quotes is `null`.
     pub(super) fn get(&self, field: &str) -> Option<&'a Node> {
-        get(self.fields, field).filter(|node| **node != Node::Null)
+        let nothing = |node: &Node| match node {
+            Node::Null => true,
+            Node::Text(text) => self.quoted && text.trim().is_empty(),
+            _ => false,
+        };
+        get(self.fields, field).filter(|node| !nothing(node))
     }
 
     /// A text; an empty one is none.

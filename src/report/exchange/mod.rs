@@ -19,6 +19,7 @@ mod inferencex;
 mod json;
 mod llama_batched_bench;
 mod llama_bench;
+mod llama_forms;
 mod llama_names;
 mod machine;
 mod model;
@@ -50,6 +51,7 @@ use crate::record::Record;
 
 pub use detect::Format;
 pub use error::Error;
+pub use llama_forms::RowForm;
 use rows::Rows;
 pub use to_llama_bench::llama_bench_rows;
 pub use to_vllm::vllm_objects;

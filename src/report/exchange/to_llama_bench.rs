@@ -11,8 +11,8 @@ use crate::record::{Cell, Measurement, Record};
 use super::Error;
 use super::json::number_value;
 
-/// Columns that readers look for, in llama-bench's order; those of the test are written behind.
-const COLUMNS: [&str; 27] = [
+/// Columns that readers look for, in llama-bench's order, those of older and newer versions; those of the test are written behind.
+pub(super) const COLUMNS: [&str; 35] = [
     "build_commit",
     "build_number",
     "cpu_info",
@@ -31,15 +31,23 @@ const COLUMNS: [&str; 27] = [
     "type_k",
     "type_v",
     "n_gpu_layers",
+    "n_cpu_moe",
     "split_mode",
     "main_gpu",
     "no_kv_offload",
     "flash_attn",
+    "devices",
     "tensor_split",
     "tensor_buft_overrides",
     "use_mmap",
+    "load_mode",
+    "lazy_mode",
     "embeddings",
     "no_op_offload",
+    "no_host",
+    "repack",
+    "fit_target",
+    "fit_min_ctx",
 ];
 
 /// The rows of a record.

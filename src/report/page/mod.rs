@@ -14,7 +14,7 @@ const STYLE: &str = "
 :root { color-scheme: light dark; --ink: #1a1a1a; --paper: #fff; --faint: #767676; --line: #c8c8c8; --dot: #2563a8; --bad: #b3261e; --good: #2e7d32 }
 @media (prefers-color-scheme: dark) { :root { --ink: #e6e6e6; --paper: #161616; --faint: #9a9a9a; --line: #444; --dot: #7fb2e5; --bad: #ff8a80; --good: #81c784 } }
 body { font: 15px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--paper); max-width: 60rem; margin: 2rem auto; padding: 0 1rem }
-h2 { font-size: 1.05rem; margin: 2.2rem 0 .2rem } .faint { color: var(--faint) } svg { width: 100%; height: auto; display: block } h1, h2, p, td { overflow-wrap: anywhere } .narrow { display: none }
+h2 { font-size: 1.05rem; margin: 2.2rem 0 .2rem } .faint { color: var(--faint) } svg { width: 100%; height: auto; display: block } h1, h2, p { overflow-wrap: anywhere } .narrow { display: none }
 td { font-variant-numeric: tabular-nums } td .faint, th { white-space: nowrap } table { display: block; overflow-x: auto } td, th { text-align: left; padding: .15rem .8rem .15rem 0; vertical-align: top } .bad { color: var(--bad) } .good { color: var(--good) } a { color: var(--dot) }
 @media (max-width: 40rem) { body { margin: 1rem auto; padding: 0 .7rem } .wide { display: none } .narrow { display: block } h2 { font-size: 1rem } td, th { padding-right: .5rem } }
 ";
@@ -31,9 +31,9 @@ pub fn history(lines: &[(Line, Vec<Point>)], last: Option<&LastGate>, place: &st
             "<p class=\"bad\">Nothing can be said: no series here has the points that a proof takes.</p>"
                 .to_owned()
         }
-        0 => "<p class=\"good\">No slowdown that nobody knows of.</p>".to_owned(),
-        1 => "<p class=\"bad\">1 slowdown that nobody knows of.</p>".to_owned(),
-        _ => format!("<p class=\"bad\">{unknown} slowdowns that nobody knows of.</p>"),
+        0 => "<p class=\"good\">No unacknowledged slowdown.</p>".to_owned(),
+        1 => "<p class=\"bad\">1 unacknowledged slowdown.</p>".to_owned(),
+        _ => format!("<p class=\"bad\">{unknown} unacknowledged slowdowns.</p>"),
     };
     page.push_str(&word);
     summary(&mut page, lines);
@@ -71,7 +71,7 @@ fn last_gate(page: &mut String, gate: &LastGate) {
         let [low, high] = finding.interval.map(ci::percent);
         put(format_args!(
             "<tr><td>{}</td><td>{}</td><td>{low} to {high}</td><td>{}</td><td>{:.1}%</td><td>{}</td></tr>\n",
-            escaped(&finding.metric),
+            breakable(&finding.metric),
             ci::percent(finding.slowdown),
             let_pass(finding.margin, &finding.metric),
             finding.pair_sd * 100.0,
@@ -81,7 +81,7 @@ fn last_gate(page: &mut String, gate: &LastGate) {
     put(format_args!("</table>\n"));
 }
 
-/// Every slowdown that nobody knows of, the latest first, each with a link to its series.
+/// Every unacknowledged slowdown, the latest first, each with a link to its series.
 fn summary(page: &mut String, lines: &[(Line, Vec<Point>)]) {
     let mut all: Vec<(usize, &Line, &Change)> = Vec::new();
     for (number, (line, _)) in lines.iter().enumerate() {
@@ -91,18 +91,23 @@ fn summary(page: &mut String, lines: &[(Line, Vec<Point>)]) {
         return;
     }
     all.sort_by(|a, b| b.2.to[1].cmp(&a.2.to[1]));
-    page.push_str("<table><tr><th>slower by</th><th>last before</th><th>first behind</th><th>of</th></tr>\n");
+    page.push_str("<table><tr><th>slower by</th><th>last before</th><th>first after</th><th>of</th></tr>\n");
     for (number, line, change) in all {
         let [from, to] = [&change.from, &change.to].map(place);
         let row = format!(
             "<tr><td class=\"bad\">{}</td><td>{from}</td><td>{to}</td><td><a href=\"#s{number}\">{}</a> <span class=\"faint\">{}</span></td></tr>\n",
             ci::percent(change.slowdown),
-            escaped(&line.metric),
+            breakable(&line.metric),
             escaped(&line.kind)
         );
         page.push_str(&row);
     }
     page.push_str("</table>\n");
+}
+
+/// A metric's name that may be broken after each of its words, so that a table fits a phone.
+fn breakable(name: &str) -> String {
+    escaped(name).replace('_', "_<wbr>")
 }
 
 /// A commit with its day.
@@ -131,7 +136,7 @@ fn section(page: &mut String, number: usize, line: &Line, points: &[Point]) {
         return;
     }
     put(format_args!(
-        "<table><tr><th>slower by</th><th>last before</th><th>first behind</th><th>p</th><th></th></tr>\n"
+        "<table><tr><th>slower by</th><th>last before</th><th>first after</th><th>p</th><th></th></tr>\n"
     ));
     for change in &line.changes {
         let class = tone(change);

@@ -36,7 +36,7 @@ impl std::str::FromStr for DeviceRequest {
                 .strip_prefix("cuda:")
                 .and_then(|index| index.parse().ok())
                 .map(Self::Cuda)
-                .ok_or_else(|| format!("`{text}` is no device; take auto, cpu, cuda or cuda:N")),
+                .ok_or_else(|| "unknown; supported: auto, cpu, cuda, cuda:N".to_owned()),
         }
     }
 }
