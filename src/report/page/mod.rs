@@ -16,7 +16,7 @@ const STYLE: &str = "
 body { font: 15px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--paper); max-width: 60rem; margin: 2rem auto; padding: 0 1rem }
 h2 { font-size: 1.05rem; margin: 2.2rem 0 .2rem } .faint { color: var(--faint) } svg { width: 100%; height: auto; display: block } h1, h2, p { overflow-wrap: anywhere } .narrow { display: none }
 td { font-variant-numeric: tabular-nums } td .faint, th { white-space: nowrap } table { display: block; overflow-x: auto } td, th { text-align: left; padding: .15rem .8rem .15rem 0; vertical-align: top } .bad { color: var(--bad) } .good { color: var(--good) } a { color: var(--dot) }
-@media (max-width: 40rem) { body { margin: 1rem auto; padding: 0 .7rem } .wide { display: none } .narrow { display: block } h2 { font-size: 1rem } td, th { padding-right: .5rem } }
+@media (max-width: 40rem) { body { margin: 1rem auto; padding: 0 .7rem } .wide { display: none } .narrow { display: block } h2 { font-size: 1rem } td, th { padding-right: .5rem; font-size: .85rem; white-space: normal } }
 ";
 
 /// The page of what is kept in `place`. The lines come with their points, in the order of time.
