@@ -47,7 +47,7 @@ fn an_update_is_shown_before_it_is_taken() {
         "litellm, 12 rows",
         "prices of 2026-11-25, by --observed",
         "refused:",
-        "input_cost_per_token is 0.0 and is 0: free, or not known",
+        "`input_cost_per_token` is 0.0: free, or not known",
         "1 mode image_generation",
         "deepinfra/deepseek-v3: 0.32/0.89",
         "nothing was written; --yes takes what is shown",

@@ -357,9 +357,11 @@ fn a_model_string_is_taken_apart_or_kept_as_it_is() {
 #[test]
 fn a_record_that_is_there_twice_is_counted_once() {
     let bench = Bench::new();
-    // Two imports are two records, each with an id of its own.
-    let import = || imported(&bench, "llama-bench.json", &["--price-per-hour", "1"]).0;
-    let (one, other) = (import(), import());
+    let file = text("llama-bench.json");
+    let import = |file: &str, usd: &str| of_text(&bench, file, &["--price-per-hour", usd]).0;
+    let one = import(&file, "1");
+    // A run of the day after.
+    let other = import(&file.replace("2026-11-24T", "2026-11-25T"), "1");
     bench.file("kept/one.json", one.to_string().as_bytes());
     bench.file("kept/again.json", serde_json::to_string_pretty(&one).expect("JSON").as_bytes());
     bench.file("kept/old/one.json", one.to_string().as_bytes());
@@ -383,10 +385,274 @@ fn a_record_that_is_there_twice_is_counted_once() {
     for line in found["series"].as_array().expect("series") {
         assert_eq!(line["n"], 2, "{line}");
     }
+    // The same file imported again has an id of its own, and measured nothing again.
+    bench.file("kept/reimported.json", import(&file, "1").to_string().as_bytes());
+    let ran = bench.run(&["cost", "--json", "kept"]);
+    let found: Value = serde_json::from_str(&ran.stdout).expect("JSON");
+    assert_eq!((found["records"].as_array().map(Vec::len), count(&ran)), (Some(2), 4), "{}", ran.stderr);
+    assert!(
+        ran.stderr.contains("are one measurement, given.json imported twice; counted once"),
+        "{}",
+        ran.stderr
+    );
+    let ran = bench.run(&["regress", "history", "kept", "--json", "--least-points", "1"]);
+    let found: Value = serde_json::from_str(&ran.stdout).expect("JSON");
+    for line in found["series"].as_array().expect("series") {
+        assert_eq!(line["n"], 2, "{line}");
+    }
+    // At another price it is priced as well.
+    bench.file("kept/repriced.json", import(&file, "2").to_string().as_bytes());
+    let ran = bench.run(&["cost", "--json", "kept"]);
+    let found: Value = serde_json::from_str(&ran.stdout).expect("JSON");
+    assert_eq!(found["records"].as_array().map(Vec::len), Some(3), "{}", ran.stderr);
+    assert!(ran.stderr.contains("imported at two prices; both are taken"), "{}", ran.stderr);
     // Two records that differ and claim one id are both taken, and said to be so.
     let mut changed = one;
     changed["created"] = "2026-01-01T00:00:00Z".into();
     let changed = bench.file("changed.json", changed.to_string().as_bytes());
     let ran = bench.run(&["cost", "--json", "kept/one.json", changed.to_str().expect("a path")]);
     assert!(ran.code == 0 && ran.stderr.contains("and differ; both are taken"), "{}", ran.stderr);
+}
+
+#[test]
+fn what_a_folder_has_besides_records_is_named_however_it_is_broken() {
+    let bench = Bench::new();
+    let whole = imported(&bench, "llama-bench.json", &["--price-per-hour", "1"]).0.to_string();
+    bench.file("kept/one.json", whole.as_bytes());
+    let cut = |bytes: usize| whole.as_bytes()[..bytes].to_vec();
+    for (name, bytes) in
+        [("a.json", cut(900)), ("b.json", cut(15)), ("c.json", b"{}".to_vec()), ("d.json", b"junk".to_vec())]
+    {
+        let path = bench.file(&format!("kept/{name}"), &bytes);
+        for args in [["cost", "kept"], ["compare", "kept"]] {
+            let ran = bench.run(&args);
+            assert_eq!(ran.code, 0, "{name}: {}", ran.stderr);
+            assert!(ran.stderr.contains(&format!("kept/{name}: left out, ")), "{name}: {}", ran.stderr);
+        }
+        let ran = bench.run(&["regress", "history", "kept", "--least-points", "1"]);
+        assert!(
+            ran.code == 0 && ran.stderr.contains(&format!("{name}: left out, ")),
+            "{name}: {}",
+            ran.stderr
+        );
+        // Alone in a folder, or named itself, it is an error.
+        bench.file("alone/x.json", &bytes);
+        for args in [["cost", "alone"], ["cost", path.to_str().expect("a path")]] {
+            let ran = bench.run(&args);
+            assert_eq!(ran.code, 1, "{name}: {}", ran.stderr);
+        }
+        std::fs::remove_file(path).expect("removed");
+    }
+    // Other files of this program are no accident.
+    bench.file("kept/verdict.json", br#"{"schema": "infercost.gate/1"}"#);
+    let ran = bench.run(&["cost", "kept"]);
+    assert!(ran.code == 0 && !ran.stderr.contains("left out"), "{}", ran.stderr);
+}
+
+/// Exports a record in another tool's words.
+fn exported(bench: &Bench, record: &Value, format: &str) -> Value {
+    let path = bench.file("record.json", record.to_string().as_bytes());
+    bench.json(&["export", path.to_str().expect("a path"), "--format", format])
+}
+
+#[test]
+fn an_export_says_nothing_that_was_not_measured() {
+    let bench = Bench::new();
+    // InferenceX has means by request and rates, and neither the run's length nor its requests.
+    let (record, _) = imported(&bench, "inferencex-power.json", &[]);
+    let path = bench.file("record.json", record.to_string().as_bytes());
+    let ran = bench.run(&["export", path.to_str().expect("a path"), "--format", "vllm"]);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    let objects: Vec<Value> = ran.stdout.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    assert!(!objects.is_empty(), "{}", ran.stdout);
+    for object in &objects {
+        for name in [
+            "date",
+            "duration",
+            "completed",
+            "num_prompts",
+            "total_input_tokens",
+            "total_output_tokens",
+            "ttfts",
+            "latencies",
+            "request_rate",
+            "request_throughput",
+        ] {
+            assert!(object.get(name).is_none(), "{name} in {object}");
+        }
+        assert!(object["output_throughput"].as_f64().is_some_and(|rate| rate > 0.0), "{object}");
+        assert!(object["mean_ttft_ms"].as_f64().is_some_and(|ms| ms > 0.0), "{object}");
+    }
+    // vLLM's own file has all of it.
+    let (record, _) = imported(&bench, "vllm-serve.json", &["--model", "smollm2-135m"]);
+    let object = exported(&bench, &record, "vllm");
+    let said: Value =
+        serde_json::from_str(&text("vllm-serve.json").replace("Infinity", "null")).expect("JSON");
+    for name in ["date", "completed", "num_prompts", "total_input_tokens", "total_output_tokens", "ttfts"] {
+        assert_eq!(object[name], said[name], "{name}");
+    }
+    near(&object["duration"], said["duration"].as_f64().expect("seconds"));
+    // Rows of other tools as llama-bench's: whose program it was and how far its trials lay apart is not known.
+    let more = ["--model", "smollm2-135m:q4_1"];
+    let lines = text("llama-batched-bench-shared.jsonl");
+    let (record, _) = of_text(&bench, lines.lines().next().expect("a line"), &more);
+    let rows = exported(&bench, &record, "llama-bench");
+    for name in ["build_commit", "cpu_info", "gpu_info", "test_time", "stddev_ns", "samples_ns"] {
+        assert!(rows[0].get(name).is_some_and(Value::is_null), "{name} in {rows}");
+    }
+    // Without samples in the file there are none in the export, and it is still a run of the CPU.
+    let file = data("llama-bench.csv");
+    let record = bench.json(&["import", &file, "-o", "-"]);
+    let rows = exported(&bench, &record, "llama-bench");
+    assert!(rows[0]["samples_ns"].is_null() && rows[0]["stddev_ns"].is_null(), "{rows}");
+    assert_eq!(rows[0]["build_commit"], "sdist");
+}
+
+#[test]
+fn a_part_of_a_gpu_has_no_price_of_a_whole_one() {
+    let bench = Bench::new();
+    let file = text("llama-bench-devices.json").replace("\"CUDA0\"", "\"auto\"");
+    let of = |gpus: &str| file.replace(&["NVIDIA H100 80GB HBM3"; 4].join(", "), gpus);
+    for (name, kind) in
+        [("NVIDIA A100-SXM4-40GB MIG 1g.5gb", "a MIG slice"), ("GRID A100-10C", "a virtual GPU")]
+    {
+        for more in [vec![], vec!["--gpu", "a100"]] {
+            let (record, _) = of_text(&bench, &of(name), &more);
+            assert_eq!(hour(&record), None, "{name} {more:?}");
+            let reason = record["cost"]["price_reason"].as_str().expect("a reason");
+            assert!(reason.contains(kind) && reason.contains("--price-per-hour"), "{reason}");
+            assert!(record["environment"]["gpus"][0]["catalog_id"].is_null(), "{name}");
+        }
+        let (record, _) = of_text(&bench, &of(name), &["--price-per-hour", "0.4"]);
+        assert_eq!(hour(&record), Some(0.4), "{name}");
+    }
+    // A card that the catalog does not have is not another one.
+    let path = bench.file("other.json", of("H100, Tesla K80").as_bytes());
+    let path = path.to_str().expect("a path");
+    for gpu in ["a100", "l4"] {
+        let ran = bench.run(&["import", path, "--gpu", gpu, "-o", "-"]);
+        assert_eq!(ran.code, 2, "{}", ran.stderr);
+        assert!(ran.stderr.contains("--price-per-hour USD gives the rent"), "{}", ran.stderr);
+    }
+    let path = bench.file("k80.json", of("Tesla K80").as_bytes());
+    let ran = bench.run(&["import", path.to_str().expect("a path"), "--gpu", "a100", "-o", "-"]);
+    assert!(
+        ran.code == 2 && ran.stderr.contains("`Tesla K80`, which the catalog does not have"),
+        "{}",
+        ran.stderr
+    );
+    // One that names no model may be.
+    let (record, ran) = of_text(&bench, &of("NVIDIA Graphics Device"), &["--gpu", "h100"]);
+    assert!(
+        hour(&record).is_some() && ran.stderr.contains("priced as --gpu h100-sxm5-80gb"),
+        "{}",
+        ran.stderr
+    );
+    // A device over RPC is on another machine, whatever this one has.
+    let (record, ran) = of_text(&bench, &of("NVIDIA H100 80GB HBM3, RPC[10.0.0.1:50052]"), &[]);
+    assert!(hour(&record).is_none() && ran.stderr.contains("on another machine"), "{}", ran.stderr);
+    // The family alone: which of its cards was taken.
+    let (_, ran) = imported(&bench, "vllm-serve.json", &["--gpu", "a100", "--model", "smollm2-135m"]);
+    assert!(
+        ran.stderr.contains("--gpu a100 is taken as a100-sxm4-40gb; it may also be a100-sxm4-80gb"),
+        "{}",
+        ran.stderr
+    );
+}
+
+#[test]
+fn a_deployment_without_gpus_or_lengths_is_no_cell() {
+    let bench = Bench::new();
+    let rows: Value = serde_json::from_str(&text("inferencex.json")).expect("JSON");
+    for (field, reason) in [
+        ("tp", "`tp` is 0, so the number of GPUs is not known"),
+        ("isl", "`isl` is 0"),
+        ("osl", "`osl` is 0"),
+    ] {
+        let mut changed = rows.clone();
+        changed[1][field] = 0.into();
+        let (record, ran) = of_text(&bench, &changed.to_string(), &[]);
+        assert!(ran.stderr.contains("1 row left out") && ran.stderr.contains(reason), "{}", ran.stderr);
+        assert_eq!(record["imported"]["rows_left_out_count"], 1);
+    }
+    // SGLang's sizes count the GPUs of all nodes together.
+    let mut line: Value =
+        serde_json::from_str(text("sglang-serving.jsonl").lines().next().expect("a line")).expect("JSON");
+    let mut of = |tensor: u32, nodes: u32| {
+        line["server_info"] =
+            serde_json::json!({ "tp_size": tensor, "nnodes": nodes, "pp_size": 1, "dp_size": 1 });
+        of_text(&bench, &line.to_string(), &["--gpu", "h100-sxm5-80gb", "--model", "smollm2-135m"])
+    };
+    let (record, ran) = of(16, 2);
+    assert_eq!(gpus(&record).len(), 16);
+    assert!(ran.stderr.contains("the server ran on 2 nodes, 16 GPUs in all"), "{}", ran.stderr);
+    let (_, ran) = of(3, 2);
+    assert!(ran.stderr.contains("cannot be shared out among `nnodes` 2"), "{}", ran.stderr);
+}
+
+#[test]
+fn what_stands_before_each_line_of_a_log_is_left_out() {
+    let bench = Bench::new();
+    let plain = imported(&bench, "llama-bench.json", &[]).0;
+    for prefix in ["0: ", "2026-11-24T02:01:26.123456789Z ", "bench-1  | "] {
+        let logged: String = text("llama-bench.json").lines().flat_map(|line| [prefix, line, "\n"]).collect();
+        let (record, ran) = of_text(&bench, &format!("srun: job 17 queued\n{logged}"), &[]);
+        assert_eq!(record["measurements"], plain["measurements"], "{prefix}");
+        assert!(ran.stderr.contains("left out before each line: a log's"), "{}", ran.stderr);
+    }
+}
+
+#[test]
+fn what_is_no_result_says_what_to_do_with_it() {
+    let bench = Bench::new();
+    let record = imported(&bench, "llama-bench.json", &[]).0.to_string();
+    std::fs::create_dir_all(bench.folder().join("folder")).expect("a folder");
+    let prices = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/prices");
+    for (name, bytes, expected) in [
+        (
+            "r.json.gz",
+            b"\x1f\x8b\x08\x00\x00".to_vec(),
+            "it is compressed (gzip); unpack it first: gunzip -k FILE",
+        ),
+        ("record.json", record.into_bytes(), "it is a record of this program already"),
+        (
+            "model.gguf",
+            b"GGUF\x03\x00\x00\x00".to_vec(),
+            "it is a model; `bench run --model FILE` measures it",
+        ),
+        (
+            "litellm.json",
+            std::fs::read(prices.join("litellm.json")).expect("a file"),
+            "`bench catalog update --from FILE` reads it",
+        ),
+        (
+            "vms.csv",
+            std::fs::read(prices.join("skypilot/lambda/vms.csv")).expect("a file"),
+            "`bench catalog update --from FILE` reads it",
+        ),
+    ] {
+        let path = bench.file(name, &bytes);
+        let ran = bench.run(&["import", path.to_str().expect("a path")]);
+        assert!(ran.code == 1 && ran.stderr.contains(expected), "{name}: {} {}", ran.code, ran.stderr);
+    }
+    let ran = bench.run(&["import", "folder"]);
+    assert!(ran.code == 1 && ran.stderr.contains("it is a folder; name the files in it"), "{}", ran.stderr);
+    let ran = bench.run(&["catalog", "update", "--from", &data("vllm-serve.json")]);
+    assert!(ran.code == 1 && ran.stderr.contains("`bench import FILE` reads those"), "{}", ran.stderr);
+}
+
+#[test]
+fn a_record_without_cells_says_why_it_has_no_price() {
+    let bench = Bench::new();
+    let (record, _) =
+        imported(&bench, "vllm-latency.json", &["--model", "smollm2-135m", "--price-per-hour", "1"]);
+    let reason = record["cost"]["usd_per_million_output_tokens_reason"].as_str().expect("a reason");
+    assert!(reason.contains("vllm bench latency does not write down how long"), "{reason}");
+    let path = bench.file("latency.json", record.to_string().as_bytes());
+    let ran = bench.run(&["cost", path.to_str().expect("a path")]);
+    assert!(
+        ran.stdout.contains("does not write down how long") && !ran.stdout.contains("(-p)"),
+        "{}",
+        ran.stdout
+    );
 }

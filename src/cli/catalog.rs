@@ -289,7 +289,14 @@ impl<'a> Prices<'a> {
         if let Some(rows) = &self.rental {
             let default = args.gpu.as_ref().map(|id| catalog.gpu(id)).transpose()?;
             let default = default.map(|gpu| (gpu, catalog.rental_price(gpu, today)));
-            parts.push(tables::rental(rows, default, today));
+            let mut text = tables::rental(rows, default, today);
+            if let Some(id) = &args.gpu {
+                let (taken, others) = (&catalog.gpu(id)?.id, catalog.other_forms(id).join(", "));
+                if !others.is_empty() {
+                    text += &format!("`{id}` is taken as {taken}; name the card if it is one of {others}\n");
+                }
+            }
+            parts.push(text);
         }
         if let Some(rows) = &self.api {
             parts.push(tables::api(rows, today));

@@ -45,7 +45,7 @@ fn of(error: &(dyn std::error::Error + 'static)) -> Option<u8> {
     if let Some(error) = error.downcast_ref::<model::Error>() {
         return Some(match error {
             model::Error::BadName { .. } => 2,
-            model::Error::Missing { .. } => 13,
+            model::Error::Missing { .. } | model::Error::Unreachable { .. } => 13,
             model::Error::Interrupted => 130,
             _ => 1,
         });

@@ -18,6 +18,13 @@ pub fn assess(measurements: &[Measurement], price: Result<Price, String>, assume
     assess_hour(measurements, &Hour::rent(price), assume)
 }
 
+/// Why no figure has a cell, where another tool's file does not say what its figures are of.
+fn cell_less(measurements: &[Measurement]) -> Option<String> {
+    let rest = |m: &Measurement| m.cell.is_some() || m.cell_reason.is_none();
+    let reason = measurements.first().and_then(|m| m.cell_reason.clone())?;
+    (!measurements.iter().any(rest)).then_some(reason)
+}
+
 /// [`assess`] at the cost of any hour, an owned machine's too.
 pub fn assess_hour(measurements: &[Measurement], hour: &Hour, assume: Assumptions) -> Cost {
     let (mut price, price_reason) = match hour.price.clone() {
@@ -65,7 +72,9 @@ pub fn assess_hour(measurements: &[Measurement], hour: &Hour, assume: Assumption
         Some(match (&price_reason, top.and_then(|cell| cell.usd_per_million_input_tokens_reason.clone())) {
             (Some(reason), _) => format!("no price: {reason}"),
             (None, Some(reason)) => reason,
-            (None, None) => format!("{missing} was not measured in this run"),
+            (None, None) => {
+                cell_less(measurements).unwrap_or_else(|| format!("{missing} was not measured in this run"))
+            }
         })
     };
     let pair = "a prompt row (-p) together with an output row (-n) of the same batch and depth";

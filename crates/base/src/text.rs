@@ -25,6 +25,18 @@ pub fn shown(text: &str) -> String {
     out
 }
 
+/// How bytes are compressed, by what they begin with, and what unpacks them.
+pub fn packed(bytes: &[u8]) -> Option<(&'static str, &'static str)> {
+    const KINDS: [(&[u8], &str, &str); 5] = [
+        (&[0x1f, 0x8b], "gzip", "gunzip -k FILE"),
+        (&[0x28, 0xb5, 0x2f, 0xfd], "zstd", "zstd -d FILE"),
+        (b"PK\x03\x04", "zip", "unzip FILE"),
+        (&[0xfd, b'7', b'z', b'X', b'Z'], "xz", "xz -dk FILE"),
+        (b"BZh", "bzip2", "bunzip2 -k FILE"),
+    ];
+    KINDS.iter().find(|(begin, ..)| bytes.starts_with(begin)).map(|(_, kind, how)| (*kind, *how))
+}
+
 /// A number with its noun: `1 point`, `2 points`.
 pub fn count<N: Copy + Display + PartialEq + From<u8>>(number: N, noun: &str) -> String {
     format!("{number} {noun}{}", if number == N::from(1) { "" } else { "s" })

@@ -33,6 +33,16 @@ impl Catalog {
         Ok(self.gpus.iter().filter(|gpu| gpu.family == *family).collect())
     }
 
+    /// The other cards that `id` may mean, where it names a family and not one of its cards; the first is [`Catalog::gpu`]'s.
+    pub fn other_forms(&self, id: &str) -> Vec<&str> {
+        let Ok(taken) = self.gpu(id) else { return Vec::new() };
+        if plain(&taken.family) != plain(id) {
+            return Vec::new();
+        }
+        let others = self.gpus.iter().filter(|gpu| gpu.family == taken.family && gpu.id != taken.id);
+        others.map(|gpu| gpu.id.as_str()).collect()
+    }
+
     /// The GPU that a driver reports under `name` with `memory_bytes` of memory, where it says how much; absent when
     /// none fits both.
     pub fn gpu_by_device_name(&self, name: &str, memory_bytes: Option<u64>) -> Option<&Gpu> {

@@ -30,8 +30,8 @@ fn load(files: &[(&str, &str)]) -> Result<Catalog, Error> {
 fn the_bundled_rows_are_all_there_with_source_and_date() {
     let catalog = Catalog::bundled();
     let says = |source: &str| source.len() > 10;
-    assert_eq!((catalog.gpus.len(), catalog.models.len(), catalog.api_prices.len()), (26, 37, 141));
-    assert_eq!((catalog.rentals.len(), catalog.vms.len(), catalog.electricity.len()), (171, 22, 8));
+    assert_eq!((catalog.gpus.len(), catalog.models.len(), catalog.api_prices.len()), (30, 37, 141));
+    assert_eq!((catalog.rentals.len(), catalog.vms.len(), catalog.electricity.len()), (177, 22, 8));
     assert_eq!((catalog.price_history.len(), catalog.classes.len(), catalog.scores.len()), (113, 3, 35));
     assert!(catalog.price_history.iter().all(|row| says(&row.source) && says(&row.date_basis)));
     assert!(catalog.scores.iter().all(|row| says(&row.source)));

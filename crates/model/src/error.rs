@@ -22,6 +22,14 @@ pub enum Error {
         /// What was looked for, and the way out.
         reason: String,
     },
+    /// The hub did not give it, which says nothing about whether it has it (exit code 13).
+    #[error("cannot get {what}: {reason}")]
+    Unreachable {
+        /// The repository or file.
+        what: String,
+        /// What happened, and the way out.
+        reason: String,
+    },
     /// The file is there and cannot be used: corrupt, truncated, of an unknown version or type (exit code 1).
     #[error("{}: {reason}", path.display())]
     Unusable {

@@ -52,3 +52,14 @@ pub fn parse(text: &str) -> Result<Record, String> {
     }
     Ok(record)
 }
+
+/// Whether a text is another file that this program writes, such as a gate's verdict.
+pub(super) fn is_of_ours(text: &str) -> bool {
+    #[derive(serde::Deserialize)]
+    struct Schema {
+        schema: String,
+    }
+    serde_json::from_str(text).is_ok_and(|Schema { schema }| {
+        schema.starts_with("infercost.") && !schema.starts_with("infercost.record/")
+    })
+}

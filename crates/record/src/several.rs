@@ -1,13 +1,16 @@
 //! Several records at once, named one by one or by their folder: each is taken once.
 //!
 //! A record is written once and has an id of its own, so a second file with the same id and the same content is a copy. Two
-//! that differ and claim one id are both taken, and said to be so.
+//! that differ and claim one id are both taken, and said to be so. Importing a file again makes another record of the same
+//! measurement, which counts once as well. What a folder has besides records is named and left out.
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::{Error, Record, SCHEMA, read};
+use crate::base::text::printable;
+
+use super::{Error, Imported, Measurement, Record, Unknown, read};
 
 /// Folders inside folders that are looked into.
 const DEEPEST: usize = 8;
@@ -19,39 +22,69 @@ const MOST_BYTES: u64 = 64 << 20;
 pub struct Several {
     /// In the order in which they were named; those of a folder by name.
     pub records: Vec<(PathBuf, Record)>,
-    /// What was named twice.
+    /// What was named twice, and what of a folder is no record.
     pub notes: Vec<String>,
 }
+
+/// Files that are named where a folder has others besides records.
+const NAMED: usize = 5;
 
 /// Reads the records that `paths` name: files, and folders for all records in them.
 ///
 /// # Errors
 /// As [`read::read`], and [`Error::Unreadable`] for a folder without a record.
 pub fn read_all(paths: &[PathBuf]) -> Result<Several, Error> {
-    let mut found = Several::default();
+    let mut records = Vec::new();
+    let mut others = Vec::new();
     for path in paths {
         if !path.is_dir() {
-            found.records.push((path.clone(), read::read(path)?));
+            records.push((path.clone(), read::read(path)?));
             continue;
         }
-        let before = found.records.len();
-        for file in files(path)? {
-            found.records.push((file.clone(), read::read(&file)?));
+        let (before, others_before) = (records.len(), others.len());
+        for (file, bytes) in files(path)? {
+            match of_folder(&file, bytes) {
+                Ok(Some(record)) => records.push((file, record)),
+                Ok(None) => {}
+                Err(reason) => others.push(format!("{}: left out, {reason}", file.display())),
+            }
         }
-        if found.records.len() == before {
-            let reason = "it is a folder, and there is no record in it".to_owned();
+        if records.len() == before {
+            let first = others.get(others_before).map_or(String::new(), |first| format!(" ({first})"));
+            let reason = format!("it is a folder, and there is no record in it{first}");
             return Err(Error::Unreadable { path: path.clone(), reason });
         }
     }
-    Ok(once(found.records))
+    let mut found = once(records);
+    let more = others.len().saturating_sub(NAMED);
+    others.truncate(NAMED);
+    found.notes.extend(others);
+    found.notes.extend((more > 0).then(|| format!("and {more} more like the last")));
+    Ok(found)
+}
+
+/// A file of a folder as a record; nothing where it is another of this program's files.
+fn of_folder(path: &Path, bytes: u64) -> Result<Option<Record>, String> {
+    if bytes > MOST_BYTES {
+        return Err(format!("it is larger than {} MiB, and no record is", MOST_BYTES >> 20));
+    }
+    let text = fs::read(path).map_err(|error| error.to_string())?;
+    // A file that was cut off may end inside a letter.
+    let text = String::from_utf8_lossy(&text);
+    match read::parse(&text) {
+        Ok(record) => Ok(Some(record)),
+        Err(_) if read::is_of_ours(&text) => Ok(None),
+        Err(reason) => Err(reason),
+    }
 }
 
 /// Leaves out what is there a second time.
 #[must_use]
 pub fn once(records: Vec<(PathBuf, Record)>) -> Several {
     let mut found = Several::default();
-    // Where the records of each id are.
+    // Where the records of each id are, and the imported ones of each series.
     let mut known: HashMap<String, Vec<usize>> = HashMap::new();
+    let mut imported: HashMap<String, Vec<usize>> = HashMap::new();
     for (path, record) in records {
         let same_id = known.entry(record.id.clone()).or_default();
         let of = |index: &usize| found.records.get(*index);
@@ -71,14 +104,59 @@ pub fn once(records: Vec<(PathBuf, Record)>) -> Several {
                 record.id
             ));
         }
+        let same_series = record
+            .imported
+            .as_ref()
+            .map(|_| imported.entry(record.fingerprint.series_key.clone()).or_default());
+        let again = same_series.iter().flat_map(|all| all.iter()).filter_map(of).find(|(first, other)| {
+            // Rows of one file that a reader took apart are runs of their own.
+            *first != path && Measured::of(other) == Measured::of(&record)
+        });
+        if let Some((first, other)) = again {
+            let same_price = usd_per_hour(other) == usd_per_hour(&record);
+            let (names, of) = (format!("{} and {}", first.display(), path.display()), file_of(&record));
+            if same_price {
+                found.notes.push(format!("{names} are one measurement, {of} imported twice; counted once"));
+                continue;
+            }
+            found
+                .notes
+                .push(format!("{names} are one measurement, {of} imported at two prices; both are taken"));
+        }
+        if let Some(same_series) = same_series {
+            same_series.push(found.records.len());
+        }
         same_id.push(found.records.len());
         found.records.push((path, record));
     }
     found
 }
 
-/// The records below a folder by name, without other files and the replicates of gates.
-fn files(folder: &Path) -> Result<Vec<PathBuf>, Error> {
+/// What two imports of one measurement have in common: the file's rows, their figures, and what they were measured on.
+#[derive(PartialEq)]
+struct Measured<'a> {
+    rows: &'a [Unknown],
+    measurements: &'a [Measurement],
+    series_key: &'a str,
+}
+
+impl<'a> Measured<'a> {
+    fn of(record: &'a Record) -> Option<Self> {
+        let Imported { rows, .. } = record.imported.as_ref()?;
+        Some(Self { rows, measurements: &record.measurements, series_key: &record.fingerprint.series_key })
+    }
+}
+
+fn usd_per_hour(record: &Record) -> Option<rust_decimal::Decimal> {
+    record.cost.price.as_ref().map(|price| price.usd_per_hour)
+}
+
+fn file_of(record: &Record) -> String {
+    record.imported.as_ref().map_or_else(String::new, |of| printable(&of.file))
+}
+
+/// The JSON files below a folder by name with their sizes, without the replicates of gates.
+fn files(folder: &Path) -> Result<Vec<(PathBuf, u64)>, Error> {
     let mut found = Vec::new();
     walk(folder, 0, &mut HashSet::new(), &mut found)?;
     Ok(found)
@@ -88,7 +166,7 @@ fn walk(
     folder: &Path,
     depth: usize,
     entered: &mut HashSet<PathBuf>,
-    found: &mut Vec<PathBuf>,
+    found: &mut Vec<(PathBuf, u64)>,
 ) -> Result<(), Error> {
     if folder.canonicalize().is_ok_and(|folder| !entered.insert(folder)) {
         return Ok(());
@@ -107,22 +185,9 @@ fn walk(
             if depth < DEEPEST && !gate {
                 walk(&path, depth + 1, entered, found)?;
             }
-        } else if path.extension().is_some_and(|extension| extension == "json")
-            && about.len() <= MOST_BYTES
-            && says_record(&path)
-        {
-            found.push(path);
+        } else if path.extension().is_some_and(|extension| extension == "json") {
+            found.push((path, about.len()));
         }
     }
     Ok(())
-}
-
-/// Whether a file begins as a record does; the schema is the first field of each.
-fn says_record(path: &Path) -> bool {
-    const BEGIN: usize = 256;
-    let Ok(bytes) = fs::read(path) else { return false };
-    let begin = String::from_utf8_lossy(bytes.get(..BEGIN).unwrap_or(&bytes)).into_owned();
-    begin.contains(&format!("\"{SCHEMA}\""))
-        || serde_json::from_slice::<serde_json::Value>(&bytes)
-            .is_ok_and(|value| value.get("schema").and_then(serde_json::Value::as_str) == Some(SCHEMA))
 }

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::base::env;
 use crate::base::text::printable;
 use crate::catalog::Catalog;
-use crate::catalog::update::diff::{Change, Diff, Fate, diff};
+use crate::catalog::update::diff::{Change, Diff, Fate, SEVERAL, diff};
 use crate::catalog::update::{self, Dated, Offer, Options, Sieve};
 use crate::cli::Output;
 use crate::record;
@@ -134,7 +134,10 @@ fn shown(offers: &[Offer], diff: &Diff, accept: bool, output: &Output) -> String
     for offer in offers {
         let from = match offer.observed.1 {
             Dated::Flag => "by --observed",
-            Dated::Modified => "when the file was last written; --observed says another day",
+            Dated::Name => "by the file's name; --observed DATE says another day",
+            Dated::Modified => {
+                "when the file was last written: the file says no day, and a copy has the day of the copying; --observed DATE says when the prices were seen"
+            }
         };
         line(&style.strong(&format!(
             "{}: {}, {}",
@@ -152,7 +155,7 @@ fn shown(offers: &[Offer], diff: &Diff, accept: bool, output: &Output) -> String
             line(&format!("  {} refused:", style.warn(&all.to_string())));
             for row in offer.refused.iter().take(most) {
                 let at = row.line.map_or(String::new(), |line| format!("line {line}, "));
-                let said = format!("{at}{}: {} is {} and {}", row.row, row.field, row.value, row.reason);
+                let said = format!("{at}{}: {}", row.row, row.sentence());
                 line(&format!("    {}", printable(&said)));
             }
             more(&mut line, all, most.min(offer.refused.len()));
@@ -224,9 +227,14 @@ fn rows(count: usize) -> String {
 }
 
 fn one(change: &Change) -> String {
+    // Where there are several prices of one rent, the lowest ones are compared.
+    let several = change.before.iter().chain([&change.after]).any(|usd| usd.contains(SEVERAL));
+    let of = |name: &str| {
+        if several && name == "rent" { "lowest rent".to_owned() } else { name.replace('_', " ") }
+    };
     let moved = change.moves.iter().filter(|(_, share)| *share != 0.0 && change.fate == Fate::Changed);
     let moved: Vec<String> =
-        moved.map(|(name, share)| format!("{} {:+.1}%", name.replace('_', " "), share * 100.0)).collect();
+        moved.map(|(name, share)| format!("{} {:+.1}%", of(name), share * 100.0)).collect();
     let moved = if moved.is_empty() { String::new() } else { format!("  {}", moved.join(", ")) };
     let note = change.note.as_ref().map_or(String::new(), |note| format!("  ({})", printable(note)));
     let id = printable(&change.id);
@@ -258,7 +266,7 @@ fn machine(
             json!({
                 "file": offer.path, "format": offer.format.name(), "sha256": offer.sha256, "rows": offer.rows,
                 "observed": offer.observed.0,
-                "observed_from": match offer.observed.1 { Dated::Flag => "--observed", Dated::Modified => "modified" },
+                "observed_from": match offer.observed.1 { Dated::Flag => "--observed", Dated::Name => "name", Dated::Modified => "modified" },
                 "not_asked_for": offer.sieved, "refused": refused, "refused_more": offer.refused_more,
                 "passed_over": offer.passed,
             })

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
+use crate::base::text::shown;
 use crate::record::{Cell, Unknown, Verdict};
 use crate::regress::label;
 
@@ -147,21 +148,19 @@ pub(super) enum Found {
     Entry(Entry),
     /// A record that a check found invalid.
     Invalid,
-    /// Neither a record nor a gate, or a gate without a decision.
+    /// A gate without a decision.
     Nothing,
 }
 
 /// Reads a file's text.
 ///
 /// # Errors
-/// One sentence when it says that it is one of ours and is not.
+/// One sentence when it is none of ours, or says that it is and cannot be read.
 pub(super) fn read(text: &str) -> Result<Found, String> {
-    // Anything else in the folder is somebody else's.
-    let schema = match serde_json::from_str(text) {
-        Ok(Schema { schema }) => schema,
-        Err(error) if !error.is_data() && says_it_is_ours(text) => return Err(error.to_string()),
-        Err(_) => return Ok(Found::Nothing),
-    };
+    let Schema { schema } = serde_json::from_str(text).map_err(|error| {
+        let what = if error.is_data() { "it says no `schema`" } else { "it is not JSON" };
+        format!("{what} ({error})")
+    })?;
     match schema.as_str() {
         "infercost.record/1" => {
             let file: RecordFile = serde_json::from_str(text).map_err(|error| error.to_string())?;
@@ -179,17 +178,24 @@ pub(super) fn read(text: &str) -> Result<Found, String> {
             let file: MicroFile = serde_json::from_str(text).map_err(|error| error.to_string())?;
             Ok(Found::Entry(micro(file)))
         }
-        _ => Ok(Found::Nothing),
+        other => Err(format!("its schema is `{}`", shown(other))),
     }
 }
 
 /// What tells a file of ours from another: the record's id where it has one, and a hash of what the file says, however
-/// it is laid out.
+/// it is laid out. Of an imported record that is what was measured: importing its file again measures nothing again.
 pub(super) fn identity(text: &str) -> Option<(String, String)> {
     let value: serde_json::Value = serde_json::from_str(text).ok()?;
     let id = value.get("id").and_then(serde_json::Value::as_str).unwrap_or_default().to_owned();
     let mut hash = blake3::Hasher::new();
-    sorted(&value, &mut hash);
+    match value.pointer("/imported/tool").filter(|tool| tool.is_string()) {
+        Some(_) => {
+            for place in ["/imported/tool", "/imported/rows", "/measurements", "/fingerprint/series_key"] {
+                sorted(value.pointer(place).unwrap_or(&serde_json::Value::Null), &mut hash);
+            }
+        }
+        None => sorted(&value, &mut hash),
+    }
     Some((id, hash.finalize().to_hex().to_string()))
 }
 
@@ -218,14 +224,6 @@ fn sorted(value: &serde_json::Value, hash: &mut blake3::Hasher) {
             hash.update(&text.len().to_le_bytes()).update(text.as_bytes());
         }
     }
-}
-
-/// Whether a text that is no JSON, since it was cut off, begins like one of our files.
-fn says_it_is_ours(text: &str) -> bool {
-    /// The schema is the first field of each.
-    const BEGIN: usize = 256;
-    let begin: String = text.chars().take(BEGIN).collect();
-    ["record", "gate", "micro"].iter().any(|kind| begin.contains(&format!("\"infercost.{kind}/1\"")))
 }
 
 fn record(file: RecordFile) -> Entry {

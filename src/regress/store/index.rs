@@ -11,7 +11,7 @@ use super::entry::{self, Found, Point};
 use crate::regress::Error;
 
 /// Form of the index; another one is thrown away and made again.
-const FORM: i64 = 5;
+const FORM: i64 = 6;
 /// Why a file is left out: it says that it is ours and cannot be read, or a check found it invalid.
 const BROKEN: i64 = 1;
 const INVALID: i64 = 2;
@@ -434,7 +434,9 @@ mod tests {
         let (store, synced) = Store::open(folder.path(), cache.path(), false).expect("opened");
         assert_eq!((synced.read, synced.known, synced.gone), (6, 0, 0));
         let left_out = |synced: &Synced| {
-            assert!(synced.broken.len() == 1 && synced.broken[0].1.contains("created"), "{synced:?}");
+            let broken: Vec<&str> = synced.broken.iter().map(|(_, reason)| reason.as_str()).collect();
+            assert!(broken.len() == 2 && broken[0].contains("created"), "{synced:?}");
+            assert!(broken[1].contains("says no `schema`"), "{synced:?}");
             assert_eq!(synced.invalid, [folder.path().canonicalize().expect("there").join("invalid.json")]);
         };
         left_out(&synced);
@@ -518,7 +520,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_was_cut_off_is_named() {
+    fn what_is_no_record_is_named_however_it_is_broken() {
         let (folder, cache) =
             (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
         let text =
@@ -527,9 +529,17 @@ mod tests {
         fs::write(folder.path().join("cut.json"), &text.as_bytes()[..cut]).expect("written");
         fs::write(folder.path().join("notes.json"), "{\"mine\": ").expect("written");
         fs::write(folder.path().join("list.json"), "{\"list\": [\"infercost.record/1\"]}").expect("written");
+        fs::write(folder.path().join("empty.json"), "{}").expect("written");
+        fs::write(folder.path().join("junk.json"), "junk").expect("written");
         let (_, synced) = Store::open(folder.path(), cache.path(), false).expect("opened");
-        assert!(synced.broken.len() == 1 && synced.broken[0].0.ends_with("cut.json"), "{synced:?}");
-        assert!(synced.broken[0].1.contains("EOF"), "{synced:?}");
+        for name in ["empty.json", "junk.json"] {
+            assert!(synced.broken.iter().any(|(path, _)| path.ends_with(name)), "{synced:?}");
+        }
+        let of =
+            |name: &str| synced.broken.iter().find(|(path, _)| path.ends_with(name)).expect(name).1.as_str();
+        assert_eq!(synced.broken.len(), 5, "{synced:?}");
+        assert!(of("cut.json").contains("EOF") && of("notes.json").contains("EOF"), "{synced:?}");
+        assert!(of("list.json").contains("says no `schema`"), "{synced:?}");
     }
 
     #[test]

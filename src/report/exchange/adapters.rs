@@ -43,6 +43,33 @@ pub(super) fn software(name: &str) -> bool {
         .any(|word| name.contains(word))
 }
 
+/// A device of another machine, as llama.cpp calls it over RPC: `RPC[host:port]`, `RPC0`, or host and port alone.
+pub(super) fn remote(name: &str) -> bool {
+    let name = name.trim();
+    let rest = name.get(..3).filter(|word| word.eq_ignore_ascii_case("rpc")).and_then(|_| name.get(3..));
+    let port = name.rsplit_once(':').is_some_and(|(host, port)| {
+        !host.is_empty() && (2..=5).contains(&port.len()) && digits(port) && !host.contains(' ')
+    });
+    port || rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(|sign: char| !sign.is_alphabetic()))
+}
+
+/// A share of a GPU that the driver shows as one: of which kind.
+pub(super) fn slice(name: &str) -> Option<&'static str> {
+    let lower = name.to_ascii_lowercase();
+    let profile = |word: &str| {
+        let (compute, memory) = word.split_once("g.")?;
+        let memory = memory.split('+').next()?.strip_suffix("gb")?;
+        (!compute.is_empty() && digits(compute) && digits(memory)).then_some(())
+    };
+    if lower.split_whitespace().any(|word| word == "mig" || profile(word).is_some()) {
+        return Some("a MIG slice of a GPU");
+    }
+    // `GRID A100-10C`, `NVIDIA A40-48Q`: memory in GB and the kind of a virtual GPU.
+    let last = lower.rsplit_once('-').map(|(_, last)| last)?;
+    let memory = last.strip_suffix(['a', 'b', 'c', 'q'])?;
+    ((1..=3).contains(&memory.len()) && digits(memory)).then_some("a virtual GPU, a share of a card")
+}
+
 /// A GPU that is a part of a processor.
 pub(super) fn integrated(name: &str) -> bool {
     let name = name.to_ascii_lowercase();
@@ -94,13 +121,70 @@ fn of_an_apu(word: &str) -> bool {
     word.strip_suffix(['m', 's']).is_some_and(|rest| (3..=4).contains(&rest.len()) && digits(rest))
 }
 
+/// Words of a name that tell models apart: `h100`, `4090`, `k80`; not its memory, form or bus.
+pub(super) fn models(name: &str) -> Vec<String> {
+    const OTHER: [&str; 9] = ["sxm", "pcie", "hbm", "nvl", "gddr", "gen", "cuda", "rev", "sm"];
+    let name = name.to_ascii_lowercase();
+    let model = |word: &&str| {
+        let bare = word.trim_end_matches(|sign: char| sign.is_ascii_digit());
+        let memory = ["gb", "gib", "g"].iter().any(|unit| word.strip_suffix(unit).is_some_and(digits));
+        let number = digits(word);
+        word.bytes().any(|byte| byte.is_ascii_digit())
+            && !memory
+            && !OTHER.contains(&bare.trim_end_matches('e'))
+            && !OTHER
+                .contains(&word.trim_end_matches('e').trim_end_matches(|sign: char| sign.is_ascii_digit()))
+            && (!number || word.len() >= 3)
+    };
+    words(&name).filter(model).map(str::to_owned).collect()
+}
+
 fn digits(text: &str) -> bool {
-    text.bytes().all(|byte| byte.is_ascii_digit())
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_share_of_a_gpu_is_told_from_a_whole_one() {
+        for name in [
+            "NVIDIA A100-SXM4-40GB MIG 1g.5gb",
+            "NVIDIA H100 80GB HBM3 MIG 3g.40gb",
+            "1g.10gb+me",
+            "GRID A100-10C",
+            "NVIDIA A40-48Q",
+            "GRID T4-16C",
+        ] {
+            assert!(slice(name).is_some(), "{name}");
+        }
+        for name in [
+            "NVIDIA A100-SXM4-40GB",
+            "NVIDIA H100 80GB HBM3",
+            "NVIDIA A10G",
+            "Tesla V100-PCIE-16GB",
+            "a100",
+            "",
+        ] {
+            assert!(slice(name).is_none(), "{name}");
+        }
+        assert!(!remote("NVIDIA H100 80GB HBM3") && !remote("Vulkan0") && !remote("RPCX"));
+    }
+
+    #[test]
+    fn a_models_words_leave_memory_and_form_out() {
+        for (name, expected) in [
+            ("NVIDIA H100 80GB HBM3e SXM5", vec!["h100"]),
+            ("NVIDIA GeForce RTX 4090 D", vec!["4090"]),
+            ("Tesla K80", vec!["k80"]),
+            ("AMD Instinct MI300X", vec!["mi300x"]),
+            ("NVIDIA Graphics Device", vec![]),
+            ("NVIDIA A100-PCIE-40GB", vec!["a100"]),
+        ] {
+            assert_eq!(models(name), expected, "{name}");
+        }
+    }
 
     #[test]
     fn cards_are_told_from_what_is_part_of_a_processor() {

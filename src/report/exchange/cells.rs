@@ -11,6 +11,7 @@ use super::Error;
 use super::fields::{At, Row};
 use super::foreign::{Foreign, each, merge};
 use super::json::{Node, shown};
+use super::physical;
 use super::rows::Rows;
 
 /// Rows left out that a message names; more are counted.
@@ -125,7 +126,12 @@ pub(super) fn records(
     one: impl Fn(&At<'_>) -> Result<(String, Foreign), NoCell>,
 ) -> Result<Vec<Foreign>, Error> {
     let mut sieve = Sieve::default();
-    let found = merge(path, rows.filter_map(|row| sieve.row(path, row, &one)))?;
+    let one = |at: &At<'_>| {
+        let found = one(at)?;
+        physical::check(at, &found.1)?;
+        Ok(found)
+    };
+    let found = merge(path, rows.filter_map(|row| sieve.row(path, row, one)))?;
     sieve.done(path, found)
 }
 
@@ -136,7 +142,12 @@ pub(super) fn separate(
     one: impl Fn(&At<'_>) -> Result<Foreign, NoCell>,
 ) -> Result<Vec<Foreign>, Error> {
     let mut sieve = Sieve::default();
-    let found = each(path, rows.filter_map(|row| sieve.row(path, row, &one)))?;
+    let one = |at: &At<'_>| {
+        let found = one(at)?;
+        physical::check(at, &found)?;
+        Ok(found)
+    };
+    let found = each(path, rows.filter_map(|row| sieve.row(path, row, one)))?;
     sieve.done(path, found)
 }
 

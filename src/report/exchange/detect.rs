@@ -8,6 +8,7 @@ use std::path::Path;
 use super::Error;
 use super::fields::Row;
 use super::json::{Node, get, shown};
+use crate::catalog::update;
 
 /// A tool's format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -151,6 +152,9 @@ pub(super) fn format(path: &Path, rows: &[Row]) -> Result<Format, Error> {
         }
     }
     found.map(|(format, _)| format).ok_or_else(|| {
+        if let Some(reason) = of_another_command(rows) {
+            return Error::Refused { path: path.to_owned(), reason };
+        }
         let names: Vec<String> =
             first.fields.iter().take(8).map(|(name, _)| format!("`{}`", shown(name))).collect();
         let more = if first.fields.len() > 8 { " …" } else { "" };
@@ -160,6 +164,28 @@ pub(super) fn format(path: &Path, rows: &[Row]) -> Result<Format, Error> {
         };
         unrecognised(path, seen)
     })
+}
+
+/// Why a file of prices is no result.
+pub(super) const PRICES: &str =
+    "it is a file of prices, not of results; `bench catalog update --from FILE` reads it";
+
+/// What a file is that another command of this program reads.
+fn of_another_command(rows: &[Row]) -> Option<String> {
+    let schema = rows.iter().find_map(|row| match get(&row.fields, "schema") {
+        Some(Node::Text(schema)) if schema.starts_with("infercost.") => Some(schema),
+        _ => None,
+    });
+    if let Some(schema) = schema {
+        return Some(match schema.strip_prefix("infercost.record/") {
+            Some(_) => "it is a record of this program already; `bench cost`, `compare` and `export` read it"
+                .to_owned(),
+            None => {
+                format!("it is a file of this program ({}), and no result of another tool", shown(schema))
+            }
+        });
+    }
+    rows.iter().any(|row| update::is_of_prices(&row.fields)).then(|| PRICES.to_owned())
 }
 
 pub(super) fn unrecognised(path: &Path, seen: String) -> Error {
@@ -205,6 +231,20 @@ mod tests {
             ("[]", "it begins with `[]`"),
             ("[{}, 1]", "row 2 is no object"),
             ("| model | size |", "a Markdown table has rounded figures and no samples; let llama-bench"),
+        ] {
+            let message = detected(text).expect_err(text);
+            assert!(message.starts_with(&format!("f: {expected}")), "{text}: {message}");
+        }
+    }
+
+    #[test]
+    fn what_another_command_reads_is_named() {
+        for (text, expected) in [
+            (r#"{"schema": "infercost.record/1", "id": "x"}"#, "it is a record of this program already"),
+            (r#"{"schema": "infercost.gate/1"}"#, "it is a file of this program (infercost.gate/1)"),
+            (r#"{"sample_spec": {}, "m": {"litellm_provider": "x", "input_cost_per_token": 1}}"#, PRICES),
+            (r#"{"data": [{"id": "a/b", "pricing": {}}]}"#, PRICES),
+            (r#"[{"id": "a", "models": []}]"#, PRICES),
         ] {
             let message = detected(text).expect_err(text);
             assert!(message.starts_with(&format!("f: {expected}")), "{text}: {message}");

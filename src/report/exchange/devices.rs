@@ -5,7 +5,7 @@
 //! a GPU, or `devices none`, leaves the run to the CPU.
 
 use super::Error;
-use super::adapters::{Vendor, integrated, software, vendor};
+use super::adapters::{Vendor, integrated, remote, software, vendor};
 use super::fields::At;
 use super::json::{Node, shown};
 
@@ -42,12 +42,19 @@ pub(super) fn used(at: &At<'_>) -> Result<Used, Error> {
             ..Used::default()
         });
     }
-    let gpu_backends: Vec<&str> =
-        backends.iter().flat_map(Backends::names).filter(|name| on_gpu(name)).collect();
+    let gpu_backends: Vec<&str> = backends
+        .iter()
+        .flat_map(Backends::names)
+        .filter(|name| on_gpu(name) && !name.eq_ignore_ascii_case("rpc"))
+        .collect();
+    let (far, local): (Vec<String>, Vec<String>) = listed.iter().cloned().partition(|name| remote(name));
     let mut notes = Vec::new();
-    let chosen: Vec<Option<String>> = match &named {
-        Some(names) => names.iter().map(|name| called(name, &listed, &gpu_backends)).collect(),
-        None => automatic(&listed, &gpu_backends, &mut notes).into_iter().map(Some).collect(),
+    let chosen: Vec<Option<String>> = if let Some(names) = &named {
+        names.iter().map(|name| called(name, &local, &gpu_backends)).collect()
+    } else {
+        // llama.cpp takes those of other machines first.
+        let own = automatic(&local, &gpu_backends, &mut notes).into_iter().map(Some);
+        far.iter().map(|_| None).chain(own).collect()
     };
     let (chosen, why) = narrowed(at, chosen, &listed)?;
     let device = match &named {
@@ -59,8 +66,21 @@ pub(super) fn used(at: &At<'_>) -> Result<Used, Error> {
         notes.push(format!("the machine has {}, and {why}: {} counted", all(&listed), chosen.len()));
     }
     let count = (!chosen.is_empty()).then_some(chosen.len());
+    let far: Vec<&String> = match &named {
+        Some(names) => names.iter().filter(|name| remote(name)).collect(),
+        None => far.iter().collect(),
+    };
     let gpus = chosen.into_iter().collect::<Option<Vec<String>>>().unwrap_or_else(|| {
-        notes.push("its `gpu_info` does not say which GPU each of its `devices` is".to_owned());
+        notes.push(match far.as_slice() {
+            [] => "its `gpu_info` does not say which GPU each of its `devices` is".to_owned(),
+            far => {
+                let far: Vec<String> = far.iter().map(|name| shown(name)).collect();
+                format!(
+                    "{} on another machine, of which the file says nothing; say with --gpu which GPU all of them are, or give the rent of all machines with --price-per-hour USD",
+                    far.join(", ")
+                )
+            }
+        });
         Vec::new()
     });
     Ok(Used { gpus, count, device, notes })
@@ -180,11 +200,53 @@ fn automatic(listed: &[String], backends: &[&str], notes: &mut Vec<String>) -> V
         notes.push(format!("integrated and not counted: {}", all(&left)));
         taken = discrete;
     }
-    if backends.len() > 1 && twice(&taken) {
-        notes.push(format!("each GPU is listed by {}, and counted once", backends.join(" and by ")));
-        taken.truncate(taken.len() / 2);
+    // A backend for cards of every vendor lists those again that a vendor's own has listed.
+    if backends.len() > 1 && backends.iter().any(|name| Vendor::of_backend(name).is_none()) {
+        let both = backends.join(" and by ");
+        match again(&taken) {
+            Again::No => {}
+            Again::All(own) => {
+                notes.push(format!("each GPU is listed by {both}, and counted once"));
+                taken.drain(..own);
+            }
+            Again::Some => notes.push(format!(
+                "some of these {} may be listed by {both}; all are counted, say how many there are with --gpus N",
+                taken.len()
+            )),
+        }
     }
     taken
+}
+
+/// Cards that are listed a second time.
+enum Again {
+    No,
+    /// So many at the head of the list, each of which comes again.
+    All(usize),
+    /// More come again than are at the head.
+    Some,
+}
+
+/// Whether the list is one backend's cards and then another's, which has all of them again.
+fn again(names: &[String]) -> Again {
+    let Some(maker) = names.first().and_then(|name| vendor(name)) else { return Again::No };
+    let vague_of = |names: &[String]| -> Vec<String> {
+        let mut names: Vec<String> = names.iter().map(|name| vague(name)).collect();
+        names.sort();
+        names
+    };
+    let head = names.iter().take_while(|name| vendor(name) == Some(maker)).count();
+    let (mut found, mut some) = (Again::No, false);
+    for own in 1..=head {
+        let (first, rest) = names.split_at(own);
+        let same: Vec<String> = rest.iter().filter(|name| vendor(name) == Some(maker)).cloned().collect();
+        let (first, same) = (vague_of(first), vague_of(&same));
+        if first == same {
+            found = Again::All(own);
+        }
+        some |= same.len() > first.len() && first.iter().all(|name| same.contains(name));
+    }
+    if matches!(found, Again::No) && some { Again::Some } else { found }
 }
 
 /// Whether the second half of the list is the first again: the same cards, seen by a second backend.
@@ -211,6 +273,9 @@ fn split_index(name: &str) -> (&str, usize) {
 
 /// The name of the card that a device is, as far as the list tells.
 fn called(device: &str, listed: &[String], backends: &[&str]) -> Option<String> {
+    if remote(device) {
+        return None;
+    }
     let (backend, index) = split_index(device);
     let known = Vendor::of_backend(backend);
     if backends.len() < 2 {
@@ -260,7 +325,7 @@ fn narrowed(
         && !listed.is_empty()
     {
         // More shares than devices: an older llama.cpp took the integrated ones as well.
-        chosen = listed.iter().cloned().map(Some).collect();
+        chosen = listed.iter().map(|name| (!remote(name)).then(|| name.clone())).collect();
     }
     // By rows, the main GPU also holds what is not split.
     let rows = at.text("split_mode")? == Some("row");
@@ -401,6 +466,52 @@ mod tests {
         // A device that the list does not have: one GPU, of an unknown kind.
         let remote = of("CUDA", &[H100], r#", "devices": "CUDA3""#);
         assert_eq!((remote.gpus.len(), remote.count), (0, Some(1)));
+    }
+
+    #[test]
+    fn cards_that_only_some_backends_list_are_noted() {
+        const CARD: &str = "AMD Radeon RX 7900 XTX (RADV NAVI31)";
+        for (gpus, cards) in [
+            (vec![H100, H100, CARD], vec![H100, CARD]),
+            (vec![H100, CARD, H100], vec![CARD, H100]),
+            (
+                vec![H100, "NVIDIA A100-SXM4-80GB", H100, "NVIDIA A100-SXM4-80GB", CARD],
+                vec![H100, "NVIDIA A100-SXM4-80GB", CARD],
+            ),
+        ] {
+            let found = of("CUDA,Vulkan", &gpus, "");
+            assert_eq!(found.gpus, cards, "{gpus:?}");
+            assert!(found.notes[0].contains("CUDA and by Vulkan, and counted once"), "{:?}", found.notes);
+        }
+        // Three of one kind: how many each backend lists cannot be told.
+        let three = of("CUDA,Vulkan", &[H100; 3], "");
+        assert_eq!(three.gpus.len(), 3);
+        assert!(three.notes[0].contains("say how many there are with --gpus N"), "{:?}", three.notes);
+        // A card of which only one backend knows is no second one.
+        let other = of("CUDA,Vulkan", &[H100, CARD], "");
+        assert_eq!((other.gpus.len(), other.notes.len()), (2, 0));
+        let apart = of("CUDA,ROCm", &[H100, "AMD Instinct MI300X"], "");
+        assert_eq!((apart.gpus.len(), apart.notes.len()), (2, 0));
+    }
+
+    #[test]
+    fn a_device_of_another_machine_is_no_card_of_this_one() {
+        for far in ["RPC[10.0.0.1:50052]", "10.0.0.1:50052", "RPC0 (10.0.0.1:50052)"] {
+            for (backends, more) in [
+                ("CUDA,RPC", String::new()),
+                ("CUDA", String::new()),
+                ("CUDA,RPC", ", \"devices\": \"CUDA0/RPC[10.0.0.1:50052]\"".to_owned()),
+                ("CUDA", ", \"devices\": \"RPC0/CUDA0\"".to_owned()),
+            ] {
+                let found = of(backends, &[H100, far], &more);
+                assert_eq!((found.gpus.as_slice(), found.count), ([].as_slice(), Some(2)), "{far} {more}");
+                let note = found.notes.last().expect("a note");
+                assert!(note.contains("on another machine") && note.contains("--price-per-hour"), "{note}");
+            }
+            // What this machine alone computed.
+            let own = of("CUDA,RPC", &[H100, far], r#", "devices": "CUDA0""#);
+            assert_eq!((own.gpus, own.count), (vec![H100.to_owned()], Some(1)), "{far}");
+        }
     }
 
     #[test]

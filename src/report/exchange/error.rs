@@ -70,7 +70,7 @@ pub enum Error {
         tool: String,
     },
     /// A flag says otherwise than the file (exit code 2).
-    #[error("{}: the file says {said}, and {flag} says {given}; {flag} is for what a file does not say: leave it out, or fix the file if it is wrong", path.display())]
+    #[error("{}: the file says {said}, and {flag} says {given}; {flag} is for what a file does not say: leave it out (--price-per-hour USD gives the rent of what ran), or fix the file if it is wrong", path.display())]
     Contradicted {
         /// The file.
         path: PathBuf,

@@ -1,9 +1,11 @@
 //! Fields of a stranger's object, checked as they are read: a wrong one is an error that names file, place, field
 //! and value. A field that is missing or `null` is no error here; [`At::need`] says when it is one.
 
+use std::borrow::Cow;
 use std::path::Path;
 
 use super::Error;
+use super::cells::not_finite;
 use super::json::{Fields, Node, get, number_value, shown};
 
 /// Largest count that a number of JSON holds exactly.
@@ -142,26 +144,36 @@ impl<'a> At<'a> {
             .transpose()
     }
 
-    /// A list of finite numbers, zero or more each.
-    pub(super) fn list(&self, field: &str) -> Result<Option<&'a [f64]>, Error> {
+    /// A list of finite numbers, zero or more each; NaN and `null` among them were not measured and are left out.
+    pub(super) fn list(&self, field: &str) -> Result<Option<Cow<'a, [f64]>>, Error> {
         match self.get(field) {
             None => Ok(None),
             Some(Node::Numbers(numbers)) => {
                 for (index, number) in numbers.iter().enumerate() {
                     check(*number).map_err(|reason| self.error(&format!("{field}[{index}]"), reason))?;
                 }
-                Ok(Some(numbers))
+                Ok(Some(Cow::Borrowed(numbers)))
             }
-            Some(Node::List(items)) => {
-                let wrong = items.iter().enumerate().find(|(_, item)| self.number(item).is_none());
-                let (index, item) = wrong.unwrap_or((0, &Node::Null));
-                Err(self.error(&format!("{field}[{index}]"), format!("is {}, not a number", name(item))))
-            }
+            Some(Node::List(items)) => self.numbers_of(field, items).map(|list| Some(Cow::Owned(list))),
             Some(other) => Err(self.error(field, format!("is {}, not a list of numbers", name(other)))),
         }
     }
 
-    /// Lists of finite numbers, one behind the other.
+    /// The numbers among the items of a list, without those that were not measured.
+    pub(super) fn numbers_of(&self, field: &str, items: &[Node]) -> Result<Vec<f64>, Error> {
+        let mut found = Vec::with_capacity(items.len());
+        for (index, item) in items.iter().enumerate() {
+            let field = || format!("{field}[{index}]");
+            match self.number(item) {
+                Some(number) if number.is_finite() => found.push(self.checked(&field(), number)?),
+                _ if *item == Node::Null || not_finite(item).is_some() => {}
+                _ => return Err(self.error(&field(), format!("is {}, not a number", name(item)))),
+            }
+        }
+        Ok(found)
+    }
+
+    /// Lists of finite numbers, one after the other.
     pub(super) fn pooled(&self, field: &str) -> Result<Option<Vec<f64>>, Error> {
         let Some(node) = self.get(field) else { return Ok(None) };
         let lists: &[Node] = match node {
@@ -187,6 +199,7 @@ impl<'a> At<'a> {
                     }
                 }
                 Node::Null => {}
+                Node::List(items) => pooled.extend(self.numbers_of(&field, items)?),
                 other => {
                     return Err(self.error(&field, format!("is {}, not a list of numbers", name(other))));
                 }
@@ -316,6 +329,14 @@ mod tests {
             Err("f.json, row 2: `g` is 5000000000, more than any run has".into())
         );
         assert_eq!(at.pooled("h").map_err(said), Err("f.json, row 2: `h[1]` is -3, below 0".into()));
+        let text =
+            r#"{"a": [0.1, NaN, null, 0.2], "b": [[0.1, NaN], [Infinity], [0.2, 0.3]], "c": [1, "x"]}"#;
+        let Node::Object(fields) = parse(text).expect("JSON") else { panic!("an object") };
+        let row = Row { place: String::new(), quoted: false, fields };
+        let lists = At::new(path, &row);
+        assert_eq!(lists.list("a").expect("numbers").as_deref(), Some(&[0.1, 0.2][..]));
+        assert_eq!(lists.pooled("b").expect("lists"), Some(vec![0.1, 0.2, 0.3]));
+        assert_eq!(lists.list("c").map_err(said), Err("f.json: `c[1]` is `x`, not a number".into()));
         assert!(at.need("z", at.amount("z").expect("missing is no error")).is_err());
     }
 }

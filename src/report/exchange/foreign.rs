@@ -288,10 +288,17 @@ impl Metric {
         Self { name: "duration_seconds", formula, unit: "s", method: OVER_THE_RUN }
     }
 
-    /// A figure that the tool gives as one number.
+    /// A figure that the tool gives as one number, which is a mean or a total and no sample.
     pub(super) fn single(self, cell: &Result<Cell, String>, value: f64) -> Measurement {
-        let mut found = self.of(cell, value, Samples::inline(self.unit, vec![value]));
+        let mut found = self.of(cell, value, Samples::inline(self.unit, Vec::new()));
         found.ci95_reason = Some("the tool gives one number".to_owned());
+        found
+    }
+
+    /// The figure of one run, which is the only sample of it.
+    pub(super) fn one_run(self, cell: &Result<Cell, String>, value: f64) -> Measurement {
+        let mut found = self.of(cell, value, Samples::inline(self.unit, vec![value]));
+        found.ci95_reason = Some("one run; an interval takes two".to_owned());
         found
     }
 

@@ -45,6 +45,12 @@ const DEPLOYMENT: [&str; 14] = [
     "router",
 ];
 
+/// Sizes whose product is the number of GPUs. Experts, attention by data and decode contexts are shared out among these;
+/// they add none.
+const PARALLEL: [&str; 3] = ["tp", "pp", "pcp_size"];
+/// A deployment of no GPU.
+const NO_GPU: &str = "without a number of GPUs";
+
 /// The records in these rows.
 pub(super) fn read(path: &Path, rows: &mut Rows<'_>) -> Result<Vec<Foreign>, Error> {
     cells::records(path, rows, |at| {
@@ -84,8 +90,27 @@ fn other_kind(at: &At<'_>) -> Result<(), NoCell> {
         return Err(at.no_cell(DEAD, "num_requests_successful", "is 0; no request came to its end"));
     }
     for field in ["isl", "osl"] {
-        if at.get(field).is_none() {
-            return Err(at.no_cell("without lengths", field, "is missing, so the row belongs to no cell"));
+        match at.get(field) {
+            None => {
+                return Err(at.no_cell(
+                    "without lengths",
+                    field,
+                    "is missing, so the row belongs to no cell",
+                ));
+            }
+            Some(node) if at.number(node) == Some(0.0) => {
+                return Err(at.no_cell(
+                    "without lengths",
+                    field,
+                    "is 0; every request has a prompt and output",
+                ));
+            }
+            _ => {}
+        }
+    }
+    for field in PARALLEL {
+        if at.get(field).and_then(|node| at.number(node)) == Some(0.0) {
+            return Err(at.no_cell(NO_GPU, field, "is 0, so the number of GPUs is not known"));
         }
     }
     Ok(())
@@ -101,9 +126,10 @@ fn yes(at: &At<'_>, field: &str) -> bool {
 }
 
 fn one(at: &At<'_>) -> Result<Foreign, NoCell> {
-    let factor = |field: &str| at.small_count(field).map(|count| u64::from(count.unwrap_or(1).max(1)));
-    // Experts, attention by data and decode contexts are shared out among these; they add none.
-    let gpus = factor("tp")?.saturating_mul(factor("pp")?).saturating_mul(factor("pcp_size")?);
+    let mut gpus = 1_u64;
+    for field in PARALLEL {
+        gpus = gpus.saturating_mul(u64::from(at.small_count(field)?.unwrap_or(1)));
+    }
     if gpus > 4096 {
         let reason = format!("and `pp` make {gpus} GPUs, more than any deployment has");
         return Err(at.error("tp", reason).into());

@@ -82,7 +82,7 @@ fn figures(at: &At<'_>) -> Result<(String, Vec<Measurement>), NoCell> {
     if prompt_tokens == 0 {
         let cell = Cell { prompt_tokens, output_tokens, batch, depth: 0, phase: "decode".to_owned() };
         let label = cell.label();
-        return Ok((label, vec![DECODE.single(&Ok(cell), output / at.needed("t_tg")?)]));
+        return Ok((label, vec![DECODE.one_run(&Ok(cell), output / at.needed("t_tg")?)]));
     }
     if output_tokens == 0 {
         let read_by = if shared { 1 } else { batch };
@@ -90,7 +90,7 @@ fn figures(at: &At<'_>) -> Result<(String, Vec<Measurement>), NoCell> {
             Cell { prompt_tokens, output_tokens, batch: read_by, depth: 0, phase: "prefill".to_owned() };
         let label = cell.label();
         let rate = input * f64::from(read_by) / at.needed("t_pp")?;
-        return Ok((label, vec![PREFILL.single(&Ok(cell), rate)]));
+        return Ok((label, vec![PREFILL.one_run(&Ok(cell), rate)]));
     }
     let input_seconds = at.needed("t_pp")?;
     let output_seconds = at.needed("t_tg")?;
@@ -101,8 +101,8 @@ fn figures(at: &At<'_>) -> Result<(String, Vec<Measurement>), NoCell> {
             Cell { prompt_tokens: 0, output_tokens, batch, depth: prompt_tokens, phase: "decode".to_owned() };
         let label = format!("{} shared, {}", prompt.label(), decode.label());
         let figures = vec![
-            PREFILL.single(&Ok(prompt), input / input_seconds),
-            DECODE.single(&Ok(decode), output / output_seconds),
+            PREFILL.one_run(&Ok(prompt), input / input_seconds),
+            DECODE.one_run(&Ok(decode), output / output_seconds),
         ];
         return Ok((label, figures));
     }
@@ -112,13 +112,13 @@ fn figures(at: &At<'_>) -> Result<(String, Vec<Measurement>), NoCell> {
     let input = input * sequences;
     let seconds = at.figure("t")?.and_then(|figure| figure.value()).unwrap_or(input_seconds + output_seconds);
     let figures = vec![
-        PREFILL.single(&cell, input / input_seconds),
-        DECODE.single(&cell, output / output_seconds),
-        OUTPUT_RATE.single(&cell, output / seconds),
-        TOTAL_RATE.single(&cell, (input + output) / seconds),
-        ALL.single(&cell, seconds),
-        INPUT.single(&cell, input_seconds),
-        OUTPUT.single(&cell, output_seconds),
+        PREFILL.one_run(&cell, input / input_seconds),
+        DECODE.one_run(&cell, output / output_seconds),
+        OUTPUT_RATE.one_run(&cell, output / seconds),
+        TOTAL_RATE.one_run(&cell, (input + output) / seconds),
+        ALL.one_run(&cell, seconds),
+        INPUT.one_run(&cell, input_seconds),
+        OUTPUT.one_run(&cell, output_seconds),
     ];
     Ok((label, figures))
 }

@@ -13,6 +13,7 @@ use super::dates::{self, When};
 use super::fields::At;
 use super::foreign::{Foreign, ForeignEngine, ForeignModel, ForeignWorkload, Kept, Metric, mean};
 use super::json::{Node, shown};
+use super::physical::{self, SHORTEST};
 use super::rows::Rows;
 use super::{Error, devices, llama_names, model};
 
@@ -81,6 +82,14 @@ fn figures(at: &At<'_>) -> Result<(Cell, Vec<Measurement>), NoCell> {
         Some(mean) => mean,
         None => at.needed("avg_ns")? / 1e9,
     };
+    if mean_seconds < SHORTEST {
+        let (field, value) = match samples.first() {
+            Some(first) => ("samples_ns", *first),
+            None => ("avg_ns", mean_seconds * 1e9),
+        };
+        let reason = format!("is {value}, and no test takes less than a microsecond; is it in another unit?");
+        return Err(at.no_cell(physical::KIND, field, reason));
+    }
     let phase = match (prompt_tokens, output_tokens) {
         (0, 0) => return Err(at.error("n_prompt", "and `n_gen` are both 0; no test is like that").into()),
         (_, 0) => "prefill",

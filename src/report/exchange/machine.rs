@@ -9,6 +9,7 @@ use crate::catalog;
 use crate::cost;
 use crate::record::{Environment, Gpu, Price, Unknown};
 
+use super::adapters::{models, slice};
 use super::foreign::Foreign;
 use super::model::clean;
 use super::seal::Unsaid;
@@ -48,13 +49,26 @@ pub(super) fn reconcile(
         } else if let Some(other) = foreign.gpus.iter().find(|name| fits(name) == Some(false)) {
             // Names that the catalog does not know may be the card's.
             return against(format!("`{}`", clean(other)), "--gpu", given.id.clone());
+        } else if let Some(other) =
+            foreign.gpus.iter().find(|name| slice(name).is_none() && !may_be(name, given))
+        {
+            let said = format!("`{}`, which the catalog does not have", clean(other));
+            return against(said, "--gpu", given.id.clone());
         } else if let Some(name) = foreign.gpus.first() {
-            let note = format!(
-                "the catalog does not know `{}`, which the file names; priced as --gpu {}",
-                clean(name),
-                given.id
-            );
-            foreign.notes.push(note);
+            let name = clean(name);
+            foreign.notes.push(match slice(&name) {
+                Some(kind) => format!("`{name}` is {kind}: the price of a whole {} is none of it", given.id),
+                None => format!("the catalog does not know `{name}`; priced as --gpu {}", given.id),
+            });
+        }
+        // The file may say which of the family it was.
+        let others = options.catalog.other_forms(id);
+        if foreign.gpus.is_empty() && !others.is_empty() {
+            foreign.notes.push(format!(
+                "--gpu {id} is taken as {}; it may also be {}",
+                given.id,
+                others.join(", ")
+            ));
         }
     }
     let Some(count) = options.gpus else { return Ok(()) };
@@ -69,6 +83,17 @@ pub(super) fn reconcile(
     Ok(())
 }
 
+/// Whether a name that the catalog does not know may be of this card: it names no model, or its own.
+fn may_be(name: &str, card: &catalog::Gpu) -> bool {
+    let named = models(name);
+    let own: Vec<String> = [&card.id, &card.family, &card.name]
+        .into_iter()
+        .chain(&card.aliases)
+        .flat_map(|name| models(name))
+        .collect();
+    named.is_empty() || named.iter().any(|word| own.contains(word))
+}
+
 pub(super) fn environment(
     foreign: &Foreign,
     options: &Options<'_>,
@@ -79,7 +104,10 @@ pub(super) fn environment(
     let count = foreign.gpu_count.unwrap_or(foreign.gpus.len()).max(1);
     let names: Vec<(String, Option<&catalog::Gpu>)> = match (given, foreign.gpus.as_slice()) {
         (Some(row), said) => (0..count)
-            .map(|n| (said.get(n).map_or(row.name.clone(), |name| clean(name)), Some(row)))
+            .map(|n| match said.get(n) {
+                Some(name) => (clean(name), Some(row).filter(|_| slice(name).is_none())),
+                None => (row.name.clone(), Some(row)),
+            })
             .collect(),
         (None, []) => Vec::new(),
         (None, said) => {
@@ -90,14 +118,15 @@ pub(super) fn environment(
     let gpus: Vec<Gpu> = names
         .into_iter()
         .map(|(name, row)| Gpu {
+            catalog_id_reason: row.is_none().then(|| match slice(&name) {
+                Some(kind) => format!("it is {kind}, which no row of the catalog is"),
+                None => "no row of the catalog has this name; say it with --gpu".to_owned(),
+            }),
             name: Some(name),
             name_reason: None,
             uuid: None,
             uuid_reason: Some(unsaid.why()),
             catalog_id: row.map(|row| row.id.clone()),
-            catalog_id_reason: row
-                .is_none()
-                .then(|| "no row of the catalog has this name; say it with --gpu".to_owned()),
             memory_bytes: None,
             memory_bytes_reason: Some(unsaid.why()),
             used: true,
@@ -174,7 +203,15 @@ pub(super) fn price(
     let mut all: Option<Price> = None;
     for (gpu, count) in kinds {
         let row = gpu.catalog_id.as_deref().and_then(|id| options.catalog.gpu(id).ok()).ok_or_else(|| {
-            format!("the catalog has no row for `{}`; say it with --gpu ID, or give the rent with --price-per-hour USD", gpu.label())
+            let name = gpu.label();
+            match (slice(name), options.catalog.gpu(name)) {
+                (Some(kind), _) => format!("`{name}` is {kind}, and no price of one is known; give its rent with --price-per-hour USD"),
+                (None, Err(catalog::Error::Unknown { nearest, .. })) if !nearest.is_empty() => format!(
+                    "the catalog has no `{name}` (nearest: {}); give its rent with --price-per-hour USD, or say with --gpu ID which card it is",
+                    nearest.join(", ")
+                ),
+                _ => format!("the catalog has no `{name}`; give its rent with --price-per-hour USD, or say with --gpu ID which card it is"),
+            }
         })?;
         let price = times(cost::gpu_price(options.catalog, row, options.today)?, count)?;
         all = Some(match all {

@@ -24,7 +24,9 @@ mod llama_names;
 mod machine;
 mod model;
 mod noise;
+mod physical;
 mod power;
+mod prefix;
 mod requests;
 mod rows;
 mod seal;
@@ -107,6 +109,10 @@ pub enum ImportError {
 /// [`ImportError`]: the file's fault, with line, field and value, or a flag's.
 pub fn import(path: &Path, options: &Options<'_>) -> Result<Vec<Record>, ImportError> {
     let file = File::open(path).map_err(|error| rows::io_error(path, error))?;
+    if path.is_dir() {
+        let reason = "it is a folder; name the files in it, DIR/*.json";
+        return Err(Error::Refused { path: path.to_owned(), reason: reason.to_owned() }.into());
+    }
     import_from(path, file, options)
 }
 
@@ -139,7 +145,7 @@ pub fn import_from(path: &Path, file: impl Read, options: &Options<'_>) -> Resul
     let mut records = Vec::with_capacity(found.len());
     for mut foreign in found {
         to_come(path, &foreign, options)?;
-        foreign.notes.extend(finished.passed.note());
+        foreign.notes.extend(finished.passed.notes());
         let named = model::resolve(options.model, &foreign.model, options.catalog)?;
         let named =
             named.ok_or_else(|| Error::NoModel { path: path.to_owned(), tool: foreign.tool.to_owned() })?;

@@ -47,7 +47,7 @@ impl Requests {
         };
         let found = count(&mask);
         let note = (found != completed).then(|| {
-            format!("of the samples {found} are of requests that came to their end, and the file counts {completed}")
+            format!("its lists have {found} completed requests, and `completed` is {completed}: the samples are not quite those of the figures")
         });
         Self { completed: mask.contains(&false).then_some(mask), note }
     }
@@ -76,7 +76,7 @@ impl Requests {
                 }
                 Ok(found)
             }
-            _ => at.list(field).map(|list| list.unwrap_or_default().to_vec()),
+            _ => at.list(field).map(|list| list.unwrap_or_default().into_owned()),
         }
     }
 
@@ -103,6 +103,10 @@ impl Requests {
                     match item {
                         Node::Numbers(list) => take(index, items.len(), list)?,
                         Node::Null => {}
+                        // A gap that was not measured is among others that were.
+                        Node::List(list) => {
+                            take(index, items.len(), &at.numbers_of(&format!("{field}[{index}]"), list)?)?;
+                        }
                         // The error of a list that is none.
                         _ => return at.pooled(field).map(Option::unwrap_or_default),
                     }
@@ -202,12 +206,18 @@ mod tests {
     }
 
     #[test]
+    fn a_gap_that_was_not_measured_is_left_out() {
+        let text = r#"{"ttfts": [0.1, NaN, 0.2], "itls": [[0.01, NaN, 0.02], [], [null, 0.03]]}"#;
+        assert_eq!(samples(text, 3), (vec![0.1, 0.2], vec![0.01, 0.02, 0.03], None));
+    }
+
+    #[test]
     fn a_request_without_output_that_came_to_its_end_stays() {
         let text =
             r#"{"ttfts": [0.3, 0.1], "itls": [[], [0.01]], "output_lens": [0, 2], "errors": ["", ""]}"#;
         assert_eq!(samples(text, 2), (vec![0.3, 0.1], vec![0.01], None));
         let (firsts, _, note) = samples(text, 3);
         assert_eq!(firsts.len(), 2);
-        assert!(note.is_some_and(|note| note.contains("counts 3")));
+        assert!(note.is_some_and(|note| note.contains("`completed` is 3")));
     }
 }

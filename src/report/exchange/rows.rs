@@ -9,9 +9,13 @@ use std::path::Path;
 
 use sha2::{Digest as _, Sha256};
 
+use crate::base::text;
+use crate::catalog::update;
+
 use super::fields::Row;
 use super::json::{Limits, Node, Parser, Source, Stop, shown};
 use super::noise::{self, Start};
+use super::prefix::Unprefixed;
 use super::table::{self, Csv};
 use super::{Error, detect};
 
@@ -30,7 +34,7 @@ const LIMITS: Limits =
 /// The rows of a file.
 pub(super) struct Rows<'a> {
     path: &'a Path,
-    parser: Parser<Input<'a>>,
+    parser: Parser<Unprefixed<Input<'a>>>,
     form: Form,
     ahead: VecDeque<Row>,
     ended: bool,
@@ -54,6 +58,8 @@ pub(super) struct Passed {
     lines: u64,
     /// The first of them, for a message.
     first: Option<String>,
+    /// What stood before each line.
+    prefix: Option<String>,
 }
 
 impl Passed {
@@ -64,13 +70,16 @@ impl Passed {
         }
     }
 
-    /// The sentence that a record says it with.
-    pub(super) fn note(&self) -> Option<String> {
-        match self.lines {
+    /// The sentences that a record says it with.
+    pub(super) fn notes(&self) -> Vec<String> {
+        let prefix =
+            self.prefix.as_ref().map(|prefix| format!("left out before each line: a log's `{prefix}`"));
+        let lines = match self.lines {
             0 => None,
             1 => Some("passed over: 1 line that is no row".to_owned()),
             lines => Some(format!("passed over: {lines} lines that are no rows")),
-        }
+        };
+        prefix.into_iter().chain(lines).collect()
     }
 }
 
@@ -122,7 +131,7 @@ impl<'a> Rows<'a> {
         let input = Input { file: Box::new(file), hash: Sha256::new(), bytes: 0, most };
         let mut rows = Self {
             path,
-            parser: Parser::new(Source::new(input), LIMITS),
+            parser: Parser::new(Source::new(Unprefixed::new(input)), LIMITS),
             form: Form::Json { list: None, values: 0 },
             ahead: VecDeque::new(),
             ended: false,
@@ -130,7 +139,7 @@ impl<'a> Rows<'a> {
         };
         rows.form = rows.find_form()?;
         while rows.ahead.len() < 2
-            || (rows.ahead.len() < AHEAD && rows.parser.source().reader().bytes < AHEAD_BYTES)
+            || (rows.ahead.len() < AHEAD && rows.parser.source().reader().inner().bytes < AHEAD_BYTES)
         {
             match rows.read() {
                 Ok(Some(row)) => rows.ahead.push_back(row),
@@ -172,13 +181,18 @@ impl<'a> Rows<'a> {
             Form::Csv(_) => "csv",
             Form::Sql => "sql",
         };
-        let hash = self.parser.source().reader().hash.clone().finalize();
+        let reader = self.parser.source().reader();
+        self.passed.prefix = reader.prefix().map(shown);
+        let hash = reader.inner().hash.clone().finalize();
         let sha256 = hash.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"));
         Ok(Finished { form, sha256, passed: self.passed })
     }
 
     /// Passes over lines until one is the beginning of a form.
     fn find_form(&mut self) -> Result<Form, Error> {
+        if let Some(reason) = self.source(|source| source.ahead(16).map(other_file))? {
+            return Err(Error::Refused { path: self.path.to_owned(), reason });
+        }
         let (mut open, mut headless) = (0, None);
         loop {
             self.source(Source::blank_around)?;
@@ -338,7 +352,10 @@ impl<'a> Rows<'a> {
         }
     }
 
-    fn source<T>(&mut self, ask: impl FnOnce(&mut Source<Input<'a>>) -> io::Result<T>) -> Result<T, Error> {
+    fn source<T>(
+        &mut self,
+        ask: impl FnOnce(&mut Source<Unprefixed<Input<'a>>>) -> io::Result<T>,
+    ) -> Result<T, Error> {
         ask(self.parser.source()).map_err(|error| io_error(self.path, error))
     }
 
@@ -349,6 +366,9 @@ impl<'a> Rows<'a> {
             match &self.passed.first {
                 _ if !matches!(self.form, Form::Json { values: 0, .. }) => "it has no rows".to_owned(),
                 None => "the file is empty".to_owned(),
+                Some(first) if update::csv_of(first).is_some() => {
+                    return Error::Refused { path: self.path.to_owned(), reason: detect::PRICES.to_owned() };
+                }
                 Some(first) if first == "an object" => "it has nothing but a log".to_owned(),
                 Some(first) => format!("it begins with `{}`, which no known format does", shown(first)),
             },
@@ -370,6 +390,19 @@ impl Iterator for Rows<'_> {
         self.ended = !matches!(row, Some(Ok(_)));
         row
     }
+}
+
+/// What a file is that no tool writes its results in, and the way out.
+fn other_file(begin: &[u8]) -> Option<String> {
+    if let Some((kind, how)) = text::packed(begin) {
+        return Some(format!("it is compressed ({kind}); unpack it first: {how}"));
+    }
+    let kinds: [(&[u8], &str); 3] = [
+        (b"GGUF", "it is a model; `bench run --model FILE` measures it"),
+        (b"SQLite format 3", "it is a database of SQLite; export its rows as JSON or CSV"),
+        (b"PAR1", "it is a Parquet file; export its rows as JSON or CSV"),
+    ];
+    kinds.iter().find(|(mark, _)| begin.starts_with(mark)).map(|(_, reason)| (*reason).to_owned())
 }
 
 /// The error that reading stopped with.
@@ -445,6 +478,12 @@ mod tests {
             "{{\"level\": \"INFO\", \"message\": \"{{}}\"}}\n{ROW}\n{{\"lvl\":\"i\",\"msg\":\"x\"}}"
         ));
         assert_eq!(structured, ("json", places(&[""]), 2));
+        // Each line of a value behind a task's number, and the job's own line before it.
+        let pretty = ROW.replace(", ", ",\n  ");
+        let list = format!("[\n{pretty},\n{pretty}\n]");
+        let task = list.lines().fold(String::new(), |all, line| all + "0: " + line + "\n");
+        assert_eq!(found(&task), ("json", places(&["row 1", "row 2"]), 0));
+        assert_eq!(found(&format!("srun: queued\n{task}")), ("json", places(&["row 1", "row 2"]), 1));
         // A model's configuration, as a library logs it.
         let config = found(&format!(
             "config LlamaConfig {{\n  \"a\": [\n    1\n  ],\n  \"b\": [\n {{\n \"c\": 1\n }}\n ]\n}}\n{ROW}"
@@ -504,6 +543,15 @@ mod tests {
                     &whole[..cut]
                 );
             }
+        }
+        for (bytes, expected) in [
+            (&b"\x1f\x8b\x08\x00"[..], "f: it is compressed (gzip); unpack it first: gunzip -k FILE"),
+            (b"PK\x03\x04", "f: it is compressed (zip)"),
+            (b"GGUF\x03", "f: it is a model; `bench run --model FILE` measures it"),
+            (b"InstanceType,vCPUs,AcceleratorName,AcceleratorCount,Price\n", "f: it is a file of prices"),
+        ] {
+            let message = read(bytes).expect_err("another file");
+            assert!(message.starts_with(expected), "{message}");
         }
         let message = read(&vec![b'x'; (1 << 20) + 1]).expect_err("too large");
         assert!(message.contains("larger than"), "{message}");

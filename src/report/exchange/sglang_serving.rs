@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use crate::base::text;
+
 use super::Error;
 use super::cells;
 use super::dates::{self, When};
@@ -49,7 +51,7 @@ pub(super) fn read(path: &Path, rows: &mut Rows<'_>) -> Result<Vec<Foreign>, Err
         let backend = at.text("backend")?;
         let asked = request_rate(at)?;
         let measured = dates::date(at, &["date", "timestamp", "start_time"])?;
-        let gpu_count = server.as_ref().map_or(Ok(None), gpus)?;
+        let (gpu_count, of_gpus) = server.as_ref().map_or(Ok((None, None)), gpus)?;
         let mut kept = Kept::default();
         kept.row(at.fields());
         let found = Foreign {
@@ -74,7 +76,7 @@ pub(super) fn read(path: &Path, rows: &mut Rows<'_>) -> Result<Vec<Foreign>, Err
             },
             gpu_count,
             measured: measured.map(|when| when.time),
-            notes: measured.and_then(When::note).into_iter().chain(run.note).collect(),
+            notes: measured.and_then(When::note).into_iter().chain(run.note).chain(of_gpus).collect(),
             completed: Some(run.completed),
             failed: failed(at, run.completed)?,
             measurements: run.measurements,
@@ -85,16 +87,40 @@ pub(super) fn read(path: &Path, rows: &mut Rows<'_>) -> Result<Vec<Foreign>, Err
     })
 }
 
-/// The GPUs of a server that tells its settings: attention shared out by data is within the tensor-parallel group.
-fn gpus(server: &At<'_>) -> Result<Option<usize>, Error> {
-    let Some(tensor) = server.small_count("tp_size")?.or(server.small_count("tp")?) else { return Ok(None) };
-    let factor = |field: &str| server.small_count(field).map(|count| u64::from(count.unwrap_or(1).max(1)));
+/// The GPUs of a server that tells its settings, and what a reader should know of their number.
+///
+/// Attention shared out by data is within the tensor-parallel group. `tp_size` and `pp_size` count the GPUs of all nodes
+/// together: SGLang refuses to start where `nnodes` does not divide their product.
+fn gpus(server: &At<'_>) -> Result<(Option<usize>, Option<String>), Error> {
+    let field = if server.get("tp_size").is_some() { "tp_size" } else { "tp" };
+    let Some(tensor) = server.small_count(field)? else { return Ok((None, None)) };
+    let size = |field: &str| server.small_count(field).map(|count| u64::from(count.unwrap_or(1)));
+    let pipeline = size("pp_size")?;
     let within = server.truth("enable_dp_attention")?.unwrap_or(false);
-    let replicas = if within { 1 } else { factor("dp_size")? };
-    let all = u64::from(tensor.max(1)).saturating_mul(factor("pp_size")?).saturating_mul(replicas);
-    if all > 4096 {
-        return Err(server
-            .error("tp_size", format!("and the other sizes make {all} GPUs, more than any deployment has")));
+    let replicas = if within { 1 } else { size("dp_size")? };
+    let group = u64::from(tensor).saturating_mul(pipeline);
+    let all = group.saturating_mul(replicas);
+    if all == 0 {
+        let note =
+            format!("`{field}` or another of the server's sizes is 0, so the number of GPUs is not known");
+        return Ok((None, Some(note)));
     }
-    Ok(usize::try_from(all).ok())
+    if all > 4096 {
+        let reason = format!("and the other sizes make {all} GPUs, more than any deployment has");
+        return Err(server.error(field, reason));
+    }
+    let nodes = size("nnodes")?;
+    let count = usize::try_from(all).ok();
+    let text = text::count(count.unwrap_or(0), "GPU");
+    match nodes {
+        0 | 1 => Ok((count, None)),
+        nodes if group.is_multiple_of(nodes) => {
+            Ok((count, Some(format!("the server ran on {nodes} nodes, {text} in all"))))
+        }
+        nodes => {
+            let note =
+                format!("{text} cannot be shared out among `nnodes` {nodes}; say how many with --gpus N");
+            Ok((None, Some(note)))
+        }
+    }
 }

@@ -10,6 +10,7 @@ use crate::record::{Cell, Measurement, Record};
 
 use super::Error;
 use super::json::number_value;
+use super::to_vllm::created;
 
 /// Columns that readers look for, in llama-bench's order, those of older and newer versions; those of the test are written behind.
 pub(super) const COLUMNS: [&str; 35] = [
@@ -78,10 +79,16 @@ fn setup(record: &Record) -> Map<String, Value> {
     let device = engine.device.as_deref().map(|name| name.split(':').next().unwrap_or(name).to_uppercase());
     let kind = model.architecture.as_ref().zip(model.parameters).zip(model.quantization.as_ref());
     let kv = engine.kv_type.as_deref().map(|kind| kind.split_once(" and ").unwrap_or((kind, kind)));
+    // The program that measured: of an import another one, whose version its file may not say.
+    let build = match &record.imported {
+        Some(imported) => imported.tool_version.as_deref(),
+        None => Some(record.tool.commit.as_deref().unwrap_or(&record.tool.version)),
+    };
+    let on_cpu = record.imported.is_none() || engine.device.as_deref() == Some("cpu");
     let said = [
-        ("build_commit", Some(json!(record.tool.commit.as_deref().unwrap_or(&record.tool.version)))),
-        ("cpu_info", Some(json!(record.environment.cpu.as_deref().unwrap_or_default()))),
-        ("gpu_info", Some(json!(used.join(", ")))),
+        ("build_commit", build.map(Value::from)),
+        ("cpu_info", record.environment.cpu.as_deref().map(Value::from)),
+        ("gpu_info", (on_cpu || !used.is_empty()).then(|| json!(used.join(", ")))),
         ("backends", device.map(Value::from)),
         ("model_filename", Some(json!(model.id))),
         (
@@ -123,24 +130,29 @@ fn row(record: &Record, setup: &Map<String, Value>, measured: &Measurement) -> O
     };
     let nanoseconds = |seconds: f64| number_value((seconds * 1e9).round());
     let rates: Vec<f64> = trials.iter().map(|seconds| tokens / seconds).collect();
-    // Beside one trial, or none, llama-bench writes a deviation of 0.
-    let deviation = |samples: &[f64]| stats::sample_sd(samples).unwrap_or(0.0);
+    // Next to one trial llama-bench writes a deviation of 0; without any it is not known.
+    let deviation = |samples: &[f64]| (!samples.is_empty()).then(|| stats::sample_sd(samples).unwrap_or(0.0));
     let mut row = setup.clone();
     for (name, value) in [
         ("n_prompt", json!(cell.prompt_tokens)),
         ("n_gen", json!(cell.output_tokens)),
         ("n_depth", json!(cell.depth)),
-        ("test_time", json!(record.created)),
+        ("test_time", json!(created(record))),
         ("avg_ns", nanoseconds(tokens / rate)),
-        ("stddev_ns", nanoseconds(deviation(trials))),
+        ("stddev_ns", json!(deviation(trials).map(nanoseconds))),
         ("avg_ts", json!(stats::mean(&rates).unwrap_or(rate))),
         ("stddev_ts", json!(deviation(&rates))),
-        ("samples_ns", trials.iter().map(|seconds| nanoseconds(*seconds)).collect()),
-        ("samples_ts", json!(rates)),
+        ("samples_ns", known(trials.iter().map(|seconds| nanoseconds(*seconds)).collect())),
+        ("samples_ts", known(rates.iter().map(|rate| json!(rate)).collect())),
     ] {
         row.insert(name.to_owned(), value);
     }
     Some(Value::Object(row))
+}
+
+/// A list that has something in it.
+fn known(list: Vec<Value>) -> Value {
+    if list.is_empty() { Value::Null } else { Value::Array(list) }
 }
 
 /// The tokens that a test of this metric counts.

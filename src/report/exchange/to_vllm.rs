@@ -1,6 +1,8 @@
 //! A record under the key names of `vllm bench serve`, an object for each cell of a server or of joint rows.
 //!
-//! Its readers turn every value into a number, so a key that the record cannot fill is left out.
+//! Its readers turn every value into a number, so a key that the record cannot fill is left out. Nothing is made up to fill
+//! one: a total is there where its requests were counted, a list where it has an entry for each of them, a date where somebody
+//! said when the run was.
 
 use serde_json::{Map, Value, json};
 
@@ -49,53 +51,122 @@ fn object(record: &Record, cell: &Cell) -> Option<Value> {
     let value = |metric: &str| find(metric).and_then(|m| m.value).filter(|value| *value > 0.0);
     let total = value("total_tokens_per_second")?;
     let output = value("output_tokens_per_second")?;
-    let length = |metric: &str, asked: u32| value(metric).unwrap_or_else(|| f64::from(asked));
-    let input_length = length("request_input_tokens", cell.prompt_tokens);
-    let output_length = length("request_output_tokens", cell.output_tokens);
-    let request_rate = value("requests_per_second").unwrap_or(total / (input_length + output_length));
-    // A joint row's run is its trials, one behind the other.
-    let joint = || find("end_to_end_latency_seconds").map(|m| m.value.unwrap_or(0.0) * m.n.max(1) as f64);
-    let duration = value("duration_seconds").or_else(joint).filter(|seconds| *seconds > 0.0)?;
-    let said = record.imported.as_ref().and_then(|imported| imported.requests_completed);
-    let one_cell = record.workload.rows.len() == 1;
-    let completed = said
-        .filter(|_| one_cell)
-        .map_or_else(|| (request_rate * duration).round().max(1.0), |completed| completed as f64);
-    // Tools differ by a little in what they call the run's length; here rates and totals must agree.
-    let duration = if value("requests_per_second").is_some() { completed / request_rate } else { duration };
+    let run = Run::of(record, cell, value, find("end_to_end_latency_seconds"));
+    let date = created(record).map(|text| {
+        let digits: String = text.chars().filter(char::is_ascii_digit).take(14).collect();
+        format!("{}-{}", digits.get(..8).unwrap_or_default(), digits.get(8..).unwrap_or_default())
+    });
+    let request_rate = value("requests_per_second").or_else(|| Some(run.completed? / run.duration?));
+    let tokens = |length: Option<f64>| Some((length? * run.completed?).round());
     let mut out: Map<String, Value> = Map::new();
-    let date: String = record.created.chars().filter(char::is_ascii_digit).take(14).collect();
     for (name, value) in [
-        (
-            "date",
-            json!(format!("{}-{}", date.get(..8).unwrap_or_default(), date.get(8..).unwrap_or_default())),
-        ),
-        ("backend", json!(record.engine.name.as_deref().unwrap_or("unknown"))),
-        ("model_id", json!(record.model.id)),
-        ("num_prompts", number_value(completed)),
-        ("request_rate", json!("inf")),
-        ("duration", json!(duration)),
-        ("completed", number_value(completed)),
-        ("total_input_tokens", number_value((input_length * completed).round())),
-        ("total_output_tokens", number_value((output_length * completed).round())),
-        ("request_throughput", json!(request_rate)),
-        ("output_throughput", json!(output)),
-        ("total_token_throughput", json!(total)),
+        ("date", date.map(Value::from)),
+        ("backend", record.engine.name.as_deref().map(Value::from)),
+        ("model_id", Some(json!(record.model.id))),
+        ("num_prompts", run.asked().map(number_value)),
+        ("request_rate", request_rate_asked(record)),
+        ("max_concurrency", (cell.batch > 0).then(|| json!(cell.batch))),
+        ("duration", run.duration.map(Value::from)),
+        ("completed", run.completed.map(number_value)),
+        ("failed", run.failed.map(number_value)),
+        ("total_input_tokens", tokens(run.input_length).map(number_value)),
+        ("total_output_tokens", tokens(run.output_length).map(number_value)),
+        ("request_throughput", request_rate.map(Value::from)),
+        ("request_goodput", find("goodput_requests_per_second").and_then(|m| m.value).map(Value::from)),
+        ("input_throughput", value("input_tokens_per_second").map(Value::from)),
+        ("output_throughput", Some(json!(output))),
+        ("total_token_throughput", Some(json!(total))),
     ] {
-        out.insert(name.to_owned(), value);
-    }
-    if cell.batch > 0 {
-        out.insert("max_concurrency".to_owned(), json!(cell.batch));
-    }
-    if let Some(goodput) = find("goodput_requests_per_second").and_then(|m| m.value) {
-        out.insert("request_goodput".to_owned(), json!(goodput));
+        out.extend(value.map(|value| (name.to_owned(), value)));
     }
     for (metric, word, list) in TIMES {
         if let Some(measured) = find(metric) {
-            times(&mut out, measured, word, list);
+            times(&mut out, measured, word, list.filter(|_| run.has_entry_each(measured)));
         }
     }
     Some(Value::Object(out))
+}
+
+/// What is known of the run behind a cell.
+struct Run {
+    completed: Option<f64>,
+    failed: Option<f64>,
+    duration: Option<f64>,
+    /// Tokens of a request, as they came out.
+    input_length: Option<f64>,
+    output_length: Option<f64>,
+}
+
+impl Run {
+    fn of(
+        record: &Record,
+        cell: &Cell,
+        value: impl Fn(&str) -> Option<f64>,
+        latency: Option<&Measurement>,
+    ) -> Self {
+        if cell.phase == "joint" {
+            // The run is its trials, one after the other, and every sequence of a trial is a request of these lengths.
+            let trials = latency.and_then(|m| m.samples.values.as_deref()).unwrap_or_default();
+            let seconds: f64 = trials.iter().sum();
+            let requests = trials.len() as f64 * f64::from(cell.batch);
+            return Self {
+                completed: Some(requests).filter(|requests| *requests > 0.0),
+                failed: None,
+                duration: Some(seconds).filter(|seconds| *seconds > 0.0),
+                input_length: Some(f64::from(cell.prompt_tokens)),
+                output_length: Some(f64::from(cell.output_tokens)),
+            };
+        }
+        let duration = value("duration_seconds");
+        // A record counts the requests of all its cells together.
+        let imported = record.imported.as_ref().filter(|_| record.workload.rows.len() == 1);
+        let of_the_cell = || {
+            let requests = value("requests_per_second")? * duration?;
+            let whole = requests.round();
+            ((requests - whole).abs() < 1e-6 * whole).then_some(whole)
+        };
+        Self {
+            completed: match imported {
+                Some(imported) => imported.requests_completed.map(|requests| requests as f64),
+                None => of_the_cell(),
+            },
+            failed: imported.and_then(|imported| imported.requests_failed).map(|requests| requests as f64),
+            duration,
+            input_length: value("request_input_tokens"),
+            output_length: value("request_output_tokens"),
+        }
+    }
+
+    /// The requests that were sent.
+    fn asked(&self) -> Option<f64> {
+        Some(self.completed? + self.failed.unwrap_or(0.0))
+    }
+
+    /// Whether a figure's samples are those of each request that came to its end.
+    #[allow(clippy::float_cmp, reason = "two counts")]
+    fn has_entry_each(&self, measured: &Measurement) -> bool {
+        let samples = measured.samples.values.as_deref().unwrap_or_default();
+        !samples.is_empty() && self.completed == Some(samples.len() as f64)
+    }
+}
+
+/// When the run was: of an import as its file says, which may not.
+pub(super) fn created(record: &Record) -> Option<&str> {
+    match &record.imported {
+        Some(imported) => imported.measured.as_deref(),
+        None => Some(&record.created),
+    }
+}
+
+/// The rate at which requests were sent: all at once in a run of our own, what its file says in one of a client.
+fn request_rate_asked(record: &Record) -> Option<Value> {
+    let Some(imported) = &record.imported else { return Some(json!("inf")) };
+    let [row] = imported.rows.as_slice() else { return None };
+    let rate = row.get("request_rate").filter(|rate| !rate.is_null()).cloned()?;
+    Some(match rate.as_str() {
+        Some(word) if word.eq_ignore_ascii_case("infinity") => json!("inf"),
+        _ => rate,
+    })
 }
 
 /// Mean, median, deviation and p99 in milliseconds, as far as the record has them or its samples give them.

@@ -69,7 +69,14 @@ fn report(at: &At<'_>) -> Result<Foreign, NoCell> {
     let machine = at.inner("machine")?;
     let gpu = machine.map_or(Ok(None), |machine| machine.text("name"))?;
     let said = world.as_ref().map_or(Ok(None), boards)?;
-    let boards = said.unwrap_or(1).clamp(1, 4096);
+    if said == Some(0) {
+        return Err(at.no_cell("without a number of GPUs", "world_info", "has a size of 0"));
+    }
+    let boards = said.unwrap_or(1);
+    if boards > 4096 {
+        let reason = format!("makes {boards} GPUs, more than any deployment has");
+        return Err(at.error("world_info", reason).into());
+    }
     let text = |field: &str| engine.text(field).map(|text| text.map(str::to_owned));
     let mut kept = Kept::default();
     kept.row(at.fields());
@@ -107,5 +114,5 @@ fn boards(world: &At<'_>) -> Result<Option<u32>, Error> {
         return Ok(Some(size));
     }
     let sizes = [world.small_count("tp_size")?, world.small_count("pp_size")?];
-    Ok(sizes.into_iter().flatten().map(|size| size.max(1)).reduce(u32::saturating_mul))
+    Ok(sizes.into_iter().flatten().reduce(u32::saturating_mul))
 }

@@ -56,12 +56,12 @@ pub(super) fn latency(path: &Path, rows: &mut Rows<'_>) -> Result<Vec<Foreign>, 
             let field = format!("latencies[{index}]");
             return Err(at.no_cell(DEAD, &field, "is 0; no iteration takes no time"));
         }
-        let seconds = match mean(samples) {
+        let seconds = match mean(&samples) {
             Some(mean) => mean,
             None => at.needed("avg_latency")?,
         };
         let cell = no_cell("vllm bench latency");
-        let mut measured = LATENCY.time_of_trials(&cell, seconds, samples.to_vec());
+        let mut measured = LATENCY.time_of_trials(&cell, seconds, samples.into_owned());
         measured.unknown = percentiles(at)?;
         let mut found = offline(at, "vllm bench latency", "shapes", "batch and lengths unknown")?;
         found.measurements = vec![measured];

@@ -36,8 +36,8 @@ pub fn render_compare_api(record: &Record, view: &View, style: Style) -> String 
         format!("USD per million tokens at {}:1", significant(here.input_to_output, 3)),
         "tier",
         "USD",
-        "u*",
-        "T* a month"
+        "busy",
+        "a month"
     );
     out.line(format_args!("\n{}", style.dim(&header)));
     out.line(format_args!(
@@ -54,7 +54,10 @@ pub fn render_compare_api(record: &Record, view: &View, style: Style) -> String 
             "{:<38} {tier:<8} {:>8} {:>7} {:>12}",
             shorten(&name, 38),
             usd(row.usd_per_million_own_tokens.unwrap_or(row.usd_per_million)),
-            row.break_even_utilization.map_or("–".to_owned(), |u| percent(u.value)),
+            // A machine that must be busy for more than all of its time is never cheaper.
+            row.break_even_utilization
+                .filter(|busy| busy.value <= 1.0)
+                .map_or("never".to_owned(), |busy| percent(busy.value)),
             row.break_even_tokens_per_month.map_or("never".to_owned(), tokens),
         );
         let text = if row.can_win { style.good(&text) } else { text };
@@ -75,7 +78,9 @@ pub fn render_compare_api(record: &Record, view: &View, style: Style) -> String 
     }
     out.line(format_args!(
         "{}",
-        style.dim("u*: utilization from which this machine is cheaper; T*: tokens a month, always on;")
+        style.dim(
+            "cheaper here when busy for this share of the time, or with so many tokens a month, always on;"
+        )
     ));
     let capacity = tokens(here.capacity_tokens_per_month);
     out.line(format_args!(

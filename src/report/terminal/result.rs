@@ -103,7 +103,7 @@ struct TableRow {
     label: String,
     rate: String,
     interval: String,
-    n: usize,
+    n: String,
     latency: String,
 }
 
@@ -141,7 +141,8 @@ fn rows(measurements: &[Measurement]) -> Vec<TableRow> {
             label: label(cell),
             rate: m.value.map_or_else(|| "–".to_owned(), rate),
             interval,
-            n: m.n,
+            // Another tool's mean or total has no samples here.
+            n: if m.n == 0 { "–".to_owned() } else { m.n.to_string() },
             latency: latency.unwrap_or_default(),
         });
     }

@@ -14,7 +14,7 @@ use serde_json::Value;
 
 pub use lists::Lists;
 pub use parse::{Limits, Parser, Stop};
-pub use source::Source;
+pub use source::{Source, text_of_utf16};
 pub use table::Table;
 
 /// Where and why a text is no JSON.

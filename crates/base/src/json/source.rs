@@ -236,6 +236,14 @@ impl<R: Read> Source<R> {
     }
 }
 
+/// The text of bytes in UTF-16, as Windows' programs write it; nothing where they are in another encoding.
+pub fn text_of_utf16(bytes: &[u8]) -> Option<String> {
+    let mut source = Source::new(bytes);
+    // Reading from memory does not fail.
+    source.ahead(usize::MAX).ok()?;
+    (source.encoding != Some(Encoding::Utf8)).then(|| String::from_utf8_lossy(&source.window).into_owned())
+}
+
 /// Reads once, behind what is there.
 fn read(reader: &mut impl Read, behind: &mut Vec<u8>) -> io::Result<usize> {
     let length = behind.len();
@@ -294,6 +302,9 @@ mod tests {
             assert_eq!(lines(&[little, vec![b'x']].concat()), expected);
         }
         assert_eq!(lines(b""), Vec::<String>::new());
+        let little: Vec<u8> = text.encode_utf16().flat_map(u16::to_le_bytes).collect();
+        assert_eq!(text_of_utf16(&little).as_deref(), Some(text));
+        assert_eq!((text_of_utf16(text.as_bytes()), text_of_utf16(b"")), (None, None));
     }
 
     #[test]

@@ -154,11 +154,13 @@ fn memory_and_link_in_a_name_lead_to_the_right_card() {
             ("hyperstack", "a100-pcie-80gb", OnDemand, "1.35".to_owned()),
             ("hyperstack", "h100-pcie-80gb", OnDemand, "1.9".to_owned()),
             ("hyperstack", "h100-sxm5-80gb", OnDemand, "2.4".to_owned()),
+            ("hyperstack", "l40-48gb", OnDemand, "1".to_owned()),
+            ("hyperstack", "rtx-a6000-48gb", OnDemand, "0.5".to_owned()),
         ]
     );
     assert!(hyperstack.rents.iter().all(|row| row.trust == Trust::High), "every form is said");
     assert_eq!(hyperstack.refused, []);
-    assert_eq!(hyperstack.passed.len(), 2, "L40 and RTX-A6000: {:?}", hyperstack.passed);
+    assert_eq!(hyperstack.passed.len(), 0, "{:?}", hyperstack.passed);
     let spheron = offer("skypilot/spheron/vms.csv");
     assert_eq!(
         rents(&spheron),
@@ -178,7 +180,7 @@ fn a_marketplaces_hosts_and_a_price_in_euro() {
     assert_eq!(rents(&lium), [("lium", "h100-sxm5-80gb", Community, "2.24".to_owned())]);
     let text = include_bytes!("../../../../tests/data/prices/skypilot/seeweb/vms.csv");
     let error = offer_of("skypilot/seeweb/vms.csv", text, &options()).expect_err("euro").to_string();
-    assert!(error.contains("`Price` is \"2.6\" and is in EUR"), "{error}");
+    assert!(error.contains("`Price` is \"2.6\": in EUR"), "{error}");
     let text = "InstanceType,AcceleratorName,AcceleratorCount,Price,Currency\na,H100-SXM,1,2.5,CNY\nb,H100-SXM,1,2.5,USD\n";
     let offer = offer_of("x.csv", text.as_bytes(), &options()).expect("one in USD");
     assert_eq!((offer.rents.len(), offer.refused[0].line), (1, Some(2)));
@@ -245,7 +247,7 @@ fn no_length_falls_back_to_the_price_of_a_short_prompt() {
     for (fields, said) in [
         (r#""input_cost_per_token_above_1.5m_tokens": 2e-6"#, "a price above a length that cannot be read"),
         (r#""output_cost_per_token_above_128k": 2e-6"#, "a price above a length that cannot be read"),
-        (r#""input_cost_per_token_above_200k_tokens": 0"#, "is 0: free, or not known"),
+        (r#""input_cost_per_token_above_200k_tokens": 0"#, "is free, or not known"),
         (r#""input_cost_per_token_above_200k_tokens": -1e-6"#, "is negative"),
         (
             r#""tiered_pricing": [{"range": [0, 10], "input_cost_per_token": 9e-6, "output_cost_per_token": 9e-6}]"#,

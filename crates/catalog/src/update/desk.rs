@@ -33,6 +33,20 @@ pub struct Refused {
     pub reason: String,
 }
 
+impl Refused {
+    /// Field, value and reason as a sentence: `` `Price` is -1: negative ``.
+    pub fn sentence(&self) -> String {
+        let Self { field, value, reason, .. } = self;
+        match value.as_str() {
+            "" | "nothing" => format!("`{field}` {reason}"),
+            value => match reason.strip_prefix("is ") {
+                Some(what) => format!("`{field}` is {value}: {what}"),
+                None => format!("`{field}` {value} {reason}"),
+            },
+        }
+    }
+}
+
 /// A field that makes its row unusable.
 #[derive(Debug)]
 pub(super) struct Bad {
@@ -234,7 +248,7 @@ impl<'a> Prices<'a> {
     pub(super) fn checked(&self, name: &str, node: Option<&Node>) -> Result<Option<Decimal>, Bad> {
         let price = decimal(node).and_then(|number| {
             let Some(number) = number else { return Ok(None) };
-            let scaled = number.checked_mul(self.scale).ok_or("is no price: it is out of all range")?;
+            let scaled = number.checked_mul(self.scale).ok_or("is out of range")?;
             TOKENS.check(scaled).map(Some)
         });
         price.map_err(|reason| self.bad_value(name, node, reason))

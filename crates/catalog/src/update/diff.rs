@@ -385,8 +385,11 @@ fn hourly(rows: &[&Rental]) -> Vec<Decimal> {
 }
 
 fn words(usd: &[Decimal]) -> String {
-    usd.iter().map(Decimal::to_string).collect::<Vec<_>>().join(" and ")
+    usd.iter().map(Decimal::to_string).collect::<Vec<_>>().join(SEVERAL)
 }
+
+/// Between several prices of one rent.
+pub const SEVERAL: &str = " or ";
 
 /// What other files say of the same row and day.
 #[derive(Debug, Default)]
@@ -430,7 +433,17 @@ fn rent_change(id: String, rows: &[&Rental], old: &[&Rental], own: &HashSet<Stri
         before: (!before.is_empty()).then(|| words(&before)),
         after: words(&after),
         moves: moved.map(|share| ("rent", share)).into_iter().collect(),
-        note: rows.first().and_then(|row| row.note.clone()),
+        note: match rows {
+            [] | [_] => rows.first().and_then(|row| row.note.clone()),
+            // Each number of GPUs at which one is cheaper has a price of its own.
+            several => {
+                let each = several.iter().map(|row| {
+                    let note = row.note.as_deref().unwrap_or("terms not said");
+                    format!("{} for {note}", row.usd_per_gpu_hour.normalize())
+                });
+                Some(each.collect::<Vec<_>>().join("; "))
+            }
+        },
     }
 }
 

@@ -81,6 +81,8 @@ const KNOWN: &str = "known are LiteLLM's model_prices_and_context_window.json, g
 pub enum Dated {
     /// `--observed`.
     Flag,
+    /// The file's name, or its folder's.
+    Name,
     /// When the file was last written.
     Modified,
 }
@@ -162,17 +164,22 @@ pub fn read_bytes(
     let unreadable = |line, reason| Error::Unreadable { path: path.to_owned(), line, reason };
     let sha256 =
         Sha256::digest(&bytes).iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"));
-    let text = String::from_utf8(bytes).map_err(|error| {
-        let at = error.utf8_error().valid_up_to();
-        let line = String::from_utf8_lossy(&error.as_bytes()[..at]).matches('\n').count() + 1;
-        unreadable(
-            Some(line),
-            format!("it is not text in UTF-8 (byte {at}); a file ending in .gz must be unpacked first"),
-        )
-    })?;
+    if let Some(kind) = foreign_form(&bytes) {
+        return Err(unreadable(None, kind));
+    }
+    let text = match json::text_of_utf16(&bytes) {
+        Some(text) => text,
+        None => String::from_utf8(bytes).map_err(|error| {
+            let at = error.utf8_error().valid_up_to();
+            let line = String::from_utf8_lossy(&error.as_bytes()[..at]).matches('\n').count() + 1;
+            unreadable(Some(line), format!("it is not text in UTF-8 or UTF-16 (byte {at})"))
+        })?,
+    };
     let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
-    let observed = match (options.observed, modified) {
-        (Some(day), _) => (day, Dated::Flag),
+    let named = || day_in_name(path).filter(|day| (FIRST..=options.today).contains(day));
+    let observed = match (options.observed.map(|day| (day, Dated::Flag)), modified) {
+        (Some(said), _) => said,
+        (None, _) if named().is_some() => (named().unwrap_or(options.today), Dated::Name),
         // An archive gives its files a day of its own, and some systems none.
         (None, day) if day.is_none_or(|day| day < FIRST) => {
             let day = day.map_or("no day".to_owned(), |day| day.to_string());
@@ -202,8 +209,18 @@ pub fn read_bytes(
         (format, desk, Vec::new())
     } else {
         let (format, columns) = csv_format(text).ok_or_else(|| {
-            let first = text.lines().find(|line| !line.trim().is_empty()).map_or("nothing".to_owned(), shown);
-            unreadable(None, format!("it begins with `{first}`, which no known price file does; {KNOWN}"))
+            unreadable(
+                None,
+                match text.lines().find(|line| !line.trim().is_empty()) {
+                    None => format!("the file is empty; {KNOWN}"),
+                    Some(first) => {
+                        format!(
+                            "its first line is `{}`, which no known price file has; {KNOWN}",
+                            shown(first)
+                        )
+                    }
+                },
+            )
         })?;
         let provider = csv_provider(path, options)?;
         let mut desk = Desk::new(text, &options.sieve, observed.0, options.today, source(format));
@@ -275,14 +292,7 @@ fn nothing(path: &Path, desk: &Desk<'_>) -> Error {
         return Error::Usage { path, reason };
     }
     if let Some(first) = desk.refused.first() {
-        let first = format!(
-            "{}`{}`: `{}` is {} and {}",
-            at(first.line),
-            first.row,
-            first.field,
-            first.value,
-            first.reason
-        );
+        let first = format!("{}`{}`: {}", at(first.line), first.row, first.sentence());
         return Error::NoneUsable { path, rows: desk.rows, first: format!("the first: {first}") };
     }
     let most = desk.passed.iter().max_by_key(|(_, count)| **count);
@@ -343,10 +353,29 @@ fn json_format(root: &Node) -> Option<Format> {
     fields.iter().any(|(_, node)| sells(node)).then_some(Format::ModelsDev)
 }
 
+/// Whether an object is a file of prices, or a row of one.
+pub fn is_of_prices(fields: &[(Box<str>, Node)]) -> bool {
+    let has = |name: &str| get(fields, name).is_some();
+    has("id") && (has("pricing") || has("models")) || json_format(&Node::Object(fields.into())).is_some()
+}
+
+/// Which of the CSV files of prices has such a header.
+pub fn csv_of(header: &str) -> Option<Format> {
+    csv_format(header).map(|(format, _)| format)
+}
+
 /// What an unknown file begins with.
 fn unknown(root: &Node) -> String {
     let seen = match root {
         Node::Object(fields) if fields.is_empty() => "its object is empty".to_owned(),
+        Node::Object(fields) if is_result(fields) => {
+            return "it is a result, not a file of prices; `bench import FILE` reads those of other tools"
+                .to_owned();
+        }
+        Node::List(rows) if rows.iter().filter_map(Node::fields).any(is_result) => {
+            return "it is a result, not a file of prices; `bench import FILE` reads those of other tools"
+                .to_owned();
+        }
         Node::Object(fields) => {
             let names: Vec<String> =
                 fields.iter().take(6).map(|(name, _)| format!("`{}`", shown(name))).collect();
@@ -355,6 +384,39 @@ fn unknown(root: &Node) -> String {
         _ => "it is a list, and no known price file is like that".to_owned(),
     };
     format!("{seen}; {KNOWN}")
+}
+
+/// The day that a file's name has in it, or the folder's that it lies in: `prices-2026-11-20.json`, `20261120/aws.csv`.
+fn day_in_name(path: &Path) -> Option<Date> {
+    let day = |name: &std::ffi::OsStr| -> Option<Date> {
+        let name = name.to_string_lossy().into_owned();
+        let bytes = name.as_bytes();
+        let digit = |at: usize| bytes.get(at).is_some_and(u8::is_ascii_digit);
+        (0..bytes.len()).find_map(|at| {
+            if !digit(at) || (at > 0 && digit(at - 1)) {
+                return None;
+            }
+            let length = if bytes.get(at + 4) == Some(&b'-') { 10 } else { 8 };
+            let text = name.get(at..at + length).filter(|_| !digit(at + length))?;
+            let form = if length == 10 { "%Y-%m-%d" } else { "%Y%m%d" };
+            Date::strptime(form, text).ok()
+        })
+    };
+    let folder = || path.parent().and_then(Path::file_name).and_then(day);
+    path.file_name().and_then(day).or_else(folder)
+}
+
+/// What a file is that is no text: compressed, or another program's.
+fn foreign_form(bytes: &[u8]) -> Option<String> {
+    crate::base::text::packed(bytes)
+        .map(|(kind, how)| format!("it is compressed ({kind}); unpack it first: {how}"))
+}
+
+/// Whether an object has fields that benchmarks write, or records.
+fn is_result(fields: &[(Box<str>, Node)]) -> bool {
+    ["avg_ns", "output_throughput", "tput_per_gpu", "benchmarks", "t_pp", "avg_latency", "measurements"]
+        .iter()
+        .any(|name| get(fields, name).is_some())
 }
 
 fn csv_format(text: &str) -> Option<(Format, &'static rents::Columns)> {

@@ -88,13 +88,20 @@ impl Words {
     pub(super) fn assign(&mut self, rows: &[(&str, &str, &str)]) -> Vec<Option<String>> {
         let bared: Vec<String> = rows.iter().map(|(theirs, ours, id)| bare([theirs, ours], id)).collect();
         let mut taken: HashSet<(&str, String)> = HashSet::new();
+        let mut seen: HashSet<(&str, String)> = HashSet::new();
+        let again: Vec<bool> =
+            rows.iter().zip(&bared).map(|((_, ours, _), id)| !seen.insert((ours, plain(id)))).collect();
         let mut found: Vec<Option<String>> = Vec::with_capacity(rows.len());
-        for ((_, ours, _), id) in rows.iter().zip(&bared) {
+        for (((_, ours, _), id), again) in rows.iter().zip(&bared).zip(&again) {
+            if *again {
+                found.push(None);
+                continue;
+            }
             let word = self.exact.get(&((*ours).to_owned(), plain(id)));
             found.push(word.filter(|word| taken.insert((ours, (*word).clone()))).cloned());
         }
         // The shortest id is the plainest one: `meta.llama3-70b` goes before `us-east-1/meta.llama3-70b`.
-        let mut rest: Vec<usize> = (0..rows.len()).filter(|at| found[*at].is_none()).collect();
+        let mut rest: Vec<usize> = (0..rows.len()).filter(|at| found[*at].is_none() && !again[*at]).collect();
         rest.sort_by_key(|at| bared[*at].len());
         for at in rest {
             let (ours, id) = (rows[at].1, &bared[at]);
@@ -125,6 +132,10 @@ mod tests {
             ("openrouter", "openrouter", "deepseek/deepseek-r1"),
             ("openai", "openai", "gpt-9"),
             ("openai", "openai", "gpt-9"),
+            // Twice with a maker in it, and twice of an id that the catalog has.
+            ("openrouter", "openrouter", "a/b"),
+            ("openrouter", "openrouter", "a/b"),
+            ("groq", "groq", "groq/llama-3.1-8b-instant"),
             ("bedrock", "bedrock", "eu-west-1/acme.model-v1:0"),
             ("bedrock_converse", "bedrock", "acme.model-v1:0"),
             ("deepinfra", "deepinfra", "deepseek-ai/DeepSeek-V9"),
@@ -136,6 +147,9 @@ mod tests {
             Some("somebody/deepseek-r1"),
             Some("deepseek-r1"),
             Some("gpt-9"),
+            None,
+            Some("b"),
+            None,
             None,
             Some("eu-west-1/acme.model-v1:0"),
             Some("acme.model-v1:0"),

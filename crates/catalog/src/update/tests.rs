@@ -105,7 +105,7 @@ fn litellms_prices_per_token_become_prices_per_million() {
     // Refused by name, with its line: free or unknown.
     let free = offer.refused.iter().find(|row| row.row.contains("gemma-2b-it-lora")).expect("refused");
     assert_eq!((free.field.as_str(), free.value.as_str()), ("input_cost_per_token", "0.0"));
-    assert_eq!(free.reason, "is 0: free, or not known");
+    assert_eq!(free.reason, "is free, or not known");
     let text = String::from_utf8_lossy(FILES[0].1);
     let line = text.lines().position(|line| line.contains("gemma-2b-it-lora")).expect("a line") + 1;
     assert_eq!(free.line, Some(line));
@@ -319,11 +319,11 @@ fn prices_that_cannot_be_are_refused_by_line_field_and_value() {
         .collect();
     let expected = [
         "3 b Price \"-2.5\" is negative",
-        "4 c Price \"0\" is 0: free, or not known",
+        "4 c Price \"0\" is free, or not known",
         "5 d Price \"25000\" makes 25000 USD per GPU-hour, more than anybody charges; is its unit another?",
         "6 e Price \"cheap\" is not a number",
         "7 f AcceleratorCount \"half\" is not a number",
-        "8 g row it has 4 columns and the header 6",
+        "8 g row  has 4 columns and the header 6",
         "9 h Price \"0.01\" makes 0.00125 USD per GPU-hour, less than anybody charges; is its unit another?",
     ];
     assert_eq!(told, expected);
@@ -342,10 +342,67 @@ fn prices_that_cannot_be_are_refused_by_line_field_and_value() {
 }
 
 #[test]
+fn a_file_as_windows_writes_it_is_read() {
+    let (path, bytes) = FILES[0];
+    let plain = offer_of(path, bytes, &options()).expect("a price file");
+    let text = String::from_utf8(bytes.to_vec()).expect("text");
+    for mark in ["", "\u{feff}"] {
+        let units: Vec<u16> = format!("{mark}{text}").encode_utf16().collect();
+        let little: Vec<u8> = units.iter().flat_map(|unit| unit.to_le_bytes()).collect();
+        let big: Vec<u8> = units.iter().flat_map(|unit| unit.to_be_bytes()).collect();
+        for bytes in [little, big] {
+            let read = offer_of(path, &bytes, &options()).expect("a price file");
+            assert_eq!((read.rows, read.api.len()), (plain.rows, plain.api.len()));
+        }
+    }
+    for (bytes, expected) in [
+        (&b"\x1f\x8b\x08\x00"[..], "it is compressed (gzip); unpack it first: gunzip -k FILE"),
+        (b"PK\x03\x04", "it is compressed (zip)"),
+    ] {
+        let error = offer_of("f.json", bytes, &options()).expect_err("packed").to_string();
+        assert!(error.contains(expected), "{error}");
+    }
+}
+
+#[test]
+fn an_id_that_comes_twice_is_one_model() {
+    let row = |price: &str| {
+        format!(r#"{{"id": "a/b", "pricing": {{"prompt": "{price}", "completion": "0.000002"}}}}"#)
+    };
+    let text = format!(r#"{{"data": [{}, {}]}}"#, row("0.000001"), row("0.000003"));
+    let offer = offer_of("openrouter.json", text.as_bytes(), &options()).expect("a list of models");
+    let models: Vec<&str> = offer.api.iter().map(|row| row.model.as_str()).collect();
+    assert_eq!(models, ["b"]);
+    assert_eq!(offer.refused.len(), 1);
+    assert_eq!(offer.refused[0].sentence(), "`id` \"a/b\" comes twice for openrouter; the first is taken");
+}
+
+#[test]
+fn the_day_in_a_files_name_goes_before_the_day_of_the_copy() {
+    let bytes = FILES[0].1;
+    let read = |path: &str, observed| {
+        let options = Options { observed, ..options() };
+        let modified = Some(date(2026, 11, 24));
+        let offer = super::read_bytes(Path::new(path), bytes.to_vec(), modified, &options);
+        offer.expect("a price file").observed
+    };
+    assert_eq!(read("litellm-2026-11-02.json", None), (date(2026, 11, 2), Dated::Name));
+    assert_eq!(read("20261103/litellm.json", None), (date(2026, 11, 3), Dated::Name));
+    assert_eq!(read("litellm.json", None), (date(2026, 11, 24), Dated::Modified));
+    // No day of prices: one to come, a part of a longer number, a month that is none.
+    for other in ["29991102.json", "120261102.json", "litellm-2026-13-02.json"] {
+        assert_eq!(read(other, None).1, Dated::Modified, "{other}");
+    }
+    let said = Some(date(2026, 10, 1));
+    assert_eq!(read("litellm-2026-11-02.json", said), (date(2026, 10, 1), Dated::Flag));
+}
+
+#[test]
 fn what_is_no_price_file_says_what_was_seen() {
     for (text, expected) in [
-        ("", "it begins with `nothing`, which no known price file does; known are LiteLLM's"),
-        ("a,b,c\n", "it begins with `a,b,c`"),
+        ("", "the file is empty; known are LiteLLM's"),
+        ("a,b,c\n", "its first line is `a,b,c`, which no known price file has"),
+        ("[{\"n_prompt\": 1, \"avg_ns\": 5}]", "`bench import FILE` reads those of other tools"),
         ("{}", "its object is empty"),
         ("{\"speed\": 1}", "its object has `speed`, and no known price file is like that"),
         ("[1, 2]", "it is a list, and no known"),
@@ -363,7 +420,7 @@ fn what_is_no_price_file_says_what_was_seen() {
     let error = offer_of("f.json", all_bad, &options()).expect_err("nothing good").to_string();
     assert_eq!(
         error,
-        "f.json: none of its 1 row can be used; the first: line 1, `m`: `input_cost_per_token` is -1.0 and is negative"
+        "f.json: none of its 1 row can be used; the first: line 1, `m`: `input_cost_per_token` is -1.0: negative"
     );
     let nameless = offer_of("vms.csv", FILES[5].1, &options()).expect_err("whose is it?").to_string();
     assert!(nameless.contains("--csv-provider"), "{nameless}");

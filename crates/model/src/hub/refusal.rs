@@ -22,6 +22,7 @@ pub(super) struct Asked<'a> {
 pub(super) fn explain(failure: Failure, asked: &Asked<'_>) -> Error {
     let name = name(asked.repo, asked.file);
     let missing = |reason: String| Error::Missing { what: name.clone(), reason };
+    let unreachable = |reason: String| Error::Unreachable { what: name.clone(), reason };
     let unusable = |reason: String| Error::unusable(asked.url, reason);
     let repo = asked.repo.url();
     match failure {
@@ -30,7 +31,7 @@ pub(super) fn explain(failure: Failure, asked: &Asked<'_>) -> Error {
         Failure::Transport(_) if !asked.url.starts_with("http://") && !asked.url.starts_with("https://") => {
             unusable("HF_ENDPOINT must begin with http:// or https://".into())
         }
-        Failure::Transport(error) => missing(format!(
+        Failure::Transport(error) => unreachable(format!(
             "the hub cannot be reached ({error}) at {}; check the connection, HTTPS_PROXY and HF_ENDPOINT. \
              Without a network, give the path of a file that is here, or synthetic:PRESET",
             asked.url
@@ -65,10 +66,10 @@ pub(super) fn explain(failure: Failure, asked: &Asked<'_>) -> Error {
             "the hub knows no such repository or revision; check {repo} at {}",
             asked.repo.revision()
         )),
-        Failure::Status { status: 429, .. } => missing(
+        Failure::Status { status: 429, .. } => unreachable(
             "the hub says too many requests came from here (429); wait some minutes, or set HF_TOKEN".into(),
         ),
-        Failure::Status { status, code } => missing(format!(
+        Failure::Status { status, code } => unreachable(format!(
             "{} answered {status}{}; try again later",
             asked.url,
             if code.is_empty() { String::new() } else { format!(" ({})", code.escape_debug()) }
@@ -78,7 +79,7 @@ pub(super) fn explain(failure: Failure, asked: &Asked<'_>) -> Error {
 
 /// The error for a file or listing that would have to be fetched while offline was asked for.
 pub(super) fn offline(repo: &Repo, file: Option<&str>, cache: &Path) -> Error {
-    Error::Missing {
+    Error::Unreachable {
         what: name(repo, file),
         reason: format!(
             "HF_HUB_OFFLINE is set and the cache {} does not hold it at revision {}; unset HF_HUB_OFFLINE and run once \

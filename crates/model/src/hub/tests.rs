@@ -134,7 +134,7 @@ impl Case {
 }
 
 fn missing(error: &Error) -> bool {
-    matches!(error, Error::Missing { .. })
+    matches!(error, Error::Missing { .. } | Error::Unreachable { .. })
 }
 
 fn unusable(error: &Error) -> bool {

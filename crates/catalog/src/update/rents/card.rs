@@ -281,7 +281,11 @@ mod tests {
         );
         assert_eq!(of("A100", "x", &[10.0]), not("a part of A100: 10 GB of 40 GB"));
         assert_eq!(of("H100-SXM", "x", &[640.0]), Err(Not::Several(8, 640.0)));
-        assert_eq!(of("A6000", "x", &[48.0]), not("GPU A6000 is not in the catalog"));
+        assert_eq!(of("A6000", "x", &[48.0]), sure("rtx-a6000-48gb"));
+        assert_eq!(of("RTX-A6000", "x", &[48.0]), sure("rtx-a6000-48gb"));
+        assert_eq!(of("MI300X", "x", &[192.0]), sure("mi300x-192gb"));
+        assert_eq!(of("L40", "x", &[48.0]), sure("l40-48gb"));
+        assert_eq!(of("A4000", "x", &[16.0]), not("GPU A4000 is not in the catalog"));
         assert!(of("tpu-v5", "x", &[]).is_err() && of("", "x", &[]).is_err());
     }
 }

@@ -202,7 +202,7 @@ impl<'a> Row<'a> {
         let columns = self.columns;
         if self.record.len() != self.header.len() {
             let reason = format!("has {} columns and the header {}", self.record.len(), self.header.len());
-            return Err(Bad { field: "row".to_owned(), value: "it".to_owned(), reason });
+            return Err(Bad { field: "row".to_owned(), value: String::new(), reason });
         }
         let Some(name) = self.get(columns.gpu) else { return Ok(Some("no GPU".to_owned())) };
         let Some(count) = self.count()? else { return Ok(Some("no GPU".to_owned())) };
