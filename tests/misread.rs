@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use infercost::base::redact;
 use serde_json::Value;
 
 use crate::support::{Bench, Ran};
@@ -655,4 +656,59 @@ fn a_record_without_cells_says_why_it_has_no_price() {
         "{}",
         ran.stdout
     );
+}
+
+/// Redaction takes nothing out of what the tools really write: their files have no secrets in them.
+#[test]
+fn real_files_lose_nothing() {
+    let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data")];
+    let mut read = 0;
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).expect("a folder") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                folders.push(path);
+                continue;
+            }
+            let Ok(text) = std::fs::read_to_string(&path) else { continue };
+            read += 1;
+            assert_eq!(redact::text(&text), text, "{}", path.display());
+            for line in std::iter::once(text.as_str()).chain(text.lines()) {
+                let Ok(value) = serde_json::from_str::<Value>(line) else { continue };
+                let mut left_out = Vec::new();
+                assert_eq!(redact::value("", value.clone(), &mut left_out), value, "{}", path.display());
+                assert_eq!(left_out, Vec::<String>::new(), "{}", path.display());
+            }
+        }
+    }
+    assert!(read > 30, "{read} files");
+}
+
+/// A folder may be named after a key: no view shows its path as it is.
+#[test]
+fn a_path_with_a_secret_is_shown_without_it() {
+    let bench = Bench::new();
+    let folder = bench.folder().join("sk-EXAMPLE-do-not-share-123");
+    std::fs::create_dir(&folder).expect("a folder");
+    let to = folder.to_str().expect("a path");
+    let ran = bench.run(&["import", &data("vllm-serve.json"), "-o", to]);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    assert!(!format!("{}{}", ran.stdout, ran.stderr).contains("sk-EXAMPLE"), "{}{}", ran.stdout, ran.stderr);
+    let svg = folder.join("x.svg");
+    for args in [
+        &["cost", to][..],
+        &["cost", to, "--json"],
+        &["cost", to, "--together", "--json"],
+        &["compare", to],
+        &["compare", to, "--json"],
+        &["forecast", to, "--svg", svg.to_str().expect("a path")],
+        &["forecast", to, "--json"],
+        &["regress", "history", to],
+        &["regress", "history", to, "--json"],
+        &["cost", &format!("{to}/none.json")],
+    ] {
+        let ran = bench.run(args);
+        let said = format!("{}{}", ran.stdout, ran.stderr);
+        assert!(!said.contains("sk-EXAMPLE"), "{args:?}: {said}");
+    }
 }

@@ -11,6 +11,7 @@ use super::args::{blend, share};
 use super::cost::{days, head, open_all};
 use super::hour::{HourArgs, hour, record_price, usage};
 use super::{Output, exit, flags};
+use crate::base::text;
 use crate::catalog::Catalog;
 use crate::cost::assumption::Chosen;
 use crate::cost::compare_api::{self, Asked, Counted};
@@ -176,7 +177,7 @@ fn against_apis(
         output.human(&terminal::render_compare_api(record, &view, output.human_style()))?;
         output.human(&terminal::render_doubts(record, output.human_style()))?;
     }
-    let mut value = head(&path.display().to_string(), record);
+    let mut value = head(&text::path(path), record);
     if let (Some(object), Value::Object(fields)) = (value.as_object_mut(), serde_json::to_value(&view)?) {
         object.extend(fields);
     }

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use super::args::{blend, share};
 use super::hour::{HourArgs, hour, record_price, usage};
 use super::{Output, exit, flags};
+use crate::base::text;
 use crate::catalog::Catalog;
 use crate::cost::assumption::{Chosen, Origin};
 use crate::cost::margin::Selling;
@@ -91,13 +92,13 @@ pub(super) fn run(args: &CostArgs, catalog: &Catalog, output: &Output) -> anyhow
             all.iter().flat_map(|record| record.measurements.iter().cloned()).collect();
         let (path, first) = &records[0];
         let label = match records.len() - 1 {
-            0 => path.display().to_string(),
-            more => format!("{} and {more} more", path.display()),
+            0 => text::path(path),
+            more => format!("{} and {more} more", text::path(path)),
         };
         views.push(priced(args, catalog, output, (&label, first), &measurements)?);
     } else {
         for (path, record) in &records {
-            let label = path.display().to_string();
+            let label = text::path(path);
             views.push(priced(args, catalog, output, (&label, record), &record.measurements)?);
         }
     }
@@ -153,7 +154,11 @@ fn priced(
         output.human(&terminal::render_cost_view(&view, style))?;
         output.human(&terminal::render_doubts(record, style))?;
     }
-    let paths = if args.together { json!(args.records) } else { Value::Null };
+    let paths = if args.together {
+        json!(args.records.iter().map(|path| text::path(path)).collect::<Vec<_>>())
+    } else {
+        Value::Null
+    };
     Ok(as_json(label, record, &view, paths)?)
 }
 

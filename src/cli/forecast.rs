@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use jiff::civil::Date;
 
+use crate::base::text;
 use crate::catalog::{Catalog, Class};
 use crate::cost::curve::{Ask, Claim, Own, UseCase, forecast};
 use crate::record::{self, Verdict};
@@ -163,7 +164,7 @@ impl ForecastArgs {
     fn own(&self, blend_ratio: f64, catalog: &Catalog, class: &Class) -> anyhow::Result<Vec<Own>> {
         let mut found = Vec::new();
         for path in &self.records {
-            let name = path.display().to_string();
+            let name = text::path(path);
             let record = record::read::read(path)?;
             if record.validity.verdict == Verdict::Invalid && !self.allow_invalid {
                 let reason = format!(

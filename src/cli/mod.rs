@@ -150,6 +150,7 @@ impl Output {
     /// # Errors
     /// When stdout is full or closed for another reason than a reader that has had enough.
     fn human(&self, text: &str) -> anyhow::Result<()> {
+        let text = &redact::text(text);
         if self.json {
             eprint!("{text}");
             return Ok(());

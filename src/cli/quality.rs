@@ -8,7 +8,7 @@ use clap::Args;
 use sha2::{Digest as _, Sha256};
 
 use crate::base::units::Bytes;
-use crate::base::{clock, redact, sys};
+use crate::base::{clock, redact, sys, text};
 use crate::candle;
 use crate::catalog::Catalog;
 use crate::engine::Options;
@@ -303,7 +303,7 @@ impl Scoring<'_> {
             }
         }
         let bos = tokenizer.bos().filter(|_| tokenizer.adds_bos());
-        let path = self.args.text.display().to_string();
+        let path = text::path(&self.args.text);
         Ok(Text::new(&path, tokens, bos, self.args.ctx_size, self.args.chunks)?)
     }
 

@@ -8,7 +8,7 @@ use clap::builder::{OsStringValueParser, TypedValueParser as _};
 use clap::{Args, Subcommand};
 
 use crate::base::stats::ChangeRules;
-use crate::base::text::{count, printable};
+use crate::base::text::{self, count, printable};
 use crate::base::units::Seconds;
 use crate::base::{clock, env, redact, sys};
 use crate::catalog::{self as rows, Catalog};
@@ -494,7 +494,7 @@ fn look_back(args: &HistoryArgs, output: &Output) -> anyhow::Result<()> {
         lines.push(history::line(&store, series, &rules, &known)?);
     }
     if let Some(path) = &args.html {
-        let place = named.map_or_else(|| store.folder().display().to_string(), str::to_owned);
+        let place = named.map_or_else(|| text::path(store.folder()), str::to_owned);
         let last = last_gate(&store)?;
         let page = crate::report::page::history(&lines, last.as_ref(), &place);
         std::fs::write(path, page).map_err(|source| {
@@ -508,7 +508,7 @@ fn look_back(args: &HistoryArgs, output: &Output) -> anyhow::Result<()> {
         let only: Vec<&Line> = lines.iter().map(|(line, _)| line).collect();
         let value = serde_json::json!({
             "schema": "infercost.history/1",
-            "folder": named.map_or_else(|| store.folder().display().to_string(), str::to_owned),
+            "folder": named.map_or_else(|| text::path(store.folder()), str::to_owned),
             "files": { "read": synced.read, "known": synced.known, "gone": synced.gone, "broken": synced.broken.len(),
                 "invalid": synced.invalid.len(), "copies": synced.copies.len() },
             "series": only,

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use crate::base::text::count;
 use crate::base::units::{Bytes, Watts};
-use crate::base::{clock, memory, sys};
+use crate::base::{clock, memory, redact, sys};
 use crate::candle;
 use crate::catalog::Catalog;
 use crate::cost;
@@ -305,8 +305,9 @@ impl Measuring<'_> {
 
     /// Text for people, beside a machine's stdout unless `-q` says less.
     fn human(&self, text: &str) -> anyhow::Result<()> {
+        let text = redact::text(text);
         if !self.for_a_machine() {
-            return self.output.stdout(text);
+            return self.output.stdout(&text);
         }
         if !self.output.quiet {
             eprint!("{text}");

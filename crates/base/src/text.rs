@@ -1,6 +1,7 @@
 //! Words and numbers for a person: strangers' text made harmless, a number with its noun.
 
 use std::fmt::Display;
+use std::path::Path;
 
 use super::redact;
 
@@ -35,6 +36,9 @@ pub fn packed(bytes: &[u8]) -> Option<(&'static str, &'static str)> {
         (b"BZh", "bzip2", "bunzip2 -k FILE"),
     ];
     KINDS.iter().find(|(begin, ..)| bytes.starts_with(begin)).map(|(_, kind, how)| (*kind, *how))
+/// A path for a page, a view or a message: without secrets, as a folder may be named after one.
+pub fn path(path: &Path) -> String {
+    redact::text(&path.display().to_string()).into_owned()
 }
 
 /// A number with its noun: `1 point`, `2 points`.
@@ -53,6 +57,12 @@ mod tests {
         assert_eq!(shown("x"), "x");
         assert_eq!(shown(&format!("{}sk-0123456789abcdef", " ".repeat(70))).trim(), redact::MARK);
         assert_eq!(shown(&"é".repeat(81)), format!("{}…", "é".repeat(80)));
+    }
+
+    #[test]
+    fn a_path_may_hold_a_secret() {
+        assert_eq!(path(Path::new("/home/u/sk-0123456789abcdef/r.json")), "/home/u/[redacted]/r.json");
+        assert_eq!(path(Path::new("/home/u/results/r.json")), "/home/u/results/r.json");
     }
 
     #[test]

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::super::{Output, exit};
 use crate::base::sys::Interrupt;
+use crate::base::text;
 use crate::base::units::Bytes;
 use crate::catalog::Catalog;
 use crate::model::hub::FetchProgress as _;
@@ -34,7 +35,7 @@ pub(super) fn export(
     let synthetic = Synthetic::new(row, quant.as_deref().unwrap_or(DEFAULT_SYNTHETIC_QUANT), seed)?;
     let interrupt = Interrupt::install()?;
     let bar = Bar::new(output.progress());
-    bar.start(&path.display().to_string(), Bytes::new(synthetic.length()), Bytes::default());
+    bar.start(&text::path(path), Bytes::new(synthetic.length()), Bytes::default());
     let written = synthetic.export(path, &interrupt, &|bytes| bar.advance(bytes));
     bar.done();
     bar.clear();
@@ -53,7 +54,7 @@ pub(super) fn export(
         written.sha256
     );
     let value = json!({
-        "file": path.display().to_string(),
+        "file": text::path(path),
         "model": id,
         "seed": seed,
         "bytes": written.bytes.get(),

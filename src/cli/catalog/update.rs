@@ -9,7 +9,7 @@ use rust_decimal::Decimal;
 use serde_json::{Value, json};
 
 use crate::base::env;
-use crate::base::text::printable;
+use crate::base::text::{self, printable};
 use crate::catalog::Catalog;
 use crate::catalog::update::diff::{Change, Diff, Fate, SEVERAL, diff};
 use crate::catalog::update::{self, Dated, Offer, Options, Sieve};
@@ -115,7 +115,7 @@ fn agreed(taken: usize, folder: &Path) -> io::Result<bool> {
     if !(io::stdin().is_terminal() && io::stdout().is_terminal()) {
         return Ok(false);
     }
-    print!("\nTake {} into {}? [y/N] ", rows(taken), folder.display());
+    print!("\nTake {} into {}? [y/N] ", rows(taken), text::path(folder));
     io::Write::flush(&mut io::stdout())?;
     let mut answer = String::new();
     io::stdin().lock().read_line(&mut answer)?;
@@ -264,7 +264,7 @@ fn machine(
                 })
                 .collect();
             json!({
-                "file": offer.path, "format": offer.format.name(), "sha256": offer.sha256, "rows": offer.rows,
+                "file": text::path(&offer.path), "format": offer.format.name(), "sha256": offer.sha256, "rows": offer.rows,
                 "observed": offer.observed.0,
                 "observed_from": match offer.observed.1 { Dated::Flag => "--observed", Dated::Name => "name", Dated::Modified => "modified" },
                 "not_asked_for": offer.sieved, "refused": refused, "refused_more": offer.refused_more,

@@ -87,7 +87,7 @@ impl Observer for Bar {
 
 impl FetchProgress for Bar {
     fn start(&self, file: &str, total: Bytes, already: Bytes) {
-        let file = text::printable(file.rsplit('/').next().unwrap_or(file));
+        let file = text::shown(file.rsplit('/').next().unwrap_or(file));
         if let Some(line) = &self.line {
             let fetch = Fetch { file, total, already, came: already, since: clock::now() };
             line.change(true, |shown| shown.fetch = Some(fetch));

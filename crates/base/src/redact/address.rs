@@ -1,4 +1,4 @@
-//! Secrets of an address: who logs in, and what a signed or keyed query proves it with.
+//! Secrets of an address: who logs in, what a signed or keyed query proves it with, and the path of a webhook.
 
 use std::ops::Range;
 
@@ -8,63 +8,184 @@ use super::names::secret_name;
 const IN_QUERY: [&str; 10] =
     ["key", "token", "sig", "signature", "auth", "pass", "sid", "hmac", "code", "x-amz-security-token"];
 
+/// What stands before a path that lets whoever has it post.
+const HOOKS: [&str; 18] = [
+    "/webhooks/",
+    "/webhook/",
+    "/webhookb2/",
+    "/hooks/",
+    "/hook/",
+    "hooks.slack.com/services/",
+    "hooks.slack.com/workflows/",
+    "hooks.slack.com/triggers/",
+    "/with/key/",
+    "events.pagerduty.com/integration/",
+    ".make.com/",
+    "hc-ping.com/",
+    "webhook.site/",
+    "api.day.app/",
+    "sctapi.ftqq.com/",
+    "infura.io/v3/",
+    "alchemy.com/v2/",
+    "/incomingwebhook/",
+];
+
+/// What stands before a colon and an address of mail or of code, and is no user with a password.
+const NO_USER: [&str; 15] = [
+    "mailto",
+    "mail",
+    "email",
+    "contact",
+    "author",
+    "from",
+    "to",
+    "cc",
+    "bcc",
+    "maintainer",
+    "sip",
+    "xmpp",
+    "npm",
+    "pkg",
+    "git",
+];
+
 /// The secret parts of the addresses in a text.
 pub(super) fn parts(text: &str) -> Vec<Range<usize>> {
-    let mut found = logins(text);
-    found.extend(queries(text));
+    let mut found = queries(text);
+    let ends = |sign: char| sign.is_whitespace() || "\"'`<>\\|".contains(sign);
+    // Each word is gone through a few times from end to end, whatever is in it.
+    for word in text.split(ends) {
+        if word.len() < 4 {
+            continue;
+        }
+        let start = word.as_ptr().addr() - text.as_ptr().addr();
+        let mut here = logins(word);
+        if here.is_empty() {
+            here.extend(bare_login(word));
+        }
+        here.extend(hook(word));
+        found.extend(here.into_iter().map(|part| start + part.start..start + part.end));
+    }
     found
 }
 
 /// `user:password` of `scheme://user:password@host`.
-fn logins(text: &str) -> Vec<Range<usize>> {
+fn logins(word: &str) -> Vec<Range<usize>> {
     let mut found = Vec::new();
-    for (at, _) in text.match_indices("://") {
-        let scheme =
-            text[..at].rsplit(|sign: char| !sign.is_ascii_alphanumeric() && !"+-.".contains(sign)).next();
+    let Some(last) = word.rfind('@') else { return found };
+    let mut until = 0;
+    for (at, _) in word.match_indices("://") {
         let start = at + 3;
-        let rest = &text[start..];
-        let ends = |sign: char| sign.is_whitespace() || "\"'`<>\\|".contains(sign);
-        let whole = &rest[..rest.find(ends).unwrap_or(rest.len())];
-        let authority = &whole[..whole.find(['/', '?', '#']).unwrap_or(whole.len())];
+        if at < until || start > last {
+            continue;
+        }
+        let rest = &word[start..];
+        let authority = &rest[..rest.find(['/', '?', '#']).unwrap_or(rest.len())];
         let login = authority.rfind('@').or_else(|| {
             // A password may have a slash in it: what follows the colon is then no port.
             let (_, port) = authority.split_once(':')?;
             let password = !port.is_empty() && !port.bytes().all(|byte| byte.is_ascii_digit());
-            password.then(|| whole.rfind('@')).flatten()
+            password.then_some(last - start)
         });
         let Some(end) = login else { continue };
         // `ssh://git@host` names nobody in particular.
-        let nobody = scheme.is_some_and(|scheme| scheme.ends_with("ssh") || scheme == "git")
-            && !whole[..end].contains(':');
+        let scheme = &word[..at];
+        let nobody =
+            (scheme.ends_with("ssh") || scheme.ends_with("git")) && !word[start..start + end].contains(':');
         if end > 0 && !nobody {
-            found.push(start..start + end);
+            until = start + end;
+            found.push(start..until);
         }
     }
     found
 }
 
+/// `user:password` of `user:password@host`, and of `//user:password@host`.
+fn bare_login(word: &str) -> Option<Range<usize>> {
+    let last = word.rfind('@')?;
+    let first = word.find('@')?;
+    [last, first].into_iter().find_map(|at| {
+        let (login, host) = (&word[..at], &word[at + 1..]);
+        let colon = login.find(':')?;
+        let name = |byte: u8| byte.is_ascii_alphanumeric() || b"._+%-".contains(&byte);
+        let length = login[..colon].bytes().rev().take_while(|byte| name(*byte)).count();
+        let start = colon - length;
+        let user = &login[start..colon];
+        let password = &login[colon + 1..];
+        let oracle = login[..colon].ends_with("jdbc");
+        if user.is_empty() || password.is_empty() || password.starts_with("//") || !is_host(host) {
+            return None;
+        }
+        if oracle {
+            let from = password.rfind(':').map_or(0, |at| at + 1);
+            return (from < password.len()).then(|| colon + 1 + from..at);
+        }
+        (!NO_USER.contains(&user.to_ascii_lowercase().as_str()) && !password.contains('/')).then(|| start..at)
+    })
+}
+
+/// Whether a text begins with a host: a name with a dot and a top level of letters, four numbers, or one with a port.
+fn is_host(text: &str) -> bool {
+    let text = text.strip_prefix("//").unwrap_or(text);
+    let name = |byte: &u8| byte.is_ascii_alphanumeric() || b"-.".contains(byte);
+    let length = text.bytes().take_while(name).count();
+    let (host, rest) = text.split_at(length);
+    let host = host.trim_end_matches('.');
+    let digits = rest.strip_prefix(':').map_or(0, |port| port.bytes().take_while(u8::is_ascii_digit).count());
+    let port = (1..=5).contains(&digits)
+        && !rest[1 + digits..].starts_with(|sign: char| sign.is_ascii_alphanumeric());
+    if rest.starts_with(':') && !port {
+        return false;
+    }
+    let top = host.rsplit('.').next().unwrap_or_default();
+    let named = host.contains('.') && top.len() >= 2 && top.bytes().all(|byte| byte.is_ascii_alphabetic());
+    let numbers =
+        host.split('.').count() == 4 && host.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+    !host.is_empty() && (named || numbers || port || host == "localhost" || rest.starts_with('/'))
+}
+
+/// The path of a webhook, from where it is secret.
+fn hook(word: &str) -> Option<Range<usize>> {
+    if !word.contains('/') {
+        return None;
+    }
+    let lower = word.to_ascii_lowercase();
+    let listed = HOOKS.iter().filter_map(|hook| Some(lower.find(hook)? + hook.len())).min();
+    let bot = lower.find("/bot").map(|at| at + "/bot".len()).filter(|at| {
+        let digits = lower[*at..].bytes().take_while(u8::is_ascii_digit).count();
+        digits >= 5 && (lower[at + digits..].starts_with(':') || lower[at + digits..].starts_with("%3a"))
+    });
+    let start = listed.into_iter().chain(bot).min()?;
+    let rest = &word[start..];
+    let path = &rest[..rest.find(['?', '#', ')', ']', '}', ',', ';']).unwrap_or(rest.len())];
+    let path = if bot == Some(start) { path.split('/').next().unwrap_or(path) } else { path };
+    let random = |part: &str| {
+        part.len() >= 5 && part.bytes().any(|byte| byte.is_ascii_digit() || byte.is_ascii_uppercase())
+    };
+    path.split('/').any(random).then(|| start..start + path.len())
+}
+
 /// The values of `?api_key=…&X-Amz-Signature=…`.
 fn queries(text: &str) -> Vec<Range<usize>> {
     let mut found = Vec::new();
+    let mut until = 0;
     for (at, _) in text.match_indices(['?', '&', '#', ';']) {
-        let rest = &text[at + 1..];
-        // `&amp;` of HTML, `\u0026` of JSON within a text.
-        let rest = rest.strip_prefix("amp;").or_else(|| rest.strip_prefix("amp%3B")).unwrap_or(rest);
-        let start = text.len() - rest.len();
-        let in_name = |sign: char| sign.is_ascii_alphanumeric() || "_-.%[]".contains(sign);
-        let length = rest.find(|sign: char| !in_name(sign)).unwrap_or(rest.len());
-        if length == 0 || length > 100 || !rest[length..].starts_with('=') {
+        let start = at + 1;
+        let rest = &text[start..];
+        let in_name = |byte: u8| byte.is_ascii_alphanumeric() || b"_-.%[]".contains(&byte);
+        let length = rest.bytes().take(101).take_while(|byte| in_name(*byte)).count();
+        if at < until || length == 0 || length > 100 || !rest[length..].starts_with('=') {
             continue;
         }
-        let name = decoded(&rest[..length]);
-        if !secret_name(&name) && !IN_QUERY.contains(&name.to_ascii_lowercase().as_str()) {
+        let name = &rest[..length];
+        if !secret_name(name) && !IN_QUERY.contains(&name.to_ascii_lowercase().as_str()) {
             continue;
         }
         let value = &rest[length + 1..];
         let value = &value[..value_length(value)];
-        let kept = matches!(value, "true" | "false" | "null");
-        if !kept {
-            found.push(start + length + 1..start + length + 1 + value.len());
+        if !matches!(value, "true" | "false" | "null") {
+            until = start + length + 1 + value.len();
+            found.push(start + length + 1..until);
         }
     }
     found
@@ -76,18 +197,4 @@ fn value_length(value: &str) -> usize {
     }
     let ends = |sign: char| sign.is_whitespace() || "&#;\"'`<>\\|)}],".contains(sign);
     value.find(ends).unwrap_or(value.len())
-}
-
-/// `api%5Fkey` as `api_key`.
-fn decoded(name: &str) -> String {
-    let bytes = name.as_bytes();
-    let mut out = Vec::with_capacity(bytes.len());
-    let mut at = 0;
-    while at < bytes.len() {
-        let digits = (bytes[at] == b'%').then(|| name.get(at + 1..at + 3)).flatten();
-        let byte = digits.and_then(|digits| u8::from_str_radix(digits, 16).ok());
-        out.push(byte.unwrap_or(bytes[at]));
-        at += if byte.is_some() { 3 } else { 1 };
-    }
-    String::from_utf8_lossy(&out).into_owned()
 }

@@ -1,26 +1,36 @@
-//! Secrets that a text sets under their name: `api_key='…'`, `--api-key …`, `Authorization: Bearer …`, and JSON within a
-//! text, its quotes escaped or not.
+//! Secrets that a text sets under their name: `api_key='…'`, `Authorization: Bearer …`, JSON and XML within a text, a block
+//! of YAML, and a pair of which one member names the other.
 
 use std::ops::Range;
 
-use super::MARK;
-use super::names::{doubtful, is_flag, number_is_secret, secret_name, telling};
+use super::names::{
+    doubtful, names_setting, number_is_secret, says_nothing, secret_name, telling, value_of_setting,
+};
+use super::{MARK, SCHEMES};
 
-/// What a value is that tells nothing.
-const EMPTY: [&str; 8] = ["null", "none", "true", "false", "nil", "undefined", "unset", "''"];
-/// Schemes of a header, after which the secret comes.
-const SCHEMES: [&str; 8] =
-    ["bearer", "basic", "token", "digest", "apikey", "negotiate", "key", "aws4-hmac-sha256"];
+/// Signs that end a value without quotes.
+const ENDS: &str = ",;&)]}\"'`<>|\\";
+/// An attribute of XML or the white space of a file is no longer than this.
+const NEAR: usize = 200;
 
 /// The secret values in a text.
 pub(super) fn values(text: &str) -> Vec<Range<usize>> {
     let mut found = Vec::new();
     let mut at = 0;
     let mut before: Option<Range<usize>> = None;
+    let mut line = Line::default();
+    let mut tag = 0;
     while let Some(word) = next_word(text, at) {
+        line.advance(text, word.start);
         at = word.end;
-        let mut name = text[word.clone()].trim_start_matches('-').to_owned();
-        let dashes = word.len() - name.len();
+        if word.len() < 2 {
+            before = Some(word);
+            continue;
+        }
+        let bare = text[word.clone()].trim_start_matches('-');
+        let dashes = word.len() - bare.len();
+        // `-Dapi.key=…` of Java.
+        let mut name = bare.strip_prefix('D').filter(|_| dashes == 1).unwrap_or(bare).to_owned();
         // `API key: …`
         if let Some(before) = before.replace(word.clone())
             && text[before.end..word.start] == *" "
@@ -28,26 +38,28 @@ pub(super) fn values(text: &str) -> Vec<Range<usize>> {
         {
             name = format!("{}_{name}", &text[before]);
         }
-        // `\n` of an escaped text is no part of the name behind it.
-        let escaped =
-            word.start > 0 && text.as_bytes()[word.start - 1] == b'\\' && name.starts_with(['n', 't', 'r']);
-        if escaped && !secret_name(&name) && !doubtful(&name) {
-            name.remove(0);
-        }
         let secret = secret_name(&name);
         if !secret && !doubtful(&name) {
             continue;
         }
-        let Some(start) = assigned(text, word.end, dashes > 0) else { continue };
-        let value = value(text, start, &name);
-        let said = &text[value.clone()];
-        let bare = said.trim();
-        if bare.is_empty() || EMPTY.contains(&bare.to_ascii_lowercase().as_str()) {
+        let element = secret.then(|| element(text, &word, &mut tag)).flatten();
+        let value = match element {
+            Some(value) => value,
+            None => match assigned(text, &word) {
+                Some(start) => value(text, start, &name, secret, &line),
+                None => match pair(text, &word, before_name(text, &word)).filter(|_| secret) {
+                    Some(start) => value(text, start, &name, secret, &line),
+                    None => continue,
+                },
+            },
+        };
+        let said = text[value.clone()].trim();
+        if says_nothing(said) {
             continue;
         }
-        let tells = match bare.parse::<f64>() {
+        let tells = match said.parse::<f64>() {
             Ok(_) => number_is_secret(&name),
-            Err(_) => secret || telling(&name, bare),
+            Err(_) => secret || telling(&name, said),
         };
         if tells {
             at = value.end.max(at);
@@ -55,6 +67,37 @@ pub(super) fn values(text: &str) -> Vec<Range<usize>> {
         }
     }
     found
+}
+
+/// Where the line of the present word begins, and how far its content is indented.
+#[derive(Debug, Default)]
+struct Line {
+    seen: usize,
+    start: usize,
+    indent: usize,
+    /// The word is the first of its line.
+    first: bool,
+}
+
+impl Line {
+    fn advance(&mut self, text: &str, to: usize) {
+        if self.seen == 0 {
+            self.indent = indent(text);
+        }
+        if let Some(line) = text[self.seen..to].rfind('\n') {
+            self.start = self.seen + line + 1;
+            self.indent = indent(&text[self.start..]);
+        }
+        self.seen = to;
+        self.first =
+            self.start + self.indent + usize::from(text[self.start + self.indent..].starts_with("- ")) * 2
+                >= to;
+    }
+}
+
+/// Blanks at the beginning.
+fn indent(text: &str) -> usize {
+    text.bytes().take_while(|byte| *byte == b' ' || *byte == b'\t').count()
 }
 
 /// The next run of signs that a name may have.
@@ -65,36 +108,133 @@ fn next_word(text: &str, from: usize) -> Option<Range<usize>> {
     Some(start..start + length)
 }
 
+fn skip(text: &str, mut at: usize, signs: &[u8]) -> usize {
+    while text.as_bytes().get(at).is_some_and(|byte| signs.contains(byte)) {
+        at += 1;
+    }
+    at
+}
+
 /// Where the value begins that the name before `at` is given.
-fn assigned(text: &str, at: usize, flag: bool) -> Option<usize> {
-    let bytes = text.as_bytes();
-    let skip = |mut at: usize, signs: &[u8]| {
-        while bytes.get(at).is_some_and(|byte| signs.contains(byte)) {
-            at += 1;
-        }
-        at
-    };
+fn assigned(text: &str, word: &Range<usize>) -> Option<usize> {
+    let at = word.end;
     // The quote that ends the name, escaped as often as it may be, and the bracket of `headers["x-api-key"]`.
-    let named = skip(at, b"\\\"'`]");
-    let blank = skip(named, b" \t");
-    match bytes.get(blank) {
-        Some(b':' | b'=') => {
-            let sign = skip(blank, b":=>");
-            let escaped = skip(sign, b" \t\r\n");
-            Some(escaped)
+    let named = skip(text, at, b"\\\"'`]}");
+    let blank = skip(text, named, b" \t");
+    match text.as_bytes().get(blank) {
+        Some(b':' | b'=') => Some(skip(text, skip(text, blank, b":=>"), b" \t")),
+        // `("X-Api-Key", "…")`, unless the next word names the value's member.
+        Some(b',') if named > at && !is_value(text, word.start) => {
+            let start = skip(text, blank, b", \t\r\n");
+            let quoted = text[start..].starts_with(['"', '\'', '`', '\\']) || text[start..].starts_with("b'");
+            (quoted && pair_value(text, start).is_none()).then_some(start)
         }
-        Some(_) if flag && blank > at => {
-            let next = text[blank..].split_whitespace().next().unwrap_or_default();
-            (!is_flag(next)).then_some(blank)
-        }
-        // `("X-Api-Key", "…")`
-        Some(b',') if named > at => Some(skip(blank, b", \t")),
         _ => None,
     }
 }
 
+/// Whether what begins here, within quotes, is itself the value of something.
+fn is_value(text: &str, at: usize) -> bool {
+    let before = text.as_bytes()[..at].iter().rev().take(NEAR);
+    let mut before = before.skip_while(|byte| b"\\\"'` \t".contains(byte));
+    matches!(before.next(), Some(b':' | b'='))
+}
+
+/// What stands before a name within quotes or not: `name: ` and `key=` say that it is a value itself.
+fn before_name<'a>(text: &'a str, word: &Range<usize>) -> &'a str {
+    let from = word.start.saturating_sub(40);
+    let from = (from..=word.start).find(|at| text.is_char_boundary(*at)).unwrap_or(word.start);
+    let before = text[from..word.start].trim_end_matches(['\\', '"', '\'', '`']).trim_end();
+    let before = before.trim_end_matches([':', '=']).trim_end().trim_end_matches(['\\', '"', '\'', '`']);
+    let part = |sign: char| sign.is_ascii_alphanumeric() || "_-".contains(sign);
+    &before[before
+        .rfind(|sign| !part(sign))
+        .map_or(0, |at| at + before[at..].chars().next().map_or(1, char::len_utf8))..]
+}
+
+/// Where the value begins of a pair whose first member is this name: `{"name": "HF_TOKEN", "value": …}`.
+fn pair(text: &str, word: &Range<usize>, before: &str) -> Option<usize> {
+    if !names_setting(before) {
+        return None;
+    }
+    pair_value(text, word.end)
+}
+
+fn pair_value(text: &str, at: usize) -> Option<usize> {
+    let start = skip(text, at, b"\\\"'`,; \t\r\n/");
+    if start - at > NEAR {
+        return None;
+    }
+    let word = next_word(text, start).filter(|word| word.start == start && word.len() < 20)?;
+    let named = skip(text, skip(text, word.end, b"\\\"'`"), b" \t");
+    let set = matches!(text.as_bytes().get(named), Some(b':' | b'='));
+    (set && value_of_setting(&text[word])).then(|| skip(text, skip(text, named, b":=>"), b" \t\r\n"))
+}
+
+/// The text of `<apiKey>…</apiKey>`, `<entry key="apiKey">…</entry>` and `<key>apiKey</key><string>…</string>`.
+///
+/// `tag` is where the next tag was last seen, so that no part of the text is searched twice.
+fn element(text: &str, word: &Range<usize>, tag: &mut usize) -> Option<Range<usize>> {
+    let rest = &text[word.end..];
+    let before = &text[..word.start];
+    let start = if rest.starts_with('>') && !before.ends_with('/') {
+        1
+    } else if before.ends_with('<') && rest.starts_with([' ', '\t', '\n', '\r']) {
+        let near = &rest.as_bytes()[..rest.len().min(NEAR)];
+        let end = near.iter().position(|byte| b"<>".contains(byte)).filter(|end| near[*end] == b'>')?;
+        if near[end - 1] == b'/' {
+            return None;
+        }
+        end + 1
+    } else if rest.starts_with(['"', '\'']) && rest[1..].starts_with('>') {
+        2
+    } else {
+        let close = rest.strip_prefix("</")?;
+        let near = &close.as_bytes()[..close.len().min(NEAR)];
+        let end = near.iter().position(|byte| *byte == b'>')? + 1;
+        let blank = near[end..].iter().take_while(|byte| byte.is_ascii_whitespace()).count();
+        if near.get(end + blank) != Some(&b'<') || near.get(end + blank + 1) == Some(&b'/') {
+            return None;
+        }
+        let open = near[end + blank..].iter().position(|byte| *byte == b'>')? + 1;
+        2 + end + blank + open
+    };
+    let inside = rest.get(start..)?;
+    let start = word.end + start;
+    if let Some(data) = inside.strip_prefix("<![CDATA[") {
+        let start = text.len() - data.len();
+        return Some(start..start + data.find("]]>").unwrap_or(data.len()));
+    }
+    if *tag < start {
+        *tag = start + inside.find('<').unwrap_or(inside.len());
+    }
+    (*tag > start && text[*tag..].starts_with("</")).then_some(start..*tag)
+}
+
 /// The extent of the value that begins at `start`.
-fn value(text: &str, start: usize, name: &str) -> Range<usize> {
+fn value(text: &str, start: usize, name: &str, secret: bool, line: &Line) -> Range<usize> {
+    let rest = &text[start..];
+    if rest.starts_with(MARK) {
+        return start..start + MARK.len();
+    }
+    if rest.starts_with(['\n', '\r', '|', '>']) {
+        if let Some(block) = secret.then(|| block(text, start, line)).flatten() {
+            return block;
+        }
+        let next = skip(text, start, b" \t\r\n");
+        // The next line is another setting.
+        let other = next_word(text, next)
+            .is_some_and(|word| word.start == next && text[word.end..].starts_with([':', '=', ' ']));
+        return if other || next == start {
+            start..start
+        } else {
+            value_here(text, next, name, secret, line)
+        };
+    }
+    value_here(text, start, name, secret, line)
+}
+
+fn value_here(text: &str, start: usize, name: &str, secret: bool, line: &Line) -> Range<usize> {
     let rest = &text[start..];
     if rest.starts_with(MARK) {
         return start..start + MARK.len();
@@ -103,8 +243,22 @@ fn value(text: &str, start: usize, name: &str) -> Range<usize> {
     let prefix = usize::from(rest.starts_with(['b', 'r', 'f', 'u']) && rest[1..].starts_with(['"', '\'']));
     let slashes = rest[prefix..].bytes().take_while(|byte| *byte == b'\\').count();
     let quote = rest[prefix + slashes..].chars().next().filter(|sign| "\"'`".contains(*sign));
+    if !secret {
+        // What may be a secret has only the signs of one: no part of a text is looked at twice.
+        let from = start + prefix + slashes + usize::from(quote.is_some());
+        let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"_-+/.~".contains(byte);
+        let length = text.as_bytes()[from..].iter().take_while(|byte| plain(byte)).count();
+        let equal = text.as_bytes()[from + length..].iter().take(2).take_while(|byte| **byte == b'=').count();
+        return from..from + length + equal;
+    }
     if let Some(quote) = quote {
         let inner = start + prefix + slashes + 1;
+        let triple: String = std::iter::repeat_n(quote, 2).collect();
+        if slashes == 0 && text[inner..].starts_with(&triple) {
+            let inner = inner + 2;
+            let end = text[inner..].find(&format!("{triple}{quote}"));
+            return inner..inner + end.unwrap_or(text.len() - inner);
+        }
         return inner..inner + quoted(&text[inner..], quote, slashes);
     }
     if let Some(open) = rest.chars().next().filter(|sign| "[{(".contains(*sign)) {
@@ -115,7 +269,7 @@ fn value(text: &str, start: usize, name: &str) -> Range<usize> {
         let ends = |sign: char| "\r\n\"'`\\".contains(sign);
         return start..start + rest.find(ends).unwrap_or(rest.len());
     }
-    let ends = |sign: char| sign.is_whitespace() || ",;&)]}\"'`<>|\\".contains(sign);
+    let ends = |sign: char| sign.is_whitespace() || ENDS.contains(sign);
     let word = |text: &str| text.find(ends).unwrap_or(text.len());
     let first = word(rest);
     if SCHEMES.contains(&rest[..first].to_ascii_lowercase().as_str()) {
@@ -124,7 +278,7 @@ fn value(text: &str, start: usize, name: &str) -> Range<usize> {
         if blank > 0 && second.starts_with(MARK) {
             return start..start + first + blank + MARK.len();
         }
-        // Digest and AWS's scheme have a list behind them.
+        // Digest and AWS's scheme have a list after them.
         if blank > 0 && matches!(rest[..first].to_ascii_lowercase().as_str(), "digest" | "aws4-hmac-sha256") {
             let ends = |sign: char| "\r\n'`\\".contains(sign);
             return start..start + rest.find(ends).unwrap_or(rest.len());
@@ -133,7 +287,44 @@ fn value(text: &str, start: usize, name: &str) -> Range<usize> {
             return start..start + first + blank + word(second);
         }
     }
+    // `password: correct horse`, alone on its line.
+    let words = ["pass", "secret", "mnemonic"].iter().any(|part| lower.contains(part));
+    if line.first && words && text[..start].trim_end_matches([' ', '\t']).ends_with(':') {
+        let whole = rest.bytes().take(NEAR).position(|byte| b"\r\n".contains(&byte)).unwrap_or(rest.len());
+        let others = |sign: char| ENDS.contains(sign) || "=:".contains(sign);
+        if whole <= NEAR && rest.is_char_boundary(whole) && !rest[..whole].contains(others) {
+            return start..start + rest[..whole].trim_end().len();
+        }
+    }
     start..start + first
+}
+
+/// The lines of a block of YAML: after `|` or `>`, or those of a list or a map, further in than their name.
+fn block(text: &str, start: usize, line: &Line) -> Option<Range<usize>> {
+    let rest = &text[start..];
+    let head = rest.bytes().take(8).take_while(|byte| b"|>+-123456789 \t\r".contains(byte)).count();
+    if !rest[head..].starts_with('\n') {
+        return None;
+    }
+    let list = rest[..head].trim().is_empty();
+    let from = start + head + 1;
+    let mut at = from;
+    let mut end = from;
+    for line_text in text[from..].split_inclusive('\n') {
+        let inside = indent(line_text);
+        let blank = line_text.trim().is_empty();
+        let item = list && inside >= line.indent && line_text[inside..].starts_with("- ");
+        if !blank && inside <= line.indent && !item {
+            break;
+        }
+        at += line_text.len();
+        if !blank {
+            end = at;
+        }
+    }
+    let content = from + (text[from..end].len() - text[from..end].trim_start().len());
+    let block = content..content + text[content..end].trim_end().len();
+    (!block.is_empty()).then_some(block)
 }
 
 /// Bytes up to the quote that closes: one with as many backslashes before it as the one that opened.

@@ -1,13 +1,16 @@
 //! Secrets taken out of what a record, a page or a message keeps of others' words: another tool's file, a command line, an
 //! address, a header.
 //!
-//! One way for all. A secret is told by the name that it stands under (`names`; in a text `assigned`), by a form that only
-//! keys have (`forms`), or by its place in an address (`address`). A member of an object is dropped, a part of a text gives
-//! way to [`MARK`]; doing it twice changes nothing more. Numbers, names of tokenizers and models, hashes of content and
-//! addresses without a secret stay as they are. It is no promise that a text without any such sign has no secret.
+//! One way for all. A secret is told by the name that it stands under (`names`; in a text `assigned`, on a command line
+//! `command`), by a form that only keys have (`forms`), or by its place in an address (`address`). Escapes hide none of it
+//! (`encoded`). A member of an object is dropped, a part of a text gives way to [`MARK`]; doing it twice changes nothing
+//! more. Numbers, names of tokenizers and models, hashes of content and addresses without a secret stay as they are. It is
+//! no promise that a text without any such sign has no secret. The time is linear in the text.
 
 mod address;
 mod assigned;
+mod command;
+mod encoded;
 mod forms;
 mod names;
 #[cfg(test)]
@@ -23,20 +26,41 @@ pub use names::secret_name;
 /// What stands where a secret was.
 pub const MARK: &str = "[redacted]";
 
-/// Times that a text is gone through: a mark may show what begins behind it.
+/// Times that a text is gone through: a mark may show what begins after it.
 const PASSES: usize = 16;
+
+/// A text longer than this is not read as JSON, only searched.
+const MOST_JSON: usize = 1 << 20;
+
+/// Schemes of a header, after which the secret comes.
+const SCHEMES: [&str; 8] =
+    ["bearer", "basic", "token", "digest", "apikey", "negotiate", "key", "aws4-hmac-sha256"];
+
+/// A way to find secrets in a text.
+type Find = fn(&str) -> Vec<Range<usize>>;
+
+const FINDS: [Find; 5] = [forms::private_keys, address::parts, command::parts, assigned::values, forms::keys];
 
 /// A text without its secrets.
 pub fn text(text: &str) -> Cow<'_, str> {
     let mut out = Cow::Borrowed(text);
     for _ in 0..PASSES {
         let mut changed = false;
-        for find in [forms::private_keys, address::parts, assigned::values, forms::keys] {
-            if let Some(without) = cut(&out, find(&out)) {
-                out = Cow::Owned(without);
+        let mut replace = |without: Option<String>, out: &mut Cow<'_, str>| {
+            if let Some(without) = without {
+                *out = Cow::Owned(without);
                 changed = true;
             }
+        };
+        for find in FINDS {
+            replace(cut(&out, find(&out)), &mut out);
         }
+        if let Some(decoded) = encoded::Decoded::of(&out) {
+            let found = FINDS.iter().flat_map(|find| find(&decoded.text));
+            let found = found.filter(|part| decoded.text.get(part.clone()) != Some(MARK));
+            replace(cut(&out, found.map(|part| decoded.original(&part)).collect()), &mut out);
+        }
+        replace(without_members(&out), &mut out);
         if !changed {
             break;
         }
@@ -44,43 +68,77 @@ pub fn text(text: &str) -> Cow<'_, str> {
     out
 }
 
+/// A text that is JSON, without the members that only its structure tells; nothing when there are none.
+fn without_members(text: &str) -> Option<String> {
+    if text.len() > MOST_JSON || !text.trim_start().starts_with(['{', '[']) {
+        return None;
+    }
+    let said: Value = serde_json::from_str(text).ok()?;
+    let mut left_out = Vec::new();
+    let without = value("", said, &mut left_out);
+    (!left_out.is_empty()).then(|| without.to_string())
+}
+
 /// A command line without its secrets, word by word: the word after `--api-key` as well.
 pub fn words<T: AsRef<str>>(words: &[T]) -> Vec<String> {
-    let mut expected = false;
-    let mut out = Vec::with_capacity(words.len());
-    for word in words.iter().map(AsRef::as_ref) {
-        let flag = names::is_flag(word);
-        let secret = expected && !flag && !word.is_empty();
-        out.push(if secret { MARK.to_owned() } else { text(word).into_owned() });
-        let name = word.trim_start_matches('-');
-        expected = flag && !name.contains(['=', ':', ' ']) && secret_name(name);
-    }
-    out
+    let mut line = command::Line::new();
+    let without = |word: &T| {
+        let word = word.as_ref();
+        match line.next(word) {
+            Some(part) => cut(word, vec![part]).unwrap_or_else(|| word.to_owned()),
+            None => text(word).into_owned(),
+        }
+    };
+    words.iter().map(without).collect()
 }
 
 /// The members of an object without their secrets. Each field that lost something is named in `left_out` by its path,
 /// which begins with `inside`; never by its value.
 pub fn object(inside: &str, object: Map<String, Value>, left_out: &mut Vec<String>) -> Map<String, Value> {
+    members(inside, "", object, left_out)
+}
+
+/// The members of the object that stands under the name `parent`.
+fn members(
+    inside: &str,
+    parent: &str,
+    object: Map<String, Value>,
+    left_out: &mut Vec<String>,
+) -> Map<String, Value> {
     // A list of headers and a list of settings say in one member what the other is.
-    let named = ["name", "key", "header"].iter().find_map(|name| object.get(*name)?.as_str());
-    let of_secret = named.is_some_and(secret_name);
+    let of_secret = object
+        .iter()
+        .filter(|(name, _)| names::names_setting(name))
+        .any(|(_, value)| value.as_str().is_some_and(names::secret_name));
     let mut out = Map::new();
     for (name, value) in object {
         let shown = text(&name).into_owned();
-        let path = if inside.is_empty() { shown.clone() } else { format!("{inside}.{shown}") };
+        let path = path_to(inside, &shown);
         let secret = names::holds_secret(&name, &value)
-            || (of_secret && matches!(name.as_str(), "value" | "val") && carries(&value));
-        if secret {
+            || (of_secret && names::value_of_setting(&name) && carries(&value))
+            || names::within(parent, &name).is_some_and(|name| names::holds_secret(&name, &value));
+        if secret && value != MARK {
             left_out.push(path);
         } else {
-            out.insert(shown, self::value(&path, value, left_out));
+            out.insert(shown, within(&path, &name, value, left_out));
         }
     }
     out
 }
 
+/// A member's path, each of its names clipped.
+fn path_to(inside: &str, name: &str) -> String {
+    let name: String = name.chars().take(100).collect();
+    if inside.is_empty() { name } else { format!("{inside}.{name}") }
+}
+
 /// A value without its secrets, and the paths of those fields that lost something.
 pub fn value(path: &str, value: Value, left_out: &mut Vec<String>) -> Value {
+    within(path, "", value, left_out)
+}
+
+/// A value that stands under a name.
+fn within(path: &str, name: &str, value: Value, left_out: &mut Vec<String>) -> Value {
     match value {
         Value::String(said) => {
             let without = match text(&said) {
@@ -91,31 +149,38 @@ pub fn value(path: &str, value: Value, left_out: &mut Vec<String>) -> Value {
             Value::String(without)
         }
         Value::Array(items) => Value::Array(list(path, items, left_out)),
-        Value::Object(members) => Value::Object(object(path, members, left_out)),
+        Value::Object(object) => Value::Object(members(path, name, object, left_out)),
         other => other,
     }
 }
 
 /// The items of a list: a command line among them, or a header's name with its value.
 fn list(path: &str, items: Vec<Value>, left_out: &mut Vec<String>) -> Vec<Value> {
-    let mut expected = false;
+    let mut line = command::Line::new();
     let pair = items.len() == 2;
+    let mut of_pair = false;
     let mut out = Vec::with_capacity(items.len());
     for (index, item) in items.into_iter().enumerate() {
         let path = format!("{path}[{index}]");
-        let said = item.as_str().unwrap_or_default();
-        let flag = names::is_flag(said);
-        let name = said.trim_start_matches('-');
-        let next = (flag || (pair && index == 0)) && !name.contains(['=', ':', ' ']) && secret_name(name);
-        let secret = expected && !flag && carries(&item);
-        expected = next;
-        if !secret {
-            out.push(value(&path, item, left_out));
-        } else if said == MARK {
-            out.push(item);
-        } else {
-            left_out.push(path);
-            out.push(Value::String(MARK.to_owned()));
+        let (part, is_secret) = match &item {
+            Value::String(said) => (line.next(said), of_pair && !names::says_nothing(said)),
+            other => (None, (of_pair || line.expects()) && carries(other)),
+        };
+        of_pair = pair && index == 0 && item.as_str().is_some_and(secret_name);
+        let without = match (&item, part) {
+            _ if is_secret => Some(MARK.to_owned()),
+            (Value::String(said), Some(part)) => cut(said, vec![part]),
+            _ => {
+                out.push(value(&path, item, left_out));
+                continue;
+            }
+        };
+        match without {
+            Some(without) if item != without.as_str() => {
+                left_out.push(path);
+                out.push(Value::String(without));
+            }
+            _ => out.push(item),
         }
     }
     out

@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::{MARK, carries};
 
 /// Parts that make a name one of a secret, however it is spelt.
-const PARTS: [&str; 12] = [
+const PARTS: [&str; 15] = [
     "apikey",
     "password",
     "passwd",
@@ -18,30 +18,23 @@ const PARTS: [&str; 12] = [
     "accesskey",
     "setcookie",
     "signingkey",
+    "presharedkey",
+    "accesssignature",
+    "mnemonic",
 ];
 
-/// Words that make it one.
-const WORDS: [&str; 16] = [
-    "pwd",
-    "creds",
-    "cookie",
-    "cookies",
-    "bearer",
-    "jwt",
-    "accesstoken",
-    "authtoken",
-    "bearertoken",
-    "hftoken",
-    "apitoken",
-    "sessiontoken",
-    "refreshtoken",
-    "sessionid",
-    "sessionkey",
-    "githubtoken",
-];
+/// Words that have such a part and are of no secret.
+const HARMLESS: [&str; 4] = ["secretar", "secretion", "passwordless", "credentialless"];
+
+/// Words that make a name one of a secret.
+const WORDS: [&str; 10] =
+    ["pwd", "pwds", "cred", "creds", "psk", "sas", "bearer", "jwt", "sessionid", "sessionkey"];
+
+/// Words that make it one at its end.
+const LAST: [&str; 4] = ["cookie", "cookies", "pw", "webhook"];
 
 /// Words before `key` that make it one.
-const KEYS: [&str; 31] = [
+const KEYS: [&str; 66] = [
     "auth",
     "secret",
     "encryption",
@@ -59,9 +52,23 @@ const KEYS: [&str; 31] = [
     "ssl",
     "tls",
     "pem",
+    "gpg",
+    "pgp",
+    "hmac",
+    "app",
+    "application",
+    "write",
+    "ingest",
+    "ingestion",
+    "shared",
+    "webhook",
+    "functions",
+    "integration",
     "openai",
     "anthropic",
+    "claude",
     "hf",
+    "huggingface",
     "azure",
     "aws",
     "gcp",
@@ -70,13 +77,34 @@ const KEYS: [&str; 31] = [
     "groq",
     "mistral",
     "cohere",
+    "deepseek",
+    "together",
+    "fireworks",
+    "openrouter",
+    "perplexity",
+    "pplx",
+    "xai",
+    "deepinfra",
+    "cerebras",
+    "sambanova",
+    "replicate",
+    "runpod",
+    "databricks",
     "nvidia",
     "ngc",
     "wandb",
+    "comet",
+    "langsmith",
+    "langfuse",
+    "stripe",
+    "datadog",
+    "dd",
+    "pinecone",
+    "litellm",
 ];
 
 /// Words before `token` that make it one.
-const TOKENS: [&str; 34] = [
+const TOKENS: [&str; 62] = [
     "access",
     "auth",
     "bearer",
@@ -92,16 +120,23 @@ const TOKENS: [&str; 34] = [
     "gh",
     "gitlab",
     "personal",
+    "private",
     "bot",
     "slack",
+    "discord",
+    "telegram",
     "csrf",
     "xsrf",
     "oauth",
+    "sso",
+    "sas",
     "login",
     "jwt",
     "wandb",
     "aws",
     "azure",
+    "gcp",
+    "google",
     "vault",
     "identity",
     "service",
@@ -111,28 +146,298 @@ const TOKENS: [&str; 34] = [
     "replicate",
     "ngc",
     "nvidia",
+    "npm",
+    "pypi",
+    "cargo",
+    "registry",
+    "docker",
+    "databricks",
+    "sentry",
+    "openai",
+    "anthropic",
+    "admin",
+    "root",
+    "job",
+    "app",
+    "runner",
+    "webhook",
+    "verification",
+    "invite",
+    "mlflow",
+    "modal",
+    "runpod",
+    "kaggle",
 ];
+
+/// Words before `token` that make it one of a text or of a count.
+const TEXT_TOKENS: [&str; 66] = [
+    "eos",
+    "bos",
+    "pad",
+    "padding",
+    "unk",
+    "sep",
+    "cls",
+    "mask",
+    "stop",
+    "start",
+    "begin",
+    "end",
+    "eot",
+    "eom",
+    "sot",
+    "fim",
+    "prefix",
+    "suffix",
+    "middle",
+    "special",
+    "first",
+    "second",
+    "next",
+    "last",
+    "previous",
+    "per",
+    "by",
+    "every",
+    "each",
+    "single",
+    "output",
+    "input",
+    "prompt",
+    "completion",
+    "generated",
+    "new",
+    "decode",
+    "prefill",
+    "cached",
+    "sampled",
+    "draft",
+    "accepted",
+    "bonus",
+    "think",
+    "thinking",
+    "reasoning",
+    "max",
+    "min",
+    "num",
+    "n",
+    "total",
+    "inter",
+    "image",
+    "audio",
+    "video",
+    "vision",
+    "media",
+    "speech",
+    "tool",
+    "system",
+    "user",
+    "assistant",
+    "role",
+    "chat",
+    "turn",
+    "placeholder",
+];
+
+/// Last words of a name that is about a secret and does not hold it: where it is, whether there is one, how long it lasts.
+const ABOUT: [&str; 52] = [
+    "env",
+    "envvar",
+    "var",
+    "variable",
+    "name",
+    "names",
+    "file",
+    "files",
+    "path",
+    "paths",
+    "dir",
+    "folder",
+    "policy",
+    "type",
+    "kind",
+    "count",
+    "counts",
+    "length",
+    "len",
+    "enabled",
+    "disabled",
+    "required",
+    "optional",
+    "present",
+    "provided",
+    "exists",
+    "ttl",
+    "expiry",
+    "expires",
+    "expiration",
+    "age",
+    "seconds",
+    "rotation",
+    "format",
+    "placeholder",
+    "mode",
+    "scheme",
+    "provider",
+    "manager",
+    "store",
+    "backend",
+    "hint",
+    "help",
+    "description",
+    "limit",
+    "timeout",
+    "days",
+    "status",
+    "valid",
+    "version",
+    "algorithm",
+    "method",
+];
+
+/// Last words of a name that say nothing more than that it has a value.
+const HOLDS: [&str; 14] = [
+    "value",
+    "val",
+    "default",
+    "raw",
+    "string",
+    "str",
+    "text",
+    "plain",
+    "plaintext",
+    "literal",
+    "base64",
+    "b64",
+    "header",
+    "url",
+];
+
+/// Members that say which setting an object is of.
+const NAMING: [&str; 20] = [
+    "name",
+    "key",
+    "k",
+    "id",
+    "header",
+    "field",
+    "param",
+    "parameter",
+    "option",
+    "flag",
+    "variable",
+    "var",
+    "env",
+    "label",
+    "property",
+    "attribute",
+    "setting",
+    "dest",
+    "title",
+    "n",
+];
+
+/// Members that hold the setting itself.
+const VALUES: [&str; 14] = [
+    "value", "values", "val", "v", "default", "current", "content", "contents", "data", "text", "raw",
+    "const", "example", "string",
+];
+
+/// Values that tell nothing.
+const EMPTY: [&str; 15] = [
+    "null",
+    "none",
+    "true",
+    "false",
+    "nil",
+    "undefined",
+    "unset",
+    "''",
+    "bearer",
+    "basic",
+    "digest",
+    "oauth2",
+    "yes",
+    "no",
+    "auto",
+];
+
+/// Names longer than this are none.
+const LONGEST_NAME: usize = 200;
 
 /// Whether what stands under this name is a secret.
 pub fn secret_name(name: &str) -> bool {
-    if name.len() > 200 {
-        return false;
+    let words = own_words(name);
+    !about(&words) && of_secret(name, &words)
+}
+
+/// The words of a name without those that only say that it has a value, and without a number: `api_key_1.value`.
+fn own_words(name: &str) -> Vec<String> {
+    if name.len() > LONGEST_NAME {
+        return Vec::new();
     }
-    let words = words(name);
-    let joined = words.concat();
+    let mut words = words(name);
+    if let Some(last) = words.last_mut() {
+        let length = last.trim_end_matches(|sign: char| sign.is_ascii_digit()).len();
+        // `base64` is a word of its own.
+        if length > 0 && !HOLDS.contains(&last.as_str()) {
+            last.truncate(length);
+        }
+    }
+    while words.len() > 1
+        && words.last().is_some_and(|last| {
+            HOLDS.contains(&last.as_str()) || last.bytes().all(|byte| byte.is_ascii_digit())
+        })
+    {
+        words.pop();
+    }
+    words
+}
+
+/// Whether a name's last word says that it is about a secret only.
+fn about(words: &[String]) -> bool {
+    words.len() > 1 && words.last().is_some_and(|last| ABOUT.contains(&last.as_str()))
+}
+
+fn of_secret(name: &str, words: &[String]) -> bool {
+    let Some(last) = words.last().map(String::as_str) else { return false };
+    let mut joined = words.concat();
+    for harmless in HARMLESS {
+        if joined.contains(harmless) {
+            joined = joined.replace(harmless, "");
+        }
+    }
     if PARTS.iter().any(|part| joined.contains(part))
         || words.iter().any(|word| WORDS.contains(&word.as_str()))
+        || LAST.contains(&last)
     {
         return true;
     }
-    match words.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
-        ["session"] | ["id", "token"] => return true,
-        _ => {}
+    let list: Vec<&str> = words.iter().map(String::as_str).collect();
+    if matches!(list.as_slice(), ["session"] | ["id", "token"]) || name == "_auth" {
+        return true;
     }
-    words.windows(2).any(|pair| match pair[1].as_str() {
-        "key" | "keys" => KEYS.contains(&pair[0].as_str()),
-        "token" => TOKENS.contains(&pair[0].as_str()),
-        "signature" => matches!(pair[0].as_str(), "amz" | "goog"),
+    // `X_TOKEN` of an environment, whoever's it is.
+    let of_environment = name.contains('_') && !name.contains(|sign: char| sign.is_ascii_lowercase());
+    if let [.., before, last] = list.as_slice()
+        && of_environment
+        && (matches!(*last, "pass" | "pat") || (*last == "token" && !TEXT_TOKENS.contains(before)))
+    {
+        return true;
+    }
+    // `hftoken` is `hf_token`.
+    let joined_pair = |last: &str, word: &str, before: &[&str]| {
+        last.strip_suffix(word).is_some_and(|first| before.contains(&first))
+    };
+    if joined_pair(last, "token", &TOKENS) || joined_pair(last, "key", &KEYS) {
+        return true;
+    }
+    list.windows(2).any(|pair| match pair[1] {
+        "key" | "keys" => KEYS.contains(&pair[0]),
+        "token" => TOKENS.contains(&pair[0]),
+        "tokens" => TOKENS.contains(&pair[0]) && !matches!(pair[0], "service" | "client" | "job" | "app"),
+        "signature" => matches!(pair[0], "amz" | "goog"),
+        "auth" => matches!(pair[0], "basic" | "http" | "proxy" | "digest" | "registry"),
         "id" => pair[0] == "session",
         _ => false,
     })
@@ -146,9 +451,57 @@ pub(super) fn holds_secret(name: &str, value: &Value) -> bool {
     }
     match value {
         Value::Number(number) => number_is_secret(name) && number.to_string().len() >= 4,
-        Value::String(text) => secret_name(name) || (doubtful(name) && telling(name, text)),
-        _ => secret_name(name),
+        Value::String(text) => {
+            !says_nothing(text) && (secret_name(name) || (doubtful(name) && telling(name, text)))
+        }
+        _ => {
+            (secret_name(name) && (number_is_secret(name) || has_text(value)))
+                || (is_auth(name) && has_text(value))
+        }
     }
+}
+
+/// Whether a member of an object says of which setting the object is.
+pub(super) fn names_setting(name: &str) -> bool {
+    NAMING.contains(&name.to_ascii_lowercase().as_str())
+}
+
+/// Whether a member of an object holds the setting that another one names.
+pub(super) fn value_of_setting(name: &str) -> bool {
+    let lower = name.to_ascii_lowercase();
+    VALUES.contains(&lower.as_str()) || lower.starts_with("value") || lower.ends_with("value")
+}
+
+/// The name that a member of `tokens: {hf: …}` or `keys: {openai: …}` has with what it stands in.
+pub(super) fn within(parent: &str, name: &str) -> Option<String> {
+    let words = own_words(parent);
+    let one = match words.last()?.as_str() {
+        "tokens" | "token" => "token",
+        "keys" => "key",
+        "passwords" => "password",
+        _ => return None,
+    };
+    Some(format!("{name}_{one}"))
+}
+
+fn is_auth(name: &str) -> bool {
+    matches!(own_words(name).last().map(String::as_str), Some("auth"))
+}
+
+/// Whether a value has a text in it that tells something.
+fn has_text(value: &Value) -> bool {
+    match value {
+        Value::String(text) => !says_nothing(text),
+        Value::Array(items) => items.iter().any(has_text),
+        Value::Object(members) => members.values().any(has_text),
+        _ => false,
+    }
+}
+
+/// Whether a value is none, a truth, or the name of a way to authenticate.
+pub(super) fn says_nothing(text: &str) -> bool {
+    let text = text.trim();
+    text.is_empty() || (text.len() <= 10 && EMPTY.contains(&text.to_ascii_lowercase().as_str()))
 }
 
 /// Whether a word of a command line is a flag: a password may begin with a dash as well.
@@ -162,17 +515,33 @@ pub(super) fn is_flag(word: &str) -> bool {
     long || short
 }
 
+/// Whether the word behind this one of a command line is a secret: `--api-key`, and `-token` as Go and Java write it.
+pub(super) fn secret_flag(word: &str) -> bool {
+    let name = word.trim_start_matches('-');
+    let part = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+    name.len() < word.len()
+        && name.len() > 1
+        && name.bytes().all(part)
+        && (secret_name(name) || matches!(name, "token" | "pass" | "pat" | "auth" | "otp"))
+}
+
 /// Whether a number under this name can be a secret.
 pub(super) fn number_is_secret(name: &str) -> bool {
-    let last = words(name).pop().unwrap_or_default();
-    secret_name(name) && ["key", "secret"].iter().chain(&PARTS).chain(&["pwd"]).any(|end| last.ends_with(end))
+    let words = own_words(name);
+    let last = words.last().map_or("", String::as_str);
+    secret_name(name)
+        && (last.ends_with("key")
+            || PARTS.iter().any(|end| last.ends_with(end))
+            || last == "pwd"
+            || words == ["pw"])
 }
 
 /// Whether a secret may stand under this name, or something else.
 pub(super) fn doubtful(name: &str) -> bool {
-    let words = words(name);
+    let words = own_words(name);
     let last = words.last().map_or("", String::as_str);
     matches!(last, "token" | "key" | "auth" | "sig" | "signature" | "sid" | "pass" | "pat" | "otp")
+        || (about(&words) && of_secret(name, &words[..words.len() - 1]))
 }
 
 /// Whether a text under a [`doubtful`] name looks like a secret: as random as words, names and hashes are not.
@@ -181,12 +550,22 @@ pub(super) fn telling(name: &str, text: &str) -> bool {
     let (digits, upper, lower) =
         (count(u8::is_ascii_digit), count(u8::is_ascii_uppercase), count(u8::is_ascii_lowercase));
     let plain = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-+/=.~".contains(&byte));
-    let alone = matches!(name.to_ascii_lowercase().as_str(), "token" | "auth" | "pass");
     let hash = matches!(text.len(), 32 | 40 | 64 | 128) && text.bytes().all(|byte| byte.is_ascii_hexdigit());
-    if alone {
-        return plain && text.len() >= 8 && digits > 0;
+    if !plain || digits == 0 {
+        return false;
     }
-    plain && !hash && text.len() >= 16 && digits > 0 && upper > 0 && lower > 0 && !text.contains('/')
+    if matches!(name.to_ascii_lowercase().as_str(), "token" | "auth" | "pass") {
+        return text.len() >= 8;
+    }
+    let words = own_words(name);
+    if let [.., before, last] = words.as_slice()
+        && last == "token"
+        && !TEXT_TOKENS.contains(&before.as_str())
+        && !text.contains('/')
+    {
+        return text.len() >= 10 && upper + lower > 0 && !hash;
+    }
+    !hash && text.len() >= 16 && upper > 0 && lower > 0 && !text.contains('/')
 }
 
 /// The words of a name, in lower case: `xApiKey` has three, as `X-API-Key` has.

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::line::{Area, Line};
-use crate::base::env;
+use crate::base::{env, text};
 use crate::cuda::{Architecture, Form, Kind, LOAD, Library, Nvrtc, Places, code};
 use crate::nvml;
 
@@ -45,7 +45,7 @@ pub(super) fn look(gpu: bool, newest: Option<u32>, nvml: Option<&Path>) -> Vec<L
 
 /// A library that somebody named is in order when it can be opened, and nothing else will do in its place.
 fn named(path: &Path) -> Line {
-    let shown = path.display().to_string();
+    let shown = text::path(path);
     let line =
         |found: String| Line::ok(Area::Libraries, Kind::Nvml.name(), found).fact("path", shown.as_str());
     match nvml::open(Some(path)) {
@@ -63,9 +63,10 @@ fn too_new(kind: Kind, library: &Library, newest: u32) -> Line {
 
 fn found(kind: Kind, library: &Library) -> Line {
     let path = library.path.canonicalize().unwrap_or_else(|_| library.path.clone());
-    let text = format!("{} ({})", path.display(), library.place.name());
+    let shown = text::path(&path);
+    let text = format!("{shown} ({})", library.place.name());
     Line::ok(Area::Libraries, kind.name(), text)
-        .fact("path", path.to_string_lossy())
+        .fact("path", shown.as_str())
         .fact("place", library.place.name())
 }
 

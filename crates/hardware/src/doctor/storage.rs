@@ -4,8 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::line::{Area, Line};
-use crate::base::sys;
 use crate::base::units::Bytes;
+use crate::base::{sys, text};
 
 /// Under this a record with its samples may not fit.
 const LEAST: Bytes = Bytes::new(100 << 20);
@@ -23,7 +23,7 @@ pub(super) fn look(name: &'static str, folder: &Path) -> Line {
         (Some(free), Ok(())) => format!("{free} free"),
         (None, Ok(())) => "the system does not say how much is free".to_owned(),
     };
-    let found = format!("{}{made}, {state}", folder.display());
+    let found = format!("{}{made}, {state}", text::path(folder));
     let line = Line::ok(Area::Disk, name, found).fact("bytes_free", free.map(Bytes::get));
     if writable.is_err() {
         let path = there.display();

@@ -1,0 +1,296 @@
+//! Secrets of a command line: the word after `--api-key`, `curl -u user:password`, `mysql -ppassword`, `setenv HF_TOKEN …`.
+//!
+//! A command line comes as words or within a text; both go through [`Line`], word by word.
+
+use std::ops::Range;
+
+use super::names::{is_flag, says_nothing, secret_flag, secret_name};
+use super::{MARK, SCHEMES};
+
+/// A program whose short flags take a secret.
+#[derive(Debug)]
+struct Program {
+    names: &'static [&'static str],
+    /// Flags before a secret: `-u S`, `-uS`, `--user=S`.
+    before: &'static [&'static str],
+    /// Flags that have the secret within their own word: `-pS`.
+    within: &'static [&'static str],
+    /// The value is a secret only with a colon in it: a user's name alone is none.
+    colon: bool,
+    /// A word that must have come before: `docker login -p S`, and not `docker run -p 80:80`.
+    command: Option<&'static str>,
+}
+
+const PLAIN: Program = Program { names: &[], before: &[], within: &[], colon: false, command: None };
+
+const PROGRAMS: [Program; 14] = [
+    Program {
+        names: &["curl", "curl.exe", "http", "https", "xh", "xhs", "aria2c"],
+        before: &["-u", "--user", "-U", "--proxy-user", "-a", "-E", "--cert"],
+        colon: true,
+        ..PLAIN
+    },
+    Program {
+        names: &[
+            "mysql",
+            "mysqldump",
+            "mysqladmin",
+            "mysqlimport",
+            "mysqlsh",
+            "mariadb",
+            "mariadb-dump",
+            "mariadb-admin",
+            "7z",
+            "7za",
+        ],
+        within: &["-p"],
+        ..PLAIN
+    },
+    Program {
+        names: &["sshpass", "mongo", "mongosh", "mongodump", "mongorestore"],
+        before: &["-p"],
+        ..PLAIN
+    },
+    Program { names: &["redis-cli", "redis-benchmark", "valkey-cli"], before: &["-a", "--pass"], ..PLAIN },
+    Program { names: &["ldapsearch", "ldapadd", "ldapmodify", "ldapwhoami"], before: &["-w"], ..PLAIN },
+    Program { names: &["sqlcmd", "bcp", "ipmitool", "zip", "unzip"], before: &["-P"], ..PLAIN },
+    Program { names: &["openssl"], before: &["-passin", "-passout", "-pass", "-k", "-K"], ..PLAIN },
+    Program { names: &["ssh-keygen"], before: &["-N", "-P"], ..PLAIN },
+    Program { names: &["snmpwalk", "snmpget"], before: &["-A", "-X", "-c"], ..PLAIN },
+    Program {
+        names: &["docker", "podman", "nerdctl", "helm", "oras", "crane", "az", "oc"],
+        before: &["-p"],
+        command: Some("login"),
+        ..PLAIN
+    },
+    Program { names: &["vault", "wandb", "ngc"], before: &["login"], ..PLAIN },
+    Program { names: &["smbclient", "rpcclient"], before: &["-U"], ..PLAIN },
+    Program { names: &["xfreerdp"], within: &["/p:"], ..PLAIN },
+    Program { names: &["htpasswd"], before: &["-b", "-nb"], ..PLAIN },
+];
+
+/// Words before a name and its value with a blank between: `setenv HF_TOKEN …`.
+const SETTERS: [&str; 6] = ["set", "setx", "setenv", "export", "config", "putenv"];
+
+/// Words of a sentence, which a secret is not.
+const SENTENCE: [&str; 34] = [
+    "a", "an", "and", "as", "at", "be", "before", "by", "first", "for", "from", "has", "if", "in", "is",
+    "it", "may", "must", "not", "of", "on", "or", "so", "than", "that", "the", "then", "to", "was", "when",
+    "where", "which", "with", "without",
+];
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Expected {
+    Nothing,
+    /// The next word is a secret, or only with a colon in it; several may follow.
+    One {
+        colon: bool,
+        several: bool,
+    },
+    /// Of `--api-key A B`, the words after the first until a flag.
+    More,
+}
+
+/// A command line so far.
+#[derive(Debug)]
+pub(super) struct Line {
+    program: Option<&'static Program>,
+    /// The program's command, such as `login`, has come.
+    command: bool,
+    /// It is one of `.netrc`.
+    netrc: bool,
+    /// Words that may still come between a setter and the name.
+    setter: u8,
+    expected: Expected,
+}
+
+impl Line {
+    pub(super) fn new() -> Self {
+        Self { program: None, command: false, netrc: false, setter: 0, expected: Expected::Nothing }
+    }
+
+    /// Whether the next word is a secret whatever it is.
+    pub(super) fn expects(&self) -> bool {
+        matches!(self.expected, Expected::One { .. })
+    }
+
+    /// The secret part of the next word.
+    pub(super) fn next(&mut self, word: &str) -> Option<Range<usize>> {
+        let lower = if word.len() <= 20 { word.to_ascii_lowercase() } else { String::new() };
+        let flag = is_flag(word);
+        match self.expected {
+            Expected::Nothing => {}
+            _ if SCHEMES.contains(&lower.as_str()) => return None,
+            _ if flag
+                || word.is_empty()
+                || word.ends_with(':')
+                || says_nothing(word)
+                || SENTENCE.contains(&lower.as_str()) =>
+            {
+                self.expected = Expected::Nothing;
+            }
+            Expected::One { colon, several } => {
+                let secret = !colon || word.contains(':');
+                self.expected = if several { Expected::More } else { Expected::Nothing };
+                if secret {
+                    return Some(0..word.len());
+                }
+            }
+            Expected::More
+                if word == MARK
+                    || (!word.contains(['/', ':', '=', '<', '>', ',', '|', '&', ';'])
+                        && !word.ends_with('.')) =>
+            {
+                return Some(0..word.len());
+            }
+            Expected::More => self.expected = Expected::Nothing,
+        }
+        if word.len() > 4096 {
+            return None;
+        }
+        let file = word.rsplit(['/', '\\']).next().unwrap_or(word);
+        if let Some(program) = PROGRAMS.iter().find(|program| program.names.contains(&file)) {
+            *self = Self { program: Some(program), ..Self::new() };
+            return None;
+        }
+        if let Some(program) = self.program {
+            self.command |= program.command.is_none_or(|command| command == word);
+            if self.command
+                && let Some(part) = self.of_program(program, word)
+            {
+                return part;
+            }
+        }
+        let setter = self.setter > 0;
+        self.setter = self.setter.saturating_sub(1);
+        if SETTERS.contains(&lower.as_str()) || matches!(word, "ENV" | "ARG") {
+            self.setter = 4;
+        } else if secret_flag(word) {
+            // Several keys may follow one flag, not several passwords.
+            let several = ["key", "keys", "tokens", "secrets"].iter().any(|end| lower.ends_with(end));
+            self.expected = Expected::One { colon: false, several };
+        } else if (setter && named(word)) || (self.netrc && word == "password") {
+            self.expected = Expected::One { colon: false, several: false };
+        }
+        self.netrc |= word == "machine";
+        None
+    }
+
+    fn of_program(&mut self, program: &Program, word: &str) -> Option<Option<Range<usize>>> {
+        let secret = |from: usize| {
+            (from < word.len() && (!program.colon || word[from..].contains(':'))).then_some(from..word.len())
+        };
+        for flag in program.within {
+            if word.starts_with(flag) && word.len() > flag.len() {
+                return Some(secret(flag.len()));
+            }
+        }
+        for flag in program.before {
+            let together = flag.len() == 2
+                && word.len() > 2
+                && word.len() <= 8
+                && word.starts_with('-')
+                && word[1..].bytes().all(|byte| byte.is_ascii_alphabetic())
+                && word.ends_with(&flag[1..])
+                && !word.starts_with("--");
+            if word == *flag || (together && program.colon) {
+                self.expected = Expected::One { colon: program.colon, several: false };
+                return Some(None);
+            }
+            if let Some(rest) = word.strip_prefix(flag)
+                && (rest.starts_with('=') || (flag.len() == 2 && flag.starts_with('-')))
+            {
+                return Some(secret(flag.len() + usize::from(rest.starts_with('='))));
+            }
+        }
+        None
+    }
+}
+
+/// Whether a word after a setter is the name of a secret, in a spelling that no sentence has.
+fn named(word: &str) -> bool {
+    let name = word.trim_start_matches('$');
+    let part = |byte: u8| byte.is_ascii_alphanumeric() || b"-_./:".contains(&byte);
+    name.bytes().all(part) && name.contains(['_', '-', '.', ':']) && secret_name(name)
+}
+
+/// The secret words of the command lines in a text.
+pub(super) fn parts(text: &str) -> Vec<Range<usize>> {
+    let mut found = Vec::new();
+    let mut line = Line::new();
+    let mut words = Words { text, at: 0, closes: [true; 3] };
+    while let Some((word, broken)) = words.next(line.expects()) {
+        if broken {
+            line = Line::new();
+        }
+        if let Some(part) = line.next(&text[word.clone()]) {
+            found.push(word.start + part.start..word.start + part.end);
+        }
+    }
+    found
+}
+
+struct Words<'a> {
+    text: &'a str,
+    at: usize,
+    /// Whether a quote of each kind may still close.
+    closes: [bool; 3],
+}
+
+impl Words<'_> {
+    /// The next word, and whether a command ended before it. A quoted one is whole only where a secret is expected.
+    fn next(&mut self, whole: bool) -> Option<(Range<usize>, bool)> {
+        const QUOTES: [u8; 3] = *b"\"'`";
+        let bytes = self.text.as_bytes();
+        let mut broken = false;
+        // The quote directly after a word closes it.
+        let escapes = bytes[self.at..].iter().take_while(|byte| **byte == b'\\').count();
+        if bytes.get(self.at + escapes).is_some_and(|byte| self.at > 0 && QUOTES.contains(byte)) {
+            self.at += escapes + 1;
+        }
+        loop {
+            let byte = *bytes.get(self.at)?;
+            match byte {
+                b'\n' => {
+                    // A backslash before it goes on with the command.
+                    let goes_on = self.text[..self.at].trim_end_matches('\r').ends_with('\\');
+                    broken |= !goes_on;
+                }
+                b'|' | b';' | b'&' => broken = true,
+                b'"' | b'\'' | b'`' if whole => {
+                    let kind = QUOTES.iter().position(|quote| *quote == byte).unwrap_or(0);
+                    let start = self.at + 1;
+                    let rest = &self.text[start..];
+                    if self.closes[kind] {
+                        match rest.find(char::from(byte)) {
+                            Some(0) => {}
+                            Some(length) => {
+                                self.at = start + length;
+                                let said = rest[..length].trim_end_matches('\\');
+                                return Some((start..start + said.len(), broken));
+                            }
+                            None => self.closes[kind] = false,
+                        }
+                    }
+                }
+                byte if byte.is_ascii_whitespace() || b"\"'`,()[]{}\\:=".contains(&byte) => {}
+                _ => break,
+            }
+            // A mark is a word.
+            if self.text[self.at..].starts_with(MARK) {
+                break;
+            }
+            self.at += 1;
+        }
+        let start = self.at;
+        let ends = |byte: &u8| byte.is_ascii_whitespace() || b"\"'`".contains(byte);
+        let length = bytes[start..].iter().position(ends).unwrap_or(bytes.len() - start);
+        self.at += length;
+        let word = &self.text[start..self.at];
+        // Signs after a word are none of it, nor is the bracket of a mark; `;` is seen when the next word is looked for.
+        let cut = word.trim_end_matches([',', ']', ')', '}', '\\', ';']);
+        let marked = format!("{cut}]").ends_with(MARK) && word.len() > cut.len();
+        self.at = start + (cut.len() + usize::from(marked)).max(1);
+        Some((start..self.at, broken))
+    }
+}
