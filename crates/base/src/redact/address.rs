@@ -120,7 +120,8 @@ fn bare_login(word: &str) -> Option<Range<usize>> {
             let from = password.rfind(':').map_or(0, |at| at + 1);
             return (from < password.len()).then(|| colon + 1 + from..at);
         }
-        (!NO_USER.contains(&user.to_ascii_lowercase().as_str()) && !password.contains('/')).then(|| start..at)
+        (!NO_USER.contains(&user.to_ascii_lowercase().as_str()) && !password.contains('/'))
+            .then_some(start..at)
     })
 }
 

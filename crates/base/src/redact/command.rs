@@ -176,35 +176,48 @@ impl Line {
         None
     }
 
-    fn of_program(&mut self, program: &Program, word: &str) -> Option<Option<Range<usize>>> {
-        let secret = |from: usize| {
-            (from < word.len() && (!program.colon || word[from..].contains(':'))).then_some(from..word.len())
+    fn of_program(&mut self, program: &Program, word: &str) -> Flag {
+        let with = |from: usize| match program.colon && !word[from..].contains(':') {
+            true => Flag::Other,
+            false => Flag::With(from..word.len()),
         };
         for flag in program.within {
             if word.starts_with(flag) && word.len() > flag.len() {
-                return Some(secret(flag.len()));
+                return with(flag.len());
             }
         }
         for flag in program.before {
-            let together = flag.len() == 2
-                && word.len() > 2
-                && word.len() <= 8
+            let short = flag.len() == 2 && flag.starts_with('-');
+            // `-sSu` is `-s -S -u`.
+            let together = short
+                && program.colon
+                && (3..=8).contains(&word.len())
                 && word.starts_with('-')
                 && word[1..].bytes().all(|byte| byte.is_ascii_alphabetic())
-                && word.ends_with(&flag[1..])
-                && !word.starts_with("--");
-            if word == *flag || (together && program.colon) {
+                && word.ends_with(&flag[1..]);
+            if word == *flag || together {
                 self.expected = Expected::One { colon: program.colon, several: false };
-                return Some(None);
+                return Flag::Before;
             }
             if let Some(rest) = word.strip_prefix(flag)
-                && (rest.starts_with('=') || (flag.len() == 2 && flag.starts_with('-')))
+                && (rest.starts_with('=') || short)
             {
-                return Some(secret(flag.len() + usize::from(rest.starts_with('='))));
+                let from = flag.len() + usize::from(rest.starts_with('='));
+                return if from < word.len() { with(from) } else { Flag::Other };
             }
         }
-        None
+        Flag::Other
     }
+}
+
+/// What a word is to a program that takes secrets.
+#[derive(Debug)]
+enum Flag {
+    Other,
+    /// The secret is the next word.
+    Before,
+    /// This part of the word is the secret.
+    With(Range<usize>),
 }
 
 /// Whether a word after a setter is the name of a secret, in a spelling that no sentence has.

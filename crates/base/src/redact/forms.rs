@@ -308,7 +308,7 @@ fn numbered(text: &str, at: usize) -> Option<Range<usize>> {
 fn begins(text: &str, at: usize) -> bool {
     let before = &text.as_bytes()[..at];
     match before {
-        [.., b'\\', b'n' | b'r' | b't'] => true,
+        [] | [.., b'\\', b'n' | b'r' | b't'] => true,
         [.., b'm'] => {
             let count = before[..at - 1]
                 .iter()
@@ -319,7 +319,6 @@ fn begins(text: &str, at: usize) -> bool {
             before[..at - 1 - count].ends_with(b"\x1b[")
         }
         [.., byte] => !byte.is_ascii_alphanumeric(),
-        [] => true,
     }
 }
 
