@@ -36,6 +36,8 @@ pub fn packed(bytes: &[u8]) -> Option<(&'static str, &'static str)> {
         (b"BZh", "bzip2", "bunzip2 -k FILE"),
     ];
     KINDS.iter().find(|(begin, ..)| bytes.starts_with(begin)).map(|(_, kind, how)| (*kind, *how))
+}
+
 /// A path for a page, a view or a message: without secrets, as a folder may be named after one.
 pub fn path(path: &Path) -> String {
     redact::text(&path.display().to_string()).into_owned()
