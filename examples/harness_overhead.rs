@@ -21,6 +21,7 @@ mod bare;
 use std::process::ExitCode;
 
 use bare::{Bare, Outcome};
+use infercost::base::clock;
 use infercost::base::stats::{mean, median, sample_sd};
 use infercost::base::sys::Interrupt;
 use infercost::base::units::Seconds;
@@ -116,6 +117,8 @@ fn main() -> Outcome<ExitCode> {
         greedy_prompt: None,
         next_batch: None,
         recorder: None,
+        pace: None,
+        now: &clock::now,
         interrupt: &interrupt,
     };
     let mut observer = Pairs {

@@ -83,7 +83,7 @@ pub(super) fn run(
     for (file, records) in &found {
         for record in records {
             let path = record::write::write(record, &args.output, &seal::stem(record))?;
-            if !output.json {
+            if !output.json && !output.quiet {
                 output.human(&view(file, &path, record, output))?;
             }
             views.push(View { file: redact::text(&file.to_string_lossy()).into_owned(), path, record });
@@ -135,5 +135,6 @@ fn view(file: &Path, path: &Path, record: &Record, output: &Output) -> String {
         imported.and_then(|imported| imported.tool_version.as_deref()).unwrap_or("of an unknown version");
     let file = file.to_string_lossy();
     let head = style.dim(&format!("{}: {tool} {version}", redact::text(&file)));
-    format!("{head}\n{}{} {}\n", terminal::render(record, style), style.strong("Record  "), path.display())
+    let (text, beside) = (terminal::render(record, style), super::run::beside(record, style));
+    format!("{head}\n{text}{} {}\n{beside}", style.strong("Record  "), path.display())
 }

@@ -27,7 +27,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory as _, Parser as _};
 
 use crate::base::{clock, env, exhausted, redact};
-use crate::report::terminal::Style;
+use crate::report::terminal::{Bar, Style};
 use crate::{catalog as rows, record};
 
 use args::{Cli, Color, Command, OutputArgs};
@@ -138,6 +138,11 @@ impl Output {
     /// The style of human output.
     fn human_style(&self) -> Style {
         self.style(if self.json { io::stderr().is_terminal() } else { io::stdout().is_terminal() })
+    }
+
+    /// What shows how far a run is: a bar on a terminal, lines in a log.
+    fn bar(&self) -> Bar {
+        if self.quiet || io::stderr().is_terminal() { Bar::new(self.progress()) } else { Bar::for_a_log() }
     }
 
     /// Whether a bar can be shown.

@@ -82,7 +82,7 @@ pub(super) fn run(
     if let Some(gpu) = &place.unused_gpu {
         output.note(&gpu.to_string());
     }
-    let bar = Bar::new(output.progress());
+    let bar = output.bar();
     let scored = Scoring { args, catalog: &catalog, place: &place, bar: &bar, interrupt: &interrupt }
         .score(&text, info);
     bar.clear();

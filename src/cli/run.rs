@@ -25,6 +25,7 @@ use crate::report::exchange::llama_bench_rows;
 use crate::report::terminal::{self, Bar};
 use crate::run::energy::Sensors;
 use crate::run::engines::Kind;
+use crate::run::estimate::{self, Estimate, Looked};
 use crate::run::measure::energy;
 use crate::run::plan::{self, Limits, Plan, PlannedRow, Row, limits, rows};
 use crate::run::runner::{self, Finished, Job, Stopped};
@@ -80,7 +81,7 @@ pub(super) fn run(
         args.output.probe()?;
     }
 
-    let bar = Bar::new(output.progress());
+    let bar = output.bar();
     let named = args.model.as_deref().or(default_model.as_ref().map(|model| model.name));
     let request = Request::parse(named.unwrap_or(default_model::SMALL))?;
     let looked = if args.dry_run {
@@ -97,7 +98,10 @@ pub(super) fn run(
         other => other?,
     };
     let engine = Loading::new(args, &model, &place)?;
-    let plan = make_plan(args, limits, &model, &place, &engine)?;
+    let mut plan = make_plan(args, limits, &model, &place, &engine)?;
+    bar.spin("measuring what the processors can do at most");
+    let looked = Looked::at(&plan, &model, place.gpu.is_some());
+    plan.estimate = Some(Estimate::of(&plan, &model, looked.pace.as_ref(), chosen.is_ok()));
     if args.dry_run {
         bar.clear();
         if output.json {
@@ -108,6 +112,10 @@ pub(super) fn run(
         return check_memory(&plan, &place);
     }
     check_memory(&plan, &place)?;
+    bar.clear();
+    if let Some(estimate) = &plan.estimate {
+        output.note(&estimate.to_string());
+    }
     if output.verbose > 0 {
         output.note(terminal::render_plan(&plan, place.available).trim_end());
     }
@@ -130,6 +138,7 @@ pub(super) fn run(
         place: &place,
         engine: &engine,
         plan: &plan,
+        looked: &looked,
         request: &request,
         model: &model,
         sha256,
@@ -160,6 +169,7 @@ struct Measuring<'a> {
     place: &'a Place,
     engine: &'a Loading,
     plan: &'a Plan,
+    looked: &'a Looked,
     request: &'a Request,
     model: &'a Model,
     sha256: Result<String, String>,
@@ -189,7 +199,7 @@ impl Measuring<'_> {
         for number in 0..self.args.power_limit.len().max(1) {
             let limit = settings.limit(self.args, number)?;
             let created = if number == 0 { created } else { clock::wall() };
-            let bar = Bar::new(self.output.progress());
+            let bar = self.output.bar();
             let (record, stopped) = self.one(created, limit, settings, bar, load)?;
             let kept = self.publish(&record)?;
             let verdict = record.validity.verdict;
@@ -239,6 +249,8 @@ impl Measuring<'_> {
             greedy_prompt: self.prompt.as_ref().ok().cloned(),
             next_batch: plan.grow_batch.then_some(&next),
             recorder: recorder.as_ref().ok(),
+            pace: self.looked.pace.as_ref().ok(),
+            now: &clock::now,
             interrupt: self.interrupt,
         };
         let options = Options {
@@ -255,15 +267,10 @@ impl Measuring<'_> {
             other_device: self.chosen.as_ref().is_ok_and(|chosen| chosen.other_device),
         });
         let usage = sys::usage();
-        let peaks = match (self.place.gpu, &finished.stopped) {
-            (Some(_), _) => Err("the GPU's are not measured yet".to_owned()),
-            (None, Some(stopped)) if stopped.by_user() => Err("the run was interrupted".to_owned()),
-            (None, Some(_)) => Err("the run failed".to_owned()),
-            (None, None) => {
-                observer.spin("measuring what the processors can do at most");
-                device::peaks::measure(plan.threads.unwrap_or_else(sys::logical_cpus))
-            }
-        };
+        let peaks = self.looked.peaks.clone().unwrap_or_else(|| {
+            observer.spin("measuring what the processors can do at most");
+            estimate::measure_peaks(plan)
+        });
         observer.clear();
 
         let today = today();
@@ -322,6 +329,7 @@ impl Measuring<'_> {
         let written = self.args.output.keep(record);
         if let Ok(Some(path)) = &written {
             human = format!("{human}{} {}\n", style.strong("Record  "), path.display());
+            human.push_str(&beside(record, style));
         }
         // A disk that is full must not take the figures along.
         self.human(&human)?;
@@ -353,6 +361,18 @@ impl Measuring<'_> {
         }
         Ok(())
     }
+}
+
+/// What the files called `samples-…` beside a record are, where there are some.
+pub(super) fn beside(record: &Record, style: terminal::Style) -> String {
+    let lists = record::write::lists_beside(record);
+    if lists == 0 {
+        return String::new();
+    }
+    let most = record::write::INLINE_SAMPLES;
+    let text =
+        format!("{} of more than {most} raw samples in samples-….json beside it", count(lists, "list"));
+    format!("         {}\n", style.dim(&text))
 }
 
 /// The sensors that are read beside the run, or why none are.
@@ -630,6 +650,7 @@ fn make_plan(
         seed: args.seed,
         weight_bytes: model.header.weight_bytes(),
         memory,
+        estimate: None,
     })
 }
 
@@ -703,7 +724,11 @@ fn greedy(
     prompt: &Result<Vec<u32>, String>,
 ) -> Result<Greedy, String> {
     let (tokenizer, prompt_tokens) = (tokenizer.as_ref().map_err(Clone::clone)?, prompt.clone()?);
-    let tokens = finished.greedy.clone().ok_or("the run ended before the fixed prompt was continued")?;
+    let why = || {
+        let ended = "the run ended before the fixed prompt was continued";
+        finished.greedy_skipped.clone().unwrap_or_else(|| ended.to_owned())
+    };
+    let tokens = finished.greedy.clone().ok_or_else(why)?;
     let text = tokenizer
         .decode(&tokens)
         .map_err(|error| format!("the tokens cannot be turned into text ({error})"))?;

@@ -171,7 +171,10 @@ fn legend(plot: &LogPlot) -> Vec<(&'static str, &'static str, String)> {
     let mut entries: Vec<_> =
         series.map(|series| (look(series).0, look(series).1, series.name.clone())).collect();
     if !plot.curve.is_empty() {
-        entries.push(("curve", "line", format!("{}; dotted past the last point", plot.curve_label)));
+        let last = plot.data_end;
+        let beyond = last.is_some_and(|last| plot.curve.iter().any(|place| place.date > last));
+        let dotted = if beyond { "; dotted past the last point" } else { "" };
+        entries.push(("curve", "line", format!("{}{dotted}", plot.curve_label)));
         entries.push(("band", "patch", plot.band_label.clone()));
     }
     entries.extend(plot.levels.iter().map(|(name, _)| ("level", "line", name.clone())));

@@ -1,8 +1,10 @@
 //! From a plan to a sealed record: plan → runner → measure → validity → seal. Apart from it, the quality of a text.
 
+mod budget;
 mod demand;
 pub mod energy;
 pub mod engines;
+pub mod estimate;
 pub mod fingerprint;
 pub mod measure;
 pub mod plan;

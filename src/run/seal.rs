@@ -12,17 +12,18 @@ use crate::hardware::device::{self, Found};
 use crate::hardware::telemetry::host::HostWindow;
 use crate::model::Model;
 use crate::record::{
-    Command, EngineInfo, Gpu, Greedy, Measurement, ModelInfo, Peaks, Price, Quality, Record, SCHEMA,
-    Telemetry, Tool, Unknown, UnusedGpu, Workload,
+    Command, EngineInfo, Gpu, Greedy, Measurement, ModelInfo, Peaks, Price, Quality, Record, RowLeftOut,
+    SCHEMA, Telemetry, Tool, Unknown, UnusedGpu, Workload,
 };
 
 use super::demand;
 use super::energy::{self, Sensors};
+use super::estimate;
 use super::fingerprint;
 use super::measure;
-use super::measure::roofline::{self, Ceiling, ModelDemand, Utilization};
+use super::measure::roofline::{self, ModelDemand, Utilization};
 use super::plan::Plan;
-use super::runner::{Finished, Stopped};
+use super::runner::{Finished, LeftOut, Stopped};
 use super::validity::{self, Evidence};
 
 /// Times that the peaks are measured again when a figure breaks them.
@@ -120,6 +121,8 @@ pub fn seal(finished: &Finished, s: Sealing<'_>) -> Result<Record, crate::catalo
         rows: &finished.rows,
         caveats: capabilities.map(|c| c.caveats.as_slice()),
         agreement: finished.agreement,
+        agreement_skipped: finished.agreement_skipped.as_deref(),
+        left_out: &finished.left_out,
         stopped: finished.stopped.as_ref(),
         growth_ended: finished.growth_ended.as_deref(),
         clock: clock_quality,
@@ -134,8 +137,11 @@ pub fn seal(finished: &Finished, s: Sealing<'_>) -> Result<Record, crate::catalo
         roofline: rows.as_deref().map_err(String::as_str),
     };
     let validity = validity::validate(&evidence);
-    let telemetry =
+    let mut telemetry =
         telemetry(clock_quality, meter, validity::shortest_step(&evidence), s.host, s.sensors.as_ref().ok());
+    telemetry.measuring_seconds = finished.measuring.map(Seconds::get);
+    telemetry.measuring_seconds_reason =
+        finished.measuring.is_none().then(|| "the model was not loaded".to_owned());
 
     let mut cost = cost::assess(&measurements, s.price, Assumptions::default());
     cost::electricity(&mut cost, &measurements, s.catalog);
@@ -152,7 +158,7 @@ pub fn seal(finished: &Finished, s: Sealing<'_>) -> Result<Record, crate::catalo
     environment.peaks_reason = peaks_reason;
     let model = model_info(s.model, s.sha256, s.catalog_id);
     let engine = engine_info(capabilities, s.plan);
-    let workload = workload(s.plan);
+    let workload = workload(s.plan, &finished.left_out);
     let fingerprint = fingerprint::fingerprint(&fingerprint::Inputs {
         tool: &tool,
         model: &model,
@@ -254,6 +260,8 @@ fn telemetry(
     let unsaid = |missing: bool| missing.then(|| "the system does not say".to_owned());
     let share = shortest.map(|step| meter.get() / step);
     Telemetry {
+        measuring_seconds: None,
+        measuring_seconds_reason: None,
         clock_precision_seconds: clock.precision.get(),
         clock_overhead_seconds: clock.overhead.get(),
         meter_overhead_seconds_per_step: meter.get(),
@@ -307,13 +315,7 @@ fn against_peaks(
     peaks: &Result<CpuPeaks, String>,
 ) -> Result<Vec<Utilization>, String> {
     let peaks = peaks.as_ref().map_err(Clone::clone)?;
-    let ceiling = Ceiling {
-        read: peaks::best(&peaks.read),
-        flops: peaks::best(&peaks.flops),
-        narrow: peaks.narrow.as_ref().map_or(0.0, |(rounds, _)| peaks::best(rounds)),
-        cache: peaks::last_level_cache(),
-    };
-    Ok(roofline::utilization(measurements, demand, &ceiling))
+    Ok(roofline::utilization(measurements, demand, &estimate::ceiling(peaks)))
 }
 
 /// Processes that NVML saw on the GPU that computes, before the run.
@@ -414,10 +416,19 @@ fn engine_info(capabilities: Option<&Capabilities>, plan: &Plan) -> EngineInfo {
     }
 }
 
-fn workload(plan: &Plan) -> Workload {
+fn workload(plan: &Plan, left_out: &[LeftOut]) -> Workload {
     Workload {
         kind: "shapes".to_owned(),
         rows: plan.rows.iter().map(|row| row.label.clone()).collect(),
+        rows_left_out: left_out
+            .iter()
+            .map(|left_out| RowLeftOut {
+                row: left_out.row.label(),
+                reason: left_out.to_string(),
+                trial_seconds: left_out.trial.get(),
+                unknown: Unknown::new(),
+            })
+            .collect(),
         tokens: Some("random, uniform over the vocabulary, new in each trial".to_owned()),
         tokens_reason: None,
         sampling: Some("greedy".to_owned()),

@@ -24,6 +24,16 @@ impl Tick {
     pub fn since(self, earlier: Self) -> Seconds {
         Seconds::new(self.0.saturating_sub(earlier.0) as f64 / 1e9)
     }
+
+    /// The moment `time` later; a time below zero counts as none.
+    #[allow(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "as many nanoseconds as there are"
+    )]
+    pub fn after(self, time: Seconds) -> Self {
+        Self(self.0.saturating_add((time.get().max(0.0) * 1e9) as u64))
+    }
 }
 
 /// What a step was for. A pure step's device time belongs wholly to its kind.

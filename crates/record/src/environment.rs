@@ -217,6 +217,12 @@ impl Gpu {
 /// What was watched beside the run, and what watching cost.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Telemetry {
+    /// Seconds from the loaded model to the end of the last row and check: what `--max-time` bounds.
+    #[serde(default)]
+    pub measuring_seconds: Option<f64>,
+    /// Why it is `null`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub measuring_seconds_reason: Option<String>,
     /// Smallest difference the clock shows.
     pub clock_precision_seconds: f64,
     /// Cost of reading the clock once.

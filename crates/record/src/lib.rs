@@ -145,6 +145,9 @@ pub struct Workload {
     pub kind: String,
     /// The rows in llama-bench's words: `pp512`, `tg128`, `pp512+tg128 @ d4096`.
     pub rows: Vec<String>,
+    /// Of these, the rows that were not measured since the time was too short for one trial.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rows_left_out: Vec<RowLeftOut>,
     /// Where the prompts' tokens come from.
     pub tokens: Option<String>,
     /// Why it is `null`.
@@ -160,6 +163,20 @@ pub struct Workload {
     /// Why it is `null`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prefix_cache_reason: Option<String>,
+    /// Fields this version does not know.
+    #[serde(flatten)]
+    pub unknown: Unknown,
+}
+
+/// A row that was asked for and not measured.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct RowLeftOut {
+    /// Its name, as in `rows`.
+    pub row: String,
+    /// Why.
+    pub reason: String,
+    /// Seconds that one trial of it takes, by its first steps or by the machine's peaks.
+    pub trial_seconds: f64,
     /// Fields this version does not know.
     #[serde(flatten)]
     pub unknown: Unknown,

@@ -26,6 +26,15 @@ pub fn probe_folder(folder: &Path) -> Result<(), Error> {
     written.and(removed).map_err(failed)
 }
 
+/// How many lists of samples of `record` are too long to stand in it and lie beside it in `samples-<hash>.json`.
+pub fn lists_beside(record: &Record) -> usize {
+    let of_figures = record.measurements.iter().map(|m| &m.samples);
+    let of_sensors = record.energy.traces.iter().flat_map(|trace| [&trace.seconds, &trace.values]);
+    let long =
+        |samples: &&Samples| samples.values.as_ref().is_some_and(|values| values.len() > INLINE_SAMPLES);
+    of_figures.chain(of_sensors).filter(long).count()
+}
+
 /// Writes `record` and its sidecar files to `folder` and returns the record's path.
 ///
 /// # Errors

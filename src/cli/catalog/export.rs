@@ -12,7 +12,6 @@ use crate::catalog::Catalog;
 use crate::model::hub::FetchProgress as _;
 use crate::model::request::DEFAULT_SYNTHETIC_QUANT;
 use crate::model::{self, Request, Synthetic};
-use crate::report::terminal::Bar;
 
 /// Writes the file, and says what it wrote for people and for machines.
 ///
@@ -34,7 +33,7 @@ pub(super) fn export(
     let row = catalog.model(preset)?;
     let synthetic = Synthetic::new(row, quant.as_deref().unwrap_or(DEFAULT_SYNTHETIC_QUANT), seed)?;
     let interrupt = Interrupt::install()?;
-    let bar = Bar::new(output.progress());
+    let bar = output.bar();
     bar.start(&text::path(path), Bytes::new(synthetic.length()), Bytes::default());
     let written = synthetic.export(path, &interrupt, &|bytes| bar.advance(bytes));
     bar.done();

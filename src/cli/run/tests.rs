@@ -37,6 +37,7 @@ fn run_failing(more: &[&str], batch: usize) -> (anyhow::Result<()>, tempfile::Te
     let limits = Limits::resolve(asked).expect("no conflict");
     let plan = make_plan(&args, limits, &model, &place, &engine).expect("a plan");
     let none = || "not needed here".to_owned();
+    let looked = Looked { peaks: Some(Err(none())), pace: Err(none()) };
     let measuring = Measuring {
         args: &args,
         argv: &argv,
@@ -46,6 +47,7 @@ fn run_failing(more: &[&str], batch: usize) -> (anyhow::Result<()>, tempfile::Te
         place: &place,
         engine: &engine,
         plan: &plan,
+        looked: &looked,
         request: &request,
         model: &model,
         sha256: Err(none()),
@@ -84,7 +86,7 @@ fn an_engine_that_fails_in_its_last_row_leaves_the_rows_before_it() {
         complete.evidence,
         "the run failed while warming up pp8 b4: engine failing failed in a step: the device fell off the bus; 4 rows of figures before it"
     );
-    assert_eq!((record.command.interrupted, record.validity.no_ceiling()), (None, Some("the run failed")));
+    assert_eq!((record.command.interrupted, record.validity.no_ceiling()), (None, Some("not needed here")));
     assert_eq!(exit::code(&error), 1);
     let said = error.to_string();
     assert!(said.starts_with("4 rows measured before are kept in ") && said.contains(&record.id), "{said}");

@@ -172,6 +172,7 @@ fn workload(foreign: &Foreign, unsaid: Unsaid) -> Workload {
     let (sampling, sampling_reason) = unsaid.or(said.sampling.as_deref().map(clean));
     let (prefix_cache, prefix_cache_reason) = unsaid.or(said.prefix_cache);
     Workload {
+        rows_left_out: Vec::new(),
         kind: said.kind.to_owned(),
         rows: said.rows.iter().map(|row| clean(row)).collect(),
         tokens,

@@ -42,6 +42,15 @@ pub fn render_plan(plan: &Plan, available: Option<Bytes>) -> String {
     let bound =
         limits.max_time_seconds.map_or(String::new(), |time| format!(", {time} of measuring at most"));
     line("length", format!("{until}{bound}"));
+    if let Some(estimate) = &plan.estimate {
+        line("time", estimate.to_string());
+        for (row, trial) in plan.rows.iter().zip(&estimate.trial_seconds) {
+            line("", format!("{:<24} about {trial} a trial", row.label));
+        }
+        if let Some(reason) = &estimate.measuring_seconds_reason {
+            line("", format!("the rows' time is not known: {reason}"));
+        }
+    }
     line("seed", plan.seed.to_string());
     out.into_text()
 }

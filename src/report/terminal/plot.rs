@@ -74,7 +74,7 @@ pub fn render_plot(plot: &LogPlot, style: Style) -> String {
     }
     out.line(format_args!("{}", axis(&scale)));
     out.line(format_args!("{}", years(&scale)));
-    for entry in legend(plot) {
+    for entry in legend(plot, &grid) {
         out.line(format_args!(
             "{:SIDE$}{} {}",
             "",
@@ -180,7 +180,9 @@ fn years(scale: &Scale) -> String {
     line.iter().collect()
 }
 
-fn legend(plot: &LogPlot) -> Vec<(Ink, String)> {
+/// What the signs in `grid` mean; a sign that is not there is not explained.
+fn legend(plot: &LogPlot, grid: &[Vec<Ink>]) -> Vec<(Ink, String)> {
+    let drawn = |ink: Ink| grid.iter().flatten().any(|found| *found == ink);
     let mut entries: Vec<(Ink, String)> = plot
         .series
         .iter()
@@ -189,11 +191,13 @@ fn legend(plot: &LogPlot) -> Vec<(Ink, String)> {
         .map(|series| (ink(series), series.name.clone()))
         .collect();
     if !plot.curve.is_empty() {
-        entries.push((Ink::Curve, format!("{}; {} beyond it", plot.curve_label, Ink::Beyond.sign())));
+        entries.push((Ink::Curve, plot.curve_label.clone()));
+        entries.push((Ink::Beyond, format!("{}, beyond its last point", plot.curve_label)));
         entries.push((Ink::Band, plot.band_label.clone()));
     }
     entries.extend(plot.levels.iter().map(|(name, _)| (Ink::Level, name.clone())));
     entries.extend(plot.today.map(|day| (Ink::Today, format!("today, {day}"))));
+    entries.retain(|(ink, _)| drawn(*ink));
     entries
 }
 

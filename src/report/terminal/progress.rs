@@ -1,4 +1,5 @@
-//! The progress line: phase, row and time left, on stderr and only on a terminal.
+//! How far a command is, on stderr: on a terminal a line that is drawn over itself, in a log one every few seconds; and
+//! each row as it finishes.
 //!
 //! It is drawn when something is told, between trials, and never by a thread of its own: what measures must not share
 //! the processor with what prints. It is one line however narrow the terminal is and whatever it is resized to: the
@@ -11,7 +12,9 @@ use crate::base::event::Tick;
 use crate::base::units::{Bytes, Seconds};
 use crate::base::{clock, sys, text};
 use crate::model::hub::FetchProgress;
-use crate::run::runner::{Observer, Progress, Stage};
+use crate::run::runner::{LeftOut, MeasuredRow, Observer, Progress, Stage};
+
+use super::result::row_line;
 
 /// What the line says while weights are read.
 const LOADING: &str = "loading the model";
@@ -22,16 +25,35 @@ const UNKNOWN_COLUMNS: usize = 40;
 /// The line is not drawn more often than this while bytes or weights come.
 const PAUSE: Seconds = Seconds::new(0.1);
 
-/// A line on the terminal, or nothing at all.
+/// A log gets no more than a line in this time.
+const LOG_PAUSE: Seconds = Seconds::new(5.0);
+
+/// A line on the terminal, lines in a log, or nothing at all.
 pub struct Bar {
     line: Option<Line>,
+    /// When the log got its last line.
+    log: Option<Arc<Mutex<Option<Tick>>>>,
     total: Option<Seconds>,
 }
 
 impl Bar {
     /// A line when `visible`, else an observer that shows nothing.
     pub fn new(visible: bool) -> Self {
-        Self { line: visible.then(Line::default), total: None }
+        Self { line: visible.then(Line::default), log: None, total: None }
+    }
+
+    /// Lines in a log, where stderr is no terminal; a short run needs none.
+    pub fn for_a_log() -> Self {
+        Self { line: None, log: Some(Arc::new(Mutex::new(Some(clock::now())))), total: None }
+    }
+
+    /// A line that stays.
+    fn say(&self, text: &str) {
+        if self.line.is_some() || self.log.is_some() {
+            self.clear();
+            // A terminal that is gone is no reason to stop.
+            drop(std::io::stderr().write_all(format!("{text}\n").as_bytes()));
+        }
     }
 
     /// Takes the line off the terminal.
@@ -43,11 +65,13 @@ impl Bar {
 
     /// What shows which share of the model is loaded; loading is not measured at this grain.
     pub fn loading(&self) -> impl Fn(f64) + use<> {
-        let line = self.line.clone();
+        let (line, log, begin) = (self.line.clone(), self.log.clone(), clock::now());
         move |share| {
+            let words = loading_words(share, clock::now().since(begin));
             if let Some(line) = &line {
-                line.change(false, |shown| shown.words = vec![format!("{LOADING}, {:.0}%", share * 100.0)]);
+                line.change(false, |shown| shown.words = words.clone());
             }
+            log_now_and_then(log.as_deref(), &words[0]);
         }
     }
 
@@ -69,8 +93,31 @@ impl Bar {
                 shown.words = words;
                 shown.fetch = None;
             });
+        } else if let Some(said) = words.first() {
+            log_now_and_then(self.log.as_deref(), said);
         }
     }
+}
+
+/// Writes `text` to the log unless it got a line a moment ago.
+fn log_now_and_then(log: Option<&Mutex<Option<Tick>>>, text: &str) {
+    let Some(log) = log else { return };
+    let mut last = log.lock().unwrap_or_else(PoisonError::into_inner);
+    let now = clock::now();
+    if last.is_none_or(|last| now.since(last) >= LOG_PAUSE) {
+        *last = Some(now);
+        drop(std::io::stderr().write_all(format!("{text}\n").as_bytes()));
+    }
+}
+
+/// Which share of the weights is ready, and how long the rest takes at this pace.
+fn loading_words(share: f64, since: Seconds) -> Vec<String> {
+    let short = format!("{LOADING}, {:.0}%", share * 100.0);
+    if share < 0.05 {
+        return vec![short];
+    }
+    let left = Seconds::new((since.get() * (1.0 - share) / share).ceil());
+    vec![format!("{short}, {:.0} s left", left.get()), short]
 }
 
 impl Observer for Bar {
@@ -83,11 +130,24 @@ impl Observer for Bar {
         let share = self.total.zip(progress.left).map(|(total, left)| 1.0 - left.get() / total.get());
         self.show(share, words(progress));
     }
+
+    fn measured(&mut self, row: &MeasuredRow) {
+        if let Some(text) = row_line(&row.trials) {
+            self.say(&text);
+        }
+    }
+
+    fn left_out(&mut self, row: &LeftOut) {
+        self.say(&format!("{} left out: {row}", row.row.label()));
+    }
 }
 
 impl FetchProgress for Bar {
     fn start(&self, file: &str, total: Bytes, already: Bytes) {
         let file = text::shown(file.rsplit('/').next().unwrap_or(file));
+        if self.log.is_some() {
+            self.say(&format!("downloading {file}, {total}"));
+        }
         if let Some(line) = &self.line {
             let fetch = Fetch { file, total, already, came: already, since: clock::now() };
             line.change(true, |shown| shown.fetch = Some(fetch));
@@ -276,6 +336,16 @@ mod tests {
     #[test]
     fn the_message_says_phase_row_and_time_left() {
         assert_eq!(words(&progress())[0], "measuring pp512 (row 1 of 2), 3 trials, 42 s left at most");
+    }
+
+    #[test]
+    fn loading_says_how_long_it_still_takes() {
+        assert_eq!(loading_words(0.01, Seconds::new(3.0)), ["loading the model, 1%"]);
+        let [full, short] = &loading_words(0.25, Seconds::new(5.0))[..] else { panic!("two forms") };
+        assert_eq!(
+            (full.as_str(), short.as_str()),
+            ("loading the model, 25%, 15 s left", "loading the model, 25%")
+        );
     }
 
     #[test]

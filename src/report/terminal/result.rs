@@ -4,9 +4,13 @@ use rust_decimal::Decimal;
 
 use crate::base::units::{Bytes, Seconds, significant, thousands};
 use crate::record::{ApiComparison, Cell, Check, Cost, Figure, Measurement, Record, Verdict};
+use crate::run::measure::{self, RowTrials};
 
 use super::{Page, Style};
 use crate::base::text::{clipped, count, printable};
+
+/// Trials whose longest takes less than this times the shortest are alike.
+const ALIKE: f64 = 1.5;
 
 /// The whole result of a run.
 pub fn render(record: &Record, style: Style) -> String {
@@ -76,7 +80,7 @@ fn heading(out: &mut Page, record: &Record, style: Style) {
 
 fn table(out: &mut Page, record: &Record, style: Style) {
     let rows = rows(&record.measurements);
-    if rows.is_empty() {
+    if rows.is_empty() && record.workload.rows_left_out.is_empty() {
         let outside = record.measurements.iter().find_map(|m| m.cell_reason.as_deref());
         match outside.filter(|_| record.imported.is_some()) {
             Some(reason) => out.line(format_args!("\nno figure belongs to a row: {reason}")),
@@ -96,6 +100,77 @@ fn table(out: &mut Page, record: &Record, style: Style) {
             row.n,
             row.latency
         ));
+    }
+    for left_out in &record.workload.rows_left_out {
+        let text = format!("{} left out: {}", left_out.row, left_out.reason);
+        for (index, text) in wrap(&printable(&text), 76).iter().enumerate() {
+            let indent = if index > 0 { "  " } else { "" };
+            out.line(format_args!("{indent}{}", style.warn(text)));
+        }
+    }
+    for m in &record.measurements {
+        let (Some(cell), Some(why)) = (&m.cell, is_a_rows_rate(m).then(|| wild(m)).flatten()) else {
+            continue;
+        };
+        for text in wrap(&format!("{}: {why}", label(cell)), 76) {
+            out.line(format_args!("{}", style.warn(&text)));
+        }
+    }
+}
+
+/// A row that was measured, in a line, while the others still run.
+pub(super) fn row_line(trials: &RowTrials) -> Option<String> {
+    let row = rows(&measure::measurements(trials)).pop()?;
+    Some(format!(
+        "{}: {} tokens/s, 95% ± {}, n {}, {}",
+        row.label, row.rate, row.interval, row.n, row.latency
+    ))
+}
+
+/// Whether this is the rate that stands for its row in a table.
+fn is_a_rows_rate(m: &Measurement) -> bool {
+    let phase = m.cell.as_ref().map(|cell| cell.phase.as_str());
+    matches!(
+        (m.metric.as_str(), phase),
+        ("prefill_tokens_per_second", Some("prefill"))
+            | ("decode_tokens_per_second", Some("decode"))
+            | ("total_tokens_per_second", Some("joint" | "serving"))
+    )
+}
+
+/// Half a width in percent; one of more than the value itself says no more than that.
+fn width(share: f64) -> String {
+    if share > 1.0 { ">100%".to_owned() } else { format!("{:.1}%", share * 100.0) }
+}
+
+/// What made an interval wider than its value: one wild trial, or trials that lie anywhere.
+fn wild(m: &Measurement) -> Option<String> {
+    let (interval, value) = m.interval().zip(m.value)?;
+    if interval.relative_half_width(value) <= 1.0 || !m.samples.unit.starts_with("seconds") {
+        return None;
+    }
+    let mut seconds = m.samples.values.clone()?;
+    seconds.sort_by(f64::total_cmp);
+    let text = |seconds: f64| Seconds::new(seconds).to_string();
+    let close =
+        |trials: &[f64]| trials.last().zip(trials.first()).is_some_and(|(last, first)| *last < first * ALIKE);
+    match seconds.as_slice() {
+        [rest @ .., slow] if rest.len() > 1 && close(rest) => Some(format!(
+            "one wild trial of {}, the others took {} to {}",
+            text(*slow),
+            text(rest[0]),
+            text(rest[rest.len() - 1])
+        )),
+        [fast, rest @ ..] if rest.len() > 1 && close(rest) => Some(format!(
+            "one wild trial of {}, the others took {} to {}",
+            text(*fast),
+            text(rest[0]),
+            text(rest[rest.len() - 1])
+        )),
+        [first, .., last] => {
+            Some(format!("its {} trials took {} to {}", seconds.len(), text(*first), text(*last)))
+        }
+        _ => None,
     }
 }
 
@@ -133,10 +208,10 @@ fn rows(measurements: &[Measurement]) -> Vec<TableRow> {
             }
             _ => continue,
         };
-        let interval = m.interval().zip(m.value).map_or_else(
-            || "–".to_owned(),
-            |(interval, value)| format!("{:.1}%", interval.relative_half_width(value) * 100.0),
-        );
+        let interval = m
+            .interval()
+            .zip(m.value)
+            .map_or_else(|| "–".to_owned(), |(interval, value)| width(interval.relative_half_width(value)));
         rows.push(TableRow {
             label: label(cell),
             rate: m.value.map_or_else(|| "–".to_owned(), rate),
@@ -469,6 +544,34 @@ mod tests {
         for (value, text) in [(12_345.6, "12,346"), (999.94, "999.9"), (27.0, "27.00")] {
             assert_eq!(rate(value), text);
         }
+    }
+
+    #[test]
+    fn an_interval_wider_than_its_value_names_what_made_it() {
+        let row = |seconds: &[f64]| {
+            let trial = |&seconds: &f64| measure::Trial {
+                first_token: None,
+                decode: Some(Seconds::new(seconds)),
+                gaps: Vec::new(),
+                split: [Seconds::ZERO, Seconds::new(seconds)],
+                delivered: 8,
+            };
+            let kind = crate::run::plan::RowKind::Decode { output_tokens: 8 };
+            let row = crate::run::plan::Row { kind, batch: 1, depth: 0 };
+            let trials = RowTrials { row, warmup: Vec::new(), trials: seconds.iter().map(trial).collect() };
+            let measured = measure::measurements(&trials);
+            let found = measured.iter().find(|m| is_a_rows_rate(m)).expect("a rate");
+            (row_line(&trials).expect("a row"), wild(found))
+        };
+        let (line, why) = row(&[0.2, 0.21, 1.9]);
+        assert!(line.starts_with("tg8: ") && line.contains("95% ± >100%, n 3, TPOT "), "{line}");
+        assert_eq!(why.as_deref(), Some("one wild trial of 1.90 s, the others took 200 ms to 210 ms"));
+        let (_, why) = row(&[0.02, 0.2, 0.21]);
+        assert_eq!(why.as_deref(), Some("one wild trial of 20.0 ms, the others took 200 ms to 210 ms"));
+        let (_, why) = row(&[0.2, 0.9]);
+        assert_eq!(why.as_deref(), Some("its 2 trials took 200 ms to 900 ms"));
+        let (line, why) = row(&[0.2, 0.201, 0.199]);
+        assert!(why.is_none() && !line.contains("100%"), "{line}");
     }
 
     #[test]

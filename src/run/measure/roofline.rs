@@ -85,6 +85,13 @@ pub struct Ceiling {
     pub cache: Bytes,
 }
 
+impl Ceiling {
+    /// Operations per second of the fastest arithmetic there is.
+    pub fn fastest(&self) -> f64 {
+        self.flops.max(self.narrow)
+    }
+}
+
 /// One row against the ceiling.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Utilization {
@@ -171,7 +178,7 @@ pub fn utilization(measured: &[Measurement], model: &ModelDemand, ceiling: &Ceil
                 bandwidth: (least > 2.0 * cache).then(|| share(bytes)),
                 beyond_cache: share((least - cache).max(0.0)),
                 compute: operations / (seconds * ceiling.flops),
-                fastest_compute: operations / (seconds * ceiling.flops.max(ceiling.narrow)),
+                fastest_compute: operations / (seconds * ceiling.fastest()),
             })
         })
         .collect()

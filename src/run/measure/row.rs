@@ -44,10 +44,7 @@ pub fn measurements(trials: &RowTrials) -> Vec<Measurement> {
         found.push(seconds.time(row, "time_to_first_token_seconds"));
     }
     if row.output_tokens() > 0 {
-        let decoded = match row.prompt_tokens() {
-            0 => row.output_tokens(),
-            _ => row.output_tokens() - 1,
-        };
+        let decoded = row.decode_steps();
         if decoded > 0 {
             let seconds = of(|trial| trial.decode);
             found.push(seconds.rate(row, "decode_tokens_per_second", f64::from(decoded) * batch));

@@ -114,20 +114,11 @@ impl Limits {
 
     /// Whether a row with these trials is finished.
     ///
-    /// `half_width` is the relative half width of the interval, `spent` the time in measured trials, and
-    /// `share` the row's part of what was left of the run.
-    pub fn row_is_done(
-        &self,
-        trials: usize,
-        half_width: Option<f64>,
-        spent: Seconds,
-        share: Option<Seconds>,
-    ) -> bool {
+    /// `half_width` is the relative half width of the interval, and `spent` the time in measured trials. Whether
+    /// another trial fits into the time is the runner's to say.
+    pub fn row_is_done(&self, trials: usize, half_width: Option<f64>, spent: Seconds) -> bool {
         if trials == 0 {
             return false;
-        }
-        if share.is_some_and(|share| spent >= share) {
-            return true;
         }
         if let Some(repetitions) = self.repetitions {
             return trials >= repetitions;
@@ -152,28 +143,19 @@ mod tests {
     #[test]
     fn a_row_ends_by_precision_but_not_under_five_trials() {
         let limits = limits(Asked::default());
-        let share = Some(Seconds::new(30.0));
-        assert!(!limits.row_is_done(4, Some(0.001), Seconds::new(1.0), share));
-        assert!(limits.row_is_done(5, Some(0.02), Seconds::new(1.0), share));
-        assert!(!limits.row_is_done(50, Some(0.021), Seconds::new(1.0), share));
-    }
-
-    #[test]
-    fn a_row_ends_when_its_share_is_spent_after_one_trial() {
-        let limits = limits(Asked::default());
-        let share = Some(Seconds::new(3.0));
-        assert!(!limits.row_is_done(0, None, Seconds::new(9.0), share));
-        assert!(limits.row_is_done(1, None, Seconds::new(3.0), share));
+        assert!(!limits.row_is_done(4, Some(0.001), Seconds::new(1.0)));
+        assert!(limits.row_is_done(5, Some(0.02), Seconds::new(1.0)));
+        assert!(!limits.row_is_done(50, Some(0.021), Seconds::new(1.0)));
     }
 
     #[test]
     fn energy_stretches_a_row_where_its_share_allows() {
         let limits = Limits { energy_seconds: Seconds::new(5.0), ..limits(Asked::default()) };
         let share = Some(Seconds::new(30.0));
-        assert!(!limits.for_row(share).row_is_done(50, Some(0.0), Seconds::new(4.9), share));
-        assert!(limits.for_row(share).row_is_done(50, Some(0.0), Seconds::new(5.0), share));
+        assert!(!limits.for_row(share).row_is_done(50, Some(0.0), Seconds::new(4.9)));
+        assert!(limits.for_row(share).row_is_done(50, Some(0.0), Seconds::new(5.0)));
         let short = Some(Seconds::new(4.0));
-        assert!(limits.for_row(short).row_is_done(50, Some(0.0), Seconds::new(1.0), short));
+        assert!(limits.for_row(short).row_is_done(50, Some(0.0), Seconds::new(1.0)));
         let counted = Limits { repetitions: Some(2), ..limits };
         assert!((counted.for_row(None).trial_seconds.get() - 2.5).abs() < 1e-12);
     }
@@ -181,16 +163,16 @@ mod tests {
     #[test]
     fn repetitions_are_exact() {
         let limits = limits(Asked { repetitions: Some(3), ..Asked::default() });
-        assert!(!limits.row_is_done(2, Some(0.0), Seconds::new(1.0), Some(Seconds::new(30.0))));
-        assert!(limits.row_is_done(3, Some(9.0), Seconds::new(1.0), Some(Seconds::new(30.0))));
+        assert!(!limits.row_is_done(2, Some(0.0), Seconds::new(1.0)));
+        assert!(limits.row_is_done(3, Some(9.0), Seconds::new(1.0)));
     }
 
     #[test]
     fn nightly_counts_per_row_and_refuses_a_bound_on_the_run() {
         let nightly = limits(Asked { tier: Some(Tier::Nightly), ..Asked::default() });
         assert_eq!(nightly.max_time_seconds, None);
-        assert!(!nightly.row_is_done(4, Some(0.0), Seconds::new(99.0), None));
-        assert!(nightly.row_is_done(5, Some(0.5), Seconds::new(100.0), None));
+        assert!(!nightly.row_is_done(4, Some(0.0), Seconds::new(99.0)));
+        assert!(nightly.row_is_done(5, Some(0.5), Seconds::new(100.0)));
         let both = Asked { tier: Some(Tier::Publish), max_time: Some(Seconds::new(5.0)), ..Asked::default() };
         assert!(Limits::resolve(both).is_err());
     }

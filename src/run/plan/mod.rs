@@ -15,6 +15,7 @@ use serde::Serialize;
 use crate::base::units::Bytes;
 use crate::engine::MemoryForeseen;
 use crate::model::header::Header;
+use crate::run::estimate::Estimate;
 
 /// Why a plan cannot be made.
 #[derive(Debug, thiserror::Error)]
@@ -93,6 +94,8 @@ pub struct Plan {
     pub weight_bytes: Bytes,
     /// Most memory any row will take.
     pub memory: MemoryForeseen,
+    /// How long it will take; `null` until the machine was looked at.
+    pub estimate: Option<Estimate>,
 }
 
 /// A row with what is foreseen of it.

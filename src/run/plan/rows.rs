@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use crate::base::units::Seconds;
 use crate::record::Cell;
 
 /// What a row measures.
@@ -76,6 +77,37 @@ impl Row {
         match self.kind {
             RowKind::Decode { .. } => self.depth.max(1),
             _ => self.depth,
+        }
+    }
+
+    /// The same row with prompt and outputs `divisor` times as short, at least one token and two steps; `None` when that
+    /// is no shorter.
+    pub fn part(&self, divisor: u32) -> Option<Self> {
+        let prompt = |tokens: u32| (tokens / divisor).max(1);
+        let steps = |steps: u32| (steps / divisor).clamp(steps.min(2), steps);
+        let kind = match self.kind {
+            RowKind::Prefill { prompt_tokens } => RowKind::Prefill { prompt_tokens: prompt(prompt_tokens) },
+            RowKind::Decode { output_tokens } => RowKind::Decode { output_tokens: steps(output_tokens) },
+            RowKind::Joint { prompt_tokens, output_tokens } => RowKind::Joint {
+                prompt_tokens: prompt(prompt_tokens),
+                output_tokens: output_tokens.min(1 + steps(output_tokens.saturating_sub(1))),
+            },
+        };
+        (kind != self.kind).then_some(Self { kind, ..*self })
+    }
+
+    /// How long this row takes when a [`part`](Self::part) of it took so long for its input and its output.
+    pub fn from_part(&self, part: &Self, [input, output]: [Seconds; 2]) -> Seconds {
+        let share = |whole: u32, part: u32| f64::from(whole) / f64::from(part.max(1));
+        input * share(self.prompt_tokens(), part.prompt_tokens())
+            + output * share(self.decode_steps(), part.decode_steps())
+    }
+
+    /// Decode steps: a prompt yields the first output token itself.
+    pub fn decode_steps(&self) -> u32 {
+        match self.prompt_tokens() {
+            0 => self.output_tokens(),
+            _ => self.output_tokens().saturating_sub(1),
         }
     }
 
@@ -155,6 +187,29 @@ mod tests {
         });
         let labels: Vec<String> = rows.iter().map(Row::label).collect();
         assert_eq!(labels, ["pp128", "tg32", "pp64+tg16", "pp128 b8", "tg32 b8", "pp64+tg16 b8"]);
+    }
+
+    #[test]
+    fn a_part_of_a_row_foretells_it() {
+        let row = |kind| Row { kind, batch: 2, depth: 64 };
+        let prompt = row(RowKind::Prefill { prompt_tokens: 128 });
+        let output = row(RowKind::Decode { output_tokens: 32 });
+        let joint = row(RowKind::Joint { prompt_tokens: 64, output_tokens: 17 });
+        let parts = |row: Row| [16, 4].map(|divisor| row.part(divisor).map(|part| part.label()));
+        let some = |label: &str| Some(format!("{label} @ d64 b2"));
+        assert_eq!(parts(prompt), [some("pp8"), some("pp32")]);
+        assert_eq!(parts(output), [some("tg2"), some("tg8")]);
+        assert_eq!(parts(joint), [some("pp4+tg3"), some("pp16+tg5")]);
+        assert_eq!(parts(row(RowKind::Decode { output_tokens: 2 })), [None, None]);
+        assert_eq!(parts(row(RowKind::Prefill { prompt_tokens: 1 })), [None, None]);
+        let took = |row: Row, input: f64, output: f64| {
+            let split = [Seconds::new(input), Seconds::new(output)];
+            row.from_part(&row.part(4).expect("shorter"), split).get()
+        };
+        assert!((took(prompt, 2.0, 0.0) - 8.0).abs() < 1e-9);
+        assert!((took(output, 0.0, 3.0) - 12.0).abs() < 1e-9);
+        // 64 of 16 tokens and 16 of 4 steps.
+        assert!((took(joint, 1.0, 0.5) - 6.0).abs() < 1e-9);
     }
 
     #[test]

@@ -11,7 +11,8 @@ pub(super) fn run(evidence: &Evidence<'_>) -> Check {
     let name = "batch_agreement";
     let Some(found) = evidence.agreement else {
         if evidence.rows.iter().any(|row| row.trials.row.batch > 1) {
-            return unmade(name, "the run ended before a batch was compared with single sequences");
+            let ended = "the run ended before a batch was compared with single sequences";
+            return unmade(name, evidence.agreement_skipped.unwrap_or(ended));
         }
         return check(name, Verdict::Valid, "no batch ran: there is nothing to disagree".into());
     };

@@ -25,7 +25,7 @@ use crate::hardware::telemetry::host::HostWindow;
 use crate::record::{Check, Energy, ROOFLINE, Validity, Verdict};
 
 use super::measure::roofline::Utilization;
-use super::runner::{Agreement, MeasuredRow, Stopped};
+use super::runner::{Agreement, LeftOut, MeasuredRow, Stopped};
 
 /// What the checks look at.
 #[derive(Debug)]
@@ -36,9 +36,13 @@ pub struct Evidence<'a> {
     pub caveats: Option<&'a [String]>,
     /// The largest batch beside its sequences alone.
     pub agreement: Option<Agreement>,
+    /// Why it was not looked at though a batch ran.
+    pub agreement_skipped: Option<&'a str>,
+    /// Rows for which the time was too short.
+    pub left_out: &'a [LeftOut],
     /// What ended the run before its end.
     pub stopped: Option<&'a Stopped>,
-    /// Why batches grew no further, when memory ended it.
+    /// Why batches grew no further, when memory or time ended it.
     pub growth_ended: Option<&'a str>,
     /// The clock's own precision and cost.
     pub clock: ClockQuality,

@@ -10,6 +10,14 @@ pub(super) fn run(evidence: &Evidence<'_>) -> Check {
     if evidence.rows.is_empty() {
         return check(name, Verdict::Invalid, "no row was measured".into());
     }
+    let cut = labels(evidence.rows, |row| row.cut);
+    if !cut.is_empty() {
+        let text = format!(
+            "the last trial of {} was cut when the time was over, since it took so much longer than those before: they may be the fast ones; raise --max-time",
+            cut.join(", ")
+        );
+        return check(name, Verdict::Suspect, text);
+    }
     let fewest = evidence.repetitions.map_or(FEWEST, |asked| asked.min(FEWEST));
     let few = labels(evidence.rows, |row| row.trials.trials.len() < fewest);
     let least = evidence.rows.iter().map(|row| row.trials.trials.len()).min().unwrap_or(0);

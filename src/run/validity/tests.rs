@@ -18,6 +18,7 @@ fn row(trials: usize) -> MeasuredRow {
         trials: RowTrials { row, warmup: vec![trial.clone(); 2], trials: vec![trial; trials] },
         missing_tokens: 0,
         non_finite_steps: 0,
+        cut: false,
         steady: true,
         window: None,
     }
@@ -29,6 +30,8 @@ fn evidence(rows: &[MeasuredRow]) -> Evidence<'_> {
         rows,
         caveats: Some(&[]),
         agreement: None,
+        agreement_skipped: None,
+        left_out: &[],
         stopped: None,
         growth_ended: None,
         clock: ClockQuality { precision: Seconds::new(1e-8), overhead: Seconds::new(3e-8) },

@@ -1,0 +1,324 @@
+//! How long a run will take, told before it begins: from the bytes and operations that the model's header asks for and
+//! what the machine's processors were measured to do at most.
+//!
+//! [`Pace`] has the time of one piece of work, at least (at the peaks) and typically (at the share of them that the
+//! engine reaches). [`Estimate`] adds a run up. Both only announce and spare hopeless attempts: what a row really takes
+//! is told by its own first steps.
+
+use serde::Serialize;
+
+use crate::base::sys;
+use crate::base::units::Seconds;
+use crate::hardware::device::peaks::{self, CpuPeaks};
+use crate::model::Model;
+
+use super::demand;
+use super::measure::roofline::{Ceiling, ModelDemand, Work};
+use super::plan::{Limits, Plan, Row};
+
+/// Share of the fastest arithmetic that a prompt reaches, and of the read bandwidth that decode steps reach: what
+/// `bench run` measured on two cores of a cloud machine (docs/metrics.md), for our own engine and for candle.
+const TYPICAL: [(&str, f64, f64); 2] = [("fused", 0.5, 0.8), ("candle", 0.2, 0.6)];
+/// Weights of this many bytes or more are multiplied in single precision.
+const UNQUANTIZED_BYTES: f64 = 1.5;
+/// Bytes of weights that become ready in a second: synthetic ones are made, a file's read from memory and packed.
+const LOADED_PER_SECOND: [f64; 2] = [0.35e9, 1.0e9];
+/// How long the machine is looked at beside the model: its peaks, and its power at rest where a sensor is read.
+const PEAKS: Seconds = Seconds::new(1.5);
+const IDLE: Seconds = Seconds::new(2.0);
+/// Trials of a warm-up that settles at once.
+const WARMUP: f64 = 2.0;
+
+/// How long work takes on this machine.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Pace {
+    demand: ModelDemand,
+    ceiling: Ceiling,
+    /// Operations per second, and bytes per second, that are typically reached.
+    typical: [f64; 2],
+}
+
+impl Pace {
+    /// Of this model in the engine of that name on processors with these peaks.
+    pub fn new(model: &Model, engine: &str, kv_type: &str, peaks: &CpuPeaks) -> Self {
+        let header = &model.header;
+        let demand = demand::of(header, kv_type);
+        let ceiling = ceiling(peaks);
+        let bytes_each = header.weight_bytes().get() as f64 / header.parameters().max(1) as f64;
+        let operations = if bytes_each < UNQUANTIZED_BYTES { ceiling.fastest() } else { ceiling.flops };
+        let (_, prompt, step) = TYPICAL.into_iter().find(|(name, ..)| *name == engine).unwrap_or(TYPICAL[0]);
+        Self { demand, ceiling, typical: [operations * prompt, ceiling.read * step] }
+    }
+
+    /// Whatever it is fed, a step of this length, and no bound below it.
+    #[cfg(test)]
+    pub(super) fn of_steps(seconds: f64) -> Self {
+        let demand = ModelDemand {
+            weight_bytes: crate::base::units::Bytes::new(1_000_000_000),
+            experts: None,
+            kv_bytes_per_position: 0.0,
+            window: None,
+            body_parameters: 0.0,
+            head_parameters: 0.0,
+            attention_operations: 0.0,
+        };
+        let cache = crate::base::units::Bytes::new(0);
+        let ceiling = Ceiling { read: f64::INFINITY, flops: 1.0, narrow: 0.0, cache };
+        Self { demand, ceiling, typical: [1.0, 1e9 / seconds] }
+    }
+
+    /// Feeding a prompt of `tokens` to each of `batch` sequences behind `depth` others.
+    pub fn prompt(&self, batch: u32, depth: u32, tokens: u32) -> Seconds {
+        if tokens == 0 {
+            return Seconds::ZERO;
+        }
+        self.typically(self.demand.prompt(f64::from(batch), f64::from(depth), f64::from(tokens)))
+    }
+
+    /// `steps` decode steps of `batch` sequences behind `depth` tokens.
+    pub fn steps(&self, batch: u32, depth: u32, steps: u32) -> Seconds {
+        self.typically(self.demand.step(f64::from(batch), f64::from(depth), f64::from(steps)))
+            * f64::from(steps)
+    }
+
+    /// One trial of a row, its context apart.
+    pub fn trial(&self, row: &Row) -> Seconds {
+        let (prompt, batch) = (row.prompt_tokens(), row.batch);
+        let steps = self.steps(batch, row.depth + prompt, row.decode_steps());
+        self.prompt(batch, row.depth, prompt) + steps
+    }
+
+    /// Feeding a row's context, which is done once.
+    pub fn context(&self, row: &Row) -> Seconds {
+        self.prompt(row.batch, 0, row.context_tokens())
+    }
+
+    /// One trial of a row at the peaks: nothing is faster.
+    pub fn least(&self, row: &Row) -> Seconds {
+        let (batch, depth) = (f64::from(row.batch), f64::from(row.depth));
+        let (prompt, steps) = (f64::from(row.prompt_tokens()), f64::from(row.decode_steps()));
+        let fed = if prompt > 0.0 { self.at_least(self.demand.prompt(batch, depth, prompt)) } else { 0.0 };
+        Seconds::new(fed + steps * self.at_least(self.demand.step(batch, depth + prompt, steps)))
+    }
+
+    fn at_least(&self, work: Work) -> f64 {
+        let Ceiling { read, cache, .. } = self.ceiling;
+        let bytes = (work.least_bytes - cache.get() as f64).max(0.0);
+        (bytes / read).max(work.operations / self.ceiling.fastest())
+    }
+
+    fn typically(&self, work: Work) -> Seconds {
+        let [operations, bytes] = self.typical;
+        Seconds::new((work.bytes / bytes).max(work.operations / operations))
+    }
+}
+
+/// What the machine can do, looked at before anything is loaded.
+#[derive(Debug)]
+pub struct Looked {
+    /// The processors' peaks; `None` where they are measured behind the run, since memory that was taken for them could
+    /// not be told from the model's.
+    pub peaks: Option<Result<CpuPeaks, String>>,
+    /// How long work takes by them.
+    pub pace: Result<Pace, String>,
+}
+
+impl Looked {
+    /// Measures the processors, unless a GPU computes.
+    pub fn at(plan: &Plan, model: &Model, on_gpu: bool) -> Self {
+        let peaks = if on_gpu {
+            Some(Err("the GPU's are not measured yet".to_owned()))
+        } else if sys::forget_peak_memory() {
+            let peaks = measure_peaks(plan);
+            // Their arrays are gone, and the model's memory counts from here.
+            sys::forget_peak_memory();
+            Some(peaks)
+        } else {
+            None
+        };
+        let kv_type = plan.kv_type.as_deref().unwrap_or("f32");
+        let pace = match &peaks {
+            Some(Ok(peaks)) => Ok(Pace::new(model, &plan.engine, kv_type, peaks)),
+            Some(Err(reason)) => Err(reason.clone()),
+            None => Err("this system's peaks are measured behind the run".to_owned()),
+        };
+        Self { peaks, pace }
+    }
+}
+
+/// The peaks with as many threads as the plan has.
+///
+/// # Errors
+/// As [`peaks::measure`].
+pub fn measure_peaks(plan: &Plan) -> Result<CpuPeaks, String> {
+    peaks::measure(plan.threads.unwrap_or_else(sys::logical_cpus))
+}
+
+/// What these processors do at most.
+pub(super) fn ceiling(peaks: &CpuPeaks) -> Ceiling {
+    Ceiling {
+        read: peaks::best(&peaks.read),
+        flops: peaks::best(&peaks.flops),
+        narrow: peaks.narrow.as_ref().map_or(0.0, |(rounds, _)| peaks::best(rounds)),
+        cache: peaks::last_level_cache(),
+    }
+}
+
+/// How long a run will take.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Estimate {
+    /// Reading and packing the weights, a download apart.
+    pub load_seconds: Seconds,
+    /// Measuring the machine itself: its peaks, and its power at rest.
+    pub machine_seconds: Seconds,
+    /// All rows with the fewest trials; `null` when the peaks were not measured.
+    pub measuring_seconds: Option<Seconds>,
+    /// Why it is `null`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub measuring_seconds_reason: Option<String>,
+    /// `--max-time`; `null` when each row is measured for its own time.
+    pub max_time_seconds: Option<Seconds>,
+    /// One trial of each row, in the plan's order; empty when the peaks were not measured.
+    pub trial_seconds: Vec<Seconds>,
+    /// Whether batches grow, which takes longer than the rows that are known.
+    pub grows: bool,
+}
+
+impl Estimate {
+    /// Of a plan; `idle` where a sensor is read.
+    pub fn of(plan: &Plan, model: &Model, pace: Result<&Pace, &String>, idle: bool) -> Self {
+        let rows = || plan.rows.iter().map(|row| row.row);
+        let measuring = |pace: &Pace| rows().map(|row| fewest_trials(&row, pace, plan.limits).get()).sum();
+        let [made, read] = LOADED_PER_SECOND;
+        let rate = if model.header.is_synthetic() { made } else { read };
+        Self {
+            load_seconds: Seconds::new(plan.weight_bytes.get() as f64 / rate),
+            machine_seconds: if idle { IDLE + PEAKS } else { PEAKS },
+            measuring_seconds: pace.ok().map(|pace| Seconds::new(measuring(pace))),
+            measuring_seconds_reason: pace.err().cloned(),
+            max_time_seconds: plan.limits.max_time_seconds,
+            trial_seconds: pace.map_or(Vec::new(), |pace| rows().map(|row| pace.trial(&row)).collect()),
+            grows: plan.grow_batch,
+        }
+    }
+}
+
+/// A row with the fewest trials that its limits allow.
+fn fewest_trials(row: &Row, pace: &Pace, limits: Limits) -> Seconds {
+    let limits = limits.for_row(limits.max_time_seconds);
+    let trials = limits.repetitions.unwrap_or(limits.min_trials) as f64;
+    let longer = |a: Seconds, b: Seconds| if a > b { a } else { b };
+    let trial = pace.trial(row);
+    let measured = longer(longer(trial, limits.trial_seconds) * trials, limits.row_seconds);
+    pace.context(row) + trial * WARMUP + measured
+}
+
+/// The line that a run begins with.
+impl std::fmt::Display for Estimate {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let most = self.max_time_seconds;
+        let bounded = |seconds: Seconds| most.filter(|most| *most < seconds).unwrap_or(seconds);
+        let least = self.measuring_seconds.map(bounded);
+        let around = self.load_seconds + self.machine_seconds;
+        if let Some(measuring) = least.or(most) {
+            write!(f, "takes about {}: ", whole(around + measuring))?;
+        }
+        write!(f, "{} to load the model, ", whole(self.load_seconds))?;
+        match (least, most) {
+            (Some(least), Some(most)) if least < most => {
+                write!(f, "{} to measure it ({} at most, --max-time)", whole(least), whole(most))?;
+            }
+            (_, Some(most)) => write!(f, "{} to measure it (--max-time)", whole(most))?,
+            (Some(least), None) => write!(f, "{} to measure it", whole(least))?,
+            (None, None) => f.write_str("measuring for as long as each row takes")?,
+        }
+        if self.grows {
+            f.write_str(", more while batches grow")?;
+        }
+        write!(f, ", {} for the machine itself", whole(self.machine_seconds))
+    }
+}
+
+/// Whole seconds, at least one: an estimate is no more precise.
+pub fn whole(seconds: Seconds) -> String {
+    Seconds::new(seconds.get().ceil().max(1.0)).to_string().replace(".00 s", " s").replace(".0 s", " s")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::units::Bytes;
+    use crate::run::plan::RowKind;
+
+    /// 1 GB of weights with a parameter a byte, on 10 GB/s and 1 and 4 TFLOP/s, of which all is reached.
+    fn pace() -> Pace {
+        let demand = ModelDemand {
+            weight_bytes: Bytes::new(1_000_000_000),
+            experts: None,
+            kv_bytes_per_position: 0.0,
+            window: None,
+            body_parameters: 1e9,
+            head_parameters: 0.0,
+            attention_operations: 0.0,
+        };
+        let ceiling = Ceiling { read: 10e9, flops: 1e12, narrow: 4e12, cache: Bytes::new(200_000_000) };
+        Pace { demand, ceiling, typical: [2e12, 5e9] }
+    }
+
+    #[test]
+    fn bytes_and_operations_over_what_the_machine_does_are_the_time() {
+        let pace = pace();
+        let row = |kind, batch, depth| Row { kind, batch, depth };
+        let prompt = row(RowKind::Prefill { prompt_tokens: 1000 }, 1, 0);
+        let output = row(RowKind::Decode { output_tokens: 10 }, 1, 1000);
+        let close = |found: Seconds, expected: f64| assert!((found.get() - expected).abs() < 1e-9, "{found}");
+        // 2 · 1000 · 1e9 operations.
+        close(pace.trial(&prompt), 1.0);
+        close(pace.least(&prompt), 0.5);
+        // Ten times 1 GB, of which 0.2 may lie in the cache.
+        close(pace.trial(&output), 2.0);
+        close(pace.least(&output), 0.8);
+        close(pace.context(&output), 1.0);
+        close(pace.trial(&row(RowKind::Joint { prompt_tokens: 1000, output_tokens: 11 }, 1, 0)), 3.0);
+    }
+
+    fn estimate(measuring: Option<f64>, most: Option<f64>) -> Estimate {
+        Estimate {
+            load_seconds: Seconds::new(2.2),
+            machine_seconds: Seconds::new(1.5),
+            measuring_seconds: measuring.map(Seconds::new),
+            measuring_seconds_reason: None,
+            max_time_seconds: most.map(Seconds::new),
+            trial_seconds: Vec::new(),
+            grows: false,
+        }
+    }
+
+    #[test]
+    fn an_estimate_is_a_sentence() {
+        for (measuring, most, said) in [
+            (
+                Some(12.4),
+                Some(60.0),
+                "takes about 17 s: 3 s to load the model, 13 s to measure it (1 min 0 s at most, --max-time), 2 s for the machine itself",
+            ),
+            (
+                Some(400.0),
+                Some(30.0),
+                "takes about 34 s: 3 s to load the model, 30 s to measure it (--max-time), 2 s for the machine itself",
+            ),
+            (
+                None,
+                Some(30.0),
+                "takes about 34 s: 3 s to load the model, 30 s to measure it (--max-time), 2 s for the machine itself",
+            ),
+            (
+                Some(1200.0),
+                None,
+                "takes about 20 min 4 s: 3 s to load the model, 20 min 0 s to measure it, 2 s for the machine itself",
+            ),
+        ] {
+            assert_eq!(estimate(measuring, most).to_string(), said);
+        }
+    }
+}
