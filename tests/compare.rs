@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::support::served::{Served, served};
+use crate::support::served::{Served, believed, served};
 use crate::support::{Bench, quick};
 
 fn number(value: &Value, path: &str) -> f64 {
@@ -71,8 +71,9 @@ fn an_offline_record_is_held_against_the_batch_tier() {
     assert_eq!(view["here"]["service"], "offline");
     let [standard, batch] = ["standard", "batch"].map(|tier| row(&view, "openai/gpt-4o-mini", tier));
     close(number(standard, "/usd_per_million"), 2.0 * number(batch, "/usd_per_million"));
-    let verdict = view["verdict"].as_str().expect("a sentence");
+    let verdict = view["verdict"]["text"].as_str().expect("a sentence");
     assert!(verdict.contains("openai/gpt-4o-mini (another model, batch)"), "{verdict}");
+    assert_eq!((&view["verdict"]["answer"], &view["verdict"]["ratio"]), (&"no_verdict".into(), &Value::Null));
     // Enough machines for the tokens, and one fewer would not do.
     let (machines, capacity) =
         (number(&view, "/volume/machines"), number(&view, "/here/capacity_tokens_per_month"));
@@ -94,22 +95,37 @@ fn with_tokens_a_month_the_verdict_is_about_the_bills() {
     let path = seventy_billion(&bench);
     let args = ["compare", "--price-per-hour", "2.49", "--tokens-per-month", "20M", &path];
     let view = bench.json(&[&args[..], &["--json"]].concat());
-    let about = view["verdict_api"].as_str().expect("an API");
+    // One run of a server, never checked here: the two bills, and neither a factor nor a side.
+    let doubtful = view["verdict"]["text"].as_str().expect("a sentence");
+    assert!(
+        doubtful.starts_with("no verdict: the record is suspect") && !doubtful.contains('×'),
+        "{doubtful}"
+    );
+    assert!(doubtful.contains("$1,818 a month here (1 machine, 0.159% busy) against $"), "{doubtful}");
+    let trusted = believed(&bench, &path, 0.02);
+    let view =
+        bench.json(&["compare", "--price-per-hour", "2.49", "--tokens-per-month", "20M", &trusted, "--json"]);
+    let about = view["verdict"]["api"].as_str().expect("an API");
     let there = number(row(&view, about, "standard"), "/usd_per_month");
     let here = number(&view, "/volume/usd_per_month");
     close(here, 730.0 * 2.49);
     assert!(here > there);
-    let verdict = view["verdict"].as_str().expect("a sentence");
+    let verdict = view["verdict"]["text"].as_str().expect("a sentence");
     assert!(
         verdict.starts_with("at 20.0 million tokens a month ") && verdict.contains("× dearer here"),
         "{verdict}"
     );
-    assert!(verdict.contains("$1,818 a month against $"), "{verdict}");
-    let full = view["verdict_at_utilization"].as_str().expect("a sentence");
-    assert!(full.starts_with("always busy, whatever the volume: "), "{full}");
+    assert!(verdict.contains("$1,818 a month here (1 machine, 0.159% busy) against $"), "{verdict}");
+    close(number(&view, "/verdict/ratio/value"), here / there);
+    let full = &view["verdict_at_utilization"];
+    assert!(full["text"].as_str().is_some_and(|text| text.contains("100% busy")), "{full}");
+    assert_eq!(full["answer"], "cheaper", "always busy it is");
     // Without a volume there is one verdict, and the months list says how many rows it leaves out, each with its tier.
     let plain = bench.json(&["compare", "--json", "--price-per-hour", "2.49", &path]);
     assert!(plain.get("verdict_at_utilization").is_none());
+    let plain =
+        bench.run(&["compare", "--price-per-hour", "2.49", "--tokens-per-month", "20M", &trusted]).stdout;
+    assert!(plain.contains("whatever the volume: "), "{plain}");
     let text = bench.run(&args).stdout;
     let more = format!("and {} more, dearer", view["rows"].as_array().map_or(0, Vec::len) - 5);
     assert!(text.contains(&more), "{more} in {text}");
@@ -210,4 +226,72 @@ fn old_prices_are_an_error_when_asked_for() {
     assert_eq!(refused.code, 1, "{}", refused.stderr);
     assert!(refused.stderr.contains("--max-age allows 0 days"), "{}", refused.stderr);
     assert_eq!(bench.run(&["compare", "--price-per-hour", "2.49", "--max-age", "36500", &path]).code, 0);
+}
+
+/// The same record through `run`, `cost` and `compare`: one verdict in words and figures.
+#[test]
+fn run_cost_and_compare_give_one_verdict() {
+    let bench = Bench::new();
+    let run = ["run", "--model", "synthetic:llama-3.2-1b:q4_0", "-p", "4", "-n", "2", "-r", "2"];
+    // The run's own verdict: the record is of a debug build, and so suspect.
+    let ran = bench.run(&[&run[..], &["--price-per-hour", "2.49"]].concat());
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    let path = bench.records().remove(0);
+    let name = path.to_str().expect("a path").to_owned();
+    let record: Value = serde_json::from_slice(&std::fs::read(&path).expect("a record")).expect("a record");
+    let sealed = &record["cost"]["verdict"];
+    assert_eq!(
+        (&sealed["same_model"], &sealed["answer"]),
+        (&true.into(), &"no_verdict".into()),
+        "{sealed:#}"
+    );
+    assert!(sealed["ratio"].is_null() && sealed["utilization"] == 1.0);
+    let block = |text: &str| -> String {
+        let from = text.split("Verdict").nth(1).unwrap_or_else(|| panic!("no verdict in {text}"));
+        let lines =
+            from.lines().enumerate().take_while(|(at, line)| *at == 0 || line.starts_with("         "));
+        lines.map(|(_, line)| line.trim()).collect::<Vec<_>>().join(" ")
+    };
+    let said = |text: &str| block(text).split(" another cell").next().unwrap_or_default().to_owned();
+    let said_by_run = said(&ran.stdout);
+    assert!(said_by_run.starts_with("no verdict: the record is suspect"), "{said_by_run}");
+    assert!(said_by_run.contains("100% busy") && !said_by_run.contains('×'), "{said_by_run}");
+    for command in ["cost", "compare"] {
+        assert_eq!(said(&bench.run(&[command, &name]).stdout), said_by_run, "{command}");
+    }
+    // Believed and with intervals, at prices on either side: the two views agree, also about utilization and named APIs.
+    let trusted = believed(&bench, &name, 0.03);
+    let mut answers = Vec::new();
+    for price in ["0.0001", "0.01", "2.49"] {
+        for more in
+            [&[][..], &["--utilization", "40%"], &["--api", "openai/gpt-4o-mini"], &["--cached", "50%"]]
+        {
+            let args = [&["--json", "--price-per-hour", price, &trusted], more].concat();
+            let cost = bench.json(&[&["cost"][..], &args].concat());
+            let compare = bench.json(&[&["compare"][..], &args].concat());
+            let verdict = &compare["verdict"];
+            assert_eq!(&cost["records"][0]["cost"]["verdict"], verdict, "{price} {more:?}");
+            answers.push(verdict["answer"].as_str().expect("an answer").to_owned());
+        }
+    }
+    for answer in ["cheaper", "dearer"] {
+        assert!(answers.iter().any(|found| found == answer), "{answer} in {answers:?}");
+    }
+    // Green is for good news alone.
+    let green = |args: &[&str]| {
+        let text = bench.run(&[&["compare", "--color", "always"], args].concat()).stdout;
+        text.lines().any(|line| line.contains("here") && line.contains("\u{1b}[32m"))
+    };
+    assert!(green(&["--price-per-hour", "0.0001", &trusted]));
+    assert!(!green(&["--price-per-hour", "0.0001", &name]), "a suspect record");
+    let mut unused: Value =
+        serde_json::from_str(&std::fs::read_to_string(&trusted).expect("it")).expect("JSON");
+    unused["environment"]["unused_gpu"] = serde_json::json!({
+        "name": "NVIDIA L4", "reason": "this build has no engine for it", "command": "build one that has"
+    });
+    let unused = bench.file("unused.json", unused.to_string().as_bytes());
+    let unused = unused.to_str().expect("a path");
+    assert!(!green(&["--price-per-hour", "0.0001", unused]), "a GPU that was not used");
+    let said = bench.run(&["cost", "--price-per-hour", "0.0001", unused]).stdout;
+    assert!(block(&said).starts_with("no verdict: the CPU was measured, and the GPU"), "{said}");
 }

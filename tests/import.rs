@@ -242,7 +242,7 @@ fn a_cell_that_turns_the_verdict_round_is_named() {
     let path = path.to_str().expect("a path");
     // At the API's price of the first cell's mix the first is just cheaper, the others dearer.
     let found = bench.json(&["compare", "--json", path]);
-    let about = found["verdict_api"].as_str().expect("an API");
+    let about = found["verdict"]["api"].as_str().expect("an API");
     let row =
         found["rows"].as_array().expect("rows").iter().find(|row| row["api"] == about).expect("its row");
     let ratio = row["ratio"]["value"].as_f64().expect("a ratio");
@@ -255,7 +255,10 @@ fn a_cell_that_turns_the_verdict_round_is_named() {
     }
     assert!(!said.is_empty(), "the cells of three mixes do not break even at one price");
     for text in &said {
-        assert!(text.contains("1024+") && text.contains("cheaper") && text.contains("dearer"), "{text}");
+        assert!(
+            text.contains("1024+") && text.contains("costs less") && text.contains("costs more"),
+            "{text}"
+        );
     }
     // The cell that was measured at the mix, and no rate where none was.
     let measured = bench.json(&["compare", "--json", "--mix", "8:1", path]);

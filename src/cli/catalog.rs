@@ -59,9 +59,14 @@ enum What {
     },
 }
 
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 struct PricesArgs {
-    /// Which prices [default: all that the filters leave]
+    /// Which prices: `rental`, `api`, `vms` or `electricity`; or a GPU, a model that is sold, or a provider [default: all
+    /// that the filters leave]
+    #[arg(value_name = "KIND|NAME")]
+    what: Option<String>,
+    /// The kind that `what` names.
+    #[arg(skip)]
     kind: Option<PriceKind>,
     /// Rents of this GPU or family
     #[arg(long, value_name = "ID")]
@@ -78,6 +83,58 @@ struct PricesArgs {
     /// Order: rents stay together by GPU [default: as the catalog has them]
     #[arg(long, value_enum, value_name = "KEY")]
     sort: Option<Sort>,
+}
+
+impl PricesArgs {
+    /// The same with the name that was given in its own place: a kind, a GPU, a model or a provider.
+    fn resolved(&self, catalog: &Catalog) -> anyhow::Result<Self> {
+        let mut found = self.clone();
+        let Some(name) = &self.what else { return Ok(found) };
+        let into = |place: &mut Option<String>, flag: &str| match place {
+            Some(_) => {
+                Err(super::hour::usage(flag, &format!("`{name}` names one already; give one of them")))
+            }
+            None => {
+                *place = Some(name.clone());
+                Ok(())
+            }
+        };
+        if let Ok(kind) = PriceKind::from_str(name, true) {
+            found.kind = Some(kind);
+        } else if catalog.gpu(name).is_ok() || catalog.gpu_family(name).is_ok() {
+            into(&mut found.gpu, "--gpu")?;
+        } else if catalog.sold_model(name).is_ok() {
+            into(&mut found.model, "--model")?;
+        } else if catalog.selling_provider(name).is_ok() {
+            into(&mut found.provider, "--provider")?;
+        } else {
+            let near = [
+                catalog.gpu(name).err(),
+                catalog.sold_model(name).err(),
+                catalog.selling_provider(name).err(),
+            ];
+            let near: Vec<String> = near
+                .into_iter()
+                .flatten()
+                .filter_map(|error| match error {
+                    Error::Unknown { nearest, .. } => nearest.into_iter().next(),
+                    _ => None,
+                })
+                .collect();
+            let near = if near.is_empty() {
+                String::new()
+            } else {
+                format!("; did you mean {}?", near.join(" or "))
+            };
+            return Err(super::hour::usage(
+                name,
+                &format!(
+                    "no kind of price (rental, api, vms, electricity), GPU, sold model or provider has this name{near}"
+                ),
+            ));
+        }
+        Ok(found)
+    }
 }
 
 /// Order of prices.
@@ -157,6 +214,7 @@ fn view(
             (tables::models(&rows, catalog), json!({ "models": rows }))
         }
         What::Prices(args) => {
+            let args = &args.resolved(catalog)?;
             let prices = Prices::select(args, catalog)?;
             (prices.tables(args, catalog, today)?, prices.json())
         }

@@ -8,18 +8,18 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::args::{blend, share};
-use super::cost::{days, head, open_all};
+use super::cost::{days, head, open_all, say};
 use super::hour::{HourArgs, hour, record_price, usage};
 use super::{Output, exit, flags};
 use crate::base::text;
 use crate::catalog::Catalog;
 use crate::cost::assumption::Chosen;
-use crate::cost::compare_api::{self, Asked, Counted};
+use crate::cost::compare_api::{self, Asked, Counted, Subject};
 use crate::cost::compare_records::{self, Side, Slower};
 use crate::cost::{self, Scenario};
 use crate::model::tokenizer::Tokenizer;
 use crate::record::{self, Record};
-use crate::report::terminal;
+use crate::report::{markdown, terminal};
 
 /// Level of a proven slowdown, over all figures of a comparison together.
 const SLOWDOWN: f64 = 0.05;
@@ -28,11 +28,12 @@ const SLOWDOWN: f64 = 0.05;
 #[derive(Debug, Args)]
 pub(super) struct CompareArgs {
     /// One record: against API prices. Several, or a folder of them: the first against each other one
-    #[arg(required = true, value_name = "RECORD")]
+    #[arg(value_name = "RECORD")]
     records: Vec<PathBuf>,
     #[command(flatten)]
     hour: HourArgs,
-    /// API to compare with beside the hosts of the same model, `provider/model`; may be given again
+    /// API to compare with next to the hosts of the same model, `provider/model`, or a model for all its hosts; may be
+    /// given again
     #[arg(long, value_name = "ID", value_delimiter = ',', help_heading = "Against APIs")]
     api: Vec<String>,
     /// Input tokens for each output token [default: the workload's own]
@@ -50,6 +51,12 @@ pub(super) struct CompareArgs {
     /// Tokens a month that are to be served, `20M`, `2.5B`: how many machines, and what each way costs
     #[arg(long, value_name = "N", value_parser = flags::tokens, allow_hyphen_values = true, help_heading = "Against APIs")]
     tokens_per_month: Option<f64>,
+    /// Input tokens of the month, `40M`, with --output-per-month: instead of --tokens-per-month and --mix
+    #[arg(long, value_name = "N", value_parser = flags::tokens, requires = "output_per_month", conflicts_with_all = ["tokens_per_month", "mix"], allow_hyphen_values = true, help_heading = "Against APIs")]
+    input_per_month: Option<f64>,
+    /// Output tokens of the month
+    #[arg(long, value_name = "N", value_parser = flags::tokens, requires = "input_per_month", conflicts_with_all = ["tokens_per_month", "mix"], allow_hyphen_values = true, help_heading = "Against APIs")]
+    output_per_month: Option<f64>,
     /// A text of your task, counted by both tokenizers
     #[arg(
         long,
@@ -80,9 +87,20 @@ pub(super) struct CompareArgs {
     /// Compare a record whose figures are invalid, too
     #[arg(long)]
     allow_invalid: bool,
+    /// Print Markdown or JSON instead of text
+    #[arg(short, long, value_enum, value_name = "FORM")]
+    output: Option<flags::Form>,
 }
 
+/// What is said to `bench compare` without a record.
+const NO_RECORD: &str = "name a record, or two; without one, `bench cost --model NAME --input-per-month N --output-per-month N` says \
+    what each API bills, and `bench catalog prices NAME` what it asks";
+
 pub(super) fn run(args: &CompareArgs, catalog: &Catalog, output: &Output) -> anyhow::Result<()> {
+    let output = &output.in_form(args.output)?;
+    if args.records.is_empty() {
+        return Err(usage("RECORD", NO_RECORD));
+    }
     if args.hour.price_per_hour.len() > 1 {
         return Err(usage("--price-per-hour", "one price is compared at a time"));
     }
@@ -120,7 +138,7 @@ fn ended(slower: &[Slower], output: &Output) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn scenario(args: &CompareArgs, record: &Record, catalog: &Catalog) -> anyhow::Result<Scenario> {
+pub(super) fn scenario(args: &CompareArgs, record: &Record, catalog: &Catalog) -> anyhow::Result<Scenario> {
     let kwh = cost::kwh_price(args.hour.electricity(), catalog)?;
     let rent = record_price(&args.hour, record);
     if !args.hour.owned()
@@ -146,7 +164,7 @@ fn scenario(args: &CompareArgs, record: &Record, catalog: &Catalog) -> anyhow::R
     Ok(scenario)
 }
 
-fn against_apis(
+pub(super) fn against_apis(
     args: &CompareArgs,
     (path, record): (&Path, &Record),
     scenario: &Scenario,
@@ -164,16 +182,21 @@ fn against_apis(
         (Some(text), Some(own), Some(api)) => Some(count(text, own, api, &args.api)?),
         _ => None,
     };
+    // A month's tokens by kind are their sum, at their mix.
+    let month = args.input_per_month.zip(args.output_per_month);
     let asked = Asked {
         named: &args.api,
-        mix: args.mix,
-        tokens_per_month: args.tokens_per_month,
+        mix: args.mix.or_else(|| month.map(|(input, output)| input / output)),
+        tokens_per_month: args.tokens_per_month.or_else(|| month.map(|(input, output)| input + output)),
         counted: counted.as_ref(),
         max_age_days: days(args.max_age),
         today: super::today(),
     };
-    let view = compare_api::compare(record, scenario, &asked, catalog)?;
-    if !output.json {
+    let priced = scenario.assess(&record.measurements);
+    let view = compare_api::compare(&Subject::of(record), &priced, scenario, &asked, catalog)?;
+    if args.output == Some(flags::Form::Md) {
+        output.stdout(&markdown::against_apis(record, &view))?;
+    } else if !output.json {
         output.human(&terminal::render_compare_api(record, &view, output.human_style()))?;
         output.human(&terminal::render_doubts(record, output.human_style()))?;
     }
@@ -181,6 +204,8 @@ fn against_apis(
     if let (Some(object), Value::Object(fields)) = (value.as_object_mut(), serde_json::to_value(&view)?) {
         object.extend(fields);
     }
+    say(value.pointer_mut("/verdict"), view.verdict.as_ref());
+    say(value.pointer_mut("/verdict_at_utilization"), view.verdict_at_utilization.as_ref());
     Ok(value)
 }
 
@@ -226,6 +251,7 @@ fn against_records(
         (!args.api.is_empty(), "--api"),
         (args.mix.is_some(), "--mix"),
         (args.tokens_per_month.is_some(), "--tokens-per-month"),
+        (args.input_per_month.is_some(), "--input-per-month"),
         (args.text.is_some(), "--text"),
     ] {
         if given {
@@ -242,7 +268,9 @@ fn against_records(
     let mut comparisons = Vec::new();
     for other in &sides[1..] {
         let comparison = compare_records::compare(sides[0], *other, &args.across)?;
-        if !output.json {
+        if args.output == Some(flags::Form::Md) {
+            output.stdout(&markdown::against_record(sides[0].record, other.record, &comparison))?;
+        } else if !output.json {
             let style = output.human_style();
             output.human(&terminal::render_compare_records(
                 sides[0].record,
@@ -253,7 +281,7 @@ fn against_records(
         }
         comparisons.push(comparison);
     }
-    if !output.json {
+    if !output.json && args.output != Some(flags::Form::Md) {
         for (path, record) in paths.iter().zip(records) {
             let doubts = terminal::render_doubts(record, output.human_style());
             if !doubts.is_empty() {

@@ -1,5 +1,5 @@
 //! `bench cost RECORD…`: prices records again, a new view and never an edit; and, without a record, the speed
-//! that a cost needs or the cost of a published speed.
+//! that a cost needs, the cost of a published speed, or what APIs bill for a month's tokens.
 
 use std::path::{Path, PathBuf};
 
@@ -14,19 +14,21 @@ use super::{Output, exit, flags};
 use crate::base::text;
 use crate::catalog::Catalog;
 use crate::cost::assumption::{Chosen, Origin};
+use crate::cost::compare_api::{self, NOT_CACHED, Row, Subject};
 use crate::cost::margin::Selling;
+use crate::cost::month::{self, Machine};
 use crate::cost::scenario::{Basis, Scenario};
 use crate::cost::target::{HourView, published, target};
 use crate::cost::view::{Asked, View, view};
 use crate::cost::{self, KwhPrice};
-use crate::record::{self, ApiComparison, Measurement, Price, Record, Verdict};
-use crate::report::terminal;
+use crate::record::{self, Measurement, Price, Record, Verdict};
+use crate::report::{self, PricedRow, markdown, terminal};
 
 /// `bench cost`.
 #[derive(Debug, Args)]
 pub(super) struct CostArgs {
-    /// Records to price, or folders of them; none with --target or --tokens-per-second
-    #[arg(required_unless_present_any = ["target", "tokens_per_second"], value_name = "RECORD")]
+    /// Records to price, or folders of them; none with --target, --tokens-per-second or --input-per-month
+    #[arg(value_name = "RECORD")]
     records: Vec<PathBuf>,
     #[command(flatten)]
     hour: HourArgs,
@@ -62,18 +64,35 @@ pub(super) struct CostArgs {
     /// What a published speed costs, without a record
     #[arg(long, value_name = "X", value_parser = flags::above_zero, conflicts_with = "records", allow_hyphen_values = true, help_heading = "Questions")]
     tokens_per_second: Option<f64>,
-    /// API to compare with, `provider/model`; may be given again [default: those that serve this model]
+    /// API to compare with next to those that serve this model, `provider/model`, or a model for all its hosts; may be
+    /// given again
     #[arg(long, value_name = "ID", value_delimiter = ',', help_heading = "Questions")]
     api: Vec<String>,
+    /// Without a record: input tokens of a month, `40M`: what each API bills for them
+    #[arg(long, value_name = "N", value_parser = flags::tokens, requires = "output_per_month", allow_hyphen_values = true, help_heading = "A month")]
+    input_per_month: Option<f64>,
+    /// Output tokens of the month
+    #[arg(long, value_name = "N", value_parser = flags::tokens, requires = "input_per_month", allow_hyphen_values = true, help_heading = "A month")]
+    output_per_month: Option<f64>,
+    /// The model that is to be bought: an id of the catalog, or as APIs sell it
+    #[arg(long, value_name = "NAME", help_heading = "A month")]
+    model: Option<String>,
+    /// A machine with this GPU at the catalog's rent, for the tokens/s that beat each bill
+    #[arg(long, value_name = "ID", conflicts_with_all = ["price_per_hour", "purchase"], help_heading = "The hour")]
+    gpu: Option<String>,
     /// Refuse prices that were seen longer ago
     #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u32), allow_hyphen_values = true, help_heading = "Questions")]
     max_age: Option<u32>,
     /// Price a record whose figures are invalid, too
     #[arg(long, help_heading = "Questions")]
     allow_invalid: bool,
+    /// Print Markdown or JSON instead of text
+    #[arg(short, long, value_enum, value_name = "FORM")]
+    output: Option<flags::Form>,
 }
 
 pub(super) fn run(args: &CostArgs, catalog: &Catalog, output: &Output) -> anyhow::Result<()> {
+    let output = &output.in_form(args.output)?;
     if args.records.is_empty() {
         return without_record(args, catalog, output);
     }
@@ -83,8 +102,21 @@ pub(super) fn run(args: &CostArgs, catalog: &Catalog, output: &Output) -> anyhow
             "several prices need no record; give one of them with a record",
         ));
     }
+    for (given, flag, instead) in [
+        (
+            args.input_per_month.is_some(),
+            "--input-per-month",
+            "`bench compare RECORD` takes it with a record",
+        ),
+        (args.model.is_some(), "--model", "the record names its model"),
+        (args.gpu.is_some(), "--gpu", "the record names its GPU; --price-per-hour gives another price"),
+    ] {
+        if given {
+            return Err(usage(flag, &format!("it is for an answer without a record: {instead}")));
+        }
+    }
     let records = open_all(&args.records, args.allow_invalid, output)?;
-    let mut views = Vec::new();
+    let mut priced = Vec::new();
     if args.together {
         let all: Vec<&Record> = records.iter().map(|(_, record)| record).collect();
         cost::compare_records::same_but_workload(&all)?;
@@ -95,27 +127,71 @@ pub(super) fn run(args: &CostArgs, catalog: &Catalog, output: &Output) -> anyhow
             0 => text::path(path),
             more => format!("{} and {more} more", text::path(path)),
         };
-        views.push(priced(args, catalog, output, (&label, first), &measurements)?);
+        priced.push(price_again(
+            args,
+            catalog,
+            label,
+            first,
+            &Subject::together(first, &all, &measurements),
+        )?);
     } else {
         for (path, record) in &records {
             let label = text::path(path);
-            views.push(priced(args, catalog, output, (&label, record), &record.measurements)?);
+            priced.push(price_again(args, catalog, label, record, &Subject::of(record))?);
         }
     }
     if output.json {
-        output.stdout(&(record::write::to_json(&json!({ "records": views }))? + "\n"))?;
+        let views = priced.iter().map(|priced| priced.json(args)).collect::<serde_json::Result<Vec<_>>>()?;
+        return output.stdout(&(record::write::to_json(&json!({ "records": views }))? + "\n"));
+    }
+    let rows: Vec<PricedRow<'_>> = priced
+        .iter()
+        .map(|priced| PricedRow { label: &priced.label, record: priced.record, view: &priced.view })
+        .collect();
+    if args.output == Some(flags::Form::Md) {
+        return output.stdout(&markdown::cost(&rows));
+    }
+    let asked = args.sell.is_some() || args.margin.is_some() || args.target.is_some();
+    if rows.len() > 1 && !asked && output.verbose == 0 {
+        return output.human(&terminal::render_priced(&rows, output.human_style()));
+    }
+    for row in &rows {
+        let style = output.human_style();
+        let head = format!("{} · {}", row.record.model.label(), row.label);
+        output.human(&format!("{}\n", style.strong(&head)))?;
+        output.human(&terminal::render_caveats(row.record, style))?;
+        output.human(&terminal::render_cost(&row.view.cost, style))?;
+        output.human(&terminal::render_cost_view(row.view, style))?;
+        output.human(&terminal::render_doubts(row.record, style))?;
     }
     Ok(())
 }
 
-/// One view of one record, or of several together; prints it unless it is for a machine.
-fn priced(
+/// One record priced again, or several together.
+pub(super) struct Priced<'a> {
+    label: String,
+    record: &'a Record,
+    pub(super) view: View,
+}
+
+impl Priced<'_> {
+    pub(super) fn json(&self, args: &CostArgs) -> serde_json::Result<Value> {
+        let paths = if args.together { json!(args.records) } else { Value::Null };
+        let mut object = as_json(&self.label, self.record, &self.view, paths)?;
+        say(object.pointer_mut("/cost/verdict"), self.view.cost.verdict.as_ref());
+        Ok(object)
+    }
+}
+
+/// Prices the measurements of `subject`, which `record` stands for.
+pub(super) fn price_again<'a>(
     args: &CostArgs,
     catalog: &Catalog,
-    output: &Output,
-    (label, record): (&str, &Record),
-    measurements: &[Measurement],
-) -> anyhow::Result<Value> {
+    label: String,
+    record: &'a Record,
+    subject: &Subject<'_>,
+) -> anyhow::Result<Priced<'a>> {
+    let measurements = subject.measurements();
     let today = super::today();
     let kwh = cost::kwh_price(args.hour.electricity(), catalog)?;
     let scenario = scenario(args, record_price(&args.hour, record), &kwh, Some(record))?;
@@ -130,36 +206,15 @@ fn priced(
     } else {
         view.cost.electricity_reason = Some("an owned machine's electricity is in its hour".to_owned());
     }
-    let cached = scenario.cached_share.value;
-    let model = record.model.catalog_id.as_deref();
-    cost::api_comparison(&mut view.cost, model, &args.api, cached, catalog, today)?;
-    let uncached =
-        |api: &&ApiComparison| catalog.api(&api.api).is_ok_and(|row| row.cached_input_usd_per_mtok.is_none());
-    let uncached = view.cost.api_comparison.iter().filter(uncached).map(|api| api.api.as_str());
-    let uncached: Vec<&str> = uncached.collect();
-    if cached > 0.0 && !uncached.is_empty() {
-        let names = uncached.join(", ");
-        view.notes.push(format!("no price of cached input is known: taken as not cached ({names})"));
+    let asked = compare_api::Asked::own_mix(&args.api, days(args.max_age), today);
+    let against = compare_api::fill(&mut view.cost, subject, &scenario, &asked, catalog)?;
+    let uncached = |row: &&Row| row.notes.iter().any(|note| note == NOT_CACHED);
+    let rows = against.iter().flat_map(|against| &against.rows);
+    let uncached: Vec<&str> = rows.filter(uncached).map(|row| row.api.as_str()).collect();
+    if !uncached.is_empty() {
+        view.notes.push(format!("{NOT_CACHED} ({})", uncached.join(", ")));
     }
-    for api in &view.cost.api_comparison {
-        let what = format!("the price of {}", api.api);
-        cost::check_age(&what, Some(&api.observed), days(args.max_age), today)?;
-    }
-    if !output.json {
-        let style = output.human_style();
-        let head = format!("{} · {label}", record.model.label());
-        output.human(&format!("{}\n", style.strong(&head)))?;
-        output.human(&terminal::render_caveats(record, style))?;
-        output.human(&terminal::render_cost(&view.cost, style))?;
-        output.human(&terminal::render_cost_view(&view, style))?;
-        output.human(&terminal::render_doubts(record, style))?;
-    }
-    let paths = if args.together {
-        json!(args.records.iter().map(|path| text::path(path)).collect::<Vec<_>>())
-    } else {
-        Value::Null
-    };
-    Ok(as_json(label, record, &view, paths)?)
+    Ok(Priced { label, record, view })
 }
 
 /// What begins every object about one record.
@@ -172,6 +227,13 @@ pub(super) fn head(label: &str, record: &Record) -> Value {
         "validity": record.validity.verdict,
         "not_checked": not_checked,
     })
+}
+
+/// Puts a verdict's words next to its figures.
+pub(super) fn say(object: Option<&mut Value>, verdict: Option<&cost::verdict::Verdict>) {
+    if let (Some(Value::Object(object)), Some(verdict)) = (object, verdict) {
+        object.insert("text".to_owned(), report::verdict::words(verdict).sentence().into());
+    }
 }
 
 fn as_json(label: &str, record: &Record, view: &View, together: Value) -> serde_json::Result<Value> {
@@ -196,10 +258,23 @@ pub(super) fn open_all(
     for note in &found.notes {
         output.note(note);
     }
-    for (path, record) in &found.records {
-        valid(path, record, allow_invalid)?;
+    let mut taken = Vec::new();
+    let mut refused = None;
+    for (path, record) in found.records {
+        match valid(&path, &record, allow_invalid) {
+            Ok(()) => taken.push((path, record)),
+            // In a folder it stands among others; what was named is what was meant.
+            Err(error) if !paths.contains(&path) => {
+                output.note(&format!("left out: {error}"));
+                refused = Some(error);
+            }
+            Err(error) => return Err(error),
+        }
     }
-    Ok(found.records)
+    match refused {
+        Some(error) if taken.is_empty() => Err(error),
+        _ => Ok(taken),
+    }
 }
 
 /// Refuses an invalid record.
@@ -239,45 +314,42 @@ fn scenario(
     Ok(scenario)
 }
 
-/// `--target` and `--tokens-per-second` at each price of the hour.
+/// What a month's tokens cost, or `--target` and `--tokens-per-second` at each price of the hour.
 fn without_record(args: &CostArgs, catalog: &Catalog, output: &Output) -> anyhow::Result<()> {
+    let month = args.input_per_month.zip(args.output_per_month);
     for (given, flag) in [
         (args.sell.is_some(), "--sell"),
         (args.margin.is_some(), "--margin"),
         (args.together, "--together"),
-        (args.cached.is_some(), "--cached"),
+        (args.cached.is_some() && month.is_none(), "--cached"),
+        (args.cached_cost_share.is_some(), "--cached-cost-share"),
+        (args.blend.is_some() && month.is_some(), "--blend"),
         (args.price_ratio.is_some(), "--price-ratio"),
     ] {
         if given {
             return Err(usage(flag, "it needs a record, whose tokens it is about"));
         }
     }
+    if let Some(tokens) = month {
+        return a_month(args, tokens.into(), catalog, output);
+    }
+    if args.target.is_none() && args.tokens_per_second.is_none() {
+        return Err(usage("RECORD", NO_QUESTION));
+    }
+    for (given, flag) in [(args.model.is_some(), "--model"), (!args.api.is_empty(), "--api")] {
+        if given {
+            return Err(usage(flag, "it is for a month's tokens: --input-per-month N --output-per-month N"));
+        }
+    }
     let kwh = cost::kwh_price(args.hour.electricity(), catalog)?;
     let undrawn = args.hour.owned() && !args.hour.says_watts();
-    let prices: Vec<Option<Decimal>> = match args.hour.price_per_hour.len() {
-        0 => vec![None],
-        _ => args.hour.price_per_hour.iter().copied().map(Some).collect(),
-    };
     let mut hours = Vec::new();
-    for usd in prices {
-        let none = || {
-            "there is no record with a price; give --price-per-hour USD, or --purchase USD --years N"
-                .to_owned()
-        };
-        let rent = Chosen::flag(
-            Some(usd.map(cost::given_price).ok_or_else(none)),
-            "--price-per-hour",
-            Err(none()),
-            "",
-        );
+    for rent in rents(args, catalog)? {
         let scenario = scenario(args, rent, &kwh, None)?;
         let price = scenario.hour().price.map_err(|reason| usage("--price-per-hour", &reason))?;
         let hour = price.usd_per_hour.to_f64().unwrap_or(f64::NAN);
         let busy = scenario.utilization.value;
-        let notes: Vec<&str> = undrawn
-            .then_some("electricity is not in it: without a record only --watts says how much is drawn")
-            .into_iter()
-            .collect();
+        let notes: Vec<&str> = undrawn.then_some(UNDRAWN).into_iter().collect();
         hours.push(HourView {
             target: args.target.and_then(|usd| usd.to_f64()).map(|usd| target(usd, hour, busy)),
             published: args.tokens_per_second.map(|rate| published(rate, hour, busy)),
@@ -289,8 +361,109 @@ fn without_record(args: &CostArgs, catalog: &Catalog, output: &Output) -> anyhow
     if output.json {
         return output.stdout(&(record::write::to_json(&json!({ "hours": hours }))? + "\n"));
     }
+    if args.output == Some(flags::Form::Md) {
+        return output.stdout(&markdown::hours(&hours));
+    }
     output.human(&terminal::render_hours(&hours, output.human_style()))
 }
+
+/// What is said to `bench cost` alone.
+const NO_QUESTION: &str = "name a record or a folder of them; without one, ask for --target USD or --tokens-per-second X at \
+    --price-per-hour USD, or for a month: --model NAME --input-per-month N --output-per-month N";
+
+/// The rents of the command line: of a GPU, or each that was given; else one that says what is missing.
+fn rents(args: &CostArgs, catalog: &Catalog) -> anyhow::Result<Vec<Chosen<Result<Price, String>>>> {
+    if let Some(id) = &args.gpu {
+        let price = cost::gpu_price(catalog, catalog.gpu(id)?, super::today());
+        let price = price.map_err(|reason| usage(&format!("--gpu {id}"), &reason))?;
+        cost::check_age(
+            "the price of the hour",
+            price.observed.as_deref(),
+            days(args.max_age),
+            super::today(),
+        )?;
+        return Ok(vec![Chosen {
+            source: price.source.clone(),
+            observed: price.observed.clone(),
+            value: Ok(price),
+            origin: Origin::Catalog,
+        }]);
+    }
+    let rent = |price| Chosen::flag(Some(price), "--price-per-hour", Err(String::new()), "");
+    let given: Vec<_> =
+        args.hour.price_per_hour.iter().map(|usd| rent(Ok(cost::given_price(*usd)))).collect();
+    if given.is_empty() {
+        let none = "there is no record with a price; give --price-per-hour USD, --gpu ID, or --purchase USD --years N";
+        return Ok(vec![rent(Err(none.to_owned()))]);
+    }
+    Ok(given)
+}
+
+/// What each API bills for a month's tokens, and what a machine must do to beat it.
+fn a_month(
+    args: &CostArgs,
+    [input_tokens, output_tokens]: [f64; 2],
+    catalog: &Catalog,
+    output: &Output,
+) -> anyhow::Result<()> {
+    let Some(model) = args.model.as_deref() else {
+        return Err(usage("--input-per-month", "of which model? --model NAME, such as --model llama-3.1-8b"));
+    };
+    for (given, flag) in
+        [(args.target.is_some(), "--target"), (args.tokens_per_second.is_some(), "--tokens-per-second")]
+    {
+        if given {
+            return Err(usage(flag, "it is another question than --input-per-month; ask one of them"));
+        }
+    }
+    let mut rents = rents(args, catalog)?;
+    let (Some(rent), true) = (rents.pop(), rents.is_empty()) else {
+        return Err(usage("--price-per-hour", "one price is compared at a time"));
+    };
+    let machine = if args.hour.owned() || rent.value.is_ok() {
+        let kwh = cost::kwh_price(args.hour.electricity(), catalog)?;
+        let scenario = scenario(args, rent, &kwh, None)?;
+        let price = scenario.hour().price.map_err(|reason| usage("--price-per-hour", &reason))?;
+        Some((Machine { price, utilization: scenario.utilization.value }, scenario))
+    } else {
+        for (given, flag) in [
+            (args.utilization.is_some(), "--utilization"),
+            (args.hour.gpus.is_some(), "--gpus"),
+            (args.hour.overhead_per_hour.is_some(), "--overhead-per-hour"),
+        ] {
+            if given {
+                return Err(usage(flag, "it is a machine's: name one with --gpu ID or --price-per-hour USD"));
+            }
+        }
+        None
+    };
+    let asked = month::Asked {
+        input_tokens,
+        output_tokens,
+        cached_share: args.cached.unwrap_or(0.0),
+        model,
+        named: &args.api,
+        max_age_days: days(args.max_age),
+        today: super::today(),
+    };
+    let mut view = month::month(&asked, machine.as_ref().map(|(machine, _)| machine), catalog)?;
+    if let Some((_, scenario)) = &machine {
+        view.assumptions = scenario.assumptions().into_iter().filter(|a| !about_a_record(a.name)).collect();
+        if args.hour.owned() && !args.hour.says_watts() {
+            view.notes.push(UNDRAWN.to_owned());
+        }
+    }
+    if output.json {
+        return output.stdout(&(record::write::to_json(&json!({ "month": view }))? + "\n"));
+    }
+    if args.output == Some(flags::Form::Md) {
+        return output.stdout(&markdown::month(&view));
+    }
+    output.human(&terminal::render_month(&view, output.human_style()))
+}
+
+/// Said where the electricity of an owned machine is not known.
+const UNDRAWN: &str = "electricity is not in it: without a record only --watts says how much is drawn";
 
 /// What says nothing without a record's cells.
 fn about_a_record(assumption: &str) -> bool {

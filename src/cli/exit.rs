@@ -30,7 +30,7 @@ fn of(error: &(dyn std::error::Error + 'static)) -> Option<u8> {
     }
     if let Some(error) = error.downcast_ref::<catalog::Error>() {
         return Some(match error {
-            catalog::Error::Unknown { .. } => 2,
+            catalog::Error::Unknown { .. } | catalog::Error::NotSold(_) => 2,
             catalog::Error::Missing { .. } => 13,
             _ => 1,
         });

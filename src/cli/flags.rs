@@ -1,8 +1,18 @@
 //! Values that flags about money share: shares, amounts, prices, ratios.
 
+use clap::ValueEnum;
 use rust_decimal::Decimal;
 
 use super::args::LEAST_USD;
+
+/// `-o` of a view: the form in which it is printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Form {
+    /// Tables in Markdown
+    Md,
+    /// One JSON object, as with --json
+    Json,
+}
 
 /// A share from 0 to 100%: `40%` or `0.4`.
 pub(super) fn share_or_none(text: &str) -> Result<f64, String> {

@@ -16,7 +16,7 @@ use crate::record::{Price, Record};
 #[derive(Debug, Args)]
 pub(super) struct HourArgs {
     /// Rent, USD per hour [default: the record's own price]; several, `2.00,2.49`, without a record
-    #[arg(long, value_name = "USD", value_parser = price, value_delimiter = ',', conflicts_with = "purchase", allow_hyphen_values = true, help_heading = "The hour")]
+    #[arg(long, visible_alias = "hourly-cost", value_name = "USD", value_parser = price, value_delimiter = ',', conflicts_with = "purchase", allow_hyphen_values = true, help_heading = "The hour")]
     pub(super) price_per_hour: Vec<Decimal>,
     /// GPUs that gave the record's tokens; a rent that is given, purchase, power are then of one [default: 1, the
     /// price is of the whole machine]
@@ -152,20 +152,11 @@ pub(super) fn hour(
             Decimal::ZERO,
             "nothing on top",
         ),
-        utilization: Chosen::flag(None, "--utilization", 1.0, "as measured: always busy"),
-        blend_ratio: Chosen::flag(None, "--blend", 3.0, "the ratio that price trackers use"),
-        cached_share: Chosen::flag(None, "--cached", 0.0, "prompts were measured without a cache"),
-        cached_cost_share: Chosen::flag(
-            None,
-            "--cached-cost-share",
-            0.0,
-            "fetching from the cache called free",
-        ),
-        price_ratio: None,
         usd_per_kwh,
         pue: Chosen::flag(args.pue, "--pue", pue, why),
         watts: args.watts,
         idle_watts: record.and_then(|record| record.energy.idle_watts),
+        ..Scenario::as_measured(Err(String::new()))
     })
 }
 

@@ -15,6 +15,8 @@ mod forecast;
 mod habits;
 mod hour;
 mod import;
+#[cfg(test)]
+mod one_verdict;
 mod quality;
 mod regress;
 mod run;
@@ -114,7 +116,7 @@ fn today() -> jiff::civil::Date {
 }
 
 /// Where human and machine output go.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Output {
     json: bool,
     quiet: bool,
@@ -125,6 +127,17 @@ pub(super) struct Output {
 impl Output {
     fn new(args: &OutputArgs) -> Self {
         Self { json: args.json, quiet: args.quiet, verbose: args.verbose, color: args.color }
+    }
+
+    /// The same for a view that was asked for in this form.
+    ///
+    /// # Errors
+    /// When `--json` asks for another one.
+    fn in_form(&self, form: Option<flags::Form>) -> anyhow::Result<Self> {
+        if self.json && form == Some(flags::Form::Md) {
+            return Err(hour::usage("-o md", "--json asks for another form; give one of them"));
+        }
+        Ok(Self { json: self.json || form == Some(flags::Form::Json), ..self.clone() })
     }
 
     fn style(&self, terminal: bool) -> Style {

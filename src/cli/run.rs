@@ -59,7 +59,7 @@ pub(super) fn run(
     let catalog = catalog()?;
     let wanted = args.gpu.as_deref().map(|id| catalog.gpu(id)).transpose()?;
     for api in &args.api {
-        catalog.api(api)?;
+        catalog.api_or_hosts(api)?;
     }
     let found = match &args.nvml_library {
         Some(library) => device::discover_through(library)?,

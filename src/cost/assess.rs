@@ -51,8 +51,8 @@ pub fn assess_hour(measurements: &[Measurement], hour: &Hour, assume: Assumption
             m.metric == metric && m.cell.as_ref().is_none_or(|cell| phases.contains(&cell.phase.as_str()))
         });
         let rate = rate.as_ref()?;
-        let figures = rates.filter_map(|m| Some(Part::at_rate(m, 1.0)?.figure(rate)));
-        figures.min_by(|a, b| a.value.total_cmp(&b.value))
+        let figures: Vec<Figure> = rates.filter_map(|m| Some(Part::at_rate(m, 1.0)?.figure(rate))).collect();
+        cheapest(figures.iter(), |figure| Some(*figure)).copied()
     };
     let input = top.map_or_else(
         || solo("prefill_tokens_per_second", &["prefill"]),
@@ -99,7 +99,8 @@ pub fn assess_hour(measurements: &[Measurement], hour: &Hour, assume: Assumption
         separations,
         api_comparison: Vec::new(),
         api_comparison_reason: Some("not compared".to_owned()),
-        api_comparison_note: None,
+        verdict: None,
+        verdict_reason: Some("not compared".to_owned()),
         price,
         price_reason,
         unknown: Unknown::new(),
@@ -130,8 +131,24 @@ pub(super) fn same_mix(a: f64, b: f64) -> bool {
     (a.ln() - b.ln()).abs() < SAME_MIX
 }
 
+/// The cheapest by `figure`; what has no interval, a single lucky sample perhaps, only where nothing has one.
+pub(super) fn cheapest<'a, T>(
+    all: impl Iterator<Item = &'a T>,
+    figure: impl Fn(&T) -> Option<Figure>,
+) -> Option<&'a T> {
+    let key = |one: &T| {
+        let found = figure(one);
+        let usd = found.map_or(f64::INFINITY, |figure| figure.value);
+        (found.is_none_or(|figure| figure.ci95.is_none()), usd)
+    };
+    all.min_by(|a, b| {
+        let ((a_bare, a_usd), (b_bare, b_usd)) = (key(a), key(b));
+        a_bare.cmp(&b_bare).then(a_usd.total_cmp(&b_usd))
+    })
+}
+
 /// The cell for the top of the record: the cheapest at its mix when all cells have one mix or were not told
-/// apart, the cheapest blended among several mixes.
+/// apart, the cheapest blended among several mixes; a cell without an interval only where none has one.
 fn headline(cells: &[CostCell]) -> Option<&CostCell> {
     // The mean lengths of served requests differ a little from run to run.
     let ratio = |cell: &CostCell| cell.tokens[0] as f64 / cell.tokens[1] as f64;
@@ -141,11 +158,12 @@ fn headline(cells: &[CostCell]) -> Option<&CostCell> {
         lengths(0) == lengths(1) || served && same_mix(ratio(&pair[0]), ratio(&pair[1]))
     });
     let apart = cells.iter().all(|cell| cell.usd_per_million_blended_tokens.is_some());
-    let cost = |cell: &CostCell| {
-        let figure = if one_mix || !apart { mix(cell) } else { cell.usd_per_million_blended_tokens };
-        figure.map_or(f64::INFINITY, |figure| figure.value)
-    };
-    cells.iter().min_by(|a, b| cost(a).total_cmp(&cost(b)))
+    cheapest(
+        cells.iter(),
+        |cell| {
+            if one_mix || !apart { mix(cell) } else { cell.usd_per_million_blended_tokens }
+        },
+    )
 }
 
 #[cfg(test)]

@@ -6,29 +6,13 @@
 
 use serde::Serialize;
 
+pub use crate::record::Estimate;
 use crate::record::Figure;
 
 use super::sensitivity::{MIXES, UTILIZATIONS};
 
 /// Said wherever a margin is printed.
 pub const MARGIN_IS_NOT_MARKUP: &str = "gross margin is the share of the price that is left, markup the share added to the cost: 50% margin is 100% markup";
-
-/// A figure with its 95% interval.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub struct Estimate {
-    /// The figure.
-    pub value: f64,
-    /// Low and high end; `null` when what it was computed from has none.
-    pub ci95: Option<[f64; 2]>,
-}
-
-impl Estimate {
-    /// A monotonic function of a figure.
-    pub fn of(figure: Figure, f: impl Fn(f64) -> f64) -> Self {
-        let ci95 = figure.ci95.map(|ci| ci.map(&f)).map(|[a, b]| [a.min(b), a.max(b)]);
-        Self { value: f(figure.value), ci95 }
-    }
-}
 
 /// What a million tokens sell for.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]

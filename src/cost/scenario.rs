@@ -65,6 +65,31 @@ pub struct Scenario {
 }
 
 impl Scenario {
+    /// A rent and nothing else said: as busy as it was measured, without a cache; what a record is priced under when it is
+    /// written.
+    pub fn as_measured(price: Result<Price, String>) -> Self {
+        let rent = Chosen { value: price, origin: Origin::Record, source: String::new(), observed: None };
+        Self {
+            basis: Basis::Rent(rent),
+            gpus: Chosen::flag(None, "--gpus", 1, "the price is of all that gave the tokens"),
+            overhead_usd_per_hour: Chosen::flag(None, "--overhead-per-hour", Decimal::ZERO, "nothing on top"),
+            utilization: Chosen::flag(None, "--utilization", 1.0, "as measured: always busy"),
+            blend_ratio: Chosen::flag(None, "--blend", 3.0, "the ratio that price trackers use"),
+            cached_share: Chosen::flag(None, "--cached", 0.0, "prompts were measured without a cache"),
+            cached_cost_share: Chosen::flag(
+                None,
+                "--cached-cost-share",
+                0.0,
+                "fetching from the cache called free",
+            ),
+            price_ratio: None,
+            usd_per_kwh: Chosen::flag(None, "--electricity", 0.0, "a rent contains it"),
+            pue: Chosen::flag(None, "--pue", 1.0, "of the device alone; a rent contains the building"),
+            watts: None,
+            idle_watts: None,
+        }
+    }
+
     /// What an hour of the deployment costs.
     pub fn hour(&self) -> Hour {
         let drawn = match self.basis {

@@ -2,15 +2,41 @@
 
 pub mod ci;
 pub mod exchange;
+pub mod markdown;
 pub mod page;
 pub mod plot;
 pub mod svg;
 pub mod terminal;
+pub mod verdict;
 
 use crate::base::redact;
 use crate::base::text::count;
+use crate::cost::view::View;
+use crate::record::Record;
 use crate::regress::gate::Margin;
 use crate::regress::history::Line;
+
+/// A record priced again, for a view of several.
+#[derive(Debug, Clone, Copy)]
+pub struct PricedRow<'a> {
+    /// Its file.
+    pub label: &'a str,
+    /// The record.
+    pub record: &'a Record,
+    /// What it costs.
+    pub view: &'a View,
+}
+
+/// What computed, in words.
+fn device(record: &Record) -> String {
+    match record.environment.gpus.iter().find(|gpu| gpu.used) {
+        Some(gpu) => gpu.label().to_owned(),
+        None if record.imported.is_some() && record.engine.device.as_deref() != Some("cpu") => {
+            "a device that is not named".to_owned()
+        }
+        None => record.environment.cpu.clone().unwrap_or_else(|| "CPU".to_owned()),
+    }
+}
 
 /// A value of a history as a reader wants it: a time in its own unit, anything else with four digits or so.
 fn figure(kind: &str, value: f64) -> String {

@@ -145,7 +145,6 @@ pub fn seal(finished: &Finished, s: Sealing<'_>) -> Result<Record, crate::catalo
 
     let mut cost = cost::assess(&measurements, s.price, Assumptions::default());
     cost::electricity(&mut cost, &measurements, s.catalog);
-    cost::api_comparison(&mut cost, s.catalog_id.as_deref(), s.apis, 0.0, s.catalog, s.today)?;
 
     let tool = tool();
     let mut environment = device::environment(s.found, s.gpu, s.catalog);
@@ -172,7 +171,7 @@ pub fn seal(finished: &Finished, s: Sealing<'_>) -> Result<Record, crate::catalo
         settings: &s.settings,
     });
     let (greedy, greedy_reason) = split(s.greedy);
-    Ok(Record {
+    let mut record = Record {
         schema: SCHEMA.to_owned(),
         id: s.id,
         created: s.created.to_string(),
@@ -214,7 +213,9 @@ pub fn seal(finished: &Finished, s: Sealing<'_>) -> Result<Record, crate::catalo
         },
         fingerprint,
         unknown: Unknown::new(),
-    })
+    };
+    cost::compare_api::fill_record(&mut record, s.apis, s.catalog, s.today)?;
+    Ok(record)
 }
 
 fn split<T>(known: Result<T, String>) -> (Option<T>, Option<String>) {

@@ -23,6 +23,22 @@ pub(crate) fn served(bench: &Bench, name: &str, cells: &[Served]) -> String {
     path.to_str().expect("a path").to_owned()
 }
 
+/// The record at `path` as one that nothing speaks against, each figure within `relative` of its value; its path.
+pub(crate) fn believed(bench: &Bench, path: &str, relative: f64) -> String {
+    let text = std::fs::read_to_string(bench.folder().join(path)).expect("a record");
+    let mut record: Value = serde_json::from_str(&text).expect("a record");
+    record["validity"] = json!({ "verdict": "valid", "not_checked": [], "checks": [] });
+    for measured in record["measurements"].as_array_mut().expect("measurements") {
+        if let Some(value) = measured["value"].as_f64() {
+            measured["ci95"] = json!([value * (1.0 - relative), value * (1.0 + relative)]);
+            measured["ci95_reason"] = Value::Null;
+            measured["n"] = 5.into();
+        }
+    }
+    let path = bench.file("believed.json", record.to_string().as_bytes());
+    path.to_str().expect("a path").to_owned()
+}
+
 fn measurements(cell: &Served) -> Vec<Value> {
     let (input, output) = (f64::from(cell.input), f64::from(cell.output));
     let rate = cell.requests_per_second;

@@ -17,6 +17,11 @@ pub enum Error {
         /// Up to three ids or aliases that look alike, nearest first.
         nearest: Vec<String>,
     },
+    /// No API sells this model of the catalog (exit code 2).
+    #[error(
+        "no API in the catalog sells {0}; name another model, or an API as `provider/model`; `bench catalog prices api` lists them"
+    )]
+    NotSold(String),
     /// A catalog file is not what it should be (exit code 1).
     #[error("{file}:{line}: {reason}")]
     Invalid {

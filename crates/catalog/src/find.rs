@@ -84,6 +84,32 @@ impl Catalog {
             .ok_or_else(|| unknown("API price", "prices api", id, self.api_prices.iter().map(ApiPrice::id)))
     }
 
+    /// The prices that a name stands for: one for `provider/model`, those of every host for a model.
+    ///
+    /// # Errors
+    /// [`Error::Unknown`] with the nearest ids; [`Error::NotSold`] for a model of the catalog that no API sells.
+    pub fn api_or_hosts(&self, name: &str) -> Result<Vec<&ApiPrice>, Error> {
+        if name.contains('/') {
+            return self.api(name).map(|row| vec![row]);
+        }
+        let row = self.model(name).ok();
+        let word = row.and_then(|row| row.api_model.as_deref()).unwrap_or(name);
+        let hosts = self.api_hosts(word);
+        match (hosts.is_empty(), row) {
+            (false, _) => Ok(hosts),
+            (true, Some(row)) => Err(Error::NotSold(row.id.clone())),
+            (true, None) => {
+                let sold: BTreeSet<String> = self.api_prices.iter().map(|row| row.model.clone()).collect();
+                Err(unknown(
+                    "API price or model",
+                    "prices api",
+                    name,
+                    sold.into_iter().chain(self.api_prices.iter().map(ApiPrice::id)),
+                ))
+            }
+        }
+    }
+
     /// Every host's price of one model, by the word in [`ModelRow::api_model`].
     pub fn api_hosts(&self, model: &str) -> Vec<&ApiPrice> {
         self.api_prices.iter().filter(|row| row.model.eq_ignore_ascii_case(model)).collect()

@@ -64,9 +64,12 @@ pub struct Cost {
     /// Why `api_comparison` is empty.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub api_comparison_reason: Option<String>,
-    /// That none of them sells this model, and so says nothing of what it would cost there.
+    /// Whether this machine is cheaper than the cheapest of them that sells as much; absent in older records.
+    #[serde(default)]
+    pub verdict: Option<ApiVerdict>,
+    /// Why it is `null`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub api_comparison_note: Option<String>,
+    pub verdict_reason: Option<String>,
     /// Fields this version does not know.
     #[serde(flatten)]
     pub unknown: Unknown,
@@ -99,7 +102,7 @@ pub struct Price {
 /// A figure in dollars with its 95% interval.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Figure {
-    /// USD per million tokens.
+    /// USD per million tokens, or of what the field says.
     pub value: f64,
     /// Low and high end of the 95% interval; `null` when one sample or one price has none.
     pub ci95: Option<[f64; 2]>,
@@ -226,6 +229,9 @@ pub struct Separation {
 pub struct ApiComparison {
     /// `provider/model`.
     pub api: String,
+    /// Which of its prices; older records have the standard one alone.
+    #[serde(default)]
+    pub tier: Tier,
     /// USD per million input tokens, a cached share at its price.
     #[serde(with = "rust_decimal::serde::float")]
     #[schemars(with = "f64")]
@@ -243,6 +249,9 @@ pub struct ApiComparison {
     pub here_usd_per_million: f64,
     /// This machine ÷ API: below 1 this machine is cheaper.
     pub ratio: f64,
+    /// Low and high end of the ratio's 95% interval; `null` when the cost here has none, and in older records.
+    #[serde(default)]
+    pub ratio_ci95: Option<[f64; 2]>,
     /// Whether it is the same model or another that was named.
     pub same_model: bool,
     /// Where the price comes from.
@@ -251,4 +260,132 @@ pub struct ApiComparison {
     pub observed: String,
     /// Whether the price is older than prices of its kind should be.
     pub stale: bool,
+}
+
+/// Which price of an API.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Tier {
+    /// Answered at once.
+    #[default]
+    Standard,
+    /// Answered within hours.
+    Batch,
+}
+
+/// A figure without a unit, with its 95% interval.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Estimate {
+    /// The figure.
+    pub value: f64,
+    /// Low and high end; `null` when what it was computed from has none.
+    pub ci95: Option<[f64; 2]>,
+}
+
+impl Estimate {
+    /// A monotonic function of a figure.
+    pub fn of(figure: Figure, f: impl Fn(f64) -> f64) -> Self {
+        let ci95 = figure.ci95.map(|ci| ci.map(&f)).map(|[a, b]| [a.min(b), a.max(b)]);
+        Self { value: f(figure.value), ci95 }
+    }
+}
+
+/// Whether this machine is cheaper than an API.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Answer {
+    /// It is, over the whole interval.
+    Cheaper,
+    /// The API is, over the whole interval.
+    Dearer,
+    /// The interval holds both.
+    NotToldApart,
+    /// The figures cannot carry an answer; `doubts` says why.
+    NoVerdict,
+}
+
+/// Why figures carry no verdict.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "doubt", rename_all = "snake_case")]
+pub enum Doubt {
+    /// These checks say that the figures cannot be true.
+    Invalid {
+        /// By name.
+        checks: Vec<String>,
+    },
+    /// These checks say that the figures should not be relied on.
+    Suspect {
+        /// By name.
+        checks: Vec<String>,
+    },
+    /// A GPU was found, and the CPU was measured.
+    GpuNotUsed {
+        /// Why.
+        why: String,
+    },
+    /// The API sells another model, whose tokens buy something else.
+    AnotherModel,
+    /// The cost here has no interval: a row has one sample.
+    NoInterval,
+}
+
+/// The answer to whether a million tokens is cheaper here, and what it rests on.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ApiVerdict {
+    /// The answer.
+    pub answer: Answer,
+    /// What keeps the figures from carrying one; empty when nothing does.
+    pub doubts: Vec<Doubt>,
+    /// The cheapest price that buys as much, `provider/model`.
+    pub api: String,
+    /// Which of its prices.
+    pub tier: Tier,
+    /// Whether it sells this model.
+    pub same_model: bool,
+    /// USD per million tokens here, at the mix and at `utilization`.
+    pub here_usd_per_million: Figure,
+    /// What the API asks for them.
+    pub api_usd_per_million: f64,
+    /// Here ÷ API, of the month's bills where tokens a month were given; `null` without an answer.
+    pub ratio: Option<Estimate>,
+    /// Why it is `null`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ratio_reason: Option<String>,
+    /// Share of the hour in which the engine is taken to be busy.
+    pub utilization: f64,
+    /// Utilization from which one machine is cheaper; above 1 none is enough.
+    pub break_even_utilization: Option<Estimate>,
+    /// Why it is `null`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub break_even_utilization_reason: Option<String>,
+    /// Tokens a month from which one machine that is always on is cheaper.
+    pub break_even_tokens_per_month: Option<f64>,
+    /// Why it is `null`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub break_even_tokens_per_month_reason: Option<String>,
+    /// The two bills of a month, where its tokens were given: the answer is then about them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub month: Option<MonthBills>,
+}
+
+impl ApiVerdict {
+    /// Whether it is good news that nothing casts doubt on: what alone may be green.
+    pub fn is_good(&self) -> bool {
+        self.answer == Answer::Cheaper && self.doubts.is_empty()
+    }
+}
+
+/// A month's tokens, served here and bought.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct MonthBills {
+    /// Tokens a month.
+    pub tokens_per_month: f64,
+    /// Machines like this one that serve them.
+    pub machines: u64,
+    /// Their utilization then.
+    pub utilization: f64,
+    /// USD a month of the machines, always on.
+    pub here_usd: Figure,
+    /// USD a month of the API.
+    pub api_usd: f64,
 }

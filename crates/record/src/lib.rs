@@ -25,7 +25,10 @@ use infercost_base as base;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub use cost::{Apart, ApiComparison, Cost, CostCell, Electricity, Figure, Price, Separation};
+pub use cost::{
+    Answer, Apart, ApiComparison, ApiVerdict, Cost, CostCell, Doubt, Electricity, Estimate, Figure,
+    MonthBills, Price, Separation, Tier,
+};
 pub use energy::{Energy, EnergyWindow, Grade, SensorTrace};
 pub use environment::{Environment, Gpu, Peaks, Telemetry, Tool, UnusedGpu};
 pub use error::Error;

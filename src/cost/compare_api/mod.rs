@@ -7,7 +7,6 @@
 //! tokens; a correction needs both tokenizers on one text ([`Counted`]).
 
 mod row;
-mod verdict;
 
 use std::collections::BTreeSet;
 
@@ -19,25 +18,65 @@ use crate::catalog::{ApiPrice, Catalog};
 use crate::record::{Cell, Cost, CostCell, Figure, Measurement, Record};
 
 use super::Error;
-use super::assess::{self, at_mix, headline_cell, mix, same_mix};
+use super::assess::{at_mix, cheapest, headline_cell, mix, same_mix};
 use super::assumption::Assumption;
-use super::compare::{FAMILIAR, served_as};
 use super::margin::CostLine;
 use super::owned::HOURS_PER_MONTH;
 use super::quality::{QualityNote, quality_note};
 use super::scenario::Scenario;
+use super::verdict::{self, Doubt, Verdict};
 use super::view::{ratio, tokens_per_second};
 
 use row::Context;
-pub use row::{Counted, Row, Tier};
-use verdict::{Verdict, turned_round, verdict};
+pub use row::{Counted, NOT_CACHED, Row, Tier};
 
-const SECONDS_PER_MONTH: f64 = HOURS_PER_MONTH * 3600.0;
+pub(super) const SECONDS_PER_MONTH: f64 = HOURS_PER_MONTH * 3600.0;
+
+/// What is compared with when no API serves the model and none was named: a price that many know.
+const FAMILIAR: &str = "openai/gpt-4o-mini";
+
+/// What is held against prices: a record, or several taken as one.
+#[derive(Debug, Clone)]
+pub struct Subject<'a> {
+    /// The record's id.
+    id: &'a str,
+    /// The model's name.
+    model: &'a str,
+    /// The catalog's row for it.
+    catalog_id: Option<&'a str>,
+    /// Every figure.
+    measurements: &'a [Measurement],
+    /// What speaks against a verdict on them.
+    doubts: Vec<Doubt>,
+}
+
+impl<'a> Subject<'a> {
+    /// One record.
+    pub fn of(record: &'a Record) -> Self {
+        Self::together(record, &[record], &record.measurements)
+    }
+
+    /// The `measurements` of several records as one, named after the first: as good as the worst of them.
+    pub fn together(first: &'a Record, records: &[&Record], measurements: &'a [Measurement]) -> Self {
+        Self {
+            id: &first.id,
+            model: &first.model.name,
+            catalog_id: first.model.catalog_id.as_deref(),
+            measurements,
+            doubts: verdict::doubts(records),
+        }
+    }
+
+    /// Every figure of it.
+    pub fn measurements(&self) -> &'a [Measurement] {
+        self.measurements
+    }
+}
 
 /// What is compared.
 #[derive(Debug, Clone, Copy)]
 pub struct Asked<'a> {
-    /// APIs named, beside the model's own hosts.
+    /// APIs named, `provider/model` or a model for all its hosts, next to the record's own.
     pub named: &'a [String],
     /// Input tokens for each output token instead of the workload's own.
     pub mix: Option<f64>,
@@ -49,6 +88,13 @@ pub struct Asked<'a> {
     pub max_age_days: Option<i64>,
     /// The day.
     pub today: Date,
+}
+
+impl<'a> Asked<'a> {
+    /// At the workload's own mix, always on: what `run` and `cost` ask.
+    pub fn own_mix(named: &'a [String], max_age_days: Option<i64>, today: Date) -> Self {
+        Self { named, mix: None, tokens_per_month: None, counted: None, max_age_days, today }
+    }
 }
 
 /// How the record's figures came about: the tier of the same kind is its like.
@@ -114,6 +160,15 @@ pub struct Volume {
     pub utilization: f64,
     /// What they cost a month, always on.
     pub usd_per_month: f64,
+    /// Low and high end: a slower machine may need another beside it. `null` when the speed has no interval.
+    pub usd_per_month_ci95: Option<[f64; 2]>,
+}
+
+impl Volume {
+    /// What the machines cost a month.
+    pub(super) fn bill(&self) -> Figure {
+        Figure { value: self.usd_per_month, ci95: self.usd_per_month_ci95 }
+    }
 }
 
 /// A record against APIs.
@@ -135,13 +190,11 @@ pub struct View {
     pub counted_reason: Option<String>,
     /// How well each model answers, as far as the catalog knows.
     pub quality: Vec<QualityNote>,
-    /// The answer in a sentence.
-    pub verdict: String,
+    /// The answer; with tokens a month about their two bills. `null` without a price.
+    pub verdict: Option<Verdict>,
     /// With tokens a month: the answer for a machine that is as busy as `utilization` says, whatever they are.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub verdict_at_utilization: Option<String>,
-    /// The cheapest price of the like tier: what the verdict is about.
-    pub verdict_api: Option<String>,
+    pub verdict_at_utilization: Option<Verdict>,
     /// Where another cell of the record turns the verdict round: both cells with their figures.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub other_cell: Option<String>,
@@ -151,26 +204,94 @@ pub struct View {
     pub notes: Vec<String>,
 }
 
-/// Compares `measurements` of `record`, priced under `scenario`, with API prices.
+/// Fills in `api_comparison` and the verdict of `cost`, which is `subject` priced under `scenario`; the view that they are
+/// from, where something was priced.
+///
+/// # Errors
+/// As [`compare`], but that nothing was priced is said in the reasons.
+pub fn fill(
+    cost: &mut Cost,
+    subject: &Subject<'_>,
+    scenario: &Scenario,
+    asked: &Asked<'_>,
+    catalog: &Catalog,
+) -> Result<Option<View>, CompareError> {
+    (cost.api_comparison, cost.verdict) = (Vec::new(), None);
+    if headline_cell(cost).and_then(mix).is_none() {
+        for id in asked.named {
+            catalog.api_or_hosts(id)?;
+        }
+        let reason =
+            cost.headline_cell_reason.clone().unwrap_or_else(|| "there is no priced cell".to_owned());
+        cost.api_comparison_reason = Some(format!("nothing to compare: {reason}"));
+        cost.verdict_reason.clone_from(&cost.api_comparison_reason);
+        return Ok(None);
+    }
+    let view = compare(subject, cost, scenario, asked, catalog)?;
+    cost.api_comparison = view.rows.iter().map(|row| row.recorded(&view.here)).collect();
+    cost.verdict.clone_from(&view.verdict);
+    let none = || Some("no API in the catalog has a price to compare with".to_owned());
+    cost.api_comparison_reason = if cost.api_comparison.is_empty() { none() } else { None };
+    cost.verdict_reason = if cost.verdict.is_none() { none() } else { None };
+    Ok(Some(view))
+}
+
+/// [`fill`] for a record that was just measured, at its own price and as busy as it was.
+///
+/// # Errors
+/// [`crate::catalog::Error::Unknown`] when an API that was named is not in the catalog.
+pub fn fill_record(
+    record: &mut Record,
+    named: &[String],
+    catalog: &Catalog,
+    today: Date,
+) -> Result<(), crate::catalog::Error> {
+    let price = record.cost.price.clone().ok_or_else(|| "the record has no price".to_owned());
+    let mut cost = record.cost.clone();
+    let asked = Asked::own_mix(named, None, today);
+    match fill(&mut cost, &Subject::of(record), &Scenario::as_measured(price), &asked, catalog) {
+        Ok(_) => {}
+        Err(CompareError::Catalog(error)) => return Err(error),
+        Err(CompareError::Cost(error)) => {
+            cost.api_comparison_reason = Some(error.to_string());
+            cost.verdict_reason = Some(error.to_string());
+        }
+    }
+    record.cost = cost;
+    Ok(())
+}
+
+/// Holds `subject`, which `scenario` prices at `cost`, against API prices.
 ///
 /// # Errors
 /// [`Error::Incomparable`] when nothing was priced, or a mix was asked for and input and output were not told apart;
 /// [`Error::Stale`] when a price is older than it may be; the catalog's when an API is not in it.
 pub fn compare(
-    record: &Record,
+    subject: &Subject<'_>,
+    cost: &Cost,
     scenario: &Scenario,
     asked: &Asked<'_>,
     catalog: &Catalog,
 ) -> Result<View, CompareError> {
-    let measurements = &record.measurements;
-    let cost = scenario.assess(measurements);
-    let cell = headline(&cost, asked.mix).ok_or_else(|| {
+    let cell = headline(cost, asked.mix).ok_or_else(|| {
         let reason = cost.headline_cell_reason.as_deref().unwrap_or("no cell was priced");
-        Error::Incomparable(format!("{} has no cost to compare: {reason}", record.id))
+        Error::Incomparable(format!("{} has no cost to compare: {reason}", subject.id))
     })?;
-    let (here, line) = here(record, cell, scenario, asked)?;
+    let at = |utilization: f64| scenario.at_utilization(utilization).assess(subject.measurements);
+    let ends = [at(1.0), at(0.5)];
+    let here_of = |cell: &CostCell| {
+        let at = cost.cells.iter().position(|other| std::ptr::eq(other, cell))?;
+        here(cell, [ends[0].cells.get(at)?, ends[1].cells.get(at)?], scenario, asked)
+    };
+    let (here, line) = here_of(cell).ok_or_else(|| {
+        let reason = cell.usd_per_million_input_tokens_reason.as_deref().unwrap_or("not told apart");
+        Error::Incomparable(format!(
+            "another mix needs input and output apart, and in {} they are not: {reason}",
+            subject.id
+        ))
+    })?;
     let mut notes = Vec::new();
-    let served = served_as(record.model.catalog_id.as_deref(), catalog);
+    let served = served_as(subject.catalog_id, catalog);
     let prices = prices(served, asked.named, catalog, &mut notes)?;
     let mut rows = Vec::new();
     for price in &prices {
@@ -207,24 +328,25 @@ pub fn compare(
         }
     });
     let volume = asked.tokens_per_month.map(|tokens| volume(tokens, &here, line));
-    let Verdict { text: verdict, at_utilization, about } = verdict(&here, &rows, volume.as_ref());
+    let decide = |volume| verdict::decide(&here, &subject.doubts, &rows, volume);
+    let (verdict, about) = decide(volume.as_ref()).unzip();
+    let verdict_at_utilization = volume.as_ref().and_then(|_| decide(None)).map(|(verdict, _)| verdict);
     let other_cell = about.and_then(|row| {
         let price = prices.iter().find(|price| price.id() == row.api && price.source == row.source)?;
         let others = cost.cells.iter().filter(|other| other.cell != here.cell);
         let others = others.filter_map(|other| {
-            let (here, line) = self::here(record, other, scenario, asked).ok()?;
+            let (here, line) = here_of(other)?;
             let context =
                 Context { here: &here, line, same_model: row.same_model, twins: false, scenario, asked };
             let found = context.row(price, row.tier)?;
             Some((here, found))
         });
-        turned_round(&here, row, others)
+        verdict::turned_round(&here, row, others)
     });
-    let verdict_api = about.map(|row| row.api.clone());
     let mut models: Vec<&str> =
         rows.iter().map(|row| row.api.rsplit('/').next().unwrap_or_default()).collect();
     if !rows.iter().any(|row| row.same_model) {
-        models.insert(0, record.model.catalog_id.as_deref().unwrap_or(&record.model.name));
+        models.insert(0, subject.catalog_id.unwrap_or(subject.model));
     }
     let mut seen: Vec<&str> = Vec::new();
     models.retain(|model| {
@@ -244,8 +366,7 @@ pub fn compare(
         // There is no blend here: the mix is the workload's own, or the one asked for.
         assumptions: scenario.assumptions().into_iter().filter(|a| a.name != "blend_ratio").collect(),
         verdict,
-        verdict_at_utilization: at_utilization,
-        verdict_api,
+        verdict_at_utilization,
         other_cell,
         here,
         rows,
@@ -266,37 +387,27 @@ pub enum CompareError {
 
 /// The cell that is compared: the record's own headline, but where a mix is asked for, one that was measured at it.
 fn headline(cost: &Cost, mix: Option<f64>) -> Option<&CostCell> {
-    let usd = |cell: &CostCell| assess::mix(cell).map_or(f64::INFINITY, |figure| figure.value);
-    let measured = mix.and_then(|mix| {
-        let cells = cost.cells.iter().filter(|cell| same_mix(ratio(cell), mix));
-        cells.filter(|cell| at_mix(cell, mix).is_some()).min_by(|a, b| usd(a).total_cmp(&usd(b)))
+    let measured = mix.and_then(|asked| {
+        let cells = cost.cells.iter().filter(|cell| same_mix(ratio(cell), asked));
+        cheapest(cells.filter(|cell| at_mix(cell, asked).is_some()), self::mix)
     });
     measured.or_else(|| headline_cell(cost))
 }
 
+/// This machine at `cell`, which `ends` price at full and at half utilization; `None` for a mix at which it has no cost.
 fn here(
-    record: &Record,
     cell: &CostCell,
+    ends: [&CostCell; 2],
     scenario: &Scenario,
     asked: &Asked<'_>,
-) -> Result<(Here, CostLine), Error> {
-    let measurements: &[Measurement] = &record.measurements;
-    let at = |scenario: &Scenario| scenario.usd_per_million(measurements, &cell.cell, asked.mix);
-    let apart = || {
-        let reason = cell.usd_per_million_input_tokens_reason.as_deref().unwrap_or("not told apart");
-        Error::Incomparable(format!(
-            "another mix needs input and output apart, and in {} they are not: {reason}",
-            record.id
-        ))
-    };
-    let now = match asked.mix {
+) -> Option<(Here, CostLine)> {
+    let at = |cell: &CostCell| match asked.mix {
         Some(ratio) => at_mix(cell, ratio),
         None => mix(cell),
-    }
-    .ok_or_else(apart)?;
-    let full = at(&scenario.at_utilization(1.0)).ok_or_else(apart)?;
-    let half = at(&scenario.at_utilization(0.5)).ok_or_else(apart)?;
-    let line = CostLine::through(full, half.value);
+    };
+    let now = at(cell)?;
+    let [full, half] = ends.map(at);
+    let line = CostLine::through(full?, half?.value);
     let mix_measured = asked.mix.is_none_or(|mix| same_mix(ratio(cell), mix));
     let tokens_per_second = match (asked.mix, cell.seconds) {
         // So many tokens of the mix in a second: each kind takes its own time.
@@ -318,7 +429,7 @@ fn here(
         capacity_tokens_per_month: tokens_per_second * SECONDS_PER_MONTH,
         cell: cell.cell.clone(),
     };
-    Ok((here, line))
+    Some((here, line))
 }
 
 /// The model's own hosts and the APIs named; without either, one that many know.
@@ -330,9 +441,10 @@ fn prices<'a>(
 ) -> Result<Vec<&'a ApiPrice>, crate::catalog::Error> {
     let mut found: Vec<&ApiPrice> = served.map_or_else(Vec::new, |model| catalog.api_hosts(model));
     for id in named {
-        let row = catalog.api(id)?;
-        if !found.iter().any(|other| std::ptr::eq(*other, row)) {
-            found.push(row);
+        for row in catalog.api_or_hosts(id)? {
+            if !found.iter().any(|other| std::ptr::eq(*other, row)) {
+                found.push(row);
+            }
         }
     }
     if found.is_empty() {
@@ -358,14 +470,31 @@ fn spread(rows: &[Row], tier: Tier) -> Option<Spread> {
     })
 }
 
-#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a count of machines, above zero")]
 fn volume(tokens: f64, here: &Here, line: CostLine) -> Volume {
-    let machines = (tokens / (here.capacity_tokens_per_month * here.utilization)).ceil().max(1.0);
-    let utilization = tokens / (machines * here.capacity_tokens_per_month);
+    // A machine that is slower by a factor costs that much more a token and serves that much less.
+    let at = |slower: f64| {
+        let capacity = here.capacity_tokens_per_month / slower;
+        let machines = (tokens / (capacity * here.utilization)).ceil().max(1.0);
+        let utilization = tokens / (machines * capacity);
+        (machines, utilization, tokens / 1e6 * line.at(utilization) * slower)
+    };
+    let (machines, utilization, usd_per_month) = at(1.0);
+    let figure = here.usd_per_million;
+    #[allow(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a count of machines, above zero"
+    )]
     Volume {
         tokens_per_month: tokens,
         machines: machines as u64,
         utilization,
-        usd_per_month: tokens / 1e6 * line.at(utilization),
+        usd_per_month,
+        usd_per_month_ci95: figure.ci95.map(|ci| ci.map(|end| at(end / figure.value).2)),
     }
+}
+
+/// The word under which the catalog's API rows sell the model.
+fn served_as<'a>(catalog_id: Option<&str>, catalog: &'a Catalog) -> Option<&'a str> {
+    catalog_id.and_then(|id| catalog.model(id).ok()).and_then(|row| row.api_model.as_deref())
 }

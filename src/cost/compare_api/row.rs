@@ -6,11 +6,16 @@ use serde::Serialize;
 
 use crate::catalog::{ApiPrice, age_days};
 
-use super::verdict::three;
 use super::{Asked, Here};
 use crate::cost::api_price::{batch, standard};
 use crate::cost::margin::{CostLine, Estimate};
 use crate::cost::scenario::Scenario;
+use crate::cost::verdict::three;
+use crate::record::ApiComparison;
+pub use crate::record::Tier;
+
+/// Said where cached input is asked about and only the price of new input is known.
+pub const NOT_CACHED: &str = "no price of cached input is known: taken as not cached";
 
 /// One text, counted by two tokenizers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -23,16 +28,6 @@ pub struct Counted {
     pub api_tokens: u64,
 }
 
-/// Which price of an API.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Tier {
-    /// Answered at once.
-    Standard,
-    /// Answered within hours.
-    Batch,
-}
-
 /// One price against this machine.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Row {
@@ -42,6 +37,9 @@ pub struct Row {
     pub same_model: bool,
     /// Which of its prices.
     pub tier: Tier,
+    /// The provider's own figures for input and output, exact.
+    #[serde(skip)]
+    pub(super) exact: [Decimal; 2],
     /// USD per million input tokens, the cached share at its price.
     pub input_usd_per_million: f64,
     /// USD per million output tokens.
@@ -90,8 +88,28 @@ pub struct Row {
 
 impl Row {
     /// What a million tokens is compared by: text for text where it was counted.
-    pub(super) fn comparable(&self) -> f64 {
+    pub fn comparable(&self) -> f64 {
         self.usd_per_million_own_tokens.unwrap_or(self.usd_per_million)
+    }
+
+    /// The row as a record keeps it.
+    pub(super) fn recorded(&self, here: &Here) -> ApiComparison {
+        let [input_usd_per_million, output_usd_per_million] = self.exact;
+        ApiComparison {
+            api: self.api.clone(),
+            tier: self.tier,
+            input_usd_per_million,
+            output_usd_per_million,
+            usd_per_request: self.usd_per_request,
+            mix_usd_per_million: self.usd_per_million,
+            here_usd_per_million: here.usd_per_million.value,
+            ratio: self.ratio.value,
+            ratio_ci95: self.ratio.ci95,
+            same_model: self.same_model,
+            source: self.source.clone(),
+            observed: self.observed.clone(),
+            stale: self.stale,
+        }
     }
 }
 
@@ -123,16 +141,15 @@ impl Context<'_> {
         if cached > 0.0 {
             notes.extend(match (tier, asked.cached_input) {
                 (Tier::Standard, Some(_)) => None,
-                (Tier::Standard, None) => {
-                    Some("no price of cached input is known: taken as not cached".to_owned())
-                }
+                (Tier::Standard, None) => Some(NOT_CACHED.to_owned()),
                 (Tier::Batch, _) => Some("cached input in a batch is taken at the batch price".to_owned()),
             });
         }
         if price.deprecated {
             notes.push("the provider is withdrawing it".to_owned());
         }
-        let [input, output] = [asked.input_with(cached), asked.output].map(|price| usd(&price));
+        let exact = [asked.input_with(cached), asked.output];
+        let [input, output] = exact.map(|price| usd(&price));
         let cell = &self.here.cell;
         let request = f64::from(cell.prompt_tokens) + f64::from(cell.output_tokens);
         let mix = self.mix([input, output]) + asked.fee_per_million(request);
@@ -156,6 +173,7 @@ impl Context<'_> {
             api: price.id(),
             same_model: self.same_model,
             tier,
+            exact,
             input_usd_per_million: input,
             output_usd_per_million: output,
             usd_per_request: asked.usd_per_request.map(|fee| usd(&fee)),

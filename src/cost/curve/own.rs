@@ -36,6 +36,8 @@ pub struct Own {
     pub input: Figure,
     /// USD per million output tokens.
     pub output: Figure,
+    /// Share of the hour in which the engine is busy.
+    pub utilization: f64,
     /// The hour's price and where it is from.
     pub price: String,
 }
@@ -93,6 +95,7 @@ impl Own {
             usd_per_million_ci95: ends.map(|(i, o)| [value - side(0, i, o), value + side(1, i, o)]),
             input,
             output,
+            utilization: cost.utilization,
             price: cost.price.as_ref().map_or_else(
                 || "the hour's price is not in the record".to_owned(),
                 |price| format!("{} USD per hour, {}", price.usd_per_hour.normalize(), price.source),

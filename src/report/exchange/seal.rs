@@ -39,10 +39,9 @@ pub(super) fn seal(
 
     let mut cost = cost::assess(&foreign.measurements, price, Assumptions::default());
     cost::electricity(&mut cost, &foreign.measurements, options.catalog);
-    cost::api_comparison(&mut cost, model.catalog_id.as_deref(), &[], 0.0, options.catalog, options.today)?;
 
     let created = foreign.measured.unwrap_or(options.now);
-    Ok(Record {
+    let mut record = Record {
         schema: SCHEMA.to_owned(),
         id: seal::unique_id(options.now),
         created: created.to_string(),
@@ -82,7 +81,9 @@ pub(super) fn seal(
         imported: Some(imported(&foreign, source, unsaid)),
         measurements: foreign.measurements.into_iter().map(Measurement::with_own_percentiles).collect(),
         unknown: Unknown::new(),
-    })
+    };
+    cost::compare_api::fill_record(&mut record, &[], options.catalog, options.today)?;
+    Ok(record)
 }
 
 /// The reason for what the tool leaves out.

@@ -1,11 +1,14 @@
 //! A record against API prices, and against another record.
 
-use crate::cost::compare_api::{Row, Service, Tier, View};
+use crate::cost::compare_api::{Row, Service, View};
 use crate::cost::compare_records::{Comparison, Difference, FigureRatio};
+use crate::cost::verdict::Answer;
 use crate::record::Record;
+use crate::report::verdict::{tier, words};
 
 use super::cost::{assumptions, notes, percent, range, rate, usd};
 use super::result::{caveats, label, shorten, wrap};
+use super::verdict::under;
 use super::{Page, Style};
 use crate::base::text::count;
 use crate::base::units::significant;
@@ -47,6 +50,7 @@ pub fn render_compare_api(record: &Record, view: &View, style: Style) -> String 
         usd(here.usd_per_million.value),
         range(here.usd_per_million.ci95, usd)
     ));
+    let told = view.verdict.as_ref().is_some_and(|verdict| verdict.answer != Answer::NoVerdict);
     for row in &view.rows {
         let tier = tier(row.tier);
         let name = if row.same_model { row.api.clone() } else { format!("{} *", row.api) };
@@ -60,7 +64,9 @@ pub fn render_compare_api(record: &Record, view: &View, style: Style) -> String 
                 .map_or("never".to_owned(), |busy| percent(busy.value)),
             row.break_even_tokens_per_month.map_or("never".to_owned(), tokens),
         );
-        let text = if row.can_win { style.good(&text) } else { text };
+        // At some load this machine wins, whatever end of the interval is true.
+        let wins = row.break_even_utilization.and_then(|u| u.ci95).is_some_and(|[_, high]| high <= 1.0);
+        let text = if told && row.same_model && wins { style.good(&text) } else { text };
         out.line(format_args!("{text}{}", if row.stale { style.warn(" old") } else { String::new() }));
     }
     row_notes(&mut out, &view.rows, style);
@@ -116,15 +122,16 @@ pub fn render_compare_api(record: &Record, view: &View, style: Style) -> String 
         }
     }
     out.line(format_args!(""));
-    for (index, text) in wrap(&view.verdict, 70).iter().enumerate() {
-        let head = if index == 0 { style.strong("Verdict ") } else { " ".repeat(8) };
-        out.line(format_args!("{head} {text}"));
+    if let Some(verdict) = &view.verdict {
+        super::verdict::verdict(&mut out, verdict, style);
     }
-    for text in view.verdict_at_utilization.iter().flat_map(|text| wrap(text, 70)) {
-        out.line(format_args!("{} {text}", " ".repeat(8)));
+    if let Some(other) =
+        view.verdict_at_utilization.as_ref().filter(|other| other.answer != Answer::NoVerdict)
+    {
+        under(&mut out, &format!("whatever the volume: {}", words(other).sentence()), |text| style.dim(text));
     }
-    for text in view.other_cell.iter().flat_map(|text| wrap(text, 70)) {
-        out.line(format_args!("{} {}", " ".repeat(8), style.warn(&text)));
+    if let Some(text) = &view.other_cell {
+        under(&mut out, text, |text| style.warn(text));
     }
     for note in &view.quality {
         let said = note.figure.as_deref().or(note.figure_reason.as_deref()).unwrap_or_default();
@@ -139,13 +146,6 @@ pub fn render_compare_api(record: &Record, view: &View, style: Style) -> String 
 
 /// Months of the API prices that are shown.
 const MONTHS: usize = 5;
-
-fn tier(tier: Tier) -> &'static str {
-    match tier {
-        Tier::Standard => "standard",
-        Tier::Batch => "batch",
-    }
-}
 
 /// What is to be kept in mind about prices, each remark once with all it is about.
 fn row_notes(out: &mut Page, rows: &[Row], style: Style) {
@@ -236,7 +236,7 @@ fn short(value: f64) -> String {
 }
 
 /// A count of tokens: `2.84B`.
-fn tokens(count: f64) -> String {
+pub(super) fn tokens(count: f64) -> String {
     let (value, unit) = match count {
         count if count >= 1e12 => (count / 1e12, "T"),
         count if count >= 1e9 => (count / 1e9, "B"),

@@ -1,5 +1,6 @@
 //! What was asked about a record's dollars: assumptions, sensitivity, margin, target.
 
+use crate::base::text::{count, printable};
 use crate::base::units::{significant, thousands};
 use crate::cost::assumption::{Assumption, Origin};
 use crate::cost::margin::{Estimate, Margin, MarginAt, PriceForMargin};
@@ -8,6 +9,7 @@ use crate::cost::sensitivity::Sensitivity;
 use crate::cost::target::{HourView, Target};
 use crate::cost::view::View;
 use crate::record::{Apart, CostCell, Figure};
+use crate::report::{PricedRow, device, verdict};
 
 use super::result::{dollars, label, wrap};
 use super::{Page, Style};
@@ -17,21 +19,22 @@ pub fn render_cost_view(view: &View, style: Style) -> String {
     let mut out = Page::default();
     if let Some(figure) = view.cost.usd_per_million_total_tokens {
         out.line(format_args!(
-            "\n{} at its own mix, input and output alike {}",
+            "\n{} at its own mix, input and output alike, {} busy: {}",
             style.strong(&usd(figure.value)),
+            percent(view.cost.utilization),
             range(figure.ci95, usd)
         ));
     }
-    cells(&mut out, &view.cost.cells, style);
+    cells(&mut out, &view.cost.cells, view.cost.utilization, style);
     separation(&mut out, view, style);
     if let Some(figure) = view.usd_per_million_computed_input_tokens {
         out.line(format_args!("input is per prompt token; per computed one {}", usd(figure.value)));
     }
     if let Some(margin) = &view.margin {
-        self::margin(&mut out, margin, style);
+        self::margin(&mut out, margin, view.cost.utilization, style);
     }
     if let Some(price) = &view.price_for_margin {
-        price_for_margin(&mut out, price, style);
+        price_for_margin(&mut out, price, view.cost.utilization, style);
     }
     if let Some(target) = &view.target {
         self::target(&mut out, target, style);
@@ -44,6 +47,41 @@ pub fn render_cost_view(view: &View, style: Style) -> String {
     sensitivities(&mut out, &view.sensitivity, style);
     assumptions(&mut out, &view.assumptions, style);
     notes(&mut out, &view.notes, style);
+    out.into_text()
+}
+
+/// `bench cost` of several records: a line each, and what it is in a line below.
+pub fn render_priced(rows: &[PricedRow<'_>], style: Style) -> String {
+    let mut out = Page::default();
+    let header = format!(
+        "{:>9} {:>9} {:>9} {:>9} {:>6}  {}",
+        "USD/h", "input", "output", "own mix", "busy", "verdict"
+    );
+    let head = format!("{}, USD per million tokens", count(rows.len(), "record"));
+    out.line(format_args!("{}\n{}", style.strong(&head), style.dim(&header)));
+    for row in rows {
+        let cost = &row.view.cost;
+        let figure = |figure: Option<Figure>| figure.map_or("–".to_owned(), |figure| usd(figure.value));
+        let hour = cost.price.as_ref().map(|price| super::result::hourly(price.usd_per_hour).to_string());
+        let verdict = cost.verdict.as_ref().map_or("–".to_owned(), |verdict| {
+            let said = verdict::short(verdict);
+            if verdict.is_good() { style.good(&said) } else { said }
+        });
+        out.line(format_args!(
+            "{:>9} {:>9} {:>9} {:>9} {:>6}  {verdict}",
+            hour.unwrap_or_else(|| "–".to_owned()),
+            figure(cost.usd_per_million_input_tokens),
+            figure(cost.usd_per_million_output_tokens),
+            figure(cost.usd_per_million_total_tokens),
+            percent(cost.utilization)
+        ));
+        let cell = cost.headline_cell.as_ref().map_or(String::new(), |cell| format!(", {}", label(cell)));
+        let what = format!("{} on {}{cell} · {}", row.record.model.label(), device(row.record), row.label);
+        for text in wrap(&printable(&what), 72) {
+            out.line(format_args!("          {}", style.dim(&text)));
+        }
+    }
+    out.line(format_args!("{}", style.dim("-v prints each in full; -o md and --json have them, too")));
     out.into_text()
 }
 
@@ -72,15 +110,11 @@ pub fn render_hours(hours: &[HourView], style: Style) -> String {
     }
     for (hour, published) in hours.iter().filter_map(|hour| Some((hour, hour.published?))) {
         out.line(format_args!(
-            "{} per million at {} tokens/s and ${} an hour{}",
+            "{} per million at {} tokens/s and ${} an hour, {} busy",
             style.strong(&usd(published.usd_per_million)),
             rate(published.tokens_per_second),
             usd_per_hour(hour),
-            if published.utilization < 1.0 {
-                format!(", {} of the time busy", percent(published.utilization))
-            } else {
-                String::new()
-            }
+            percent(published.utilization)
         ));
     }
     let about = "of the tokens that are counted: all of them, or output alone with input called free";
@@ -97,13 +131,18 @@ pub fn render_hours(hours: &[HourView], style: Style) -> String {
 }
 
 /// Every cell, when there are several: the figures above repeat one of them.
-fn cells(out: &mut Page, cells: &[CostCell], style: Style) {
+fn cells(out: &mut Page, cells: &[CostCell], utilization: f64, style: Style) {
     if cells.len() < 2 {
         return;
     }
     let header = format!(
-        "{:<26} {:>9} {:>9} {:>9} {:>10}  USD a million",
-        "cell", "input", "output", "own mix", "all output"
+        "{:<26} {:>9} {:>9} {:>9} {:>10}  USD a million, {} busy",
+        "cell",
+        "input",
+        "output",
+        "own mix",
+        "all output",
+        percent(utilization)
     );
     out.line(format_args!("\n{}", style.dim(&header)));
     let figure = |figure: Option<Figure>| figure.map_or("–".to_owned(), |figure| usd(figure.value));
@@ -161,7 +200,7 @@ fn separation(out: &mut Page, view: &View, style: Style) {
     }
 }
 
-fn margin(out: &mut Page, margin: &Margin, style: Style) {
+fn margin(out: &mut Page, margin: &Margin, utilization: f64, style: Style) {
     let sell = if (margin.sell.input_usd_per_million - margin.sell.output_usd_per_million).abs() < 1e-12 {
         usd(margin.sell.output_usd_per_million)
     } else {
@@ -174,7 +213,8 @@ fn margin(out: &mut Page, margin: &Margin, style: Style) {
     out.line(format_args!("\n{}", style.strong(&format!("Sold at {sell} per million tokens"))));
     let mix = significant(margin.input_to_output, 3);
     let (brings, costs) = (usd(margin.revenue_usd_per_million), usd(margin.cost_usd_per_million.value));
-    out.line(format_args!("  at {mix}:1 a million brings {brings} and costs {costs}"));
+    let busy = percent(utilization);
+    out.line(format_args!("  at {mix}:1 and {busy} busy a million brings {brings} and costs {costs}"));
     let estimate = |name: &str, found: Estimate| {
         format!("  {name:<22} {:>8}   {}", percent(found.value), range(found.ci95, percent))
     };
@@ -205,11 +245,12 @@ fn margin(out: &mut Page, margin: &Margin, style: Style) {
     statement(out, margin.statement, style);
 }
 
-fn price_for_margin(out: &mut Page, price: &PriceForMargin, style: Style) {
+fn price_for_margin(out: &mut Page, price: &PriceForMargin, utilization: f64, style: Style) {
     let head = format!(
-        "For a gross margin of {} (a markup of {})",
+        "For a gross margin of {} (a markup of {}), {} busy",
         percent(price.gross_margin),
-        percent(price.markup)
+        percent(price.markup),
+        percent(utilization)
     );
     out.line(format_args!("\n{}", style.strong(&head)));
     for (name, figure) in [
@@ -226,7 +267,8 @@ fn price_for_margin(out: &mut Page, price: &PriceForMargin, style: Style) {
 
 fn target(out: &mut Page, target: &Target, style: Style) {
     let needed = rate(target.tokens_per_second);
-    let head = format!("{} per million needs {needed} tokens/s", usd(target.usd_per_million));
+    let busy = percent(target.utilization);
+    let head = format!("{} per million needs {needed} tokens/s, {busy} busy", usd(target.usd_per_million));
     out.line(format_args!("\n{}", style.strong(&head)));
     let others = target
         .by_utilization
@@ -311,7 +353,7 @@ fn trimmed(value: f64) -> String {
     if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_owned() } else { text }
 }
 
-pub(super) fn percent(share: f64) -> String {
+pub(in crate::report) fn percent(share: f64) -> String {
     if share.abs() >= 10.0 {
         return format!("{}%", significant(share * 100.0, 3));
     }
@@ -319,7 +361,7 @@ pub(super) fn percent(share: f64) -> String {
     format!("{}%", text.strip_suffix(".0").unwrap_or(&text))
 }
 
-pub(super) fn usd(value: f64) -> String {
+pub(in crate::report) fn usd(value: f64) -> String {
     if value < 0.0 { format!("-${}", dollars(-value)) } else { format!("${}", dollars(value)) }
 }
 
@@ -328,7 +370,7 @@ pub(super) fn range(ci95: Option<[f64; 2]>, text: impl Fn(f64) -> String) -> Str
 }
 
 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a rate is above zero")]
-pub(super) fn rate(value: f64) -> String {
+pub(in crate::report) fn rate(value: f64) -> String {
     if value >= 1000.0 { thousands(value.round() as u64) } else { significant(value, 3) }
 }
 

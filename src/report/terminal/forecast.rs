@@ -29,8 +29,12 @@ pub fn render_forecast(found: &Forecast, style: Style) -> String {
             &mut out,
             style,
             &format!(
-                "{} in {}, {}; {}: a cost, not a price, and beside the curve, not in it",
-                own.model, own.record, own.date, own.price
+                "{} in {}, {}; {}, {} busy: a cost, not a price, and next to the curve, not in it",
+                own.model,
+                own.record,
+                own.date,
+                own.price,
+                super::cost::percent(own.utilization)
             ),
         );
         if own.in_class != Some(true) {

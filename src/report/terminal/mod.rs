@@ -4,6 +4,7 @@ mod compare;
 mod cost;
 mod energy;
 mod forecast;
+mod month;
 mod plan;
 mod plot;
 mod progress;
@@ -11,11 +12,13 @@ mod quality;
 mod regress;
 mod result;
 mod style;
+mod verdict;
 
 pub use compare::{render_compare_api, render_compare_records};
-pub use cost::{render_cost_view, render_hours};
+pub use cost::{render_cost_view, render_hours, render_priced};
 pub use energy::render_power_limits;
 pub use forecast::{log_plot, render_forecast};
+pub use month::render_month;
 pub use plan::render_plan;
 pub use plot::render_plot;
 pub use progress::Bar;
@@ -23,6 +26,13 @@ pub use quality::render_quality;
 pub use regress::{render_gate, render_history};
 pub use result::{render, render_caveats, render_cost, render_doubts};
 pub use style::Style;
+
+/// How figures are written, for other forms of the same views.
+pub(in crate::report) mod words {
+    pub(in crate::report) use super::cost::{percent, rate, usd};
+    pub(in crate::report) use super::month::{head as month_head, kept_busy, legend, this_month};
+    pub(in crate::report) use super::result::label;
+}
 
 /// Columns that every table fits.
 pub const WIDTH: usize = 80;

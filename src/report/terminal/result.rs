@@ -3,7 +3,10 @@
 use rust_decimal::Decimal;
 
 use crate::base::units::{Bytes, Seconds, significant, thousands};
-use crate::record::{ApiComparison, Cell, Check, Cost, Figure, Measurement, Record, Verdict};
+use crate::record::{
+    Answer, ApiComparison, ApiVerdict, Cell, Check, Cost, Figure, Measurement, Record, Verdict,
+};
+use crate::report::verdict::{tier, times};
 use crate::run::measure::{self, RowTrials};
 
 use super::{Page, Style};
@@ -38,13 +41,7 @@ fn heading(out: &mut Page, record: &Record, style: Style) {
         }
     }
     let threads = record.engine.threads.map_or(String::new(), |threads| format!(", {threads} threads"));
-    let device = match record.environment.gpus.iter().find(|gpu| gpu.used) {
-        Some(gpu) => gpu.label().to_owned(),
-        None if record.imported.is_some() && record.engine.device.as_deref() != Some("cpu") => {
-            "a device that is not named".to_owned()
-        }
-        None => record.environment.cpu.clone().unwrap_or_else(|| "CPU".to_owned()),
-    };
+    let device = crate::report::device(record);
     let said = [
         model.architecture.clone(),
         model.parameters.map(|count| format!("{} parameters", parameters(count))),
@@ -225,7 +222,7 @@ fn rows(measurements: &[Measurement]) -> Vec<TableRow> {
 }
 
 /// A cell in llama-bench's words.
-pub(super) fn label(cell: &Cell) -> String {
+pub(in crate::report) fn label(cell: &Cell) -> String {
     let mut label = match cell.phase.as_str() {
         "prefill" => format!("pp{}", cell.prompt_tokens),
         "decode" => format!("tg{}", cell.output_tokens),
@@ -264,14 +261,10 @@ fn cost(out: &mut Page, cost: &Cost, style: Style) {
         out.line(format_args!("  {}", style.warn(&text)));
     }
     if let Some(cell) = &cost.headline_cell {
-        let busy = if cost.utilization < 1.0 {
-            format!(", {}% of the time busy", significant(cost.utilization * 100.0, 3))
-        } else {
-            String::new()
-        };
+        let busy = super::cost::percent(cost.utilization);
         out.line(format_args!(
             "  {}",
-            style.dim(&format!("USD per million tokens, at {}{busy}", label(cell)))
+            style.dim(&format!("USD per million tokens, at {}, {busy} busy", label(cell)))
         ));
     }
     let blended = format!("blended {}:1", cost.blend_ratio);
@@ -322,14 +315,17 @@ fn comparison(out: &mut Page, cost: &Cost, style: Style) {
         .headline_cell
         .as_ref()
         .map_or(String::new(), |cell| format!(", {} in : {} out", cell.prompt_tokens, cell.output_tokens));
-    out.line(format_args!("\n{}", style.dim(&format!("USD per million tokens at this mix{mix}"))));
-    out.line(format_args!("  {:<38} {:>9}", "here", format!("${}", dollars(best.here_usd_per_million))));
+    let busy = super::cost::percent(cost.utilization);
+    let head = format!("USD per million tokens at this mix{mix}, {busy} busy");
+    out.line(format_args!("\n{}", style.dim(&head)));
+    out.line(format_args!("  {:<40} {:>9}", "here", format!("${}", dollars(best.here_usd_per_million))));
     for api in cost.api_comparison.iter().take(5) {
         out.line(format_args!(
-            "  {:<38} {:>9}   {}",
-            shorten(&api.api, 38),
+            "  {:<31} {:<8} {:>9}   {}",
+            shorten(&api.api, 31),
+            tier(api.tier),
             format!("${}", dollars(api.mix_usd_per_million)),
-            relation(api, style)
+            relation(api, cost.verdict.as_ref(), style)
         ));
     }
     if cost.api_comparison.len() > 5 {
@@ -339,44 +335,25 @@ fn comparison(out: &mut Page, cost: &Cost, style: Style) {
         let fee = "an API's fee for each request is in its price, at these lengths";
         out.line(format_args!("  {}", style.dim(fee)));
     }
-    let (said, note) = verdict(cost, best, style);
-    out.line(format_args!("{} {said}", style.strong("Verdict ")));
-    for text in note.iter().flat_map(|note| wrap(note, 70)) {
-        out.line(format_args!("         {}", style.dim(&text)));
+    if let Some(verdict) = &cost.verdict {
+        super::verdict::verdict(out, verdict, style);
     }
 }
 
-fn relation(api: &ApiComparison, style: Style) -> String {
-    let times = significant(api.ratio.max(1.0 / api.ratio), 2);
-    let text = match (api.same_model, api.ratio <= 1.0) {
-        (true, true) => style.good(&format!("{times}× dearer than here")),
-        (true, false) => style.bad(&format!("{times}× cheaper than here")),
+/// How a price stands to the cost here, where the figures can say.
+fn relation(api: &ApiComparison, verdict: Option<&ApiVerdict>, style: Style) -> String {
+    let told = verdict.is_some_and(|verdict| verdict.answer != Answer::NoVerdict);
+    let text = match api.ratio_ci95 {
         // Another model's price, which is neither good nor bad news.
-        (false, _) => style.dim("another model"),
+        _ if !api.same_model => style.dim("another model"),
+        Some([_, high]) if told && high < 1.0 => {
+            style.good(&format!("{}× dearer than here", times(1.0 / api.ratio)))
+        }
+        Some([low, _]) if told && low > 1.0 => style.bad(&format!("{}× cheaper than here", times(api.ratio))),
+        Some(_) if told => style.dim("not told apart"),
+        _ => String::new(),
     };
     if api.stale { format!("{text} {}", style.warn("old")) } else { text }
-}
-
-/// The answer, and what is to be said about it: a factor only where the same model is sold.
-fn verdict(cost: &Cost, best: &ApiComparison, style: Style) -> (String, Option<String>) {
-    let same = cost.api_comparison.iter().find(|api| api.same_model);
-    let Some(api) = same else {
-        let said = cost.api_comparison_note.as_deref().unwrap_or("none of these prices is of this model");
-        let note = format!(
-            "${} here against ${} of {}, another model: this compares prices, not what they buy",
-            dollars(best.here_usd_per_million),
-            dollars(best.mix_usd_per_million),
-            best.api
-        );
-        return (style.warn(said), Some(note));
-    };
-    let times = significant(api.ratio.max(1.0 / api.ratio), 2);
-    let said = if api.ratio <= 1.0 {
-        style.good(&format!("{times}× cheaper here than the cheapest API for this model"))
-    } else {
-        style.bad(&format!("{times}× dearer here than the cheapest API for this model"))
-    };
-    (said, None)
 }
 
 fn figures(verdict: Verdict, style: Style) -> String {
@@ -575,28 +552,52 @@ mod tests {
     }
 
     #[test]
-    fn how_an_api_stands_to_here_is_said_in_words() {
-        let api = |ratio: f64, same_model: bool| ApiComparison {
+    fn how_an_api_stands_to_here_is_said_in_words_where_the_figures_can() {
+        let api = |ratio: f64, ratio_ci95: Option<[f64; 2]>, same_model: bool| ApiComparison {
             api: "host/model".to_owned(),
+            tier: crate::record::Tier::Batch,
             input_usd_per_million: "0.1".parse().expect("a number"),
             output_usd_per_million: "0.1".parse().expect("a number"),
             usd_per_request: None,
             mix_usd_per_million: 0.1,
             here_usd_per_million: 0.1 * ratio,
             ratio,
+            ratio_ci95,
             same_model,
             source: "a list".to_owned(),
             observed: "2026-11-18".to_owned(),
             stale: false,
         };
+        let verdict = |answer: Answer| ApiVerdict {
+            answer,
+            doubts: Vec::new(),
+            api: "host/model".to_owned(),
+            tier: crate::record::Tier::Batch,
+            same_model: true,
+            here_usd_per_million: Figure { value: 1.0, ci95: None },
+            api_usd_per_million: 1.0,
+            ratio: None,
+            ratio_reason: None,
+            utilization: 1.0,
+            break_even_utilization: None,
+            break_even_utilization_reason: None,
+            break_even_tokens_per_month: None,
+            break_even_tokens_per_month_reason: None,
+            month: None,
+        };
         let style = Style::new(false);
-        for (ratio, same, text) in [
-            (3.2, true, "3.2× cheaper than here"),
-            (1.0 / 12.0, true, "12× dearer than here"),
-            (3.2, false, "another model"),
+        let told = verdict(Answer::Dearer);
+        for (ratio, ci95, same, text) in [
+            (3.2, Some([3.0, 3.4]), true, "3.2× cheaper than here"),
+            (1.0 / 12.0, Some([0.08, 0.09]), true, "12× dearer than here"),
+            (1.1, Some([0.9, 1.3]), true, "not told apart"),
+            (3.2, None, true, ""),
+            (3.2, Some([3.0, 3.4]), false, "another model"),
         ] {
-            assert_eq!(relation(&api(ratio, same), style), text);
+            assert_eq!(relation(&api(ratio, ci95, same), Some(&told), style), text);
         }
+        let doubtful = verdict(Answer::NoVerdict);
+        assert_eq!(relation(&api(3.2, Some([3.0, 3.4]), true), Some(&doubtful), style), "");
     }
 
     #[test]

@@ -1,0 +1,138 @@
+//! What each API bills for a month's tokens, and the speed that beats it.
+
+use crate::base::text::count;
+use crate::base::units::significant;
+use crate::cost::month::{Bill, View};
+use crate::report::verdict::tier;
+
+use super::compare::tokens;
+use super::cost::{assumptions, notes, percent, rate, usd};
+use super::result::{hourly, shorten, wrap};
+use super::{Page, Style, WIDTH};
+
+/// `bench cost --input-per-month N --output-per-month N --model NAME`.
+pub fn render_month(view: &View, style: Style) -> String {
+    let mut out = Page::default();
+    out.line(format_args!("{}", style.strong(&head(view))));
+    let mut columns: Vec<Column> = vec![("input", |bill| usd(bill.input_usd))];
+    if view.cached_share > 0.0 {
+        columns.push(("cached", |bill| usd(bill.cached_input_usd)));
+    }
+    columns.push(("output", |bill| usd(bill.output_usd)));
+    columns.push(("a month", |bill| usd(bill.usd_per_month)));
+    if view.price.is_some() {
+        columns.push(("kept busy", kept_busy));
+        columns.push(("this month", this_month));
+    }
+    let width = |name: &str| name.len().max(8) + 1;
+    let rest: usize = columns.iter().map(|(name, _)| width(name)).sum();
+    let api = (WIDTH - rest).min(40);
+    let line = |first: &str, cells: &dyn Fn(&Column) -> String| {
+        columns.iter().fold(format!("{first:<api$}"), |line, column| {
+            line + &format!("{:>1$}", cells(column), width(column.0))
+        })
+    };
+    if view.price.is_some() {
+        let over: usize = columns.iter().rev().take(2).map(|(name, _)| width(name)).sum();
+        let over = format!("{:>1$}", "tokens/s to beat it", WIDTH.min(api + rest).max(over));
+        out.line(format_args!("\n{}", style.dim(&over)));
+    } else {
+        out.line(format_args!(""));
+    }
+    out.line(format_args!("{}", style.dim(&line("USD", &|(name, _)| (*name).to_owned()))));
+    for bill in &view.bills {
+        let name = format!("{} {}", bill.api, tier(bill.tier));
+        let text = line(&shorten(&name, api - 1), &|(_, cell)| cell(bill));
+        out.line(format_args!("{text}{}", if bill.stale { style.warn(" old") } else { String::new() }));
+    }
+    for text in legend(view).iter().flat_map(|text| wrap(text, 78)) {
+        out.line(format_args!("{}", style.dim(&text)));
+    }
+    let mut said: Vec<(&str, Vec<&str>)> = Vec::new();
+    for (note, api) in
+        view.bills.iter().flat_map(|bill| bill.notes.iter().map(|note| (note.as_str(), bill.api.as_str())))
+    {
+        match said.iter_mut().find(|(other, _)| *other == note) {
+            Some((_, apis)) if apis.contains(&api) => {}
+            Some((_, apis)) => apis.push(api),
+            None => said.push((note, vec![api])),
+        }
+    }
+    for text in said.iter().flat_map(|(note, apis)| wrap(&format!("{}: {note}", apis.join(", ")), 78)) {
+        out.line(format_args!("{}", style.dim(&text)));
+    }
+    notes(&mut out, &view.notes, style);
+    if !view.assumptions.is_empty() {
+        assumptions(&mut out, &view.assumptions, style);
+    }
+    out.into_text()
+}
+
+/// A column's name and its cell.
+type Column = (&'static str, fn(&Bill) -> String);
+
+/// What was asked.
+pub(in crate::report) fn head(view: &View) -> String {
+    let [input, output] = [view.input_tokens_per_month, view.output_tokens_per_month];
+    let cached = if view.cached_share > 0.0 {
+        format!(", {} of the input cached", percent(view.cached_share))
+    } else {
+        String::new()
+    };
+    format!(
+        "A month of {}: {} input and {} output tokens ({}:1){cached}",
+        view.model,
+        tokens(input),
+        tokens(output),
+        significant(input / output, 3)
+    )
+}
+
+/// What the columns mean, and where a machine stands.
+pub(in crate::report) fn legend(view: &View) -> Vec<String> {
+    let Some((price, month)) = view.price.as_ref().zip(view.machine_usd_per_month) else {
+        return vec![
+            "--gpu ID or --price-per-hour USD adds the tokens/s at which a machine is cheaper".to_owned(),
+        ];
+    };
+    let busy = percent(view.utilization);
+    let hour = hourly(price.usd_per_hour);
+    let mut said = vec![
+        format!("${hour} an hour, {} a month: {}", usd(month), price.label),
+        format!(
+            "tokens/s, input and output alike, above which a machine is cheaper: kept {busy} busy all month, or for this \
+             month's tokens alone ({busy} busy at most)"
+        ),
+    ];
+    said.extend(price.warnings.iter().cloned());
+    let beaten = view.bills.iter().filter_map(|bill| Some((bill, bill.to_beat.as_ref()?)));
+    let (none, some): (Vec<_>, Vec<_>) = beaten.partition(|(_, beat)| beat.machines == 0);
+    if !none.is_empty() {
+        said.push(format!(
+            "never: one machine costs {} a month, more than the bill at any speed",
+            usd(month)
+        ));
+    }
+    if let Some(most) = some.iter().map(|(_, beat)| beat.machines).max().filter(|most| *most > 1) {
+        said.push(format!("the bill pays for up to {}; each serves its part", count(most, "machine")));
+    }
+    if let Some((bill, beat)) = view.bills.first().and_then(|bill| Some((bill, bill.to_beat.as_ref()?))) {
+        said.push(format!(
+            "at this mix one machine costs what {} bills for {} tokens a month",
+            bill.api,
+            tokens(beat.break_even_tokens_per_month)
+        ));
+    }
+    said
+}
+
+/// Tokens per second of a machine that is kept busy.
+pub(in crate::report) fn kept_busy(bill: &Bill) -> String {
+    bill.to_beat.as_ref().map_or("–".to_owned(), |beat| rate(beat.tokens_per_second_kept_busy))
+}
+
+/// Tokens per second for the month's tokens alone.
+pub(in crate::report) fn this_month(bill: &Bill) -> String {
+    let beat = bill.to_beat.as_ref();
+    beat.and_then(|beat| beat.tokens_per_second_this_month).map_or("never".to_owned(), rate)
+}
