@@ -261,3 +261,23 @@ fn a_synthetic_model_is_exported_as_a_file_that_runs() {
     let names: Vec<_> = std::fs::read_dir(bench.folder()).expect("a folder").collect();
     assert_eq!(names.len(), 1, "{names:?}");
 }
+
+/// `prices h100` is what `prices --gpu h100` is; so are a model, a provider and a kind.
+#[test]
+fn a_price_is_asked_for_by_name() {
+    let bench = Bench::new();
+    let prices = |args: &[&str]| bench.json(&[&["catalog", "prices", "--json"], args].concat());
+    for (name, same) in [
+        ("h100", &["--gpu", "h100"][..]),
+        ("h100-sxm5-80gb", &["--gpu", "h100-sxm5-80gb"]),
+        ("llama-3.1-8b", &["--model", "llama-3.1-8b"]),
+        ("openai", &["--provider", "openai"]),
+    ] {
+        assert_eq!(prices(&[name]), prices(same), "{name}");
+    }
+    assert!(prices(&["electricity"])["electricity"].is_array());
+    let ran = bench.run(&["catalog", "prices", "h1000"]);
+    assert!(ran.code == 2 && ran.stderr.contains("did you mean"), "{}", ran.stderr);
+    let ran = bench.run(&["catalog", "prices", "h100", "--gpu", "a100"]);
+    assert!(ran.code == 2 && ran.stderr.contains("give one of them"), "{}", ran.stderr);
+}

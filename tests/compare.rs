@@ -295,3 +295,36 @@ fn run_cost_and_compare_give_one_verdict() {
     let said = bench.run(&["cost", "--price-per-hour", "0.0001", unused]).stdout;
     assert!(block(&said).starts_with("no verdict: the CPU was measured, and the GPU"), "{said}");
 }
+
+/// A month's tokens by kind are their sum at their mix; a model stands for all its hosts.
+#[test]
+fn a_month_by_kind_and_a_model_for_its_hosts() {
+    let bench = Bench::new();
+    assert_eq!(bench.run(&quick(&[])).code, 0);
+    let path = bench.records().remove(0);
+    let name = path.to_str().expect("a path");
+    let view = |args: &[&str]| bench.json(&[&["compare", "--json", "--api", "llama-3.1-8b", name], args].concat());
+    let by_kind = view(&["--input-per-month", "40M", "--output-per-month", "8M"]);
+    let together = view(&["--tokens-per-month", "48M", "--mix", "5:1"]);
+    for part in ["volume", "rows", "verdict", "here"] {
+        assert_eq!(by_kind[part], together[part], "{part}");
+    }
+    let rows = by_kind["rows"].as_array().expect("rows");
+    let hosts: Vec<&Value> = rows.iter().filter(|row| row["tier"] == "standard").collect();
+    assert_eq!(hosts.len(), 6, "{rows:#?}");
+    for row in hosts {
+        assert!(row["api"].as_str().is_some_and(|api| api.ends_with("/llama-3.1-8b")), "{row:#}");
+        let usd = 40.0 * number(row, "/input_usd_per_million") + 8.0 * number(row, "/output_usd_per_million");
+        close(number(row, "/usd_per_month"), usd);
+    }
+    for wrong in [
+        &["--input-per-month", "40M"][..],
+        &["--input-per-month", "40M", "--output-per-month", "8M", "--mix", "3:1"],
+        &["--input-per-month", "40M", "--output-per-month", "8M", "--tokens-per-month", "48M"],
+        &["--api", "llama-3.1-9b"],
+        &["--api", "smollm2-135m"],
+    ] {
+        let ran = bench.run(&[&["compare", name], wrong].concat());
+        assert_eq!(ran.code, 2, "{wrong:?}: {}", ran.stderr);
+    }
+}

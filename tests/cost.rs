@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::support::served::{Served, served};
+use crate::support::served::{Served, believed, served};
 use crate::support::{Bench, SMALL, quick};
 
 fn figure(cost: &serde_json::Value, name: &str) -> f64 {
@@ -249,4 +249,120 @@ fn a_servers_mixes_are_told_apart_and_one_alone_is_not() {
     let cost = &bench.json(&args)["records"][0]["cost"];
     assert_eq!(cost["separations"][0]["cells"], 3);
     assert!((figure(cost, "input") / (2.49 / 3600.0 * 1e6 / 20_000.0) - 1.0).abs() < 1e-6);
+}
+
+/// By hand from the list: what each host bills, and the speed at which a machine at 2.49 USD an hour costs less.
+#[test]
+fn a_months_tokens_have_a_bill_and_a_speed_without_a_record() {
+    let bench = Bench::new();
+    let month = |more: &[&str]| {
+        let args = ["cost", "--model", "gpt-oss-20b", "--input-per-month", "40B", "--output-per-month", "8B"];
+        bench.json(&[&args[..], more, &["--json"]].concat())["month"].take()
+    };
+    let bare = month(&[]);
+    assert!(bare["price"].is_null() && bare["price_reason"].as_str().is_some_and(|why| why.contains("--gpu")));
+    let bills = bare["bills"].as_array().expect("bills");
+    let totals: Vec<f64> = bills.iter().map(|bill| number(bill, "/usd_per_month")).collect();
+    assert!(totals.len() > 3 && totals.is_sorted(), "{totals:?}");
+    assert!(bills.iter().any(|bill| bill["tier"] == "batch"), "groq sells it in batches");
+    for bill in bills {
+        let usd = 40_000.0 * number(bill, "/input_usd_per_million") + 8000.0 * number(bill, "/output_usd_per_million");
+        close(number(bill, "/usd_per_month"), usd);
+        assert!(bill["to_beat"].is_null());
+    }
+    let view = month(&["--hourly-cost", "2.49", "--utilization", "50%"]);
+    close(number(&view, "/machine_usd_per_month"), 730.0 * 2.49);
+    for bill in view["bills"].as_array().expect("bills") {
+        let (usd, beat) = (number(bill, "/usd_per_month"), &bill["to_beat"]);
+        // At that speed half an hour's tokens are worth the hour.
+        let rate = number(beat, "/tokens_per_second_kept_busy");
+        close(rate * 1800.0 * usd / 48e9, 2.49);
+        let machines = number(beat, "/machines");
+        assert!(machines * 730.0 * 2.49 < usd && usd <= (machines + 1.0) * 730.0 * 2.49, "{bill:#}");
+        match beat["tokens_per_second_this_month"].as_f64() {
+            Some(rate) => close(rate * machines * 730.0 * 1800.0, 48e9),
+            None => assert!(machines < 1.0 && beat["tokens_per_second_this_month_reason"].is_string()),
+        }
+    }
+    // Cached input at the provider's price for it.
+    let cached = month(&["--cached", "50%"]);
+    let of = |bill: &&Value| bill["cached_input_usd_per_million"].is_number();
+    let bill = cached["bills"].as_array().expect("bills").iter().find(of).expect("one with such a price");
+    close(number(bill, "/cached_input_usd"), 20_000.0 * number(bill, "/cached_input_usd_per_million"));
+    close(number(bill, "/input_usd"), 20_000.0 * number(bill, "/input_usd_per_million"));
+    // A machine by its GPU, at the catalog's rent, and a bill that no machine is below.
+    let small = ["cost", "--input-per-month", "40M", "--output-per-month", "8M", "--model", "llama-3.1-8b"];
+    let text = bench.run(&[&small[..], &["--gpu", "h100"]].concat());
+    assert_eq!(text.code, 0, "{}", text.stderr);
+    for part in ["A month of llama-3.1-8b: 40.0M input and 8.00M output tokens (5.00:1)", "never", "H100", "kept busy"] {
+        assert!(text.stdout.contains(part), "{part} in {}", text.stdout);
+    }
+    assert!(text.stdout.lines().all(|line| line.chars().count() <= 80), "{}", text.stdout);
+    let markdown = bench.run(&[&small[..], &["--gpu", "h100", "-o", "md"]].concat()).stdout;
+    assert!(markdown.starts_with("### A month of llama-3.1-8b") && markdown.contains("| --- | --- | ---: |"), "{markdown}");
+}
+
+#[test]
+fn what_a_month_needs_and_what_contradicts_it_is_said() {
+    let bench = Bench::new();
+    let path = served(&bench, "one.json", &[Served { input: 1500, output: 500, batch: 64, requests_per_second: 2.4 }]);
+    let month = ["--input-per-month", "40M", "--output-per-month", "8M"];
+    let named = [&month[..], &["--model", "llama-3.1-8b"]].concat();
+    for (args, said) in [
+        (vec![], "name a record or a folder of them"),
+        (vec!["--input-per-month", "40M"], "--output-per-month"),
+        (vec!["--output-per-month", "40M", "--model", "llama-3.1-8b"], "--input-per-month"),
+        (month.to_vec(), "--model NAME"),
+        (vec!["--model", "llama-3.1-8b"], "name a record"),
+        ([&month[..], &["--model", "lama-3.1-8b"]].concat(), "did you mean `llama-3.1-8b`"),
+        ([&month[..], &["--model", "smollm2-135m"]].concat(), "no API in the catalog sells smollm2-135m"),
+        ([&named[..], &["--gpu", "h100", "--hourly-cost", "2"]].concat(), "cannot be used with"),
+        ([&named[..], &["--gpu", "h1000"]].concat(), "did you mean"),
+        ([&named[..], &["--target", "0.2"]].concat(), "another question"),
+        ([&named[..], &["--blend", "3:1"]].concat(), "--blend"),
+        ([&named[..], &["--utilization", "40%"]].concat(), "--gpu ID or --price-per-hour"),
+        ([&named[..], &["--price-per-hour", "2,3"]].concat(), "one price"),
+        ([&named[..], &[path.as_str()]].concat(), "bench compare RECORD"),
+        (vec!["--gpu", "h100", &path], "the record names its GPU"),
+        (vec!["--json", "-o", "md", &path], "--json asks for another form"),
+    ] {
+        let ran = bench.run(&[&["cost"][..], &args].concat());
+        assert!(ran.code == 2 && ran.stderr.contains(said), "{args:?}: {} {}", ran.code, ran.stderr);
+    }
+    let ran = bench.run(&["compare", "--api", "llama-3.1-8b"]);
+    assert!(ran.code == 2 && ran.stderr.contains("bench cost --model NAME"), "{}", ran.stderr);
+}
+
+#[test]
+fn a_folder_is_a_line_a_record_and_a_table_in_markdown() {
+    let bench = Bench::new();
+    let cell = || [Served { input: 1500, output: 500, batch: 64, requests_per_second: 2.4 }];
+    let first = served(&bench, "records/a.json", &cell());
+    let mut other: Value =
+        serde_json::from_str(&std::fs::read_to_string(&first).expect("a record")).expect("JSON");
+    other["id"] = "another".into();
+    bench.file("records/b.json", other.to_string().as_bytes());
+    other["id"] = "broken".into();
+    other["validity"]["verdict"] = "invalid".into();
+    bench.file("records/c.json", other.to_string().as_bytes());
+    let ran = bench.run(&["cost", "--price-per-hour", "2.49", "records"]);
+    assert!(ran.code == 0 && ran.stderr.contains("left out: ") && ran.stderr.contains("c.json"), "{}", ran.stderr);
+    assert!(ran.stdout.starts_with("2 records, USD per million tokens"), "{}", ran.stdout);
+    assert_eq!(ran.stdout.matches("no verdict: suspect").count(), 2, "{}", ran.stdout);
+    assert!(ran.stdout.lines().all(|line| line.chars().count() <= 82), "{}", ran.stdout);
+    let full = bench.run(&["cost", "-v", "--price-per-hour", "2.49", "records"]).stdout;
+    assert_eq!(full.matches("Cost at $2.49 an hour").count(), 2, "{full}");
+    // Named alone it is refused, as before.
+    assert_eq!(bench.run(&["cost", "records/c.json"]).code, 12);
+    let table = bench.run(&["cost", "-o", "md", "--price-per-hour", "2.49", "records"]).stdout;
+    assert_eq!(table.lines().filter(|line| line.starts_with("| records/")).count(), 2, "{table}");
+    let json = bench.json(&["cost", "-o", "json", "--price-per-hour", "2.49", "records"]);
+    assert_eq!(json["records"].as_array().map(Vec::len), Some(2));
+    let one = believed(&bench, &first, 0.01);
+    let table = bench.run(&["cost", "-o", "md", "--price-per-hour", "2.49", &one]).stdout;
+    let said = bench.json(&["cost", "--json", "--price-per-hour", "2.49", &one]);
+    let said = said["records"][0]["cost"]["verdict"]["text"].as_str().expect("words").to_owned();
+    assert!(table.contains("100% busy") && table.contains(&format!("**Verdict** {said}")), "{said} in {table}");
+    let table = bench.run(&["compare", "-o", "md", "--price-per-hour", "2.49", &one]).stdout;
+    assert!(table.contains(&format!("**Verdict** {said}")), "{said} in {table}");
 }

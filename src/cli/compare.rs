@@ -285,7 +285,7 @@ fn against_records(
         for (path, record) in paths.iter().zip(records) {
             let doubts = terminal::render_doubts(record, output.human_style());
             if !doubts.is_empty() {
-                output.human(&format!("{}\n{doubts}", path.display()))?;
+                output.human(&format!("{}\n{doubts}", text::path(path)))?;
             }
         }
     }

@@ -176,7 +176,9 @@ pub(super) struct Priced<'a> {
 
 impl Priced<'_> {
     pub(super) fn json(&self, args: &CostArgs) -> serde_json::Result<Value> {
-        let paths = if args.together { json!(args.records) } else { Value::Null };
+        let paths = if args.together {
+            json!(args.records.iter().map(|path| text::path(path)).collect::<Vec<_>>())
+        } else { Value::Null };
         let mut object = as_json(&self.label, self.record, &self.view, paths)?;
         say(object.pointer_mut("/cost/verdict"), self.view.cost.verdict.as_ref());
         Ok(object)
@@ -283,7 +285,7 @@ fn valid(path: &Path, record: &Record, allow_invalid: bool) -> anyhow::Result<()
         let failed = record.validity.checks.iter().filter(|check| check.verdict == Verdict::Invalid);
         return Err(exit::Invalid(format!(
             "{} is invalid ({}), so its figures are of something else; --allow-invalid takes it all the same",
-            path.display(),
+            text::path(path),
             failed.map(|check| check.name.as_str()).collect::<Vec<_>>().join(", ")
         ))
         .into());

@@ -66,11 +66,9 @@ pub fn words(verdict: &Verdict) -> Words {
 /// The answer in a few words, for a table.
 pub fn short(verdict: &Verdict) -> String {
     match (verdict.answer, verdict.ratio) {
-        (Answer::Cheaper, Some(ratio)) => {
-            format!("{}× cheaper than {}", times(1.0 / ratio.value), verdict.api)
-        }
-        (Answer::Dearer, Some(ratio)) => format!("{}× dearer than {}", times(ratio.value), verdict.api),
-        (Answer::NotToldApart, _) => format!("not told apart from {}", verdict.api),
+        (Answer::Cheaper, Some(ratio)) => format!("{}× cheaper here", times(1.0 / ratio.value)),
+        (Answer::Dearer, Some(ratio)) => format!("{}× dearer here", times(ratio.value)),
+        (Answer::NotToldApart, _) => "not told apart".to_owned(),
         _ => match verdict.doubts.first() {
             Some(Doubt::Invalid { .. }) => "no verdict: invalid",
             Some(Doubt::Suspect { .. }) => "no verdict: suspect",

@@ -26,19 +26,15 @@ pub fn render_month(view: &View, style: Style) -> String {
     }
     let width = |name: &str| name.len().max(8) + 1;
     let rest: usize = columns.iter().map(|(name, _)| width(name)).sum();
-    let api = (WIDTH - rest).min(40);
+    // With room for a mark behind a price that is old.
+    let api = (WIDTH - 4 - rest).min(40);
     let line = |first: &str, cells: &dyn Fn(&Column) -> String| {
         columns.iter().fold(format!("{first:<api$}"), |line, column| {
             line + &format!("{:>1$}", cells(column), width(column.0))
         })
     };
-    if view.price.is_some() {
-        let over: usize = columns.iter().rev().take(2).map(|(name, _)| width(name)).sum();
-        let over = format!("{:>1$}", "tokens/s to beat it", WIDTH.min(api + rest).max(over));
-        out.line(format_args!("\n{}", style.dim(&over)));
-    } else {
-        out.line(format_args!(""));
-    }
+    let over = if view.price.is_some() { "tokens/s to beat it" } else { "" };
+    out.line(format_args!("\n{}", style.dim(&format!("{over:>0$}", api + rest))));
     out.line(format_args!("{}", style.dim(&line("USD", &|(name, _)| (*name).to_owned()))));
     for bill in &view.bills {
         let name = format!("{} {}", bill.api, tier(bill.tier));
