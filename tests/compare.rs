@@ -303,7 +303,8 @@ fn a_month_by_kind_and_a_model_for_its_hosts() {
     assert_eq!(bench.run(&quick(&[])).code, 0);
     let path = bench.records().remove(0);
     let name = path.to_str().expect("a path");
-    let view = |args: &[&str]| bench.json(&[&["compare", "--json", "--api", "llama-3.1-8b", name], args].concat());
+    let view =
+        |args: &[&str]| bench.json(&[&["compare", "--json", "--api", "llama-3.1-8b", name], args].concat());
     let by_kind = view(&["--input-per-month", "40M", "--output-per-month", "8M"]);
     let together = view(&["--tokens-per-month", "48M", "--mix", "5:1"]);
     for part in ["volume", "rows", "verdict", "here"] {

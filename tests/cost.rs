@@ -260,13 +260,16 @@ fn a_months_tokens_have_a_bill_and_a_speed_without_a_record() {
         bench.json(&[&args[..], more, &["--json"]].concat())["month"].take()
     };
     let bare = month(&[]);
-    assert!(bare["price"].is_null() && bare["price_reason"].as_str().is_some_and(|why| why.contains("--gpu")));
+    assert!(
+        bare["price"].is_null() && bare["price_reason"].as_str().is_some_and(|why| why.contains("--gpu"))
+    );
     let bills = bare["bills"].as_array().expect("bills");
     let totals: Vec<f64> = bills.iter().map(|bill| number(bill, "/usd_per_month")).collect();
     assert!(totals.len() > 3 && totals.is_sorted(), "{totals:?}");
     assert!(bills.iter().any(|bill| bill["tier"] == "batch"), "groq sells it in batches");
     for bill in bills {
-        let usd = 40_000.0 * number(bill, "/input_usd_per_million") + 8000.0 * number(bill, "/output_usd_per_million");
+        let usd = 40_000.0 * number(bill, "/input_usd_per_million")
+            + 8000.0 * number(bill, "/output_usd_per_million");
         close(number(bill, "/usd_per_month"), usd);
         assert!(bill["to_beat"].is_null());
     }
@@ -294,18 +297,30 @@ fn a_months_tokens_have_a_bill_and_a_speed_without_a_record() {
     let small = ["cost", "--input-per-month", "40M", "--output-per-month", "8M", "--model", "llama-3.1-8b"];
     let text = bench.run(&[&small[..], &["--gpu", "h100"]].concat());
     assert_eq!(text.code, 0, "{}", text.stderr);
-    for part in ["A month of llama-3.1-8b: 40.0M input and 8.00M output tokens (5.00:1)", "never", "H100", "kept busy"] {
+    for part in [
+        "A month of llama-3.1-8b: 40.0M input and 8.00M output tokens (5.00:1)",
+        "never",
+        "H100",
+        "kept busy",
+    ] {
         assert!(text.stdout.contains(part), "{part} in {}", text.stdout);
     }
     assert!(text.stdout.lines().all(|line| line.chars().count() <= 80), "{}", text.stdout);
     let markdown = bench.run(&[&small[..], &["--gpu", "h100", "-o", "md"]].concat()).stdout;
-    assert!(markdown.starts_with("### A month of llama-3.1-8b") && markdown.contains("| --- | --- | ---: |"), "{markdown}");
+    assert!(
+        markdown.starts_with("### A month of llama-3.1-8b") && markdown.contains("| --- | --- | ---: |"),
+        "{markdown}"
+    );
 }
 
 #[test]
 fn what_a_month_needs_and_what_contradicts_it_is_said() {
     let bench = Bench::new();
-    let path = served(&bench, "one.json", &[Served { input: 1500, output: 500, batch: 64, requests_per_second: 2.4 }]);
+    let path = served(
+        &bench,
+        "one.json",
+        &[Served { input: 1500, output: 500, batch: 64, requests_per_second: 2.4 }],
+    );
     let month = ["--input-per-month", "40M", "--output-per-month", "8M"];
     let named = [&month[..], &["--model", "llama-3.1-8b"]].concat();
     for (args, said) in [
@@ -346,7 +361,11 @@ fn a_folder_is_a_line_a_record_and_a_table_in_markdown() {
     other["validity"]["verdict"] = "invalid".into();
     bench.file("records/c.json", other.to_string().as_bytes());
     let ran = bench.run(&["cost", "--price-per-hour", "2.49", "records"]);
-    assert!(ran.code == 0 && ran.stderr.contains("left out: ") && ran.stderr.contains("c.json"), "{}", ran.stderr);
+    assert!(
+        ran.code == 0 && ran.stderr.contains("left out: ") && ran.stderr.contains("c.json"),
+        "{}",
+        ran.stderr
+    );
     assert!(ran.stdout.starts_with("2 records, USD per million tokens"), "{}", ran.stdout);
     assert_eq!(ran.stdout.matches("no verdict: suspect").count(), 2, "{}", ran.stdout);
     assert!(ran.stdout.lines().all(|line| line.chars().count() <= 82), "{}", ran.stdout);
@@ -362,7 +381,10 @@ fn a_folder_is_a_line_a_record_and_a_table_in_markdown() {
     let table = bench.run(&["cost", "-o", "md", "--price-per-hour", "2.49", &one]).stdout;
     let said = bench.json(&["cost", "--json", "--price-per-hour", "2.49", &one]);
     let said = said["records"][0]["cost"]["verdict"]["text"].as_str().expect("words").to_owned();
-    assert!(table.contains("100% busy") && table.contains(&format!("**Verdict** {said}")), "{said} in {table}");
+    assert!(
+        table.contains("100% busy") && table.contains(&format!("**Verdict** {said}")),
+        "{said} in {table}"
+    );
     let table = bench.run(&["compare", "-o", "md", "--price-per-hour", "2.49", &one]).stdout;
     assert!(table.contains(&format!("**Verdict** {said}")), "{said} in {table}");
 }

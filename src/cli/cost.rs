@@ -178,7 +178,9 @@ impl Priced<'_> {
     pub(super) fn json(&self, args: &CostArgs) -> serde_json::Result<Value> {
         let paths = if args.together {
             json!(args.records.iter().map(|path| text::path(path)).collect::<Vec<_>>())
-        } else { Value::Null };
+        } else {
+            Value::Null
+        };
         let mut object = as_json(&self.label, self.record, &self.view, paths)?;
         say(object.pointer_mut("/cost/verdict"), self.view.cost.verdict.as_ref());
         Ok(object)

@@ -12,7 +12,8 @@ use crate::catalog::Catalog;
 use crate::cost::compare_api::{Subject, fill_record};
 use crate::cost::{Assumptions, assess, given_price};
 use crate::record::{
-    Answer, ApiVerdict, Cell, Check, Measurement, Record, Samples, Tier, Unknown, UnusedGpu, Validity, Verdict,
+    Answer, ApiVerdict, Cell, Check, Measurement, Record, Samples, Tier, Unknown, UnusedGpu, Validity,
+    Verdict,
 };
 use crate::report::terminal::{self, Style};
 use crate::report::verdict::words;
@@ -95,9 +96,13 @@ fn measured(metric: &str, cell: &Cell, value: f64, width: Option<f64>) -> Measur
 fn sealed(made: &Made, catalog: &Catalog) -> Record {
     let mut record: Record = serde_json::from_str(REAL).expect("a record");
     record.model.catalog_id = made.model.map(str::to_owned);
-    record.environment.unused_gpu = made
-        .unused_gpu
-        .then(|| UnusedGpu::new(Ok("NVIDIA L4".to_owned()), "this build has no engine for it", "scripts/build-candle-cuda"));
+    record.environment.unused_gpu = made.unused_gpu.then(|| {
+        UnusedGpu::new(
+            Ok("NVIDIA L4".to_owned()),
+            "this build has no engine for it",
+            "scripts/build-candle-cuda",
+        )
+    });
     record.validity = Validity::of(vec![Check {
         name: "made".to_owned(),
         verdict: made.verdict,

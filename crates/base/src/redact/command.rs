@@ -155,10 +155,12 @@ impl Line {
         }
         if let Some(program) = self.program {
             self.command |= program.command.is_none_or(|command| command == word);
-            if self.command
-                && let Some(part) = self.of_program(program, word)
-            {
-                return part;
+            if self.command {
+                match self.of_program(program, word) {
+                    Flag::Other => {}
+                    Flag::Before => return None,
+                    Flag::With(part) => return Some(part),
+                }
             }
         }
         let setter = self.setter > 0;
