@@ -179,9 +179,12 @@ impl Line {
     }
 
     fn of_program(&mut self, program: &Program, word: &str) -> Flag {
-        let with = |from: usize| match program.colon && !word[from..].contains(':') {
-            true => Flag::Other,
-            false => Flag::With(from..word.len()),
+        let with = |from: usize| {
+            if program.colon && !word[from..].contains(':') {
+                Flag::Other
+            } else {
+                Flag::With(from..word.len())
+            }
         };
         for flag in program.within {
             if word.starts_with(flag) && word.len() > flag.len() {
