@@ -300,7 +300,7 @@ fn a_months_tokens_have_a_bill_and_a_speed_without_a_record() {
     for part in [
         "A month of llama-3.1-8b: 40.0M input and 8.00M output tokens (5.00:1)",
         "never",
-        "H100",
+        "h100-sxm5-80gb",
         "kept busy",
     ] {
         assert!(text.stdout.contains(part), "{part} in {}", text.stdout);

@@ -263,22 +263,24 @@ pub(super) fn open_all(
         output.note(note);
     }
     let mut taken = Vec::new();
-    let mut refused = None;
+    let mut refused = Vec::new();
     for (path, record) in found.records {
         match valid(&path, &record, allow_invalid) {
             Ok(()) => taken.push((path, record)),
             // In a folder it stands among others; what was named is what was meant.
-            Err(error) if !paths.contains(&path) => {
-                output.note(&format!("left out: {error}"));
-                refused = Some(error);
-            }
+            Err(error) if !paths.contains(&path) => refused.push(error),
             Err(error) => return Err(error),
         }
     }
-    match refused {
-        Some(error) if taken.is_empty() => Err(error),
-        _ => Ok(taken),
+    if taken.is_empty()
+        && let Some(error) = refused.pop()
+    {
+        return Err(error);
     }
+    for error in refused {
+        output.note(&format!("left out: {error}"));
+    }
+    Ok(taken)
 }
 
 /// Refuses an invalid record.

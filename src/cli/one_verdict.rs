@@ -214,7 +214,15 @@ proptest! {
         // As it is stored and read again, where a number may differ in its last digit.
         let text = serde_json::to_string(&record).expect("JSON");
         let read: Record = serde_json::from_str(&text).expect("a record");
-        prop_assert_eq!(read.cost.verdict.as_ref().map(|verdict| words(verdict).sentence()), said);
+        let kept = |record: &Record| {
+            let verdict = record.cost.verdict.as_ref()?;
+            Some((verdict.answer, verdict.doubts.clone(), verdict.api.clone(), verdict.tier))
+        };
+        prop_assert_eq!(kept(&read), kept(&record));
+        for (read, sealed) in read.cost.verdict.iter().zip(&run) {
+            let [read, sealed] = [read, sealed].map(|found| found.here_usd_per_million.value / found.api_usd_per_million);
+            prop_assert!((read / sealed - 1.0).abs() < 1e-12);
+        }
 
         let share = format!("{utilization}%");
         for more in [

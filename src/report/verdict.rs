@@ -138,9 +138,12 @@ pub(super) fn tier(tier: Tier) -> &'static str {
     }
 }
 
-/// The 95% interval, where there is one.
+/// The 95% interval, where there is one that its digits show.
 fn between(ci95: Option<[f64; 2]>, text: impl Fn(f64) -> String) -> String {
-    ci95.map_or_else(String::new, |[low, high]| format!(" (95%: {} to {})", text(low), text(high)))
+    match ci95.map(|ends| ends.map(text)) {
+        Some([low, high]) if low != high => format!(" (95%: {low} to {high})"),
+        _ => String::new(),
+    }
 }
 
 /// A factor: more digits where it is close to 1.

@@ -33,12 +33,19 @@ pub fn render_month(view: &View, style: Style) -> String {
             line + &format!("{:>1$}", cells(column), width(column.0))
         })
     };
-    let over = if view.price.is_some() { "tokens/s to beat it" } else { "" };
-    out.line(format_args!("\n{}", style.dim(&format!("{over:>0$}", api + rest))));
+    out.line(format_args!(""));
+    if view.price.is_some() {
+        out.line(format_args!("{}", style.dim(&format!("{:>1$}", "tokens/s to beat it", api + rest))));
+    }
+    // Hosts of one model differ by their name alone.
+    let model = |bill: &Bill| bill.api.split_once('/').map(|(_, model)| model.to_owned());
+    let one_model = view.bills.windows(2).all(|pair| model(&pair[0]) == model(&pair[1]));
     out.line(format_args!("{}", style.dim(&line("USD", &|(name, _)| (*name).to_owned()))));
     for bill in &view.bills {
-        let name = format!("{} {}", bill.api, tier(bill.tier));
-        let text = line(&shorten(&name, api - 1), &|(_, cell)| cell(bill));
+        let host = bill.api.split_once('/').filter(|_| one_model).map_or(bill.api.as_str(), |(host, _)| host);
+        let tier = tier(bill.tier);
+        let name = format!("{} {tier}", shorten(host, api - 2 - tier.len()));
+        let text = line(&name, &|(_, cell)| cell(bill));
         out.line(format_args!("{text}{}", if bill.stale { style.warn(" old") } else { String::new() }));
     }
     for text in legend(view).iter().flat_map(|text| wrap(text, 78)) {
