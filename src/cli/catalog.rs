@@ -351,7 +351,9 @@ impl<'a> Prices<'a> {
             if let Some(id) = &args.gpu {
                 let (taken, others) = (&catalog.gpu(id)?.id, catalog.other_forms(id).join(", "));
                 if !others.is_empty() {
-                    text += &format!("`{id}` is taken as {taken}; name the card if it is one of {others}\n");
+                    text = format!(
+                        "{text}`{id}` is taken as {taken}; name the card if it is one of\n{others}\n"
+                    );
                 }
             }
             parts.push(text);
@@ -518,7 +520,7 @@ mod tests {
         assert!(value["gpus"][0]["sources"][0].as_str().unwrap().starts_with("https://"));
         let value: Value = serde_json::from_str(&output("prices", true).unwrap()).unwrap();
         let sizes = ["rental", "api", "vms", "electricity"].map(|kind| value[kind].as_array().unwrap().len());
-        assert_eq!(sizes, [171, 141, 22, 8]);
+        assert_eq!(sizes, [177, 141, 22, 8]);
         let value: Value =
             serde_json::from_str(&output("prices --gpu v100-sxm2-16gb", true).unwrap()).unwrap();
         assert_eq!(value.as_object().unwrap().keys().collect::<Vec<_>>(), ["rental"]);
