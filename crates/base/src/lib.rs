@@ -11,6 +11,7 @@ pub mod json;
 pub mod memory;
 pub mod random;
 pub mod redact;
+pub mod requests;
 pub mod stats;
 pub mod sys;
 pub mod text;

@@ -3,11 +3,13 @@
 mod change_points;
 #[cfg(test)]
 mod change_simulation;
+mod histogram;
 mod holm;
 mod interval;
 mod line;
 mod mean_test;
 mod moments;
+mod order;
 mod orders;
 mod quantile;
 mod serial;
@@ -16,11 +18,13 @@ mod splits;
 mod theil_sen;
 
 pub use change_points::{ChangePoint, Rules as ChangeRules, change_points};
+pub use histogram::Histogram;
 pub use holm::holm;
 pub use interval::{Interval, t_interval, t_interval_positive};
 pub use line::{Band, Crossing, Line};
 pub use mean_test::{MeanTest, normal_tail, quantile_t};
 pub use moments::{mean, sample_sd};
+pub use order::{quantile_interval, samples_for_quantile, share_interval};
 pub use quantile::{median, quantile};
 pub use serial::effective_sample_size;
 pub use sight::{points_needed, smallest_step};
