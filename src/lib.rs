@@ -24,6 +24,8 @@ pub use infercost_catalog as catalog;
 pub use infercost_hardware as hardware;
 // What to load: from a name to a header and a reader over the weights.
 pub use infercost_model as model;
+// What a server is asked, and when: lengths, arrivals, prompts, the driver of a load.
+pub use infercost_workload as workload;
 // What makes tokens: the traits, the scheduler, our own engine and stock candle.
 pub use infercost_engine as engine;
 // Stock candle behind the same contract.
