@@ -90,14 +90,13 @@ impl PricesArgs {
     fn resolved(&self, catalog: &Catalog) -> anyhow::Result<Self> {
         let mut found = self.clone();
         let Some(name) = &self.what else { return Ok(found) };
-        let into = |place: &mut Option<String>, flag: &str| match place {
-            Some(_) => {
-                Err(super::hour::usage(flag, &format!("`{name}` names one already; give one of them")))
+        let into = |place: &mut Option<String>, flag: &str| {
+            if place.is_some() {
+                let reason = format!("`{name}` names one already; give one of them");
+                return Err(super::hour::usage(flag, &reason));
             }
-            None => {
-                *place = Some(name.clone());
-                Ok(())
-            }
+            *place = Some(name.clone());
+            Ok(())
         };
         if let Ok(kind) = PriceKind::from_str(name, true) {
             found.kind = Some(kind);

@@ -1,4 +1,8 @@
 //! Views of costs as Markdown, for an issue, a pull request or a wiki: tables of the same figures and words as the terminal's.
+#![allow(
+    clippy::format_push_string,
+    reason = "a table is built once; an error of `write!` into a String would have to be dropped"
+)]
 
 use crate::base::text::printable;
 use crate::cost::compare_api;
