@@ -6,6 +6,7 @@
 pub mod energy;
 pub mod roofline;
 mod row;
+pub mod serving;
 mod trial;
 
 pub use row::{RowTrials, half_width, measurements};
