@@ -113,7 +113,8 @@ fn bare_login(word: &str) -> Option<Range<usize>> {
         let user = &login[start..colon];
         let password = &login[colon + 1..];
         let oracle = login[..colon].ends_with("jdbc");
-        if user.is_empty() || password.is_empty() || password.starts_with("//") || !is_host(host) {
+        let host = is_host(host) || (!login[..start].ends_with('/') && is_own_host(user, password, host));
+        if user.is_empty() || password.is_empty() || password.starts_with("//") || !host {
             return None;
         }
         if oracle {
@@ -128,6 +129,10 @@ fn bare_login(word: &str) -> Option<Range<usize>> {
 /// Whether a text begins with a host: a name with a dot and a top level of letters, four numbers, or one with a port.
 fn is_host(text: &str) -> bool {
     let text = text.strip_prefix("//").unwrap_or(text);
+    if let Some(address) = text.strip_prefix('[') {
+        let digits = address.bytes().take_while(|byte| byte.is_ascii_hexdigit() || *byte == b':').count();
+        return digits > 1 && address[digits..].starts_with(']');
+    }
     let name = |byte: &u8| byte.is_ascii_alphanumeric() || b"-.".contains(byte);
     let length = text.bytes().take_while(name).count();
     let (host, rest) = text.split_at(length);
@@ -143,6 +148,21 @@ fn is_host(text: &str) -> bool {
     let numbers =
         host.split('.').count() == 4 && host.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
     !host.is_empty() && (named || numbers || port || host == "localhost" || rest.starts_with('/'))
+}
+
+/// Whether a name without a dot is a host, and not what a version or a branch of something else is called.
+fn is_own_host(user: &str, password: &str, host: &str) -> bool {
+    let letter = |text: &str| text.starts_with(|sign: char| sign.is_ascii_alphabetic());
+    let part = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+    let version =
+        host.strip_prefix('v').is_some_and(|rest| rest.starts_with(|sign: char| sign.is_ascii_digit()));
+    letter(user)
+        && letter(host)
+        && password.len() >= 5
+        && host.bytes().all(part)
+        && !version
+        && !matches!(host, "main" | "master" | "latest" | "head" | "HEAD")
+        && !(host.len() >= 7 && host.bytes().all(|byte| byte.is_ascii_hexdigit()))
 }
 
 /// The path of a webhook, from where it is secret.

@@ -49,10 +49,14 @@ pub(super) fn values(text: &str) -> Vec<Range<usize>> {
                 Some(start) => value(text, start, &name, secret, &line),
                 None => match pair(text, &word, before_name(text, &word)).filter(|_| secret) {
                     Some(start) => value(text, start, &name, secret, &line),
-                    None => continue,
+                    None => match spoken(text, word.end).filter(|_| secret) {
+                        Some(value) => value,
+                        None => continue,
+                    },
                 },
             },
         };
+        let value = if dashes > 0 && secret && !value.is_empty() { with_more(text, value) } else { value };
         let said = text[value.clone()].trim();
         if says_nothing(said) {
             continue;
@@ -123,6 +127,7 @@ fn assigned(text: &str, word: &Range<usize>) -> Option<usize> {
     let blank = skip(text, named, b" \t");
     match text.as_bytes().get(blank) {
         Some(b':' | b'=') => Some(skip(text, skip(text, blank, b":=>"), b" \t")),
+        Some(b'-') if text[blank..].starts_with("->") => Some(skip(text, blank + 2, b" \t")),
         // `("X-Api-Key", "…")`, unless the next word names the value's member.
         Some(b',') if named > at && !is_value(text, word.start) => {
             let start = skip(text, blank, b", \t\r\n");
@@ -150,6 +155,26 @@ fn before_name<'a>(text: &'a str, word: &Range<usize>) -> &'a str {
     &before[before
         .rfind(|sign| !part(sign))
         .map_or(0, |at| at + before[at..].chars().next().map_or(1, char::len_utf8))..]
+}
+
+/// The word after `Invalid API key …`, where it looks like one.
+fn spoken(text: &str, at: usize) -> Option<Range<usize>> {
+    let start = at + 1;
+    let rest = text.get(at..)?.strip_prefix(' ')?;
+    let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"_-+=.~".contains(byte);
+    let length = rest.bytes().take(NEAR).take_while(plain).count();
+    let said = rest[..length].trim_end_matches('.');
+    let letters = said.bytes().filter(u8::is_ascii_alphabetic).count();
+    (letters >= 3 && telling("token", said)).then(|| start..start + said.len())
+}
+
+/// A flag's value with those that follow it without a blank: `--api-key=A,B`.
+fn with_more(text: &str, value: Range<usize>) -> Range<usize> {
+    let ends = |sign: char| sign.is_whitespace() || "\"'`<>|;&)]}".contains(sign);
+    let rest = &text[value.end..];
+    let more = if rest.starts_with(',') { rest.find(ends).unwrap_or(rest.len()) } else { 0 };
+    let end = value.end + rest[..more].trim_end_matches(',').len();
+    value.start..end
 }
 
 /// Where the value begins of a pair whose first member is this name: `{"name": "HF_TOKEN", "value": …}`.

@@ -4,7 +4,7 @@
 
 use std::ops::Range;
 
-use super::names::{is_flag, says_nothing, secret_flag, secret_name};
+use super::names::{is_flag, number_is_secret, says_nothing, secret_flag, secret_name};
 use super::{MARK, SCHEMES};
 
 /// A program whose short flags take a secret.
@@ -82,10 +82,11 @@ const SENTENCE: [&str; 34] = [
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Expected {
     Nothing,
-    /// The next word is a secret, or only with a colon in it; several may follow.
+    /// The next word is a secret, or only with a colon in it; several may follow; it may be a number or not.
     One {
         colon: bool,
         several: bool,
+        number: bool,
     },
     /// Of `--api-key A B`, the words after the first until a flag.
     More,
@@ -129,8 +130,8 @@ impl Line {
             {
                 self.expected = Expected::Nothing;
             }
-            Expected::One { colon, several } => {
-                let secret = !colon || word.contains(':');
+            Expected::One { colon, several, number } => {
+                let secret = (!colon || word.contains(':')) && (number || word.parse::<f64>().is_err());
                 self.expected = if several { Expected::More } else { Expected::Nothing };
                 if secret {
                     return Some(0..word.len());
@@ -170,9 +171,10 @@ impl Line {
         } else if secret_flag(word) {
             // Several keys may follow one flag, not several passwords.
             let several = ["key", "keys", "tokens", "secrets"].iter().any(|end| lower.ends_with(end));
-            self.expected = Expected::One { colon: false, several };
+            let number = number_is_secret(word.trim_start_matches('-'));
+            self.expected = Expected::One { colon: false, several, number };
         } else if (setter && named(word)) || (self.netrc && word == "password") {
-            self.expected = Expected::One { colon: false, several: false };
+            self.expected = Expected::One { colon: false, several: false, number: true };
         }
         self.netrc |= word == "machine";
         None
@@ -201,7 +203,7 @@ impl Line {
                 && word[1..].bytes().all(|byte| byte.is_ascii_alphabetic())
                 && word.ends_with(&flag[1..]);
             if word == *flag || together {
-                self.expected = Expected::One { colon: program.colon, several: false };
+                self.expected = Expected::One { colon: program.colon, several: false, number: true };
                 return Flag::Before;
             }
             if let Some(rest) = word.strip_prefix(flag)

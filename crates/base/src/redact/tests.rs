@@ -199,6 +199,8 @@ fn by_name_within_a_text() {
     check("{'api_keys': ['a', 'b'], 'n': 1}", "{'api_keys': [redacted], 'n': 1}");
     check("password=1234 port=8000", "password=[redacted] port=8000");
     check("API key: abc", "API key: [redacted]");
+    check("Invalid api_key hunter2abc99.", "Invalid api_key [redacted].");
+    check("to user:hunter2@host", "to [redacted]@host");
     check("headers[\"x-api-key\"] = \"abc\"", "headers[\"x-api-key\"] = \"[redacted]\"");
 }
 
@@ -258,6 +260,7 @@ const HIDDEN: &[&str] = &[
     // Addresses.
     "https://u:§@h/v1",
     "user:§@host.example",
+    "ftp bob:§@[::1]:21",
     "user:§@localhost:8000",
     "DB=user:§@10.0.0.1",
     "//u:§@h.example/x",
@@ -310,6 +313,8 @@ const HIDDEN: &[&str] = &[
     "sas=§",
     "hf_token2=§",
     "HF_TOKENS='§'",
+    "serve --api-key=A1,§ --port 1",
+    "api_key -> §",
     "passphrase => '§'",
     "secret := §",
 ];
@@ -362,6 +367,8 @@ fn what_is_no_secret_stays() {
         "https://h/docs/webhooks/using-webhooks https://h/robots.txt https://h/v1/bots/list",
         "100%25 done, a%20b, x\\ny, C:\\new\\table, &amp; more",
         "series_key: 9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+        "serve --pass 3 --token 5 --tokens 8; primary key: id; key error: 'model'",
+        "Token indices sequence length is longer than the maximum; password must not be empty",
         "auth: none, auth=basic, --auth bearer, use_auth: true",
         "/home/user/models/llama.gguf /home/u/skills-2026/x ./sk/learn",
         "api_key:\nmodel: m\nport: 1",
