@@ -514,7 +514,7 @@ fn a_wrong_file_is_a_clear_error() {
 fn memory_is_a_small_factor_of_the_file() {
     let bench = Bench::new();
     let text = format!(
-        "{{\"n_prompt\": 1, \"n_gen\": 0, \"avg_ns\": 5, \"x\": [{}[]]}}",
+        "{{\"n_prompt\": 1, \"n_gen\": 0, \"avg_ns\": 5000000, \"x\": [{}[]]}}",
         "[],".repeat((16 << 20) / 3)
     );
     let file = bench.file("deep.json", text.as_bytes());

@@ -39,10 +39,13 @@ impl Refused {
         let Self { field, value, reason, .. } = self;
         match value.as_str() {
             "" | "nothing" => format!("`{field}` {reason}"),
-            value => match reason.strip_prefix("is ") {
-                Some(what) => format!("`{field}` is {value}: {what}"),
-                None => format!("`{field}` {value} {reason}"),
-            },
+            value => {
+                let verbs = ["contradicts ", "repeats ", "has ", "makes ", "comes ", "names "];
+                if verbs.iter().any(|verb| reason.starts_with(verb)) {
+                    return format!("`{field}` {value} {reason}");
+                }
+                format!("`{field}` is {value}: {}", reason.strip_prefix("is ").unwrap_or(reason))
+            }
         }
     }
 }
