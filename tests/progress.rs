@@ -68,10 +68,7 @@ fn a_run_says_that_no_row_fits_and_what_it_would_take() {
     assert_eq!((ran.code, bench.records().len()), (1, 0), "{}", ran.stderr);
     let said =
         ran.stderr.lines().find(|line| line.contains("no row fits into --max-time 0.1s")).expect("a reason");
-    assert!(
-        said.contains("pp8192 takes about ") && said.contains("one trial of each takes about --max-time "),
-        "{said}"
-    );
+    assert!(said.contains("pp8192 takes about ") && said.contains("s for one trial of each"), "{said}");
 }
 
 #[test]

@@ -99,9 +99,12 @@ pub(super) fn run(
     };
     let engine = Loading::new(args, &model, &place)?;
     let mut plan = make_plan(args, limits, &model, &place, &engine)?;
+    if !args.dry_run {
+        check_memory(&plan, &place)?;
+    }
     bar.spin("measuring what the processors can do at most");
     let looked = Looked::at(&plan, &model, place.gpu.is_some());
-    plan.estimate = Some(Estimate::of(&plan, &model, looked.pace.as_ref(), chosen.is_ok()));
+    plan.estimate = Some(Estimate::of(&plan, &model, &looked, chosen.is_ok()));
     if args.dry_run {
         bar.clear();
         if output.json {
@@ -111,7 +114,6 @@ pub(super) fn run(
         }
         return check_memory(&plan, &place);
     }
-    check_memory(&plan, &place)?;
     bar.clear();
     if let Some(estimate) = &plan.estimate {
         output.note(&estimate.to_string());

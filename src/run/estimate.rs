@@ -7,8 +7,8 @@
 
 use serde::Serialize;
 
-use crate::base::sys;
 use crate::base::units::Seconds;
+use crate::base::{clock, sys};
 use crate::hardware::device::peaks::{self, CpuPeaks};
 use crate::model::Model;
 
@@ -16,15 +16,12 @@ use super::demand;
 use super::measure::roofline::{Ceiling, ModelDemand, Work};
 use super::plan::{Limits, Plan, Row};
 
-/// Share of the fastest arithmetic that a prompt reaches, and of the read bandwidth that decode steps reach: what
-/// `bench run` measured on two cores of a cloud machine (docs/metrics.md), for our own engine and for candle.
+/// Share of the single-precision peak that a prompt reaches, and of the read bandwidth that decode steps reach, roughly, for
+/// our own engine and for candle. Narrower arithmetic may have a far higher peak, which no engine here comes near.
 const TYPICAL: [(&str, f64, f64); 2] = [("fused", 0.5, 0.8), ("candle", 0.2, 0.6)];
-/// Weights of this many bytes or more are multiplied in single precision.
-const UNQUANTIZED_BYTES: f64 = 1.5;
 /// Bytes of weights that become ready in a second: synthetic ones are made, a file's read from memory and packed.
 const LOADED_PER_SECOND: [f64; 2] = [0.35e9, 1.0e9];
-/// How long the machine is looked at beside the model: its peaks, and its power at rest where a sensor is read.
-const PEAKS: Seconds = Seconds::new(1.5);
+/// How long the machine's power at rest is watched, where a sensor is read.
 const IDLE: Seconds = Seconds::new(2.0);
 /// Trials of a warm-up that settles at once.
 const WARMUP: f64 = 2.0;
@@ -44,10 +41,8 @@ impl Pace {
         let header = &model.header;
         let demand = demand::of(header, kv_type);
         let ceiling = ceiling(peaks);
-        let bytes_each = header.weight_bytes().get() as f64 / header.parameters().max(1) as f64;
-        let operations = if bytes_each < UNQUANTIZED_BYTES { ceiling.fastest() } else { ceiling.flops };
         let (_, prompt, step) = TYPICAL.into_iter().find(|(name, ..)| *name == engine).unwrap_or(TYPICAL[0]);
-        Self { demand, ceiling, typical: [operations * prompt, ceiling.read * step] }
+        Self { demand, ceiling, typical: [ceiling.flops * prompt, ceiling.read * step] }
     }
 
     /// Whatever it is fed, a step of this length, and no bound below it.
@@ -121,11 +116,14 @@ pub struct Looked {
     pub peaks: Option<Result<CpuPeaks, String>>,
     /// How long work takes by them.
     pub pace: Result<Pace, String>,
+    /// How long looking took.
+    pub seconds: Seconds,
 }
 
 impl Looked {
     /// Measures the processors, unless a GPU computes.
     pub fn at(plan: &Plan, model: &Model, on_gpu: bool) -> Self {
+        let begin = clock::now();
         let peaks = if on_gpu {
             Some(Err("the GPU's are not measured yet".to_owned()))
         } else if sys::forget_peak_memory() {
@@ -142,7 +140,7 @@ impl Looked {
             Some(Err(reason)) => Err(reason.clone()),
             None => Err("this system's peaks are measured behind the run".to_owned()),
         };
-        Self { peaks, pace }
+        Self { peaks, pace, seconds: clock::now().since(begin) }
     }
 }
 
@@ -169,7 +167,7 @@ pub(super) fn ceiling(peaks: &CpuPeaks) -> Ceiling {
 pub struct Estimate {
     /// Reading and packing the weights, a download apart.
     pub load_seconds: Seconds,
-    /// Measuring the machine itself: its peaks, and its power at rest.
+    /// Measuring the machine itself: its peaks, which took so long before this was told, and its power at rest.
     pub machine_seconds: Seconds,
     /// All rows with the fewest trials; `null` when the peaks were not measured.
     pub measuring_seconds: Option<Seconds>,
@@ -186,14 +184,15 @@ pub struct Estimate {
 
 impl Estimate {
     /// Of a plan; `idle` where a sensor is read.
-    pub fn of(plan: &Plan, model: &Model, pace: Result<&Pace, &String>, idle: bool) -> Self {
+    pub fn of(plan: &Plan, model: &Model, looked: &Looked, idle: bool) -> Self {
+        let pace = looked.pace.as_ref();
         let rows = || plan.rows.iter().map(|row| row.row);
         let measuring = |pace: &Pace| rows().map(|row| fewest_trials(&row, pace, plan.limits).get()).sum();
         let [made, read] = LOADED_PER_SECOND;
         let rate = if model.header.is_synthetic() { made } else { read };
         Self {
             load_seconds: Seconds::new(plan.weight_bytes.get() as f64 / rate),
-            machine_seconds: if idle { IDLE + PEAKS } else { PEAKS },
+            machine_seconds: looked.seconds + if idle { IDLE } else { Seconds::ZERO },
             measuring_seconds: pace.ok().map(|pace| Seconds::new(measuring(pace))),
             measuring_seconds_reason: pace.err().cloned(),
             max_time_seconds: plan.limits.max_time_seconds,

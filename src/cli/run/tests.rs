@@ -5,6 +5,7 @@ use clap::Parser as _;
 use super::super::args::{Cli, Command};
 use super::*;
 use crate::base::sys::Interrupt;
+use crate::base::units::Seconds;
 use infercost_testing::Tiny;
 
 use super::failing::Failing;
@@ -37,7 +38,7 @@ fn run_failing(more: &[&str], batch: usize) -> (anyhow::Result<()>, tempfile::Te
     let limits = Limits::resolve(asked).expect("no conflict");
     let plan = make_plan(&args, limits, &model, &place, &engine).expect("a plan");
     let none = || "not needed here".to_owned();
-    let looked = Looked { peaks: Some(Err(none())), pace: Err(none()) };
+    let looked = Looked { peaks: Some(Err(none())), pace: Err(none()), seconds: Seconds::ZERO };
     let measuring = Measuring {
         args: &args,
         argv: &argv,

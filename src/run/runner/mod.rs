@@ -50,7 +50,7 @@ pub enum Error {
     },
     /// Not one trial of any row fits into the time (exit code 1).
     #[error(
-        "no row fits into --max-time {}: {}; one trial of each takes about --max-time {}s; or lower -p, -n, -d or -b, or take a smaller model",
+        "no row fits into --max-time {}: {}; give --max-time {}s for one trial of each, lower -p, -n, -d or -b, or take a smaller model",
         seconds(*max_time),
         rows.iter().map(|row| format!("{} takes about {}", row.row.label(), row.trial)).collect::<Vec<_>>().join(", "),
         time_for(rows)
@@ -254,6 +254,7 @@ pub fn run(
         observer,
         budget: Budget::begin(job.now, job.limits.max_time_seconds),
         slower: 1.0,
+        seen: row::Seen::default(),
         done: 0,
         total: job.rows.len(),
         spans: Vec::new(),
@@ -279,6 +280,8 @@ struct Runner<'a> {
     budget: Budget<'a>,
     /// By how much the last trial took longer than foreseen; at least 1.
     slower: f64,
+    /// What ran so far.
+    seen: row::Seen,
     /// Rows that are done with, measured or left out.
     done: usize,
     /// Rows known of.

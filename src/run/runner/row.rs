@@ -1,7 +1,7 @@
 //! One row within its share of the time: a look ahead, warm-up, trials.
 //!
 //! A row whose trial is long against its share, or unknown, is begun with parts of itself, a sixteenth and a quarter as
-//! long: from them the trial's length is told before it begins, and they warm the engine up. A trial begins when it is
+//! long, and a sixty-fourth where nothing is known: from them the trial's length is told before it begins, and they warm the engine up. A trial begins when it is
 //! expected to end within the share. What cannot have a single trial is given back with what one would take.
 
 use crate::base::event::{Event, PhaseEdge, Tick};
@@ -23,8 +23,8 @@ const WARMUP_SHARE: f64 = 0.25;
 const STEADY: f64 = 0.03;
 /// A trial that is foreseen to take less than the share ÷ this is not looked ahead for: the estimate may be that wrong.
 const FAR_OFF: f64 = 10.0;
-/// Parts of a row that are run before it.
-const PARTS: [u32; 2] = [16, 4];
+/// Parts of a row that are run before it; the first where nothing foretells its length.
+const PARTS: [u32; 3] = [64, 16, 4];
 /// A trial that a part foresees may take this many times as long.
 const UNSURE: f64 = 1.15;
 
@@ -35,6 +35,44 @@ struct Ends {
     share: Option<Tick>,
     /// What still runs is cut.
     cut: Option<Tick>,
+}
+
+/// What the schedules so far took.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Seen {
+    /// Seconds of a prompt's token, and of a decode step.
+    prompt_token: Option<f64>,
+    step: Option<f64>,
+    /// The shortest schedule.
+    shortest: Option<Seconds>,
+}
+
+impl Seen {
+    fn take(&mut self, row: &Row, trial: &Trial) {
+        let [input, output] = trial.split.map(Seconds::get);
+        let (fed, steps) = (fed(row), f64::from(row.decode_steps()));
+        self.prompt_token = if fed > 0.0 { Some(input / fed) } else { self.prompt_token };
+        self.step = if steps > 0.0 { Some(output / steps) } else { self.step };
+        let length = trial.length();
+        self.shortest = Some(self.shortest.filter(|shortest| *shortest < length).unwrap_or(length));
+    }
+
+    /// How long a trial of `row` may take, and whether schedules of its kind say so.
+    fn foresees(&self, row: &Row) -> Option<(Seconds, bool)> {
+        let (fed, steps) = (fed(row), f64::from(row.decode_steps()));
+        let of_kind = (fed > 0.0) <= self.prompt_token.is_some() && (steps > 0.0) <= self.step.is_some();
+        let seconds = fed * self.prompt_token.unwrap_or(0.0) + steps * self.step.unwrap_or(0.0);
+        Some((
+            self.shortest.filter(|shortest| shortest.get() > seconds).unwrap_or(Seconds::new(seconds)),
+            of_kind,
+        ))
+        .filter(|_| self.shortest.is_some())
+    }
+}
+
+/// Prompt tokens of all sequences.
+fn fed(row: &Row) -> f64 {
+    f64::from(row.prompt_tokens()) * f64::from(row.batch)
 }
 
 /// One sample.
@@ -167,36 +205,35 @@ impl Runner<'_> {
     ) -> Result<Foreseen, Error> {
         let Some(end) = end else { return Ok(Foreseen::Fits(None)) };
         let room = end.since(self.budget.now());
-        let by_peaks = self.job.pace.map(|pace| pace.context(&row) + pace.trial(&row));
-        if let Some(foreseen) = by_peaks {
+        let foreseen = self.foreseen(&row);
+        let seconds = foreseen.map(|(seconds, _)| seconds);
+        if let Some((seconds, sure)) = foreseen {
             if self.job.pace.is_some_and(|pace| pace.least(&row) > room) {
-                return Ok(Foreseen::TooLong(foreseen));
+                return Ok(Foreseen::TooLong(seconds));
             }
-            if foreseen * FAR_OFF <= room {
+            if sure && seconds * FAR_OFF <= room {
                 return Ok(Foreseen::Fits(None));
             }
         }
+        let parts = if foreseen.is_some_and(|(_, sure)| sure) { &PARTS[1..] } else { &PARTS };
         let mut known: Option<Seconds> = None;
-        for divisor in PARTS {
+        for &divisor in parts {
             let Some(part) = row.part(divisor) else { continue };
             let room = end.since(self.budget.now());
-            // Half of a longer part's work is not half of its time, but never more than its share of the whole.
-            let of_part = known
-                .map(|known| known * (1.0 / f64::from(divisor)))
-                .or(self.job.pace.map(|pace| pace.context(&part) + pace.trial(&part)));
+            // A longer part takes at most what the shorter one before makes believe.
+            let of_part = known.map(|known| known * (1.0 / f64::from(divisor)));
+            let of_part = of_part.or(self.foreseen(&part).map(|(seconds, _)| seconds));
             if of_part.is_some_and(|seconds| seconds > room) {
-                return Ok(Foreseen::TooLong(known.or(by_peaks).unwrap_or(room)));
+                return Ok(Foreseen::TooLong(known.or(seconds).unwrap_or(room)));
             }
             self.report(Stage::Warmup, Some(&row), 0);
             let ends = Ends { share: Some(end), cut: Some(end) };
             let number = MOST_WARMUP + divisor as usize * 1_000_000;
             match self.trial(part, number, Seconds::ZERO, ends, measured)? {
                 Sample::Whole(trial) => known = Some(row.from_part(&part, trial.split)),
-                Sample::Cut(seconds) => {
+                Sample::Cut(cut) => {
                     // The context alone may be what takes so long.
-                    return Ok(Foreseen::TooLong(
-                        by_peaks.filter(|by_peaks| *by_peaks > seconds).unwrap_or(seconds),
-                    ));
+                    return Ok(Foreseen::TooLong(seconds.filter(|seconds| *seconds > cut).unwrap_or(cut)));
                 }
             }
             if known.is_some_and(|known| known * 4.0 <= end.since(self.budget.now())) {
@@ -206,6 +243,14 @@ impl Runner<'_> {
         match known {
             Some(known) if known * UNSURE > end.since(self.budget.now()) => Ok(Foreseen::TooLong(known)),
             known => Ok(Foreseen::Fits(known)),
+        }
+    }
+
+    /// How long a row takes by the machine's peaks, else by what ran before, and whether that says much.
+    fn foreseen(&self, row: &Row) -> Option<(Seconds, bool)> {
+        match self.job.pace {
+            Some(pace) => Some((pace.context(row) + pace.trial(row), true)),
+            None => self.seen.foresees(row),
         }
     }
 
@@ -249,6 +294,7 @@ impl Runner<'_> {
                 .map_err(|source| Error::Events { row: row.label(), source })?;
             measured.missing_tokens += missing(&schedule, &outcome);
             measured.non_finite_steps += outcome.non_finite_steps;
+            self.seen.take(&row, &trial);
             lasted += trial.length();
             parts.push(trial);
             let now = self.budget.now();
