@@ -28,6 +28,8 @@ pub use infercost_model as model;
 pub use infercost_workload as workload;
 // What makes tokens: the traits, the scheduler, our own engine and stock candle.
 pub use infercost_engine as engine;
+// Load on any OpenAI-compatible server.
+pub use infercost_endpoint as endpoint;
 // Stock candle behind the same contract.
 pub use infercost_candle as candle;
 // Dollars per million tokens, margin, the curve of prices, the comparison with APIs and records.

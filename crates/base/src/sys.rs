@@ -235,13 +235,16 @@ pub enum Resource {
     AddressSpace,
     /// Private writable memory (`RLIMIT_DATA`).
     Data,
+    /// Open files, sockets among them (`RLIMIT_NOFILE`).
+    Files,
 }
 
-/// The limit in force on this process, in bytes; `None` when there is none.
+/// The limit in force on this process, in bytes or files; `None` when there is none.
 pub fn limit(resource: Resource) -> Option<u64> {
     let number = match resource {
         Resource::AddressSpace => libc::RLIMIT_AS,
         Resource::Data => libc::RLIMIT_DATA,
+        Resource::Files => libc::RLIMIT_NOFILE,
     };
     let mut raw = libc::rlimit { rlim_cur: libc::RLIM_INFINITY, rlim_max: libc::RLIM_INFINITY };
     // SAFETY: `raw` is writable memory of the right size.
@@ -471,6 +474,135 @@ pub fn container() -> Option<&'static str> {
     ["kubepods", "docker", "lxc", "containerd"].into_iter().find(|name| groups.contains(name))
 }
 
+/// A timer that a poll loop waits for beside its sockets: `timerfd_create(2)` is exact to some microseconds, where a
+/// timeout of `epoll_wait(2)` is rounded up to milliseconds.
+#[cfg(target_os = "linux")]
+#[derive(Debug)]
+pub struct Alarm(std::os::fd::OwnedFd);
+
+#[cfg(target_os = "linux")]
+impl Alarm {
+    /// A timer that is not set.
+    ///
+    /// # Errors
+    /// What the system said, such as that there is no file descriptor left.
+    pub fn new() -> std::io::Result<Self> {
+        use std::os::fd::FromRawFd as _;
+        // SAFETY: the call takes two numbers.
+        let fd =
+            unsafe { libc::timerfd_create(libc::CLOCK_MONOTONIC, libc::TFD_NONBLOCK | libc::TFD_CLOEXEC) };
+        if fd < 0 {
+            return Err(std::io::Error::last_os_error());
+        }
+        // SAFETY: the descriptor is new and nobody else's.
+        Ok(Self(unsafe { std::os::fd::OwnedFd::from_raw_fd(fd) }))
+    }
+
+    /// Sets it to ring once `after` from now; the setting before is forgotten. Zero rings at once.
+    ///
+    /// # Errors
+    /// What the system said.
+    pub fn set(&self, after: std::time::Duration) -> std::io::Result<()> {
+        use std::os::fd::AsRawFd as _;
+        // All zero would unset it.
+        let after = after.max(std::time::Duration::from_nanos(1));
+        let once = libc::timespec {
+            tv_sec: libc::time_t::try_from(after.as_secs()).unwrap_or(libc::time_t::MAX),
+            tv_nsec: libc::c_long::from(after.subsec_nanos().cast_signed()),
+        };
+        let none = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+        let setting = libc::itimerspec { it_interval: none, it_value: once };
+        // SAFETY: the descriptor is a timer, `setting` is readable for as long as the call lasts, the old setting is not wanted.
+        match unsafe {
+            libc::timerfd_settime(self.0.as_raw_fd(), 0, &raw const setting, std::ptr::null_mut())
+        } {
+            0 => Ok(()),
+            _ => Err(std::io::Error::last_os_error()),
+        }
+    }
+}
+
+#[cfg(target_os = "linux")]
+impl std::os::fd::AsRawFd for Alarm {
+    fn as_raw_fd(&self) -> std::os::fd::RawFd {
+        self.0.as_raw_fd()
+    }
+}
+
+/// Has the system stamp what arrives at `socket`, for [`receive`]; says whether it agreed.
+pub fn stamp_arrivals(socket: std::os::fd::BorrowedFd<'_>) -> bool {
+    #[cfg(target_os = "linux")]
+    {
+        use std::os::fd::AsRawFd as _;
+        let flags = libc::SOF_TIMESTAMPING_RX_SOFTWARE | libc::SOF_TIMESTAMPING_SOFTWARE;
+        let size = libc::socklen_t::try_from(size_of_val(&flags)).unwrap_or(0);
+        let value = (&raw const flags).cast();
+        // SAFETY: `value` is readable memory of the size that is told.
+        unsafe {
+            libc::setsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, libc::SO_TIMESTAMPING, value, size) == 0
+        }
+    }
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _ = socket;
+        false
+    }
+}
+
+/// Reads from a socket as `recv(2)` does, and says how long ago the last of these bytes arrived at this machine, where the
+/// system stamps arrivals ([`stamp_arrivals`]) and its wall clock was not set meanwhile.
+///
+/// # Errors
+/// What the system said; `WouldBlock` when nothing is there.
+pub fn receive(
+    socket: std::os::fd::BorrowedFd<'_>,
+    buffer: &mut [u8],
+) -> std::io::Result<(usize, Option<std::time::Duration>)> {
+    use std::os::fd::AsRawFd as _;
+    // Room for one stamp, which is three times, aligned as the header of a control message must be.
+    let mut control = [0usize; 16];
+    let mut into = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
+    // SAFETY: a message of zeros is one without buffers.
+    let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
+    message.msg_iov = &raw mut into;
+    message.msg_iovlen = 1;
+    message.msg_control = control.as_mut_ptr().cast();
+    message.msg_controllen = size_of_val(&control) as _;
+    // SAFETY: both buffers are writable memory of the sizes told, and outlive the call.
+    let length = unsafe { libc::recvmsg(socket.as_raw_fd(), &raw mut message, 0) };
+    let length = usize::try_from(length).map_err(|_| std::io::Error::last_os_error())?;
+    Ok((length, arrived_ago(&message)))
+}
+
+#[cfg(target_os = "linux")]
+fn arrived_ago(message: &libc::msghdr) -> Option<std::time::Duration> {
+    // SAFETY: the system has filled `message`, whose control buffer is alive and aligned; a header that the macro finds lies
+    // within it, and its data is read only when it is long enough.
+    let stamp = unsafe {
+        let header = libc::CMSG_FIRSTHDR(message);
+        if header.is_null()
+            || (*header).cmsg_level != libc::SOL_SOCKET
+            || (*header).cmsg_type != libc::SO_TIMESTAMPING
+            || (*header).cmsg_len < libc::CMSG_LEN(u32::try_from(size_of::<libc::timespec>()).ok()?) as usize
+        {
+            return None;
+        }
+        libc::CMSG_DATA(header).cast::<libc::timespec>().read_unaligned()
+    };
+    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `now` is writable memory of the right size.
+    if unsafe { libc::clock_gettime(libc::CLOCK_REALTIME, &raw mut now) } != 0 || stamp.tv_sec == 0 {
+        return None;
+    }
+    let nanos = (now.tv_sec - stamp.tv_sec).checked_mul(1_000_000_000)? + (now.tv_nsec - stamp.tv_nsec);
+    u64::try_from(nanos).ok().map(std::time::Duration::from_nanos)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn arrived_ago(_: &libc::msghdr) -> Option<std::time::Duration> {
+    None
+}
+
 /// Identifies this start of this machine: changes at every reboot.
 pub fn boot_id() -> Option<String> {
     Some(fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?.trim().to_owned())
@@ -520,6 +652,31 @@ mod tests {
         };
         assert_eq!(limit(Resource::AddressSpace), shown("Max address space"));
         assert_eq!(limit(Resource::Data), shown("Max data size"));
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn what_arrived_is_stamped_and_read() {
+        use std::io::Write as _;
+        use std::os::fd::AsFd as _;
+        use std::time::Duration;
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let mut there =
+            std::net::TcpStream::connect(listener.local_addr().expect("bound")).expect("connects");
+        let (here, _) = listener.accept().expect("accepts");
+        assert!(stamp_arrivals(here.as_fd()));
+        // The system begins to stamp a moment after the first socket asks.
+        crate::clock::sleep(Duration::from_millis(20));
+        there.write_all(b"seventeen bytes ..").expect("writes");
+        crate::clock::sleep(Duration::from_millis(50));
+        let mut buffer = [0; 64];
+        let (length, ago) = receive(here.as_fd(), &mut buffer).expect("reads");
+        assert_eq!(&buffer[..length], b"seventeen bytes ..");
+        let ago = ago.expect("a stamp");
+        assert!(ago >= Duration::from_millis(40) && ago < Duration::from_secs(5), "{ago:?}");
+        here.set_nonblocking(true).expect("a socket");
+        let error = receive(here.as_fd(), &mut buffer).expect_err("nothing is there");
+        assert_eq!(error.kind(), std::io::ErrorKind::WouldBlock);
     }
 
     #[test]

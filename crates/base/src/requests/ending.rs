@@ -13,6 +13,8 @@ pub enum Ending {
     ConnectionRefused,
     /// No connection in the time allowed.
     ConnectTimeout,
+    /// Another failure to connect, such as no route to the host.
+    Unreachable,
     /// TLS could not be agreed on, or the certificate isn't trusted.
     Tls,
     /// 401 or 403.
@@ -43,6 +45,8 @@ pub enum Ending {
     ClosedEarly,
     /// Nothing came for longer than allowed.
     Stalled,
+    /// The whole took longer than allowed.
+    TimedOut,
     /// The answer names another model.
     WrongModel,
     /// This process has no file descriptor or port left.
@@ -60,6 +64,7 @@ impl Ending {
             Self::NameNotResolved => "name_not_resolved",
             Self::ConnectionRefused => "connection_refused",
             Self::ConnectTimeout => "connect_timeout",
+            Self::Unreachable => "unreachable",
             Self::Tls => "tls",
             Self::NotAuthorized => "not_authorized",
             Self::NotFound => "not_found",
@@ -75,6 +80,7 @@ impl Ending {
             Self::MalformedUtf8 => "malformed_utf8",
             Self::ClosedEarly => "closed_early",
             Self::Stalled => "stalled",
+            Self::TimedOut => "timed_out",
             Self::WrongModel => "wrong_model",
             Self::OutOfFiles => "out_of_files",
             Self::EngineFailed => "engine_failed",

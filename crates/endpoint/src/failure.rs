@@ -1,0 +1,53 @@
+//! Why a request has no answer that counts: its [`Ending`], and what was seen.
+
+use std::time::Duration;
+
+use crate::base::requests::Ending;
+
+/// One failed request: how it ended, and what was seen, without secrets.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{detail}; {}", way_out(*ending))]
+pub struct Failure {
+    /// How it ended.
+    pub ending: Ending,
+    /// What was seen.
+    pub detail: String,
+    /// How long the server asked to wait.
+    pub retry_after: Option<Duration>,
+}
+
+impl Failure {
+    /// A failure that ends as `ending`.
+    pub fn new(ending: Ending, detail: impl Into<String>) -> Self {
+        Self { ending, detail: detail.into(), retry_after: None }
+    }
+}
+
+/// What to do about requests that end so.
+pub fn way_out(ending: Ending) -> &'static str {
+    match ending {
+        Ending::NameNotResolved => "check the host in --url",
+        Ending::ConnectionRefused => "start the server, or check host and port in --url",
+        Ending::ConnectTimeout | Ending::Unreachable => "check host, port and firewall",
+        Ending::OutOfFiles => "raise ulimit -n, or lower --max-concurrency",
+        Ending::Tls => "give the server's certificate authority with --cacert, or check https:// in --url",
+        Ending::NotAuthorized => "give a key that may use this model",
+        Ending::NotFound => "check the path in --url; /v1 is added where there is no path",
+        Ending::WrongModel => "give the name that the server has with --model",
+        Ending::RequestRejected => "the server says which field it does not take",
+        Ending::RateLimited => "lower --request-rate or --max-concurrency, or ask for a higher limit",
+        Ending::ServerError | Ending::ErrorInStream | Ending::NoOutput | Ending::EngineFailed => {
+            "see the server's log"
+        }
+        Ending::MalformedHttp => "check that --url is an HTTP server, and http:// against https://",
+        Ending::UnexpectedStatus
+        | Ending::MalformedStream
+        | Ending::MalformedJson
+        | Ending::MalformedUtf8 => "check that --url is an OpenAI-compatible API that streams",
+        Ending::ClosedEarly => {
+            "see whether the server or a proxy before it was restarted or has a time limit"
+        }
+        Ending::Stalled | Ending::TimedOut => "see the server's log and load",
+        Ending::Completed | Ending::CutByUs => "nothing is wrong",
+    }
+}

@@ -1,0 +1,49 @@
+//! Load on any OpenAI-compatible server, by a client that measures itself.
+//!
+//! [`drive()`] sends the requests of a load to a [`Target`] and notes in a [`RequestLog`] what came when. One thread, one poll
+//! loop over sockets that never block; the bytes of a stream are split into events ([`sse`]) and read ([`scan`]) where they
+//! lie, without allocation. What the client itself adds is measured: how late it sent (in the log: `started` against
+//! `released`), and how long bytes lay in the socket before it read them ([`Stats::receive_lag`]).
+//!
+//! It speaks HTTP/1.1 with or without TLS. There is no proxy, no HTTP/2 and no retry: a request that fails is counted by its
+//! kind. Only a connection that the server had closed while nobody used it is opened again, which is counted too.
+//!
+//! [`RequestLog`]: base::requests::RequestLog
+
+mod client;
+mod connection;
+mod drive;
+mod exchange;
+mod failure;
+mod http;
+mod models;
+pub mod scan;
+pub mod sse;
+mod target;
+#[cfg(test)]
+mod tests;
+mod tls;
+
+// Rooms go by their own names here: `crate::base::text`, not `infercost_base::text`.
+use infercost_base as base;
+use infercost_workload as workload;
+
+pub use client::Stats;
+pub use drive::{Questions, Report, Stopped, drive};
+pub use failure::{Failure, way_out};
+pub use models::{Model, models};
+pub use target::{Api, Invalid, Patience, Prompt, Secret, Target, Url};
+
+/// Why a load could not be driven at all.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A setting (exit code 2, or 13 for a file that is not there).
+    #[error(transparent)]
+    Invalid(#[from] Invalid),
+    /// The server, before any request of the load (exit code 13 or 1).
+    #[error(transparent)]
+    Failed(#[from] Failure),
+    /// The system.
+    #[error("the system refuses what a client needs ({0})")]
+    System(std::io::Error),
+}

@@ -1,0 +1,135 @@
+//! Times against those of a server that knows when it wrote.
+
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+use super::truth::{Answer, Server, Written};
+use super::{ask, questions, target};
+use crate::base::clock;
+use crate::base::event::Tick;
+use crate::base::requests::{Ending, Request, RequestLog};
+use crate::base::sys::Interrupt;
+use crate::drive;
+use crate::workload::{Arrivals, Extent, Load, Pace, Process};
+
+fn ms(count: u64) -> Duration {
+    Duration::from_millis(count)
+}
+
+/// Of sorted nanoseconds, the value that this share lies below, in milliseconds.
+fn share(sorted: &[u64], share: f64) -> f64 {
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "an index")]
+    let at = (sorted.len() as f64 * share) as usize;
+    sorted[at.min(sorted.len() - 1)] as f64 / 1e6
+}
+
+/// How long after each write its token was seen, in nanoseconds, sorted. One request at a time, so both are in order.
+fn late(server: &Server, seen: &[Tick]) -> Vec<u64> {
+    let written = server.written();
+    assert_eq!(written.len(), seen.len());
+    let late = |(written, seen): (&Written, &Tick)| {
+        seen.nanos().checked_sub(written.at.nanos()).expect("nothing is seen before it is written")
+    };
+    let mut all: Vec<u64> = written.iter().zip(seen).map(late).collect();
+    all.sort_unstable();
+    all
+}
+
+/// The same request by a loop that reads, looks at the clock and does nothing else; when it saw each token.
+fn bare(address: SocketAddr, tokens: usize) -> Vec<Tick> {
+    let mut stream = TcpStream::connect(address).unwrap();
+    let body = format!("{{\"max_tokens\":{tokens}}}");
+    let head = format!("POST /v1/completions HTTP/1.1\r\nContent-Length: {}\r\n\r\n", body.len());
+    stream.write_all(format!("{head}{body}").as_bytes()).unwrap();
+    let mut seen = Vec::new();
+    let mut buffer = vec![0; 64 << 10];
+    let mut all = Vec::new();
+    while !all.ends_with(b"\r\n0\r\n\r\n") {
+        let length = stream.read(&mut buffer).unwrap();
+        let now = clock::now();
+        let before = memchr::memmem::find_iter(&all, " word").count();
+        all.extend_from_slice(&buffer[..length]);
+        let new = memchr::memmem::find_iter(&all, " word").count() - before;
+        seen.extend(std::iter::repeat_n(now, new));
+    }
+    seen
+}
+
+#[test]
+fn tokens_are_seen_about_as_soon_as_a_bare_loop_sees_them() {
+    let start = || Server::start(|_| Answer::Tokens { first: ms(30), gap: ms(4), a_write: 1 });
+    let (ours, loops) = (start(), start());
+    let mut logs = Vec::new();
+    let mut seen = Vec::new();
+    // In turn, since the machine may be busy with something else for a while.
+    for _ in 0..8 {
+        logs.push(ask(&target(&ours.url()), &questions(4, 50), 1, 1).0);
+        seen.extend(bare(loops.address, 50));
+    }
+    let when = |log: &RequestLog| {
+        let request = log.requests()[0];
+        let [due, first, last] =
+            [request.planned.intended, request.first.get().unwrap(), request.last.get().unwrap()];
+        assert!(first.since(due).get() >= 0.030 && last > first, "{request:?}");
+        let deliveries = log.deliveries(&request).expect("few enough to keep");
+        deliveries.iter().map(|delivery| delivery.at(due)).collect::<Vec<_>>()
+    };
+    let ours = late(&ours, &logs.iter().flat_map(when).collect::<Vec<_>>());
+    let bare = late(&loops, &seen);
+    for at in [0.5, 0.9] {
+        println!(
+            "{}% of tokens are seen within {} ms, by a bare loop within {} ms",
+            at * 100.0,
+            share(&ours, at),
+            share(&bare, at)
+        );
+    }
+    assert_eq!((ours.len(), bare.len()), (400, 400));
+    assert!(share(&ours, 0.5) <= 2.0 * share(&bare, 0.5));
+}
+
+/// How late a wait is that `epoll_wait` bounds itself, in whole milliseconds.
+fn late_by_timeout(interval: Duration, times: u32) -> Vec<u64> {
+    let mut poll = mio::Poll::new().unwrap();
+    let mut events = mio::Events::with_capacity(1);
+    let begin = clock::now().nanos();
+    let mut late = Vec::new();
+    for number in 1..=times {
+        let due = begin + u64::try_from((interval * number).as_nanos()).unwrap();
+        while clock::now().nanos() < due {
+            poll.poll(&mut events, Some(Duration::from_nanos(due.saturating_sub(clock::now().nanos()))))
+                .unwrap();
+        }
+        late.push(clock::now().nanos() - due);
+    }
+    late.sort_unstable();
+    late
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn requests_are_sent_sooner_after_they_are_due_than_a_timeout_allows() {
+    let server = Server::start(|_| Answer::Tokens { first: ms(1), gap: ms(1), a_write: 1 });
+    let rate = 230.0;
+    let pace =
+        Pace::Open { arrivals: Arrivals::new(Process::Constant, rate, 1).unwrap(), most_in_flight: None };
+    let extent = Extent { requests: Some(200), time: None };
+    let begin = clock::now();
+    let mut load = Load::new(pace, Extent::default(), extent, begin).unwrap();
+    let mut log = RequestLog::new(begin);
+    let report =
+        drive(&target(&server.url()), &mut load, &questions(64, 4), &mut log, &Interrupt::default()).unwrap();
+    assert!(
+        log.requests().iter().all(|request| request.ending == Ending::Completed),
+        "{:?}",
+        report.stats.failures
+    );
+    let lag = |request: &Request| request.started.get().unwrap().nanos() - request.planned.released.nanos();
+    let mut lags: Vec<u64> = log.requests().iter().map(lag).collect();
+    lags.sort_unstable();
+    let timeout = late_by_timeout(Duration::from_secs_f64(1.0 / rate), 200);
+    println!("sent {} ms late at the median, by a timeout {} ms", share(&lags, 0.5), share(&timeout, 0.5));
+    assert!(share(&lags, 0.5) < share(&timeout, 0.5));
+    assert!(report.stats.receive_lag.total() > 200, "arrivals are stamped");
+}
