@@ -69,7 +69,7 @@ impl Bar {
         move |share| {
             let words = loading_words(share, clock::now().since(begin));
             if let Some(line) = &line {
-                line.change(false, |shown| shown.words = words.clone());
+                line.change(false, |shown| shown.words.clone_from(&words));
             }
             log_now_and_then(log.as_deref(), &words[0]);
         }

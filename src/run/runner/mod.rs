@@ -339,8 +339,14 @@ impl Runner<'_> {
                 }
             }
         }
+        // The shortest first, and one trial comes before an equal share: so most rows get into what is left.
+        again.sort_by(|(_, one), (_, other)| one.get().total_cmp(&other.get()));
         for (index, &(row, trial)) in again.iter().enumerate() {
-            let share = self.share(again.len() - index);
+            let [share, all] = [again.len() - index, 1].map(|waiting| self.share(waiting));
+            let share = share.zip(all).map(|(share, all)| {
+                let one_trial = trial * row::UNSURE;
+                if one_trial > share { if one_trial > all { all } else { one_trial } } else { share }
+            });
             let left = share.unwrap_or_default();
             let too_long =
                 if trial > left { Some(trial) } else { self.row(row, share, Some(trial), finished)? };
@@ -370,12 +376,11 @@ impl Runner<'_> {
         });
         let now = self.budget.now();
         let too_long = foreseen.filter(|foreseen| end.is_some_and(|end| now.after(*foreseen) > end));
-        let ran = match too_long {
-            Some(foreseen) => Err(foreseen),
-            None => {
-                self.report(Stage::Greedy, None, 0);
-                self.watched(&schedule, end, 0)?
-            }
+        let ran = if let Some(foreseen) = too_long {
+            Err(foreseen)
+        } else {
+            self.report(Stage::Greedy, None, 0);
+            self.watched(&schedule, end, 0)?
         };
         match ran {
             Ok((_, outcome)) => finished.greedy = outcome.tokens.into_iter().next(),

@@ -26,7 +26,7 @@ const FAR_OFF: f64 = 10.0;
 /// Parts of a row that are run before it; the first where nothing foretells its length.
 const PARTS: [u32; 3] = [64, 16, 4];
 /// A trial that a part foresees may take this many times as long.
-const UNSURE: f64 = 1.15;
+pub(super) const UNSURE: f64 = 1.15;
 
 /// When what runs for a row must end.
 #[derive(Clone, Copy)]
@@ -217,8 +217,11 @@ impl Runner<'_> {
         }
         let parts = if foreseen.is_some_and(|(_, sure)| sure) { &PARTS[1..] } else { &PARTS };
         let mut known: Option<Seconds> = None;
+        let mut before = None;
         for &divisor in parts {
-            let Some(part) = row.part(divisor) else { continue };
+            // A short row's parts are the same one.
+            let Some(part) = row.part(divisor).filter(|part| before != Some(*part)) else { continue };
+            before = Some(part);
             let room = end.since(self.budget.now());
             // A longer part takes at most what the shorter one before makes believe.
             let of_part = known.map(|known| known * (1.0 / f64::from(divisor)));
