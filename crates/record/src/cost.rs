@@ -252,6 +252,9 @@ pub struct ApiComparison {
     /// Low and high end of the ratio's 95% interval; `null` when the cost here has none, and in older records.
     #[serde(default)]
     pub ratio_ci95: Option<[f64; 2]>,
+    /// Why there is no interval.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ratio_ci95_reason: Option<String>,
     /// Whether it is the same model or another that was named.
     pub same_model: bool,
     /// Where the price comes from.

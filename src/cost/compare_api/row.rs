@@ -105,6 +105,7 @@ impl Row {
             here_usd_per_million: here.usd_per_million.value,
             ratio: self.ratio.value,
             ratio_ci95: self.ratio.ci95,
+            ratio_ci95_reason: self.ratio.ci95.is_none().then(|| "the cost here has no interval".to_owned()),
             same_model: self.same_model,
             source: self.source.clone(),
             observed: self.observed.clone(),

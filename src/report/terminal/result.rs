@@ -563,6 +563,7 @@ mod tests {
             here_usd_per_million: 0.1 * ratio,
             ratio,
             ratio_ci95,
+            ratio_ci95_reason: None,
             same_model,
             source: "a list".to_owned(),
             observed: "2026-11-18".to_owned(),
