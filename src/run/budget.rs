@@ -92,9 +92,14 @@ impl<'a> Watch<'a> {
         part.done += done;
         let (from, part) = (*part.begin.get_or_insert(step.start), *part);
         let Some(end) = self.end.filter(|_| self.cut.is_none()) else { return };
-        // The first of several steps may be slower than the others.
-        let per_unit = if part.done >= 2.0 { step.end.since(from).get() / part.done } else { 0.0 };
-        let left = Seconds::new(per_unit * (part.units - part.done).max(0.0));
+        let units = (part.units - part.done).max(0.0);
+        // The first of several steps may be slower than the others: it speaks for the next one alone.
+        let (per_unit, units) = if part.done >= 2.0 {
+            (step.end.since(from) * (1.0 / part.done), units)
+        } else {
+            (step.end.since(step.start), units.min(1.0))
+        };
+        let left = per_unit * units;
         let more = self.parts[index..].iter().any(|part| part.done < part.units);
         if more && step.end.after(left) > end {
             self.cut = Some(step.end.since(begin) + left);

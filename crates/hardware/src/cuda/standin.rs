@@ -12,7 +12,7 @@ use super::{Architecture, Device, Form, Identity, Load, Places};
 /// One multiprocessor, so that the load is small.
 const CARD: &str = "card h100-sxm5-80gb multiprocessors=1\n";
 /// The test that the others start, and the file by which it knows that they did.
-const INSIDE: &str = "hardware::cuda::standin::inside";
+const INSIDE: &str = "cuda::standin::inside";
 const PTX: &str = "load.ptx";
 
 /// Does what the program does with a GPU, and says what came of it in one line.

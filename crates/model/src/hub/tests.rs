@@ -230,7 +230,7 @@ fn a_killed_process_leaves_a_part_that_the_next_one_completes() {
     case.server.fault(|faults| faults.pause = Some(Duration::from_millis(5)));
     let start = || {
         std::process::Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "model::hub::tests::a_child_fetches_what_its_environment_names"])
+            .args(["--exact", "hub::tests::a_child_fetches_what_its_environment_names"])
             .env("HF_ENDPOINT", case.server.url())
             .env("HF_HUB_CACHE", &cache)
             .env_remove("HF_HUB_OFFLINE")

@@ -118,7 +118,7 @@ fn a_hundred_thousand_steps_leak_neither_pages_nor_memory() {
     if std::env::var_os(ALONE).is_some() {
         return soak();
     }
-    let name = "engine::fused::tests::serving::a_hundred_thousand_steps_leak_neither_pages_nor_memory";
+    let name = "fused::tests::serving::a_hundred_thousand_steps_leak_neither_pages_nor_memory";
     let mut alone = Command::new(std::env::current_exe().unwrap());
     let done = alone.args(["--exact", name, "--nocapture"]).env(ALONE, "1").output().unwrap();
     let said = String::from_utf8_lossy(&done.stderr);
