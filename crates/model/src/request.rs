@@ -300,8 +300,8 @@ mod tests {
             assert!(error.to_string().contains(expected), "{text}: {error}");
         }
         let missing = [
-            ("no-such.gguf", "no such file"),
-            ("/no/such/folder", "no such file"),
+            ("no-such.gguf", "is not there: check the path"),
+            ("/no/such/folder", "is not there: check the path"),
             ("meta-llama/Llama-3.1-8B", "hf:meta-llama/Llama-3.1-8B"),
             ("https://example.org/x.gguf", "URL"),
         ];
