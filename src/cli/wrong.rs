@@ -1,6 +1,6 @@
 //! A command line that cannot be read, said as one sentence: what is wrong, the value, what would be right.
 //!
-//! clap finds the fault; its own words ("unexpected argument", "invalid value … for '<N>'", "is not in 1..=65535") speak
+//! clap finds the fault; its own words ("unexpected argument", "invalid value … for `'<N>'`", "is not in 1..=65535") speak
 //! of the parser and not of the program.
 
 use std::error::Error as _;

@@ -130,7 +130,7 @@ pub struct View {
 /// What each API bills for the month that is `asked` for, and what `machine` must do to beat it.
 ///
 /// # Errors
-/// The catalog's when a model or an API is not in it; [`Error::Stale`] when a price is older than it may be.
+/// The catalog's when a model or an API is not in it; [`super::Error::Stale`] when a price is older than it may be.
 pub fn month(asked: &Asked<'_>, machine: Option<&Machine>, catalog: &Catalog) -> Result<View, CompareError> {
     let mut prices = catalog.api_or_hosts(asked.model)?;
     for name in asked.named {

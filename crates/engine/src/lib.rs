@@ -1,7 +1,7 @@
 //! What makes tokens: the two traits and their contract.
 //!
 //! [`Engine`] is what the runner sees. It runs a [`Schedule`] and reports every step and token as an
-//! event of [`base::event`](crate::base::event), so that `measure` is the same for every engine.
+//! event of `base::event`, so that `measure` is the same for every engine.
 //! [`StepEngine`] is one floor lower: a back end that advances a batch by one step and leaves the
 //! choice of what to step to [`schedule`], which makes an `Engine` of it. An engine that is not a scheduler over a
 //! `StepEngine` (candle: static batches of equal length) implements `Engine` itself.
