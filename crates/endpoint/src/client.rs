@@ -112,7 +112,7 @@ pub(crate) struct Client<'t> {
 }
 
 const ALARM: Token = Token(usize::MAX);
-/// How often deadlines, and whoever wants to interrupt, are looked at.
+/// How often deadlines and the interrupt flag are checked.
 const LOOK: Duration = Duration::from_millis(20);
 /// How long a server may take to end a body after `[DONE]`.
 const GRACE: Duration = Duration::from_secs(1);

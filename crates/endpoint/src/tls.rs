@@ -48,7 +48,7 @@ fn add(file: &Path, roots: &mut RootCertStore) -> Result<(), Invalid> {
 /// The name that a server's certificate must bear.
 pub(crate) fn name(url: &Url) -> Result<ServerName<'static>, Invalid> {
     ServerName::try_from(url.host.clone())
-        .map_err(|_| Invalid::Url("the host is no name that a certificate can bear"))
+        .map_err(|_| Invalid::Url("the host is not a name that a certificate can have"))
 }
 
 /// A session that has not begun.

@@ -26,7 +26,7 @@ pub fn probe_folder(folder: &Path) -> Result<(), Error> {
     written.and(removed).map_err(failed)
 }
 
-/// How many lists of samples of `record` are too long to stand in it and lie beside it in `samples-<hash>.json`.
+/// How many lists of samples of `record` are too long for it and are kept next to it in `samples-<hash>.json`.
 pub fn lists_beside(record: &Record) -> usize {
     let of_figures = record.measurements.iter().map(|m| &m.samples);
     let of_sensors = record.energy.traces.iter().flat_map(|trace| [&trace.seconds, &trace.values]);

@@ -344,8 +344,8 @@ impl Runner<'_> {
         for (index, &(row, trial)) in again.iter().enumerate() {
             let [share, all] = [again.len() - index, 1].map(|waiting| self.share(waiting));
             let share = share.zip(all).map(|(share, all)| {
-                let one_trial = trial * row::UNSURE;
-                if one_trial > share { if one_trial > all { all } else { one_trial } } else { share }
+                let one_trial = (trial * row::UNSURE).get().min(all.get());
+                Seconds::new(one_trial.max(share.get()))
             });
             let left = share.unwrap_or_default();
             let too_long =

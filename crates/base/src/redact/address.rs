@@ -8,7 +8,7 @@ use super::names::secret_name;
 const IN_QUERY: [&str; 10] =
     ["key", "token", "sig", "signature", "auth", "pass", "sid", "hmac", "code", "x-amz-security-token"];
 
-/// What stands before a path that lets whoever has it post.
+/// Prefixes of webhook URLs, whose path is the secret.
 const HOOKS: [&str; 18] = [
     "/webhooks/",
     "/webhook/",

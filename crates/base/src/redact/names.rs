@@ -417,7 +417,7 @@ fn of_secret(name: &str, words: &[String]) -> bool {
     if matches!(list.as_slice(), ["session"] | ["id", "token"]) || name == "_auth" {
         return true;
     }
-    // `X_TOKEN` of an environment, whoever's it is.
+    // Any `X_TOKEN` of an environment.
     let of_environment = name.contains('_') && !name.contains(|sign: char| sign.is_ascii_lowercase());
     if let [.., before, last] = list.as_slice()
         && of_environment

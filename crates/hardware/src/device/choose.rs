@@ -252,7 +252,7 @@ mod tests {
             );
             let explicit = choose(DeviceRequest::Cuda(0), None, &geforce, |_| None, Some(&broken));
             assert!(explicit.expect_err(reason).to_string().contains(reason));
-            // Whoever asks for the CPU leaves nothing unused.
+            // A run that asks for the CPU leaves no GPU unused.
             let cpu = choose(DeviceRequest::Cpu, None, &geforce, |_| None, Some(&broken));
             assert_eq!(cpu.expect("a CPU"), Choice::Cpu { unused: None });
         }
