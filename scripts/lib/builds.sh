@@ -1,17 +1,17 @@
 # shellcheck shell=bash
-# Programs of a commit, with or without a planted slowdown; sourced by scripts that run a gate.
-# They are kept in ${XDG_CACHE_HOME:-~/.cache}/infercost/nightly by commit; a new one takes some minutes.
+# Builds of a commit, with or without a planted slowdown. Source this in scripts that run a gate.
+# Builds are cached by commit in ${XDG_CACHE_HOME:-~/.cache}/infercost/nightly; a new one takes a few minutes.
 
 builds=${XDG_CACHE_HOME:-$HOME/.cache}/infercost/nightly
 
-# Waits at the end of each step for a share of the step's own time, in every engine there is, whatever the machine.
+# plant TREE PERCENT: adds a wait at the end of each step, a share of the step's own time, in every engine.
 plant() {
     python3 - "$1" "$2" <<'PYTHON'
 import pathlib, sys
 tree, percent = pathlib.Path(sys.argv[1]), float(sys.argv[2])
 places = {
     "crates/engine/src/schedule/mod.rs": "now()", "crates/candle/src/driver.rs": "clock::now()",
-    # Where older commits have them.
+    # Paths in older commits.
     "src/engine/schedule/mod.rs": "now()", "src/engine/candle/driver.rs": "clock::now()",
 }
 planted = 0
@@ -22,17 +22,17 @@ for path, clock in places.items():
         continue
     text = path.read_text()
     if text.count(mark) != 1:
-        sys.exit(f"{path} has no place for a slowdown any more")
+        sys.exit(f"{path}: no longer has the line where a slowdown is planted")
     wait = (f"        let spent = {clock}.since(start);\n"
             f"        while {clock}.since(start).get() < spent.get() * {1 + percent / 100} {{}}\n")
     path.write_text(text.replace(mark, wait + mark))
     planted += 1
 if planted == 0:
-    sys.exit("this commit has no engine that a slowdown could be planted in")
+    sys.exit("this commit has no engine to plant a slowdown in")
 PYTHON
 }
 
-# build COMMIT [PERCENT]: the program of one commit; its path is printed.
+# build COMMIT [PERCENT]: builds one commit's program and prints its path.
 build() {
     local sha=$1 slower=${2:-} name=bench-$1${2:+-slower-$2} tree=$builds/source
     if [ ! -x "$builds/bin/$name" ]; then

@@ -1,5 +1,5 @@
 # shellcheck shell=bash disable=SC2154
-# Building a peer from its sdist on PyPI; sourced by scripts/peer/llama-cpp and scripts/peer/ik-llama-cpp.
+# Builds a peer from its sdist on PyPI. Sourced by scripts/peer/llama-cpp and scripts/peer/ik-llama-cpp.
 #
 # The caller sets: name (for messages), home (folder of the builds), built (where the result goes), log, isa.
 
@@ -11,11 +11,11 @@ die() { say "$*"; exit 1; }
 
 failed() {
     tail -n 30 "$log" >&2
-    die "$1; the whole log is $log"
+    die "$1; full log: $log"
 }
 
-# Whether this CPU lists AMX and the machine kills who uses it: some hypervisors pass the flag on and not the registers.
-# Asks a program, since neither the flags nor the kernel's permission says so.
+# Whether this CPU lists AMX but kills programs that use it: some hypervisors pass on the flag and not the registers.
+# Runs a program to find out, since neither the flags nor the kernel's permission shows it.
 amx_is_broken() {
     local folder works=yes
     grep -qw amx_tile /proc/cpuinfo 2>/dev/null || return 1
@@ -29,7 +29,7 @@ amx_is_broken() {
 int main(void) {
     int status = 0;
     if (fork() > 0) return wait(&status) < 0 || !WIFEXITED(status);
-    /* ARCH_REQ_XCOMP_PERM of XTILEDATA, then the least use of a tile. */
+    /* ARCH_REQ_XCOMP_PERM for XTILEDATA, then the smallest use of a tile. */
     if (syscall(SYS_arch_prctl, 0x1023, 18) != 0) return 0;
     unsigned char config[64] __attribute__((aligned(64))) = {1};
     config[16] = 64;
@@ -40,7 +40,7 @@ int main(void) {
     return 0;
 }
 C
-    # A compiler that knows no AMX emits none.
+    # A compiler without AMX support emits none.
     if cc -O1 -mamx-tile -o "$folder/amx" "$folder/amx.c" 2>/dev/null; then
         "$folder/amx" || works=no
     fi
@@ -48,8 +48,8 @@ C
     [ $works = no ]
 }
 
-# A native build that moved to another CPU (a restored cache, a shared home) would die of an
-# illegal instruction, so the instruction set is part of the folder's name.
+# A native build that ends up on another CPU (a restored cache, a shared home) would crash with an illegal
+# instruction, so the folder's name includes the instruction set.
 native_isa() {
     local flags without=
     if [ -r /proc/cpuinfo ]; then
@@ -61,10 +61,10 @@ native_isa() {
     echo "native$without-$(cksum <<<"$flags" | cut -d' ' -f1)"
 }
 
-# finish [CURRENT]: prints the folder of programs; with CURRENT, `current` links to this build.
+# finish [yes]: prints the folder of programs and exits; with yes, `current` links to this build.
 finish() {
     if [ "${1:-}" = yes ]; then
-        # Made apart and renamed, so that nobody ever finds the link missing.
+        # Created under another name and renamed, so that the link is never missing.
         ln -s "${built##*/}" "$home/.current.$$"
         mv -Tf "$home/.current.$$" "$home/current"
     fi
@@ -72,16 +72,16 @@ finish() {
     exit 0
 }
 
-# One build at a time: the second waits and then finds the work done.
+# One build at a time: a second one waits, then finds the work done.
 lock() {
     mkdir -p "$home"
     if command -v flock >/dev/null; then
         exec 9>"$home/.lock"
-        flock -n 9 || { say "another build is running, waiting for it"; flock 9; }
+        flock -n 9 || { say "waiting for another build to finish"; flock 9; }
     fi
 }
 
-# source_of PACKAGE VERSION SHA256 FOLDER: the sdist, unpacked in FOLDER, with CMake and Ninja in PATH.
+# source_of PACKAGE VERSION SHA256 FOLDER: unpacks the sdist in FOLDER and puts CMake and Ninja on PATH.
 source_of() {
     local package=$1 version=$2 sha256=$3 work=$4 sdist
     command -v c++ >/dev/null || die "no C++ compiler (c++) found; on Debian: apt-get install g++"
@@ -89,11 +89,11 @@ source_of() {
     python3 -m venv "$work/venv" >>"$log" 2>&1 ||
         failed "python3 -m venv failed; on Debian: apt-get install python3-venv"
     "$work/venv/bin/python" -m pip install --quiet "cmake==$CMAKE_VERSION" "ninja==$NINJA_VERSION" >>"$log" 2>&1 ||
-        failed "pip could not install cmake and ninja; is PyPI (or its mirror in pip's configuration) reachable?"
-    # Not --no-binary :all:, with which pip would build CMake from source first.
+        failed "pip could not install cmake and ninja; check that PyPI, or the mirror in pip's configuration, is reachable"
+    # Not --no-binary :all:, which would make pip build CMake from source first.
     "$work/venv/bin/python" -m pip download --quiet --no-deps --no-binary "$package" --dest "$work" \
         "$package==$version" >>"$log" 2>&1 ||
-        failed "pip could not download $package==$version; is PyPI (or its mirror in pip's configuration) reachable?"
+        failed "pip could not download $package==$version; check that PyPI, or the mirror in pip's configuration, is reachable"
     sdist=$work/${package//-/_}-$version.tar.gz
     echo "$sha256  $sdist" | sha256sum --check --status ||
         die "the sdist of $package $version has sha256 $(sha256sum "$sdist" | cut -d' ' -f1), expected $sha256"
@@ -101,7 +101,7 @@ source_of() {
     export PATH="$work/venv/bin:$PATH"
 }
 
-# install_programs FOLDER PROGRAM...: what FOLDER/out/bin has, stripped, as the result.
+# install_programs FOLDER PROGRAM...: strips the programs in FOLDER/out/bin and installs them as the result.
 install_programs() {
     local work=$1 tool
     shift

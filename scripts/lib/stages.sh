@@ -1,9 +1,9 @@
 # shellcheck shell=bash
-# Stages of a gate, with the time of each. To be sourced, after `set -euo pipefail`.
+# Runs the stages of a check and times each. Source it after `set -euo pipefail`.
 #
-# `stage NAME COMMAND...` runs the command under a heading and notes its time. A command that fails
-# ends the script, as anywhere under `set -e`. The outermost script that sources this file prints
-# the table when it exits, whether all went well or not; stages of scripts it calls are in it.
+# `stage NAME COMMAND...` prints a heading, runs the command and records its time. A command that fails ends the script,
+# as anywhere under `set -e`. The outermost script that sources this file prints a table of all stages on exit, after
+# success or failure, including the stages of scripts it calls.
 
 if [ -z "${INFERCOST_STAGES:-}" ]; then
     INFERCOST_STAGES=$(mktemp)
@@ -35,7 +35,7 @@ stages_end() {
     echo
     awk -F'\t' '
         { printf "%7.1f min  %s\n", $1 / 60, $2; sum += $1 }
-        END { printf "%7.1f min  in all\n", sum / 60 }' "$INFERCOST_STAGES"
+        END { printf "%7.1f min  total\n", sum / 60 }' "$INFERCOST_STAGES"
     rm -f "$INFERCOST_STAGES"
 }
 trap stages_end EXIT
