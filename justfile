@@ -1,6 +1,6 @@
 # An index of scripts/; each says more with --help. No logic here.
 
-# List what there is
+# List the recipes
 default:
     @just --list --unsorted
 
@@ -12,23 +12,23 @@ check:
 ci:
     .ci/run
 
-# The real model that tests use; --gemma for a second architecture
+# Download the real model that tests use; --gemma adds a second architecture
 fetch-test-model *flags:
     scripts/fetch-test-model {{flags}}
 
-# llama.cpp, the peer that tests take as an oracle
+# Build llama.cpp, the oracle of the tests
 llama-cpp *flags:
     scripts/peer/llama-cpp {{flags}}
 
-# NVRTC, with which kernels compile without a GPU
+# Download NVRTC, which compiles kernels without a GPU
 fetch-nvrtc:
     scripts/fetch-nvrtc
 
-# What goes to a bare GPU box, in parts of at most 60 MiB
+# Pack the parts for a bare GPU box, at most 60 MiB each
 gpu-pack *flags:
     scripts/gpu/pack {{flags}}
 
-# On the GPU box: everything that can be checked there, one step after the other
+# On the GPU box: check it step by step
 gpu-selfcheck *arguments:
     scripts/gpu/selfcheck {{arguments}}
 
@@ -36,27 +36,27 @@ gpu-selfcheck *arguments:
 real-model:
     scripts/real-model
 
-# The hub: download, kill, resume; BENCH and MODEL.gguf
+# Test downloads from a hub: kill and resume; BENCH and MODEL.gguf
 test-hub bench model:
     scripts/test-hub {{bench}} {{model}}
 
-# A quantized Llama GGUF as the folder of safetensors it could have come from
+# Convert a quantized Llama GGUF to safetensors
 dequantize-to-safetensors *arguments:
     scripts/dequantize-to-safetensors {{arguments}}
 
-# Stock candle for NVIDIA GPUs, built with or without one
+# Build bench with stock candle for NVIDIA GPUs, on a machine with or without one
 build-candle-cuda *flags:
     scripts/build-candle-cuda {{flags}}
 
-# Does the harness add anything to a bare loop over candle? MODEL.gguf
+# Overhead of the harness over a bare candle loop; MODEL.gguf
 harness-overhead model:
     scripts/harness-overhead {{model}}
 
-# The table of traces and faults in docs/power.md
+# Update the table of traces and faults in docs/power.md
 power-table:
     scripts/power-table
 
-# The table of failing NVML functions in docs/power.md
+# Update the table of failing NVML functions in docs/power.md
 nvml-sweep:
     scripts/nvml-sweep
 
@@ -64,55 +64,55 @@ nvml-sweep:
 nightly *arguments:
     scripts/nightly/run {{arguments}}
 
-# Change points beside Apache Otava's
+# Compare our change points with Apache Otava's
 otava *arguments:
     scripts/peer/otava {{arguments}}
 
-# How long a history of 100,000 records takes
+# Time and memory of a history of 100,000 records
 history-scale *arguments:
     scripts/history-scale {{arguments}}
 
-# Seconds and memory of importing files of 1 GiB with every request in them
+# Time and memory of importing 1 GiB files with every request in them
 import-scale *arguments:
     scripts/import-scale {{arguments}}
 
-# Micro-benchmarks into a store; see --help
+# Run the micro-benchmarks and store the results; see --help
 micro *arguments:
     scripts/micro {{arguments}}
 
-# The gate on our own engine, against itself and with planted slowdowns; see --help
+# Run the gate on our own engine, with and without a planted slowdown; see --help
 gate-self *arguments:
     scripts/gate-self {{arguments}}
 
-# The gate when things go wrong: kills, a full disk, a reboot
+# Test the gate when things go wrong: kills, a full disk, a reboot
 gate-faults *arguments:
     scripts/gate-faults {{arguments}}
 
-# The store in an S3 server on this machine
+# Test a store in a local S3 server
 s3 *arguments:
     scripts/peer/s3 {{arguments}}
 
-# The tables of simulated gates in docs/regression.md
+# Update the tables of simulated gates in docs/regression.md
 regress-table:
     scripts/regress-table
 
-# What the sensors cost beside a run
+# Overhead of reading the sensors during a run
 telemetry-overhead *arguments:
     scripts/telemetry-overhead {{arguments}}
 
-# Costs computed once more with numpy and scipy; the release build must be there
+# Check costs with numpy and scipy; needs the release build
 check-cost:
     scripts/check-cost --bench target/release/bench
 
-# The price curve computed once more with numpy and scipy; the release build must be there
+# Check the price curve with numpy and scipy; needs the release build
 check-forecast:
     scripts/check-forecast --bench target/release/bench
 
-# Perplexity beside llama-perplexity's; see --help
+# Compare perplexity with llama-perplexity's; see --help
 check-perplexity *arguments:
     scripts/check-perplexity {{arguments}}
 
-# Our speed beside llama.cpp's, in turn; see --help
+# Compare our speed with llama.cpp's; see --help
 compare *arguments:
     scripts/peer/compare {{arguments}}
 
@@ -120,6 +120,6 @@ compare *arguments:
 fuzz target *seconds:
     scripts/fuzz {{target}} {{seconds}}
 
-# How soon the program says something
+# Time until the program prints something
 start-up:
     scripts/start-up
