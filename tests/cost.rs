@@ -360,7 +360,11 @@ fn a_folder_is_a_line_a_record_and_a_table_in_markdown() {
     other["id"] = "broken".into();
     other["validity"]["verdict"] = "invalid".into();
     bench.file("records/c.json", other.to_string().as_bytes());
+    // Long lists of samples are part of a record and no file of their own to a reader.
+    let samples = "records/samples-d3897d1ed8142006b2a161eab34a1e55.json";
+    bench.file(samples, b"[0.25]");
     let ran = bench.run(&["cost", "--price-per-hour", "2.49", "records"]);
+    assert!(!ran.stderr.contains("samples-"), "{}", ran.stderr);
     assert!(
         ran.code == 0 && ran.stderr.contains("left out: ") && ran.stderr.contains("c.json"),
         "{}",

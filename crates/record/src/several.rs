@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use crate::base::text::printable;
 
+use super::write::is_list_beside;
 use super::{Error, Imported, Measurement, Record, Unknown, read};
 
 /// Folders inside folders that are looked into.
@@ -185,7 +186,7 @@ fn walk(
             if depth < DEEPEST && !gate {
                 walk(&path, depth + 1, entered, found)?;
             }
-        } else if path.extension().is_some_and(|extension| extension == "json") {
+        } else if path.extension().is_some_and(|extension| extension == "json") && !is_list_beside(&path) {
             found.push((path, about.len()));
         }
     }

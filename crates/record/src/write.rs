@@ -12,6 +12,9 @@ use super::{Error, Measurement, Record, Samples};
 /// Most raw samples of one measurement that stay inside the record.
 pub const INLINE_SAMPLES: usize = 512;
 
+/// Hexadecimal digits of its content's hash in the name of a list of samples.
+const HASH_DIGITS: usize = 32;
+
 /// Makes sure that records can be written to `folder`, before anything is measured. The folder itself is made when the
 /// first record is there, so a command that fails leaves none.
 ///
@@ -33,6 +36,14 @@ pub fn lists_beside(record: &Record) -> usize {
     let long =
         |samples: &&Samples| samples.values.as_ref().is_some_and(|values| values.len() > INLINE_SAMPLES);
     of_figures.chain(of_sensors).filter(long).count()
+}
+
+/// Whether `path` is named like a list of samples that [`write()`] keeps next to a record: whoever reads a folder of records
+/// passes it over.
+pub fn is_list_beside(path: &Path) -> bool {
+    let name = path.file_name().and_then(|name| name.to_str());
+    let hash = name.and_then(|name| name.strip_prefix("samples-")?.strip_suffix(".json"));
+    hash.is_some_and(|hash| hash.len() == HASH_DIGITS && hash.bytes().all(|digit| digit.is_ascii_hexdigit()))
 }
 
 /// Writes `record` and its sidecar files to `folder` and returns the record's path.
@@ -70,7 +81,7 @@ fn apart(samples: &Samples, folder: &Path) -> Result<Samples, Error> {
     };
     let mut hash = blake3::Hasher::new();
     put(&mut io::BufWriter::with_capacity(1 << 16, &mut hash)).map_err(|source| failed(folder, source))?;
-    let name = format!("samples-{}.json", &hash.finalize().to_hex()[..32]);
+    let name = format!("samples-{}.json", &hash.finalize().to_hex()[..HASH_DIGITS]);
     let path = folder.join(&name);
     // Named by its content: when it is there already, it is the same.
     if !path.exists() {

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::record::write::is_list_beside;
 use crate::record::{self, Record};
 use crate::regress::Error;
 
@@ -168,7 +169,8 @@ fn json(folder: &Path) -> Result<Vec<PathBuf>, Error> {
     let mut names: Vec<PathBuf> = Vec::new();
     for entry in std::fs::read_dir(folder).map_err(Error::io(folder))? {
         let path = entry.map_err(Error::io(folder))?.path();
-        if path.extension().is_some_and(|extension| extension == "json" || extension == "jsonl") {
+        let is_json = path.extension().is_some_and(|extension| extension == "json" || extension == "jsonl");
+        if is_json && !is_list_beside(&path) {
             names.push(path);
         }
     }
