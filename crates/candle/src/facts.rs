@@ -4,10 +4,9 @@ use candle_transformers::models::quantized_llama;
 
 use crate::model::Header;
 
-use super::support::{is_gguf, quantized_head};
+use super::support::{Family, is_gguf, quantized_head};
 use super::unsupported;
 use crate::engine::{Error, Schedule};
-use crate::model::architecture::Family;
 
 /// Largest batch: candle has no limit of its own, and memory ends long before.
 pub(super) const NO_BATCH_LIMIT: u32 = 1 << 16;

@@ -14,11 +14,10 @@ use crate::model::{Header, ReadSeek};
 
 use super::facts::Facts;
 use super::network::{Loaded, Network};
-use super::support::{family_of, ignored_tensors};
+use super::support::{Family, family_of, ignored_tensors};
 use super::unquantized::single;
 use super::{Options, first_line, not_loaded, unsupported};
 use crate::engine::Error;
-use crate::model::architecture::Family;
 
 /// Reads the file behind `reader` into candle's network for it.
 pub(super) fn load(

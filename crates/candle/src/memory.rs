@@ -12,9 +12,8 @@ use crate::model::{Header, TensorInfo};
 use super::driver::KEEP_CONTEXT_FROM;
 use super::facts::CONTEXT_CHUNK;
 use super::repack::Repacking;
-use super::support::{family_of, ignored_tensors, is_blocks, is_gguf, quantized_head};
+use super::support::{Family, family_of, ignored_tensors, is_blocks, is_gguf, quantized_head};
 use crate::engine::{Demand, Device, MemoryForeseen};
-use crate::model::architecture::Family;
 
 /// Program, libraries, the vocabulary while it is read, stacks, and what the allocator holds back.
 ///

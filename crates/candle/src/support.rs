@@ -2,12 +2,22 @@
 
 use std::collections::HashSet;
 
-use crate::model::architecture::Family;
+use crate::model::architecture::{self, Tensor, Variant};
 use crate::model::{Header, ModelSpec, TensorInfo, TensorType};
 
 use super::facts::{Facts, Shape};
 use super::{not_loaded, unsupported};
 use crate::engine::{Demand, Device, Error};
+
+/// candle's networks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Family {
+    Llama,
+    Qwen2,
+    Qwen3,
+    Gemma3,
+    Phi3,
+}
 
 /// Names as GGUF writes them in `general.architecture`.
 const FAMILIES: [(&str, Family); 5] = [
@@ -115,7 +125,9 @@ pub fn supports(header: &Header) -> Result<(), Error> {
     }
     if is_gguf(header) {
         let names: HashSet<&str> = header.tensors.iter().map(|tensor| tensor.name.as_str()).collect();
-        if let Some(missing) = used_tensors(family, spec.layers).find(|name| !names.contains(name.as_str())) {
+        if let Some(missing) =
+            used_tensors(family, header).into_iter().find(|name| !names.contains(name.as_str()))
+        {
             return Err(not_loaded(format!(
                 "tensor `{missing}` is missing, and candle's {} needs it; convert the model again, or use another engine",
                 spec.architecture
@@ -142,19 +154,22 @@ pub fn can_run(header: &Header, demand: Demand) -> Result<(), Error> {
     })
 }
 
-/// Every tensor that candle reads of a GGUF file and cannot do without.
-fn used_tensors(family: Family, layers: u32) -> impl Iterator<Item = String> {
-    let head = (family == Family::Phi3).then(|| "output.weight".to_owned());
-    ["token_embd.weight".to_owned(), "output_norm.weight".to_owned()].into_iter().chain(head).chain(
-        (0..layers).flat_map(move |layer| {
-            family.block_tensors().iter().map(move |name| format!("blk.{layer}.{name}"))
-        }),
-    )
+/// Every tensor that candle reads of a GGUF file and cannot do without: those of the dense model, without biases that only
+/// some models of the architecture have.
+fn used_tensors(family: Family, header: &Header) -> Vec<String> {
+    let Some(architecture) = architecture::named(&header.spec.architecture) else { return Vec::new() };
+    let own_head = family == Family::Phi3;
+    let variant = Variant { experts: false, qkv_bias: false, own_head, rope_factors: false };
+    let used = |tensor: &&Tensor| tensor.when.holds(variant);
+    let outside = architecture.input.iter().chain(architecture.output).filter(used);
+    let blocks = (0..header.spec.layers)
+        .flat_map(|layer| architecture.block.iter().filter(used).map(move |tensor| tensor.in_block(layer)));
+    outside.map(|tensor| tensor.name.to_owned()).chain(blocks).collect()
 }
 
 /// Tensors of a GGUF file that candle does not read; `rope_freqs.weight` has its own caveat.
 pub(super) fn ignored_tensors(family: Family, header: &Header) -> Vec<String> {
-    let used: HashSet<String> = used_tensors(family, header.spec.layers).collect();
+    let used: HashSet<String> = used_tensors(family, header).into_iter().collect();
     let optional = ["output.weight", "rope_freqs.weight"];
     let mut ignored: Vec<String> = header.tensors.iter().map(|tensor| tensor.name.clone()).collect();
     ignored.retain(|name| !used.contains(name) && !optional.contains(&name.as_str()));

@@ -20,10 +20,9 @@ use crate::model::{Header, ModelSpec};
 use super::facts::Facts;
 use super::folder::{Failure, Folder};
 use super::network::{Loaded, Network};
-use super::support::{family_of, plain_heads};
+use super::support::{Family, family_of, plain_heads};
 use super::{Options, first_line, not_loaded};
 use crate::engine::Error;
-use crate::model::architecture::Family;
 
 /// Reads the folder into candle's network for it.
 pub(super) fn load(

@@ -1,7 +1,7 @@
 //! Memory foreseen from the header alone: packed weights, pages of the cache, the buffers of a step.
 
 use crate::base::units::Bytes;
-use crate::model::Header;
+use crate::model::{Header, architecture};
 
 use super::super::{Demand, MemoryForeseen, PAGE_POSITIONS};
 use super::cpu::{KvType, TOKENS_PER_STEP};
@@ -33,8 +33,10 @@ pub fn memory_foreseen(header: &Header, demand: Demand, kv_type: KvType) -> Memo
         }
     };
     let rows = 3 * u64::from(spec.width) + 3 * heads + feed;
-    // Gemma 3's blocks with a window turn by a table of their own.
-    let tables = if spec.architecture == "gemma3" && spec.windowed_layers > 0 { 2 } else { 1 };
+    // Blocks with a window turn by a table of their own where positions are scaled in the others alone.
+    let windows = architecture::named(&spec.architecture).and_then(|architecture| architecture.windows);
+    let local = windows.is_some_and(|windows| !windows.scaled) && spec.windowed_layers > 0;
+    let tables = if local { 2 } else { 1 };
     let parts = vec![
         ("weights", packed),
         ("KV cache", pages * page),

@@ -9,6 +9,7 @@ use std::io::{Read, Seek, SeekFrom};
 use half::{bf16, f16};
 use rayon::prelude::*;
 
+use crate::model::architecture::{Role, Tensor};
 use crate::model::gguf::Gguf;
 use crate::model::{Header, ReadSeek, TensorInfo, TensorType, is_interruption};
 
@@ -169,15 +170,13 @@ impl Weights {
             waiting: None,
             progress,
         };
-        let embedding = loader.matrix("token_embd.weight")?;
-        let head = if file.header.tensor("output.weight").is_some() {
-            loader.matrix("output.weight")?
-        } else {
-            embedding
+        let embedding = loader.matrix(needed(network, Role::Embedding)?.name)?;
+        let head = match network.tensor(Role::Output) {
+            Some(head) => loader.matrix(head.name)?,
+            None => embedding,
         };
-        let output_norm = loader.vector("output_norm.weight")?;
-        let rope_factors =
-            if file.header.has_rope_factors { Some(loader.vector("rope_freqs.weight")?) } else { None };
+        let output_norm = loader.vector(needed(network, Role::OutputNorm)?.name)?;
+        let rope_factors = network.rope_factors.map(|name| loader.vector(name)).transpose()?;
         let blocks: Result<Vec<Block>, Error> =
             (0..network.layers.len()).map(|layer| loader.block(layer, network)).collect();
         let blocks = blocks?;
@@ -226,50 +225,42 @@ impl Piece {
 
 impl Loader<'_> {
     fn block(&mut self, layer: usize, network: &Network) -> Result<Block, Error> {
-        let name = |part: &str| format!("blk.{layer}.{part}");
-        let optional = |there: bool, part: &str, loader: &mut Self| {
-            if there { loader.vector(&name(part)).map(Some) } else { Ok(None) }
-        };
-        let qkv_bias = if network.qkv_bias {
-            let mut all = Vec::new();
-            for part in ["attn_q.bias", "attn_k.bias", "attn_v.bias"] {
-                all.extend(self.vector(&name(part))?);
-            }
-            Some(all)
-        } else {
-            None
-        };
+        let index = u32::try_from(layer).unwrap_or(u32::MAX);
+        let name = |role: Role| network.tensor(role).map(|tensor| tensor.in_block(index));
+        let needed = |role: Role| needed(network, role).map(|tensor| tensor.in_block(index));
+        let optional = |loader: &mut Self, role| name(role).map(|name| loader.vector(&name)).transpose();
+        let mut qkv_bias = Vec::new();
+        for name in [Role::QueryBias, Role::KeyBias, Role::ValueBias].into_iter().filter_map(name) {
+            qkv_bias.extend(self.vector(&name)?);
+        }
         Ok(Block {
-            attention_norm: self.vector(&name("attn_norm.weight"))?,
+            attention_norm: self.vector(&needed(Role::AttentionNorm)?)?,
             qkv: [
-                self.matrix(&name("attn_q.weight"))?,
-                self.matrix(&name("attn_k.weight"))?,
-                self.matrix(&name("attn_v.weight"))?,
+                self.matrix(&needed(Role::Query)?)?,
+                self.matrix(&needed(Role::Key)?)?,
+                self.matrix(&needed(Role::Value)?)?,
             ],
-            qkv_bias,
-            query_norm: optional(network.head_norms, "attn_q_norm.weight", self)?,
-            key_norm: optional(network.head_norms, "attn_k_norm.weight", self)?,
-            output: self.matrix(&name("attn_output.weight"))?,
-            output_bias: optional(network.output_bias, "attn_output.bias", self)?,
-            sinks: optional(network.sinks, "attn_sinks.weight", self)?,
-            post_attention_norm: optional(network.post_norms, "post_attention_norm.weight", self)?,
-            feed_norm: self.vector(&name(network.feed_norm))?,
+            qkv_bias: network.qkv_bias.then_some(qkv_bias),
+            query_norm: optional(self, Role::QueryNorm)?,
+            key_norm: optional(self, Role::KeyNorm)?,
+            output: self.matrix(&needed(Role::AttentionOutput)?)?,
+            output_bias: optional(self, Role::AttentionOutputBias)?,
+            sinks: optional(self, Role::Sinks)?,
+            post_attention_norm: optional(self, Role::PostAttentionNorm)?,
+            feed_norm: self.vector(&needed(Role::FeedNorm)?)?,
             feed: if let Some(experts) = network.experts {
                 Feed::Experts(Experts {
-                    router: self.matrix(&name("ffn_gate_inp.weight"))?,
-                    gate_up: [
-                        self.stack(&name("ffn_gate_exps.weight"))?,
-                        self.stack(&name("ffn_up_exps.weight"))?,
-                    ],
-                    down: self.stack(&name("ffn_down_exps.weight"))?,
+                    router: self.matrix(&needed(Role::Router)?)?,
+                    gate_up: [self.stack(&needed(Role::ExpertGate)?)?, self.stack(&needed(Role::ExpertUp)?)?],
+                    down: self.stack(&needed(Role::ExpertDown)?)?,
                     biases: if experts.biases {
                         Some(Biases {
-                            router: self.vector(&name("ffn_gate_inp.bias"))?,
+                            router: self.vector(&needed(Role::RouterBias)?)?,
                             gate_up: [
-                                self.vector(&name("ffn_gate_exps.bias"))?,
-                                self.vector(&name("ffn_up_exps.bias"))?,
+                                self.vector(&needed(Role::ExpertGateBias)?)?,
+                                self.vector(&needed(Role::ExpertUpBias)?)?,
                             ],
-                            down: self.vector(&name("ffn_down_exps.bias"))?,
+                            down: self.vector(&needed(Role::ExpertDownBias)?)?,
                         })
                     } else {
                         None
@@ -277,11 +268,11 @@ impl Loader<'_> {
                 })
             } else {
                 Feed::Dense {
-                    gate_up: [self.matrix(&name("ffn_gate.weight"))?, self.matrix(&name("ffn_up.weight"))?],
-                    down: self.matrix(&name("ffn_down.weight"))?,
+                    gate_up: [self.matrix(&needed(Role::Gate)?)?, self.matrix(&needed(Role::Up)?)?],
+                    down: self.matrix(&needed(Role::Down)?)?,
                 }
             },
-            post_feed_norm: optional(network.post_norms, "post_ffw_norm.weight", self)?,
+            post_feed_norm: optional(self, Role::PostFeedNorm)?,
         })
     }
 
@@ -382,6 +373,11 @@ fn read(
         }
         not_loaded(format!("reading tensor `{}` failed: {error}", tensor.name))
     })
+}
+
+/// The tensor of `role`, which every model has: a table without one would be a slip of ours, and its tests would say so.
+fn needed(network: &Network, role: Role) -> Result<&'static Tensor, Error> {
+    network.tensor(role).ok_or_else(|| not_loaded(format!("its architecture has no {role:?}")))
 }
 
 fn no_number(name: &str, kind: TensorType, element: u64) -> Error {

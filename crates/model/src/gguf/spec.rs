@@ -8,7 +8,7 @@ use std::path::Path;
 
 use super::quantization::quantization;
 use super::value::{Metadata, Value};
-use crate::{Error, Experts, Header, ModelSpec, TensorInfo, tokenizer};
+use crate::{Error, Experts, Header, ModelSpec, TensorInfo, architecture, tokenizer};
 
 /// No dimension of a known model is a hundredth of this; products of three stay far below 2^64.
 const MAX_DIMENSION: u64 = 1 << 24;
@@ -133,16 +133,16 @@ fn spec(keys: &Keys<'_>, tensors: &[TensorInfo]) -> Result<ModelSpec, Error> {
     })
 }
 
-/// The sliding window and how many blocks have it: five of each six in Gemma 3, every other from the first on in
-/// gpt-oss, else all.
+/// The sliding window and how many blocks have it; all, in an architecture not known.
 fn window(keys: &Keys<'_>, layers: u32) -> (Option<u32>, u32) {
     let key = format!("{}.attention.sliding_window", keys.architecture);
     let window =
         keys.metadata.get(&key).and_then(Value::as_u64).and_then(|window| u32::try_from(window).ok());
     match window.filter(|window| *window > 0) {
-        Some(window) if keys.architecture == "gemma3" => (Some(window), layers - layers / 6),
-        Some(window) if keys.architecture == "gpt-oss" => (Some(window), layers.div_ceil(2)),
-        Some(window) => (Some(window), layers),
+        Some(window) => {
+            let known = architecture::named(keys.architecture);
+            (Some(window), known.map_or(layers, |known| known.windowed_layers(layers)))
+        }
         None => (None, 0),
     }
 }

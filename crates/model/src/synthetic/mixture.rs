@@ -16,6 +16,7 @@
 //!   `Q8_0`, and one that is no multiple of 32 to half precision.
 
 use crate::TensorType;
+use crate::architecture::Role;
 use crate::gguf::file_type_number;
 
 /// Label and main type of every mixture that can be made.
@@ -44,31 +45,6 @@ const ALIASES: &[(&str, &str)] = &[("Q4_K", "Q4_K_M"), ("Q5_K", "Q5_K_M"), ("MXF
 pub struct Mixture {
     label: &'static str,
     main: TensorType,
-}
-
-/// What a matrix does in the network, as far as its type depends on it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Role {
-    /// Token embedding.
-    Embedding,
-    /// Output head.
-    Output,
-    /// Attention keys.
-    Key,
-    /// Attention values, or queries, keys and values in one matrix.
-    Value,
-    /// Back from the attention heads to the model's width.
-    AttentionOutput,
-    /// Feed-forward, back to the model's width.
-    Down,
-    /// Experts' gate or up.
-    Expert,
-    /// Experts' down.
-    ExpertDown,
-    /// What chooses a token's experts.
-    Router,
-    /// Any other matrix.
-    Other,
 }
 
 /// What of the whole model decides a tensor's type.
@@ -140,7 +116,7 @@ impl Mixture {
             return self.main;
         }
         if self.main == TensorType::MXFP4 {
-            let expert = matches!(role, Role::Expert | Role::ExpertDown);
+            let expert = matches!(role, Role::ExpertGate | Role::ExpertUp | Role::ExpertDown);
             return fall_back(if expert { self.main } else { TensorType::Q8_0 }, row);
         }
         let eighth = whole.layers / 8;
@@ -152,9 +128,9 @@ impl Mixture {
         let wanted = match role {
             Role::Output => self.for_output(row),
             Role::Embedding if whole.tied_head => self.for_output(row),
-            Role::Key | Role::Value if eight_experts => TensorType::Q8_0,
+            Role::Key | Role::Value | Role::QueryKeyValue if eight_experts => TensorType::Q8_0,
             Role::AttentionOutput if eight_experts && self.main == TensorType::Q4_K => TensorType::Q5_K,
-            Role::Value => {
+            Role::Value | Role::QueryKeyValue => {
                 let wanted = if medium && more_bits {
                     TensorType::Q6_K
                 } else if self.label == "Q4_K_S" && layer < 4 {
@@ -166,14 +142,7 @@ impl Mixture {
             }
             Role::Down | Role::ExpertDown if medium && more_bits => TensorType::Q6_K,
             Role::Down | Role::ExpertDown if self.label == "Q4_K_S" && layer < eighth => TensorType::Q5_K,
-            Role::Router
-            | Role::Embedding
-            | Role::Key
-            | Role::AttentionOutput
-            | Role::Down
-            | Role::Expert
-            | Role::ExpertDown
-            | Role::Other => self.main,
+            _ => self.main,
         };
         fall_back(wanted, row)
     }
@@ -242,7 +211,7 @@ mod tests {
         );
         let seventy = Whole { layers: 80, seventy_billion: true, ..WHOLE };
         assert_eq!(mixture.choose(Role::Value, 10, 8192, seventy), TensorType::Q5_K);
-        assert_eq!(mixture.choose(Role::Other, 10, 8192, seventy), TensorType::Q4_K);
+        assert_eq!(mixture.choose(Role::Query, 10, 8192, seventy), TensorType::Q4_K);
     }
 
     #[test]
@@ -263,16 +232,16 @@ mod tests {
     fn rows_that_do_not_fit_fall_back() {
         // Width 576, as SmolLM2-135M has.
         for (label, role, expected) in [
-            ("q4_k_m", Role::Other, TensorType::Q5_0),
-            ("q5_k_s", Role::Other, TensorType::Q5_1),
-            ("q6_k", Role::Other, TensorType::Q8_0),
+            ("q4_k_m", Role::Query, TensorType::Q5_0),
+            ("q5_k_s", Role::Query, TensorType::Q5_1),
+            ("q6_k", Role::Query, TensorType::Q8_0),
             ("q4_0", Role::Output, TensorType::Q8_0),
-            ("q4_0", Role::Other, TensorType::Q4_0),
-            ("bf16", Role::Other, TensorType::BF16),
+            ("q4_0", Role::Query, TensorType::Q4_0),
+            ("bf16", Role::Query, TensorType::BF16),
         ] {
             assert_eq!(Mixture::named(label).unwrap().choose(role, 5, 576, WHOLE), expected, "{label}");
         }
-        let odd = Mixture::named("q4_0").unwrap().choose(Role::Other, 0, 100, WHOLE);
+        let odd = Mixture::named("q4_0").unwrap().choose(Role::Query, 0, 100, WHOLE);
         assert_eq!(odd, TensorType::F16);
     }
 }

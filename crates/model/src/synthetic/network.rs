@@ -1,26 +1,18 @@
-//! The tensors and metadata keys of each architecture, from a preset's shape.
+//! The metadata keys of a model, and what is in its tensors, from a preset's shape.
 //!
-//! Names and shapes are those that llama.cpp's converter writes and that both llama.cpp (src/models/*.cpp) and
-//! candle-transformers (`quantized_*.rs`) load. Weights of a matrix with rows of n elements have the deviation
-//! 1/√n, so that its outputs are as large as its inputs; norm weights are near 1.
+//! Which tensors there are, the architecture's table says ([`architecture`]). Weights of a matrix with rows of n elements
+//! have the deviation 1/√n, so that its outputs are as large as its inputs; norm weights are near 1.
 #![allow(clippy::cast_possible_truncation, reason = "GGUF's keys and the weights are single precision")]
 
-use super::mixture::{Mixture, Role, Whole};
+use super::mixture::{Mixture, Whole};
 use crate::TensorType;
+use crate::architecture::{self, Architecture, Kind, Presence, Role, Sizes, Tensor, Variant};
 use crate::catalog::{ModelRow, Shape};
 use crate::gguf::Value;
 use crate::gguf::write::Planned;
 use crate::header::SYNTHETIC_MARK;
 use crate::quantize::Distribution;
 
-/// Architectures whose tensors are known here.
-const ARCHITECTURES: &[&str] = &["llama", "qwen2", "qwen3", "qwen3moe", "gemma3", "phi3", "gpt-oss"];
-/// Of these, the ones that may have experts.
-const WITH_EXPERTS: &[&str] = &["llama", "qwen3moe", "gpt-oss"];
-/// And those that are nothing without.
-const ALL_EXPERTS: &[&str] = &["qwen3moe", "gpt-oss"];
-/// Those with a sliding window in some of their blocks.
-const WITH_WINDOW: &[&str] = &["gemma3", "gpt-oss"];
 /// Elements of the largest model that is not a slip of the pen.
 const MAX_PARAMETERS: u128 = 10_000_000_000_000;
 /// Largest width, vocabulary and so on; the GGUF reader has the same limit.
@@ -53,7 +45,7 @@ const BIAS: Content = Content::Random(Distribution { mean: 0.0, deviation: 0.1 }
 impl Network {
     pub(super) fn new(row: &ModelRow, mixture: Mixture, seed: u64) -> Result<Self, String> {
         let shape = &row.shape;
-        check(shape)?;
+        let architecture = check(shape)?;
         if mixture.is_for_experts() && shape.experts.is_none() {
             return Err(format!(
                 "{} is a format of mixtures of experts, and its shape has none; take another one (q4_k_m or q8_0, say)",
@@ -62,8 +54,15 @@ impl Network {
         }
         let mut network =
             Self { metadata: metadata(row, mixture, seed), planned: Vec::new(), contents: Vec::new() };
-        let mut builder = Builder { network: &mut network, mixture, whole: whole(shape) };
-        builder.model(shape);
+        let mut builder = Builder {
+            network: &mut network,
+            mixture,
+            whole: whole(shape),
+            shape,
+            sizes: sizes(shape),
+            variant: variant(shape),
+        };
+        builder.model(architecture);
         let parameters: u128 = network
             .planned
             .iter()
@@ -79,14 +78,14 @@ impl Network {
 }
 
 /// Refuses shapes whose arithmetic would overflow; the rest is checked when the header is read back.
-fn check(shape: &Shape) -> Result<(), String> {
-    if !ARCHITECTURES.contains(&shape.architecture.as_str()) {
-        return Err(format!(
+fn check(shape: &Shape) -> Result<&'static Architecture, String> {
+    let architecture = architecture::named(&shape.architecture).ok_or_else(|| {
+        format!(
             "its architecture `{}` has no synthetic weights; known are {}",
             shape.architecture.escape_debug(),
-            ARCHITECTURES.join(", ")
-        ));
-    }
+            architecture::names(|_| true)
+        )
+    })?;
     let sizes = [
         ("layers", shape.layers, MAX_LAYERS),
         ("width", shape.width, MAX_DIMENSION),
@@ -116,13 +115,25 @@ fn check(shape: &Shape) -> Result<(), String> {
             shape.head_size
         ));
     }
-    let architecture = shape.architecture.as_str();
-    if WITH_WINDOW.contains(&architecture) && shape.sliding_window.is_none_or(|positions| positions == 0) {
+    if architecture.windows.is_some() && shape.sliding_window.is_none_or(|positions| positions == 0) {
         return Err(format!(
-            "its shape has no sliding_window, which {architecture} needs; correct its catalog row"
+            "its shape has no sliding_window, which {} needs; correct its catalog row",
+            architecture.name
         ));
     }
-    check_experts(shape)?;
+    check_experts(architecture, shape)?;
+    for (field, asked, role) in [
+        ("qkv_bias", shape.qkv_bias, Role::QueryBias),
+        ("qk_norm", shape.qk_norm, Role::QueryNorm),
+        ("rope_factors", shape.rope_factors, Role::RopeFactors),
+    ] {
+        if asked && architecture.tensor(role).is_none() {
+            return Err(format!(
+                "its shape has {field} = true, and {} has no tensors for it; correct its catalog row",
+                architecture.name
+            ));
+        }
+    }
     for (field, value) in [("rope_theta", shape.rope_theta), ("norm_epsilon", shape.norm_epsilon)] {
         let single = value as f32;
         if !(single.is_finite() && single > 0.0) {
@@ -131,22 +142,22 @@ fn check(shape: &Shape) -> Result<(), String> {
             ));
         }
     }
-    Ok(())
+    Ok(architecture)
 }
 
-fn check_experts(shape: &Shape) -> Result<(), String> {
-    let architecture = shape.architecture.as_str();
+fn check_experts(architecture: &Architecture, shape: &Shape) -> Result<(), String> {
+    let name = architecture.name;
     let Some(experts) = shape.experts else {
-        return if ALL_EXPERTS.contains(&architecture) {
-            Err(format!("its shape has no experts, which {architecture} needs; correct its catalog row"))
+        return if architecture.experts == Presence::Always {
+            Err(format!("its shape has no experts, which {name} needs; correct its catalog row"))
         } else {
             Ok(())
         };
     };
-    if !WITH_EXPERTS.contains(&architecture) {
+    if architecture.experts == Presence::Never {
         return Err(format!(
-            "its shape has experts, and {architecture} has none; known are {}",
-            WITH_EXPERTS.join(", ")
+            "its shape has experts, and {name} has none; known are {}",
+            architecture::names(|one| one.experts != Presence::Never)
         ));
     }
     for (field, value, most) in [
@@ -160,14 +171,42 @@ fn check_experts(shape: &Shape) -> Result<(), String> {
             ));
         }
     }
-    // A llama's file has one number for both.
-    if architecture == "llama" && experts.feed_forward != shape.feed_forward {
+    if has_one_width(architecture) && experts.feed_forward != shape.feed_forward {
         return Err(format!(
-            "its shape has experts.feed_forward = {}, and feed_forward = {}: in a llama they are the same; correct its catalog row",
+            "its shape has experts.feed_forward = {}, and feed_forward = {}: in a {name} they are the same; correct its catalog row",
             experts.feed_forward, shape.feed_forward
         ));
     }
     Ok(())
+}
+
+/// Whether a file has one number for the width of a feed-forward layer and of an expert.
+fn has_one_width(architecture: &Architecture) -> bool {
+    architecture.experts == Presence::Optional
+}
+
+fn sizes(shape: &Shape) -> Sizes {
+    let experts = shape.experts.map_or((0, 0), |experts| (experts.count, experts.feed_forward));
+    Sizes {
+        width: u64::from(shape.width),
+        vocabulary: u64::from(shape.vocabulary),
+        heads: u64::from(shape.heads),
+        kv_heads: u64::from(shape.kv_heads),
+        head: u64::from(shape.head_size),
+        feed_forward: u64::from(shape.feed_forward),
+        experts: u64::from(experts.0),
+        expert: u64::from(experts.1),
+        rotated: u64::from(shape.head_size),
+    }
+}
+
+fn variant(shape: &Shape) -> Variant {
+    Variant {
+        experts: shape.experts.is_some(),
+        qkv_bias: shape.qkv_bias,
+        own_head: !shape.tied_head,
+        rope_factors: shape.rope_factors,
+    }
 }
 
 /// llama.cpp counts Llamas of 80 blocks with grouped heads, and Qwen2 of 80 blocks, as "70B".
@@ -209,7 +248,7 @@ fn metadata(row: &ModelRow, mixture: Mixture, seed: u64) -> Vec<(String, Value)>
     if let Some(experts) = shape.experts {
         put("expert_count", Value::U32(experts.count));
         put("expert_used_count", Value::U32(experts.used));
-        if shape.architecture != "llama" {
+        if !architecture::named(&shape.architecture).is_some_and(has_one_width) {
             put("expert_feed_forward_length", Value::U32(experts.feed_forward));
         }
     }
@@ -254,108 +293,43 @@ struct Builder<'a> {
     network: &'a mut Network,
     mixture: Mixture,
     whole: Whole,
+    shape: &'a Shape,
+    sizes: Sizes,
+    variant: Variant,
 }
 
 impl Builder<'_> {
-    fn model(&mut self, shape: &Shape) {
-        let [width, vocabulary] = [shape.width, shape.vocabulary].map(u64::from);
-        if shape.rope_factors {
-            let factors = rope_factors(shape);
-            self.vector("rope_freqs.weight", factors.len() as u64, Content::Given(factors));
+    fn model(&mut self, architecture: &Architecture) {
+        for tensor in architecture.input {
+            self.add(tensor, tensor.name.to_owned(), 0);
         }
-        self.matrix("token_embd.weight", Role::Embedding, 0, [vocabulary, width]);
-        for layer in 0..shape.layers {
-            self.block(shape, layer);
+        for layer in 0..self.shape.layers {
+            for tensor in architecture.block {
+                self.add(tensor, tensor.in_block(layer), layer);
+            }
         }
-        self.vector("output_norm.weight", width, NORM);
-        if !shape.tied_head {
-            self.matrix("output.weight", Role::Output, 0, [vocabulary, width]);
+        for tensor in architecture.output {
+            self.add(tensor, tensor.name.to_owned(), 0);
         }
     }
 
-    fn block(&mut self, shape: &Shape, layer: u32) {
-        let [width, feed_forward, head_size] =
-            [shape.width, shape.feed_forward, shape.head_size].map(u64::from);
-        let queries = u64::from(shape.heads) * head_size;
-        let keys = u64::from(shape.kv_heads) * head_size;
-        let architecture = shape.architecture.as_str();
-        let name = |part: &str| format!("blk.{layer}.{part}");
-        let gpt_oss = architecture == "gpt-oss";
-        self.vector(&name("attn_norm.weight"), width, NORM);
-        if architecture == "phi3" {
-            self.matrix(&name("attn_qkv.weight"), Role::Value, layer, [queries + 2 * keys, width]);
-        } else {
-            for (part, rows, role) in
-                [("q", queries, Role::Other), ("k", keys, Role::Key), ("v", keys, Role::Value)]
-            {
-                self.matrix(&name(&format!("attn_{part}.weight")), role, layer, [rows, width]);
-                if shape.qkv_bias || matches!(architecture, "qwen2" | "gpt-oss") {
-                    self.vector(&name(&format!("attn_{part}.bias")), rows, BIAS);
-                }
-            }
-        }
-        if shape.qk_norm || matches!(architecture, "qwen3" | "qwen3moe" | "gemma3") {
-            self.vector(&name("attn_q_norm.weight"), head_size, NORM);
-            self.vector(&name("attn_k_norm.weight"), head_size, NORM);
-        }
-        self.matrix(&name("attn_output.weight"), Role::AttentionOutput, layer, [width, queries]);
-        if gpt_oss {
-            self.vector(&name("attn_output.bias"), width, BIAS);
-            self.vector(&name("attn_sinks.weight"), u64::from(shape.heads), BIAS);
-        }
-        if gpt_oss || architecture == "gemma3" {
-            self.vector(&name("post_attention_norm.weight"), width, NORM);
-        }
-        if !gpt_oss {
-            self.vector(&name("ffn_norm.weight"), width, NORM);
-        }
-        if let Some(experts) = shape.experts {
-            let [count, inner] = [experts.count, experts.feed_forward].map(u64::from);
-            self.matrix(&name("ffn_gate_inp.weight"), Role::Router, layer, [count, width]);
-            self.matrices(&name("ffn_gate_exps.weight"), Role::Expert, layer, vec![count, inner, width]);
-            self.matrices(&name("ffn_up_exps.weight"), Role::Expert, layer, vec![count, inner, width]);
-            self.matrices(&name("ffn_down_exps.weight"), Role::ExpertDown, layer, vec![count, width, inner]);
-            if gpt_oss {
-                self.plain(&name("ffn_gate_inp.bias"), vec![count], BIAS);
-                self.plain(&name("ffn_gate_exps.bias"), vec![count, inner], BIAS);
-                self.plain(&name("ffn_up_exps.bias"), vec![count, inner], BIAS);
-                self.plain(&name("ffn_down_exps.bias"), vec![count, width], BIAS);
-            }
+    fn add(&mut self, tensor: &Tensor, name: String, layer: u32) {
+        if !tensor.when.holds(self.variant) {
             return;
         }
-        if architecture == "phi3" {
-            // Gate and up in one matrix.
-            self.matrix(&name("ffn_up.weight"), Role::Other, layer, [2 * feed_forward, width]);
-        } else {
-            self.matrix(&name("ffn_gate.weight"), Role::Other, layer, [feed_forward, width]);
-            self.matrix(&name("ffn_up.weight"), Role::Other, layer, [feed_forward, width]);
-        }
-        self.matrix(&name("ffn_down.weight"), Role::Down, layer, [width, feed_forward]);
-        if architecture == "gemma3" {
-            self.vector(&name("post_ffw_norm.weight"), width, NORM);
-        }
-    }
-
-    fn vector(&mut self, name: &str, length: u64, content: Content) {
-        self.plain(name, vec![length], content);
-    }
-
-    /// Numbers that are never quantized.
-    fn plain(&mut self, name: &str, shape: Vec<u64>, content: Content) {
-        self.network.planned.push(Planned { name: name.to_owned(), dtype: TensorType::F32, shape });
-        self.network.contents.push(content);
-    }
-
-    fn matrix(&mut self, name: &str, role: Role, layer: u32, shape: [u64; 2]) {
-        self.matrices(name, role, layer, shape.to_vec());
-    }
-
-    /// A matrix, or several of the same shape in one tensor.
-    fn matrices(&mut self, name: &str, role: Role, layer: u32, shape: Vec<u64>) {
+        let shape = tensor.shape(&self.sizes);
         let row = shape.last().copied().unwrap_or(1);
-        let dtype = self.mixture.choose(role, layer, row, self.whole);
-        self.network.planned.push(Planned { name: name.to_owned(), dtype, shape });
-        let deviation = 1.0 / (row as f32).sqrt();
-        self.network.contents.push(Content::Random(Distribution { mean: 0.0, deviation }));
+        let (dtype, content) = match tensor.role.kind() {
+            Kind::Matrix | Kind::Router => {
+                let dtype = self.mixture.choose(tensor.role, layer, row, self.whole);
+                let deviation = 1.0 / (row as f32).sqrt();
+                (dtype, Content::Random(Distribution { mean: 0.0, deviation }))
+            }
+            Kind::Norm => (TensorType::F32, NORM),
+            Kind::Bias => (TensorType::F32, BIAS),
+            Kind::Factors => (TensorType::F32, Content::Given(rope_factors(self.shape))),
+        };
+        self.network.planned.push(Planned { name, dtype, shape });
+        self.network.contents.push(content);
     }
 }

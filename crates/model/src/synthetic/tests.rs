@@ -404,6 +404,7 @@ fn what_cannot_be_made_says_why() {
     check(message(&|shape| shape.layers = u32::MAX, "f16"), &["layers = 4294967295"]);
     check(message(&|shape| shape.head_size = 7, "f16"), &["head_size = 7"]);
     check(message(&|shape| shape.sliding_window = None, "f16"), &["sliding_window", "gemma3"]);
+    check(message(&|shape| shape.rope_factors = true, "f16"), &["rope_factors = true", "gemma3"]);
     check(message(&same, "mxfp4"), &["MXFP4", "mixtures of experts", "q8_0"]);
     check(message(&|shape| shape.norm_epsilon = 0.0, "f16"), &["norm_epsilon = 0"]);
     let experts = ExpertShape { count: 8, used: 9, feed_forward: 512 };

@@ -341,19 +341,17 @@ fn sink(block: &Block, head: usize) -> Option<f32> {
     block.sinks.as_ref().map(|sinks| sinks[head])
 }
 
-impl Activation {
-    /// `gate` becomes what the activation makes of it and `up`.
-    ///
-    /// # Safety
-    /// Both must have `columns` elements, a multiple of 16.
-    unsafe fn apply(self, isa: Isa, gate: *mut f32, up: *const f32, columns: usize) {
-        // SAFETY: the caller's.
-        unsafe {
-            match self {
-                Self::Silu => activations::swiglu(isa, gate, up, columns),
-                Self::GeluTanh => activations::geglu(isa, gate, up, columns),
-                Self::ClampedSwiglu => activations::clamped_swiglu(isa, gate, up, columns),
-            }
+/// `gate` becomes what the activation makes of it and `up`.
+///
+/// # Safety
+/// Both must have `columns` elements, a multiple of 16.
+unsafe fn activate(activation: Activation, isa: Isa, gate: *mut f32, up: *const f32, columns: usize) {
+    // SAFETY: both have as many elements as the caller promises.
+    unsafe {
+        match activation {
+            Activation::Silu => activations::swiglu(isa, gate, up, columns),
+            Activation::GeluTanh => activations::geglu(isa, gate, up, columns),
+            Activation::ClampedSwiglu => activations::clamped_swiglu(isa, gate, up, columns),
         }
     }
 }
@@ -711,7 +709,7 @@ impl Pass<'_> {
             unsafe {
                 let row = self.gate_up.add(token * 2 * half);
                 let (gate, up) = (row.add(part.start), row.add(half + part.start));
-                self.network.activation.apply(self.isa, gate, up, part.len());
+                activate(self.network.activation, self.isa, gate, up, part.len());
                 if quantized {
                     self.quantize(row, token, feed, part.clone());
                 }

@@ -9,6 +9,7 @@ use std::path::Path;
 
 use crate::fused::KvType;
 use crate::fused::network::{Activation, Experts, Network, Pairing, Rotation};
+use crate::model::architecture::Role;
 use crate::model::gguf;
 use crate::model::quantize::dequantize;
 
@@ -106,7 +107,7 @@ impl Reference {
                     out
                 };
                 add(x, &out);
-                let normed = self.norm(x, self.of_block(layer, n.feed_norm));
+                let normed = self.norm(x, self.of_block(layer, n.tensor(Role::FeedNorm).unwrap().name));
                 let out = match n.experts {
                     None => {
                         self.feed_forward(layer, ["ffn_gate", "ffn_up", "ffn_down"], (0, 1), false, &normed)
@@ -237,7 +238,8 @@ impl Reference {
         let half = rotation.elements / 2;
         for pair in 0..half {
             let exponent = 2.0 * pair as f64 / rotation.elements as f64;
-            let factor = if rotation.factors { self.tensor("rope_freqs.weight")[pair] } else { 1.0 };
+            let factor =
+                if rotation.factors { self.tensor(self.network.rope_factors.unwrap())[pair] } else { 1.0 };
             let angle = position as f64 / rotation.base.powf(exponent) / factor;
             let divided = rotation.yarn.map_or(1.0, |yarn| yarn.divided(pair));
             let angle = angle * (1.0 - divided) + angle / rotation.divisor * divided;

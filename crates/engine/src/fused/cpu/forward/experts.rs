@@ -12,7 +12,7 @@ use super::super::activations::{self, Slot};
 use super::super::arena::{Arena, Region};
 use super::super::matmul::{self, Input, Output};
 use super::super::pack::{ROWS, is_quantized};
-use super::{Pass, padded, share};
+use super::{Pass, activate, padded, share};
 use crate::fused::network::{self, Network};
 use crate::fused::weights::{Biases, Block, Experts, Matrix, Stack};
 
@@ -346,7 +346,7 @@ impl Mixture<'_> {
                         activations::add(pass.isa, bias[expert * feed..].as_ptr(), feed, to);
                     }
                 }
-                pass.network.activation.apply(pass.isa, gate, up, feed);
+                activate(pass.network.activation, pass.isa, gate, up, feed);
                 if quantized {
                     activations::quantize(pass.isa, gate, 0..feed, self.place(slot, &slots, feed));
                 }
