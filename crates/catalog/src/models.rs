@@ -61,7 +61,7 @@ pub struct Hub {
 #[serde(deny_unknown_fields)]
 #[allow(clippy::struct_excessive_bools, reason = "each is a fact of its own, named as in config.json")]
 pub struct Shape {
-    /// GGUF's name for it: `llama`, `qwen2`, `qwen3`, `qwen3moe`, `gemma3`, `phi3`, `gpt-oss`.
+    /// GGUF's name for it: `llama`, `qwen2`, `qwen3`, `qwen3moe`, `gemma3`, `phi3`, `gpt-oss`, `smollm3`.
     pub architecture: String,
     /// Transformer blocks.
     #[serde(deserialize_with = "count")]

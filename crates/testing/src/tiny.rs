@@ -105,6 +105,7 @@ impl Tiny {
             layers: match architecture {
                 "gemma3" => 7,
                 "gpt-oss" => 3,
+                "smollm3" => 5,
                 _ => 2,
             },
             width: 256,
@@ -235,6 +236,8 @@ impl Tiny {
             let elements: usize = shape.iter().product();
             // Gemma scales its embedding up; a tied random head would only echo a large one.
             let embedding = if self.is_gemma() { 0.05 } else { 1.0 };
+            // Five blocks without norms after them would make a rounding grow from block to block.
+            let gain = if self.architecture == "smollm3" { 1.25 } else { 2.0 };
             let (mean, spread) = match shape.len() {
                 1 if name.contains("attn_sinks") => (0.0, 2.0),
                 // So that the clamps of a gpt-oss have something to cut off.
@@ -242,7 +245,7 @@ impl Tiny {
                 _ if name.contains("bias") => (0.0, 1.0),
                 1 => (1.0, 0.1),
                 _ if name == "token_embd.weight" => (0.0, embedding),
-                dimensions => (0.0, 2.0 / (shape[dimensions - 1] as f32).sqrt()),
+                dimensions => (0.0, gain / (shape[dimensions - 1] as f32).sqrt()),
             };
             let values = if name == "rope_freqs.weight" {
                 llama3_factors(self.rope_theta(), self.head_size)

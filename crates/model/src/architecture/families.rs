@@ -8,7 +8,7 @@ use super::tensor::{Role, Tensor, When};
 use super::{Activation, Architecture, Pairing, Presence, Rope, Windows};
 
 /// Every architecture that is known.
-pub static ALL: &[Architecture] = &[LLAMA, QWEN2, QWEN3, QWEN3MOE, GEMMA3, PHI3, GPT_OSS];
+pub static ALL: &[Architecture] = &[LLAMA, QWEN2, QWEN3, QWEN3MOE, GEMMA3, PHI3, GPT_OSS, SMOLLM3];
 
 const EMBEDDING: Tensor = Tensor::new("token_embd.weight", Role::Embedding, &[Vocabulary, Width]);
 const ROPE_FACTORS: Tensor =
@@ -78,7 +78,7 @@ const LLAMA: Architecture = Architecture {
     output: &[OUTPUT_NORM, OUTPUT],
     experts: Presence::Optional,
     activation: Activation::Silu,
-    rope: Rope { pairing: Pairing::Neighbours, partial: true },
+    rope: Rope { pairing: Pairing::Neighbours, partial: true, none_every: None },
     windows: None,
     scaled_embedding: false,
     wide_scores_at: None,
@@ -102,7 +102,7 @@ const QWEN2: Architecture = Architecture {
         DOWN,
     ],
     experts: Presence::Never,
-    rope: Rope { pairing: Pairing::Halves, partial: true },
+    rope: Rope { pairing: Pairing::Halves, partial: true, none_every: None },
     ..LLAMA
 };
 
@@ -210,7 +210,30 @@ const GPT_OSS: Architecture = Architecture {
     ],
     experts: Presence::Always,
     activation: Activation::ClampedSwiglu,
-    rope: Rope { pairing: Pairing::Halves, partial: false },
+    rope: Rope { pairing: Pairing::Halves, partial: false, none_every: None },
     windows: Some(Windows { open_every: 2, required: true, base: None, scaled: true }),
     ..QWEN2
+};
+
+/// Llama with every fourth block without positions.
+const SMOLLM3: Architecture = Architecture {
+    name: "smollm3",
+    input: &[EMBEDDING],
+    block: &[
+        ATTENTION_NORM,
+        QUERY,
+        QUERY_BIAS,
+        KEY,
+        KEY_BIAS,
+        VALUE,
+        VALUE_BIAS,
+        ATTENTION_OUTPUT,
+        FEED_NORM,
+        GATE,
+        UP,
+        DOWN,
+    ],
+    experts: Presence::Never,
+    rope: Rope { pairing: Pairing::Neighbours, partial: false, none_every: Some(4) },
+    ..LLAMA
 };

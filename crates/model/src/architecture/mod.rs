@@ -77,6 +77,8 @@ pub struct Rope {
     pub pairing: Pairing,
     /// Whether a file may rotate a part of each head only (`rope.dimension_count`).
     pub partial: bool,
+    /// Every block whose number is a multiple of this, counted from 1, rotates nothing.
+    pub none_every: Option<u32>,
 }
 
 /// Windows in some blocks and not in others.

@@ -51,7 +51,10 @@ fn tiny(id: &str) -> ModelRow {
 /// Presets with experts, which stock candle does not compute.
 const MIXTURES: [&str; 3] = ["mixtral-8x7b", "qwen3-30b-a3b", "gpt-oss-20b"];
 
-/// One preset of each architecture.
+/// Dense presets that stock candle does not compute.
+const OTHERS: [&str; 1] = ["smollm3-3b"];
+
+/// One preset of each architecture that it does.
 const KINDS: [&str; 6] = ["llama-3-8b", "llama-3.2-1b", "qwen2.5-7b", "qwen3-8b", "gemma-3-1b", "phi-3-mini"];
 
 fn bytes(synthetic: &Synthetic) -> Vec<u8> {
@@ -62,7 +65,7 @@ fn bytes(synthetic: &Synthetic) -> Vec<u8> {
 
 #[test]
 fn the_virtual_file_is_a_gguf_file_of_the_length_announced() {
-    for kind in KINDS.into_iter().chain(MIXTURES) {
+    for kind in KINDS.into_iter().chain(MIXTURES).chain(OTHERS) {
         for label in Mixture::labels().filter(|label| *label != "MXFP4" || MIXTURES.contains(&kind)) {
             let synthetic = Synthetic::new(&tiny(kind), label, 1).unwrap();
             let all = bytes(&synthetic);
@@ -106,6 +109,8 @@ fn presets_have_the_weights_and_the_sizes_that_are_published() {
     check("mixtral-8x7b", "q8_0", 46_702_792_704, "46.22 GiB");
     check("qwen3-30b-a3b", "q4_k_m", 30_532_122_624, "17.28 GiB");
     // "gpt-oss 20B MXFP4 MoE | 11.27 GiB | 20.91 B" and "gpt-oss 120B MXFP4 MoE | 59.02 GiB | 116.83 B".
+    // A file of 1,915,305,312 bytes with its vocabulary, <https://huggingface.co/ggml-org/SmolLM3-3B-GGUF>.
+    check("smollm3-3b", "q4_k_m", 3_075_098_624, "1.78 GiB");
     check("gpt-oss-20b", "mxfp4", 20_914_757_184, "11.27 GiB");
     check("gpt-oss-120b", "mxfp4", 116_829_156_672, "59.02 GiB");
 }
@@ -320,10 +325,11 @@ fn llama_quantize_chooses_the_same_types() {
     let narrow = |experts| ExpertShape { feed_forward: 256, ..experts };
     let k_labels = ["Q4_K_S", "Q4_K_M", "Q5_K_M"];
     let all: Vec<&str> = Mixture::labels().filter(|label| label.contains('_')).collect();
-    let cases: [(ModelRow, &[&str]); 11] = [
+    let cases: [(ModelRow, &[&str]); 12] = [
         (shaped("llama-3-8b", &same), &all),
         (shaped("llama-3.2-1b", &same), &k_labels),
         (shaped("phi-3-mini", &same), &k_labels),
+        (shaped("smollm3-3b", &same), &["Q4_K_M"]),
         (shaped("qwen2.5-7b", &same), &["Q4_K_M"]),
         (shaped("gemma-3-1b", &same), &["Q4_K_M"]),
         (shaped("mixtral-8x7b", &|shape| shape.experts = shape.experts.map(narrow)), &all),
@@ -356,7 +362,7 @@ fn llama_cpp_runs_the_exported_file() {
     let Some(program) = llama_cpp("llama-bench") else { return };
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("synthetic.gguf");
-    for kind in KINDS.into_iter().chain(MIXTURES) {
+    for kind in KINDS.into_iter().chain(MIXTURES).chain(OTHERS) {
         export(&Synthetic::new(&tiny(kind), "q4_k_m", 1).unwrap(), &path);
         let output = Command::new(&program)
             .args(["-p", "8", "-n", "4", "-r", "1", "-t", "1", "-o", "json", "-m"])

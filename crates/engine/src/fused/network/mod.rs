@@ -173,12 +173,20 @@ fn layers(
         }
         None => all.clone(),
     };
+    let none = Rotation { elements: 0, ..all.clone() };
+    let is_every = |number: u32, every: Option<u32>| every.is_some_and(|every| number.is_multiple_of(every));
     // A table for each, so one where they are alike.
     let mut rotations: Vec<Rotation> = Vec::new();
     let mut layer = |number: u32| {
-        let open = architecture.windows.is_some_and(|windows| number.is_multiple_of(windows.open_every));
+        let open = is_every(number, architecture.windows.map(|windows| windows.open_every));
         let window = window.filter(|_| !open);
-        let rotation = if window.is_some() { &windowed } else { &all };
+        let rotation = if is_every(number, rope.none_every) {
+            &none
+        } else if window.is_some() {
+            &windowed
+        } else {
+            &all
+        };
         let known = rotations.iter().position(|known| known == rotation);
         let rotation = known.unwrap_or_else(|| {
             rotations.push(rotation.clone());

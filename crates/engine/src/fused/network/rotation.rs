@@ -12,7 +12,7 @@ pub(in crate::fused) struct Rotation {
     pub(in crate::fused) yarn: Option<Yarn>,
     /// What is rotated is multiplied by this.
     pub(in crate::fused) magnitude: f64,
-    /// Elements of a head that are rotated, from the first on.
+    /// Elements of a head that are rotated, from the first on; none in blocks without positions.
     pub(in crate::fused) elements: usize,
     /// Whether the frequencies are divided by the model's factors.
     pub(in crate::fused) factors: bool,

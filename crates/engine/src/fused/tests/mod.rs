@@ -18,7 +18,7 @@ use super::network::Network;
 use super::{Isa, KvType, load, supports};
 use reference::Reference;
 
-const ALL: [&str; 7] = ["llama", "qwen2", "qwen3", "gemma3", "mixtral", "qwen3moe", "gpt-oss"];
+const ALL: [&str; 8] = ["llama", "qwen2", "qwen3", "gemma3", "mixtral", "qwen3moe", "gpt-oss", "smollm3"];
 
 const TYPES: [GgmlDType; 10] = [
     GgmlDType::F32,
@@ -224,6 +224,18 @@ fn a_gpt_oss_that_would_be_computed_otherwise_is_refused_by_name() {
         assert!(said.contains(name) || said.contains(other), "{name}: {said}");
     }
     assert!(supports(&header).is_ok());
+}
+
+#[test]
+fn every_fourth_block_of_a_smollm3_rotates_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("tiny.gguf");
+    let header = Tiny::of("smollm3").write(&path);
+    let network = Network::new(&header, &gguf::read(&path).unwrap().metadata).unwrap();
+    let rotated = network.layers.iter().map(|layer| network.rotations[layer.rotation].elements);
+    assert_eq!(rotated.collect::<Vec<_>>(), [64, 64, 64, 0, 64]);
+    let said = refusal("smollm3", ("smollm3.rope.dimension_count", Value::U32(32)), &[]);
+    assert!(said.contains("smollm3.rope.dimension_count"), "{said}");
 }
 
 #[test]
