@@ -81,6 +81,9 @@ pub struct Shape {
     /// Width of one head.
     #[serde(deserialize_with = "count")]
     pub head_size: u32,
+    /// Elements of a head that are rotated by position; absent where all are.
+    #[serde(default)]
+    pub rotated: Option<u32>,
     /// Rows of the embedding.
     #[serde(deserialize_with = "count")]
     pub vocabulary: u32,

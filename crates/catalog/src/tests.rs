@@ -30,7 +30,7 @@ fn load(files: &[(&str, &str)]) -> Result<Catalog, Error> {
 fn the_bundled_rows_are_all_there_with_source_and_date() {
     let catalog = Catalog::bundled();
     let says = |source: &str| source.len() > 10;
-    assert_eq!((catalog.gpus.len(), catalog.models.len(), catalog.api_prices.len()), (30, 38, 141));
+    assert_eq!((catalog.gpus.len(), catalog.models.len(), catalog.api_prices.len()), (30, 39, 141));
     assert_eq!((catalog.rentals.len(), catalog.vms.len(), catalog.electricity.len()), (177, 22, 8));
     assert_eq!((catalog.price_history.len(), catalog.classes.len(), catalog.scores.len()), (113, 3, 35));
     assert!(catalog.price_history.iter().all(|row| says(&row.source) && says(&row.date_basis)));
@@ -143,6 +143,7 @@ fn shapes_give_the_parameters_that_the_models_are_named_for() {
         ("gpt-oss-20b", 20_914.8),
         ("gpt-oss-120b", 116_829.2),
         ("smollm3-3b", 3075.1),
+        ("phi-4-mini", 3836.0),
     ];
     for (id, millions) in published {
         let ours = catalog.model(id).unwrap().shape.matrix_parameters() as f64 / 1e6;

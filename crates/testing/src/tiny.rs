@@ -28,11 +28,14 @@ pub struct Tiny {
     pub heads: usize,
     pub kv_heads: usize,
     pub head_size: usize,
+    /// Elements of a head that are rotated; all when `None`.
+    pub rotated: Option<usize>,
     pub context_length: u32,
     pub tied: bool,
     pub dtype: GgmlDType,
     /// Whether experts are stored in `MXFP4`, whatever `dtype` says.
     pub mxfp4_experts: bool,
+    /// Whether the rotation's frequencies are divided; in a phi3 by other factors beyond 256 positions.
     pub rope_factors: bool,
     /// Metadata to leave out, by the end of their keys.
     pub without: &'static [&'static str],
@@ -115,6 +118,7 @@ impl Tiny {
             // candle's unquantized Gemma 3 knows one only.
             kv_heads: if architecture == "gemma3" { 1 } else { 2 },
             head_size: 64,
+            rotated: None,
             context_length: 2048,
             tied: !matches!(architecture, "phi3" | "gpt-oss"),
             dtype: GgmlDType::Q8_0,
@@ -148,7 +152,7 @@ impl Tiny {
             feed_forward,
             experts: self.experts.map_or(0, |(count, _)| count as u64),
             expert: feed_forward,
-            rotated: self.head_size as u64,
+            rotated: self.rotated.unwrap_or(self.head_size) as u64,
         }
     }
 
@@ -168,13 +172,17 @@ impl Tiny {
             whole("attention.head_count_kv", self.kv_heads),
             whole("attention.key_length", self.head_size),
             whole("attention.value_length", self.head_size),
-            whole("rope.dimension_count", self.head_size),
+            whole("rope.dimension_count", self.rotated.unwrap_or(self.head_size)),
             whole("vocab_size", VOCABULARY),
             real("attention.layer_norm_rms_epsilon", 1e-5),
             real("rope.freq_base", self.rope_theta()),
         ];
         if self.is_gemma() {
             entries.push(whole("attention.sliding_window", 512));
+        }
+        if self.rope_factors && self.architecture == "phi3" {
+            entries.push(whole("rope.scaling.original_context_length", 256));
+            entries.push(real("rope.scaling.attn_factor", 1.19));
         }
         if let Some((count, used)) = self.experts {
             entries.push(whole("expert_count", count));
@@ -247,10 +255,11 @@ impl Tiny {
                 _ if name == "token_embd.weight" => (0.0, embedding),
                 dimensions => (0.0, gain / (shape[dimensions - 1] as f32).sqrt()),
             };
-            let values = if name == "rope_freqs.weight" {
-                llama3_factors(self.rope_theta(), self.head_size)
-            } else {
-                (0..elements).map(|_| mean + spread * random.next()).collect()
+            let values = match name.as_str() {
+                "rope_freqs.weight" => llama3_factors(self.rope_theta(), self.head_size),
+                "rope_factors_short.weight" => (0..elements).map(|pair| 1.0 + 0.01 * pair as f32).collect(),
+                "rope_factors_long.weight" => (0..elements).map(|pair| 1.0 + 0.5 * pair as f32).collect(),
+                _ => (0..elements).map(|_| mean + spread * random.next()).collect(),
             };
             (name, shape, dtype, values)
         };

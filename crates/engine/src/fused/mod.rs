@@ -73,7 +73,7 @@ fn back_end(
         ));
     }
     let file = open(model, interrupt)?;
-    let network = network::Network::new(&file.header, &file.metadata)?;
+    let network = network::Network::new(&file.header, &file.metadata)?.for_positions(options.max_positions);
     cpu::CpuEngine::new(model, &file, network, options, interrupt, progress)
 }
 

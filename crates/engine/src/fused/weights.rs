@@ -233,13 +233,22 @@ impl Loader<'_> {
         for name in [Role::QueryBias, Role::KeyBias, Role::ValueBias].into_iter().filter_map(name) {
             qkv_bias.extend(self.vector(&name)?);
         }
+        let (queries, keys) = (network.heads * network.head_size, network.kv_heads * network.head_size);
+        let feed_forward = network.feed_forward;
         Ok(Block {
             attention_norm: self.vector(&needed(Role::AttentionNorm)?)?,
-            qkv: [
-                self.matrix(&needed(Role::Query)?)?,
-                self.matrix(&needed(Role::Key)?)?,
-                self.matrix(&needed(Role::Value)?)?,
-            ],
+            qkv: match name(Role::QueryKeyValue) {
+                Some(all) => [
+                    self.rows(&all, 0, queries)?,
+                    self.rows(&all, queries, keys)?,
+                    self.rows(&all, queries + keys, keys)?,
+                ],
+                None => [
+                    self.matrix(&needed(Role::Query)?)?,
+                    self.matrix(&needed(Role::Key)?)?,
+                    self.matrix(&needed(Role::Value)?)?,
+                ],
+            },
             qkv_bias: network.qkv_bias.then_some(qkv_bias),
             query_norm: optional(self, Role::QueryNorm)?,
             key_norm: optional(self, Role::KeyNorm)?,
@@ -268,7 +277,13 @@ impl Loader<'_> {
                 })
             } else {
                 Feed::Dense {
-                    gate_up: [self.matrix(&needed(Role::Gate)?)?, self.matrix(&needed(Role::Up)?)?],
+                    gate_up: match name(Role::GateUp) {
+                        Some(both) => [
+                            self.rows(&both, 0, feed_forward)?,
+                            self.rows(&both, feed_forward, feed_forward)?,
+                        ],
+                        None => [self.matrix(&needed(Role::Gate)?)?, self.matrix(&needed(Role::Up)?)?],
+                    },
                     down: self.matrix(&needed(Role::Down)?)?,
                 }
             },
@@ -300,16 +315,32 @@ impl Loader<'_> {
     }
 
     fn matrix(&mut self, name: &str) -> Result<Matrix, Error> {
-        let Stack { layout, rows, region } = self.stack(name)?;
-        Ok(Matrix { layout, rows, region })
+        let tensor = self.find(name)?;
+        Ok(self.stack_of(&tensor)?.expert(0))
+    }
+
+    /// `count` rows of a tensor from row `first` on, as a matrix of their own.
+    fn rows(&mut self, name: &str, first: usize, count: usize) -> Result<Matrix, Error> {
+        let mut tensor = self.find(name)?;
+        let [all, _] = tensor.shape[..] else { return Err(no_matrix(name)) };
+        tensor.offset += tensor.bytes().get() / all * first as u64;
+        tensor.shape[0] = count as u64;
+        if first > 0 {
+            tensor.name = format!("{name} (from row {first} on)");
+        }
+        Ok(self.stack_of(&tensor)?.expert(0))
+    }
+
+    /// The matrices of a tensor.
+    fn stack(&mut self, name: &str) -> Result<Stack, Error> {
+        let tensor = self.find(name)?;
+        self.stack_of(&tensor)
     }
 
     /// The matrices of a tensor, one behind the other, each filled up to whole groups.
-    fn stack(&mut self, name: &str) -> Result<Stack, Error> {
-        let tensor = self.find(name)?;
-        let none =
-            || unsupported(format!("use tensor `{name}`"), "its shape or type is no matrix of this engine");
-        let (count, layout, rows) = shape(&tensor).ok_or_else(none)?;
+    fn stack_of(&mut self, tensor: &TensorInfo) -> Result<Stack, Error> {
+        let none = || no_matrix(&tensor.name);
+        let (count, layout, rows) = shape(tensor).ok_or_else(none)?;
         let length = bytes(&layout, rows);
         let region = self.arena.take(count * length).ok_or_else(none)?;
         // Matrices of whole groups lie behind one another like the rows of a single one.
@@ -321,7 +352,7 @@ impl Loader<'_> {
                 let groups = number.div_ceil(ROWS) * layout.group_bytes;
                 let offset = region.offset + index * length + first / ROWS * layout.group_bytes;
                 let to = Region { offset, length: groups };
-                self.piece(&tensor, layout, index * rows_each + first, number, to)?;
+                self.piece(tensor, layout, index * rows_each + first, number, to)?;
             }
         }
         Ok(Stack { layout, rows, region })
@@ -378,6 +409,10 @@ fn read(
 /// The tensor of `role`, which every model has: a table without one would be a slip of ours, and its tests would say so.
 fn needed(network: &Network, role: Role) -> Result<&'static Tensor, Error> {
     network.tensor(role).ok_or_else(|| not_loaded(format!("its architecture has no {role:?}")))
+}
+
+fn no_matrix(name: &str) -> Error {
+    unsupported(format!("use tensor `{name}`"), "its shape or type is no matrix of this engine")
 }
 
 fn no_number(name: &str, kind: TensorType, element: u64) -> Error {

@@ -13,6 +13,10 @@ pub static ALL: &[Architecture] = &[LLAMA, QWEN2, QWEN3, QWEN3MOE, GEMMA3, PHI3,
 const EMBEDDING: Tensor = Tensor::new("token_embd.weight", Role::Embedding, &[Vocabulary, Width]);
 const ROPE_FACTORS: Tensor =
     Tensor::new("rope_freqs.weight", Role::RopeFactors, &[Pairs]).when(When::RopeFactors);
+const LONG_FACTORS: Tensor =
+    Tensor::new("rope_factors_long.weight", Role::LongFactors, &[Pairs]).when(When::RopeFactors);
+const SHORT_FACTORS: Tensor =
+    Tensor::new("rope_factors_short.weight", Role::ShortFactors, &[Pairs]).when(When::RopeFactors);
 const OUTPUT_NORM: Tensor = Tensor::new("output_norm.weight", Role::OutputNorm, &[Width]);
 const OUTPUT: Tensor = Tensor::new("output.weight", Role::Output, &[Vocabulary, Width]).when(When::OwnHead);
 
@@ -181,6 +185,7 @@ const GEMMA3: Architecture = Architecture {
 /// Phi-3, Phi-3.5 and Phi-4.
 const PHI3: Architecture = Architecture {
     name: "phi3",
+    input: &[LONG_FACTORS, SHORT_FACTORS, EMBEDDING],
     block: &[ATTENTION_NORM, QUERY_KEY_VALUE, ATTENTION_OUTPUT, FEED_NORM, GATE_UP, DOWN],
     ..QWEN2
 };

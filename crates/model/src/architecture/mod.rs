@@ -198,6 +198,7 @@ mod tests {
         let shape = |role| named("phi3").unwrap().tensor(role).unwrap().shape(&sizes);
         assert_eq!(shape(Role::QueryKeyValue), [(24 + 2 * 8) * 128, 3072]);
         assert_eq!(shape(Role::GateUp), [2 * 8192, 3072]);
+        assert_eq!(shape(Role::LongFactors), [48]);
         assert_eq!(named("gpt-oss").unwrap().windowed_layers(3), 2);
         assert_eq!(named("gemma3").unwrap().windowed_layers(26), 22);
         assert_eq!(named("llama").unwrap().windowed_layers(26), 26);

@@ -22,6 +22,10 @@ pub enum Role {
     Embedding,
     /// Divides the frequencies of the rotation.
     RopeFactors,
+    /// Divides them where sequences are no longer than the first training's.
+    ShortFactors,
+    /// Divides them where sequences are longer.
+    LongFactors,
     OutputNorm,
     /// The output head.
     Output,
@@ -117,7 +121,7 @@ impl Role {
             | Self::ExpertGateBias
             | Self::ExpertUpBias
             | Self::ExpertDownBias => Kind::Bias,
-            Self::RopeFactors => Kind::Factors,
+            Self::RopeFactors | Self::ShortFactors | Self::LongFactors => Kind::Factors,
         }
     }
 }

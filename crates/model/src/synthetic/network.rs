@@ -109,10 +109,19 @@ fn check(shape: &Shape) -> Result<&'static Architecture, String> {
             shape.kv_heads, shape.heads
         ));
     }
-    if !shape.head_size.is_multiple_of(2) {
+    let rotated = rotated(shape);
+    for (field, value) in [("head_size", shape.head_size), ("rotated", rotated)] {
+        if !value.is_multiple_of(2) {
+            return Err(format!(
+                "its shape has {field} = {value}, and rotary positions turn pairs; correct its catalog row"
+            ));
+        }
+    }
+    if rotated == 0 || rotated > shape.head_size || (rotated < shape.head_size && !architecture.rope.partial)
+    {
         return Err(format!(
-            "its shape has head_size = {}, and rotary positions turn pairs; correct its catalog row",
-            shape.head_size
+            "its shape has rotated = {rotated} of a head's {} elements, which {} does not do; correct its catalog row",
+            shape.head_size, architecture.name
         ));
     }
     if architecture.windows.is_some() && shape.sliding_window.is_none_or(|positions| positions == 0) {
@@ -185,6 +194,11 @@ fn has_one_width(architecture: &Architecture) -> bool {
     architecture.experts == Presence::Optional
 }
 
+/// Elements of a head that are rotated.
+fn rotated(shape: &Shape) -> u32 {
+    shape.rotated.unwrap_or(shape.head_size)
+}
+
 fn sizes(shape: &Shape) -> Sizes {
     let experts = shape.experts.map_or((0, 0), |experts| (experts.count, experts.feed_forward));
     Sizes {
@@ -196,7 +210,7 @@ fn sizes(shape: &Shape) -> Sizes {
         feed_forward: u64::from(shape.feed_forward),
         experts: u64::from(experts.0),
         expert: u64::from(experts.1),
-        rotated: u64::from(shape.head_size),
+        rotated: u64::from(rotated(shape)),
     }
 }
 
@@ -242,7 +256,7 @@ fn metadata(row: &ModelRow, mixture: Mixture, seed: u64) -> Vec<(String, Value)>
     put("attention.key_length", Value::U32(shape.head_size));
     put("attention.value_length", Value::U32(shape.head_size));
     put("attention.layer_norm_rms_epsilon", Value::F32(shape.norm_epsilon as f32));
-    put("rope.dimension_count", Value::U32(shape.head_size));
+    put("rope.dimension_count", Value::U32(rotated(shape)));
     put("rope.freq_base", Value::F32(shape.rope_theta as f32));
     put("vocab_size", Value::U32(shape.vocabulary));
     if let Some(experts) = shape.experts {

@@ -34,6 +34,7 @@ fn tiny(id: &str) -> ModelRow {
         heads: 4,
         kv_heads: 2,
         head_size: 64,
+        rotated: row.shape.rotated.map(|_| 48),
         vocabulary: 320,
         context_length: 128,
         experts: row.shape.experts.map(|experts| ExpertShape {
@@ -52,7 +53,7 @@ fn tiny(id: &str) -> ModelRow {
 const MIXTURES: [&str; 3] = ["mixtral-8x7b", "qwen3-30b-a3b", "gpt-oss-20b"];
 
 /// Dense presets that stock candle does not compute.
-const OTHERS: [&str; 1] = ["smollm3-3b"];
+const OTHERS: [&str; 2] = ["smollm3-3b", "phi-4-mini"];
 
 /// One preset of each architecture that it does.
 const KINDS: [&str; 6] = ["llama-3-8b", "llama-3.2-1b", "qwen2.5-7b", "qwen3-8b", "gemma-3-1b", "phi-3-mini"];
@@ -410,6 +411,7 @@ fn what_cannot_be_made_says_why() {
     check(message(&|shape| shape.layers = u32::MAX, "f16"), &["layers = 4294967295"]);
     check(message(&|shape| shape.head_size = 7, "f16"), &["head_size = 7"]);
     check(message(&|shape| shape.sliding_window = None, "f16"), &["sliding_window", "gemma3"]);
+    check(message(&|shape| shape.rotated = Some(0), "f16"), &["rotated = 0", "64 elements"]);
     check(message(&|shape| shape.rope_factors = true, "f16"), &["rope_factors = true", "gemma3"]);
     check(message(&same, "mxfp4"), &["MXFP4", "mixtures of experts", "q8_0"]);
     check(message(&|shape| shape.norm_epsilon = 0.0, "f16"), &["norm_epsilon = 0"]);

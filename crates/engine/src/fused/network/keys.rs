@@ -149,8 +149,9 @@ impl Keys<'_> {
         Ok(self.fraction("rope.scaling.attn_factor")?.unwrap_or(1.0))
     }
 
-    /// How positions are scaled, as llama.cpp reads these keys.
-    pub(super) fn scaling(&self) -> Result<Scaling, Error> {
+    /// How positions are scaled, as llama.cpp reads these keys; `long_factors` says whether the file has the tensors of
+    /// `longrope`, which do the scaling then.
+    pub(super) fn scaling(&self, long_factors: bool) -> Result<Scaling, Error> {
         let key = "rope.scaling.type";
         let divisor = match self.fraction("rope.scaling.factor")? {
             Some(factor) => factor,
@@ -164,6 +165,7 @@ impl Keys<'_> {
         match kind {
             Some("none") => Ok(Scaling { divisor: 1.0, magnitude, yarn: None }),
             None | Some("linear") => Ok(Scaling { divisor, magnitude, yarn: None }),
+            Some("longrope") if long_factors => Ok(Scaling { divisor: 1.0, magnitude, yarn: None }),
             Some("yarn") => {
                 let others =
                     [("yarn_ext_factor", 1.0), ("yarn_attn_factor", 1.0), ("yarn_log_multiplier", 0.0)];
@@ -188,7 +190,10 @@ impl Keys<'_> {
             }
             Some(other) => Err(unsupported(
                 format!("scale positions by `{other}` (`{}.{key}`)", self.architecture),
-                format!("it knows `linear`, `yarn` and the factors of `rope_freqs.weight`; {WAY_OUT}"),
+                format!(
+                    "it knows `linear`, `yarn`, the factors of `rope_freqs.weight`, and `longrope` where the file has \
+                     both tensors of factors; {WAY_OUT}"
+                ),
             )),
         }
     }

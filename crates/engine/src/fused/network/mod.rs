@@ -44,6 +44,14 @@ pub(super) struct Experts {
     pub(super) biases: bool,
 }
 
+/// Factors for sequences longer than those of the first training.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct LongFactors {
+    tensor: &'static str,
+    /// Positions of the first training.
+    trained: u32,
+}
+
 /// A transformer as the forward pass computes it.
 #[derive(Debug, Clone, PartialEq)]
 #[allow(clippy::struct_excessive_bools, reason = "each says whether a part of a block is there")]
@@ -54,6 +62,7 @@ pub(super) struct Network {
     pub(super) rotations: Vec<Rotation>,
     /// The tensor whose numbers divide the rotations' frequencies.
     pub(super) rope_factors: Option<&'static str>,
+    long_factors: Option<LongFactors>,
     pub(super) width: usize,
     /// Width of the feed-forward layer, or of one expert.
     pub(super) feed_forward: usize,
@@ -101,12 +110,17 @@ impl Network {
         } else {
             f64::from(spec.head_size)
         };
+        let long_factors = has(Role::LongFactors).map(|long| long.name);
         Ok(Self {
             architecture,
             variant,
             layers,
             rotations,
-            rope_factors: has(Role::RopeFactors).map(|factors| factors.name),
+            rope_factors: has(Role::RopeFactors).or(has(Role::ShortFactors)).map(|factors| factors.name),
+            long_factors: match long_factors {
+                Some(tensor) => Some(LongFactors { tensor, trained: keys.first_training(spec)? }),
+                None => None,
+            },
             width: size(spec.width),
             feed_forward: size(spec.experts.map_or(spec.feed_forward, |experts| experts.feed_forward)),
             experts: keys.experts(header, has(Role::RouterBias).is_some())?,
@@ -131,6 +145,14 @@ impl Network {
         })
     }
 
+    /// The same for sequences of at most `positions`, all that the model was made for when `None`: where a file has
+    /// factors for sequences of two lengths, those of the length are taken.
+    pub(super) fn for_positions(self, positions: Option<u32>) -> Self {
+        let positions = positions.unwrap_or(self.context_length).min(self.context_length);
+        let long = self.long_factors.filter(|long| positions > long.trained);
+        Self { rope_factors: long.map(|long| long.tensor).or(self.rope_factors), ..self }
+    }
+
     /// The tensor of `role`, if the model has one.
     pub(super) fn tensor(&self, role: Role) -> Option<&'static Tensor> {
         self.architecture.tensor(role).filter(|tensor| tensor.when.holds(self.variant))
@@ -152,7 +174,7 @@ fn layers(
         }
     }
     let variant = architecture.variant(header);
-    let scaling = keys.scaling()?;
+    let scaling = keys.scaling(variant.rope_factors && architecture.tensor(Role::LongFactors).is_some())?;
     let trained = keys.first_training(spec)?;
     let rotation = |base: f64, Scaling { divisor, magnitude, yarn }: Scaling| Rotation {
         pairing: rope.pairing,

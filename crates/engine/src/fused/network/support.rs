@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use crate::model::architecture::{self, Architecture, Kind, Presence, Role, Sizes, Tensor};
+use crate::model::architecture::{self, Architecture, Kind, Presence, Sizes, Tensor};
 use crate::model::{Header, TensorInfo, TensorType};
 
 use super::Error;
@@ -36,7 +36,6 @@ pub(in crate::fused) const WAY_OUT: &str = "ask for `--engine candle`, which may
 /// [`Error::Unsupported`] that names the architecture, the tensor or its type, and the way out.
 pub fn supports(header: &Header) -> Result<(), Error> {
     let architecture = architecture(header)?;
-    check_parts(architecture)?;
     check_experts(architecture, header)?;
     check_shape(header)?;
     let variant = architecture.variant(header);
@@ -82,17 +81,6 @@ pub(super) fn architecture(header: &Header) -> Result<&'static Architecture, Err
         let names = architecture::names(|_| true);
         unsupported(format!("run the architecture `{name}`"), format!("it knows {names}; {WAY_OUT}"))
     })
-}
-
-/// Refuses matrices that hold several.
-fn check_parts(architecture: &Architecture) -> Result<(), Error> {
-    match architecture.tensor(Role::QueryKeyValue).or(architecture.tensor(Role::GateUp)) {
-        Some(packed) => Err(unsupported(
-            format!("run the architecture `{}`", architecture.name),
-            format!("it does not take `{}` apart; {WAY_OUT}", packed.name),
-        )),
-        None => Ok(()),
-    }
 }
 
 /// Refuses experts where the architecture has none, and their absence where it has.

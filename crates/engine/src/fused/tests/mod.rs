@@ -18,7 +18,11 @@ use super::network::Network;
 use super::{Isa, KvType, load, supports};
 use reference::Reference;
 
-const ALL: [&str; 8] = ["llama", "qwen2", "qwen3", "gemma3", "mixtral", "qwen3moe", "gpt-oss", "smollm3"];
+const ALL: [&str; 9] =
+    ["llama", "qwen2", "qwen3", "gemma3", "mixtral", "qwen3moe", "gpt-oss", "phi3", "smollm3"];
+
+/// Positions that engines are loaded for.
+const POSITIONS: u32 = 600;
 
 const TYPES: [GgmlDType; 10] = [
     GgmlDType::F32,
@@ -54,7 +58,7 @@ fn options(isa: Isa, threads: usize, batch: u32) -> Options {
         isa: Some(isa),
         threads: Some(threads),
         max_batch: Some(batch),
-        max_positions: Some(600),
+        max_positions: Some(POSITIONS),
         ..Options::default()
     }
 }
@@ -84,6 +88,11 @@ fn tolerance(dtype: GgmlDType) -> f64 {
 /// A gpt-oss as it is published: experts in `MXFP4`, all else in 8 bits.
 fn mxfp4() -> Tiny {
     Tiny { mxfp4_experts: true, ..tiny("gpt-oss", GgmlDType::Q8_0) }
+}
+
+/// A phi3 as Phi-4-mini is: a part of each head rotated, frequencies divided by what the length of sequences asks for.
+fn phi4_mini(dtype: GgmlDType) -> Tiny {
+    Tiny { rope_factors: true, rotated: Some(48), ..tiny("phi3", dtype) }
 }
 
 #[allow(clippy::print_stderr, reason = "docs/engine.md states the distances: run it with --nocapture")]
@@ -118,6 +127,9 @@ fn logits_are_those_of_f64_for_every_architecture_type_and_isa() {
         }
     }
     check_with_f64("gpt-oss MXFP4", &mxfp4(), tolerance(GgmlDType::Q8_0));
+    for dtype in [GgmlDType::F32, GgmlDType::Q8_0] {
+        check_with_f64(&format!("Phi-4-mini {dtype:?}"), &phi4_mini(dtype), tolerance(dtype));
+    }
 }
 
 /// How far logits of unquantized weights may be from the reference that rounds as the engine does: sums in single
@@ -157,7 +169,8 @@ fn one_changed_block_of_weights_is_seen_in_the_logits() {
         };
         let found = distance_of(&path);
         assert!(found < ROUNDED_TOLERANCE, "{architecture} {dtype:?}: {found}");
-        let of_block = ["attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down"];
+        let of_block =
+            ["attn_q", "attn_k", "attn_v", "attn_qkv", "attn_output", "ffn_gate", "ffn_up", "ffn_down"];
         let names = of_block.map(|name| format!("blk.1.{name}.weight"));
         // Of experts any one may be out of reach of the prompt.
         let there = names.iter().map(String::as_str).filter(|name| header.tensor(name).is_some());
@@ -224,6 +237,30 @@ fn a_gpt_oss_that_would_be_computed_otherwise_is_refused_by_name() {
         assert!(said.contains(name) || said.contains(other), "{name}: {said}");
     }
     assert!(supports(&header).is_ok());
+}
+
+#[test]
+fn factors_are_those_for_the_length_of_sequences() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("tiny.gguf");
+    let header = phi4_mini(GgmlDType::F32).write(&path);
+    let network = Network::new(&header, &gguf::read(&path).unwrap().metadata).unwrap();
+    for (positions, tensor) in [
+        (Some(256), "rope_factors_short.weight"),
+        (Some(257), "rope_factors_long.weight"),
+        (None, "rope_factors_long.weight"),
+    ] {
+        assert_eq!(network.clone().for_positions(positions).rope_factors, Some(tensor), "{positions:?}");
+    }
+    for name in ["rope_factors_long.weight", "rope_factors_short.weight"] {
+        let mut header = header.clone();
+        header.tensors.retain(|tensor| tensor.name != name);
+        let said = supports(&header).unwrap_err().to_string();
+        assert!(said.contains(name) && said.contains("missing"), "{name}: {said}");
+    }
+    // Without its factors the scaling would be left out.
+    let longrope = ("phi3.rope.scaling.type", Value::String("longrope".to_owned()));
+    assert!(refusal("phi3", longrope, &[]).contains("longrope"));
 }
 
 #[test]
@@ -325,7 +362,8 @@ fn logits_are_those_of_llama_cpp_in_every_architecture() {
         ..single("qwen2")
     };
     let shapes = ALL.map(|architecture| (architecture, single(architecture)));
-    for (architecture, shape) in shapes.into_iter().chain([("qwen2 with YaRN", yarn), ("MXFP4", mxfp4())]) {
+    let others = [("qwen2 with YaRN", yarn), ("MXFP4", mxfp4()), ("Phi-4-mini", phi4_mini(GgmlDType::F32))];
+    for (architecture, shape) in shapes.into_iter().chain(others) {
         // There queries and shares of attention are rounded to f16 as well, and scales of inputs in 8 bits.
         let tolerance = if shape.mxfp4_experts { 0.3 } else { 0.05 };
         let folder = tempfile::tempdir().unwrap();

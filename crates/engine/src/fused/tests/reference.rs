@@ -7,6 +7,7 @@ use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::path::Path;
 
+use super::POSITIONS;
 use crate::fused::KvType;
 use crate::fused::network::{Activation, Experts, Network, Pairing, Rotation};
 use crate::model::architecture::Role;
@@ -27,26 +28,28 @@ impl Reference {
     /// The model with the engine's two roundings and no other: inputs of quantized matrices to 8 bits in blocks of 32,
     /// keys and values as the cache has them. What is left between it and the engine is the error of single precision.
     pub(super) fn rounded(path: &Path, cache: KvType) -> Self {
+        let exact = Self::open(path);
         let tensors = gguf::read(path).unwrap().header.tensors;
         let quantized = tensors.into_iter().filter(|tensor| tensor.dtype.block_elements() > 1);
-        Self { rounds: quantized.map(|tensor| tensor.name).collect(), cache: Some(cache), ..Self::open(path) }
+        let names = quantized.flat_map(|tensor| parts(&exact.network, &tensor.name)).map(|(name, _)| name);
+        Self { rounds: names.collect(), cache: Some(cache), ..exact }
     }
 
     pub(super) fn open(path: &Path) -> Self {
         let file = gguf::read(path).unwrap();
         let bytes = fs::read(path).unwrap();
-        let tensors = file.header.tensors.iter().map(|tensor| {
+        let network = Network::new(&file.header, &file.metadata).unwrap().for_positions(Some(POSITIONS));
+        let mut tensors = HashMap::new();
+        for tensor in &file.header.tensors {
             let at = usize::try_from(tensor.offset).unwrap();
             let length = usize::try_from(tensor.bytes().get()).unwrap();
             let values = dequantize(tensor.dtype, &bytes[at..at + length]).unwrap();
-            (tensor.name.clone(), values.into_iter().map(f64::from).collect())
-        });
-        Self {
-            network: Network::new(&file.header, &file.metadata).unwrap(),
-            tensors: tensors.collect(),
-            rounds: HashSet::new(),
-            cache: None,
+            let mut rest = values.into_iter().map(f64::from);
+            for (name, rows) in parts(&network, &tensor.name) {
+                tensors.insert(name, rest.by_ref().take(rows * network.width).collect());
+            }
         }
+        Self { network, tensors, rounds: HashSet::new(), cache: None }
     }
 
     /// A matrix times `x`.
@@ -257,6 +260,22 @@ impl Reference {
         let mean = x.iter().map(|x| x * x).sum::<f64>() / x.len() as f64;
         let scale = (mean + f64::from(self.network.norm_epsilon)).sqrt().recip();
         x.iter().zip(weight).map(|(x, weight)| x * scale * weight).collect()
+    }
+}
+
+/// The matrices of a tensor that holds several, by the names that other architectures have for them, with their rows; all
+/// of any other tensor.
+fn parts(n: &Network, name: &str) -> Vec<(String, usize)> {
+    let (queries, keys, feed) = (n.heads * n.head_size, n.kv_heads * n.head_size, n.feed_forward);
+    let named = |packed: &str, parts: &[(&str, usize)]| {
+        parts.iter().map(|(part, rows)| (name.replace(packed, part), *rows)).collect()
+    };
+    if name.ends_with("attn_qkv.weight") {
+        named("attn_qkv", &[("attn_q", queries), ("attn_k", keys), ("attn_v", keys)])
+    } else if name.ends_with("ffn_up.weight") && n.tensor(Role::GateUp).is_some() {
+        named("ffn_up", &[("ffn_gate", feed), ("ffn_up", feed)])
+    } else {
+        vec![(name.to_owned(), usize::MAX / n.width)]
     }
 }
 
