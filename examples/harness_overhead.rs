@@ -29,7 +29,7 @@ use infercost::candle;
 use infercost::catalog::Catalog;
 use infercost::model::Request;
 use infercost::model::hub::HubSettings;
-use infercost::model::resolve::Sources;
+use infercost::model::resolve::{Reach, Sources};
 use infercost::run::measure::Trial;
 use infercost::run::plan::{Limits, Row, RowKind, limits::Asked};
 use infercost::run::runner::{self, Job, Observer, Progress, Stage};
@@ -99,7 +99,7 @@ fn main() -> Outcome<ExitCode> {
     let catalog = Catalog::bundled();
     let (interrupt, hub) = (Interrupt::install()?, HubSettings::from_env());
     let sources = Sources { catalog: &catalog, hub: &hub, seed: 0, progress: &(), interrupt: &interrupt };
-    let model = sources.open(&Request::parse(path)?)?;
+    let model = sources.open(&Request::parse(path)?, Reach::Weights)?;
     let row = |kind| Row { kind, batch: 1, depth: 0 };
     let rows =
         [row(RowKind::Prefill { prompt_tokens: prompt }), row(RowKind::Decode { output_tokens: output })];

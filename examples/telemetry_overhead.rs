@@ -22,7 +22,7 @@ use infercost::hardware::nvml::{self, NvmlSource, Wanted};
 use infercost::hardware::telemetry::{Rate, Recorder};
 use infercost::model::Request;
 use infercost::model::hub::HubSettings;
-use infercost::model::resolve::Sources;
+use infercost::model::resolve::{Reach, Sources};
 use infercost::run::engines::Kind;
 use infercost::run::measure::Trial;
 use infercost::run::plan::{Row, RowKind};
@@ -48,7 +48,7 @@ fn main() -> Result<ExitCode, Box<dyn std::error::Error>> {
     let catalog = Catalog::bundled();
     let (interrupt, hub) = (Interrupt::install()?, HubSettings::from_env());
     let sources = Sources { catalog: &catalog, hub: &hub, seed: 0, progress: &(), interrupt: &interrupt };
-    let model = sources.open(&Request::parse(model)?)?;
+    let model = sources.open(&Request::parse(model)?, Reach::Weights)?;
     let kind = match rest.windows(2).find(|pair| pair[0] == "--engine").map(|pair| pair[1].as_str()) {
         None => Kind::best(&model.header, Device::Cpu),
         Some("fused") => Kind::Fused,

@@ -10,7 +10,7 @@
 //!                     measure ─► validity ─► cost ─► record (JSON) ─► report ─► cli
 //! ```
 //!
-//! Start reading at `cli/run.rs` (`bench run` from flags to record), then [`run::runner`] (the loop that
+//! Start reading at [`run::session`] (a run from what was asked to a sealed record), then [`run::runner`] (the loop that
 //! measures), [`engine`] (the contract of whatever makes tokens) and [`record`] (the contract with
 //! whoever reads a record).
 

@@ -5,11 +5,12 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::Output;
-use super::args::{Batch, RunArgs};
+use super::run::RunArgs;
 use crate::record::{self, Record};
 use crate::report::exchange::RowForm;
 use crate::run::plan::{self, ranges};
 use crate::run::seal;
+use crate::run::session::Batch;
 
 /// Folder for records when none is named.
 const RESULTS: &str = "results";

@@ -80,6 +80,17 @@ fn of(error: &(dyn std::error::Error + 'static)) -> Option<u8> {
     if let Some(run::runner::Error::Engine(error)) = error.downcast_ref() {
         return of(error);
     }
+    if let Some(error) = error.downcast_ref::<run::session::Error>() {
+        return match error {
+            run::session::Error::Catalog(error) => of(error),
+            run::session::Error::Device(error) => of(error),
+            run::session::Error::Library(error) => of(error),
+            run::session::Error::Sensors(error) => of(error),
+            run::session::Error::Plan(error) => of(error),
+            run::session::Error::Engine(error) => of(error),
+            run::session::Error::Runner(error) => of(error),
+        };
+    }
     if error.is::<hardware::device::Error>() {
         return Some(13);
     }

@@ -5,7 +5,6 @@ mod args;
 mod catalog;
 mod compare;
 mod cost;
-mod default_model;
 mod destination;
 mod doctor;
 mod exit;

@@ -15,17 +15,19 @@ use crate::engine::Options;
 use crate::engine::fused::{Isa, KvType};
 use crate::engine::{Demand, Engine, Error as EngineError, MemoryForeseen};
 use crate::hardware::device::{self, DeviceRequest};
+use crate::model::hub::HubSettings;
+use crate::model::resolve::{Reach, Sources};
 use crate::model::tokenizer::Tokenizer;
-use crate::model::{self, Model, Request};
+use crate::model::{self, Model};
 use crate::record;
 use crate::report::terminal::{self, Bar};
-use crate::run::engines::Kind;
+use crate::run::engines::{self, Kind};
 use crate::run::quality::view::{Assessment, Figures, Protocol, SCHEMA, Subject, TextInfo};
 use crate::run::quality::{self, Error, LEAST_CONTEXT, Text};
+use crate::run::session::{self, Place, Resolved};
 use crate::run::{plan, seal};
 
-use super::args::{EngineName, isa, kv_type, only_for_our_engine, threads};
-use super::run::{Place, catalog_row, choose, content_hash, limit_threads, resolve};
+use super::args::{EngineName, isa, kv_type, threads};
 use super::{Output, exit};
 
 /// `bench quality`.
@@ -75,10 +77,10 @@ pub(super) fn run(
 ) -> anyhow::Result<()> {
     let created = clock::wall();
     let interrupt = sys::Interrupt::install()?;
-    limit_threads(args.threads)?;
+    session::limit_threads(args.threads)?;
     let (text, info) = read(&args.text)?;
     let catalog = catalog()?;
-    let place = choose(args.device, None, &device::discover(), &catalog, None)?;
+    let place = Place::choose(args.device, None, &device::discover(), &catalog, None)?;
     if let Some(gpu) = &place.unused_gpu {
         output.note(&gpu.to_string());
     }
@@ -161,8 +163,7 @@ struct Scoring<'a> {
 
 /// A model with the engine that is to run it.
 struct Side {
-    request: Request,
-    model: Model,
+    resolved: Resolved,
     kind: Kind,
     options: Options,
 }
@@ -184,14 +185,14 @@ impl Scoring<'_> {
         let reference = match (&args.reference, args.reference_engine) {
             (None, None) => None,
             (Some(name), engine) => Some(self.side(self.open(name)?, engine.unwrap_or(EngineName::Auto))?),
-            (None, Some(engine)) => Some(self.side((side.request.clone(), side.model.clone()), engine)?),
+            (None, Some(engine)) => Some(self.side(side.resolved.clone(), engine)?),
         };
         self.check_flags(&side, reference.as_ref())?;
         let synthetic = [Some(&side), reference.as_ref()]
             .into_iter()
             .flatten()
-            .find(|side| side.model.header.is_synthetic());
-        if let Some(Side { model, .. }) = synthetic {
+            .find(|side| side.resolved.model.header.is_synthetic());
+        if let Some(Side { resolved: Resolved { model, .. }, .. }) = synthetic {
             let reason = format!(
                 "{} has random weights and no vocabulary; how well it foresees a text means nothing",
                 model.id
@@ -205,7 +206,8 @@ impl Scoring<'_> {
                 interrupted: false,
             });
         }
-        let text = self.cut(text, &side.model, reference.as_ref().map(|reference| &reference.model))?;
+        let against = reference.as_ref().map(|reference| &reference.resolved.model);
+        let text = self.cut(text, &side.resolved.model, against)?;
         info.tokens = Some(text.tokens().len());
         self.check_memory(&side, reference.as_ref())?;
 
@@ -231,16 +233,21 @@ impl Scoring<'_> {
         })
     }
 
-    fn open(&self, name: &str) -> anyhow::Result<(Request, Model)> {
-        let request = Request::parse(name)?;
-        let model = resolve(&request, self.catalog, 0, self.bar, self.interrupt)?;
-        Ok((request, model))
+    fn open(&self, name: &str) -> Result<Resolved, model::Error> {
+        let sources = Sources {
+            catalog: self.catalog,
+            hub: &HubSettings::from_env(),
+            seed: 0,
+            progress: self.bar,
+            interrupt: self.interrupt,
+        };
+        Resolved::find(name, Reach::Weights, &sources)
     }
 
     /// The engine for a model, or why it cannot run chunks of it.
-    fn side(&self, (request, model): (Request, Model), engine: EngineName) -> anyhow::Result<Side> {
-        let device = self.place.engine_device;
-        let kind = engine.kind(&model.header, device);
+    fn side(&self, resolved: Resolved, engine: EngineName) -> anyhow::Result<Side> {
+        let (model, device) = (&resolved.model, self.place.device);
+        let kind = engine.kind().unwrap_or_else(|| Kind::best(&model.header, device));
         kind.supports(&model.header)?;
         let context = model.header.spec.context_length;
         if self.args.ctx_size > context {
@@ -259,18 +266,18 @@ impl Scoring<'_> {
             isa: self.args.isa.filter(|_| own),
             kv_type: self.args.kv_type.filter(|_| own).unwrap_or_default(),
         };
-        Ok(Side { request, model, kind, options })
+        Ok(Side { resolved, kind, options })
     }
 
     fn demand(&self) -> Demand {
-        let device = self.place.engine_device;
+        let device = self.place.device;
         Demand { batch: 1, context: self.args.ctx_size, prompt: 0, output: 0, device }
     }
 
     /// Flags of our own engine where it does not run at all.
     fn check_flags(&self, side: &Side, reference: Option<&Side>) -> Result<(), plan::Error> {
         let kinds: Vec<Kind> = [Some(side), reference].into_iter().flatten().map(|side| side.kind).collect();
-        only_for_our_engine(self.args.isa, self.args.kv_type, &kinds)
+        engines::only_for_our_engine(self.args.isa, self.args.kv_type, &kinds)
     }
 
     /// The text in tokens of both, which must be the same.
@@ -309,13 +316,15 @@ impl Scoring<'_> {
 
     fn check_memory(&self, side: &Side, reference: Option<&Side>) -> Result<(), plan::Error> {
         let foreseen = |side: &Side| {
-            let foreseen = side.kind.memory_foreseen(&side.model.header, self.demand(), &side.options);
+            let foreseen =
+                side.kind.memory_foreseen(&side.resolved.model.header, self.demand(), &side.options);
             foreseen.parts
         };
         let mut parts = foreseen(side);
         if let Some(reference) = reference {
             parts.extend(foreseen(reference).into_iter().map(|(_, bytes)| ("the reference", bytes)));
-            let rows = quality::reference_bytes(self.args.ctx_size, side.model.header.spec.vocabulary);
+            let rows =
+                quality::reference_bytes(self.args.ctx_size, side.resolved.model.header.spec.vocabulary);
             parts.push(("the reference's logits", Bytes::new(rows)));
         }
         let foreseen = MemoryForeseen { parts };
@@ -326,16 +335,16 @@ impl Scoring<'_> {
     }
 
     fn load(&self, side: &Side) -> Result<Box<dyn Engine>, EngineError> {
-        self.bar.spin(&format!("loading {}", side.model.id));
-        side.kind.load(&side.model, &side.options, self.interrupt)
+        self.bar.spin(&format!("loading {}", side.resolved.model.id));
+        side.kind.load(&side.resolved.model, &side.options, self.interrupt)
     }
 
     fn subject(&self, side: &Side, engine: Option<&dyn Engine>) -> Subject {
         self.bar.spin("reading the model's hash");
-        let hash = content_hash(&side.model, self.interrupt);
-        let row = catalog_row(&side.request, &side.model, self.catalog);
+        let hash = session::content_hash(&side.resolved.model, self.interrupt);
+        let row = side.resolved.catalog_id(self.catalog);
         Subject {
-            model: seal::model_info(&side.model, hash, row),
+            model: seal::model_info(&side.resolved.model, hash, row),
             engine: engine.map(|engine| engine.capabilities().clone()),
         }
     }

@@ -24,10 +24,11 @@ use crate::regress::store::url::Moved;
 use crate::regress::store::{self, Point, Series, Store, Synced};
 use crate::report::exchange::{self, ImportError, Options};
 use crate::report::{ci, terminal};
+use crate::run::session::SMALL_MODEL;
 
 use super::args::{share, time};
 use super::destination::folder;
-use super::{Output, default_model, exit};
+use super::{Output, exit};
 
 /// `bench regress`.
 #[derive(Debug, Args)]
@@ -392,7 +393,7 @@ fn gate(args: GateArgs, catalog: &Catalog, output: &Output, argv: &[OsString]) -
     let mut arguments = args.run.clone();
     // Two programs may measure two models when none is named.
     if !arguments.iter().any(|argument| names_the_model(argument)) {
-        arguments.extend(["--model".to_owned(), default_model::SMALL.to_owned()]);
+        arguments.extend(["--model".to_owned(), SMALL_MODEL.to_owned()]);
     }
     if args.quick && !arguments.iter().any(|argument| argument.starts_with("--max-time")) {
         arguments.extend(["--max-time".to_owned(), "3s".to_owned()]);

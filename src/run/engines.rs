@@ -4,7 +4,10 @@ use crate::base::sys::Interrupt;
 use crate::model::{Header, Model};
 
 use crate::candle;
+use crate::engine::fused::{Isa, KvType};
 use crate::engine::{Demand, Device, Engine, Error, MemoryForeseen, Options, fused};
+
+use super::plan;
 
 /// An engine by name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -95,4 +98,31 @@ impl Kind {
             }
         }
     }
+}
+
+/// Checks that flags of our own engine are given only where it runs.
+///
+/// # Errors
+/// [`plan::Error::Usage`] naming the first such flag that was given, and the engine that does not take it.
+pub fn only_for_our_engine(
+    isa: Option<Isa>,
+    kv_type: Option<KvType>,
+    engines: &[Kind],
+) -> Result<(), plan::Error> {
+    let given = [("--isa", isa.is_some()), ("--kv-type", kv_type.is_some())];
+    let (Some((flag, _)), Some(other)) = (given.into_iter().find(|(_, given)| *given), engines.first())
+    else {
+        return Ok(());
+    };
+    if engines.contains(&Kind::Fused) {
+        return Ok(());
+    }
+    Err(plan::Error::Usage {
+        flag: flag.to_owned(),
+        reason: format!(
+            "it is for the engine `{}`, and this takes `{}`: candle chooses for itself",
+            Kind::Fused.name(),
+            other.name()
+        ),
+    })
 }

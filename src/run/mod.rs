@@ -1,4 +1,5 @@
-//! From a plan to a sealed record: plan → runner → measure → validity → seal. Apart from it, the quality of a text.
+//! From what was asked to a sealed record: `session` takes the steps plan → runner → measure → validity → seal. Apart from it,
+//! the quality of a text.
 
 mod budget;
 mod demand;
@@ -12,4 +13,5 @@ mod prompts;
 pub mod quality;
 pub mod runner;
 pub mod seal;
+pub mod session;
 pub mod validity;

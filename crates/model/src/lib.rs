@@ -33,7 +33,7 @@ pub mod tokenizer;
 pub use error::{Error, is_interruption};
 pub use header::{Experts, Header, ModelSpec, TensorInfo, TensorType};
 pub use request::Request;
-pub use resolve::Sources;
+pub use resolve::{Reach, Sources};
 pub use synthetic::Synthetic;
 
 /// A model that was found: its header has been read, its weights can be.

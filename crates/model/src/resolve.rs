@@ -23,38 +23,24 @@ pub struct Sources<'a> {
     pub interrupt: &'a Interrupt,
 }
 
+/// How much of a model is brought here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reach {
+    /// All of it, so that it can be loaded.
+    Weights,
+    /// Its header, so that it can be planned with: of a file on the hub only the beginning is read. It cannot be loaded
+    /// unless it was here before.
+    Header,
+}
+
 impl Sources<'_> {
-    /// Finds what was asked for, fetches it when it is not here, and reads its header.
+    /// Finds what was asked for, brings as much of it here as `reach` says, and reads its header.
     ///
     /// # Errors
     /// [`Error::BadName`] for an id that the catalog does not know, with the nearest ones;
     /// [`Error::Missing`], [`Error::Unusable`] and [`Error::Io`] as reading and fetching meet them;
     /// [`Error::Interrupted`].
-    pub fn open(&self, request: &Request) -> Result<Model, Error> {
-        self.find(request, &|name| {
-            let Assembled { source, name, origin } = assemble(name, self.way())?;
-            Ok(Looked { header: read(&source)?, source, name, origin })
-        })
-    }
-
-    /// Finds what was asked for and reads its header, and fetches no weights: of a file on the hub only the beginning is
-    /// read. The model that it gives can be planned with, and not loaded unless it is here.
-    ///
-    /// # Errors
-    /// As [`Sources::open`].
-    pub fn look(&self, request: &Request) -> Result<Model, Error> {
-        self.find(request, &|name| look(name, self.way()))
-    }
-
-    fn way(&self) -> Way<'_> {
-        Way { settings: self.hub, progress: self.progress, interrupt: self.interrupt }
-    }
-
-    fn find(
-        &self,
-        request: &Request,
-        on_hub: &dyn Fn(&HubName) -> Result<Looked, Error>,
-    ) -> Result<Model, Error> {
+    pub fn open(&self, request: &Request, reach: Reach) -> Result<Model, Error> {
         match request {
             Request::Gguf(path) | Request::Safetensors(path) => {
                 let origin = path.canonicalize().unwrap_or_else(|_| path.clone()).display().to_string();
@@ -65,10 +51,10 @@ impl Sources<'_> {
                 Ok(Model { id: request.to_string(), header: read(&source)?, source, origin })
             }
             Request::Hub(name) => {
-                let Looked { header, source, name, origin } = on_hub(name)?;
+                let Looked { header, source, name, origin } = self.on_hub(name, reach)?;
                 Ok(Model { id: Request::Hub(name).to_string(), header, source, origin })
             }
-            Request::Catalog { id, quant } => Self::row(self.known(id)?, quant.as_deref(), on_hub),
+            Request::Catalog { id, quant } => self.row(self.known(id)?, quant.as_deref(), reach),
             Request::Synthetic { preset, quant } => {
                 let row = self.known(preset)?;
                 let quant = quant.as_deref().unwrap_or(DEFAULT_SYNTHETIC_QUANT);
@@ -84,6 +70,17 @@ impl Sources<'_> {
         }
     }
 
+    fn on_hub(&self, name: &HubName, reach: Reach) -> Result<Looked, Error> {
+        let way = Way { settings: self.hub, progress: self.progress, interrupt: self.interrupt };
+        match reach {
+            Reach::Header => look(name, way),
+            Reach::Weights => {
+                let Assembled { source, name, origin } = assemble(name, way)?;
+                Ok(Looked { header: read(&source)?, source, name, origin })
+            }
+        }
+    }
+
     fn known(&self, id: &str) -> Result<&ModelRow, Error> {
         self.catalog.model(id).map_err(|error| Error::BadName {
             name: id.to_owned(),
@@ -95,13 +92,9 @@ impl Sources<'_> {
     }
 
     /// The row's weights in `quant`: from its GGUF repository, or unquantized from the original one.
-    fn row(
-        row: &ModelRow,
-        quant: Option<&str>,
-        on_hub: &dyn Fn(&HubName) -> Result<Looked, Error>,
-    ) -> Result<Model, Error> {
+    fn row(&self, row: &ModelRow, quant: Option<&str>, reach: Reach) -> Result<Model, Error> {
         let (name, quant) = place(row, quant)?;
-        let Looked { header, source, origin, .. } = on_hub(&name)?;
+        let Looked { header, source, origin, .. } = self.on_hub(&name, reach)?;
         if let Source::Safetensors(folder) = &source {
             refuse_other_type(row, quant.as_deref(), &header, folder)?;
         }
@@ -231,7 +224,7 @@ mod tests {
         let hub = settings(server, cache);
         let interrupt = Interrupt::default();
         Sources { catalog, hub: &hub, seed: 7, progress: &(), interrupt: &interrupt }
-            .open(&Request::parse(text)?)
+            .open(&Request::parse(text)?, Reach::Weights)
     }
 
     #[test]

@@ -1,11 +1,18 @@
 //! The command from plan to record with an engine that fails on the way.
 
+use std::path::Path;
+
 use clap::Parser as _;
 
 use super::super::args::{Cli, Command};
 use super::*;
 use crate::base::sys::Interrupt;
 use crate::base::units::Seconds;
+use crate::engine::{Engine, Options};
+use crate::record;
+use crate::run::engines::Kind;
+use crate::run::estimate::Looked;
+use crate::run::session::Content;
 use infercost_testing::Tiny;
 
 use super::failing::Failing;
@@ -18,52 +25,28 @@ fn run_failing(more: &[&str], batch: usize) -> (anyhow::Result<()>, tempfile::Te
     Tiny::of("llama").write(&file);
     std::fs::create_dir(folder.path().join("results")).expect("a folder");
     let (file, results) = (file.display().to_string(), folder.path().join("results").display().to_string());
-    let fixed = ["bench", "-q", "run", "--model", &file, "--output", &results, "--power", "none"];
-    let argv: Vec<OsString> = fixed.iter().chain(more).map(Into::into).collect();
+    let fixed = ["bench", "-q", "run", "--model", &file, "--output", &results];
+    let plain = ["--power", "none", "--device", "cpu", "-r", "2"];
+    let argv: Vec<&str> = fixed.iter().chain(&plain).chain(more).copied().collect();
     let cli = Cli::try_parse_from(&argv).expect("arguments");
     let Command::Run(args) = cli.command else { panic!("another command") };
     let (output, catalog, interrupt) = (Output::new(&cli.output), Catalog::bundled(), Interrupt::default());
-    let found = device::discover();
-    let place = Place {
-        gpu: None,
-        engine_device: Device::Cpu,
-        available: None,
-        short: String::new(),
-        unused_gpu: None,
-    };
-    let request = Request::parse(&file).expect("a path");
-    let model = resolve(&request, &catalog, 0, &Bar::new(false), &interrupt).expect("a model");
-    let engine = Loading::new(&args, &model, &place).expect("an engine");
-    let asked = limits::Asked { repetitions: Some(2), ..limits::Asked::default() };
-    let limits = Limits::resolve(asked).expect("no conflict");
-    let plan = make_plan(&args, limits, &model, &place, &engine).expect("a plan");
+    let request = args.request(argv.iter().map(ToString::to_string).collect()).expect("no conflict");
+    let session = Session::begin(&request, &catalog, &interrupt).expect("a CPU");
+    let resolved = session.resolve(&file, Reach::Weights, &Bar::new(false)).expect("a model");
+    let model = resolved.model.clone();
     let none = || "not needed here".to_owned();
     let looked = Looked { peaks: Some(Err(none())), pace: Err(none()), seconds: Seconds::ZERO };
-    let measuring = Measuring {
-        args: &args,
-        argv: &argv,
-        output: &output,
-        catalog: &catalog,
-        found: &found,
-        place: &place,
-        engine: &engine,
-        plan: &plan,
-        looked: &looked,
-        request: &request,
-        model: &model,
-        sha256: Err(none()),
-        tokenizer: Err(none()),
-        prompt: Err(none()),
-        chosen: Err(none()),
-        calibrated: None,
-        interrupt: &interrupt,
-    };
+    let content = Content { sha256: Err(none()), tokenizer: Err(none()), prompt: Err(none()) };
+    let planned = session.plan(resolved).expect("a plan");
+    let mut ready = planned.estimated(looked).ready(content).expect("nothing to set");
     let load = |options: &Options, progress: &dyn Fn(f64)| {
-        let engine = engine.kind.load_watched(&model, options, &interrupt, progress)?;
+        let engine = Kind::Fused.load_watched(&model, options, &interrupt, progress)?;
         Ok(Box::new(Failing { engine, batch }) as Box<dyn Engine>)
     };
-    let mut records = Vec::new();
-    let ended = measuring.each_limit(clock::wall(), &mut Settings::default(), &load, &mut records);
+    let shown = Shown { args: &args, output: &output, interrupt: &interrupt };
+    let measure = &mut |number, bar: &mut Bar| ready.measure_with(number, bar, &load);
+    let ended = each(1, &shown, &mut Vec::new(), measure);
     (ended, folder)
 }
 

@@ -13,6 +13,7 @@ use crate::base::units::{Bytes, Seconds};
 use crate::base::{clock, sys, text};
 use crate::model::hub::FetchProgress;
 use crate::run::runner::{LeftOut, MeasuredRow, Observer, Progress, Stage};
+use crate::run::session::Watch;
 
 use super::result::row_line;
 
@@ -60,18 +61,6 @@ impl Bar {
     pub fn clear(&self) {
         if let Some(line) = &self.line {
             line.clear();
-        }
-    }
-
-    /// What shows which share of the model is loaded; loading is not measured at this grain.
-    pub fn loading(&self) -> impl Fn(f64) + use<> {
-        let (line, log, begin) = (self.line.clone(), self.log.clone(), clock::now());
-        move |share| {
-            let words = loading_words(share, clock::now().since(begin));
-            if let Some(line) = &line {
-                line.change(false, |shown| shown.words.clone_from(&words));
-            }
-            log_now_and_then(log.as_deref(), &words[0]);
         }
     }
 
@@ -139,6 +128,27 @@ impl Observer for Bar {
 
     fn left_out(&mut self, row: &LeftOut) {
         self.say(&format!("{} left out: {row}", row.row.label()));
+    }
+}
+
+impl Watch for Bar {
+    fn busy(&self, what: &str) {
+        self.spin(what);
+    }
+
+    fn clear(&self) {
+        Self::clear(self);
+    }
+
+    fn loading(&self) -> Box<dyn Fn(f64)> {
+        let (line, log, begin) = (self.line.clone(), self.log.clone(), clock::now());
+        Box::new(move |share| {
+            let words = loading_words(share, clock::now().since(begin));
+            if let Some(line) = &line {
+                line.change(false, |shown| shown.words.clone_from(&words));
+            }
+            log_now_and_then(log.as_deref(), &words[0]);
+        })
     }
 }
 

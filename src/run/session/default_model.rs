@@ -3,8 +3,13 @@
 //! Synthetic weights need no file and no network, so the choice costs nothing to change: where memory is short, or
 //! where only the portable instruction set runs, a model that nobody sells but that any machine can measure in time.
 
+use crate::engine::fused::Isa;
+use crate::model::resolve::Reach;
+
+use super::Session;
+
 /// What any machine can measure in a minute; no API sells it.
-pub(super) const SMALL: &str = "synthetic:smollm2-135m:q4_0";
+pub const SMALL: &str = "synthetic:smollm2-135m:q4_0";
 /// A model that an API sells and that two cores measure in a minute.
 const SOLD: &str = "synthetic:llama-3.2-1b:q4_k_m";
 /// The same for a GPU.
@@ -15,19 +20,19 @@ const SOLD_ON_GPU: &str = "synthetic:llama-3.1-8b:q4_k_m";
 pub(super) struct DefaultModel {
     pub(super) name: &'static str,
     /// Why it is a smaller one than usual.
-    pub(super) reason: Option<String>,
+    reason: Option<String>,
 }
 
 /// Where it will be measured.
-pub(super) struct Fitness<'a> {
-    pub(super) on_gpu: bool,
+struct Fitness<'a> {
+    on_gpu: bool,
     /// Whether no more than the portable instruction set is used.
-    pub(super) portable: bool,
+    portable: bool,
     /// Why the machine's memory is too small for the model of that name.
-    pub(super) too_large: &'a dyn Fn(&str) -> Option<String>,
+    too_large: &'a dyn Fn(&str) -> Option<String>,
 }
 
-pub(super) fn choose(here: &Fitness<'_>) -> DefaultModel {
+fn choose(here: &Fitness<'_>) -> DefaultModel {
     if here.portable && !here.on_gpu {
         let reason = "portable code alone would take minutes for a model that APIs sell".to_owned();
         return DefaultModel { name: SMALL, reason: Some(reason) };
@@ -41,6 +46,24 @@ pub(super) fn choose(here: &Fitness<'_>) -> DefaultModel {
         }
     }
     DefaultModel { name: SMALL, reason }
+}
+
+impl Session<'_> {
+    /// The model that is measured when none is named.
+    pub(super) fn default_model(&self) -> DefaultModel {
+        let too_large = |name: &str| {
+            // What is wrong with the flags is said when the run itself is planned.
+            let planned = self.plan(self.resolve(name, Reach::Weights, &()).ok()?).ok()?;
+            planned.check_memory().err()?;
+            let available = self.place.available?;
+            Some(format!("it needs {} of memory, and {available} is available", planned.plan.memory.total()))
+        };
+        choose(&Fitness {
+            on_gpu: self.place.gpu.is_some(),
+            portable: self.request.isa.unwrap_or_else(Isa::detect) == Isa::Portable,
+            too_large: &too_large,
+        })
+    }
 }
 
 impl DefaultModel {

@@ -1,0 +1,213 @@
+//! The flags of `bench run`, and the request that they are.
+
+use std::path::PathBuf;
+
+use clap::builder::{OsStringValueParser, TypedValueParser as _};
+use clap::{Args, ValueEnum};
+use rust_decimal::Decimal;
+
+use crate::base::units::{Seconds, Watts};
+use crate::engine::fused::{Isa, KvType};
+use crate::hardware::device::DeviceRequest;
+use crate::hardware::telemetry::choose::PowerRequest;
+use crate::run::plan::{self, Limits, Tier, limits, ranges};
+use crate::run::session::{Batch, LockClocks, RunRequest};
+
+use super::super::args::{EngineName, isa, kv_type, price, share, threads, time};
+use super::super::destination::Destination;
+
+/// `bench run`.
+#[derive(Debug, Args)]
+pub(in crate::cli) struct RunArgs {
+    /// The model, as of --model
+    #[arg(value_name = "MODEL", conflicts_with = "model")]
+    pub(in crate::cli) positional: Option<String>,
+    /// Catalog id with `:quant`, path of a GGUF file or safetensors folder, `hf:org/repo[/file]`, or
+    /// `synthetic:PRESET[:QUANT]` [default: synthetic weights in the shape of a model that APIs sell]
+    #[arg(short, long, value_name = "MODEL", help_heading = "What")]
+    pub(in crate::cli) model: Option<String>,
+    /// Engine
+    #[arg(long, value_enum, default_value_t = EngineName::Auto, help_heading = "What")]
+    engine: EngineName,
+    /// Prompt tokens: one row `ppP` each; lists `128,512` and ranges `128-1024*2` [default: 128, GPU 512]
+    #[arg(short = 'p', long, value_name = "P", value_parser = list, allow_negative_numbers = true, help_heading = "What")]
+    prompt_tokens: Vec<List>,
+    /// Output tokens: one row `tgN` each [default: 32, GPU 128]
+    #[arg(short = 'n', long, value_name = "N", value_parser = list, allow_negative_numbers = true, help_heading = "What")]
+    output_tokens: Vec<List>,
+    /// A joint row: prompt and output in one go; may be given again (also written -pg)
+    #[arg(long, value_name = "P,N", value_parser = ranges::parse_joint, allow_negative_numbers = true, help_heading = "What")]
+    pg: Vec<(u32, u32)>,
+    /// Parallel sequences, or `auto`: double until throughput stops rising [default: 1, GPU auto]
+    #[arg(short, long, value_name = "B", value_parser = batch, allow_negative_numbers = true, help_heading = "What")]
+    pub(in crate::cli) batch: Option<Batch>,
+    /// Tokens in the context before the row [default: 0]
+    #[arg(short, long, value_name = "D", value_parser = list, allow_negative_numbers = true, help_heading = "What")]
+    depth: Vec<List>,
+
+    /// GPU this is: a catalog id or family (`h100`), checked against the one found
+    #[arg(long, value_name = "ID", help_heading = "Where")]
+    gpu: Option<String>,
+    /// auto, cpu, cuda or cuda:N
+    #[arg(long, value_name = "DEVICE", default_value = "auto", help_heading = "Where")]
+    device: DeviceRequest,
+    /// Threads that compute on the CPU [default: the physical cores]
+    #[arg(short, long, value_name = "N", value_parser = threads, allow_negative_numbers = true, help_heading = "Where")]
+    pub(super) threads: Option<u16>,
+
+    /// Hold our own engine to an instruction set: portable, avx2, avx512 or avx512vnni [default: the best there is]
+    #[arg(long, value_name = "ISA", value_parser = isa, help_heading = "Where")]
+    isa: Option<Isa>,
+    /// Format of our own engine's KV cache: `f16` or `q8_0` [default: f16]
+    #[arg(long, value_name = "TYPE", value_parser = kv_type, help_heading = "What")]
+    kv_type: Option<KvType>,
+    /// Sensors of energy: auto (of the device that works), nvml, nvml:GPU (UUID, PCI address or NVML's index), rapl or none
+    #[arg(long, value_name = "SENSORS", default_value = "auto", help_heading = "Where")]
+    power: PowerRequest,
+    /// NVIDIA's management library, when it is not where the system looks
+    #[arg(long, value_name = "PATH", help_heading = "Where")]
+    nvml_library: Option<PathBuf>,
+    /// Hold the GPU's clocks, at MHZ or at its default application clock, and let them go at the end; needs root
+    #[arg(long, value_name = "MHZ", num_args = 0..=1, default_missing_value = "default", value_parser = clock, allow_negative_numbers = true, help_heading = "Where")]
+    lock_clocks: Option<LockClocks>,
+    /// Power limit of the GPU, put back at the end; several make a record each: `350,500,700`; needs root
+    #[arg(long, value_name = "W", value_delimiter = ',', value_parser = watts, allow_negative_numbers = true, help_heading = "Where")]
+    pub(in crate::cli) power_limit: Vec<Watts>,
+
+    /// This many trials a row, as far as --max-time reaches
+    #[arg(short, long, value_name = "R", value_parser = clap::value_parser!(u32).range(1..), allow_negative_numbers = true, help_heading = "How long")]
+    repetitions: Option<u32>,
+    /// Stop a row when its 95% interval is this tight [default: 2%]
+    #[arg(long, value_name = "SHARE", value_parser = share, allow_hyphen_values = true, help_heading = "How long")]
+    precision: Option<f64>,
+    /// Bound on the measuring of the whole run: `60s`, `5m` [default: 60s]
+    #[arg(long, value_name = "TIME", value_parser = time, allow_hyphen_values = true, help_heading = "How long")]
+    max_time: Option<Seconds>,
+    /// Named lengths: smoke (at most 60 s), nightly (5 trials of 20 s a row), publish (600 s a row)
+    #[arg(long, value_enum, value_name = "TIER", help_heading = "How long")]
+    tier: Option<TierName>,
+    /// Seed of prompts and synthetic weights
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 0,
+        allow_negative_numbers = true,
+        help_heading = "How long"
+    )]
+    seed: u64,
+
+    /// Rent of this machine, USD per hour [default: the catalog's price for such a machine]
+    #[arg(long, value_name = "USD", value_parser = price, allow_hyphen_values = true, help_heading = "Money and output")]
+    price_per_hour: Option<Decimal>,
+    /// API to compare with, `provider/model`; may be given again [default: those that serve this model]
+    #[arg(long, value_name = "ID", value_delimiter = ',', help_heading = "Money and output")]
+    api: Vec<String>,
+    /// Print the plan and the memory it will take, and do nothing
+    #[arg(long, help_heading = "Money and output")]
+    pub(super) dry_run: bool,
+    /// Where the record goes: a folder, FILE.json, or `-` for stdout. `json`, `jsonl`, `csv` or `md` prints llama-bench's
+    /// rows instead, and the record is kept in results/
+    #[arg(short, long, value_name = "DEST", default_value = "results", value_parser = OsStringValueParser::new().try_map(Destination::parse), help_heading = "Money and output")]
+    pub(in crate::cli) output: Destination,
+}
+
+impl RunArgs {
+    /// What is asked; `argv` is the command line without secrets.
+    ///
+    /// # Errors
+    /// [`plan::Error::Usage`] where flags about the length of the run contradict each other.
+    pub(super) fn request(&self, argv: Vec<String>) -> Result<RunRequest, plan::Error> {
+        let limits = Limits::resolve(limits::Asked {
+            precision: self.precision,
+            max_time: self.max_time,
+            repetitions: self.repetitions.map(|repetitions| repetitions as usize),
+            tier: self.tier.map(Into::into),
+        })?;
+        Ok(RunRequest {
+            argv,
+            model: self.model.clone(),
+            engine: self.engine.kind(),
+            prompt_tokens: List::joined(&self.prompt_tokens),
+            output_tokens: List::joined(&self.output_tokens),
+            joint: self.pg.clone(),
+            batch: self.batch.clone(),
+            depth: List::joined(&self.depth),
+            gpu: self.gpu.clone(),
+            device: self.device,
+            threads: self.threads,
+            isa: self.isa,
+            kv_type: self.kv_type,
+            power: self.power.clone(),
+            nvml_library: self.nvml_library.clone(),
+            lock_clocks: self.lock_clocks,
+            power_limits: self.power_limit.clone(),
+            limits,
+            seed: self.seed,
+            usd_per_hour: self.price_per_hour,
+            apis: self.api.clone(),
+        })
+    }
+}
+
+/// Named lengths of a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum TierName {
+    /// At most 60 s in all, no claims about tails
+    Smoke,
+    /// At least 5 trials of at least 20 s a row
+    Nightly,
+    /// At least 600 s a row
+    Publish,
+}
+
+impl From<TierName> for Tier {
+    fn from(name: TierName) -> Self {
+        match name {
+            TierName::Smoke => Self::Smoke,
+            TierName::Nightly => Self::Nightly,
+            TierName::Publish => Self::Publish,
+        }
+    }
+}
+
+/// Numbers in llama-bench's notation; a type of its own, since clap gives `Vec` a meaning.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct List(Vec<u32>);
+
+impl List {
+    /// The numbers of a flag that may be given more than once, in order.
+    fn joined(lists: &[Self]) -> Vec<u32> {
+        lists.iter().flat_map(|list| list.0.iter().copied()).collect()
+    }
+}
+
+fn list(text: &str) -> Result<List, String> {
+    ranges::parse(text).map(List)
+}
+
+fn batch(text: &str) -> Result<Batch, String> {
+    if text == "auto" {
+        return Ok(Batch::Auto);
+    }
+    let values = ranges::parse(text)?;
+    if values.contains(&0) {
+        return Err("a batch is at least 1 sequence".to_owned());
+    }
+    Ok(Batch::These(values))
+}
+
+fn clock(text: &str) -> Result<LockClocks, String> {
+    match (text, text.trim_end_matches("MHz").trim().parse()) {
+        ("default", _) => Ok(LockClocks::Default),
+        (_, Ok(mhz)) if mhz > 0 => Ok(LockClocks::At(mhz)),
+        _ => Err("a clock is a whole number of MHz, such as `1410`".to_owned()),
+    }
+}
+
+/// A power limit: `500` or `500W`.
+fn watts(text: &str) -> Result<Watts, String> {
+    match text.trim_end_matches(['W', 'w']).trim().parse::<f64>() {
+        Ok(watts) if (1.0..=100_000.0).contains(&watts) => Ok(Watts::new(watts)),
+        _ => Err("a power limit is a number of watts above 0, such as `500`".to_owned()),
+    }
+}
