@@ -18,6 +18,7 @@ use rust_decimal::Decimal;
 use serde_json::{Value, json};
 
 use super::Output;
+use crate::base::clock;
 use crate::catalog::{ApiPrice, Catalog, Electricity, Error, Gpu, ModelRow, Rental, RentalKind, Vm};
 
 /// `bench catalog`.
@@ -93,7 +94,7 @@ impl PricesArgs {
         let into = |place: &mut Option<String>, flag: &str| {
             if place.is_some() {
                 let reason = format!("`{name}` names one already; give one of them");
-                return Err(super::hour::usage(flag, &reason));
+                return Err(super::usage(flag, &reason));
             }
             *place = Some(name.clone());
             Ok(())
@@ -125,7 +126,7 @@ impl PricesArgs {
             } else {
                 format!("; did you mean {}?", near.join(" or "))
             };
-            return Err(super::hour::usage(
+            return Err(super::usage(
                 name,
                 &format!(
                     "no kind of price (rental, api, vms, electricity), GPU, sold model or provider has this name{near}"
@@ -191,7 +192,7 @@ pub(super) fn run(args: &CatalogArgs, config: Option<&Path>, output: &Output) ->
             export::export(&name.to_string_lossy(), path, seed.unwrap_or(0), &catalog, output)?;
         write(&said, &value, &mut text, output.json)?;
     } else {
-        view(args, &catalog, &mut text, output.json, super::today())?;
+        view(args, &catalog, &mut text, output.json, clock::today())?;
     }
     output.stdout(&String::from_utf8_lossy(&text))
 }
@@ -403,7 +404,7 @@ fn refuse_filters(args: &PricesArgs, catalog: &Catalog) -> anyhow::Result<()> {
                 Electricity => "electricity has",
             };
             let what = flag.trim_start_matches('-');
-            return Err(super::hour::usage(flag, &format!("{table} no {what}; {other} has it")));
+            return Err(super::usage(flag, &format!("{table} no {what}; {other} has it")));
         }
     }
     if let Some(name) = &args.provider {
@@ -455,6 +456,7 @@ mod tests {
     use clap::Parser;
 
     use super::*;
+    use crate::base::failure::Usage;
 
     #[derive(Debug, Parser)]
     struct Bench {
@@ -641,7 +643,7 @@ mod tests {
             ("prices electricity --provider openai", "--provider: electricity has no provider"),
         ] {
             let error = output(arguments, false).unwrap_err();
-            assert!(matches!(error.downcast_ref(), Some(crate::cost::Error::Usage { .. })), "{error:?}");
+            assert!(matches!(error.downcast_ref(), Some(Usage { .. })), "{error:?}");
             assert!(error.to_string().contains(expected), "{arguments}: {error}");
         }
     }

@@ -7,11 +7,11 @@ use anyhow::Context as _;
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::args::{blend, share};
 use super::cost::{days, head, open_all, say};
-use super::hour::{HourArgs, hour, record_price, usage};
-use super::{Output, exit, flags};
-use crate::base::text;
+use super::hour::{HourArgs, hour, record_price};
+use super::values::{Form, number, share};
+use super::{Output, exit, usage};
+use crate::base::{clock, text};
 use crate::catalog::Catalog;
 use crate::cost::assumption::Chosen;
 use crate::cost::compare_api::{self, Asked, Counted, Subject};
@@ -37,25 +37,25 @@ pub(super) struct CompareArgs {
     #[arg(long, value_name = "ID", value_delimiter = ',', help_heading = "Against APIs")]
     api: Vec<String>,
     /// Input tokens for each output token [default: the workload's own]
-    #[arg(long, value_name = "RATIO", value_parser = blend, allow_hyphen_values = true, help_heading = "Against APIs")]
+    #[arg(long, value_name = "RATIO", value_parser = number::blend, allow_hyphen_values = true, help_heading = "Against APIs")]
     mix: Option<f64>,
     /// Share of the hour in which the engine is busy [default: 100%]
-    #[arg(long, value_name = "SHARE", value_parser = share, allow_hyphen_values = true, help_heading = "Against APIs")]
+    #[arg(long, value_name = "SHARE", value_parser = share::above_zero, allow_hyphen_values = true, help_heading = "Against APIs")]
     utilization: Option<f64>,
     /// Share of the prompt tokens that are found in the prefix cache, here and there [default: 0]
-    #[arg(long, value_name = "SHARE", value_parser = flags::share_or_none, allow_hyphen_values = true, help_heading = "Against APIs")]
+    #[arg(long, value_name = "SHARE", value_parser = share::from_zero, allow_hyphen_values = true, help_heading = "Against APIs")]
     cached: Option<f64>,
     /// What a cached prompt token takes here, as a share of a computed one [default: 0]
-    #[arg(long, value_name = "SHARE", value_parser = flags::share_or_none, requires = "cached", allow_hyphen_values = true, help_heading = "Against APIs")]
+    #[arg(long, value_name = "SHARE", value_parser = share::from_zero, requires = "cached", allow_hyphen_values = true, help_heading = "Against APIs")]
     cached_cost_share: Option<f64>,
     /// Tokens a month that are to be served, `20M`, `2.5B`: how many machines, and what each way costs
-    #[arg(long, value_name = "N", value_parser = flags::tokens, allow_hyphen_values = true, help_heading = "Against APIs")]
+    #[arg(long, value_name = "N", value_parser = number::tokens, allow_hyphen_values = true, help_heading = "Against APIs")]
     tokens_per_month: Option<f64>,
     /// Input tokens of the month, `40M`, with --output-per-month: instead of --tokens-per-month and --mix
-    #[arg(long, value_name = "N", value_parser = flags::tokens, requires = "output_per_month", conflicts_with_all = ["tokens_per_month", "mix"], allow_hyphen_values = true, help_heading = "Against APIs")]
+    #[arg(long, value_name = "N", value_parser = number::tokens, requires = "output_per_month", conflicts_with_all = ["tokens_per_month", "mix"], allow_hyphen_values = true, help_heading = "Against APIs")]
     input_per_month: Option<f64>,
     /// Output tokens of the month
-    #[arg(long, value_name = "N", value_parser = flags::tokens, requires = "input_per_month", conflicts_with_all = ["tokens_per_month", "mix"], allow_hyphen_values = true, help_heading = "Against APIs")]
+    #[arg(long, value_name = "N", value_parser = number::tokens, requires = "input_per_month", conflicts_with_all = ["tokens_per_month", "mix"], allow_hyphen_values = true, help_heading = "Against APIs")]
     output_per_month: Option<f64>,
     /// A text of your task, counted by both tokenizers
     #[arg(
@@ -89,7 +89,7 @@ pub(super) struct CompareArgs {
     allow_invalid: bool,
     /// Print Markdown or JSON instead of text
     #[arg(short, long, value_enum, value_name = "FORM")]
-    output: Option<flags::Form>,
+    output: Option<Form>,
 }
 
 /// What is said to `bench compare` without a record.
@@ -148,7 +148,7 @@ pub(super) fn scenario(args: &CompareArgs, record: &Record, catalog: &Catalog) -
             "the price of the hour",
             price.observed.as_deref(),
             days(args.max_age),
-            super::today(),
+            clock::today(),
         )?;
     }
     let mut scenario = hour(&args.hour, rent, &kwh, Some(record))?;
@@ -190,11 +190,11 @@ pub(super) fn against_apis(
         tokens_per_month: args.tokens_per_month.or_else(|| month.map(|(input, output)| input + output)),
         counted: counted.as_ref(),
         max_age_days: days(args.max_age),
-        today: super::today(),
+        today: clock::today(),
     };
     let priced = scenario.assess(&record.measurements);
     let view = compare_api::compare(&Subject::of(record), &priced, scenario, &asked, catalog)?;
-    if args.output == Some(flags::Form::Md) {
+    if args.output == Some(Form::Md) {
         output.stdout(&markdown::against_apis(record, &view))?;
     } else if !output.json {
         output.human(&terminal::render_compare_api(record, &view, output.human_style()))?;
@@ -268,7 +268,7 @@ fn against_records(
     let mut comparisons = Vec::new();
     for other in &sides[1..] {
         let comparison = compare_records::compare(sides[0], *other, &args.across)?;
-        if args.output == Some(flags::Form::Md) {
+        if args.output == Some(Form::Md) {
             output.stdout(&markdown::against_record(sides[0].record, other.record, &comparison))?;
         } else if !output.json {
             let style = output.human_style();
@@ -281,7 +281,7 @@ fn against_records(
         }
         comparisons.push(comparison);
     }
-    if !output.json && args.output != Some(flags::Form::Md) {
+    if !output.json && args.output != Some(Form::Md) {
         for (path, record) in paths.iter().zip(records) {
             let doubts = terminal::render_doubts(record, output.human_style());
             if !doubts.is_empty() {

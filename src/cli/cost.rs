@@ -8,10 +8,10 @@ use rust_decimal::Decimal;
 use rust_decimal::prelude::ToPrimitive as _;
 use serde_json::{Value, json};
 
-use super::args::{blend, share};
-use super::hour::{HourArgs, hour, record_price, usage};
-use super::{Output, exit, flags};
-use crate::base::text;
+use super::hour::{HourArgs, hour, record_price};
+use super::values::{Form, money, number, share};
+use super::{Output, exit, usage};
+use crate::base::{clock, text};
 use crate::catalog::Catalog;
 use crate::cost::assumption::{Chosen, Origin};
 use crate::cost::compare_api::{self, NOT_CACHED, Row, Subject};
@@ -33,46 +33,46 @@ pub(super) struct CostArgs {
     #[command(flatten)]
     hour: HourArgs,
     /// Share of the hour in which the engine is busy [default: 100%]
-    #[arg(long, value_name = "SHARE", value_parser = share, allow_hyphen_values = true, help_heading = "Use")]
+    #[arg(long, value_name = "SHARE", value_parser = share::above_zero, allow_hyphen_values = true, help_heading = "Use")]
     utilization: Option<f64>,
     /// Input tokens for each output token in the blended figure [default: 3:1]
-    #[arg(long, value_name = "RATIO", value_parser = blend, allow_hyphen_values = true, help_heading = "Use")]
+    #[arg(long, value_name = "RATIO", value_parser = number::blend, allow_hyphen_values = true, help_heading = "Use")]
     blend: Option<f64>,
     /// Share of the prompt tokens that are found in the prefix cache [default: 0]
-    #[arg(long, value_name = "SHARE", value_parser = flags::share_or_none, allow_hyphen_values = true, help_heading = "Use")]
+    #[arg(long, value_name = "SHARE", value_parser = share::from_zero, allow_hyphen_values = true, help_heading = "Use")]
     cached: Option<f64>,
     /// What a cached prompt token takes, as a share of a computed one [default: 0]
-    #[arg(long, value_name = "SHARE", value_parser = flags::share_or_none, requires = "cached", allow_hyphen_values = true, help_heading = "Use")]
+    #[arg(long, value_name = "SHARE", value_parser = share::from_zero, requires = "cached", allow_hyphen_values = true, help_heading = "Use")]
     cached_cost_share: Option<f64>,
     /// Share out the totals of a server that cannot be told apart, at this price of output over input: allocated,
     /// not measured
-    #[arg(long, value_name = "RATIO", value_parser = flags::above_zero, allow_hyphen_values = true, help_heading = "Use")]
+    #[arg(long, value_name = "RATIO", value_parser = number::above_zero, allow_hyphen_values = true, help_heading = "Use")]
     price_ratio: Option<f64>,
     /// Take the records as one: a server's runs of different input:output ratio
     #[arg(long, help_heading = "Use")]
     together: bool,
 
     /// Gross margin at this selling price, USD per million tokens, `0.60` or `INPUT,OUTPUT`
-    #[arg(long, value_name = "USD", value_parser = flags::selling, allow_hyphen_values = true, help_heading = "Questions")]
+    #[arg(long, value_name = "USD", value_parser = money::selling, allow_hyphen_values = true, help_heading = "Questions")]
     sell: Option<Selling>,
     /// The selling price that leaves this gross margin
-    #[arg(long, value_name = "SHARE", value_parser = flags::margin, allow_hyphen_values = true, help_heading = "Questions")]
+    #[arg(long, value_name = "SHARE", value_parser = share::margin, allow_hyphen_values = true, help_heading = "Questions")]
     margin: Option<f64>,
     /// Tokens per second that make a million cost this
-    #[arg(long, value_name = "USD", value_parser = flags::usd_above_zero, allow_hyphen_values = true, help_heading = "Questions")]
+    #[arg(long, value_name = "USD", value_parser = money::usd_above_zero, allow_hyphen_values = true, help_heading = "Questions")]
     target: Option<Decimal>,
     /// What a published speed costs, without a record
-    #[arg(long, value_name = "X", value_parser = flags::above_zero, conflicts_with = "records", allow_hyphen_values = true, help_heading = "Questions")]
+    #[arg(long, value_name = "X", value_parser = number::above_zero, conflicts_with = "records", allow_hyphen_values = true, help_heading = "Questions")]
     tokens_per_second: Option<f64>,
     /// API to compare with next to those that serve this model, `provider/model`, or a model for all its hosts; may be
     /// given again
     #[arg(long, value_name = "ID", value_delimiter = ',', help_heading = "Questions")]
     api: Vec<String>,
     /// Without a record: input tokens of a month, `40M`: what each API bills for them
-    #[arg(long, value_name = "N", value_parser = flags::tokens, requires = "output_per_month", allow_hyphen_values = true, help_heading = "A month")]
+    #[arg(long, value_name = "N", value_parser = number::tokens, requires = "output_per_month", allow_hyphen_values = true, help_heading = "A month")]
     input_per_month: Option<f64>,
     /// Output tokens of the month
-    #[arg(long, value_name = "N", value_parser = flags::tokens, requires = "input_per_month", allow_hyphen_values = true, help_heading = "A month")]
+    #[arg(long, value_name = "N", value_parser = number::tokens, requires = "input_per_month", allow_hyphen_values = true, help_heading = "A month")]
     output_per_month: Option<f64>,
     /// The model that is to be bought: an id of the catalog, or as APIs sell it
     #[arg(long, value_name = "NAME", help_heading = "A month")]
@@ -88,7 +88,7 @@ pub(super) struct CostArgs {
     allow_invalid: bool,
     /// Print Markdown or JSON instead of text
     #[arg(short, long, value_enum, value_name = "FORM")]
-    output: Option<flags::Form>,
+    output: Option<Form>,
 }
 
 pub(super) fn run(args: &CostArgs, catalog: &Catalog, output: &Output) -> anyhow::Result<()> {
@@ -148,7 +148,7 @@ pub(super) fn run(args: &CostArgs, catalog: &Catalog, output: &Output) -> anyhow
         .iter()
         .map(|priced| PricedRow { label: &priced.label, record: priced.record, view: &priced.view })
         .collect();
-    if args.output == Some(flags::Form::Md) {
+    if args.output == Some(Form::Md) {
         return output.stdout(&markdown::cost(&rows));
     }
     let asked = args.sell.is_some() || args.margin.is_some() || args.target.is_some();
@@ -196,7 +196,7 @@ pub(super) fn price_again<'a>(
     subject: &Subject<'_>,
 ) -> anyhow::Result<Priced<'a>> {
     let measurements = subject.measurements();
-    let today = super::today();
+    let today = clock::today();
     let kwh = cost::kwh_price(args.hour.electricity(), catalog)?;
     let scenario = scenario(args, record_price(&args.hour, record), &kwh, Some(record))?;
     if let Basis::Rent(Chosen { value: Ok(price), origin: Origin::Record, .. }) = &scenario.basis {
@@ -367,7 +367,7 @@ fn without_record(args: &CostArgs, catalog: &Catalog, output: &Output) -> anyhow
     if output.json {
         return output.stdout(&(record::write::to_json(&json!({ "hours": hours }))? + "\n"));
     }
-    if args.output == Some(flags::Form::Md) {
+    if args.output == Some(Form::Md) {
         return output.stdout(&markdown::hours(&hours));
     }
     output.human(&terminal::render_hours(&hours, output.human_style()))
@@ -380,13 +380,13 @@ const NO_QUESTION: &str = "name a record or a folder of them; without one, ask f
 /// The rents of the command line: of a GPU, or each that was given; else one that says what is missing.
 fn rents(args: &CostArgs, catalog: &Catalog) -> anyhow::Result<Vec<Chosen<Result<Price, String>>>> {
     if let Some(id) = &args.gpu {
-        let price = cost::gpu_price(catalog, catalog.gpu(id)?, super::today());
+        let price = cost::gpu_price(catalog, catalog.gpu(id)?, clock::today());
         let price = price.map_err(|reason| usage(&format!("--gpu {id}"), &reason))?;
         cost::check_age(
             "the price of the hour",
             price.observed.as_deref(),
             days(args.max_age),
-            super::today(),
+            clock::today(),
         )?;
         return Ok(vec![Chosen {
             source: price.source.clone(),
@@ -450,7 +450,7 @@ fn a_month(
         model,
         named: &args.api,
         max_age_days: days(args.max_age),
-        today: super::today(),
+        today: clock::today(),
     };
     let mut view = month::month(&asked, machine.as_ref().map(|(machine, _)| machine), catalog)?;
     if let Some((_, scenario)) = &machine {
@@ -462,7 +462,7 @@ fn a_month(
     if output.json {
         return output.stdout(&(record::write::to_json(&json!({ "month": view }))? + "\n"));
     }
-    if args.output == Some(flags::Form::Md) {
+    if args.output == Some(Form::Md) {
         return output.stdout(&markdown::month(&view));
     }
     output.human(&terminal::render_month(&view, output.human_style()))

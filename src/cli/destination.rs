@@ -4,18 +4,12 @@ use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::Output;
-use super::run::RunArgs;
 use crate::record::{self, Record};
 use crate::report::exchange::RowForm;
-use crate::run::plan::{self, ranges};
 use crate::run::seal;
-use crate::run::session::Batch;
 
 /// Folder for records when none is named.
 const RESULTS: &str = "results";
-/// A larger batch than this may be llama-bench's `-b 2048`.
-const LARGE_BATCH: u32 = 256;
 /// Words that name a format nobody writes here; a folder called so is hardly ever meant.
 const FORMATS: [&str; 6] = ["sql", "markdown", "html", "yaml", "text", "table"];
 /// Endings of files that a record is not.
@@ -131,61 +125,6 @@ pub(super) fn folder(typed: OsString) -> Result<PathBuf, String> {
             Err("it reads like a file, and records go into a folder; name a folder".to_owned())
         }
     }
-}
-
-/// Brings flags together that say something about each other.
-///
-/// # Errors
-/// [`plan::Error::Usage`] where they contradict each other.
-pub(super) fn settle(args: &mut RunArgs, output: &Output) -> Result<(), plan::Error> {
-    let wrong =
-        |flag: &str, reason: &str| plan::Error::Usage { flag: flag.to_owned(), reason: reason.to_owned() };
-    if args.model.is_none() {
-        args.model = args.positional.take();
-    }
-    // `-p 512 1024`: the second number is no model.
-    if let Some(number) =
-        args.model.as_ref().filter(|name| ranges::parse(name).is_ok() && !Path::new(name).exists())
-    {
-        return Err(wrong(number, "not a model; a list is written with commas: `-p 512,1024`"));
-    }
-    let several = |name: &String| name.contains(',') && !Path::new(name).exists();
-    if let Some(name) = args.model.as_ref().filter(|name| several(name)) {
-        return Err(wrong(
-            &format!("--model {name}"),
-            "a record is of one model. For several: `for m in A.gguf B.gguf; do bench run -m $m; done`, then `bench compare`",
-        ));
-    }
-    if args.output.rows().is_some() {
-        if output.json {
-            return Err(wrong(
-                "--json",
-                "it prints the record, and `-o json`, `jsonl`, `csv` or `md` llama-bench's rows; leave one out",
-            ));
-        }
-        match args.batch {
-            // llama-bench has one sequence at a time.
-            None => args.batch = Some(Batch::These(vec![1])),
-            Some(Batch::These(ref batches)) if batches == &[1] => {}
-            Some(ref batch) => {
-                return Err(wrong(
-                    &format!("--batch {batch}"),
-                    "it is the number of parallel sequences, and llama-bench's rows have one; leave it out, or print the record with `--json`",
-                ));
-            }
-        }
-    }
-    if let Some(Batch::These(batches)) = &args.batch
-        && let Some(large) = batches.iter().find(|batch| **batch > LARGE_BATCH)
-    {
-        output.note(&format!(
-            "--batch {large}: parallel sequences; llama-bench's -b, tokens of a step, is the engine's choice here"
-        ));
-    }
-    if matches!(args.output, Destination::File(_)) && args.power_limit.len() > 1 {
-        return Err(wrong("--output", "each power limit makes a record; name a folder"));
-    }
-    Ok(())
 }
 
 #[cfg(test)]

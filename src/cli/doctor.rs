@@ -5,11 +5,24 @@ mod view;
 
 use std::path::PathBuf;
 
+use clap::Args;
+
+use crate::base::clock;
 use crate::hardware::doctor::{self, Examination, Status, Wanted, calibrate::Timing};
 use crate::record;
 
-use super::args::DoctorArgs;
 use super::{Output, exit};
+
+/// `bench doctor`.
+#[derive(Debug, Args)]
+pub(super) struct DoctorArgs {
+    /// NVML to load instead of the one that the system finds
+    #[arg(long, value_name = "PATH")]
+    nvml_library: Option<PathBuf>,
+    /// Measure the GPU's power sensor: its period, step and window (45 s; the GPU works meanwhile)
+    #[arg(long)]
+    calibrate_power: bool,
+}
 
 pub(super) fn run(args: DoctorArgs, output: &Output) -> anyhow::Result<()> {
     let wanted = Wanted { nvml: args.nvml_library, results: PathBuf::from("results") };
@@ -20,7 +33,7 @@ pub(super) fn run(args: DoctorArgs, output: &Output) -> anyhow::Result<()> {
     }
     let calibration = args.calibrate_power.then(|| {
         output.note("measuring the power sensor, at rest and, where CUDA permits, under load");
-        doctor::calibrate(&wanted, &Timing::default(), super::today())
+        doctor::calibrate(&wanted, &Timing::default(), clock::today())
     });
     let mut examination = Examination::new(lines);
     if let Some(calibration) = calibration {

@@ -5,13 +5,14 @@ use std::path::PathBuf;
 use clap::Args;
 use jiff::civil::Date;
 
-use crate::base::text;
+use crate::base::{clock, text};
 use crate::catalog::{Catalog, Class};
 use crate::cost::curve::{Ask, Claim, Own, UseCase, forecast};
 use crate::record::{self, Verdict};
 use crate::report::{svg, terminal};
 
-use super::args::{blend, share};
+use super::values::time::date;
+use super::values::{money, number, share};
 use super::{Output, exit};
 
 /// `bench forecast`.
@@ -24,7 +25,7 @@ pub(super) struct ForecastArgs {
     #[arg(long, value_name = "NAME", default_value = "gpt-4", help_heading = "Curve")]
     class: String,
     /// Input tokens for each output token in a price [default: 3:1, with a use case its own]
-    #[arg(long, value_name = "RATIO", value_parser = blend, allow_hyphen_values = true, help_heading = "Curve", conflicts_with_all = ["use_case", "input_tokens"])]
+    #[arg(long, value_name = "RATIO", value_parser = number::blend, allow_hyphen_values = true, help_heading = "Curve", conflicts_with_all = ["use_case", "input_tokens"])]
     blend: Option<f64>,
     /// Last day of the curve [default: as far as the answer needs]
     #[arg(long, value_name = "DATE", value_parser = date, allow_hyphen_values = true, help_heading = "Curve")]
@@ -37,34 +38,34 @@ pub(super) struct ForecastArgs {
     svg: Option<PathBuf>,
 
     /// Tokens of one call, in and out: `3000,500`
-    #[arg(long, value_name = "IN,OUT", value_parser = pair, allow_hyphen_values = true, help_heading = "Use case", conflicts_with_all = ["input_tokens", "output_tokens"])]
+    #[arg(long, value_name = "IN,OUT", value_parser = number::call, allow_hyphen_values = true, help_heading = "Use case", conflicts_with_all = ["input_tokens", "output_tokens"])]
     use_case: Option<(f64, f64)>,
     /// Input tokens of one call
-    #[arg(long, value_name = "N", value_parser = tokens, allow_hyphen_values = true, help_heading = "Use case", requires = "output_tokens")]
+    #[arg(long, value_name = "N", value_parser = number::tokens_of_a_call, allow_hyphen_values = true, help_heading = "Use case", requires = "output_tokens")]
     input_tokens: Option<f64>,
     /// Output tokens of one call, reasoning tokens included
-    #[arg(long, value_name = "N", value_parser = tokens, allow_hyphen_values = true, help_heading = "Use case", requires = "input_tokens")]
+    #[arg(long, value_name = "N", value_parser = number::tokens_of_a_call, allow_hyphen_values = true, help_heading = "Use case", requires = "input_tokens")]
     output_tokens: Option<f64>,
     /// Tasks in a month
-    #[arg(long, value_name = "N", value_parser = amount, allow_hyphen_values = true, help_heading = "Use case")]
+    #[arg(long, value_name = "N", value_parser = money::amount, allow_hyphen_values = true, help_heading = "Use case")]
     tasks_per_month: Option<f64>,
     /// What a month may cost
-    #[arg(long, value_name = "USD", value_parser = amount, allow_hyphen_values = true, help_heading = "Use case", requires = "tasks_per_month")]
+    #[arg(long, value_name = "USD", value_parser = money::amount, allow_hyphen_values = true, help_heading = "Use case", requires = "tasks_per_month")]
     budget: Option<f64>,
     /// Calls of a task: retries, steps of an agent
-    #[arg(long, value_name = "K", value_parser = amount, allow_hyphen_values = true, default_value = "1", help_heading = "Use case")]
+    #[arg(long, value_name = "K", value_parser = money::amount, allow_hyphen_values = true, default_value = "1", help_heading = "Use case")]
     calls_per_task: f64,
     /// Share of tasks that succeed; the others are paid, too
-    #[arg(long, value_name = "SHARE", value_parser = share, allow_hyphen_values = true, default_value = "100%", help_heading = "Use case")]
+    #[arg(long, value_name = "SHARE", value_parser = share::above_zero, allow_hyphen_values = true, default_value = "100%", help_heading = "Use case")]
     success_rate: f64,
     /// Share of the input that the provider has cached [default: 0]
-    #[arg(long, value_name = "SHARE", value_parser = share_or_none, allow_hyphen_values = true, help_heading = "Use case")]
+    #[arg(long, value_name = "SHARE", value_parser = share::from_zero, allow_hyphen_values = true, help_heading = "Use case")]
     cached: Option<f64>,
     /// What a successful task is worth
-    #[arg(long, value_name = "USD", value_parser = amount, allow_hyphen_values = true, help_heading = "Use case")]
+    #[arg(long, value_name = "USD", value_parser = money::amount, allow_hyphen_values = true, help_heading = "Use case")]
     value_per_task: Option<f64>,
     /// Share of the value that must be left over
-    #[arg(long, value_name = "SHARE", value_parser = margin, allow_hyphen_values = true, default_value = "0", help_heading = "Use case", requires = "value_per_task")]
+    #[arg(long, value_name = "SHARE", value_parser = share::margin, allow_hyphen_values = true, default_value = "0", help_heading = "Use case", requires = "value_per_task")]
     margin: f64,
     /// API to pay at today, `provider/model` [default: the cheapest of the class]
     #[arg(long, value_name = "ID", help_heading = "Use case")]
@@ -85,12 +86,9 @@ const FAMILIAR: (&str, Claim) = ("gpt-4", Claim { usd_per_million: 0.01, by: jif
 pub(super) fn run(args: &ForecastArgs, catalog: &Catalog, output: &Output) -> anyhow::Result<()> {
     let class = catalog.class(&args.class)?;
     let use_case = args.use_case()?;
-    let today = super::today();
+    let today = clock::today();
     if let Some(day) = args.until.filter(|day| *day < today) {
-        return Err(super::hour::usage(
-            "--until",
-            &format!("{day} has passed; the curve ends today or later"),
-        ));
+        return Err(super::usage("--until", &format!("{day} has passed; the curve ends today or later")));
     }
     let blend_ratio = use_case.map_or(args.blend.unwrap_or(3.0), |case| case.ratio());
     let familiar = (class.id == FAMILIAR.0).then_some(FAMILIAR.1);
@@ -142,9 +140,8 @@ impl ForecastArgs {
                 .or(self.cached.map(|_| "--cached"))
                 .or(self.api.as_ref().map(|_| "--api"));
             if let Some(flag) = lonely {
-                let reason =
-                    "says something of a use case; give its tokens with --use-case IN,OUT".to_owned();
-                return Err(crate::cost::Error::Usage { flag: flag.to_owned(), reason }.into());
+                let reason = "says something of a use case; give its tokens with --use-case IN,OUT";
+                return Err(super::usage(flag, reason));
             }
             return Ok(None);
         };
@@ -178,52 +175,14 @@ impl ForecastArgs {
     }
 }
 
-/// A day: `2027-01-01`.
-pub(super) fn date(text: &str) -> Result<Date, String> {
-    text.trim().parse().map_err(|_| "a day is written like `2027-01-01`".to_owned())
-}
-
 /// A price by a day: `0.01@2027-01-01`.
 fn claim(text: &str) -> Result<Claim, String> {
     let wrong = || "a claim is USD per million tokens by a day, such as `0.01@2027-01-01`".to_owned();
     let (usd, by) = text.split_once('@').ok_or_else(wrong)?;
-    Ok(Claim { usd_per_million: amount(usd).map_err(|_| wrong())?, by: date(by).map_err(|_| wrong())? })
-}
-
-/// A number above zero that money and counts can be: `$100`, `1e6`, `2500`.
-fn amount(text: &str) -> Result<f64, String> {
-    match text.trim().trim_start_matches('$').parse::<f64>() {
-        Ok(number) if number.is_finite() && number > 0.0 && number <= 1e15 => Ok(number),
-        _ => Err("expected a number above 0, such as `2500`".to_owned()),
-    }
-}
-
-/// Tokens of a call: a whole number, one at least.
-fn tokens(text: &str) -> Result<f64, String> {
-    match text.trim().parse::<u32>() {
-        Ok(count) if count > 0 => Ok(f64::from(count)),
-        _ => Err("tokens are a whole number above 0, such as `3000`".to_owned()),
-    }
-}
-
-/// `3000,500`.
-fn pair(text: &str) -> Result<(f64, f64), String> {
-    let wrong = || "a use case is its tokens in and out, such as `3000,500`".to_owned();
-    let (input, output) = text.split_once(',').ok_or_else(wrong)?;
-    tokens(input).and_then(|input| Ok((input, tokens(output)?))).map_err(|_| wrong())
-}
-
-/// A share that may be nothing: `0`, `30%`.
-fn share_or_none(text: &str) -> Result<f64, String> {
-    if matches!(text.trim(), "0" | "0%") { Ok(0.0) } else { share(text) }
-}
-
-/// A share below the whole: a margin of 100% leaves nothing to pay with.
-fn margin(text: &str) -> Result<f64, String> {
-    share_or_none(text)
-        .ok()
-        .filter(|share| *share < 1.0)
-        .ok_or_else(|| "a margin is below 100%, such as `60%`".to_owned())
+    Ok(Claim {
+        usd_per_million: money::amount(usd).map_err(|_| wrong())?,
+        by: date(by).map_err(|_| wrong())?,
+    })
 }
 
 #[cfg(test)]
@@ -240,11 +199,5 @@ mod tests {
         {
             assert!(claim(wrong).is_err_and(|error| error.contains("0.01@2027-01-01")), "{wrong}");
         }
-        assert_eq!(pair("3000, 500"), Ok((3000.0, 500.0)));
-        for wrong in ["3000", "0,5", "5,0", "-1,5", "1.5,2", "99999999999,1", ","] {
-            assert!(pair(wrong).is_err(), "{wrong}");
-        }
-        assert_eq!((margin("60%"), margin("0"), margin("100%").is_err()), (Ok(0.6), Ok(0.0), true));
-        assert!(amount("inf").is_err() && amount("0").is_err() && amount("1e6") == Ok(1e6));
     }
 }

@@ -3,8 +3,8 @@
 use clap::Args;
 use rust_decimal::Decimal;
 
-use super::args::price;
-use super::flags;
+use super::usage;
+use super::values::{money, number, share};
 use crate::base::text::count;
 use crate::cost::assumption::{Chosen, Origin};
 use crate::cost::owned::{Owned, Residual};
@@ -16,41 +16,41 @@ use crate::record::{Price, Record};
 #[derive(Debug, Args)]
 pub(super) struct HourArgs {
     /// Rent, USD per hour [default: the record's own price]; several, `2.00,2.49`, without a record
-    #[arg(long, visible_alias = "hourly-cost", value_name = "USD", value_parser = price, value_delimiter = ',', conflicts_with = "purchase", allow_hyphen_values = true, help_heading = "The hour")]
+    #[arg(long, visible_alias = "hourly-cost", value_name = "USD", value_parser = money::per_hour, value_delimiter = ',', conflicts_with = "purchase", allow_hyphen_values = true, help_heading = "The hour")]
     pub(super) price_per_hour: Vec<Decimal>,
     /// GPUs that gave the record's tokens; a rent that is given, purchase, power are then of one [default: 1, the
     /// price is of the whole machine]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000), allow_hyphen_values = true, help_heading = "The hour")]
     pub(super) gpus: Option<u32>,
     /// What comes on top each hour, of the whole deployment: staff, storage, spares
-    #[arg(long, value_name = "USD", value_parser = flags::usd, allow_hyphen_values = true, help_heading = "The hour")]
+    #[arg(long, value_name = "USD", value_parser = money::usd, allow_hyphen_values = true, help_heading = "The hour")]
     pub(super) overhead_per_hour: Option<Decimal>,
     /// An owned machine: what it cost, all that had to be bought included
-    #[arg(long, value_name = "USD", value_parser = flags::usd_above_zero, requires = "years", allow_hyphen_values = true, help_heading = "The hour")]
+    #[arg(long, value_name = "USD", value_parser = money::usd_above_zero, requires = "years", allow_hyphen_values = true, help_heading = "The hour")]
     purchase: Option<Decimal>,
     /// Years until it is sold or thrown away
-    #[arg(long, value_name = "N", value_parser = flags::above_zero, requires = "purchase", allow_hyphen_values = true, help_heading = "The hour")]
+    #[arg(long, value_name = "N", value_parser = number::above_zero, requires = "purchase", allow_hyphen_values = true, help_heading = "The hour")]
     years: Option<f64>,
     /// What it is sold for then: USD, or a share of the purchase [default: 0]
-    #[arg(long, value_name = "USD|%", value_parser = flags::residual, requires = "purchase", allow_hyphen_values = true, help_heading = "The hour")]
+    #[arg(long, value_name = "USD|%", value_parser = money::residual, requires = "purchase", allow_hyphen_values = true, help_heading = "The hour")]
     residual: Option<Residual>,
     /// Interest a year [default: 10%]
-    #[arg(long, value_name = "SHARE", value_parser = flags::interest, requires = "purchase", allow_hyphen_values = true, help_heading = "The hour")]
+    #[arg(long, value_name = "SHARE", value_parser = share::interest, requires = "purchase", allow_hyphen_values = true, help_heading = "The hour")]
     interest: Option<f64>,
     /// Space, cooling and connection, USD for each kW provisioned and month [default: 0]
-    #[arg(long, value_name = "USD", value_parser = flags::usd, requires = "provisioned_kw", requires = "purchase", allow_hyphen_values = true, help_heading = "The hour")]
+    #[arg(long, value_name = "USD", value_parser = money::usd, requires = "provisioned_kw", requires = "purchase", allow_hyphen_values = true, help_heading = "The hour")]
     colocation: Option<Decimal>,
     /// Kilowatts provisioned, not drawn
-    #[arg(long, value_name = "KW", value_parser = flags::above_zero, requires = "colocation", allow_hyphen_values = true, help_heading = "The hour")]
+    #[arg(long, value_name = "KW", value_parser = number::above_zero, requires = "colocation", allow_hyphen_values = true, help_heading = "The hour")]
     provisioned_kw: Option<f64>,
     /// Power drawn, host included [default: what the record measured, of the device alone]
-    #[arg(long, value_name = "W", value_parser = flags::above_zero, requires = "purchase", allow_hyphen_values = true, help_heading = "The hour")]
+    #[arg(long, value_name = "W", value_parser = number::above_zero, requires = "purchase", allow_hyphen_values = true, help_heading = "The hour")]
     watts: Option<f64>,
     /// Power of the building for each watt of the machine [default: owned 1.54, beside a rent 1]
-    #[arg(long, value_name = "X", value_parser = flags::pue, allow_hyphen_values = true, help_heading = "The hour")]
+    #[arg(long, value_name = "X", value_parser = number::pue, allow_hyphen_values = true, help_heading = "The hour")]
     pue: Option<f64>,
     /// Electricity: USD per kWh, or a row of `bench catalog prices electricity` [default: us-commercial]
-    #[arg(long, value_name = "ID|USD", value_parser = flags::electricity, allow_hyphen_values = true, help_heading = "The hour")]
+    #[arg(long, value_name = "ID|USD", value_parser = money::electricity, allow_hyphen_values = true, help_heading = "The hour")]
     electricity: Option<String>,
 }
 
@@ -158,9 +158,4 @@ pub(super) fn hour(
         idle_watts: record.and_then(|record| record.energy.idle_watts),
         ..Scenario::as_measured(Err(String::new()))
     })
-}
-
-/// A flag's value is wrong whatever the machine.
-pub(super) fn usage(flag: &str, reason: &str) -> anyhow::Error {
-    cost::Error::Usage { flag: flag.to_owned(), reason: reason.to_owned() }.into()
 }

@@ -8,9 +8,9 @@ use clap::builder::{OsStringValueParser, PossibleValuesParser, TypedValueParser 
 use rust_decimal::Decimal;
 use serde::Serialize;
 
-use super::args::price;
+use super::Output;
 use super::destination::folder;
-use super::{Output, today};
+use super::values::money;
 use crate::base::{clock, redact, text};
 use crate::catalog::Catalog;
 use crate::record::{self, Record};
@@ -35,7 +35,7 @@ pub(super) struct ImportArgs {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=4096), allow_hyphen_values = true)]
     gpus: Option<u32>,
     /// Rent of the whole machine, with --gpus of one GPU [default: the catalog's for the GPU]
-    #[arg(long, value_name = "USD", value_parser = price, allow_hyphen_values = true)]
+    #[arg(long, value_name = "USD", value_parser = money::per_hour, allow_hyphen_values = true)]
     price_per_hour: Option<Decimal>,
     /// The tool, where it is not to be told from the file
     #[arg(long, value_name = "NAME", value_parser = PossibleValuesParser::new(Format::ALL.map(Format::name)))]
@@ -59,7 +59,7 @@ pub(super) fn run(
         gpus: args.gpus,
         price_per_hour: args.price_per_hour,
         catalog,
-        today: today(),
+        today: clock::today(),
         now: clock::wall(),
         argv: &argv,
     };

@@ -1,4 +1,4 @@
-//! The command line: one thin file a subcommand, `args` as typed, `exit` from error to code.
+//! The command line: one thin file a subcommand, `args` its root, `values` how values are written, `exit` from error to code.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "this room and report talk to the user")]
 
 mod args;
@@ -9,7 +9,6 @@ mod destination;
 mod doctor;
 mod exit;
 mod export;
-mod flags;
 mod forecast;
 mod habits;
 mod hour;
@@ -19,6 +18,7 @@ mod one_verdict;
 mod quality;
 mod regress;
 mod run;
+mod values;
 mod wrong;
 
 use std::ffi::OsString;
@@ -27,11 +27,13 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser as _};
 
-use crate::base::{clock, env, exhausted, redact};
+use crate::base::failure::Usage;
+use crate::base::{env, exhausted, redact};
 use crate::report::terminal::{Bar, Style};
 use crate::{catalog as rows, record};
 
 use args::{Cli, Color, Command, OutputArgs};
+use values::Form;
 
 /// Runs the program with the process's own arguments.
 pub fn main() -> ExitCode {
@@ -82,10 +84,7 @@ fn misread(said: &str) -> ExitCode {
 fn dispatch(cli: Cli, output: &Output, argv: &[OsString]) -> anyhow::Result<()> {
     let catalog = || rows::Catalog::load(cli.output.config.as_deref());
     match cli.command {
-        Command::Run(mut args) => {
-            destination::settle(&mut args, output)?;
-            run::run(&args, &catalog, output, argv)
-        }
+        Command::Run(args) => run::run(*args, &catalog, output, argv),
         Command::Compare(args) => compare::run(&args, &catalog()?, output),
         Command::Cost(args) => cost::run(&args, &catalog()?, output),
         Command::Doctor(args) => doctor::run(args, output),
@@ -109,9 +108,9 @@ fn typed(argv: &[OsString]) -> Vec<String> {
     redact::words(&argv.iter().map(|word| word.to_string_lossy()).collect::<Vec<_>>())
 }
 
-/// The day, for the age of prices.
-fn today() -> jiff::civil::Date {
-    clock::wall().to_zoned(jiff::tz::TimeZone::UTC).date()
+/// A flag's value is wrong whatever the machine.
+fn usage(flag: &str, reason: &str) -> anyhow::Error {
+    Usage::new(flag, reason).into()
 }
 
 /// Where human and machine output go.
@@ -132,11 +131,11 @@ impl Output {
     ///
     /// # Errors
     /// When `--json` asks for another one.
-    fn in_form(&self, form: Option<flags::Form>) -> anyhow::Result<Self> {
-        if self.json && form == Some(flags::Form::Md) {
-            return Err(hour::usage("-o md", "--json asks for another form; give one of them"));
+    fn in_form(&self, form: Option<Form>) -> anyhow::Result<Self> {
+        if self.json && form == Some(Form::Md) {
+            return Err(usage("-o md", "--json asks for another form; give one of them"));
         }
-        Ok(Self { json: self.json || form == Some(flags::Form::Json), ..self.clone() })
+        Ok(Self { json: self.json || form == Some(Form::Json), ..self.clone() })
     }
 
     fn style(&self, terminal: bool) -> Style {

@@ -145,7 +145,7 @@ fn sealed(made: &Made, catalog: &Catalog) -> Record {
     }
     let price = given_price(Decimal::new(made.cents, 2));
     record.cost = assess(&record.measurements, Ok(price), Assumptions::default());
-    fill_record(&mut record, &[], catalog, super::today()).expect("no API was named");
+    fill_record(&mut record, &[], catalog, crate::base::clock::today()).expect("no API was named");
     record
 }
 

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use sha2::{Digest as _, Sha256};
 
+use crate::base::failure::Usage;
 use crate::base::units::Bytes;
 use crate::base::{clock, redact, sys, text};
 use crate::candle;
@@ -27,7 +28,8 @@ use crate::run::quality::{self, Error, LEAST_CONTEXT, Text};
 use crate::run::session::{self, Place, Resolved};
 use crate::run::{plan, seal};
 
-use super::args::{EngineName, isa, kv_type, threads};
+use super::values::engine::{EngineName, isa, kv_type};
+use super::values::number::threads;
 use super::{Output, exit};
 
 /// `bench quality`.
@@ -275,7 +277,7 @@ impl Scoring<'_> {
     }
 
     /// Flags of our own engine where it does not run at all.
-    fn check_flags(&self, side: &Side, reference: Option<&Side>) -> Result<(), plan::Error> {
+    fn check_flags(&self, side: &Side, reference: Option<&Side>) -> Result<(), Usage> {
         let kinds: Vec<Kind> = [Some(side), reference].into_iter().flatten().map(|side| side.kind).collect();
         engines::only_for_our_engine(self.args.isa, self.args.kv_type, &kinds)
     }

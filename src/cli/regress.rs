@@ -26,9 +26,10 @@ use crate::report::exchange::{self, ImportError, Options};
 use crate::report::{ci, terminal};
 use crate::run::session::SMALL_MODEL;
 
-use super::args::{share, time};
 use super::destination::folder;
-use super::{Output, exit};
+use super::values::share::tolerance;
+use super::values::time::{time, time_or_none};
+use super::{Output, exit, usage};
 
 /// `bench regress`.
 #[derive(Debug, Args)]
@@ -83,7 +84,7 @@ struct GateArgs {
     timeout: Seconds,
     /// How long to wait for a quiet box and to measure disturbed replicates again, all together; what is disturbed after
     /// that is kept and widens the interval
-    #[arg(long, value_name = "TIME", value_parser = patience, default_value = "3m")]
+    #[arg(long, value_name = "TIME", value_parser = time_or_none, default_value = "3m")]
     patience: Seconds,
     #[command(flatten)]
     rules: Rules,
@@ -98,11 +99,6 @@ struct GateArgs {
     /// Arguments of `bench run` for both programs [default: --model synthetic:smollm2-135m:q4_0]
     #[arg(last = true, value_name = "RUN ARGUMENTS", conflicts_with = "baseline_command")]
     run: Vec<String>,
-}
-
-/// A time, or none.
-fn patience(text: &str) -> Result<Seconds, String> {
-    if matches!(text, "0" | "0s") { Ok(Seconds::ZERO) } else { time(text) }
 }
 
 #[derive(Debug, Args)]
@@ -267,26 +263,19 @@ impl Exports {
 #[derive(Debug, Args)]
 struct Rules {
     /// Slowdown that is let pass, of prefill and decode throughput
-    #[arg(long, value_name = "SHARE", value_parser = margin, allow_hyphen_values = true, default_value = "3%")]
+    #[arg(long, value_name = "SHARE", value_parser = tolerance, allow_hyphen_values = true, default_value = "3%")]
     margin: f64,
     /// The same of times to and per token, and of joules per token
-    #[arg(long, value_name = "SHARE", value_parser = margin, allow_hyphen_values = true, default_value = "5%")]
+    #[arg(long, value_name = "SHARE", value_parser = tolerance, allow_hyphen_values = true, default_value = "5%")]
     margin_times: f64,
     /// Chance of a false verdict at each look
-    #[arg(long, value_name = "SHARE", value_parser = margin, allow_hyphen_values = true, default_value = "2%")]
+    #[arg(long, value_name = "SHARE", value_parser = tolerance, allow_hyphen_values = true, default_value = "2%")]
     alpha: f64,
 }
 
 impl Rules {
     fn margins(&self) -> Margins {
         Margins { throughput: Margin(self.margin), others: Margin(self.margin_times) }
-    }
-}
-
-fn margin(text: &str) -> Result<f64, String> {
-    match share(text) {
-        Ok(value) if value < 0.5 => Ok(value),
-        _ => Err("a share above 0 and under 50%, such as `3%` or `0.03`".to_owned()),
     }
 }
 
@@ -357,7 +346,7 @@ fn reader<'a>(
                 gpus: None,
                 price_per_hour: None,
                 catalog,
-                today: super::today(),
+                today: clock::today(),
                 now: clock::wall(),
                 argv: &argv,
             };
@@ -382,11 +371,10 @@ fn gate(args: GateArgs, catalog: &Catalog, output: &Output, argv: &[OsString]) -
         let flag = format!("--max-pairs {most}");
         let reason =
             format!("it is fewer than the {first} pairs of the first look; raise it, or lower --pairs");
-        return Err(Error::Usage { flag, reason }.into());
+        return Err(usage(&flag, &reason));
     }
     if let Some(flag) = args.run.iter().find(|argument| takes_the_record(argument)) {
-        let reason = "the gate catches the records itself; leave it out after `--`".to_owned();
-        return Err(Error::Usage { flag: flag.clone(), reason }.into());
+        return Err(usage(flag, "the gate catches the records itself; leave it out after `--`"));
     }
     let mut pairs = vec![first];
     pairs.extend((most > first).then_some(most));

@@ -3,6 +3,7 @@
 //! The steps are those of [`session`]; here they are asked for, told to the user, and their results printed.
 
 mod flags;
+mod settle;
 mod show;
 
 use std::ffi::OsString;
@@ -25,11 +26,13 @@ pub(super) use show::beside;
 use show::Shown;
 
 pub(super) fn run(
-    args: &RunArgs,
+    mut args: RunArgs,
     catalog: &dyn Fn() -> Result<Catalog, catalog::Error>,
     output: &Output,
     argv: &[OsString],
 ) -> anyhow::Result<()> {
+    settle::settle(&mut args, output)?;
+    let args = &args;
     let interrupt = sys::Interrupt::install()?;
     session::limit_threads(args.threads)?;
     let request = args.request(super::typed(argv))?;

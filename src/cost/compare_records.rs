@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
+use crate::base::failure::Usage;
 use crate::base::stats::{holm, normal_tail};
 use crate::record::{Cell, Cost, CostCell, Figure, Record};
 
@@ -191,13 +192,11 @@ fn allowed(
             _ if known.contains(name) => allowed.extend([name.clone()]),
             _ => {
                 let names: Vec<&str> = known.iter().map(|field| field.as_str()).collect();
-                return Err(Error::Usage {
-                    flag: format!("--across {name}"),
-                    reason: format!(
-                        "neither record has such a field; theirs are {}, and `device`, `model` and `all` stand for several",
-                        names.join(", ")
-                    ),
-                });
+                let reason = format!(
+                    "neither record has such a field; theirs are {}, and `device`, `model` and `all` stand for several",
+                    names.join(", ")
+                );
+                return Err(Usage::new(format!("--across {name}"), reason).into());
             }
         }
     }

@@ -35,17 +35,14 @@ pub use electricity::{KwhPrice, electricity, electricity_at, kwh_price};
 pub use price::{cpu_price, given_price, gpu_price};
 pub use scenario::Scenario;
 
+use crate::base::failure::{Class, Classed, Usage};
+
 /// Why a cost cannot be computed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A value is wrong whatever the machine (exit code 2).
-    #[error("{flag}: {reason}")]
-    Usage {
-        /// The flag with its value.
-        flag: String,
-        /// What would be right.
-        reason: String,
-    },
+    #[error(transparent)]
+    Usage(#[from] Usage),
     /// Two things that cannot stand side by side (exit code 12).
     #[error("{0}")]
     Incomparable(String),
@@ -61,6 +58,16 @@ pub enum Error {
         /// What is allowed.
         days: i64,
     },
+}
+
+impl Classed for Error {
+    fn class(&self) -> Class {
+        match self {
+            Self::Usage(error) => error.class(),
+            Self::Incomparable(_) => Class::Incomparable,
+            Self::Stale { .. } => Class::Unusable,
+        }
+    }
 }
 
 /// Refuses a price that was seen more than `days` ago; what was given on the command line is of today.

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use crate::base::failure::{Class, Classed, Usage};
+
 /// What stands between the user and a verdict.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -25,13 +27,8 @@ pub enum Error {
         path: PathBuf,
     },
     /// A flag's value is wrong whatever the machine (exit code 2).
-    #[error("{flag}: {reason}")]
-    Usage {
-        /// The flag with its value.
-        flag: String,
-        /// What is wrong with it.
-        reason: String,
-    },
+    #[error(transparent)]
+    Usage(#[from] Usage),
     /// Another gate runs on this box (exit code 1).
     #[error(
         "another gate runs on this box ({holder}); two at once would disturb each other. Wait for it, or stop it"
@@ -103,6 +100,25 @@ pub enum Error {
     /// A record cannot be read.
     #[error(transparent)]
     Record(#[from] crate::record::Error),
+}
+
+impl Classed for Error {
+    fn class(&self) -> Class {
+        match self {
+            Self::Missing { .. } | Self::NoStore { .. } | Self::Nothing { .. } | Self::NotBuilt { .. } => {
+                Class::Missing
+            }
+            Self::Usage(error) => error.class(),
+            Self::Interrupted { code, .. } => Class::Interrupted(Some(*code)),
+            Self::Record(error) => error.class(),
+            Self::Locked { .. }
+            | Self::Io { .. }
+            | Self::Full { .. }
+            | Self::Unusable { .. }
+            | Self::Remote { .. }
+            | Self::Unread(_) => Class::Unusable,
+        }
+    }
 }
 
 impl Error {

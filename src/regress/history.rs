@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::Error;
 use super::label::is_commit;
 use super::store::{Point, Series, Store};
+use crate::base::failure::Usage;
 use crate::base::stats::{ChangeRules, change_points, points_needed, smallest_step};
 
 /// Changes that somebody knows of, in the store's folder.
@@ -176,7 +177,7 @@ pub fn begins<'a>(label: &str, lines: impl IntoIterator<Item = &'a Line>) -> Res
         [] => "no series that is looked at here has a change".to_owned(),
         _ => format!("no change begins with `{label}`; they begin with {}", all.join(", ")),
     };
-    Err(Error::Usage { flag: "--acknowledge".to_owned(), reason })
+    Err(Usage::new("--acknowledge", reason).into())
 }
 
 /// The changes that are known in this folder.

@@ -1,13 +1,12 @@
 //! One face over the engines that run on this machine: which of them, and the questions asked before loading.
 
+use crate::base::failure::Usage;
 use crate::base::sys::Interrupt;
 use crate::model::{Header, Model};
 
 use crate::candle;
 use crate::engine::fused::{Isa, KvType};
 use crate::engine::{Demand, Device, Engine, Error, MemoryForeseen, Options, fused};
-
-use super::plan;
 
 /// An engine by name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -103,12 +102,8 @@ impl Kind {
 /// Checks that flags of our own engine are given only where it runs.
 ///
 /// # Errors
-/// [`plan::Error::Usage`] naming the first such flag that was given, and the engine that does not take it.
-pub fn only_for_our_engine(
-    isa: Option<Isa>,
-    kv_type: Option<KvType>,
-    engines: &[Kind],
-) -> Result<(), plan::Error> {
+/// [`Usage`] naming the first such flag that was given, and the engine that does not take it.
+pub fn only_for_our_engine(isa: Option<Isa>, kv_type: Option<KvType>, engines: &[Kind]) -> Result<(), Usage> {
     let given = [("--isa", isa.is_some()), ("--kv-type", kv_type.is_some())];
     let (Some((flag, _)), Some(other)) = (given.into_iter().find(|(_, given)| *given), engines.first())
     else {
@@ -117,12 +112,10 @@ pub fn only_for_our_engine(
     if engines.contains(&Kind::Fused) {
         return Ok(());
     }
-    Err(plan::Error::Usage {
-        flag: flag.to_owned(),
-        reason: format!(
-            "it is for the engine `{}`, and this takes `{}`: candle chooses for itself",
-            Kind::Fused.name(),
-            other.name()
-        ),
-    })
+    let reason = format!(
+        "it is for the engine `{}`, and this takes `{}`: candle chooses for itself",
+        Kind::Fused.name(),
+        other.name()
+    );
+    Err(Usage::new(flag, reason))
 }

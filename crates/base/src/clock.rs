@@ -22,6 +22,11 @@ pub fn wall() -> jiff::Timestamp {
     jiff::Timestamp::now()
 }
 
+/// The day, in UTC: the age of a price is counted to it.
+pub fn today() -> jiff::civil::Date {
+    wall().to_zoned(jiff::tz::TimeZone::UTC).date()
+}
+
 /// Lets the calling thread rest.
 pub fn sleep(duration: Duration) {
     std::thread::sleep(duration);

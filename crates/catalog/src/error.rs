@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use crate::base::failure::{Class, Classed};
+
 /// A failure to read a catalog file or to find a row.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -62,6 +64,16 @@ pub enum Error {
         /// What the system said.
         source: std::io::Error,
     },
+}
+
+impl Classed for Error {
+    fn class(&self) -> Class {
+        match self {
+            Self::Unknown { .. } | Self::NotSold(_) => Class::Usage,
+            Self::Missing { .. } => Class::Missing,
+            Self::Invalid { .. } | Self::Collision { .. } | Self::Io { .. } => Class::Unusable,
+        }
+    }
 }
 
 impl Error {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::base::failure::{Class, Classed};
 use crate::base::requests::Ending;
 
 /// One failed request: how it ended, and what was seen, without secrets.
@@ -14,6 +15,20 @@ pub struct Failure {
     pub detail: String,
     /// How long the server asked to wait.
     pub retry_after: Option<Duration>,
+}
+
+impl Classed for Failure {
+    fn class(&self) -> Class {
+        match self.ending {
+            Ending::NameNotResolved
+            | Ending::ConnectionRefused
+            | Ending::ConnectTimeout
+            | Ending::Unreachable
+            | Ending::NotFound
+            | Ending::WrongModel => Class::Missing,
+            _ => Class::Unusable,
+        }
+    }
 }
 
 impl Failure {

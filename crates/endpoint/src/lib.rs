@@ -28,6 +28,8 @@ mod tls;
 use infercost_base as base;
 use infercost_workload as workload;
 
+use crate::base::failure::{Class, Classed};
+
 pub use client::Stats;
 pub use drive::{Questions, Report, Stopped, drive};
 pub use failure::{Failure, way_out};
@@ -46,4 +48,14 @@ pub enum Error {
     /// The system.
     #[error("the system refuses what a client needs ({0})")]
     System(std::io::Error),
+}
+
+impl Classed for Error {
+    fn class(&self) -> Class {
+        match self {
+            Self::Invalid(error) => error.class(),
+            Self::Failed(failure) => failure.class(),
+            Self::System(_) => Class::Unusable,
+        }
+    }
 }

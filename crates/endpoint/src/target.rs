@@ -5,6 +5,7 @@ use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::base::failure::{Class, Classed};
 use crate::base::redact;
 use crate::base::requests::Ending;
 use crate::failure::Failure;
@@ -29,6 +30,16 @@ pub enum Invalid {
         /// What is wrong with it.
         reason: String,
     },
+}
+
+impl Classed for Invalid {
+    fn class(&self) -> Class {
+        match self {
+            Self::File { path, .. } if !path.exists() => Class::Missing,
+            Self::File { .. } => Class::Unusable,
+            Self::Url(_) | Self::Header(_) | Self::Key(_) => Class::Usage,
+        }
+    }
 }
 
 /// A text that is shown nowhere.

@@ -22,6 +22,7 @@ use infercost_model as model;
 use serde::Serialize;
 
 use crate::base::event::EventSink;
+use crate::base::failure::{Class, Classed};
 use crate::base::sys::Interrupt;
 
 pub use demand::{Demand, Device, MemoryForeseen};
@@ -75,6 +76,18 @@ pub enum Error {
     /// The user asked to stop (exit code 130 or 143).
     #[error("interrupted")]
     Interrupted,
+}
+
+impl Classed for Error {
+    fn class(&self) -> Class {
+        match self {
+            Self::NoDevice(_) => Class::Missing,
+            Self::Interrupted => Class::Interrupted(None),
+            Self::Unsupported { .. } | Self::Load { .. } | Self::Step { .. } | Self::OutOfMemory { .. } => {
+                Class::Unusable
+            }
+        }
+    }
 }
 
 /// What a loaded engine is and can do.

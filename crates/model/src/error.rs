@@ -3,6 +3,8 @@
 
 use std::path::PathBuf;
 
+use crate::base::failure::{Class, Classed};
+
 /// A failure to find, fetch or understand a model.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -57,6 +59,17 @@ pub enum Error {
     /// The user asked to stop (exit code 130 or 143).
     #[error("interrupted")]
     Interrupted,
+}
+
+impl Classed for Error {
+    fn class(&self) -> Class {
+        match self {
+            Self::BadName { .. } => Class::Usage,
+            Self::Missing { .. } | Self::Unreachable { .. } => Class::Missing,
+            Self::Unusable { .. } | Self::Io { .. } | Self::Write { .. } => Class::Unusable,
+            Self::Interrupted => Class::Interrupted(None),
+        }
+    }
 }
 
 /// Whether a read failed because the user asked to stop: [`Error::Interrupted`] is its cause, not a text.

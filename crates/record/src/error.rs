@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use crate::base::failure::{Class, Classed};
+
 /// A failure to read or write a record.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -37,4 +39,13 @@ pub enum Error {
         /// What the system said.
         source: std::io::Error,
     },
+}
+
+impl Classed for Error {
+    fn class(&self) -> Class {
+        match self {
+            Self::Missing { .. } => Class::Missing,
+            Self::Unreadable { .. } | Self::WriteTo { .. } | Self::Write { .. } => Class::Unusable,
+        }
+    }
 }

@@ -13,6 +13,8 @@ mod words;
 // Rooms go by their own names here: `crate::base::event`, not `infercost_base::event`.
 use infercost_base as base;
 
+use crate::base::failure::{Class, Classed};
+
 pub use arrivals::{Arrivals, Process};
 pub use lengths::{Asked, Lengths};
 pub use load::{Extent, Load, Next, NotInFlight, Over, Pace, Send};
@@ -60,6 +62,16 @@ pub enum Error {
         /// Why.
         source: std::io::Error,
     },
+}
+
+impl Classed for Error {
+    fn class(&self) -> Class {
+        match self {
+            Self::OutOfRange { .. } | Self::Endless => Class::Usage,
+            Self::Read { source, .. } if source.kind() == std::io::ErrorKind::NotFound => Class::Missing,
+            Self::Line { .. } | Self::Empty { .. } | Self::Read { .. } => Class::Unusable,
+        }
+    }
 }
 
 /// What the parts of a seed are for, so that no two streams of random numbers are the same.

@@ -8,12 +8,13 @@ use jiff::civil::Date;
 use rust_decimal::Decimal;
 use serde_json::{Value, json};
 
-use crate::base::env;
 use crate::base::text::{self, printable};
+use crate::base::{clock, env};
 use crate::catalog::Catalog;
 use crate::catalog::update::diff::{Change, Diff, Fate, SEVERAL, diff};
 use crate::catalog::update::{self, Dated, Offer, Options, Sieve};
 use crate::cli::Output;
+use crate::cli::values::time::date;
 use crate::record;
 
 /// Lines of a list that are shown without --verbose.
@@ -33,7 +34,7 @@ pub(super) struct UpdateArgs {
     #[arg(long, value_name = "NAME")]
     model: Option<String>,
     /// The day on which the prices were seen [default: each file's own date]
-    #[arg(long, value_name = "DATE", value_parser = super::super::forecast::date)]
+    #[arg(long, value_name = "DATE", value_parser = date)]
     observed: Option<Date>,
     /// Whose prices a CSV catalog has [default: the file's name, of a vms.csv its folder's]
     #[arg(long, value_name = "NAME")]
@@ -48,9 +49,9 @@ pub(super) struct UpdateArgs {
 }
 
 pub(super) fn run(args: &UpdateArgs, config: Option<&Path>, output: &Output) -> anyhow::Result<()> {
-    let today = super::super::today();
+    let today = clock::today();
     if let Some(day) = args.observed.filter(|day| *day > today) {
-        return Err(super::super::hour::usage("--observed", &format!("{day} is still to come")));
+        return Err(super::super::usage("--observed", &format!("{day} is still to come")));
     }
     let catalog = Catalog::load_for_update(config)?;
     let folder = config.map_or_else(env::config_folder, Path::to_owned);

@@ -6,15 +6,20 @@ use clap::builder::{OsStringValueParser, TypedValueParser as _};
 use clap::{Args, ValueEnum};
 use rust_decimal::Decimal;
 
+use crate::base::failure::Usage;
 use crate::base::units::{Seconds, Watts};
 use crate::engine::fused::{Isa, KvType};
 use crate::hardware::device::DeviceRequest;
 use crate::hardware::telemetry::choose::PowerRequest;
-use crate::run::plan::{self, Limits, Tier, limits, ranges};
+use crate::run::plan::{Limits, Tier, limits, ranges};
 use crate::run::session::{Batch, LockClocks, RunRequest};
 
-use super::super::args::{EngineName, isa, kv_type, price, share, threads, time};
 use super::super::destination::Destination;
+use super::super::values::engine::{EngineName, isa, kv_type};
+use super::super::values::list::{List, batch, list};
+use super::super::values::number::threads;
+use super::super::values::time::time;
+use super::super::values::{money, share};
 
 /// `bench run`.
 #[derive(Debug, Args)]
@@ -28,64 +33,64 @@ pub(in crate::cli) struct RunArgs {
     pub(in crate::cli) model: Option<String>,
     /// Engine
     #[arg(long, value_enum, default_value_t = EngineName::Auto, help_heading = "What")]
-    engine: EngineName,
+    pub(in crate::cli) engine: EngineName,
     /// Prompt tokens: one row `ppP` each; lists `128,512` and ranges `128-1024*2` [default: 128, GPU 512]
     #[arg(short = 'p', long, value_name = "P", value_parser = list, allow_negative_numbers = true, help_heading = "What")]
-    prompt_tokens: Vec<List>,
+    pub(in crate::cli) prompt_tokens: Vec<List>,
     /// Output tokens: one row `tgN` each [default: 32, GPU 128]
     #[arg(short = 'n', long, value_name = "N", value_parser = list, allow_negative_numbers = true, help_heading = "What")]
-    output_tokens: Vec<List>,
+    pub(in crate::cli) output_tokens: Vec<List>,
     /// A joint row: prompt and output in one go; may be given again (also written -pg)
     #[arg(long, value_name = "P,N", value_parser = ranges::parse_joint, allow_negative_numbers = true, help_heading = "What")]
-    pg: Vec<(u32, u32)>,
+    pub(in crate::cli) pg: Vec<(u32, u32)>,
     /// Parallel sequences, or `auto`: double until throughput stops rising [default: 1, GPU auto]
     #[arg(short, long, value_name = "B", value_parser = batch, allow_negative_numbers = true, help_heading = "What")]
     pub(in crate::cli) batch: Option<Batch>,
     /// Tokens in the context before the row [default: 0]
     #[arg(short, long, value_name = "D", value_parser = list, allow_negative_numbers = true, help_heading = "What")]
-    depth: Vec<List>,
+    pub(in crate::cli) depth: Vec<List>,
 
     /// GPU this is: a catalog id or family (`h100`), checked against the one found
     #[arg(long, value_name = "ID", help_heading = "Where")]
-    gpu: Option<String>,
+    pub(in crate::cli) gpu: Option<String>,
     /// auto, cpu, cuda or cuda:N
     #[arg(long, value_name = "DEVICE", default_value = "auto", help_heading = "Where")]
-    device: DeviceRequest,
+    pub(in crate::cli) device: DeviceRequest,
     /// Threads that compute on the CPU [default: the physical cores]
     #[arg(short, long, value_name = "N", value_parser = threads, allow_negative_numbers = true, help_heading = "Where")]
-    pub(super) threads: Option<u16>,
+    pub(in crate::cli) threads: Option<u16>,
 
     /// Hold our own engine to an instruction set: portable, avx2, avx512 or avx512vnni [default: the best there is]
     #[arg(long, value_name = "ISA", value_parser = isa, help_heading = "Where")]
-    isa: Option<Isa>,
+    pub(in crate::cli) isa: Option<Isa>,
     /// Format of our own engine's KV cache: `f16` or `q8_0` [default: f16]
     #[arg(long, value_name = "TYPE", value_parser = kv_type, help_heading = "What")]
-    kv_type: Option<KvType>,
+    pub(in crate::cli) kv_type: Option<KvType>,
     /// Sensors of energy: auto (of the device that works), nvml, nvml:GPU (UUID, PCI address or NVML's index), rapl or none
     #[arg(long, value_name = "SENSORS", default_value = "auto", help_heading = "Where")]
-    power: PowerRequest,
+    pub(in crate::cli) power: PowerRequest,
     /// NVIDIA's management library, when it is not where the system looks
     #[arg(long, value_name = "PATH", help_heading = "Where")]
-    nvml_library: Option<PathBuf>,
+    pub(in crate::cli) nvml_library: Option<PathBuf>,
     /// Hold the GPU's clocks, at MHZ or at its default application clock, and let them go at the end; needs root
     #[arg(long, value_name = "MHZ", num_args = 0..=1, default_missing_value = "default", value_parser = clock, allow_negative_numbers = true, help_heading = "Where")]
-    lock_clocks: Option<LockClocks>,
+    pub(in crate::cli) lock_clocks: Option<LockClocks>,
     /// Power limit of the GPU, put back at the end; several make a record each: `350,500,700`; needs root
     #[arg(long, value_name = "W", value_delimiter = ',', value_parser = watts, allow_negative_numbers = true, help_heading = "Where")]
     pub(in crate::cli) power_limit: Vec<Watts>,
 
     /// This many trials a row, as far as --max-time reaches
     #[arg(short, long, value_name = "R", value_parser = clap::value_parser!(u32).range(1..), allow_negative_numbers = true, help_heading = "How long")]
-    repetitions: Option<u32>,
+    pub(in crate::cli) repetitions: Option<u32>,
     /// Stop a row when its 95% interval is this tight [default: 2%]
-    #[arg(long, value_name = "SHARE", value_parser = share, allow_hyphen_values = true, help_heading = "How long")]
-    precision: Option<f64>,
+    #[arg(long, value_name = "SHARE", value_parser = share::above_zero, allow_hyphen_values = true, help_heading = "How long")]
+    pub(in crate::cli) precision: Option<f64>,
     /// Bound on the measuring of the whole run: `60s`, `5m` [default: 60s]
     #[arg(long, value_name = "TIME", value_parser = time, allow_hyphen_values = true, help_heading = "How long")]
-    max_time: Option<Seconds>,
+    pub(in crate::cli) max_time: Option<Seconds>,
     /// Named lengths: smoke (at most 60 s), nightly (5 trials of 20 s a row), publish (600 s a row)
     #[arg(long, value_enum, value_name = "TIER", help_heading = "How long")]
-    tier: Option<TierName>,
+    pub(in crate::cli) tier: Option<TierName>,
     /// Seed of prompts and synthetic weights
     #[arg(
         long,
@@ -94,17 +99,17 @@ pub(in crate::cli) struct RunArgs {
         allow_negative_numbers = true,
         help_heading = "How long"
     )]
-    seed: u64,
+    pub(in crate::cli) seed: u64,
 
     /// Rent of this machine, USD per hour [default: the catalog's price for such a machine]
-    #[arg(long, value_name = "USD", value_parser = price, allow_hyphen_values = true, help_heading = "Money and output")]
-    price_per_hour: Option<Decimal>,
+    #[arg(long, value_name = "USD", value_parser = money::per_hour, allow_hyphen_values = true, help_heading = "Money and output")]
+    pub(in crate::cli) price_per_hour: Option<Decimal>,
     /// API to compare with, `provider/model`; may be given again [default: those that serve this model]
     #[arg(long, value_name = "ID", value_delimiter = ',', help_heading = "Money and output")]
-    api: Vec<String>,
+    pub(in crate::cli) api: Vec<String>,
     /// Print the plan and the memory it will take, and do nothing
     #[arg(long, help_heading = "Money and output")]
-    pub(super) dry_run: bool,
+    pub(in crate::cli) dry_run: bool,
     /// Where the record goes: a folder, FILE.json, or `-` for stdout. `json`, `jsonl`, `csv` or `md` prints llama-bench's
     /// rows instead, and the record is kept in results/
     #[arg(short, long, value_name = "DEST", default_value = "results", value_parser = OsStringValueParser::new().try_map(Destination::parse), help_heading = "Money and output")]
@@ -115,8 +120,8 @@ impl RunArgs {
     /// What is asked; `argv` is the command line without secrets.
     ///
     /// # Errors
-    /// [`plan::Error::Usage`] where flags about the length of the run contradict each other.
-    pub(super) fn request(&self, argv: Vec<String>) -> Result<RunRequest, plan::Error> {
+    /// [`Usage`] where flags about the length of the run contradict each other.
+    pub(super) fn request(&self, argv: Vec<String>) -> Result<RunRequest, Usage> {
         let limits = Limits::resolve(limits::Asked {
             precision: self.precision,
             max_time: self.max_time,
@@ -151,7 +156,7 @@ impl RunArgs {
 
 /// Named lengths of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum TierName {
+pub(in crate::cli) enum TierName {
     /// At most 60 s in all, no claims about tails
     Smoke,
     /// At least 5 trials of at least 20 s a row
@@ -168,32 +173,6 @@ impl From<TierName> for Tier {
             TierName::Publish => Self::Publish,
         }
     }
-}
-
-/// Numbers in llama-bench's notation; a type of its own, since clap gives `Vec` a meaning.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct List(Vec<u32>);
-
-impl List {
-    /// The numbers of a flag that may be given more than once, in order.
-    fn joined(lists: &[Self]) -> Vec<u32> {
-        lists.iter().flat_map(|list| list.0.iter().copied()).collect()
-    }
-}
-
-fn list(text: &str) -> Result<List, String> {
-    ranges::parse(text).map(List)
-}
-
-fn batch(text: &str) -> Result<Batch, String> {
-    if text == "auto" {
-        return Ok(Batch::Auto);
-    }
-    let values = ranges::parse(text)?;
-    if values.contains(&0) {
-        return Err("a batch is at least 1 sequence".to_owned());
-    }
-    Ok(Batch::These(values))
 }
 
 fn clock(text: &str) -> Result<LockClocks, String> {

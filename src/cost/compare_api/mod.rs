@@ -13,6 +13,7 @@ use std::collections::BTreeSet;
 use jiff::civil::Date;
 use serde::Serialize;
 
+use crate::base::failure::{Class, Classed};
 use crate::base::stats;
 use crate::catalog::{ApiPrice, Catalog};
 use crate::record::{Cell, Cost, CostCell, Figure, Measurement, Record};
@@ -383,6 +384,15 @@ pub enum CompareError {
     /// An API that is not in the catalog.
     #[error(transparent)]
     Catalog(#[from] crate::catalog::Error),
+}
+
+impl Classed for CompareError {
+    fn class(&self) -> Class {
+        match self {
+            Self::Cost(error) => error.class(),
+            Self::Catalog(error) => error.class(),
+        }
+    }
 }
 
 /// The cell that is compared: the record's own headline, but where a mix is asked for, one that was measured at it.

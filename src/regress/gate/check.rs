@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::base::failure::Usage;
 use crate::record::write::is_list_beside;
 use crate::record::{self, Record};
 use crate::regress::Error;
@@ -147,7 +148,7 @@ pub fn apart(baseline: &[PathBuf], candidate: &[PathBuf]) -> Result<(), Error> {
             let flag = path.display().to_string();
             let reason = "it would be compared with itself, and it is not a gate's folder; name baseline and candidate"
                 .to_owned();
-            return Err(Error::Usage { flag, reason });
+            return Err(Usage::new(flag, reason).into());
         }
     }
     Ok(())

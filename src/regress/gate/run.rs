@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::base::failure::Usage;
 use crate::base::units::Seconds;
 use crate::base::{clock, env, redact, sys};
 use crate::record::Record;
@@ -72,7 +73,7 @@ impl Side {
                 Ok(Prepared { launch, hash, shown: path.clone(), command: None })
             }
             Self::Command { text, result } => {
-                let refused = |reason| Error::Usage { flag: command_flag.to_owned(), reason };
+                let refused = |reason: String| Usage::new(command_flag, reason);
                 let mut words = words(text).map_err(refused)?;
                 let command = Some(shown(&words));
                 let name = PathBuf::from(words.remove(0));
@@ -393,7 +394,7 @@ impl State<'_> {
                         (Some(_), 'A') => "--baseline-command".to_owned(),
                         (Some(_), _) => "--candidate-command".to_owned(),
                     };
-                    return Err(Error::Usage { flag, reason });
+                    return Err(Usage::new(flag, reason).into());
                 }
                 Err(Failed::Try(reason)) => {
                     observer.failed(pair, program, &reason);

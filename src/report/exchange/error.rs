@@ -4,6 +4,8 @@
 
 use std::path::PathBuf;
 
+use crate::base::failure::{Class, Classed};
+
 /// A failure to import or to export.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -91,4 +93,19 @@ pub enum Error {
         /// What is missing.
         reason: String,
     },
+}
+
+impl Classed for Error {
+    fn class(&self) -> Class {
+        match self {
+            Self::Missing { .. } => Class::Missing,
+            Self::NoModel { .. } | Self::Contradicted { .. } => Class::Usage,
+            Self::Export { .. } => Class::Incomparable,
+            Self::Io { .. }
+            | Self::Syntax { .. }
+            | Self::Field { .. }
+            | Self::Unrecognised { .. }
+            | Self::Refused { .. } => Class::Unusable,
+        }
+    }
 }

@@ -48,6 +48,7 @@ use std::path::Path;
 
 use rust_decimal::Decimal;
 
+use crate::base::failure::{Class, Classed};
 use crate::catalog::Catalog;
 use crate::record::Record;
 
@@ -101,6 +102,15 @@ pub enum ImportError {
     /// A flag that names no row of the catalog.
     #[error(transparent)]
     Catalog(#[from] crate::catalog::Error),
+}
+
+impl Classed for ImportError {
+    fn class(&self) -> Class {
+        match self {
+            Self::File(error) => error.class(),
+            Self::Catalog(error) => error.class(),
+        }
+    }
 }
 
 /// Reads a file of another tool and makes its records.

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::Error;
+use crate::base::failure::Usage;
 use crate::base::units::Seconds;
 
 /// Fewest trials a row is given when time allows.
@@ -58,14 +58,12 @@ impl Limits {
     /// Resolves what was typed.
     ///
     /// # Errors
-    /// [`Error::Usage`] when a tier that counts per row stands beside a bound on the whole run.
-    pub fn resolve(asked: Asked) -> Result<Self, Error> {
+    /// [`Usage`] when a tier that counts per row stands beside a bound on the whole run.
+    pub fn resolve(asked: Asked) -> Result<Self, Usage> {
         let per_row = matches!(asked.tier, Some(Tier::Nightly | Tier::Publish));
         if per_row && asked.max_time.is_some() {
-            return Err(Error::Usage {
-                flag: "--max-time".to_owned(),
-                reason: "--tier nightly and --tier publish count per row and set their own length; leave one of the two out".to_owned(),
-            });
+            let reason = "--tier nightly and --tier publish count per row and set their own length; leave one of the two out";
+            return Err(Usage::new("--max-time", reason));
         }
         let default_time = Seconds::new(60.0);
         let max_time = match asked.tier {

@@ -12,6 +12,7 @@ pub use rows::{Row, RowKind};
 
 use serde::Serialize;
 
+use crate::base::failure::{Class, Classed};
 use crate::base::units::Bytes;
 use crate::engine::MemoryForeseen;
 use crate::model::header::Header;
@@ -20,14 +21,6 @@ use crate::run::estimate::Estimate;
 /// Why a plan cannot be made.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// A flag's value is wrong whatever the machine (exit code 2).
-    #[error("{flag}: {reason}")]
-    Usage {
-        /// The flag with its value.
-        flag: String,
-        /// What is wrong and what would be right.
-        reason: String,
-    },
     /// The machine has too little memory (exit code 1).
     #[error("{row} needs {needed} of memory ({parts}), and {available} is available{place}; {way_out}")]
     Memory {
@@ -60,6 +53,14 @@ pub enum Error {
         /// Field, value and way out.
         reason: String,
     },
+}
+
+impl Classed for Error {
+    fn class(&self) -> Class {
+        match self {
+            Self::Memory { .. } | Self::Machine { .. } | Self::Model { .. } => Class::Unusable,
+        }
+    }
 }
 
 /// Everything decided before the model is loaded.

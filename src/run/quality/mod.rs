@@ -8,6 +8,7 @@
 pub mod scores;
 pub mod view;
 
+use crate::base::failure::{Class, Classed};
 use crate::base::sys::Interrupt;
 use crate::engine::{Engine, Error as EngineError};
 use scores::{Agreement, Row, Scores};
@@ -58,6 +59,17 @@ pub enum Error {
     /// An engine failed.
     #[error(transparent)]
     Engine(#[from] EngineError),
+}
+
+impl Classed for Error {
+    fn class(&self) -> Class {
+        match self {
+            Self::NoText { .. } => Class::Missing,
+            Self::BadText { .. } => Class::Unusable,
+            Self::Incomparable { .. } | Self::NonFinite { .. } => Class::Incomparable,
+            Self::Engine(error) => error.class(),
+        }
+    }
 }
 
 /// A text cut into chunks.

@@ -13,6 +13,7 @@ mod row;
 
 use crate::base::clock;
 use crate::base::event::{Span, Tick};
+use crate::base::failure::{Class, Classed};
 use crate::base::sys::Interrupt;
 use crate::base::units::{Seconds, Watts};
 use crate::engine::{Capabilities, Engine, Error as EngineError, Schedule, SequencePlan};
@@ -61,6 +62,15 @@ pub enum Error {
         /// The rows.
         rows: Vec<LeftOut>,
     },
+}
+
+impl Classed for Error {
+    fn class(&self) -> Class {
+        match self {
+            Self::Engine(error) => error.class(),
+            Self::Events { .. } | Self::NoTime { .. } => Class::Unusable,
+        }
+    }
 }
 
 fn seconds(time: Seconds) -> String {

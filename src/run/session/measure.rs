@@ -1,7 +1,5 @@
 //! Measures a planned run under each of its power limits and seals a record of each.
 
-use jiff::civil::Date;
-
 use crate::base::units::Watts;
 use crate::base::{clock, sys};
 use crate::engine::{Engine, Error as EngineError, Options};
@@ -119,7 +117,7 @@ impl Ready<'_> {
         });
         watch.clear();
 
-        let today = today();
+        let today = clock::today();
         let record = seal::seal(
             &finished,
             Sealing {
@@ -173,9 +171,4 @@ impl Session<'_> {
         }
         Ok(recorder)
     }
-}
-
-/// The day, for the age of prices.
-fn today() -> Date {
-    clock::wall().to_zoned(jiff::tz::TimeZone::UTC).date()
 }

@@ -24,6 +24,7 @@ mod request;
 mod settings;
 
 use crate::base::clock;
+use crate::base::failure::{Class, Classed, Usage};
 use crate::base::sys::Interrupt;
 use crate::catalog::{self, Catalog};
 use crate::engine;
@@ -50,6 +51,9 @@ pub use request::{Batch, LockClocks, RunRequest};
 /// Why a session cannot go on: the error of the room that refused.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
+    /// A flag says what cannot be.
+    #[error(transparent)]
+    Usage(#[from] Usage),
     /// A GPU or an API that the catalog does not have.
     #[error(transparent)]
     Catalog(#[from] catalog::Error),
@@ -71,6 +75,21 @@ pub enum Error {
     /// Nothing was measured.
     #[error(transparent)]
     Runner(#[from] runner::Error),
+}
+
+impl Classed for Error {
+    fn class(&self) -> Class {
+        match self {
+            Self::Usage(error) => error.class(),
+            Self::Catalog(error) => error.class(),
+            Self::Device(error) => error.class(),
+            Self::Library(error) => error.class(),
+            Self::Sensors(error) => error.class(),
+            Self::Plan(error) => error.class(),
+            Self::Engine(error) => error.class(),
+            Self::Runner(error) => error.class(),
+        }
+    }
 }
 
 /// Is told what a session is doing; called between measurements, never inside one.

@@ -1,5 +1,6 @@
 //! Engine, rows and memory of a run, and how long it will take: all that is known before a weight is read.
 
+use crate::base::failure::Usage;
 use crate::candle;
 use crate::engine::fused::Isa;
 use crate::engine::{Demand, Device, MemoryForeseen, Options};
@@ -35,8 +36,8 @@ impl Session<'_> {
     /// Plans a run of `resolved`: the engine, the rows, and the memory of each.
     ///
     /// # Errors
-    /// [`Error::Engine`] where the engine cannot run the model or a row of it; [`Error::Plan`] where flags contradict the
-    /// engine, the model's context is too short for a row, or no row is left.
+    /// [`Error::Engine`] where the engine cannot run the model or a row of it; [`Error::Usage`] where flags contradict
+    /// the engine or leave no row; [`Error::Plan`] where the model's context is too short for a row.
     pub fn plan(&self, resolved: Resolved) -> Result<Planned<'_>, Error> {
         let engine = EngineSetup::choose(self.request, &resolved.model, self.place.device)?;
         let plan = make_plan(self, &resolved.model, &engine)?;
@@ -74,7 +75,7 @@ fn make_plan(session: &Session<'_>, model: &Model, engine: &EngineSetup) -> Resu
     let rows = rows::expand(&shapes(request, on_gpu));
     if rows.is_empty() {
         let reason = "there is nothing to measure: every prompt and output length is 0";
-        return Err(plan::Error::Usage { flag: "-p and -n".into(), reason: reason.into() }.into());
+        return Err(Usage::new("-p and -n", reason).into());
     }
     plan::check_context(&rows, &model.header)?;
     for row in &rows {

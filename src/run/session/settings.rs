@@ -1,10 +1,11 @@
 //! What a run changes on a GPU: clocks and power limit.
 
+use crate::base::failure::Usage;
 use crate::base::units::Watts;
 use crate::hardware::nvml::{self, ClockLock, PowerLimit};
 use crate::hardware::telemetry::choose::{self, Chosen};
 
-use super::{LockClocks, RunRequest};
+use super::{Error, LockClocks, RunRequest};
 
 /// The changes that are in force; put back when this is dropped, and by every other way out.
 #[derive(Default)]
@@ -15,23 +16,22 @@ pub(super) struct Settings {
 
 impl Settings {
     /// Makes the changes that were asked for, on the GPU whose sensors are read.
-    pub(super) fn apply(request: &RunRequest, chosen: Option<&Chosen>) -> Result<Self, choose::Error> {
+    pub(super) fn apply(request: &RunRequest, chosen: Option<&Chosen>) -> Result<Self, Error> {
         if request.lock_clocks.is_none() && request.power_limits.is_empty() {
             return Ok(Self::default());
         }
         let flag = if request.lock_clocks.is_some() { "--lock-clocks" } else { "--power-limit" };
         let unusable = |flag: &str, reason: String| choose::Error::Unusable(format!("{flag}: {reason}"));
-        let out_of_range = |flag: &str, reason: String| choose::Error::Usage(format!("{flag}: {reason}"));
         let gpu = chosen.and_then(Chosen::gpu).ok_or_else(|| {
             choose::Error::Absent(format!(
                 "{flag}: no GPU is measured by this run; it takes one that computes, or --power nvml[:GPU]"
             ))
         })?;
         for watts in &request.power_limits {
-            nvml::check_power_limit(gpu, *watts).map_err(|reason| out_of_range("--power-limit", reason))?;
+            nvml::check_power_limit(gpu, *watts).map_err(|reason| Usage::new("--power-limit", reason))?;
         }
         if let Some(LockClocks::At(mhz)) = request.lock_clocks {
-            nvml::check_clocks(gpu, mhz).map_err(|reason| out_of_range("--lock-clocks", reason))?;
+            nvml::check_clocks(gpu, mhz).map_err(|reason| Usage::new("--lock-clocks", reason))?;
         }
         let clocks = match request.lock_clocks {
             None => None,

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use crate::base::failure::{Class, Classed};
 use crate::base::text::count;
 
 /// A failure to read or to write prices.
@@ -49,4 +50,14 @@ pub enum Error {
         /// What it has instead, and the way out.
         reason: String,
     },
+}
+
+impl Classed for Error {
+    fn class(&self) -> Class {
+        match self {
+            Self::Missing { .. } => Class::Missing,
+            Self::Usage { .. } => Class::Usage,
+            Self::Io { .. } | Self::Unreadable { .. } | Self::NoneUsable { .. } => Class::Unusable,
+        }
+    }
 }

@@ -11,10 +11,20 @@ pub use discover::{Found, discover, discover_through, environment, on_the_bus, r
 pub use facts::Facts;
 pub use order::cuda_in_nvml;
 
+use crate::base::failure::{Class, Classed};
+
 /// Why the device that was asked for cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// No such device here, or this program has no code for it (exit code 13).
     #[error("{0}")]
     Absent(String),
+}
+
+impl Classed for Error {
+    fn class(&self) -> Class {
+        match self {
+            Self::Absent(_) => Class::Missing,
+        }
+    }
 }

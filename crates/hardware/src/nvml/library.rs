@@ -13,6 +13,7 @@ use nvml_wrapper::{Nvml, cuda_driver_version_major, cuda_driver_version_minor};
 
 use super::facts::Fact;
 use super::{older, reason, select};
+use crate::base::failure::{Class, Classed};
 use crate::base::units::Bytes;
 
 /// Why there is no NVML to ask.
@@ -38,6 +39,15 @@ pub enum Absent {
     /// A library is here and gives no GPU: its driver is missing or another's, or no GPU can be reached.
     #[error("{0}")]
     NoDriver(String),
+}
+
+impl Classed for Absent {
+    fn class(&self) -> Class {
+        match self {
+            Self::Unusable { .. } => Class::Unusable,
+            Self::Named(_) | Self::NoLibrary(_) | Self::NoDriver(_) => Class::Missing,
+        }
+    }
 }
 
 /// An open library.

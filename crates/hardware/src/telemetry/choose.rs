@@ -6,6 +6,7 @@ use std::str::FromStr;
 use super::rapl::RaplSource;
 use super::{Source, calibration};
 use crate::base::env;
+use crate::base::failure::{Class, Classed};
 use crate::nvml::{self, Absent, Gpu, NvmlSource, Wanted};
 use crate::record::Sensor;
 
@@ -71,9 +72,15 @@ pub enum Error {
     /// It is there and cannot be used (exit code 1).
     #[error("{0}")]
     Unusable(String),
-    /// What a flag asks of it is out of its range (exit code 2).
-    #[error("{0}")]
-    Usage(String),
+}
+
+impl Classed for Error {
+    fn class(&self) -> Class {
+        match self {
+            Self::Absent(_) => Class::Missing,
+            Self::Unusable(_) => Class::Unusable,
+        }
+    }
 }
 
 impl From<Absent> for Error {
