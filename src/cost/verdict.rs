@@ -5,7 +5,7 @@
 //! verdict. An offline record is held against every tier, since a host's standard price buys no less than its batch price;
 //! a served one against standard prices alone. `report::verdict` turns the answer into words.
 
-use crate::base::units::{significant, thousands};
+use crate::base::units::figure;
 pub use crate::record::{Answer, ApiVerdict as Verdict, Doubt};
 use crate::record::{Estimate, MonthBills, Record, Tier};
 
@@ -117,9 +117,9 @@ pub(super) fn turned_round(
             here.cell.output_tokens,
             here.cell.batch,
             if below { "less" } else { "more" },
-            three(here.input_to_output),
-            three(here.usd_per_million.value),
-            three(row.comparable())
+            figure(here.input_to_output, 3),
+            figure(here.usd_per_million.value, 3),
+            figure(row.comparable(), 3)
         )
     };
     Some(format!(
@@ -127,10 +127,4 @@ pub(super) fn turned_round(
         figures(here, row, own),
         figures(&cell, &other, !own)
     ))
-}
-
-/// A figure of three digits, a large one whole.
-#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "an amount above zero")]
-pub fn three(value: f64) -> String {
-    if value >= 1000.0 { thousands(value.round() as u64) } else { significant(value, 3) }
 }

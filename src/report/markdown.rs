@@ -9,10 +9,11 @@ use crate::cost::compare_api;
 use crate::cost::compare_records::{Comparison, Difference};
 use crate::cost::month;
 use crate::cost::target::HourView;
-use crate::cost::verdict::{Answer, Verdict, three};
+use crate::cost::verdict::{Answer, Verdict};
 use crate::record::{Figure, Record};
 
-use super::terminal::words::{kept_busy, label, legend, month_head, percent, rate, this_month, usd};
+use super::format::{cell_label, interval, number, percent, usd};
+use super::terminal::words::{kept_busy, legend, month_head, this_month};
 use super::verdict::{short, tier, words};
 use super::{PricedRow, device};
 
@@ -38,10 +39,6 @@ fn cell(text: &str) -> String {
         out.push(sign);
     }
     out
-}
-
-fn interval(figure: Figure) -> String {
-    figure.ci95.map_or("no interval".to_owned(), |[low, high]| format!("{} to {}", usd(low), usd(high)))
 }
 
 fn verdict(found: &Verdict) -> String {
@@ -73,7 +70,7 @@ pub fn cost(rows: &[PricedRow<'_>]) -> String {
                 row.label.to_owned(),
                 row.record.model.label(),
                 device(row.record),
-                cost.headline_cell.as_ref().map_or("–".to_owned(), label),
+                cost.headline_cell.as_ref().map_or("–".to_owned(), cell_label),
                 cost.verdict.as_ref().map_or("–".to_owned(), short),
                 cost.price
                     .as_ref()
@@ -107,7 +104,7 @@ fn one(row: &PricedRow<'_>) -> String {
         let reason = cost.price_reason.as_deref().unwrap_or("unknown");
         return format!("{text}No cost: {}\n", cell(reason));
     };
-    let at = cost.headline_cell.as_ref().map_or(String::new(), |cell| format!(", at {}", label(cell)));
+    let at = cost.headline_cell.as_ref().map_or(String::new(), |cell| format!(", at {}", cell_label(cell)));
     text.push_str(&format!(
         "${} an hour ({}), {} busy{at}\n\n",
         price.usd_per_hour.normalize(),
@@ -151,8 +148,8 @@ pub fn against_apis(record: &Record, view: &compare_api::View) -> String {
     let mut text = format!("### {} on {}\n\n", cell(&record.model.label()), cell(&device(record)));
     text.push_str(&format!(
         "{}, ${} an hour, {} of it busy\n\n",
-        label(&here.cell),
-        three(here.usd_per_hour),
+        cell_label(&here.cell),
+        number(here.usd_per_hour),
         percent(here.utilization)
     ));
     let month = view.volume.is_some();
@@ -178,7 +175,7 @@ pub fn against_apis(record: &Record, view: &compare_api::View) -> String {
             usd(row.comparable()),
             row.break_even_utilization.map_or("–".to_owned(), |u| percent(u.value)),
             row.break_even_tokens_per_month
-                .map_or("never".to_owned(), |tokens| format!("{}M", three(tokens / 1e6))),
+                .map_or("never".to_owned(), |tokens| format!("{}M", number(tokens / 1e6))),
         ];
         if month {
             line.push(row.usd_per_month.map_or("–".to_owned(), usd));
@@ -217,14 +214,14 @@ pub fn against_record(baseline: &Record, other: &Record, found: &Comparison) -> 
             };
             vec![
                 row.metric.clone(),
-                row.cell.as_ref().map_or("the process".to_owned(), label),
+                row.cell.as_ref().map_or("the process".to_owned(), cell_label),
                 difference.to_owned(),
-                three(row.baseline),
-                three(row.other),
-                three(row.ratio.value),
+                number(row.baseline),
+                number(row.other),
+                number(row.ratio.value),
                 row.ratio
                     .ci95
-                    .map_or("–".to_owned(), |[low, high]| format!("{} to {}", three(low), three(high))),
+                    .map_or("–".to_owned(), |[low, high]| format!("{} to {}", number(low), number(high))),
             ]
         })
         .collect();
@@ -246,7 +243,7 @@ pub fn hours(hours: &[HourView]) -> String {
                 (published.utilization, published.tokens_per_second, published.usd_per_million)
             });
             needed.chain(published).map(move |(utilization, tokens_per_second, per_million)| {
-                vec![usd_per_hour.clone(), percent(utilization), rate(tokens_per_second), usd(per_million)]
+                vec![usd_per_hour.clone(), percent(utilization), number(tokens_per_second), usd(per_million)]
             })
         })
         .collect();

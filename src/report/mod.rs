@@ -2,6 +2,7 @@
 
 pub mod ci;
 pub mod exchange;
+pub mod format;
 pub mod markdown;
 pub mod page;
 pub mod plot;
@@ -15,6 +16,8 @@ use crate::cost::view::View;
 use crate::record::Record;
 use crate::regress::gate::Margin;
 use crate::regress::history::Line;
+
+use format::{percent, signed_percent};
 
 /// A record priced again, for a view of several.
 #[derive(Debug, Clone, Copy)]
@@ -70,8 +73,7 @@ fn quantity(kind: &str, metric: &str) -> String {
 
 /// What is let pass of a metric, and how much more of its time or energy that is: `5% (+5.3% time)`.
 fn let_pass(margin: Margin, metric: &str) -> String {
-    let percent = (margin.0 * 1e5).round() / 1e3;
-    format!("{percent}% ({:+.1}% {})", margin.slowdown() * 100.0, cost(metric))
+    format!("{} ({} {})", percent(margin.0), signed_percent(margin.slowdown()), cost(metric))
 }
 
 /// What a search for changes in this history can find at all.

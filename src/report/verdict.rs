@@ -1,9 +1,11 @@
 //! The verdict in words: the one place that says it, for `run`, `cost` and `compare`, on a terminal, in Markdown and in JSON.
 
 use crate::base::text::count;
-use crate::base::units::{significant, thousands};
-use crate::cost::verdict::{Answer, Doubt, Verdict, three};
+use crate::base::units::significant;
+use crate::cost::verdict::{Answer, Doubt, Verdict};
 use crate::record::{Estimate, Tier};
+
+use super::format::{number, percent, usd};
 
 /// A verdict in words.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,9 +33,9 @@ pub fn words(verdict: &Verdict) -> Words {
     let (when, busy_too) = match verdict.month {
         // A month's bills follow from its tokens, whatever the utilization.
         Some(month) => {
-            (format!("at {} million tokens a month ", millions(month.tokens_per_month)), String::new())
+            (format!("at {} million tokens a month ", number(month.tokens_per_month / 1e6)), String::new())
         }
-        None => (String::new(), format!(", {} busy", share(verdict.utilization))),
+        None => (String::new(), format!(", {} busy", percent(verdict.utilization))),
     };
     let than = match (verdict.answer, verdict.ratio) {
         (Answer::Cheaper, Some(ratio)) => {
@@ -91,7 +93,7 @@ fn bills(verdict: &Verdict) -> String {
         "{} a month here ({}, {} busy) against {}",
         usd(month.here_usd.value),
         count(usize::try_from(month.machines).unwrap_or(usize::MAX), "machine"),
-        share(month.utilization),
+        percent(month.utilization),
         usd(month.api_usd)
     )
 }
@@ -101,13 +103,15 @@ fn load(verdict: &Verdict) -> String {
     let Some(u) = verdict.break_even_utilization else { return "no load makes it cheaper".to_owned() };
     let [low, high] = u.ci95.unwrap_or([u.value; 2]);
     match verdict.break_even_tokens_per_month {
-        _ if low > 1.0 => format!("no load makes it cheaper (break-even at {} utilization)", share(u.value)),
+        _ if low > 1.0 => {
+            format!("no load makes it cheaper (break-even at {} utilization)", percent(u.value))
+        }
         Some(tokens) if high <= 1.0 => format!(
             "one machine that is always on is cheaper from {} utilization, {} million tokens a month",
-            share(u.value),
-            millions(tokens)
+            percent(u.value),
+            number(tokens / 1e6)
         ),
-        _ => format!("break-even at {} utilization{}", share(u.value), between(u.ci95, share)),
+        _ => format!("break-even at {} utilization{}", percent(u.value), between(u.ci95, percent)),
     }
 }
 
@@ -159,23 +163,6 @@ pub(super) fn times(factor: f64) -> String {
             2
         },
     )
-}
-
-fn usd(value: f64) -> String {
-    format!("${}", three(value))
-}
-
-fn share(value: f64) -> String {
-    let text = significant(value * 100.0, 3);
-    let text = if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.') } else { &text };
-    format!("{text}%")
-}
-
-/// Tokens in millions, as people read them.
-#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "an amount above zero")]
-fn millions(tokens: f64) -> String {
-    let millions = tokens / 1e6;
-    if millions >= 100.0 { thousands(millions.round() as u64) } else { significant(millions, 3) }
 }
 
 #[cfg(test)]

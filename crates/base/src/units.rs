@@ -253,6 +253,16 @@ pub fn significant(value: f64, digits: usize) -> String {
     format!("{value:.decimals$}")
 }
 
+/// `value` with `digits` significant digits, from 1,000 on whole with thousands separated: `27.0`, `12,346`.
+#[allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a positive whole number below 2^53"
+)]
+pub fn figure(value: f64, digits: usize) -> String {
+    if (1000.0..9e15).contains(&value) { thousands(value.round() as u64) } else { significant(value, digits) }
+}
+
 /// `value` with thousands separated by commas: `12,345`.
 pub fn thousands(value: u64) -> String {
     let digits = value.to_string();

@@ -121,6 +121,11 @@ impl Cell {
             (0, output) => format!("tg{output}"),
             (prompt, output) => format!("pp{prompt}+tg{output}"),
         };
+        self.at(&row)
+    }
+
+    /// `row` with this depth and batch: `tg128 @ d4096 b8`.
+    pub fn at(&self, row: &str) -> String {
         let depth = if self.depth > 0 { format!(" @ d{}", self.depth) } else { String::new() };
         let batch = if self.batch > 1 { format!(" b{}", self.batch) } else { String::new() };
         format!("{row}{depth}{batch}")

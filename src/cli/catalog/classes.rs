@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use crate::base::text::printable;
 use crate::catalog::{Catalog, Score};
+use crate::report::format::wrap;
 
 /// Text of at most 80 columns, and the same whole.
 pub(super) fn view(catalog: &Catalog) -> (String, Value) {
@@ -17,29 +18,15 @@ pub(super) fn view(catalog: &Catalog) -> (String, Value) {
             .collect();
         members.sort_by(|a, b| b.percent.total_cmp(&a.percent));
         lines.push(format!("{}  {}, {}", class.id, class.name, class.gate()));
-        lines.extend(wrapped(&class.source).iter().map(|line| format!("  {line}")));
+        lines.extend(wrap(&class.source, 74).iter().map(|line| format!("  {line}")));
         let names = members.iter().map(|score| {
             let reasoning = if score.reasoning { " (reasoning: in no curve)" } else { "" };
             format!("{} {}{reasoning}", score.model, score.percent)
         });
         let names = names.collect::<Vec<_>>().join(", ");
-        lines.extend(wrapped(&names).iter().map(|line| format!("    {line}")));
+        lines.extend(wrap(&names, 74).iter().map(|line| format!("    {line}")));
         all.push(json!({ "class": class, "members": members }));
     }
     let text: String = lines.iter().map(|line| printable(line) + "\n").collect();
     (text, json!({ "classes": all }))
-}
-
-fn wrapped(text: &str) -> Vec<String> {
-    let mut lines: Vec<String> = Vec::new();
-    for word in text.split_whitespace() {
-        match lines.last_mut() {
-            Some(line) if line.chars().count() + 1 + word.chars().count() <= 74 => {
-                line.push(' ');
-                line.push_str(word);
-            }
-            _ => lines.push(word.to_owned()),
-        }
-    }
-    lines
 }

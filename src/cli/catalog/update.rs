@@ -16,6 +16,7 @@ use crate::catalog::update::{self, Dated, Offer, Options, Sieve};
 use crate::cli::Output;
 use crate::cli::values::time::date;
 use crate::record;
+use crate::report::format::signed_percent;
 
 /// Lines of a list that are shown without --verbose.
 const SHOWN: usize = 12;
@@ -224,7 +225,7 @@ fn more(line: &mut impl FnMut(&str), all: usize, shown: usize) {
 }
 
 fn rows(count: usize) -> String {
-    if count == 1 { "1 row".to_owned() } else { format!("{count} rows") }
+    text::count(count, "row")
 }
 
 fn one(change: &Change) -> String {
@@ -235,7 +236,7 @@ fn one(change: &Change) -> String {
     };
     let moved = change.moves.iter().filter(|(_, share)| *share != 0.0 && change.fate == Fate::Changed);
     let moved: Vec<String> =
-        moved.map(|(name, share)| format!("{} {:+.1}%", of(name), share * 100.0)).collect();
+        moved.map(|(name, share)| format!("{} {}", of(name), signed_percent(*share))).collect();
     let moved = if moved.is_empty() { String::new() } else { format!("  {}", moved.join(", ")) };
     let note = change.note.as_ref().map_or(String::new(), |note| format!("  ({})", printable(note)));
     let id = printable(&change.id);

@@ -4,13 +4,13 @@ use rust_decimal::Decimal;
 use rust_decimal::prelude::ToPrimitive as _;
 use serde::Serialize;
 
+use crate::base::units::figure;
 use crate::catalog::{ApiPrice, age_days};
 
 use super::{Asked, Here};
 use crate::cost::api_price::{batch, standard};
 use crate::cost::margin::{CostLine, Estimate};
 use crate::cost::scenario::Scenario;
-use crate::cost::verdict::three;
 use crate::record::ApiComparison;
 pub use crate::record::Tier;
 
@@ -131,7 +131,7 @@ impl Context<'_> {
         let mut notes = Vec::new();
         if self.twins {
             let mix = self.mix([&price.input_usd_per_mtok, &price.output_usd_per_mtok].map(usd));
-            notes.push(format!("its {} is the one at ${}", price.source_model_id, three(mix)));
+            notes.push(format!("its {} is the one at ${}", price.source_model_id, figure(mix, 3)));
         }
         let asked = match tier {
             Tier::Standard => standard(price, self.length(), self.asked.today),

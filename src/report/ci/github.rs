@@ -2,7 +2,8 @@
 
 use crate::regress::gate::{GateResult, Verdict};
 
-use super::{name, percent};
+use super::name;
+use crate::report::format::signed_percent;
 
 /// One `::error` for each metric that fails or for a gate that could not be made, a `::warning` when undecided.
 pub fn annotations(result: &GateResult) -> String {
@@ -16,11 +17,11 @@ pub fn annotations(result: &GateResult) -> String {
     }
     let findings = result.decision.iter().flat_map(|decision| &decision.findings);
     let texts = findings.filter_map(|finding| {
-        let [low, high] = finding.interval.map(percent);
+        let [low, high] = finding.interval.map(signed_percent);
         let text = format!(
             "{} is {} slower ({low} to {high}) in {}",
             finding.metric,
-            percent(finding.slowdown),
+            signed_percent(finding.slowdown),
             result.label
         );
         match finding.verdict {

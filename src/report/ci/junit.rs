@@ -3,7 +3,7 @@
 use crate::regress::gate::{GateResult, Verdict};
 use crate::report::{escaped, let_pass};
 
-use super::percent;
+use crate::report::format::signed_percent;
 
 /// The XML document.
 pub fn junit(result: &GateResult) -> String {
@@ -11,10 +11,10 @@ pub fn junit(result: &GateResult) -> String {
     let (mut cases, mut failed, mut skipped, mut errors, mut count) = (String::new(), 0, 0, 0, 0);
     for finding in findings {
         count += 1;
-        let [low, high] = finding.interval.map(percent);
+        let [low, high] = finding.interval.map(signed_percent);
         let text = escaped(&format!(
             "{} slower, {low} to {high}, margin {}, {} pairs, pair SD {:.1}%",
-            percent(finding.slowdown),
+            signed_percent(finding.slowdown),
             let_pass(finding.margin, &finding.metric),
             finding.pairs,
             finding.pair_sd * 100.0

@@ -4,7 +4,8 @@ use crate::base::text::count;
 use crate::regress::gate::{GateResult, Verdict};
 use crate::report::let_pass;
 
-use super::{name, percent};
+use super::name;
+use crate::report::format::signed_percent;
 
 /// The text; it begins with a heading that names the verdict.
 pub fn markdown(result: &GateResult) -> String {
@@ -17,22 +18,22 @@ pub fn markdown(result: &GateResult) -> String {
             "| metric | slower by | interval | margin | pair SD | |\n|---|---:|---|---:|---:|---|\n",
         );
         for finding in &decision.findings {
-            let [low, high] = finding.interval.map(percent);
+            let [low, high] = finding.interval.map(signed_percent);
             text.push_str(&format!(
                 "| {} | {} | {low} to {high} | {} | {:.1}% | {} |\n",
                 cell(&finding.metric),
-                percent(finding.slowdown),
+                signed_percent(finding.slowdown),
                 let_pass(finding.margin, &finding.metric),
                 finding.pair_sd * 100.0,
                 name(finding.verdict)
             ));
         }
         for tail in &decision.reported {
-            let [low, high] = tail.interval.map(percent);
+            let [low, high] = tail.interval.map(signed_percent);
             text.push_str(&format!(
                 "| {} | {} | {low} to {high} | | {:.1}% | not gated |\n",
                 cell(&tail.metric),
-                percent(tail.slowdown),
+                signed_percent(tail.slowdown),
                 tail.pair_sd * 100.0
             ));
         }

@@ -27,10 +27,6 @@ pub(super) fn name(verdict: Verdict) -> &'static str {
     }
 }
 
-pub(super) fn percent(share: f64) -> String {
-    format!("{:+.1}%", share * 100.0)
-}
-
 #[cfg(test)]
 pub(super) mod testing {
     use crate::regress::gate::{GateResult, Looks, Margin, Pairs, Program, decide};

@@ -8,6 +8,7 @@ use crate::regress::history::{Change, Line};
 use crate::regress::last_gate::LastGate;
 use crate::regress::store::Point;
 
+use super::format::signed_percent;
 use super::{ci, escaped, let_pass, quantity, sight};
 
 const STYLE: &str = "
@@ -68,11 +69,11 @@ fn last_gate(page: &mut String, gate: &LastGate) {
         "<table><tr><th>metric</th><th>slower by</th><th>interval</th><th>margin</th><th>pair SD</th><th></th></tr>\n"
     ));
     for finding in &decision.findings {
-        let [low, high] = finding.interval.map(ci::percent);
+        let [low, high] = finding.interval.map(signed_percent);
         put(format_args!(
             "<tr><td>{}</td><td>{}</td><td>{low} to {high}</td><td>{}</td><td>{:.1}%</td><td>{}</td></tr>\n",
             breakable(&finding.metric),
-            ci::percent(finding.slowdown),
+            signed_percent(finding.slowdown),
             let_pass(finding.margin, &finding.metric),
             finding.pair_sd * 100.0,
             ci::name(finding.verdict)
@@ -96,7 +97,7 @@ fn summary(page: &mut String, lines: &[(Line, Vec<Point>)]) {
         let [from, to] = [&change.from, &change.to].map(place);
         let row = format!(
             "<tr><td class=\"bad\">{}</td><td>{from}</td><td>{to}</td><td><a href=\"#s{number}\">{}</a> <span class=\"faint\">{}</span></td></tr>\n",
-            ci::percent(change.slowdown),
+            signed_percent(change.slowdown),
             breakable(&line.metric),
             escaped(&line.kind)
         );
@@ -144,7 +145,7 @@ fn section(page: &mut String, number: usize, line: &Line, points: &[Point]) {
         let note = change.acknowledged.as_deref().map_or_else(String::new, escaped);
         put(format_args!(
             "<tr><td class=\"{class}\">{}</td><td>{from}</td><td>{to}</td><td>{:.3}</td><td class=\"faint\">{note}</td></tr>\n",
-            ci::percent(change.slowdown),
+            signed_percent(change.slowdown),
             change.p
         ));
     }

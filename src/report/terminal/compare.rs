@@ -6,12 +6,13 @@ use crate::cost::verdict::Answer;
 use crate::record::Record;
 use crate::report::verdict::{tier, words};
 
-use super::cost::{assumptions, notes, percent, range, rate, usd};
-use super::result::{caveats, label, shorten, wrap};
+use super::cost::{assumptions, notes};
+use super::result::caveats;
 use super::verdict::under;
 use super::{Page, Style};
 use crate::base::text::count;
 use crate::base::units::significant;
+use crate::report::format::{cell_label, number, percent, range, shorten, tokens, usd, wrap};
 
 /// `bench compare RECORD`.
 pub fn render_compare_api(record: &Record, view: &View, style: Style) -> String {
@@ -27,11 +28,14 @@ pub fn render_compare_api(record: &Record, view: &View, style: Style) -> String 
     let hour =
         format!("${} an hour, {} of it busy", significant(here.usd_per_hour, 4), percent(here.utilization));
     if here.mix_measured {
-        let speed = rate(here.tokens_per_second);
-        out.line(format_args!("{} · {service}, {speed} tokens/s, {hour}", label(&here.cell)));
+        let speed = number(here.tokens_per_second);
+        out.line(format_args!("{} · {service}, {speed} tokens/s, {hour}", cell_label(&here.cell)));
     } else {
         let mix = significant(here.input_to_output, 3);
-        out.line(format_args!("{mix}:1 was not measured: from input and output of {}", label(&here.cell)));
+        out.line(format_args!(
+            "{mix}:1 was not measured: from input and output of {}",
+            cell_label(&here.cell)
+        ));
         out.line(format_args!("{service}, {hour}"));
     }
     let header = format!(
@@ -190,7 +194,7 @@ pub fn render_compare_records(baseline: &Record, other: &Record, found: &Compari
             }
         });
         for cell in cells {
-            out.line(format_args!("{}", cell.as_ref().map_or("the process".to_owned(), label)));
+            out.line(format_args!("{}", cell.as_ref().map_or("the process".to_owned(), cell_label)));
             rows.iter().filter(|row| row.cell == *cell).for_each(|row| line(&mut out, row, style));
         }
     }
@@ -232,16 +236,5 @@ fn line(out: &mut Page, row: &FigureRatio, style: Style) {
 }
 
 fn short(value: f64) -> String {
-    if value >= 1e6 { tokens(value) } else { rate(value) }
-}
-
-/// A count of tokens: `2.84B`.
-pub(super) fn tokens(count: f64) -> String {
-    let (value, unit) = match count {
-        count if count >= 1e12 => (count / 1e12, "T"),
-        count if count >= 1e9 => (count / 1e9, "B"),
-        count if count >= 1e6 => (count / 1e6, "M"),
-        count => (count, ""),
-    };
-    format!("{}{unit}", significant(value, 3))
+    if value >= 1e6 { tokens(value) } else { number(value) }
 }

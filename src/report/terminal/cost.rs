@@ -1,7 +1,7 @@
 //! What was asked about a record's dollars: assumptions, sensitivity, margin, target.
 
 use crate::base::text::{count, printable};
-use crate::base::units::{significant, thousands};
+use crate::base::units::significant;
 use crate::cost::assumption::{Assumption, Origin};
 use crate::cost::margin::{Estimate, Margin, MarginAt, PriceForMargin};
 use crate::cost::mix;
@@ -11,8 +11,8 @@ use crate::cost::view::View;
 use crate::record::{Apart, CostCell, Figure};
 use crate::report::{PricedRow, device, verdict};
 
-use super::result::{dollars, label, wrap};
 use super::{Page, Style};
+use crate::report::format::{cell_label, hourly, number, percent, range, trimmed, usd, wrap};
 
 /// What stands under a record's dollars in `bench cost`.
 pub fn render_cost_view(view: &View, style: Style) -> String {
@@ -39,7 +39,7 @@ pub fn render_cost_view(view: &View, style: Style) -> String {
     if let Some(target) = &view.target {
         self::target(&mut out, target, style);
         if let Some(distance) = view.distance {
-            let measured = rate(distance.measured_tokens_per_second);
+            let measured = number(distance.measured_tokens_per_second);
             let reached = percent(distance.reached);
             out.line(format_args!("  measured {measured} tokens/s, input and output alike: {reached} of it"));
         }
@@ -62,7 +62,7 @@ pub fn render_priced(rows: &[PricedRow<'_>], style: Style) -> String {
     for row in rows {
         let cost = &row.view.cost;
         let figure = |figure: Option<Figure>| figure.map_or("–".to_owned(), |figure| usd(figure.value));
-        let hour = cost.price.as_ref().map(|price| super::result::hourly(price.usd_per_hour).to_string());
+        let hour = cost.price.as_ref().map(|price| hourly(price.usd_per_hour).to_string());
         let verdict = cost.verdict.as_ref().map_or("–".to_owned(), |verdict| {
             let said = verdict::short(verdict);
             if verdict.is_good() { style.good(&said) } else { said }
@@ -75,7 +75,8 @@ pub fn render_priced(rows: &[PricedRow<'_>], style: Style) -> String {
             figure(cost.usd_per_million_total_tokens),
             percent(cost.utilization)
         ));
-        let cell = cost.headline_cell.as_ref().map_or(String::new(), |cell| format!(", {}", label(cell)));
+        let cell =
+            cost.headline_cell.as_ref().map_or(String::new(), |cell| format!(", {}", cell_label(cell)));
         let what = format!("{} on {}{cell} · {}", row.record.model.label(), device(row.record), row.label);
         for text in wrap(&printable(&what), 72) {
             out.line(format_args!("          {}", style.dim(&text)));
@@ -96,14 +97,15 @@ pub fn render_hours(hours: &[HourView], style: Style) -> String {
         let shares = columns(first.by_utilization.iter().map(|at| percent(at.utilization)).collect());
         out.line(format_args!("{}", style.dim(&format!("{:>9} {:>12} {shares}", "USD/h", "M tokens/h"))));
         for (hour, target) in hours.iter().filter_map(|hour| Some((hour, hour.target.as_ref()?))) {
-            let rates = columns(target.by_utilization.iter().map(|at| rate(at.tokens_per_second)).collect());
+            let rates =
+                columns(target.by_utilization.iter().map(|at| number(at.tokens_per_second)).collect());
             let million = significant(target.million_tokens_per_hour, 4);
             out.line(format_args!("{:>9} {million:>12} {rates}", usd_per_hour(hour)));
         }
         let busy = first.utilization;
         if first.by_utilization.iter().all(|at| (at.utilization - busy).abs() > 1e-9) {
             for target in hours.iter().filter_map(|hour| hour.target.as_ref()) {
-                let needed = rate(target.tokens_per_second);
+                let needed = number(target.tokens_per_second);
                 out.line(format_args!("at {} utilization {needed} tokens/s", percent(busy)));
             }
         }
@@ -112,7 +114,7 @@ pub fn render_hours(hours: &[HourView], style: Style) -> String {
         out.line(format_args!(
             "{} per million at {} tokens/s and ${} an hour, {} busy",
             style.strong(&usd(published.usd_per_million)),
-            rate(published.tokens_per_second),
+            number(published.tokens_per_second),
             usd_per_hour(hour),
             percent(published.utilization)
         ));
@@ -155,7 +157,7 @@ fn cells(out: &mut Page, cells: &[CostCell], utilization: f64, style: Style) {
         };
         out.line(format_args!(
             "{:<26} {:>9} {:>9} {:>9} {:>10}  {}",
-            label(&cell.cell),
+            cell_label(&cell.cell),
             figure(cell.usd_per_million_input_tokens),
             figure(cell.usd_per_million_output_tokens),
             figure(mix(cell)),
@@ -166,7 +168,7 @@ fn cells(out: &mut Page, cells: &[CostCell], utilization: f64, style: Style) {
 }
 
 fn usd_per_hour(hour: &HourView) -> String {
-    super::result::hourly(hour.price.usd_per_hour).to_string()
+    hourly(hour.price.usd_per_hour).to_string()
 }
 
 fn separation(out: &mut Page, view: &View, style: Style) {
@@ -266,14 +268,14 @@ fn price_for_margin(out: &mut Page, price: &PriceForMargin, utilization: f64, st
 }
 
 fn target(out: &mut Page, target: &Target, style: Style) {
-    let needed = rate(target.tokens_per_second);
+    let needed = number(target.tokens_per_second);
     let busy = percent(target.utilization);
     let head = format!("{} per million needs {needed} tokens/s, {busy} busy", usd(target.usd_per_million));
     out.line(format_args!("\n{}", style.strong(&head)));
     let others = target
         .by_utilization
         .iter()
-        .map(|at| format!("{} {}", percent(at.utilization), rate(at.tokens_per_second)));
+        .map(|at| format!("{} {}", percent(at.utilization), number(at.tokens_per_second)));
     out.line(format_args!("  by utilization  {}", others.collect::<Vec<_>>().join(", ")));
 }
 
@@ -331,47 +333,17 @@ fn value(value: f64, unit: &str) -> String {
     match unit {
         "share" | "share/year" | "of the measured" => percent(value),
         "USD" => format!("${}", thousands_or(value)),
-        "USD/h" => format!("${}/h", trimmed(value)),
-        "USD/kWh" => format!("${}/kWh", trimmed(value)),
-        "input : 1" => format!("{}:1", trimmed(value)),
-        "output : input" => format!("{} to 1", trimmed(value)),
+        "USD/h" => format!("${}/h", trimmed(value, 4)),
+        "USD/kWh" => format!("${}/kWh", trimmed(value, 4)),
+        "input : 1" => format!("{}:1", trimmed(value, 4)),
+        "output : input" => format!("{} to 1", trimmed(value, 4)),
         "GPUs" => format!("{value}"),
-        _ => format!("{} {unit}", trimmed(value)),
+        _ => format!("{} {unit}", trimmed(value, 4)),
     }
 }
 
 fn thousands_or(value: f64) -> String {
-    if value >= 1000.0 { rate(value) } else { trimmed(value) }
-}
-
-/// Four significant digits at most, without zeros at the end.
-fn trimmed(value: f64) -> String {
-    if value == 0.0 {
-        return "0".to_owned();
-    }
-    let text = significant(value, 4);
-    if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_owned() } else { text }
-}
-
-pub(in crate::report) fn percent(share: f64) -> String {
-    if share.abs() >= 10.0 {
-        return format!("{}%", significant(share * 100.0, 3));
-    }
-    let text = format!("{:.1}", share * 100.0);
-    format!("{}%", text.strip_suffix(".0").unwrap_or(&text))
-}
-
-pub(in crate::report) fn usd(value: f64) -> String {
-    if value < 0.0 { format!("-${}", dollars(-value)) } else { format!("${}", dollars(value)) }
-}
-
-pub(super) fn range(ci95: Option<[f64; 2]>, text: impl Fn(f64) -> String) -> String {
-    ci95.map_or_else(|| "no interval".to_owned(), |[low, high]| format!("{} to {}", text(low), text(high)))
-}
-
-#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a rate is above zero")]
-pub(in crate::report) fn rate(value: f64) -> String {
-    if value >= 1000.0 { thousands(value.round() as u64) } else { significant(value, 3) }
+    if value >= 1000.0 { number(value) } else { trimmed(value, 4) }
 }
 
 #[cfg(test)]
@@ -390,6 +362,5 @@ mod tests {
         ] {
             assert_eq!(value(number, unit), text);
         }
-        assert_eq!((percent(13.05), usd(-0.5)), ("1305%".to_owned(), "-$0.500".to_owned()));
     }
 }

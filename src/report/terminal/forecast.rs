@@ -1,13 +1,13 @@
 //! A forecast for people: lows, rate, checks, claim, use case, and what all of it assumes.
 
-use crate::base::units::{significant, thousands};
+use crate::base::units::significant;
 use crate::catalog::DateKind;
 use crate::cost::curve::{
     ClaimTest, ClaimVerdict, DayInterval, Estimate, FitFigures, Forecast, PriceAt, Standing, UseCaseForecast,
 };
+use crate::report::format::{self, number, percent, shorten, trimmed, wrap};
 use crate::report::plot::{CurvePoint, LogPlot, Mark, PlotPoint, PlotSeries};
 
-use super::result::wrap;
 use super::{Page, Style};
 
 /// Everything but the drawing.
@@ -18,7 +18,7 @@ pub fn render_forecast(found: &Forecast, style: Style) -> String {
     rate(&mut out, found, style);
     checks(&mut out, found, style);
     for own in &found.own {
-        let interval = own.usd_per_million_ci95.map_or_else(|| "no interval".to_owned(), range);
+        let interval = format::range(own.usd_per_million_ci95, usd);
         out.line(format_args!(
             "\n{} {} {}",
             style.strong("Here    "),
@@ -34,7 +34,7 @@ pub fn render_forecast(found: &Forecast, style: Style) -> String {
                 own.record,
                 own.date,
                 own.price,
-                super::cost::percent(own.utilization)
+                percent(own.utilization)
             ),
         );
         if own.in_class != Some(true) {
@@ -79,7 +79,10 @@ fn head(out: &mut Page, found: &Forecast, style: Style) {
     note(
         out,
         style,
-        &format!("USD per million tokens at {} input to 1 output; list prices", ratio(found.blend_ratio)),
+        &format!(
+            "USD per million tokens at {} input to 1 output; list prices",
+            trimmed(found.blend_ratio, 3)
+        ),
     );
 }
 
@@ -299,8 +302,8 @@ fn use_case(out: &mut Page, found: &Forecast, case: &UseCaseForecast, style: Sty
     out.line(format_args!(
         "\n{} {} in, {} out a call, {} calls a success, {} of input cached",
         style.strong("Use case"),
-        count(asked.input_tokens),
-        count(asked.output_tokens),
+        number(asked.input_tokens),
+        number(asked.output_tokens),
         significant(case.calls_per_success, 3),
         percent(asked.cached_share)
     ));
@@ -409,11 +412,12 @@ fn standing(out: &mut Page, standing: &Standing, style: Style) {
         shorten(&basis.name, 40),
         usd(standing.usd_per_task),
         standing.usd_per_month.map_or_else(|| "–".to_owned(), usd),
-        count(standing.tasks_per_usd)
+        number(standing.tasks_per_usd)
     ));
-    let interval = standing
-        .usd_per_task_ci95
-        .map_or_else(|| "list price, no interval".to_owned(), |ends| format!("95% {}", range(ends)));
+    let interval = standing.usd_per_task_ci95.map_or_else(
+        || "list price, no interval".to_owned(),
+        |ends| format!("95% {}", format::range(Some(ends), usd)),
+    );
     let cached = basis
         .cached_input_usd_per_million
         .map_or(String::new(), |cached| format!(", cached {}", usd(cached)));
@@ -508,7 +512,7 @@ pub fn log_plot(found: &Forecast) -> LogPlot {
         title: format!("{}: what the cheapest model with {} cost", found.class.name, found.class.gate()),
         subtitle: format!(
             "list prices of managed APIs, {} input : 1 output, as of {}",
-            ratio(found.blend_ratio),
+            trimmed(found.blend_ratio, 3),
             found.as_of
         ),
         y_label: "USD per million tokens".to_owned(),
@@ -567,8 +571,8 @@ fn when(day: &DayInterval) -> String {
 fn foreseen(price: &PriceAt) -> String {
     format!(
         "95% {} for one further low, {} for the curve",
-        range(price.prediction95),
-        range(price.confidence95)
+        format::range(Some(price.prediction95), usd),
+        format::range(Some(price.confidence95), usd)
     )
 }
 
@@ -580,76 +584,14 @@ fn interval(estimate: &Estimate, unit: &str) -> String {
     }
 }
 
-fn range([low, high]: [f64; 2]) -> String {
-    format!("{} to {}", usd(low), usd(high))
-}
-
-/// `3` or `2.67`.
-fn ratio(value: f64) -> String {
-    let text = significant(value, 3);
-    if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_owned() } else { text }
-}
-
-fn percent(share: f64) -> String {
-    if share > 0.0 && share < 1e-4 {
-        "under 0.01%".to_owned()
-    } else {
-        format!("{}%", significant(share * 100.0, 3))
-    }
-}
-
-/// Three significant digits, at least cents above a dollar; an exponent only where nobody counts the zeros.
+/// A price; that of a curve continued for thousands of years is too small for a number.
 fn usd(value: f64) -> String {
-    if value < 1e-99 {
-        // A line continued for thousands of years.
-        "about $0".to_owned()
-    } else if value >= 1000.0 {
-        format!("${}", count(value))
-    } else if value >= 1.0 {
-        format!("${value:.2}")
-    } else if value >= 1e-7 {
-        format!("${}", significant(value, 3))
-    } else {
-        format!("${value:.2e}")
-    }
-}
-
-#[allow(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "a count or an amount, checked to be below 2^53"
-)]
-fn count(value: f64) -> String {
-    if (100.0..9e15).contains(&value) { thousands(value.round() as u64) } else { significant(value, 3) }
-}
-
-fn shorten(text: &str, width: usize) -> String {
-    if text.chars().count() <= width {
-        return text.to_owned();
-    }
-    text.chars().take(width - 1).chain(['…']).collect()
+    if value == 0.0 { "about $0".to_owned() } else { format::usd(value) }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn amounts_have_three_digits_and_no_exponent() {
-        for (value, expected) in [
-            (37.5, "$37.50"),
-            (0.155, "$0.155"),
-            (0.000_012_34, "$0.0000123"),
-            (2937.5, "$2,938"),
-            (1.0, "$1.00"),
-            (1e-27, "$1.00e-27"),
-            (0.0, "about $0"),
-        ] {
-            assert_eq!(usd(value), expected);
-        }
-        assert_eq!((percent(0.025).as_str(), percent(1e-9).as_str()), ("2.50%", "under 0.01%"));
-        assert_eq!((count(3000.0).as_str(), count(2.5).as_str()), ("3,000", "2.50"));
-    }
 
     #[test]
     fn an_open_interval_says_so() {

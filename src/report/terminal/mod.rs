@@ -27,11 +27,9 @@ pub use regress::{render_gate, render_history};
 pub use result::{render, render_caveats, render_cost, render_doubts};
 pub use style::Style;
 
-/// How figures are written, for other forms of the same views.
+/// What other forms of the same views say alike.
 pub(in crate::report) mod words {
-    pub(in crate::report) use super::cost::{percent, rate, usd};
     pub(in crate::report) use super::month::{head as month_head, kept_busy, legend, this_month};
-    pub(in crate::report) use super::result::label;
 }
 
 /// Columns that every table fits.

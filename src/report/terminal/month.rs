@@ -3,11 +3,10 @@
 use crate::base::text::count;
 use crate::base::units::significant;
 use crate::cost::month::{Bill, View};
+use crate::report::format::{hourly, number, percent, shorten, tokens, usd, wrap};
 use crate::report::verdict::tier;
 
-use super::compare::tokens;
-use super::cost::{assumptions, notes, percent, rate, usd};
-use super::result::{hourly, shorten, wrap};
+use super::cost::{assumptions, notes};
 use super::{Page, Style, WIDTH};
 
 /// `bench cost --input-per-month N --output-per-month N --model NAME`.
@@ -131,11 +130,11 @@ pub(in crate::report) fn legend(view: &View) -> Vec<String> {
 
 /// Tokens per second of a machine that is kept busy.
 pub(in crate::report) fn kept_busy(bill: &Bill) -> String {
-    bill.to_beat.as_ref().map_or("–".to_owned(), |beat| rate(beat.tokens_per_second_kept_busy))
+    bill.to_beat.as_ref().map_or("–".to_owned(), |beat| number(beat.tokens_per_second_kept_busy))
 }
 
 /// Tokens per second for the month's tokens alone.
 pub(in crate::report) fn this_month(bill: &Bill) -> String {
     let beat = bill.to_beat.as_ref();
-    beat.and_then(|beat| beat.tokens_per_second_this_month).map_or("never".to_owned(), rate)
+    beat.and_then(|beat| beat.tokens_per_second_this_month).map_or("never".to_owned(), number)
 }

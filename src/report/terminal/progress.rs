@@ -64,11 +64,6 @@ impl Bar {
         }
     }
 
-    /// Shows how many parts of a work are done.
-    pub fn parts(&self, done: usize, all: usize, message: &str) {
-        self.show(Some(done as f64 / all.max(1) as f64), vec![message.to_owned()]);
-    }
-
     /// Shows what is being done, for work that is not measured.
     pub fn spin(&self, message: &str) {
         self.show(None, vec![message.to_owned()]);
@@ -134,6 +129,10 @@ impl Observer for Bar {
 impl Watch for Bar {
     fn busy(&self, what: &str) {
         self.spin(what);
+    }
+
+    fn parts(&self, done: usize, all: usize, what: &str) {
+        self.show(Some(done as f64 / all.max(1) as f64), vec![what.to_owned()]);
     }
 
     fn clear(&self) {

@@ -7,6 +7,7 @@ use crate::regress::store::Point;
 
 use super::{Page, Style};
 use crate::base::text::count;
+use crate::report::format::signed_percent;
 use crate::report::{cost, figure, let_pass, quantity, sight};
 
 /// The result in at most 80 columns.
@@ -104,11 +105,10 @@ fn noise(decision: &Decision) -> String {
 }
 
 fn row(metric: &str, slowdown: f64, interval: [f64; 2], pair_sd: f64) -> String {
-    let percent = |share: f64| format!("{:+.1}%", share * 100.0);
-    let [low, high] = interval.map(percent);
+    let [low, high] = interval.map(signed_percent);
     format!(
         "{metric:<38} {:>9}  {:<18} {:>6.1}%",
-        percent(slowdown),
+        signed_percent(slowdown),
         format!("{low} to {high}"),
         pair_sd * 100.0
     )
@@ -189,7 +189,7 @@ fn moved(change: &Change, line: &Line, style: Style) -> String {
     let [from, to] = [&change.from, &change.to].map(|[label, moment]| format!("{label} ({})", day(moment)));
     let what = cost(&line.metric);
     let each = if line.kind == "micro" { "" } else { " a token" };
-    let text = format!("{:+.1}% {what}{each} between {from} and {to}", change.slowdown * 100.0);
+    let text = format!("{} {what}{each} between {from} and {to}", signed_percent(change.slowdown));
     match &change.acknowledged {
         Some(note) => style.dim(&format!("{text}: {note}")),
         None if change.slowdown > 0.0 => style.bad(&text),

@@ -1,16 +1,13 @@
 //! One record as a table, its dollars and its verdict.
 
-use rust_decimal::Decimal;
-
-use crate::base::units::{Bytes, Seconds, significant, thousands};
-use crate::record::{
-    Answer, ApiComparison, ApiVerdict, Cell, Check, Cost, Figure, Measurement, Record, Verdict,
-};
+use crate::base::units::{Bytes, Seconds, figure, significant};
+use crate::record::{Answer, ApiComparison, ApiVerdict, Check, Cost, Measurement, Record, Verdict};
 use crate::report::verdict::{tier, times};
 use crate::run::measure::{self, RowTrials};
 
 use super::{Page, Style};
 use crate::base::text::{clipped, count, printable};
+use crate::report::format::{cell_label, hourly, interval, percent, shorten, usd, wrap};
 
 /// Trials whose longest takes less than this times the shortest are alike.
 const ALIKE: f64 = 1.5;
@@ -109,7 +106,7 @@ fn table(out: &mut Page, record: &Record, style: Style) {
         let (Some(cell), Some(why)) = (&m.cell, is_a_rows_rate(m).then(|| wild(m)).flatten()) else {
             continue;
         };
-        for text in wrap(&format!("{}: {why}", label(cell)), 76) {
+        for text in wrap(&format!("{}: {why}", cell_label(cell)), 76) {
             out.line(format_args!("{}", style.warn(&text)));
         }
     }
@@ -210,8 +207,8 @@ fn rows(measurements: &[Measurement]) -> Vec<TableRow> {
             .zip(m.value)
             .map_or_else(|| "–".to_owned(), |(interval, value)| width(interval.relative_half_width(value)));
         rows.push(TableRow {
-            label: label(cell),
-            rate: m.value.map_or_else(|| "–".to_owned(), rate),
+            label: cell_label(cell),
+            rate: m.value.map_or_else(|| "–".to_owned(), |value| figure(value, 4)),
             interval,
             // Another tool's mean or total has no samples here.
             n: if m.n == 0 { "–".to_owned() } else { m.n.to_string() },
@@ -219,23 +216,6 @@ fn rows(measurements: &[Measurement]) -> Vec<TableRow> {
         });
     }
     rows
-}
-
-/// A cell in llama-bench's words.
-pub(in crate::report) fn label(cell: &Cell) -> String {
-    let mut label = match cell.phase.as_str() {
-        "prefill" => format!("pp{}", cell.prompt_tokens),
-        "decode" => format!("tg{}", cell.output_tokens),
-        "serving" => format!("served {}+{}", cell.prompt_tokens, cell.output_tokens),
-        _ => format!("pp{}+tg{}", cell.prompt_tokens, cell.output_tokens),
-    };
-    if cell.depth > 0 {
-        label = format!("{label} @ d{}", cell.depth);
-    }
-    if cell.batch > 1 {
-        label = format!("{label} b{}", cell.batch);
-    }
-    label
 }
 
 /// The dollars of a record and what they compare with.
@@ -261,10 +241,10 @@ fn cost(out: &mut Page, cost: &Cost, style: Style) {
         out.line(format_args!("  {}", style.warn(&text)));
     }
     if let Some(cell) = &cost.headline_cell {
-        let busy = super::cost::percent(cost.utilization);
+        let busy = percent(cost.utilization);
         out.line(format_args!(
             "  {}",
-            style.dim(&format!("USD per million tokens, at {}, {busy} busy", label(cell)))
+            style.dim(&format!("USD per million tokens, at {}, {busy} busy", cell_label(cell)))
         ));
     }
     let blended = format!("blended {}:1", cost.blend_ratio);
@@ -275,7 +255,7 @@ fn cost(out: &mut Page, cost: &Cost, style: Style) {
         ("all output", cost.usd_per_million_all_output_tokens, "input called free"),
     ] {
         if let Some(figure) = figure {
-            let value = style.strong(&format!("{:>10}", format!("${}", dollars(figure.value))));
+            let value = style.strong(&format!("{:>10}", usd(figure.value)));
             out.line(format_args!("  {name:<12} {value}   {:<22} {}", interval(figure), style.dim(note)));
         }
     }
@@ -285,7 +265,7 @@ fn cost(out: &mut Page, cost: &Cost, style: Style) {
 
 fn electricity(out: &mut Page, cost: &Cost, style: Style) {
     let Some(electricity) = &cost.electricity else { return };
-    let part = |usd: Option<f64>, name: &str| usd.map(|usd| format!("${} {name}", dollars(usd)));
+    let part = |found: Option<f64>, name: &str| found.map(|found| format!("{} {name}", usd(found)));
     let parts = [
         part(electricity.usd_per_million_input_tokens, "input"),
         part(electricity.usd_per_million_output_tokens, "output"),
@@ -315,16 +295,16 @@ fn comparison(out: &mut Page, cost: &Cost, style: Style) {
         .headline_cell
         .as_ref()
         .map_or(String::new(), |cell| format!(", {} in : {} out", cell.prompt_tokens, cell.output_tokens));
-    let busy = super::cost::percent(cost.utilization);
+    let busy = percent(cost.utilization);
     let head = format!("USD per million tokens at this mix{mix}, {busy} busy");
     out.line(format_args!("\n{}", style.dim(&head)));
-    out.line(format_args!("  {:<40} {:>9}", "here", format!("${}", dollars(best.here_usd_per_million))));
+    out.line(format_args!("  {:<40} {:>9}", "here", usd(best.here_usd_per_million)));
     for api in cost.api_comparison.iter().take(5) {
         out.line(format_args!(
             "  {:<31} {:<8} {:>9}   {}",
             shorten(&api.api, 31),
             tier(api.tier),
-            format!("${}", dollars(api.mix_usd_per_million)),
+            usd(api.mix_usd_per_million),
             relation(api, cost.verdict.as_ref(), style)
         ));
     }
@@ -444,40 +424,6 @@ pub fn render_doubts(record: &Record, style: Style) -> String {
     out.into_text()
 }
 
-fn interval(figure: Figure) -> String {
-    figure.ci95.map_or_else(
-        || "no interval".to_owned(),
-        |[low, high]| format!("${} to ${}", dollars(low), dollars(high)),
-    )
-}
-
-/// A price of the hour to four places, or to four digits where it is less than that.
-pub(super) fn hourly(usd: Decimal) -> Decimal {
-    let rounded = usd.round_dp(4);
-    let rounded = if rounded.is_zero() { usd.round_sf(4).unwrap_or(usd) } else { rounded };
-    rounded.normalize()
-}
-
-/// Three significant digits, at least cents, never an exponent.
-pub(super) fn dollars(value: f64) -> String {
-    if value >= 100.0 {
-        format!("{value:.0}")
-    } else if value >= 10.0 {
-        format!("{value:.2}")
-    } else {
-        significant(value, 3)
-    }
-}
-
-#[allow(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "a rate above 1,000 is a positive whole number here"
-)]
-fn rate(value: f64) -> String {
-    if value >= 1000.0 { thousands(value.round() as u64) } else { significant(value, 4) }
-}
-
 fn parameters(count: u64) -> String {
     let count = count as f64;
     if count >= 1e9 {
@@ -487,41 +433,10 @@ fn parameters(count: u64) -> String {
     }
 }
 
-pub(super) fn shorten(text: &str, width: usize) -> String {
-    if text.chars().count() <= width {
-        return text.to_owned();
-    }
-    text.chars().take(width - 1).chain(['…']).collect()
-}
-
-/// Breaks `text` at spaces into lines of at most `width` characters.
-pub(super) fn wrap(text: &str, width: usize) -> Vec<String> {
-    let mut lines: Vec<String> = Vec::new();
-    for word in text.split_whitespace() {
-        match lines.last_mut() {
-            Some(line) if line.chars().count() + 1 + word.chars().count() <= width => {
-                line.push(' ');
-                line.push_str(word);
-            }
-            _ => lines.push(word.to_owned()),
-        }
-    }
-    lines
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn numbers_read_naturally() {
-        for (value, text) in [(0.012_34, "0.0123"), (1.5, "1.50"), (12.345, "12.35"), (1234.5, "1234")] {
-            assert_eq!(dollars(value), text);
-        }
-        for (value, text) in [(12_345.6, "12,346"), (999.94, "999.9"), (27.0, "27.00")] {
-            assert_eq!(rate(value), text);
-        }
-    }
+    use crate::record::Figure;
 
     #[test]
     fn an_interval_wider_than_its_value_names_what_made_it() {
@@ -599,24 +514,5 @@ mod tests {
         }
         let doubtful = verdict(Answer::NoVerdict);
         assert_eq!(relation(&api(3.2, Some([3.0, 3.4]), true), Some(&doubtful), style), "");
-    }
-
-    #[test]
-    fn a_price_of_the_hour_is_rounded() {
-        for (usd, text) in [
-            ("1.7821359102077072300573945533", "1.7821"),
-            ("2.49", "2.49"),
-            ("10.7600", "10.76"),
-            ("0.0000123456", "0.00001235"),
-            ("98", "98"),
-        ] {
-            assert_eq!(hourly(usd.parse().expect("a number")).to_string(), text);
-        }
-    }
-
-    #[test]
-    fn lines_are_broken_at_spaces() {
-        assert_eq!(wrap("one two three", 7), ["one two", "three"]);
-        assert_eq!(wrap("", 7), Vec::<String>::new());
     }
 }

@@ -1,9 +1,9 @@
 //! The verdict's lines: green only where it is good news that nothing casts doubt on.
 
 use crate::cost::verdict::{Answer, Verdict};
+use crate::report::format::wrap;
 use crate::report::verdict::words;
 
-use super::result::wrap;
 use super::{Page, Style};
 
 /// Width of the verdict's text.

@@ -42,18 +42,7 @@ pub struct Row {
 impl Row {
     /// The row's name: `pp512`, `tg128 @ d4096 b8`.
     pub fn label(&self) -> String {
-        let mut label = match self.kind {
-            RowKind::Prefill { prompt_tokens } => format!("pp{prompt_tokens}"),
-            RowKind::Decode { output_tokens } => format!("tg{output_tokens}"),
-            RowKind::Joint { prompt_tokens, output_tokens } => format!("pp{prompt_tokens}+tg{output_tokens}"),
-        };
-        if self.depth > 0 {
-            label = format!("{label} @ d{}", self.depth);
-        }
-        if self.batch > 1 {
-            label = format!("{label} b{}", self.batch);
-        }
-        label
+        self.cell().label()
     }
 
     /// Prompt tokens of each sequence under the row's clock.
