@@ -6,11 +6,14 @@
 //! [`scores`] has the formulas. The text is the same for model and reference, token for token.
 
 pub mod scores;
+pub mod scoring;
 pub mod view;
 
-use crate::base::failure::{Class, Classed};
+use crate::base::failure::{Class, Classed, Usage};
 use crate::base::sys::Interrupt;
 use crate::engine::{Engine, Error as EngineError};
+use crate::model;
+use crate::run::plan;
 use scores::{Agreement, Row, Scores};
 
 /// Smallest context: a standard error takes more than one scored token.
@@ -56,6 +59,15 @@ pub enum Error {
         /// Which engine.
         engine: &'static str,
     },
+    /// A flag says what cannot be (exit code 2).
+    #[error(transparent)]
+    Usage(#[from] Usage),
+    /// A model cannot be found or read.
+    #[error(transparent)]
+    Model(#[from] model::Error),
+    /// The model or the machine cannot do what is asked.
+    #[error(transparent)]
+    Plan(#[from] plan::Error),
     /// An engine failed.
     #[error(transparent)]
     Engine(#[from] EngineError),
@@ -67,6 +79,9 @@ impl Classed for Error {
             Self::NoText { .. } => Class::Missing,
             Self::BadText { .. } => Class::Unusable,
             Self::Incomparable { .. } | Self::NonFinite { .. } => Class::Incomparable,
+            Self::Usage(error) => error.class(),
+            Self::Model(error) => error.class(),
+            Self::Plan(error) => error.class(),
             Self::Engine(error) => error.class(),
         }
     }

@@ -97,6 +97,9 @@ pub trait Watch: Observer + FetchProgress {
     /// Work that is not measured is being done.
     fn busy(&self, what: &str);
 
+    /// As many of `all` parts are done of such work.
+    fn parts(&self, done: usize, all: usize, what: &str);
+
     /// It is over: whatever shows it makes room for other output.
     fn clear(&self);
 
