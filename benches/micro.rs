@@ -113,6 +113,7 @@ fn schedule(c: &mut Criterion) {
         kv_type: "none",
         caveats: Vec::new(),
         choices: Vec::new(),
+        kernels: None,
     };
     let mut engine = Scheduled::new(Idle(capabilities));
     for count in [1, 16, 64] {

@@ -1,10 +1,14 @@
 //! GPUs as CUDA offers them, through a library that behaves like the driver.
 
+use std::path::{Path, PathBuf};
+
+use infercost::hardware::cuda::{Kind, Places};
+use infercost_testing::Tiny;
 use serde_json::Value;
 
-use crate::support::Bench;
 use crate::support::fake_cuda::FakeCuda;
 use crate::support::fake_nvml::{FakeNvml, GpuScript, Script};
+use crate::support::{Bench, Ran, ran};
 
 /// Two GPUs of NVML's.
 fn sensors(count: u8) -> FakeNvml {
@@ -75,5 +79,73 @@ fn a_driver_that_does_not_answer_is_a_sentence_with_the_way_out() {
         assert!(line["found"].as_str().is_some_and(|found| found.contains(word)), "{word}: {line}");
         assert_eq!(line["status"], "warn", "{line}");
         assert!(line["mend"].as_str().is_some_and(|mend| !mend.is_empty()), "{line}");
+    }
+}
+
+/// The folder of NVRTC, or `None` with a word on how to get it; under `CI=true` its absence is a failure.
+fn nvrtc() -> Option<PathBuf> {
+    let found = Places::here().find(Kind::Nvrtc, None);
+    if found.is_none() {
+        assert_ne!(std::env::var("CI").as_deref(), Ok("true"), "CI needs NVRTC: scripts/fetch-nvrtc");
+        eprintln!("skipped: NVRTC is not here; get it with scripts/fetch-nvrtc");
+    }
+    Some(found?.path.parent().expect("a folder").to_owned())
+}
+
+/// What a run of a tiny model says on a box with these sensors, this driver and NVRTC where it is given.
+fn run(nvml: &FakeNvml, cuda: &FakeCuda, nvrtc: Option<&Path>, more: &[&str]) -> (Bench, Ran) {
+    let bench = Bench::new();
+    Tiny::of("llama").write(&bench.folder().join("tiny.gguf"));
+    let library = nvml.library();
+    let library = library.to_str().expect("a path");
+    let args = ["run", "--model", "tiny.gguf", "-p", "8", "-n", "2", "-b", "1", "-r", "2"];
+    let rest = ["--price-per-hour", "2.49", "--nvml-library", library, "--json", "--output", "-"];
+    let folders = std::iter::once(cuda.folder()).chain(nvrtc);
+    let path = std::env::join_paths(folders).expect("folders without a colon");
+    let mut command = bench.command(&[&args[..], &rest, more].concat());
+    let output = command.env("LD_LIBRARY_PATH", path).output().expect("the program starts");
+    (bench, ran(&output))
+}
+
+/// Our own kernels, compiled for an H100 and executed by the stand-in for its driver.
+#[test]
+fn a_model_is_measured_on_a_gpu_by_our_own_kernels() {
+    let Some(nvrtc) = nvrtc() else { return };
+    let nvml = sensors(1);
+    let record = |cuda: &FakeCuda, more: &[&str]| {
+        let (_, ran) = run(&nvml, cuda, Some(&nvrtc), more);
+        assert!(ran.code == 0 && !ran.stderr.contains("panicked"), "{}\n{}", ran.stdout, ran.stderr);
+        serde_json::from_str::<Value>(&ran.stdout).unwrap_or_else(|error| panic!("{error}: {}", ran.stdout))
+    };
+    let on_processor = record(&FakeCuda::new(&card(1)), &["--device", "cpu", "--power", "none"]);
+    for more in [&["--device", "cuda"][..], &[]] {
+        let on_gpu = record(&FakeCuda::new(&card(1)), more);
+        let engine = &on_gpu["engine"];
+        assert_eq!((&engine["name"], &engine["device"]), (&"fused".into(), &"cuda:0".into()), "{engine}");
+        assert!(engine["version"].as_str().is_some_and(|version| version.contains("sm_90a")), "{engine}");
+        assert_eq!(on_gpu["environment"]["gpus"][0]["used"], true, "{}", on_gpu["environment"]["gpus"]);
+        assert!(on_gpu["quality"]["greedy"]["tokens"].is_array(), "{}", on_gpu["quality"]);
+        let (of_gpu, of_processor) = (&on_gpu["quality"]["greedy"], &on_processor["quality"]["greedy"]);
+        assert_eq!(of_gpu["tokens"][0], of_processor["tokens"][0]);
+    }
+}
+
+#[test]
+fn what_keeps_a_gpu_from_computing_is_a_sentence() {
+    let Some(nvrtc) = nvrtc() else { return };
+    let nvml = sensors(1);
+    let with = |line: &str| FakeCuda::new(&format!("{}{line}\n", card(1)));
+    for (cuda, compiler, code, says) in [
+        // Nobody finds a compiler in the folder of the driver.
+        (with(""), None, 13, "NVRTC"),
+        (with("fail cuInit 999"), Some(&*nvrtc), 13, "unknown error"),
+        (with("version 11080"), Some(&*nvrtc), 13, "at least 12.0"),
+        (with("fail cuMemAlloc_v2 2 after=9"), Some(&*nvrtc), 1, "out of memory"),
+        (with("fail cuStreamSynchronize 719 after=20"), Some(&*nvrtc), 1, "unspecified launch failure"),
+    ] {
+        let (_, ran) = run(&nvml, &cuda, compiler, &["--device", "cuda"]);
+        assert!(!ran.stderr.contains("panicked"), "{}", ran.stderr);
+        assert_eq!(ran.code, code, "{says}: {}", ran.stderr);
+        assert!(ran.stderr.contains(says), "{says}: {}", ran.stderr);
     }
 }

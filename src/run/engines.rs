@@ -20,10 +20,9 @@ pub enum Kind {
 impl Kind {
     /// The best engine for the model that `header` describes: our own where it can compute it.
     pub fn best(header: &Header, device: Device) -> Self {
-        match device {
-            Device::Cpu if fused::supports(header).is_ok() => Self::Fused,
-            Device::Cpu | Device::Cuda(_) => Self::Candle,
-        }
+        // Only a build with candle's own CUDA code has another one for a GPU.
+        let alone = matches!(device, Device::Cuda(_)) && !cfg!(feature = "candle-cuda");
+        if alone || fused::supports(header).is_ok() { Self::Fused } else { Self::Candle }
     }
 
     /// The engine's name in flags and records.
@@ -51,7 +50,7 @@ impl Kind {
     /// [`Error::Unsupported`] with what it cannot do and the way out.
     pub fn can_run(self, header: &Header, demand: Demand) -> Result<(), Error> {
         match self {
-            Self::Fused => fused::can_run(header, demand),
+            Self::Fused => fused::supports(header),
             Self::Candle => candle::can_run(header, demand),
         }
     }

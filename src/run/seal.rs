@@ -166,7 +166,7 @@ pub fn seal(finished: &Finished, s: Sealing<'_>) -> Result<Record, crate::catalo
         plan: s.plan,
         environment: &environment,
         host: fingerprint::Host::here(),
-        kernels: None,
+        kernels: capabilities.and_then(|capabilities| capabilities.kernels.as_deref()),
         power_limit_watts: s.power_limit.map_or_else(|| power_limit(s.found, s.gpu), |limit| Ok(limit.get())),
         settings: &s.settings,
     });

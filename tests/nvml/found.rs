@@ -159,7 +159,7 @@ fn the_program_finds_the_library_under_its_own_name() {
     let first = found.stderr.lines().next().unwrap_or_default();
     assert_eq!(
         first,
-        "CPU measured; NVIDIA Scripted not used: this build has no engine for NVIDIA GPUs; scripts/build-candle-cuda"
+        "CPU measured; NVIDIA Scripted not used: CUDA cannot use it (libcuda is not here: no NVIDIA driver); bench doctor"
     );
     assert!(!with(bench.folder()).stderr.contains("Scripted"));
 }
@@ -184,14 +184,14 @@ fn a_gpu_that_is_not_used_stands_at_the_head_of_the_result_and_in_the_record() {
     for name in ["NVIDIA H200", "NVIDIA GeForce RTX 3060 Laptop GPU"] {
         let (ran, record) = with(named(name), &[]);
         let said = format!(
-            "CPU measured; {name} not used: this build has no engine for NVIDIA GPUs; scripts/build-candle-cuda"
+            "CPU measured; {name} not used: CUDA cannot use it (libcuda is not here: no NVIDIA driver); bench doctor"
         );
         // It is broken at the width of the view, so its words are compared.
         let head: Vec<&str> = ran.stdout.split_whitespace().take(said.split(' ').count()).collect();
         assert_eq!(head.join(" "), said, "{}", ran.stdout);
         let record = record.expect("the CPU was measured");
         let gpu = &record["environment"]["unused_gpu"];
-        assert_eq!((&gpu["name"], &gpu["command"]), (&name.into(), &"scripts/build-candle-cuda".into()));
+        assert_eq!((&gpu["name"], &gpu["command"]), (&name.into(), &"bench doctor".into()));
         assert!(!ran.stdout.contains("Figures  valid,"), "{}", ran.stdout);
     }
     // Whoever asks for the CPU gets it, and nothing is missing.

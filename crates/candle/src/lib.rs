@@ -83,6 +83,7 @@ pub fn load(model: &Model, options: &Options, interrupt: &Interrupt) -> Result<B
         kv_type: loaded.facts.kv_type,
         caveats: loaded.caveats,
         choices: Vec::new(),
+        kernels: None,
     };
     Ok(Box::new(driver::Driver::new(
         loaded.network,

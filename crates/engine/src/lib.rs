@@ -17,6 +17,7 @@ mod step;
 
 // Rooms go by their own names here: `crate::base::text`, not `infercost_base::text`.
 use infercost_base as base;
+use infercost_hardware as hardware;
 use infercost_model as model;
 
 use serde::Serialize;
@@ -111,6 +112,8 @@ pub struct Capabilities {
     pub caveats: Vec<String>,
     /// What it chose on this machine by trying, with what the trial gave; no result hangs on it, only speed.
     pub choices: Vec<String>,
+    /// blake3 of the kernels that were compiled at run time, where it has such.
+    pub kernels: Option<String>,
 }
 
 /// What to run: sequences that start together and end together.
@@ -158,7 +161,7 @@ pub trait Engine {
     /// Says whether this engine can run `schedule` with the model it holds, without running anything.
     ///
     /// # Errors
-    /// [`Error::Unsupported`] with what it cannot do and the way out.
+    /// [`Error::Unsupported`] with what it cannot do and the way out, [`Error::OutOfMemory`] when its cache is too small.
     fn accepts(&self, schedule: &Schedule) -> Result<(), Error>;
 
     /// Runs `schedule` to its end and reports every step and token to `events`.

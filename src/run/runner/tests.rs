@@ -50,6 +50,7 @@ impl Scripted {
             kv_type: "none",
             caveats: vec![],
             choices: vec![],
+            kernels: None,
         };
         let step_ns = Box::new(step_ns);
         Self {

@@ -40,9 +40,8 @@ impl Place {
         nvml_library: Option<&Path>,
     ) -> Result<Self, device::Error> {
         let row_of = |index: usize| Some(device::row(found.gpus.get(index)?, catalog)?.family.clone());
-        let order = || device::cuda_in_nvml(nvml_library);
-        let drives_cuda = cfg!(feature = "candle-cuda");
-        let choice = device::choose(asked, wanted, found, row_of, drives_cuda.then_some(&order as _))?;
+        let order = || device::cuda_to_compute(nvml_library);
+        let choice = device::choose(asked, wanted, found, row_of, &order)?;
         Ok(match choice {
             Choice::Cpu { unused } => {
                 // The engine's threads and those that read and pack weights, the sensors' and two to spare.

@@ -98,7 +98,7 @@ fn make_plan(session: &Session<'_>, model: &Model, engine: &EngineSetup) -> Resu
         engine: engine.kind.name().to_owned(),
         device: place.device.to_string(),
         threads: (!on_gpu).then(|| threads(request)),
-        isa: own.then(|| engine.options.isa.unwrap_or_else(Isa::detect).label().to_owned()),
+        isa: (own && !on_gpu).then(|| engine.options.isa.unwrap_or_else(Isa::detect).label().to_owned()),
         kv_type: own.then(|| engine.options.kv_type.label().to_owned()),
         rows: planned,
         grow_batch: request.batch == Some(Batch::Auto) || (request.batch.is_none() && on_gpu),

@@ -1,24 +1,32 @@
 //! Memory foreseen from the header alone: packed weights, pages of the cache, the buffers of a step.
 
 use crate::base::units::Bytes;
-use crate::model::{Header, architecture};
+use crate::model::{Header, ModelSpec, architecture};
+use crate::{Demand, Device, MemoryForeseen, PAGE_POSITIONS};
 
-use super::super::{Demand, MemoryForeseen, PAGE_POSITIONS};
-use super::cpu::{KvType, TOKENS_PER_STEP};
+use super::cpu::{TOKENS_PER_STEP, packed_bytes};
+use super::cuda;
+use super::kv::KvType;
 use super::weights;
 
 /// Program, libraries, the vocabulary while it is read, stacks, and what the allocator holds back.
 const RUNTIME: u64 = 24 << 20;
 
-/// What the process will need at its peak while it runs `demand`.
+/// What the process, or the GPU, will need at its peak while it runs `demand`.
 pub fn memory_foreseen(header: &Header, demand: Demand, kv_type: KvType) -> MemoryForeseen {
+    let named = |parts: Vec<(&'static str, u64)>| MemoryForeseen {
+        parts: parts.into_iter().map(|(name, bytes)| (name, Bytes::new(bytes))).collect(),
+    };
+    if let Device::Cuda(_) = demand.device {
+        return named(cuda::foreseen(header, demand, kv_type));
+    }
     let spec = &header.spec;
     let vectors = header
         .tensors
         .iter()
         .filter(|tensor| !weights::is_matrix(tensor))
         .map(|tensor| tensor.elements() * 4);
-    let packed = weights::packed_bytes(header) as u64 + vectors.sum::<u64>();
+    let packed = packed_bytes(header) as u64 + vectors.sum::<u64>();
     let positions = u64::from(demand.context) + u64::from(demand.prompt) + u64::from(demand.output);
     let pages = u64::from(demand.batch) * positions.div_ceil(u64::from(PAGE_POSITIONS));
     let page = spec.kv_bytes_per_position(kv_type.block_bytes()).get() * u64::from(PAGE_POSITIONS);
@@ -33,17 +41,19 @@ pub fn memory_foreseen(header: &Header, demand: Demand, kv_type: KvType) -> Memo
         }
     };
     let rows = 3 * u64::from(spec.width) + 3 * heads + feed;
-    // Blocks with a window turn by a table of their own where positions are scaled in the others alone.
-    let windows = architecture::named(&spec.architecture).and_then(|architecture| architecture.windows);
-    let local = windows.is_some_and(|windows| !windows.scaled) && spec.windowed_layers > 0;
-    let tables = if local { 2 } else { 1 };
-    let parts = vec![
+    named(vec![
         ("weights", packed),
         ("KV cache", pages * page),
         ("activations", tokens * rows * 4),
         ("logits", u64::from(demand.batch) * u64::from(spec.vocabulary) * 4),
-        ("rotary tables", tables * positions * u64::from(spec.head_size) * 4),
+        ("rotary tables", tables(spec) * positions * u64::from(spec.head_size) * 4),
         ("runtime", RUNTIME),
-    ];
-    MemoryForeseen { parts: parts.into_iter().map(|(name, bytes)| (name, Bytes::new(bytes))).collect() }
+    ])
+}
+
+/// Tables of angles: blocks with a window turn by one of their own where positions are scaled in the others alone.
+pub(super) fn tables(spec: &ModelSpec) -> u64 {
+    let windows = architecture::named(&spec.architecture).and_then(|architecture| architecture.windows);
+    let local = windows.is_some_and(|windows| !windows.scaled) && spec.windowed_layers > 0;
+    if local { 2 } else { 1 }
 }

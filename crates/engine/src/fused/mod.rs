@@ -1,51 +1,40 @@
 //! Our own engine: quantized weights as they are, many sequences over a paged KV cache, one graph.
 //!
-//! `network` says what a model computes, `weights` brings its tensors into the order the kernels want, `cpu`
-//! computes a step, and [`schedule`](super::schedule) makes an [`Engine`] of steps. Start at [`load`]; the pass itself
-//! is `cpu/forward.rs`. What it cannot compute is refused by name in [`supports`], never computed differently.
+//! `network` says what a model computes, `weights` brings its tensors where a back end wants them, `cpu` and `cuda`
+//! compute a step, and [`schedule`](super::schedule) makes an [`Engine`] of steps. Start at [`load`]; the pass itself
+//! is `cpu/forward.rs` or `cuda/pass.rs`. What it cannot compute is refused by name in [`supports`], never computed differently.
 
 mod cpu;
+mod cuda;
 mod finite;
+mod kv;
 mod memory;
 mod network;
+mod rotary;
 mod weights;
 #[cfg(test)]
 mod tests;
 
 use crate::base::sys::Interrupt;
 use crate::model::gguf::{self, Gguf};
-use crate::model::{self, Header, Model, Source};
+use crate::model::{self, Model, Source};
 
 use super::schedule::Scheduled;
-use super::{Demand, Device, Engine, Error};
+use super::{Device, Engine, Error};
 use crate::Options;
 
-pub use cpu::{Isa, KvType};
+pub use cpu::Isa;
+pub use kv::KvType;
 pub use memory::memory_foreseen;
 pub use network::supports;
 
 /// The engine's name in errors and records.
 pub const NAME: &str = "fused";
 
-/// Says whether this engine can run rows like `demand` on the model.
-///
-/// # Errors
-/// [`Error::Unsupported`] with the number that is too large and the way out.
-pub fn can_run(header: &Header, demand: Demand) -> Result<(), Error> {
-    supports(header)?;
-    if let Device::Cuda(_) = demand.device {
-        return Err(Error::NoDevice(format!(
-            "{} was asked for, and the engine `{NAME}` computes on the processor so far: `--engine candle`, or `--device cpu`",
-            demand.device
-        )));
-    }
-    Ok(())
-}
-
 /// Loads `model` and returns an engine with it; `progress` is told now and then which share of the weights is ready.
 ///
 /// # Errors
-/// [`Error::Unsupported`] as [`supports`] says, [`Error::NoDevice`] for a GPU, [`Error::Load`] when the file cannot
+/// [`Error::Unsupported`] as [`supports`] says, [`Error::NoDevice`] when the GPU is not there or lacks what it needs, [`Error::Load`] when the file cannot
 /// be read or holds weights that are no numbers, and [`Error::Interrupted`] when the user asked to stop meanwhile.
 pub fn load(
     model: &Model,
@@ -53,19 +42,39 @@ pub fn load(
     interrupt: &Interrupt,
     progress: &dyn Fn(f64),
 ) -> Result<Box<dyn Engine>, Error> {
-    Ok(Box::new(Scheduled::new(back_end(model, options, interrupt, progress)?)))
+    let engine: Box<dyn Engine> = match options.device {
+        Device::Cpu => Box::new(Scheduled::new(back_end(model, options, interrupt, progress)?)),
+        Device::Cuda(ordinal) => {
+            Box::new(Scheduled::new(gpu_back_end(model, (ordinal, options), interrupt, progress)?))
+        }
+    };
+    Ok(engine)
 }
 
-/// [`load`] without a scheduler.
+/// [`load`] on the processor, without a scheduler.
 fn back_end(
     model: &Model,
     options: &Options,
     interrupt: &Interrupt,
     progress: &dyn Fn(f64),
 ) -> Result<cpu::CpuEngine, Error> {
-    if matches!(options.device, Device::Cuda(_)) {
-        return Err(Error::NoDevice(format!("the engine `{NAME}` computes on the processor so far")));
-    }
+    let (file, network) = read(model, options, interrupt)?;
+    cpu::CpuEngine::new(model, &file, network, options, interrupt, progress)
+}
+
+/// [`load`] on the GPU with this number, without a scheduler.
+fn gpu_back_end(
+    model: &Model,
+    (ordinal, options): (usize, &Options),
+    interrupt: &Interrupt,
+    progress: &dyn Fn(f64),
+) -> Result<cuda::CudaEngine, Error> {
+    let (file, network) = read(model, options, interrupt)?;
+    cuda::CudaEngine::new(model, &file, network, (ordinal, options), interrupt, progress)
+}
+
+/// The file's header and what its model computes.
+fn read(model: &Model, options: &Options, interrupt: &Interrupt) -> Result<(Gguf, network::Network), Error> {
     if let Source::Safetensors(_) = model.source {
         return Err(unsupported(
             "read a safetensors folder",
@@ -74,7 +83,7 @@ fn back_end(
     }
     let file = open(model, interrupt)?;
     let network = network::Network::new(&file.header, &file.metadata)?.for_positions(options.max_positions);
-    cpu::CpuEngine::new(model, &file, network, options, interrupt, progress)
+    Ok((file, network))
 }
 
 /// The file's header with its metadata; [`Model`] keeps only what planning needs.

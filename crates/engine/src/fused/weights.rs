@@ -1,20 +1,19 @@
-//! A model's tensors in memory: matrices packed for the kernels, vectors as single precision.
+//! A model's tensors where its back end wants them: matrices as a [`Store`] keeps them, vectors in single precision.
 //!
-//! The file is read once, in pieces of some megabytes: while the next piece is read, all threads pack the last one and
-//! check it for weights that are no numbers. So loading needs little more than what stays. (A mapped file would count its own
+//! The file is read once, in pieces of some megabytes: while the next piece is read, the store fills in the last one and
+//! checks it for weights that are no numbers. So loading needs little more than what stays. (A mapped file would count its own
 //! pages beside the packed ones, and has no huge pages.)
 
+use std::fmt::Debug;
 use std::io::{Read, Seek, SeekFrom};
 
 use half::{bf16, f16};
-use rayon::prelude::*;
 
 use crate::model::architecture::{Role, Tensor};
 use crate::model::gguf::Gguf;
 use crate::model::{Header, ReadSeek, TensorInfo, TensorType, is_interruption};
 
 use super::super::Error;
-use super::cpu::{Arena, Layout, ROWS, Region};
 use super::finite::first_non_finite;
 use super::network::Network;
 use super::{not_loaded, unsupported};
@@ -22,135 +21,152 @@ use super::{not_loaded, unsupported};
 /// Bytes read at once, about.
 const PIECE: usize = 4 << 20;
 
-/// A packed matrix.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Matrix {
-    pub(super) layout: Layout,
+/// Where a back end keeps weights, and in which order.
+pub(super) trait Store: Debug + Send {
+    /// A matrix, ready for the kernels.
+    type Matrix: Copy + Debug + Send;
+    /// The matrices of one tensor, all of one shape.
+    type Stack: Copy + Debug + Send;
+    /// Numbers in single precision.
+    type Vector: Debug + Send;
+
+    /// Rows that are filled in together: pieces begin at multiples of it.
+    const GROUP: usize;
+
+    /// Makes room for matrices of this shape.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] when there is no kernel for it, [`Error::Load`] when there is no memory.
+    fn reserve(&mut self, name: &str, shape: Shape) -> Result<Self::Stack, Error>;
+
+    /// The matrix with this number.
+    fn matrix(stack: &Self::Stack, index: usize) -> Self::Matrix;
+
+    /// Fills in the rows from number `first` on, counted over all matrices of the tensor, from `bytes` as the file has
+    /// them, and gives the index of the first weight among them that is no number. The rows are of one matrix, or of
+    /// several whose rows are a multiple of [`GROUP`](Self::GROUP).
+    ///
+    /// # Errors
+    /// [`Error::Load`] when the device fails.
+    fn fill(
+        &mut self,
+        stack: &Self::Stack,
+        shape: Shape,
+        first: usize,
+        bytes: &[u8],
+    ) -> Result<Option<u64>, Error>;
+
+    /// Keeps a vector.
+    ///
+    /// # Errors
+    /// [`Error::Load`] when there is no memory.
+    fn vector(&mut self, values: Vec<f32>) -> Result<Self::Vector, Error>;
+}
+
+/// What a tensor's matrices are like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Shape {
+    pub(super) kind: TensorType,
+    /// How many matrices.
+    pub(super) count: usize,
+    /// Rows of each.
     pub(super) rows: usize,
-    pub(super) region: Region,
+    pub(super) columns: usize,
 }
 
-impl Matrix {
-    /// Groups of sixteen rows.
-    pub(super) fn groups(&self) -> usize {
-        self.rows.div_ceil(ROWS)
-    }
-}
-
-/// The matrices of all experts of a block, one behind the other.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Stack {
-    layout: Layout,
-    rows: usize,
-    region: Region,
-}
-
-impl Stack {
-    /// The matrix of expert number `index`.
-    pub(super) fn expert(&self, index: usize) -> Matrix {
-        let length = bytes(&self.layout, self.rows);
-        let region = Region { offset: self.region.offset + index * length, length };
-        Matrix { layout: self.layout, rows: self.rows, region }
+impl Shape {
+    /// Of a tensor that is a matrix, or a matrix for each expert.
+    pub(super) fn of(tensor: &TensorInfo) -> Option<Self> {
+        let size = |number: u64| usize::try_from(number).ok();
+        let (count, rows, columns) = match tensor.shape[..] {
+            [rows, columns] => (1, rows, columns),
+            [count, rows, columns] => (count, rows, columns),
+            _ => return None,
+        };
+        let whole = columns > 0 && columns.is_multiple_of(tensor.dtype.block_elements());
+        let shape =
+            Self { kind: tensor.dtype, count: size(count)?, rows: size(rows)?, columns: size(columns)? };
+        whole.then_some(shape)
     }
 
-    pub(super) fn layout(&self) -> Layout {
-        self.layout
+    /// Bytes of a row as the file has it.
+    pub(super) fn row_bytes(&self) -> usize {
+        let blocks = self.columns as u64 / self.kind.block_elements();
+        usize::try_from(blocks * self.kind.block_bytes()).unwrap_or(usize::MAX)
     }
 }
 
 /// A block's feed-forward layer.
 #[derive(Debug)]
-pub(super) enum Feed {
+pub(super) enum Feed<S: Store> {
     Dense {
         /// Gate and up.
-        gate_up: [Matrix; 2],
-        down: Matrix,
+        gate_up: [S::Matrix; 2],
+        down: S::Matrix,
     },
-    Experts(Experts),
+    Experts(Experts<S>),
 }
 
 /// A mixture of experts: who chooses, and who can be chosen.
 #[derive(Debug)]
-pub(super) struct Experts {
-    pub(super) router: Matrix,
+pub(super) struct Experts<S: Store> {
+    pub(super) router: S::Matrix,
     /// Gates and ups.
-    pub(super) gate_up: [Stack; 2],
-    pub(super) down: Stack,
-    pub(super) biases: Option<Biases>,
+    pub(super) gate_up: [S::Stack; 2],
+    pub(super) down: S::Stack,
+    pub(super) biases: Option<Biases<S>>,
 }
 
 /// What is added to what a mixture's matrices give: a number for each row, of one expert behind the other.
 #[derive(Debug)]
-pub(super) struct Biases {
-    pub(super) router: Vec<f32>,
+pub(super) struct Biases<S: Store> {
+    pub(super) router: S::Vector,
     /// Of gates and of ups.
-    pub(super) gate_up: [Vec<f32>; 2],
-    pub(super) down: Vec<f32>,
+    pub(super) gate_up: [S::Vector; 2],
+    pub(super) down: S::Vector,
 }
 
 /// A block's weights.
 #[derive(Debug)]
-pub(super) struct Block {
-    pub(super) attention_norm: Vec<f32>,
+pub(super) struct Block<S: Store> {
+    pub(super) attention_norm: S::Vector,
     /// Queries, keys, values.
-    pub(super) qkv: [Matrix; 3],
+    pub(super) qkv: [S::Matrix; 3],
     /// Their biases, one behind the other.
-    pub(super) qkv_bias: Option<Vec<f32>>,
-    pub(super) query_norm: Option<Vec<f32>>,
-    pub(super) key_norm: Option<Vec<f32>>,
-    pub(super) output: Matrix,
-    pub(super) output_bias: Option<Vec<f32>>,
+    pub(super) qkv_bias: Option<S::Vector>,
+    pub(super) query_norm: Option<S::Vector>,
+    pub(super) key_norm: Option<S::Vector>,
+    pub(super) output: S::Matrix,
+    pub(super) output_bias: Option<S::Vector>,
     /// Each query head's score that has no key.
-    pub(super) sinks: Option<Vec<f32>>,
-    pub(super) post_attention_norm: Option<Vec<f32>>,
-    pub(super) feed_norm: Vec<f32>,
-    pub(super) feed: Feed,
-    pub(super) post_feed_norm: Option<Vec<f32>>,
+    pub(super) sinks: Option<S::Vector>,
+    pub(super) post_attention_norm: Option<S::Vector>,
+    pub(super) feed_norm: S::Vector,
+    pub(super) feed: Feed<S>,
+    pub(super) post_feed_norm: Option<S::Vector>,
 }
 
 /// All weights.
 #[derive(Debug)]
-pub(super) struct Weights {
-    pub(super) arena: Arena,
-    pub(super) embedding: Matrix,
+pub(super) struct Weights<S: Store> {
+    pub(super) store: S,
+    pub(super) embedding: S::Matrix,
     /// The output head; the embedding when they are tied.
-    pub(super) head: Matrix,
-    pub(super) output_norm: Vec<f32>,
-    pub(super) blocks: Vec<Block>,
-    /// Divisors of the rotation's frequencies.
+    pub(super) head: S::Matrix,
+    pub(super) output_norm: S::Vector,
+    pub(super) blocks: Vec<Block<S>>,
+    /// Divisors of the rotation's frequencies, on the host.
     pub(super) rope_factors: Option<Vec<f32>>,
 }
 
-/// Bytes that the packed matrices of `header` take.
-pub(super) fn packed_bytes(header: &Header) -> usize {
-    let matrices = header.tensors.iter().filter(|tensor| is_matrix(tensor));
-    let of = |(count, layout, rows)| count * bytes(&layout, rows);
-    matrices.filter_map(|tensor| shape(tensor).map(of)).sum()
-}
-
-/// Whether `tensor` is packed; biases of experts have rows, and are no matrix.
+/// Whether `tensor` is a matrix; biases of experts have rows, and are none.
 #[allow(clippy::case_sensitive_file_extension_comparisons, reason = "names of tensors are no files")]
 pub(super) fn is_matrix(tensor: &TensorInfo) -> bool {
     tensor.shape.len() > 1 && !tensor.name.ends_with(".bias")
 }
 
-/// How many matrices `tensor` holds, and the layout and the rows of each.
-fn shape(tensor: &TensorInfo) -> Option<(usize, Layout, usize)> {
-    let (count, rows, columns) = match tensor.shape[..] {
-        [rows, columns] => (1, rows, columns),
-        [count, rows, columns] => (count, rows, columns),
-        _ => return None,
-    };
-    let size = |number: u64| usize::try_from(number).ok();
-    Some((size(count)?, Layout::of(tensor.dtype, size(columns)?)?, size(rows)?))
-}
-
-fn bytes(layout: &Layout, rows: usize) -> usize {
-    rows.div_ceil(ROWS) * layout.group_bytes
-}
-
-impl Weights {
-    /// Reads and packs every tensor of `file`, and says to `progress` which share of the matrices is done.
+impl<S: Store> Weights<S> {
+    /// Reads every tensor of `file` into `store`, and says to `progress` which share of the matrices is done.
     ///
     /// # Errors
     /// [`Error::Load`] when reading fails or a weight is no number, [`Error::Interrupted`] through the reader.
@@ -158,16 +174,18 @@ impl Weights {
         reader: Box<dyn ReadSeek + Send>,
         file: &Gguf,
         network: &Network,
+        store: S,
         progress: &dyn Fn(f64),
     ) -> Result<Self, Error> {
-        let arena = Arena::new(packed_bytes(&file.header))
-            .map_err(|error| not_loaded(format!("the system gives no memory for the weights ({error})")))?;
+        let matrices = file.header.tensors.iter().filter(|tensor| is_matrix(tensor));
         let mut loader = Loader {
             reader,
             header: &file.header,
-            arena,
+            store,
             pieces: [Vec::new(), Vec::new()],
             waiting: None,
+            done: 0,
+            all: matrices.map(|tensor| tensor.bytes().get()).sum(),
             progress,
         };
         let embedding = loader.matrix(needed(network, Role::Embedding)?.name)?;
@@ -176,62 +194,58 @@ impl Weights {
             None => embedding,
         };
         let output_norm = loader.vector(needed(network, Role::OutputNorm)?.name)?;
-        let rope_factors = network.rope_factors.map(|name| loader.vector(name)).transpose()?;
-        let blocks: Result<Vec<Block>, Error> =
+        let rope_factors = network.rope_factors.map(|name| loader.numbers(name)).transpose()?;
+        let blocks: Result<Vec<Block<S>>, Error> =
             (0..network.layers.len()).map(|layer| loader.block(layer, network)).collect();
         let blocks = blocks?;
-        loader.pack()?;
-        Ok(Self { blocks, arena: loader.arena, embedding, head, output_norm, rope_factors })
+        loader.fill()?;
+        Ok(Self { blocks, store: loader.store, embedding, head, output_norm, rope_factors })
     }
 }
 
-struct Loader<'a> {
+struct Loader<'a, S: Store> {
     reader: Box<dyn ReadSeek + Send>,
     header: &'a Header,
-    arena: Arena,
+    store: S,
     /// What was read last, and room for what is read next.
     pieces: [Vec<u8>; 2],
-    /// What the first of the pieces is, until it is packed.
-    waiting: Option<Piece>,
+    /// What the first of the pieces is, until it is filled in.
+    waiting: Option<Piece<S>>,
+    /// Bytes of matrices that were read, and of all.
+    done: u64,
+    all: u64,
     progress: &'a dyn Fn(f64),
 }
 
-/// Rows of a matrix that were read and are to be packed.
+/// Rows that were read and are to be filled in.
 #[derive(Debug)]
-struct Piece {
+struct Piece<S: Store> {
     name: String,
-    kind: TensorType,
-    layout: Layout,
-    /// Number of the first row's first element in the tensor.
-    first: u64,
-    /// Where the rows' groups go.
-    to: Region,
+    stack: S::Stack,
+    shape: Shape,
+    /// Number of the first row.
+    first: usize,
 }
 
-impl Piece {
-    fn pack(&self, rows: &[u8], to: &mut [u8]) -> Result<(), Error> {
-        let layout = &self.layout;
-        let group = ROWS * layout.row_bytes();
-        let kind = self.kind;
-        let elements = group as u64 / kind.block_bytes() * kind.block_elements();
-        let groups = rows.par_chunks(group).zip(to.par_chunks_exact_mut(layout.group_bytes)).enumerate();
-        let wrong = groups.filter_map(|(index, (rows, to))| {
-            layout.pack(rows, to);
-            first_non_finite(kind, rows).map(|element| index as u64 * elements + element)
-        });
-        wrong.min().map_or(Ok(()), |element| Err(no_number(&self.name, kind, self.first + element)))
+impl<S: Store> Piece<S> {
+    fn fill(&self, rows: &[u8], store: &mut S) -> Result<(), Error> {
+        let first = self.first as u64 * self.shape.columns as u64;
+        match store.fill(&self.stack, self.shape, self.first, rows)? {
+            Some(element) => Err(no_number(&self.name, self.shape.kind, first + element)),
+            None => Ok(()),
+        }
     }
 }
 
-impl Loader<'_> {
-    fn block(&mut self, layer: usize, network: &Network) -> Result<Block, Error> {
+impl<S: Store> Loader<'_, S> {
+    fn block(&mut self, layer: usize, network: &Network) -> Result<Block<S>, Error> {
         let index = u32::try_from(layer).unwrap_or(u32::MAX);
         let name = |role: Role| network.tensor(role).map(|tensor| tensor.in_block(index));
         let needed = |role: Role| needed(network, role).map(|tensor| tensor.in_block(index));
         let optional = |loader: &mut Self, role| name(role).map(|name| loader.vector(&name)).transpose();
         let mut qkv_bias = Vec::new();
         for name in [Role::QueryBias, Role::KeyBias, Role::ValueBias].into_iter().filter_map(name) {
-            qkv_bias.extend(self.vector(&name)?);
+            qkv_bias.extend(self.numbers(&name)?);
         }
         let (queries, keys) = (network.heads * network.head_size, network.kv_heads * network.head_size);
         let feed_forward = network.feed_forward;
@@ -249,7 +263,7 @@ impl Loader<'_> {
                     self.matrix(&needed(Role::Value)?)?,
                 ],
             },
-            qkv_bias: network.qkv_bias.then_some(qkv_bias),
+            qkv_bias: if network.qkv_bias { Some(self.store.vector(qkv_bias)?) } else { None },
             query_norm: optional(self, Role::QueryNorm)?,
             key_norm: optional(self, Role::KeyNorm)?,
             output: self.matrix(&needed(Role::AttentionOutput)?)?,
@@ -298,7 +312,13 @@ impl Loader<'_> {
         })
     }
 
-    fn vector(&mut self, name: &str) -> Result<Vec<f32>, Error> {
+    fn vector(&mut self, name: &str) -> Result<S::Vector, Error> {
+        let numbers = self.numbers(name)?;
+        self.store.vector(numbers)
+    }
+
+    /// A small tensor in single precision.
+    fn numbers(&mut self, name: &str) -> Result<Vec<f32>, Error> {
         let tensor = self.find(name)?;
         let length = usize::try_from(tensor.bytes().get()).unwrap_or(usize::MAX);
         let mut bytes = vec![0; length];
@@ -314,79 +334,66 @@ impl Loader<'_> {
         })
     }
 
-    fn matrix(&mut self, name: &str) -> Result<Matrix, Error> {
+    fn matrix(&mut self, name: &str) -> Result<S::Matrix, Error> {
         let tensor = self.find(name)?;
-        Ok(self.stack_of(&tensor)?.expert(0))
+        Ok(S::matrix(&self.stack_of(&tensor)?, 0))
     }
 
     /// `count` rows of a tensor from row `first` on, as a matrix of their own.
-    fn rows(&mut self, name: &str, first: usize, count: usize) -> Result<Matrix, Error> {
+    fn rows(&mut self, name: &str, first: usize, count: usize) -> Result<S::Matrix, Error> {
         let mut tensor = self.find(name)?;
-        let [all, _] = tensor.shape[..] else { return Err(no_matrix(name)) };
+        let [all, _] = tensor.shape[..] else { return Err(no_kernel(name)) };
         tensor.offset += tensor.bytes().get() / all * first as u64;
         tensor.shape[0] = count as u64;
         if first > 0 {
             tensor.name = format!("{name} (from row {first} on)");
         }
-        Ok(self.stack_of(&tensor)?.expert(0))
+        Ok(S::matrix(&self.stack_of(&tensor)?, 0))
     }
 
     /// The matrices of a tensor.
-    fn stack(&mut self, name: &str) -> Result<Stack, Error> {
+    fn stack(&mut self, name: &str) -> Result<S::Stack, Error> {
         let tensor = self.find(name)?;
         self.stack_of(&tensor)
     }
 
-    /// The matrices of a tensor, one behind the other, each filled up to whole groups.
-    fn stack_of(&mut self, tensor: &TensorInfo) -> Result<Stack, Error> {
-        let none = || no_matrix(&tensor.name);
-        let (count, layout, rows) = shape(tensor).ok_or_else(none)?;
-        let length = bytes(&layout, rows);
-        let region = self.arena.take(count * length).ok_or_else(none)?;
-        // Matrices of whole groups lie behind one another like the rows of a single one.
-        let (matrices, rows_each) = if rows.is_multiple_of(ROWS) { (1, count * rows) } else { (count, rows) };
-        let step = (PIECE / (ROWS * layout.row_bytes())).max(1) * ROWS;
-        for index in 0..matrices {
-            for first in (0..rows_each).step_by(step) {
-                let number = step.min(rows_each - first);
-                let groups = number.div_ceil(ROWS) * layout.group_bytes;
-                let offset = region.offset + index * length + first / ROWS * layout.group_bytes;
-                let to = Region { offset, length: groups };
-                self.piece(tensor, layout, index * rows_each + first, number, to)?;
+    fn stack_of(&mut self, tensor: &TensorInfo) -> Result<S::Stack, Error> {
+        let name = &tensor.name;
+        let shape = Shape::of(tensor).ok_or_else(|| no_kernel(name))?;
+        let stack = self.store.reserve(name, shape)?;
+        // Matrices of whole groups are filled in like the rows of a single one.
+        let rows = if shape.rows.is_multiple_of(S::GROUP) { shape.count * shape.rows } else { shape.rows };
+        let step = (PIECE / (S::GROUP * shape.row_bytes())).max(1) * S::GROUP;
+        for from in (0..shape.count * shape.rows).step_by(rows.max(1)) {
+            for first in (from..from + rows).step_by(step) {
+                let count = step.min(from + rows - first);
+                self.piece(tensor, Piece { name: name.clone(), stack, shape, first }, count)?;
             }
         }
-        Ok(Stack { layout, rows, region })
+        Ok(stack)
     }
 
-    /// Reads `count` rows from row `first` on, while those that were read before are packed.
-    fn piece(
-        &mut self,
-        tensor: &TensorInfo,
-        layout: Layout,
-        first: usize,
-        count: usize,
-        to: Region,
-    ) -> Result<(), Error> {
-        let (from, length) = (first * layout.row_bytes(), count * layout.row_bytes());
-        let Self { reader, arena, pieces: [last, next], waiting, .. } = self;
+    /// Reads `count` rows, while those that were read before are filled in.
+    fn piece(&mut self, tensor: &TensorInfo, piece: Piece<S>, count: usize) -> Result<(), Error> {
+        let (from, length) = (piece.first * piece.shape.row_bytes(), count * piece.shape.row_bytes());
+        let Self { reader, store, pieces: [last, next], waiting, .. } = self;
         next.resize(length, 0);
         let waiting = waiting.take();
-        let pack = || waiting.map_or(Ok(()), |piece| piece.pack(last, arena.bytes_mut(piece.to)));
-        let (was_read, packed) = rayon::join(|| read(reader, tensor, from as u64, next), pack);
-        packed?;
+        let fill = || waiting.map_or(Ok(()), |piece| piece.fill(last, store));
+        let (was_read, filled) = rayon::join(|| read(reader, tensor, from as u64, next), fill);
+        filled?;
         was_read?;
         self.pieces.swap(0, 1);
-        let elements = tensor.elements() / (tensor.bytes().get() / layout.row_bytes() as u64);
-        let first = first as u64 * elements;
-        self.waiting = Some(Piece { name: tensor.name.clone(), kind: tensor.dtype, layout, first, to });
-        (self.progress)(self.arena.share_before(to.offset + to.length));
+        self.waiting = Some(piece);
+        self.done += length as u64;
+        (self.progress)(self.done as f64 / self.all.max(1) as f64);
         Ok(())
     }
 
-    /// Packs what was read last.
-    fn pack(&mut self) -> Result<(), Error> {
+    /// Fills in what was read last.
+    fn fill(&mut self) -> Result<(), Error> {
         let Some(piece) = self.waiting.take() else { return Ok(()) };
-        piece.pack(&self.pieces[0], self.arena.bytes_mut(piece.to))
+        piece.fill(&self.pieces[0], &mut self.store)
     }
 }
 
@@ -411,7 +418,8 @@ fn needed(network: &Network, role: Role) -> Result<&'static Tensor, Error> {
     network.tensor(role).ok_or_else(|| not_loaded(format!("its architecture has no {role:?}")))
 }
 
-fn no_matrix(name: &str) -> Error {
+/// A tensor that no kernel takes.
+pub(super) fn no_kernel(name: &str) -> Error {
     unsupported(format!("use tensor `{name}`"), "its shape or type is no matrix of this engine")
 }
 

@@ -62,10 +62,12 @@ impl Bounds {
         if needed > u64::from(self.limits.pages) {
             let most = u64::from(self.limits.pages) * batch as u64 / needed;
             let smaller = if most > 0 { format!("`-b {most}`, ") } else { String::new() };
-            return Err(self.unsupported(
-                format!("hold {batch} sequences in {needed} pages of {PAGE_POSITIONS} positions"),
-                format!("{}; ask for {smaller}fewer tokens or a larger cache", self.cache()),
-            ));
+            // A batch that grows ends here, as where a device says that it is full.
+            return Err(Error::OutOfMemory {
+                engine: self.engine,
+                what: format!("{batch} sequences in {needed} pages of {PAGE_POSITIONS} positions"),
+                reason: format!("{}; ask for {smaller}fewer tokens or a larger cache", self.cache()),
+            });
         }
         Ok(())
     }

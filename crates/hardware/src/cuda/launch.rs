@@ -7,10 +7,11 @@
 use std::ffi::{CStr, c_char, c_int};
 use std::sync::Arc;
 
-use cudarc::driver::{CudaContext, CudaFunction, DriverError, result, sys};
+use cudarc::driver::{CudaContext, CudaFunction, CudaModule, DriverError, result, sys};
 use cudarc::nvrtc::Ptx;
 
 use super::driver::{Driver, reason};
+use super::queue::Function;
 use super::{Architecture, Form, Places};
 
 /// A GPU with a context on it.
@@ -67,6 +68,15 @@ impl Device {
         (0..count).map(|ordinal| Self::open(ordinal).map_err(reason)).collect()
     }
 
+    /// The GPU with this number in CUDA's order; no context is made on any other.
+    ///
+    /// # Errors
+    /// A reason for people, as [`all`](Self::all).
+    pub fn numbered(places: &Places, ordinal: usize) -> Result<Self, String> {
+        Driver::load(places)?;
+        Self::open(ordinal).map_err(reason)
+    }
+
     fn open(ordinal: usize) -> Result<Self, DriverError> {
         let context = CudaContext::new(ordinal)?;
         let number = |value: i32| u32::try_from(value).unwrap_or_default();
@@ -102,12 +112,51 @@ impl Device {
         code: impl Fn(Form) -> Result<Vec<u8>, String>,
         name: &str,
     ) -> Result<CudaFunction, String> {
-        let upload = |code: Vec<u8>| self.context.load_module(Ptx::from_binary(code));
-        let module = match upload(code(Form::Cubin)?) {
-            Err(DriverError(sys::CUresult::CUDA_ERROR_NO_BINARY_FOR_GPU)) => upload(code(Form::Ptx)?),
+        Ok(self.module(code)?.function(name)?.0)
+    }
+
+    /// Uploads all kernels of a file: machine code where the driver takes it, else PTX, which the driver compiles itself.
+    ///
+    /// # Errors
+    /// What `code` or the driver says.
+    pub fn module(&self, code: impl Fn(Form) -> Result<Vec<u8>, String>) -> Result<Module, String> {
+        let upload = |form| -> Result<Result<Module, DriverError>, String> {
+            let code = code(form)?;
+            let hash = blake3::hash(&code);
+            Ok(self.context.load_module(Ptx::from_binary(code)).map(|module| Module { module, hash }))
+        };
+        let module = match upload(Form::Cubin)? {
+            Err(DriverError(sys::CUresult::CUDA_ERROR_NO_BINARY_FOR_GPU)) => upload(Form::Ptx)?,
             other => other,
         };
-        module.map_err(reason)?.load_function(name).map_err(reason)
+        module.map_err(reason)
+    }
+}
+
+/// The kernels of a file on a device.
+#[derive(Debug, Clone)]
+pub struct Module {
+    module: Arc<CudaModule>,
+    /// Of the code that was uploaded.
+    hash: blake3::Hash,
+}
+
+impl Module {
+    /// One hash of the code of all these, in their order.
+    pub fn hash(modules: &[Self]) -> String {
+        let mut all = blake3::Hasher::new();
+        for module in modules {
+            all.update(module.hash.as_bytes());
+        }
+        all.finalize().to_hex().to_string()
+    }
+
+    /// The kernel `name`.
+    ///
+    /// # Errors
+    /// What the driver says when there is none.
+    pub fn function(&self, name: &str) -> Result<Function, String> {
+        self.module.load_function(name).map(Function).map_err(reason)
     }
 }
 

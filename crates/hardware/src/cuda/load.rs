@@ -39,7 +39,7 @@ impl Load {
     /// # Errors
     /// A reason for people.
     pub fn new(device: &Device, nvrtc: &Nvrtc, cache: &Path) -> Result<Self, String> {
-        let code = |form| code(nvrtc, LOAD, device.architecture, form, cache);
+        let code = |form| code(nvrtc, LOAD, &[], device.architecture, form, cache);
         Self::of(device, device.function(code, "load")?, FIRST)
     }
 

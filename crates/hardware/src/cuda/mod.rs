@@ -10,6 +10,7 @@ mod library;
 mod load;
 mod module;
 mod nvrtc;
+mod queue;
 #[cfg(test)]
 mod standin;
 #[cfg(test)]
@@ -17,7 +18,8 @@ mod testing;
 
 pub use architecture::Architecture;
 pub use find::{Kind, Library, Place, Places};
-pub use launch::{Device, Identity};
+pub use launch::{Device, Identity, Module};
 pub use load::Load;
-pub use module::{Form, Kernel, LOAD, code};
+pub use module::{ATTENTION, Form, Kernel, LAYER, LOAD, MATRIX, code};
 pub use nvrtc::{Compiled, Nvrtc};
+pub use queue::{Argument, Fault, Function, Grid, Memory, Place as DevicePlace, Queue};

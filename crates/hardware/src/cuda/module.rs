@@ -15,10 +15,34 @@ pub struct Kernel {
     pub name: &'static str,
     /// CUDA C++.
     pub source: &'static str,
+    /// What it includes: names and sources.
+    pub headers: &'static [(&'static str, &'static str)],
 }
 
 /// The load under which the power sensor is measured.
-pub const LOAD: Kernel = Kernel { name: "load.cu", source: include_str!("../../../../kernels/load.cu") };
+pub const LOAD: Kernel =
+    Kernel { name: "load.cu", source: include_str!("../../../../kernels/load.cu"), headers: &[] };
+
+const BASE: (&str, &str) = ("base.cuh", include_str!("../../../../kernels/base.cuh"));
+const BLOCKS: (&str, &str) = ("blocks.cuh", include_str!("../../../../kernels/blocks.cuh"));
+
+/// Matrices of one tensor type, which `KIND` names, times activations.
+pub const MATRIX: Kernel = Kernel {
+    name: "matrix.cu",
+    source: include_str!("../../../../kernels/matrix.cu"),
+    headers: &[BASE, BLOCKS],
+};
+
+/// The KV cache and attention over it, for heads of `HEAD` elements and a cache of f16 or, with `EIGHT_BITS=1`, `q8_0`.
+pub const ATTENTION: Kernel = Kernel {
+    name: "attention.cu",
+    source: include_str!("../../../../kernels/attention.cu"),
+    headers: &[BASE],
+};
+
+/// What lies between matrices and attention.
+pub const LAYER: Kernel =
+    Kernel { name: "layer.cu", source: include_str!("../../../../kernels/layer.cu"), headers: &[BASE] };
 
 /// Options for every kernel: a plain function is a device function, and the log says registers and spills.
 pub(super) const OPTIONS: &[&str] = &["--std=c++17", "-default-device", "--ptxas-options=-v"];
@@ -41,24 +65,26 @@ impl Form {
     }
 }
 
-/// The kernel's code, out of `cache` or compiled.
+/// The kernel's code, out of `cache` or compiled; `defines` are further options, `-DKIND=Q4_0`.
 ///
 /// # Errors
 /// What the compiler says. A cache that cannot be written costs time and is no error.
 pub fn code(
     nvrtc: &Nvrtc,
     kernel: Kernel,
+    defines: &[String],
     architecture: Architecture,
     form: Form,
     cache: &Path,
 ) -> Result<Vec<u8>, String> {
     let folder = cache.join("cubins");
-    let key = key(kernel.source, OPTIONS, &nvrtc.version(), architecture);
+    let options: Vec<&str> = OPTIONS.iter().copied().chain(defines.iter().map(String::as_str)).collect();
+    let key = key(kernel, &options, &nvrtc.version(), architecture);
     let file = folder.join(format!("{key}.{}", form.ending()));
     if let Ok(code) = fs::read(&file) {
         return Ok(code);
     }
-    let compiled = nvrtc.compile(kernel.name, kernel.source, OPTIONS, architecture, form)?;
+    let compiled = nvrtc.compile(kernel, &options, architecture, form)?;
     // By rename, so that a reader sees all of it or nothing.
     let partial = file.with_extension(format!("{}.partial", std::process::id()));
     let kept = fs::create_dir_all(&folder)
@@ -71,10 +97,11 @@ pub fn code(
     Ok(compiled.code)
 }
 
-fn key(source: &str, options: &[&str], version: &str, architecture: Architecture) -> String {
+fn key(kernel: Kernel, options: &[&str], version: &str, architecture: Architecture) -> String {
     let mut hash = blake3::Hasher::new();
-    let architecture = architecture.to_string();
-    for part in [source, &options.join(" "), version, &architecture] {
+    let (options, architecture) = (options.join(" "), architecture.to_string());
+    let headers = kernel.headers.iter().flat_map(|(name, source)| [*name, *source]);
+    for part in [kernel.source, &options, version, &architecture].into_iter().chain(headers) {
         // With its length, so that no two lists of parts are the same bytes.
         hash.update(&(part.len() as u64).to_le_bytes()).update(part.as_bytes());
     }
@@ -89,24 +116,29 @@ mod tests {
 
     #[test]
     fn whatever_changes_the_code_changes_its_place() {
-        let base = key("a", &["-x"], "13.0", HOPPER);
+        let plain = |source| Kernel { name: "test.cu", source, headers: &[] };
+        let with = |headers| Kernel { headers, ..plain("a") };
+        let base = key(plain("a"), &["-x"], "13.0", HOPPER);
         for other in [
-            key("b", &["-x"], "13.0", HOPPER),
-            key("a", &["-y"], "13.0", HOPPER),
-            key("a", &["-x"], "12.9", HOPPER),
-            key("a", &["-x"], "13.0", Architecture { major: 8, minor: 0 }),
-            key("a-x", &[], "13.0", HOPPER),
+            key(plain("b"), &["-x"], "13.0", HOPPER),
+            key(plain("a"), &["-y"], "13.0", HOPPER),
+            key(plain("a"), &["-x"], "12.9", HOPPER),
+            key(plain("a"), &["-x"], "13.0", Architecture { major: 8, minor: 0 }),
+            key(plain("a-x"), &[], "13.0", HOPPER),
+            key(with(&[("h", "")]), &["-x"], "13.0", HOPPER),
+            key(with(&[("h", "1")]), &["-x"], "13.0", HOPPER),
         ] {
             assert_ne!(base, other);
         }
-        assert_eq!(base, key("a", &["-x"], "13.0", HOPPER));
+        assert_ne!(key(with(&[("h", "")]), &[], "", HOPPER), key(with(&[("h", "1")]), &[], "", HOPPER));
+        assert_eq!(base, key(plain("a"), &["-x"], "13.0", HOPPER));
     }
 
     #[test]
     fn the_second_time_the_file_is_taken() {
         let Some(nvrtc) = super::super::testing::nvrtc() else { return };
         let cache = tempfile::tempdir().expect("a folder");
-        let code = |form| code(&nvrtc, LOAD, HOPPER, form, cache.path());
+        let code = |form| code(&nvrtc, LOAD, &[], HOPPER, form, cache.path());
         let compiled = code(Form::Cubin).expect("compiled");
         let files: Vec<_> = fs::read_dir(cache.path().join("cubins")).expect("a cache").collect();
         assert_eq!(files.len(), 1);
@@ -116,5 +148,37 @@ mod tests {
         assert_eq!(code(Form::Cubin).expect("read"), b"marked");
         let ptx = code(Form::Ptx).expect("compiled");
         assert!(ptx.ends_with(b"\0") && String::from_utf8_lossy(&ptx).contains(".target sm_90a"));
+    }
+
+    /// Types of matrices that there are kernels for.
+    const KINDS: [&str; 12] =
+        ["F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q4_K", "Q5_K", "Q6_K", "MXFP4"];
+
+    #[test]
+    fn every_kernel_compiles_for_every_generation_without_spills() {
+        let Some(nvrtc) = super::super::testing::nvrtc() else { return };
+        let matrices = KINDS.map(|kind| (MATRIX, vec![format!("-DKIND={kind}")]));
+        let heads = [(64, 0), (64, 1), (80, 0), (128, 0), (128, 1), (256, 0)];
+        let attention = heads.map(|(head, eight_bits)| {
+            (ATTENTION, vec![format!("-DHEAD={head}"), format!("-DEIGHT_BITS={eight_bits}")])
+        });
+        let all: Vec<(Kernel, Vec<String>)> =
+            matrices.into_iter().chain(attention).chain([(LAYER, Vec::new())]).collect();
+        for (kernel, defines) in &all {
+            let options: Vec<&str> =
+                OPTIONS.iter().copied().chain(defines.iter().map(String::as_str)).collect();
+            for (major, minor) in [(8, 0), (9, 0), (12, 0)] {
+                let architecture = Architecture { major, minor };
+                let what = format!("{} {defines:?} {architecture}", kernel.name);
+                let compiled = nvrtc.compile(*kernel, &options, architecture, Form::Cubin);
+                let log = compiled.unwrap_or_else(|error| panic!("{what}: {error}")).log;
+                let (all, none) = ("bytes spill stores", " 0 bytes spill stores");
+                assert!(log.contains(all), "{what}: {log}");
+                assert_eq!(log.matches(all).count(), log.matches(none).count(), "{what}: {log}");
+            }
+        }
+        let unknown =
+            nvrtc.compile(MATRIX, &["-DKIND=Q2_K"], HOPPER, Form::Cubin).expect_err("no such kernel");
+        assert!(unknown.contains("no type that there is a kernel for"), "{unknown}");
     }
 }

@@ -10,7 +10,7 @@ use std::ptr;
 
 use super::find::Library;
 use super::library::Opened;
-use super::{Architecture, Form};
+use super::{Architecture, Form, Kernel};
 
 type Program = *mut c_void;
 type Status = c_int;
@@ -88,20 +88,27 @@ impl Nvrtc {
         format!("{}.{}", self.version.0, self.version.1)
     }
 
-    /// Compiles `source`, which error messages call `name`, for one architecture.
+    /// Compiles a kernel for one architecture; its headers are found under their names.
     ///
     /// # Errors
     /// The compiler's messages.
     pub fn compile(
         &self,
-        name: &str,
-        source: &str,
+        kernel: Kernel,
         options: &[&str],
         architecture: Architecture,
         form: Form,
     ) -> Result<Compiled, String> {
+        let name = kernel.name;
         let text = |text: &str| CString::new(text).map_err(|_| format!("{name} has a zero byte in it"));
-        let (source, title) = (text(source)?, text(name)?);
+        let (source, title) = (text(kernel.source)?, text(name)?);
+        let mut headers = Vec::new();
+        for (name, source) in kernel.headers {
+            headers.push((text(name)?, text(source)?));
+        }
+        let names: Vec<*const c_char> = headers.iter().map(|(name, _)| name.as_ptr()).collect();
+        let sources: Vec<*const c_char> = headers.iter().map(|(_, source)| source.as_ptr()).collect();
+        let count = c_int::try_from(headers.len()).unwrap_or_default();
         let target = match form {
             Form::Cubin => architecture.to_string(),
             Form::Ptx => architecture.to_string().replace("sm_", "compute_"),
@@ -112,15 +119,15 @@ impl Nvrtc {
         }
         let pointers: Vec<*const c_char> = all.iter().map(|option| option.as_ptr()).collect();
         let mut program = ptr::null_mut();
-        // SAFETY: both strings end in zero and outlive the call; no headers are given, hence the nulls.
+        // SAFETY: all strings end in zero and outlive the call; there are `count` headers in both lists.
         self.check(unsafe {
             (self.functions.create)(
                 &raw mut program,
                 source.as_ptr(),
                 title.as_ptr(),
-                0,
-                ptr::null(),
-                ptr::null(),
+                count,
+                sources.as_ptr(),
+                names.as_ptr(),
             )
         })?;
         let program = Created { functions: self.functions, program };
@@ -227,9 +234,7 @@ mod tests {
         let Some(nvrtc) = nvrtc() else { return };
         for (major, minor) in [(8, 0), (9, 0), (10, 0)] {
             let architecture = Architecture { major, minor };
-            let compiled = nvrtc
-                .compile(LOAD.name, LOAD.source, OPTIONS, architecture, Form::Cubin)
-                .expect("a correct kernel");
+            let compiled = nvrtc.compile(LOAD, OPTIONS, architecture, Form::Cubin).expect("a correct kernel");
             assert_eq!(&compiled.code[..4], b"\x7fELF", "{architecture}");
             let log = &compiled.log;
             assert!(
@@ -245,18 +250,12 @@ mod tests {
     fn an_error_is_told_in_the_compilers_words() {
         let Some(nvrtc) = nvrtc() else { return };
         let architecture = Architecture { major: 9, minor: 0 };
-        let error = nvrtc
-            .compile(
-                "wrong.cu",
-                "extern \"C\" __global__ void f() { nothing(); }",
-                OPTIONS,
-                architecture,
-                Form::Cubin,
-            )
-            .expect_err("wrong");
+        let source = "extern \"C\" __global__ void f() { nothing(); }";
+        let wrong = Kernel { name: "wrong.cu", source, headers: &[] };
+        let error = nvrtc.compile(wrong, OPTIONS, architecture, Form::Cubin).expect_err("wrong");
         assert!(error.contains("wrong.cu") && error.contains("nothing"), "{error}");
         let error = nvrtc
-            .compile(LOAD.name, LOAD.source, OPTIONS, Architecture { major: 3, minor: 5 }, Form::Cubin)
+            .compile(LOAD, OPTIONS, Architecture { major: 3, minor: 5 }, Form::Cubin)
             .expect_err("too old a GPU");
         assert!(error.contains("sm_35"), "{error}");
     }

@@ -42,8 +42,7 @@ fn work(ptx: &[u8]) -> Result<String, String> {
 /// The stand-in, with the load's PTX where the tests run; nothing without NVRTC.
 fn stand_in() -> Option<StandIn> {
     let hopper = Architecture { major: 9, minor: 0 };
-    let compiled =
-        nvrtc()?.compile(LOAD.name, LOAD.source, OPTIONS, hopper, Form::Ptx).expect("a correct kernel");
+    let compiled = nvrtc()?.compile(LOAD, OPTIONS, hopper, Form::Ptx).expect("a correct kernel");
     let stand_in = StandIn::new();
     fs::write(stand_in.folder().join(PTX), compiled.code).expect("the kernel");
     Some(stand_in)

@@ -5,10 +5,6 @@ use crate::catalog::Gpu as GpuRow;
 use crate::nvml::GpuFound;
 use crate::record::UnusedGpu;
 
-/// Command that builds a program with an engine for NVIDIA GPUs.
-const BUILD: &str = "scripts/build-candle-cuda";
-/// Why a build without an engine for them uses none.
-const NO_ENGINE: &str = "this build has no engine for NVIDIA GPUs";
 /// Command that says what is wrong with a GPU or its driver, and how to fix it.
 const DOCTOR: &str = "bench doctor";
 
@@ -64,8 +60,8 @@ pub type Order = Result<Vec<Option<usize>>, String>;
 /// Chooses the device.
 ///
 /// `wanted` is the catalog row that `--gpu` names, `family_of` gives the family of the GPU with this index of NVML's
-/// when the catalog knows it, and `order` is there when this program has an engine for NVIDIA GPUs: which of NVML's
-/// each of CUDA's is.
+/// when the catalog knows it, and `order` says which of NVML's each of CUDA's is, or why none can be used; it is asked only
+/// where there is a GPU that may be.
 ///
 /// # Errors
 /// [`Error::Absent`] when the device asked for is not here, is of another family, or cannot be driven.
@@ -74,28 +70,26 @@ pub fn choose(
     wanted: Option<&GpuRow>,
     found: &Found,
     family_of: impl Fn(usize) -> Option<String>,
-    order: Option<&dyn Fn() -> Order>,
+    order: &dyn Fn() -> Order,
 ) -> Result<Choice, Error> {
     let ordinal = match request {
         DeviceRequest::Cuda(ordinal) => ordinal,
         _ => 0,
     };
     let explicit = matches!(request, DeviceRequest::Cuda(_)) || wanted.is_some();
-    let drives_cuda = order.is_some();
-    let index = match order {
-        Some(order) if request != DeviceRequest::Cpu && !found.gpus.is_empty() => {
-            match nvml_index(ordinal, &order()) {
-                // A GPU that cannot be reached has a place in NVML's order and none among those found.
-                Ok(index) => found.gpus.iter().position(|gpu| gpu.index as usize == index).unwrap_or(index),
-                Err(reason) if explicit => return Err(Error::Absent(reason)),
-                // What is spoken of is the first that NVML counts: CUDA does not say which it would have been.
-                Err(reason) => {
-                    return Ok(Choice::Cpu { unused: Some(unused(&found.gpus[0], &reason, DOCTOR)) });
-                }
+    let index = if request == DeviceRequest::Cpu || found.gpus.is_empty() {
+        // Nothing computes on it: whichever it is, it is only spoken of.
+        ordinal
+    } else {
+        match nvml_index(ordinal, &order()) {
+            // A GPU that cannot be reached has a place in NVML's order and none among those found.
+            Ok(index) => found.gpus.iter().position(|gpu| gpu.index as usize == index).unwrap_or(index),
+            Err(reason) if explicit => return Err(Error::Absent(reason)),
+            // What is spoken of is the first that NVML counts: CUDA does not say which it would have been.
+            Err(reason) => {
+                return Ok(Choice::Cpu { unused: Some(unused(&found.gpus[0], &reason)) });
             }
         }
-        // Nothing computes on it: whichever it is, it is only spoken of.
-        _ => ordinal,
     };
     let gpu = found.gpus.get(index);
     if let Some(wanted) = wanted {
@@ -125,12 +119,7 @@ pub fn choose(
                 |why: &String| UnusedGpu::new(Err("the driver does not answer".to_owned()), why, DOCTOR);
             Ok(Choice::Cpu { unused: why.map(unused) })
         }
-        (_, Some(_)) if drives_cuda => Ok(Choice::Cuda { ordinal, gpu: index }),
-        (_, Some(gpu)) if explicit => Err(Error::Absent(format!(
-            "GPU `{}` found, and this build has no engine for it; build one that has with `{BUILD}`",
-            gpu.label()
-        ))),
-        (_, Some(gpu)) => Ok(Choice::Cpu { unused: Some(unused(gpu, NO_ENGINE, BUILD)) }),
+        (_, Some(_)) => Ok(Choice::Cuda { ordinal, gpu: index }),
         (DeviceRequest::Cuda(_), None) => Err(Error::Absent(format!(
             "--device cuda:{ordinal}: no such GPU on this machine: {}. Take --device cpu, or run this on the box with the GPU",
             found.no_gpu.clone().unwrap_or_else(|| format!("{} found", found.gpus.len()))
@@ -138,10 +127,10 @@ pub fn choose(
     }
 }
 
-fn unused(gpu: &GpuFound, reason: &str, command: &str) -> UnusedGpu {
+fn unused(gpu: &GpuFound, reason: &str) -> UnusedGpu {
     let named =
         |name: &String| if name.starts_with("NVIDIA") { name.clone() } else { format!("NVIDIA {name}") };
-    UnusedGpu::new(gpu.name.as_ref().map(named).map_err(Clone::clone), reason, command)
+    UnusedGpu::new(gpu.name.as_ref().map(named).map_err(Clone::clone), reason, DOCTOR)
 }
 
 /// NVML's index of CUDA's GPU number `ordinal`.
@@ -186,7 +175,7 @@ mod tests {
         }
     }
 
-    const ORDER: Option<&dyn Fn() -> Order> = Some(&|| Ok(vec![Some(0)]));
+    const ORDER: &dyn Fn() -> Order = &|| Ok(vec![Some(0)]);
     const FIRST: Choice = Choice::Cuda { ordinal: 0, gpu: 0 };
 
     fn h100() -> GpuRow {
@@ -198,14 +187,6 @@ mod tests {
         let auto = |found: &Found, order| choose(DeviceRequest::Auto, None, found, |_| None, order);
         assert_eq!(auto(&found(None), ORDER).expect("a CPU"), Choice::Cpu { unused: None });
         assert_eq!(auto(&found(Some("NVIDIA H200")), ORDER).expect("a GPU"), FIRST);
-        let Choice::Cpu { unused: Some(gpu) } = auto(&found(Some("NVIDIA H200")), None).expect("a CPU")
-        else {
-            panic!("the user must learn that the GPU is idle")
-        };
-        assert_eq!(
-            gpu.to_string(),
-            "CPU measured; NVIDIA H200 not used: this build has no engine for NVIDIA GPUs; scripts/build-candle-cuda"
-        );
     }
 
     #[test]
@@ -224,9 +205,8 @@ mod tests {
 
     #[test]
     fn an_explicit_gpu_is_never_replaced_by_the_cpu() {
-        let broken: Option<&dyn Fn() -> Order> = Some(&|| Err("CUDA: no permission".to_owned()));
-        let here = || found(Some("NVIDIA H200"));
-        for (found, order) in [(found(None), ORDER), (here(), None), (here(), broken)] {
+        let broken: &dyn Fn() -> Order = &|| Err("CUDA: no permission".to_owned());
+        for (found, order) in [(found(None), ORDER), (found(Some("NVIDIA H200")), broken)] {
             assert!(choose(DeviceRequest::Cuda(0), None, &found, |_| None, order).is_err());
         }
     }
@@ -242,7 +222,7 @@ mod tests {
         let geforce = found(Some("GeForce RTX 3060 Laptop GPU"));
         for reason in reasons {
             let broken = || Err(reason.to_owned());
-            let chosen = choose(DeviceRequest::Auto, None, &geforce, |_| None, Some(&broken));
+            let chosen = choose(DeviceRequest::Auto, None, &geforce, |_| None, &broken);
             let Ok(Choice::Cpu { unused: Some(gpu) }) = chosen else { panic!("{reason}: {chosen:?}") };
             assert_eq!(
                 gpu.to_string(),
@@ -250,15 +230,15 @@ mod tests {
                     "CPU measured; NVIDIA GeForce RTX 3060 Laptop GPU not used: CUDA cannot use it ({reason}); bench doctor"
                 )
             );
-            let explicit = choose(DeviceRequest::Cuda(0), None, &geforce, |_| None, Some(&broken));
+            let explicit = choose(DeviceRequest::Cuda(0), None, &geforce, |_| None, &broken);
             assert!(explicit.expect_err(reason).to_string().contains(reason));
             // A run that asks for the CPU leaves no GPU unused.
-            let cpu = choose(DeviceRequest::Cpu, None, &geforce, |_| None, Some(&broken));
+            let cpu = choose(DeviceRequest::Cpu, None, &geforce, |_| None, &broken);
             assert_eq!(cpu.expect("a CPU"), Choice::Cpu { unused: None });
         }
         let mut silent = found(None);
         silent.expected = true;
-        let chosen = choose(DeviceRequest::Auto, None, &silent, |_| None, None);
+        let chosen = choose(DeviceRequest::Auto, None, &silent, |_| None, ORDER);
         let Ok(Choice::Cpu { unused: Some(gpu) }) = chosen else { panic!("{chosen:?}") };
         assert_eq!(gpu.to_string(), "CPU measured; NVIDIA GPU not used: NVML cannot be loaded; bench doctor");
         assert!(gpu.name.is_none() && gpu.name_reason.is_some());
@@ -275,7 +255,7 @@ mod tests {
             ..two.gpus[0].clone()
         });
         // CUDA puts the faster one first; a third is hidden from NVML.
-        let order: Option<&dyn Fn() -> Order> = Some(&|| Ok(vec![Some(1), Some(0), None]));
+        let order: &dyn Fn() -> Order = &|| Ok(vec![Some(1), Some(0), None]);
         let of = |request| choose(request, None, &two, |_| None, order);
         assert_eq!(of(DeviceRequest::Auto).expect("a GPU"), Choice::Cuda { ordinal: 0, gpu: 1 });
         assert_eq!(of(DeviceRequest::Cuda(1)).expect("a GPU"), Choice::Cuda { ordinal: 1, gpu: 0 });

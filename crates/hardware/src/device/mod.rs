@@ -9,7 +9,7 @@ pub mod peaks;
 pub use choose::{Choice, DeviceRequest, Order, choose};
 pub use discover::{Found, discover, discover_through, environment, on_the_bus, row};
 pub use facts::Facts;
-pub use order::cuda_in_nvml;
+pub use order::{cuda_in_nvml, cuda_to_compute};
 
 use crate::base::failure::{Class, Classed};
 

@@ -5,8 +5,25 @@
 
 use std::path::Path;
 
-use crate::cuda::{Identity, Places};
+use crate::cuda::{Device, Identity, Kind, Places};
 use crate::nvml;
+
+/// [`cuda_in_nvml`], where this program can also make kernels for them.
+///
+/// # Errors
+/// A reason for people, as there, or that the compiler is missing; a build with candle's own CUDA code needs none.
+pub fn cuda_to_compute(library: Option<&Path>) -> Result<Vec<Option<usize>>, String> {
+    let order = cuda_in_nvml(library)?;
+    if cfg!(feature = "candle-cuda") {
+        return Ok(order);
+    }
+    let places = Places::here();
+    let newest = Device::newest_cuda(&places)?;
+    match places.find(Kind::Nvrtc, Some(newest)) {
+        Some(_) => Ok(order),
+        None => Err(format!("no NVRTC of CUDA {newest} or older is here, which compiles the kernels")),
+    }
+}
 
 /// For each GPU of CUDA's, in CUDA's order, its index in NVML's, where NVML knows it.
 ///

@@ -103,12 +103,10 @@ fn none(root: &Path, library: Option<&Path>, reason: &str) -> Gpus {
     Gpus { count: 0, newest_cuda: None, lines: vec![line] }
 }
 
-/// Whether this build has an engine for it.
+/// The engines of this build for it.
 fn engine() -> Line {
-    if cfg!(feature = "candle-cuda") {
-        return Line::ok(Area::Gpu, "engine", "stock candle");
-    }
-    Line::ok(Area::Gpu, "engine", "this build has none for NVIDIA GPUs").warn("scripts/build-candle-cuda")
+    let all = if cfg!(feature = "candle-cuda") { "fused, stock candle" } else { "fused" };
+    Line::ok(Area::Gpu, "engine", all)
 }
 
 /// Whether CUDA offers the same GPUs, told by their ids: a container or `CUDA_VISIBLE_DEVICES` may hide some.

@@ -80,7 +80,7 @@ fn compiler(library: &Library, mend: &str) -> Line {
     let line = found(Kind::Nvrtc, library);
     let hopper = Architecture { major: 9, minor: 0 };
     let tried = Nvrtc::open(library).and_then(|nvrtc| {
-        code(&nvrtc, LOAD, hopper, Form::Cubin, &env::cache_folder())?;
+        code(&nvrtc, LOAD, &[], hopper, Form::Cubin, &env::cache_folder())?;
         Ok(nvrtc.version())
     });
     match tried {

@@ -17,7 +17,7 @@ const LINE: usize = 64;
 
 /// Memory from which regions are taken one behind the other; it is all zeros at first.
 #[derive(Debug)]
-pub(in crate::fused) struct Arena {
+pub(super) struct Arena {
     map: map::Map,
     start: usize,
     length: usize,
@@ -26,9 +26,9 @@ pub(in crate::fused) struct Arena {
 
 /// A part of an arena.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(in crate::fused) struct Region {
-    pub(in crate::fused) offset: usize,
-    pub(in crate::fused) length: usize,
+pub(super) struct Region {
+    pub(super) offset: usize,
+    pub(super) length: usize,
 }
 
 impl Arena {
@@ -36,7 +36,7 @@ impl Arena {
     ///
     /// # Errors
     /// What the system says when it has no addresses left.
-    pub(in crate::fused) fn new(length: usize) -> io::Result<Self> {
+    pub(super) fn new(length: usize) -> io::Result<Self> {
         let whole = length.checked_add(HUGE).ok_or(io::ErrorKind::OutOfMemory)?;
         let map = map::new(whole)?;
         let start = map.as_mut_ptr().align_offset(HUGE);
@@ -44,7 +44,7 @@ impl Arena {
     }
 
     /// Takes the next `length` bytes, if there are so many.
-    pub(in crate::fused) fn take(&mut self, length: usize) -> Option<Region> {
+    pub(super) fn take(&mut self, length: usize) -> Option<Region> {
         let padded = length.checked_next_multiple_of(LINE)?;
         let region = Region { offset: self.taken, length };
         self.taken =
@@ -56,10 +56,7 @@ impl Arena {
     ///
     /// # Errors
     /// When there are not so many bytes left.
-    pub(in crate::fused) fn take_all<const N: usize>(
-        &mut self,
-        sizes: [usize; N],
-    ) -> io::Result<[Region; N]> {
+    pub(super) fn take_all<const N: usize>(&mut self, sizes: [usize; N]) -> io::Result<[Region; N]> {
         let mut regions = [Region::default(); N];
         for (region, size) in regions.iter_mut().zip(sizes) {
             *region = self.take(size).ok_or(io::ErrorKind::OutOfMemory)?;
@@ -68,14 +65,9 @@ impl Arena {
     }
 
     /// Bytes that regions of these sizes take together, or more than any machine has.
-    pub(in crate::fused) fn bytes_of(sizes: &[usize]) -> usize {
+    pub(super) fn bytes_of(sizes: &[usize]) -> usize {
         let padded = |size: &usize| size.checked_next_multiple_of(LINE).unwrap_or(usize::MAX);
         sizes.iter().map(padded).fold(0, usize::saturating_add)
-    }
-
-    /// Which share of the memory lies before `offset`.
-    pub(in crate::fused) fn share_before(&self, offset: usize) -> f64 {
-        offset as f64 / self.length.max(1) as f64
     }
 
     /// Where a region begins; good for its length, for as long as the arena lives.
@@ -86,7 +78,7 @@ impl Arena {
     /// # Panics
     /// When the region was not taken from this arena.
     #[inline]
-    pub(in crate::fused) fn pointer(&self, region: Region) -> *mut u8 {
+    pub(super) fn pointer(&self, region: Region) -> *mut u8 {
         let end = region.offset.checked_add(region.length);
         assert!(end.is_some_and(|end| end <= self.taken), "{region:?} is no part of what was taken");
         // SAFETY: what was taken lies within the map, which is a huge page longer than the arena.
@@ -95,7 +87,7 @@ impl Arena {
 
     /// The bytes of a region that nobody writes.
     #[inline]
-    pub(in crate::fused) fn bytes(&self, region: Region) -> &[u8] {
+    pub(super) fn bytes(&self, region: Region) -> &[u8] {
         // SAFETY: the pointer is good for the length, and the map is initialised; pointers that write to it are
         // used by their rule, see `pointer`.
         unsafe { std::slice::from_raw_parts(self.pointer(region), region.length) }
@@ -103,7 +95,7 @@ impl Arena {
 
     /// The bytes of a region, to be written.
     #[inline]
-    pub(in crate::fused) fn bytes_mut(&mut self, region: Region) -> &mut [u8] {
+    pub(super) fn bytes_mut(&mut self, region: Region) -> &mut [u8] {
         // SAFETY: as above, and the arena is borrowed for as long as the slice lives.
         unsafe { std::slice::from_raw_parts_mut(self.pointer(region), region.length) }
     }

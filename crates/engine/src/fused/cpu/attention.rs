@@ -13,9 +13,11 @@
 
 use std::ops::Range;
 
+use crate::fused::kv::{KvType, PAGE};
+
 use super::activations::for_each_isa;
 use super::isa::Isa;
-use super::kv::{Cell, Eight, Half, KvCache, KvType, PAGE, Part};
+use super::kv::{Cell, Eight, Half, KvCache, Part};
 use super::lanes::{LANES, Lanes, Plain, ask};
 use super::pack::BLOCK;
 

@@ -20,14 +20,15 @@ use super::arena::{Arena, Region};
 use super::attention::{self, MOST_ROWS, Partial, Rows, SCRATCH, Span};
 use super::choose;
 use super::isa::Isa;
-use super::kv::{self, KvCache, KvLayout, PAGE};
+use super::kv::{self, KvCache};
 use super::matmul::{self, Input, Output};
 use super::pack::{BLOCK, ROWS, is_quantized};
 use super::pool::Barrier;
 use super::prefetch::Prefetch;
 use super::rotary::Table;
+use super::store::{Block, Feed, Matrix, Weights};
+use crate::fused::kv::{KvLayout, PAGE};
 use crate::fused::network::{Activation, Network};
-use crate::fused::weights::{Block, Feed, Matrix, Weights};
 
 /// Tokens of an attention tile when a prompt is processed.
 const TILE: usize = 8;
@@ -397,7 +398,7 @@ impl Pass<'_> {
         for token in share(self.tokens, thread, self.threads) {
             let id = self.batch.tokens[token] as usize;
             let matrix = &self.weights.embedding;
-            let group = &self.weights.arena.bytes(matrix.region)[id / ROWS * matrix.layout.group_bytes..];
+            let group = &self.weights.store.bytes(matrix.region)[id / ROWS * matrix.layout.group_bytes..];
             // SAFETY: the token's row is this thread's.
             let row = unsafe { std::slice::from_raw_parts_mut(self.residual.add(token * width), width) };
             matrix.layout.row(group, id % ROWS, row);
@@ -446,7 +447,7 @@ impl Pass<'_> {
             let to = mine.end.clamp(before, before + groups) - before;
             let weights = matmul::Weights {
                 layout: matrix.layout.asked(self.prefetch),
-                groups: self.weights.arena.bytes(matrix.region).as_ptr(),
+                groups: self.weights.store.bytes(matrix.region).as_ptr(),
             };
             let input = Input { tokens: self.tokens, tiles: self.tiles, rows };
             // SAFETY: the groups are this thread's, the output has a place for each.
@@ -798,7 +799,7 @@ fn head(engine: &mut CpuEngine, rows: &[(usize, Option<usize>)]) {
             let groups = share(weights.head.groups(), thread, threads);
             let matrix = matmul::Weights {
                 layout: weights.head.layout.asked(prefetch),
-                groups: weights.arena.bytes(weights.head.region).as_ptr(),
+                groups: weights.store.bytes(weights.head.region).as_ptr(),
             };
             let input = Input { tokens: rows.len(), tiles: tiles.get(), rows: last.get() };
             matmul::multiply(isa, matrix, groups.clone(), input, Output { first: out.get(), stride });

@@ -1,11 +1,7 @@
-//! Where keys and values lie: pages of 64 positions, each with a *part* for every layer and KV head.
+//! Keys and values in the pages of the cache ([`kv`](crate::fused::kv)): how a kernel finds and writes them.
 //!
-//! A part is the page's keys transposed, `[head_size][64]`, and behind them its values, `[64][head_size]`, so that a
-//! query meets 64 keys with whole registers, a share of attention meets a value with whole registers, and both are
-//! one stream of neighbouring bytes. In `q8_0` both are 8-bit integers, and behind them lie the f16 scales of their
-//! blocks of 32 elements, `[head_size ÷ 32][64]` of the keys and as many of the values: 64 positions of a block side
-//! by side, so that scales too are met with whole registers. Pages are numbered and handed out by the scheduler;
-//! this room never asks whose they are.
+//! A query meets 64 keys with whole registers, a share of attention meets a value with whole registers, and both are
+//! one stream of neighbouring bytes; the scales of 64 positions of a block are met with whole registers too.
 #![allow(
     clippy::inline_always,
     reason = "generic kernels become instructions only inside the wrapper that enables them"
@@ -16,82 +12,13 @@
 )]
 #![allow(unsafe_code, reason = "threads write keys and values of tokens of their own into shared memory")]
 
-use std::str::FromStr;
-
 use half::f16;
 
-use crate::PAGE_POSITIONS;
+use crate::fused::kv::{BLOCK, KvLayout, KvType, PAGE};
 
 use super::activations::{for_each_isa, scaled};
 use super::isa::Isa;
 use super::lanes::{LANES, Lanes, Plain};
-use super::pack::BLOCK;
-
-/// Positions of a page.
-pub(super) const PAGE: usize = PAGE_POSITIONS as usize;
-
-/// Format of the KV cache.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum KvType {
-    /// IEEE half precision.
-    #[default]
-    F16,
-    /// 8-bit integers, a block of 32 elements with one f16 scale, as llama.cpp's.
-    Q8_0,
-}
-
-impl KvType {
-    const ALL: [Self; 2] = [Self::F16, Self::Q8_0];
-
-    /// Its name in flags and records.
-    pub fn label(self) -> &'static str {
-        match self {
-            Self::F16 => "f16",
-            Self::Q8_0 => "q8_0",
-        }
-    }
-
-    /// Bytes of 32 elements.
-    pub const fn block_bytes(self) -> u64 {
-        match self {
-            Self::F16 => 64,
-            Self::Q8_0 => 34,
-        }
-    }
-}
-
-impl FromStr for KvType {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        Self::ALL.into_iter().find(|kind| kind.label() == text).ok_or_else(|| {
-            let known = Self::ALL.map(Self::label).join(" and ");
-            format!("`{text}` is no format of this engine's KV cache; it has {known}")
-        })
-    }
-}
-
-/// The shape of a cache.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::fused) struct KvLayout {
-    pub(in crate::fused) layers: usize,
-    pub(in crate::fused) kv_heads: usize,
-    pub(in crate::fused) head_size: usize,
-    pub(in crate::fused) kv_type: KvType,
-}
-
-impl KvLayout {
-    /// Bytes of one page's part for a layer and a KV head: a multiple of 64, since 64 positions lie in it.
-    #[allow(clippy::cast_possible_truncation, reason = "34 or 64")]
-    const fn part_bytes(self) -> usize {
-        2 * PAGE * self.head_size / BLOCK * self.kv_type.block_bytes() as usize
-    }
-
-    /// Bytes of one page for all layers and heads.
-    pub(in crate::fused) const fn page_bytes(self) -> usize {
-        self.layers * self.kv_heads * self.part_bytes()
-    }
-}
 
 /// The cache's memory.
 #[derive(Debug, Clone, Copy)]

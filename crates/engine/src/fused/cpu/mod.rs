@@ -14,28 +14,27 @@ mod pack;
 mod pool;
 mod prefetch;
 mod rotary;
+mod store;
 
 use crate::base::sys::{self, Interrupt};
 use crate::model::Model;
 use crate::model::gguf::Gguf;
 
 use super::super::{Capabilities, Error, PAGE_POSITIONS, StepBatch, StepEngine, StepLimits, StepOutput};
+use super::kv::{KvLayout, KvType, check as kv_check};
 use super::network::Network;
-use super::weights::Weights;
 use super::{NAME, not_loaded, unreadable};
 use crate::Options;
 
-pub(super) use arena::{Arena, Region};
 pub use isa::Isa;
-pub use kv::KvType;
-pub(super) use pack::{Layout, ROWS};
+pub(super) use store::packed_bytes;
 
+use arena::{Arena, Region};
 use forward::Buffers;
-use kv::KvLayout;
-use pack::BLOCK;
 use pool::Pool;
 use prefetch::Prefetch;
 use rotary::Table;
+use store::{Packed, Weights};
 
 /// Tokens of a step at most: with more a prompt gets no faster, and the buffers no smaller.
 pub(super) const TOKENS_PER_STEP: u32 = 512;
@@ -78,15 +77,11 @@ impl CpuEngine {
                 format!("this processor has {best} at most; leave out `--isa`, or ask for less"),
             ));
         }
-        if options.kv_type == KvType::Q8_0 && !network.head_size.is_multiple_of(BLOCK) {
-            return Err(super::unsupported(
-                format!("keep heads of {} elements in a KV cache of q8_0", network.head_size),
-                format!("its blocks have {BLOCK} elements; leave out `--kv-type`, or ask for f16"),
-            ));
-        }
+        kv_check(network.head_size, options.kv_type)?;
         let threads = options.threads.unwrap_or_else(default_threads);
         let reader = model.open_gguf(interrupt).map_err(|error| unreadable(&error))?;
-        let weights = Weights::load(reader, file, &network, progress)?;
+        let store = Packed::new(&file.header)?;
+        let weights = Weights::load(reader, file, &network, store, progress)?;
         let mut pool = Pool::new(threads)
             .map_err(|error| not_loaded(format!("the system gives no {threads} threads ({error})")))?;
         let asked = prefetch::choose(isa, &weights, &mut pool, threads);
@@ -130,6 +125,7 @@ impl CpuEngine {
                 kv_type: options.kv_type.label(),
                 caveats: Vec::new(),
                 choices: asked.said.into_iter().collect(),
+                kernels: None,
             },
             limits: StepLimits { vocabulary: file.header.spec.vocabulary, pages, tokens_per_step: tokens },
             network,

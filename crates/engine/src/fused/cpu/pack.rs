@@ -18,7 +18,7 @@ use super::bits::{FOURS, PACKED_SCALES, PLANE, SUPER, fours, from_planes, quant_
 use super::prefetch::Prefetch;
 
 /// Rows of a group.
-pub(in crate::fused) const ROWS: usize = 16;
+pub(super) const ROWS: usize = 16;
 /// Elements of a block.
 pub(super) const BLOCK: usize = 32;
 /// Bytes of sixteen scales.
@@ -26,7 +26,7 @@ pub(super) const HALVES: usize = ROWS * 2;
 
 /// Where the parts of a group lie.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::fused) struct Layout {
+pub(super) struct Layout {
     pub(super) kind: TensorType,
     pub(super) columns: usize,
     /// Offset of the f16 scales, of the exponents, or of the chunks.
@@ -34,14 +34,14 @@ pub(in crate::fused) struct Layout {
     /// Offset of the f16 minima.
     pub(super) minima: usize,
     /// Bytes of a group.
-    pub(in crate::fused) group_bytes: usize,
+    pub(super) group_bytes: usize,
     /// How a kernel for one token asks for the quants.
     pub(super) prefetch: Prefetch,
 }
 
 impl Layout {
     /// The layout of rows of `columns` weights of type `kind`, where there is one.
-    pub(in crate::fused) fn of(kind: TensorType, columns: usize) -> Option<Self> {
+    pub(super) fn of(kind: TensorType, columns: usize) -> Option<Self> {
         let blocks = columns / BLOCK;
         let (quants, scales, minima) = match kind {
             TensorType::Q4_0 | TensorType::Q5_0 | TensorType::Q8_0 => (quant_bits(kind)?, blocks * HALVES, 0),
@@ -71,13 +71,13 @@ impl Layout {
     }
 
     /// Bytes of a row as the file has it.
-    pub(in crate::fused) fn row_bytes(&self) -> usize {
+    pub(super) fn row_bytes(&self) -> usize {
         let blocks = self.columns as u64 / self.kind.block_elements();
         usize::try_from(blocks * self.kind.block_bytes()).unwrap_or(usize::MAX)
     }
 
     /// Puts up to sixteen rows, one behind the other in `rows` as the file has them, into the group `to`.
-    pub(in crate::fused) fn pack(&self, rows: &[u8], to: &mut [u8]) {
+    pub(super) fn pack(&self, rows: &[u8], to: &mut [u8]) {
         let stride = self.row_bytes();
         to.fill(0);
         for (lane, row) in rows.chunks_exact(stride).take(ROWS).enumerate() {
@@ -155,7 +155,7 @@ impl Layout {
     }
 
     /// The weights of row `lane` of the group `group`, as single precision.
-    pub(in crate::fused) fn row(&self, group: &[u8], lane: usize, to: &mut [f32]) {
+    pub(super) fn row(&self, group: &[u8], lane: usize, to: &mut [f32]) {
         let half_at = |at: usize| f16::from_le_bytes([group[at], group[at + 1]]).to_f32();
         match self.kind {
             TensorType::F32 => {

@@ -8,7 +8,6 @@
 
 use crate::base::clock;
 
-use super::super::weights::{Block, Feed, Matrix, Weights};
 use super::activations::packed_bytes;
 use super::arena::Arena;
 use super::forward::{Shared, share};
@@ -16,6 +15,7 @@ use super::isa::Isa;
 use super::matmul::{self, Input, Output};
 use super::pack::{ROWS, is_quantized};
 use super::pool::Pool;
+use super::store::{Block, Feed, Matrix, Weights};
 
 /// A way to ask.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -79,7 +79,7 @@ pub(super) fn choose(isa: Isa, weights: &Weights, pool: &mut Pool, threads: usiz
             let input = Input { tokens: 1, tiles: arena.bytes(tiles).as_ptr(), rows: std::ptr::null() };
             let output = Output { first: out.get(), stride: rows };
             for matrix in &sample {
-                let groups = weights.arena.bytes(matrix.region).as_ptr();
+                let groups = weights.store.bytes(matrix.region).as_ptr();
                 let of = matmul::Weights { layout: matrix.layout.asked(prefetch), groups };
                 let mine = share(matrix.groups(), thread, threads);
                 // SAFETY: the tiles are for the widest row and the output for the most rows, each thread writes those of

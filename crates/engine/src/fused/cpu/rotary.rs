@@ -1,46 +1,24 @@
-//! Rotation of queries and keys by their position: a table of angles' sines and cosines, times the magnitude that the
-//! rotated have, made once.
+//! Rotation of queries and keys by their position.
 
 use crate::fused::network::{Pairing, Rotation};
+use crate::fused::rotary::Angles;
 
 /// Sines and cosines of every position for one way of rotating.
 #[derive(Debug)]
 pub(super) struct Table {
     pairing: Pairing,
-    pairs: usize,
-    /// `[positions][pairs]` cosines and sines.
-    angles: Vec<(f32, f32)>,
+    angles: Angles,
 }
 
 impl Table {
     /// The table for `positions` positions; `factors` divide the frequencies where the model has such.
-    ///
-    /// Angles are computed in double precision: at position 100,000 single precision would be off by a hundredth.
     pub(super) fn new(rotation: &Rotation, factors: Option<&[f32]>, positions: usize) -> Self {
-        let pairs = rotation.elements / 2;
-        let frequencies: Vec<f64> = (0..pairs)
-            .map(|pair| {
-                let factor = factors.filter(|_| rotation.factors).and_then(|all| all.get(pair));
-                let exponent = 2.0 * pair as f64 / rotation.elements as f64;
-                let plain = rotation.base.powf(-exponent) / f64::from(factor.copied().unwrap_or(1.0));
-                let divided = rotation.yarn.map_or(1.0, |yarn| yarn.divided(pair));
-                plain * (divided / rotation.divisor + (1.0 - divided))
-            })
-            .collect();
-        let of = |position: usize| {
-            frequencies.iter().map(move |frequency| {
-                let (sine, cosine) = (position as f64 * frequency).sin_cos();
-                let (sine, cosine) = (sine * rotation.magnitude, cosine * rotation.magnitude);
-                #[allow(clippy::cast_possible_truncation, reason = "rounded once, to what is computed in")]
-                (cosine as f32, sine as f32)
-            })
-        };
-        Self { pairing: rotation.pairing, pairs, angles: (0..positions).flat_map(of).collect() }
+        Self { pairing: rotation.pairing, angles: Angles::new(rotation, factors, positions) }
     }
 
     /// Rotates one head that stands at `position`.
     pub(super) fn rotate(&self, head: &mut [f32], position: usize) {
-        let angles = &self.angles[position * self.pairs..(position + 1) * self.pairs];
+        let angles = self.angles.at(position);
         match self.pairing {
             Pairing::Neighbours => {
                 for (pair, (cosine, sine)) in head.chunks_exact_mut(2).zip(angles) {
@@ -50,7 +28,7 @@ impl Table {
                 }
             }
             Pairing::Halves => {
-                let (first, second) = head.split_at_mut(self.pairs);
+                let (first, second) = head.split_at_mut(angles.len());
                 for ((a, b), (cosine, sine)) in first.iter_mut().zip(second).zip(angles) {
                     (*a, *b) = (*a * cosine - *b * sine, *a * sine + *b * cosine);
                 }

@@ -1,5 +1,6 @@
 //! The engine on tiny models of each architecture: against f64, against llama.cpp, against itself.
 
+mod cuda;
 mod reference;
 mod serving;
 

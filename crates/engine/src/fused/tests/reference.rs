@@ -35,6 +35,11 @@ impl Reference {
         Self { rounds: names.collect(), cache: Some(cache), ..exact }
     }
 
+    /// The model with keys and values rounded as the cache has them, and nothing else.
+    pub(super) fn with_cache(path: &Path, cache: KvType) -> Self {
+        Self { cache: Some(cache), ..Self::open(path) }
+    }
+
     pub(super) fn open(path: &Path) -> Self {
         let file = gguf::read(path).unwrap();
         let bytes = fs::read(path).unwrap();

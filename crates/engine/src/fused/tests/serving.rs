@@ -12,7 +12,6 @@ use crate::base::event::{Event, Tick};
 use crate::base::random::SplitMix64;
 use crate::base::sys::Interrupt;
 use crate::base::units::Seconds;
-use crate::fused::cpu::CpuEngine;
 use crate::fused::{Isa, KvType, back_end};
 use crate::model::{Model, Source};
 use crate::schedule::{Ending, Request, Scheduled, ServeOptions, Served};
@@ -20,12 +19,12 @@ use crate::{Capabilities, Error, SequencePlan, StepBatch, StepEngine, StepLimits
 use infercost_testing::Tiny;
 
 /// The engine with fewer pages than its sequences can fill, so that some must give way.
-struct FewPages {
-    engine: CpuEngine,
-    pages: u32,
+pub(super) struct FewPages<S> {
+    pub(super) engine: S,
+    pub(super) pages: u32,
 }
 
-impl StepEngine for FewPages {
+impl<S: StepEngine> StepEngine for FewPages<S> {
     fn capabilities(&self) -> &Capabilities {
         self.engine.capabilities()
     }
@@ -39,7 +38,7 @@ impl StepEngine for FewPages {
     }
 }
 
-fn requests(count: u32, seed: u64) -> Vec<Request> {
+pub(super) fn requests(count: u32, seed: u64) -> Vec<Request> {
     let mut random = SplitMix64::new(seed);
     (0..count)
         .map(|index| {
@@ -54,7 +53,7 @@ fn requests(count: u32, seed: u64) -> Vec<Request> {
         .collect()
 }
 
-fn check(served: &Served, alone: &[Vec<u32>], what: &str) {
+pub(super) fn check(served: &Served, alone: &[Vec<u32>], what: &str) {
     for (number, (request, alone)) in served.requests.iter().zip(alone).enumerate() {
         match request.ending {
             Ending::Finished => assert_eq!(request.tokens, *alone, "{what}, request {number}"),

@@ -41,6 +41,7 @@ impl Toy {
             kv_type: "none",
             caveats: Vec::new(),
             choices: Vec::new(),
+            kernels: None,
         };
         Self {
             capabilities,

@@ -12,9 +12,9 @@ use super::super::activations::{self, Slot};
 use super::super::arena::{Arena, Region};
 use super::super::matmul::{self, Input, Output};
 use super::super::pack::{ROWS, is_quantized};
+use super::super::store::{Biases, Block, Experts, Matrix, Stack};
 use super::{Pass, activate, padded, share};
 use crate::fused::network::{self, Network};
-use crate::fused::weights::{Biases, Block, Experts, Matrix, Stack};
 
 /// What a group's weights cost before the first token, in tokens: they come from memory, a token only computes.
 const WEIGHTS_COST: usize = 8;
@@ -191,7 +191,7 @@ impl Mixture<'_> {
         let (groups, stride) = (router.groups(), padded(self.count));
         let weights = matmul::Weights {
             layout: router.layout.asked(pass.prefetch),
-            groups: pass.weights.arena.bytes(router.region).as_ptr(),
+            groups: pass.weights.store.bytes(router.region).as_ptr(),
         };
         let mut mine = share(pass.tokens * groups, thread, pass.threads);
         while !mine.is_empty() {
@@ -314,7 +314,7 @@ impl Mixture<'_> {
                     let stride = groups * ROWS;
                     let weights = matmul::Weights {
                         layout: matrix.layout.asked(pass.prefetch),
-                        groups: pass.weights.arena.bytes(matrix.region).as_ptr(),
+                        groups: pass.weights.store.bytes(matrix.region).as_ptr(),
                     };
                     let before = number * groups;
                     let from = items.start.clamp(before, before + groups) - before;

@@ -1,0 +1,609 @@
+//! The kernels of `kernels/*.cu` on one device, each with what it may touch: the one place of this engine where code is
+//! launched on a GPU.
+//!
+//! A function here takes places with their lengths, and refuses to launch what would not stay within them; that a kernel
+//! touches no more than its comment says is what the PTX machine in `tests/fake-cuda` checks, access by access.
+#![allow(unsafe_code, reason = "kernels are launched")]
+
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::fused::kv::{KvLayout, KvType};
+use crate::fused::network::{Activation, Network, Pairing};
+use crate::hardware::cuda::{
+    ATTENTION, Argument, Device, DevicePlace, Fault, Function, Grid, Kernel, LAYER, MATRIX, Module, Nvrtc,
+    Queue, code,
+};
+use crate::model::TensorType;
+
+use super::store::{Matrix, Stack, Vector};
+
+/// Threads of a block and their warps, as in `base.cuh`.
+const THREADS: u32 = 128;
+const WARPS: usize = THREADS as usize / 32;
+/// Tokens of a warp where there are several, and rows where there are many.
+const TOKENS: usize = 8;
+const ROWS: usize = 4;
+/// Pages of a part of attention, as in `attention.cu`.
+const PART: usize = 8;
+
+/// Rows of numbers in single precision on the device.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Rows {
+    pub(super) place: DevicePlace,
+    /// Elements from one row to the next.
+    pub(super) stride: usize,
+}
+
+impl Rows {
+    /// The same rows from another column on.
+    pub(super) fn column(self, column: usize) -> Self {
+        Self { place: self.place.skip(column * 4), ..self }
+    }
+
+    fn hold(self, rows: usize, columns: usize) -> bool {
+        columns <= self.stride && (rows.saturating_sub(1) * self.stride + columns) * 4 <= self.place.bytes()
+    }
+}
+
+/// Which tokens of a step, where they stand, and where their keys and values lie.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Tokens {
+    pub(super) count: usize,
+    /// Their ids, `u32` each.
+    pub(super) ids: DevicePlace,
+    pub(super) positions: DevicePlace,
+    /// Index of each one's sequence's first page in `pages`.
+    pub(super) first_page: DevicePlace,
+    pub(super) pages: DevicePlace,
+    /// Pages that hold all positions that any of them sees.
+    pub(super) pages_seen: usize,
+}
+
+/// The cache of one layer.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct CacheOf {
+    pub(super) layout: KvLayout,
+    pub(super) place: DevicePlace,
+    pub(super) layer: usize,
+}
+
+/// How heads are rotated.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Turn {
+    /// Cosines and sines in turn, `[positions][pairs]`.
+    pub(super) angles: DevicePlace,
+    pub(super) pairs: usize,
+    pub(super) pairing: Pairing,
+    /// What is rotated is multiplied by this.
+    pub(super) scale: f32,
+}
+
+/// The kernels of one type of matrices.
+#[derive(Debug)]
+struct OfKind {
+    kind: TensorType,
+    multiply_one: Function,
+    multiply_few: Function,
+    multiply_many: Function,
+    multiply_experts: Function,
+    embed: Function,
+}
+
+/// All kernels that a model uses.
+#[derive(Debug)]
+pub(super) struct Kernels {
+    queue: Arc<Queue>,
+    /// Of all code.
+    hash: String,
+    matrices: Vec<OfKind>,
+    append: Function,
+    attend: Function,
+    combine: Function,
+    norm: Function,
+    add_bias: Function,
+    add: Function,
+    rotate: Function,
+    activate: Function,
+    choose: Function,
+    mix: Function,
+    largest: Function,
+}
+
+/// A kernel's argument that is a size; none of ours comes near the end of the numbers.
+fn number(value: usize) -> Argument {
+    Argument::Number(u32::try_from(value).unwrap_or(u32::MAX))
+}
+
+fn place(rows: Rows) -> Argument {
+    Argument::Place(rows.place)
+}
+
+fn optional(vector: Option<Vector>) -> Argument {
+    Argument::Place(vector.map_or(DevicePlace::NULL, |vector| vector.place))
+}
+
+fn grid(x: usize, y: usize) -> Grid {
+    let [x, y] = [x, y].map(|count| u32::try_from(count).unwrap_or(u32::MAX));
+    Grid { blocks: [x, y, 1], threads: THREADS }
+}
+
+/// Refuses a launch whose kernel would leave its places.
+fn within(kernel: &str, holds: &[bool]) -> Result<(), Fault> {
+    if holds.iter().all(|holds| *holds) {
+        return Ok(());
+    }
+    Err(Fault::Failed(format!(
+        "kernel {kernel} is given less memory than it works on; this is a fault of this program"
+    )))
+}
+
+fn words(place: DevicePlace, count: usize) -> bool {
+    count * 4 <= place.bytes()
+}
+
+impl Kernels {
+    /// Compiles what a model with matrices of these types needs, or takes it from `cache`, and uploads it.
+    ///
+    /// # Errors
+    /// What the compiler or the driver says.
+    pub(super) fn new(
+        device: &Device,
+        nvrtc: &Nvrtc,
+        cache: &Path,
+        network: &Network,
+        kv_type: KvType,
+        kinds: &[TensorType],
+    ) -> Result<Self, String> {
+        let upload = |kernel: Kernel, defines: &[String]| -> Result<Module, String> {
+            device.module(|form| code(nvrtc, kernel, defines, device.architecture, form, cache))
+        };
+        let (mut matrices, mut modules) = (Vec::new(), Vec::new());
+        for kind in kinds {
+            let module = upload(MATRIX, &[format!("-DKIND={}", kind.label())])?;
+            matrices.push(OfKind {
+                kind: *kind,
+                multiply_one: module.function("multiply_one")?,
+                multiply_few: module.function("multiply_few")?,
+                multiply_many: module.function("multiply_many")?,
+                multiply_experts: module.function("multiply_experts")?,
+                embed: module.function("embed")?,
+            });
+            modules.push(module);
+        }
+        let eight_bits = u8::from(kv_type == KvType::Q8_0);
+        let attention = upload(
+            ATTENTION,
+            &[format!("-DHEAD={}", network.head_size), format!("-DEIGHT_BITS={eight_bits}")],
+        )?;
+        let layer = upload(LAYER, &[])?;
+        modules.extend([attention.clone(), layer.clone()]);
+        Ok(Self {
+            queue: Arc::new(Queue::new(device)),
+            hash: Module::hash(&modules),
+            matrices,
+            append: attention.function("append")?,
+            attend: attention.function("attend")?,
+            combine: attention.function("combine")?,
+            norm: layer.function("rms_norm")?,
+            add_bias: layer.function("add_bias")?,
+            add: layer.function("add")?,
+            rotate: layer.function("rotate")?,
+            activate: layer.function("activate")?,
+            choose: layer.function("choose")?,
+            mix: layer.function("mix")?,
+            largest: layer.function("largest")?,
+        })
+    }
+
+    /// Where all of it is done, in order.
+    pub(super) fn queue(&self) -> &Arc<Queue> {
+        &self.queue
+    }
+
+    /// A hash of the code of all of them.
+    pub(super) fn hash(&self) -> &str {
+        &self.hash
+    }
+
+    fn of(&self, kind: TensorType) -> Result<&OfKind, Fault> {
+        let found = self.matrices.iter().find(|kernels| kernels.kind == kind);
+        found.ok_or_else(|| Fault::Failed(format!("no kernel was compiled for matrices of {kind}")))
+    }
+
+    /// Launches what [`within`] let pass.
+    fn launch(&self, function: &Function, grid: Grid, arguments: &[Argument]) -> Result<(), Fault> {
+        // SAFETY: every caller gives the arguments that the kernel of this name has in its file, in their order, and has
+        // looked that their places hold what its comment says that it touches. The memory is that of the engine, whose
+        // step does not return before the queue is finished.
+        unsafe { self.queue.launch(function, grid, arguments) }
+    }
+
+    /// `output[token][row] = Σ matrix[row][k] × input[token][k]`.
+    pub(super) fn multiply(
+        &self,
+        matrix: &Matrix,
+        input: Rows,
+        tokens: usize,
+        output: Rows,
+    ) -> Result<(), Fault> {
+        let Matrix { kind, rows, columns, place: weights } = *matrix;
+        within("multiply", &[input.hold(tokens, columns), output.hold(tokens, rows)])?;
+        let of_kind = self.of(kind)?;
+        // Rows of a warp and tokens; the bits of a result are the same in each.
+        let (function, of_warp, each) = match tokens {
+            0..=1 => (&of_kind.multiply_one, 1, 1),
+            2..=TOKENS => (&of_kind.multiply_few, 1, TOKENS),
+            _ => (&of_kind.multiply_many, ROWS, TOKENS),
+        };
+        self.launch(
+            function,
+            grid(rows.div_ceil(WARPS * of_warp), tokens.div_ceil(each)),
+            &[
+                Argument::Place(weights),
+                number(rows),
+                number(columns),
+                place(input),
+                number(input.stride),
+                place(output),
+                number(output.stride),
+                number(tokens),
+            ],
+        )
+    }
+
+    /// The same for pairs of a token and an expert, which `chosen` names for each; `share` neighbouring pairs have one input.
+    pub(super) fn multiply_experts(
+        &self,
+        stack: &Stack,
+        (chosen, pairs): (DevicePlace, usize),
+        (input, share): (Rows, usize),
+        output: Rows,
+    ) -> Result<(), Fault> {
+        let Matrix { kind, rows, columns, place: weights } = stack.first;
+        let inputs = pairs.div_ceil(share.max(1));
+        within(
+            "multiply_experts",
+            &[input.hold(inputs, columns), output.hold(pairs, rows), words(chosen, pairs), share > 0],
+        )?;
+        self.launch(
+            &self.of(kind)?.multiply_experts,
+            grid(rows.div_ceil(WARPS), pairs),
+            &[
+                Argument::Place(weights),
+                number(rows),
+                number(columns),
+                Argument::Place(chosen),
+                place(input),
+                number(input.stride),
+                number(share),
+                place(output),
+                number(output.stride),
+            ],
+        )
+    }
+
+    /// The tokens' rows of `matrix`, times `scale`.
+    pub(super) fn embed(
+        &self,
+        matrix: &Matrix,
+        tokens: &Tokens,
+        scale: f32,
+        output: Rows,
+    ) -> Result<(), Fault> {
+        let columns = matrix.columns;
+        within(
+            "embed",
+            &[output.hold(tokens.count, columns), output.stride == columns, words(tokens.ids, tokens.count)],
+        )?;
+        self.launch(
+            &self.of(matrix.kind)?.embed,
+            grid(tokens.count, 1),
+            &[
+                Argument::Place(matrix.place),
+                number(columns),
+                Argument::Place(tokens.ids),
+                Argument::Float(scale),
+                place(output),
+            ],
+        )
+    }
+
+    /// Norms `columns` elements of each of `heads` heads of `count` rows; row `i` of the input is number `which[i]` where that
+    /// is given. `which` names rows of the input, as whoever wrote it saw to.
+    pub(super) fn norm(
+        &self,
+        input: Rows,
+        which: Option<DevicePlace>,
+        weight: Vector,
+        (count, heads, columns): (usize, usize, usize),
+        epsilon: f32,
+        output: Rows,
+    ) -> Result<(), Fault> {
+        let inputs = if which.is_some() { 1 } else { count };
+        within(
+            "rms_norm",
+            &[
+                input.hold(inputs, heads * columns),
+                output.hold(count, heads * columns),
+                words(weight.place, columns),
+                which.is_none_or(|which| words(which, count)),
+            ],
+        )?;
+        self.launch(
+            &self.norm,
+            grid(heads, count),
+            &[
+                place(input),
+                number(input.stride),
+                Argument::Place(which.unwrap_or(DevicePlace::NULL)),
+                Argument::Place(weight.place),
+                number(columns),
+                Argument::Float(epsilon),
+                place(output),
+                number(output.stride),
+            ],
+        )
+    }
+
+    /// Adds a bias to `columns` elements of each row: the one, or the one that `chosen` names.
+    pub(super) fn add_bias(
+        &self,
+        to: Rows,
+        bias: Vector,
+        chosen: Option<DevicePlace>,
+        (count, columns): (usize, usize),
+    ) -> Result<(), Fault> {
+        within(
+            "add_bias",
+            &[
+                to.hold(count, columns),
+                words(bias.place, columns),
+                chosen.is_none_or(|chosen| words(chosen, count)),
+            ],
+        )?;
+        self.launch(
+            &self.add_bias,
+            grid(columns.div_ceil(THREADS as usize), count),
+            &[
+                place(to),
+                number(to.stride),
+                Argument::Place(bias.place),
+                Argument::Place(chosen.unwrap_or(DevicePlace::NULL)),
+                number(columns),
+            ],
+        )
+    }
+
+    /// Adds `count` neighbouring elements.
+    pub(super) fn add(&self, to: DevicePlace, from: DevicePlace, count: usize) -> Result<(), Fault> {
+        within("add", &[words(to, count), words(from, count)])?;
+        let arguments = [Argument::Place(to), Argument::Place(from), number(count)];
+        self.launch(&self.add, grid(count.div_ceil(THREADS as usize), 1), &arguments)
+    }
+
+    /// Rotates `heads` heads of each token by its position.
+    pub(super) fn rotate(
+        &self,
+        rows: Rows,
+        (heads, head_size): (usize, usize),
+        tokens: &Tokens,
+        turn: Turn,
+    ) -> Result<(), Fault> {
+        within(
+            "rotate",
+            &[
+                rows.hold(tokens.count, heads * head_size),
+                2 * turn.pairs <= head_size,
+                words(tokens.positions, tokens.count),
+            ],
+        )?;
+        self.launch(
+            &self.rotate,
+            grid(heads, tokens.count),
+            &[
+                place(rows),
+                number(rows.stride),
+                number(head_size),
+                Argument::Place(tokens.positions),
+                Argument::Place(turn.angles),
+                number(turn.pairs),
+                number(usize::from(turn.pairing == Pairing::Neighbours)),
+                Argument::Float(turn.scale),
+            ],
+        )
+    }
+
+    /// The activation of `count` neighbouring gates and ups, into the gates.
+    pub(super) fn activate(
+        &self,
+        activation: Activation,
+        gate: DevicePlace,
+        up: DevicePlace,
+        count: usize,
+    ) -> Result<(), Fault> {
+        within("activate", &[words(gate, count), words(up, count)])?;
+        let kind = match activation {
+            Activation::Silu => 0,
+            Activation::GeluTanh => 1,
+            Activation::ClampedSwiglu => 2,
+        };
+        let arguments = [Argument::Place(gate), Argument::Place(up), number(count), Argument::Number(kind)];
+        self.launch(&self.activate, grid(count.div_ceil(THREADS as usize), 1), &arguments)
+    }
+
+    /// Each token's `used` experts with the largest logits, and their shares.
+    pub(super) fn choose(
+        &self,
+        logits: Rows,
+        (tokens, count, used): (usize, usize, usize),
+        chosen: DevicePlace,
+        shares: DevicePlace,
+    ) -> Result<(), Fault> {
+        let pairs = tokens * used;
+        within(
+            "choose",
+            &[logits.hold(tokens, count), words(chosen, pairs), words(shares, pairs), used <= count],
+        )?;
+        let arguments = [
+            place(logits),
+            number(logits.stride),
+            number(count),
+            number(used),
+            Argument::Place(chosen),
+            Argument::Place(shares),
+        ];
+        self.launch(&self.choose, Grid { threads: 32, ..grid(tokens, 1) }, &arguments)
+    }
+
+    /// Adds to `tokens` rows of `columns` elements what each one's `used` experts gave, by their shares.
+    pub(super) fn mix(
+        &self,
+        (to, from): (DevicePlace, DevicePlace),
+        (shares, chosen): (DevicePlace, DevicePlace),
+        bias: Option<Vector>,
+        (tokens, used, columns): (usize, usize, usize),
+    ) -> Result<(), Fault> {
+        let pairs = tokens * used;
+        within(
+            "mix",
+            &[
+                words(to, tokens * columns),
+                words(from, pairs * columns),
+                words(shares, pairs),
+                words(chosen, pairs),
+            ],
+        )?;
+        self.launch(
+            &self.mix,
+            grid(columns.div_ceil(THREADS as usize), tokens),
+            &[
+                Argument::Place(to),
+                Argument::Place(from),
+                Argument::Place(shares),
+                optional(bias),
+                Argument::Place(chosen),
+                number(used),
+                number(columns),
+            ],
+        )
+    }
+
+    /// The largest of each row of `count` logits, and its place.
+    pub(super) fn largest(
+        &self,
+        logits: DevicePlace,
+        (rows, count): (usize, usize),
+        places: DevicePlace,
+        values: DevicePlace,
+    ) -> Result<(), Fault> {
+        within("largest", &[words(logits, rows * count), words(places, rows), words(values, rows)])?;
+        let arguments =
+            [Argument::Place(logits), number(count), Argument::Place(places), Argument::Place(values)];
+        self.launch(&self.largest, grid(rows, 1), &arguments)
+    }
+
+    /// Puts the tokens' keys and values into the cache; each row has its keys first and its values behind them.
+    pub(super) fn append(&self, keys: Rows, tokens: &Tokens, cache: CacheOf) -> Result<(), Fault> {
+        let KvLayout { layers, kv_heads, head_size, .. } = cache.layout;
+        let values = keys.column(kv_heads * head_size);
+        within("append", &[values.hold(tokens.count, kv_heads * head_size), known(tokens)])?;
+        self.launch(
+            &self.append,
+            grid(kv_heads, tokens.count),
+            &[
+                place(keys),
+                place(values),
+                number(keys.stride),
+                Argument::Place(tokens.positions),
+                Argument::Place(tokens.first_page),
+                Argument::Place(tokens.pages),
+                Argument::Place(cache.place),
+                number(layers),
+                number(cache.layer),
+                number(kv_heads),
+            ],
+        )
+    }
+
+    /// Attention of `heads` query heads of each token over what it sees of the cache; `results` is where the parts of a
+    /// context are kept until they are put together, so many tokens at a time as it has room for.
+    pub(super) fn attend(
+        &self,
+        queries: Rows,
+        (heads, window): (usize, Option<u32>),
+        tokens: &Tokens,
+        (cache, results): (CacheOf, DevicePlace),
+        sinks: Option<Vector>,
+        output: Rows,
+    ) -> Result<(), Fault> {
+        let KvLayout { layers, kv_heads, head_size, .. } = cache.layout;
+        let columns = heads * head_size;
+        let parts = parts(tokens.pages_seen);
+        let at_once = results.bytes() / part_bytes(heads, head_size, tokens.pages_seen);
+        within(
+            "attend",
+            &[
+                queries.hold(tokens.count, columns),
+                output.hold(tokens.count, columns),
+                sinks.is_none_or(|sinks| words(sinks.place, heads)),
+                known(tokens),
+                at_once > 0,
+            ],
+        )?;
+        for first in (0..tokens.count).step_by(at_once) {
+            let count = at_once.min(tokens.count - first);
+            let whole = grid(heads, count);
+            let [x, y, _] = whole.blocks;
+            let blocks = [x, y, u32::try_from(parts).unwrap_or(u32::MAX)];
+            self.launch(
+                &self.attend,
+                Grid { blocks, ..whole },
+                &[
+                    place(queries),
+                    number(queries.stride),
+                    Argument::Place(tokens.positions),
+                    Argument::Place(tokens.first_page),
+                    Argument::Place(tokens.pages),
+                    Argument::Place(cache.place),
+                    number(layers),
+                    number(cache.layer),
+                    number(kv_heads),
+                    number(heads / kv_heads),
+                    Argument::Number(window.unwrap_or(0)),
+                    number(first),
+                    Argument::Place(results),
+                ],
+            )?;
+            self.launch(
+                &self.combine,
+                whole,
+                &[
+                    Argument::Place(results),
+                    number(parts),
+                    optional(sinks),
+                    number(first),
+                    place(output),
+                    number(output.stride),
+                ],
+            )?;
+        }
+        Ok(())
+    }
+}
+
+/// Parts of a context of so many pages.
+fn parts(pages: usize) -> usize {
+    pages.div_ceil(PART).max(1)
+}
+
+/// Bytes that the parts of one token's attention take in a context of so many pages.
+pub(super) fn part_bytes(heads: usize, head_size: usize, pages: usize) -> usize {
+    heads * parts(pages) * (head_size + 2) * 4
+}
+
+/// Whether there is a position and a first page for each token. That its pages are there is the scheduler's word, which
+/// [`StepBatch::check`](crate::StepBatch::check) holds it to.
+fn known(tokens: &Tokens) -> bool {
+    words(tokens.positions, tokens.count) && words(tokens.first_page, tokens.count)
+}

@@ -1,0 +1,244 @@
+//! The back end on an NVIDIA GPU: a [`StepEngine`] over weights in the file's blocks, a paged cache and kernels of our own.
+//!
+//! Nothing is linked: driver and compiler are found at run time, kernels are compiled for the GPU and the model that are
+//! here and kept in the cache. `launch` is where code is launched, `pass` one step of it, `store` where weights lie. The
+//! kernels are the plain family: single precision throughout, every type of tensor, every batch, every card from
+//! compute capability 8.0 on. They are what faster ones will be held against.
+
+mod buffers;
+mod check;
+mod launch;
+mod pass;
+mod store;
+
+use crate::base::env;
+use crate::base::sys::Interrupt;
+use crate::hardware::cuda::{Architecture, Device, Fault, Kind, Memory, Nvrtc, Places};
+use crate::model::gguf::Gguf;
+use crate::model::{Header, Model, TensorType};
+use crate::{Capabilities, Demand, Error, Options, StepBatch, StepEngine, StepLimits, StepOutput};
+
+use super::kv::{self, KvLayout, KvType};
+use super::memory;
+use super::network::Network;
+use super::weights::is_matrix;
+use super::{NAME, not_loaded, unreadable};
+
+use buffers::{Buffers, LOGIT_ROWS, attention_bytes, pages_of};
+use launch::Kernels;
+use store::{Resident, Weights};
+
+/// Tokens of a step at most, unless there are more sequences.
+const TOKENS_PER_STEP: u32 = 512;
+/// Oldest GPU that kernels are compiled for.
+const OLDEST: Architecture = Architecture { major: 8, minor: 0 };
+/// The driver's context, code and its own reserve; assumed, and taken off what is free.
+const CONTEXT: u64 = 512 << 20;
+/// What the device keeps free when pages are taken.
+const SPARE: usize = 64 << 20;
+
+/// The engine on one GPU.
+#[derive(Debug)]
+pub(super) struct CudaEngine {
+    network: Network,
+    weights: Weights,
+    kernels: Kernels,
+    buffers: Buffers,
+    cache: Memory,
+    layout: KvLayout,
+    capabilities: Capabilities,
+    limits: StepLimits,
+}
+
+/// What went wrong on the device while it did `what`.
+fn not_done(what: &str, fault: Fault) -> Error {
+    match fault {
+        Fault::OutOfMemory(reason) => Error::OutOfMemory { engine: NAME, what: what.to_owned(), reason },
+        Fault::Failed(reason) => Error::Step { engine: NAME, what: what.to_owned(), reason },
+    }
+}
+
+/// The GPU and the compiler for it.
+fn open(ordinal: usize) -> Result<(Device, Nvrtc), Error> {
+    let places = Places::here();
+    let device = Device::numbered(&places, ordinal).map_err(Error::NoDevice)?;
+    if device.architecture < OLDEST {
+        return Err(Error::NoDevice(format!(
+            "{} has compute capability {}.{}, and the engine `{NAME}` has kernels from {}.{} on; take --device cpu",
+            device.name, device.architecture.major, device.architecture.minor, OLDEST.major, OLDEST.minor
+        )));
+    }
+    let newest = Device::newest_cuda(&places).map_err(Error::NoDevice)?;
+    let library = places.find(Kind::Nvrtc, Some(newest)).ok_or_else(|| {
+        Error::NoDevice(format!(
+            "libnvrtc for CUDA {newest} is not here, and kernels are compiled by it; see `bench doctor`"
+        ))
+    })?;
+    let nvrtc = Nvrtc::open(&library).map_err(Error::NoDevice)?;
+    Ok((device, nvrtc))
+}
+
+impl CudaEngine {
+    /// Opens the GPU, compiles the kernels, loads the weights and takes memory for the cache.
+    ///
+    /// # Errors
+    /// As [`load`](super::load), and [`Error::OutOfMemory`] when the GPU's memory does not hold it.
+    pub(super) fn new(
+        model: &Model,
+        file: &Gguf,
+        network: Network,
+        (ordinal, options): (usize, &Options),
+        interrupt: &Interrupt,
+        progress: &dyn Fn(f64),
+    ) -> Result<Self, Error> {
+        if let Some(isa) = options.isa {
+            return Err(super::unsupported(
+                format!("compute with {isa} on a GPU"),
+                "it is an instruction set of processors; leave out `--isa`, or take `--device cpu`",
+            ));
+        }
+        kv::check(network.head_size, options.kv_type)?;
+        let (device, nvrtc) = open(ordinal)?;
+        let cache_folder = env::cache_folder();
+        let kinds = kinds(&file.header);
+        let kernels = Kernels::new(&device, &nvrtc, &cache_folder, &network, options.kv_type, &kinds)
+            .map_err(|reason| not_loaded(format!("the kernels cannot be made ready: {reason}")))?;
+        let reader = model.open_gguf(interrupt).map_err(|error| unreadable(&error))?;
+        let store = Resident::new(std::sync::Arc::clone(kernels.queue()));
+        let weights = Weights::load(reader, file, &network, store, progress)?;
+        let checked = check::matrices(&kernels, &weights).map_err(|wrong| match wrong {
+            check::Wrong::Device(fault) => not_done("the check of its kernels", fault),
+            check::Wrong::Kernel(reason) => not_loaded(format!(
+                "{} computes wrongly: {reason}; look at it with `bench doctor`, or take --device cpu",
+                device.name
+            )),
+        })?;
+        let checked: Vec<&str> = checked.into_iter().map(TensorType::label).collect();
+        let positions = options.max_positions.unwrap_or(network.context_length).min(network.context_length);
+        let batch = options.max_batch.unwrap_or(1);
+        let tokens = TOKENS_PER_STEP.max(batch);
+        let wanted = batch.saturating_mul(pages_of(positions)).max(1);
+        let layout = KvLayout {
+            layers: network.layers.len(),
+            kv_heads: network.kv_heads,
+            head_size: network.head_size,
+            kv_type: options.kv_type,
+        };
+        let factors = weights.rope_factors.as_deref();
+        let shape = (tokens as usize, wanted as usize);
+        let buffers = Buffers::new(kernels.queue(), &network, shape, (positions as usize, factors))
+            .map_err(|fault| not_done("the buffers of a step", fault))?;
+        let no_cache = |fault| not_done("the KV cache", fault);
+        let free = kernels.queue().free().map_err(no_cache)?;
+        let fit = free.saturating_sub(SPARE) / layout.page_bytes();
+        // A batch that grows is given what there is; its rows are checked one by one.
+        let pages = wanted.min(u32::try_from(fit).unwrap_or(u32::MAX));
+        if pages < pages_of(positions) {
+            return Err(Error::OutOfMemory {
+                engine: NAME,
+                what: format!("a KV cache of {positions} positions"),
+                reason: format!(
+                    "{} MiB are left on the GPU behind the weights; lower --depth, -p or -n, or take a smaller model",
+                    free >> 20
+                ),
+            });
+        }
+        let cache = kernels.queue().alloc(pages as usize * layout.page_bytes()).map_err(no_cache)?;
+        kernels.queue().finish().map_err(|fault| not_done("loading the model", fault))?;
+        Ok(Self {
+            capabilities: Capabilities {
+                engine: NAME,
+                version: format!("{} plain {}", env!("CARGO_PKG_VERSION"), device.architecture),
+                device: options.device.to_string(),
+                threads: None,
+                max_batch: batch,
+                max_context: positions,
+                kv_type: options.kv_type.label(),
+                caveats: Vec::new(),
+                choices: vec![format!(
+                    "kernels: plain, single precision, NVRTC {}; checked at load: {}",
+                    nvrtc.version(),
+                    checked.join(", ")
+                )],
+                kernels: Some(kernels.hash().to_owned()),
+            },
+            limits: StepLimits { vocabulary: file.header.spec.vocabulary, pages, tokens_per_step: tokens },
+            network,
+            weights,
+            kernels,
+            buffers,
+            cache,
+            layout,
+        })
+    }
+}
+
+/// Types of the matrices of a model, each once.
+fn kinds(header: &Header) -> Vec<TensorType> {
+    let mut kinds = Vec::new();
+    for tensor in header.tensors.iter().filter(|tensor| is_matrix(tensor)) {
+        if !kinds.contains(&tensor.dtype) {
+            kinds.push(tensor.dtype);
+        }
+    }
+    kinds
+}
+
+/// What the GPU's memory will hold while it runs `demand`, in named parts.
+pub(super) fn foreseen(header: &Header, demand: Demand, kv_type: KvType) -> Vec<(&'static str, u64)> {
+    let spec = &header.spec;
+    let positions = u64::from(demand.context) + u64::from(demand.prompt) + u64::from(demand.output);
+    let pages = u64::from(demand.batch) * positions.div_ceil(kv::PAGE as u64);
+    let page = spec.kv_bytes_per_position(kv_type.block_bytes()).get() * kv::PAGE as u64;
+    let tokens = u64::from(TOKENS_PER_STEP.max(demand.batch));
+    let (width, vocabulary) = (u64::from(spec.width), u64::from(spec.vocabulary));
+    let heads = (2 * u64::from(spec.heads) + 2 * u64::from(spec.kv_heads)) * u64::from(spec.head_size);
+    // A token's gate, up and output, or those of each of its experts.
+    let feed = match spec.experts {
+        None => 2 * u64::from(spec.feed_forward) + width,
+        Some(experts) => {
+            u64::from(experts.used) * (2 * u64::from(experts.feed_forward) + width + 2)
+                + u64::from(experts.count)
+        }
+    };
+    let weights = header
+        .tensors
+        .iter()
+        .map(|tensor| if is_matrix(tensor) { tensor.bytes().get() } else { tensor.elements() * 4 });
+    let rows = LOGIT_ROWS as u64;
+    let size = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
+    let parts =
+        attention_bytes(spec.heads as usize, spec.head_size as usize, size(tokens), size(positions)) as u64;
+    vec![
+        ("weights", weights.sum()),
+        ("KV cache", pages * page),
+        ("activations", (tokens * (2 * width + heads + feed + 6) + pages) * 4 + parts),
+        ("logits", rows * (vocabulary + width) * 4),
+        ("rotary tables", memory::tables(spec) * positions * u64::from(spec.head_size) * 4),
+        ("CUDA context", CONTEXT),
+    ]
+}
+
+impl StepEngine for CudaEngine {
+    fn capabilities(&self) -> &Capabilities {
+        &self.capabilities
+    }
+
+    fn limits(&self) -> StepLimits {
+        self.limits
+    }
+
+    fn step(&mut self, batch: &StepBatch<'_>, output: &mut StepOutput) -> Result<(), Error> {
+        // Kernels go where these numbers say.
+        let refused = |reason| Error::Step { engine: NAME, what: "a step".to_owned(), reason };
+        batch.check(self.limits).map_err(refused)?;
+        let most = u64::from(self.capabilities.max_context);
+        let beyond = |sequence: &&crate::StepSequence| {
+            u64::from(sequence.position) + sequence.token_count as u64 > most
+        };
+        if let Some(sequence) = batch.sequences.iter().find(beyond) {
+            return Err(refused(format!("{sequence:?} of a context of {most} positions")));
+        }
+        pass::step(self, batch, output).map_err(|fault| not_done("a step", fault))
+    }
+}

@@ -1,0 +1,202 @@
+//! One step through the network on the device: launches in order, none of which waits for another's host.
+//!
+//! The tokens of all sequences are the rows of one matrix. Only the tokens' ids, positions and pages go to the device, and
+//! only the chosen tokens come back, with logits where they are asked for.
+
+use crate::fused::kv::KvLayout;
+use crate::fused::network::Network;
+use crate::hardware::cuda::{DevicePlace, Fault};
+use crate::{LogitsWanted, StepBatch, StepOutput};
+
+use super::CudaEngine;
+use super::buffers::{LOGIT_ROWS, Parts};
+use super::launch::{CacheOf, Kernels, Turn};
+use super::store::{Block, Experts, Feed, Matrix, Vector, Weights};
+
+/// Feeds a batch.
+///
+/// # Errors
+/// What the driver says.
+pub(super) fn step(
+    engine: &mut CudaEngine,
+    batch: &StepBatch<'_>,
+    output: &mut StepOutput,
+) -> Result<(), Fault> {
+    let CudaEngine { network, weights, kernels, buffers, cache, layout, .. } = engine;
+    let parts = buffers.begin(kernels.queue(), network, batch)?;
+    let angles: Vec<(DevicePlace, usize)> =
+        buffers.angles.iter().map(|(memory, pairs)| (memory.place(), *pairs)).collect();
+    let pass = Pass { network, weights, kernels, parts, angles, layout: *layout, cache: cache.place() };
+    pass.layers()?;
+    let keep = batch.logits != LogitsWanted::Nothing;
+    output.next.clear();
+    output.next.resize(batch.sequences.len(), 0);
+    output.logits.clear();
+    output.non_finite = false;
+    output.device_time = None;
+    let wanted = &buffers.wanted;
+    for first in (0..wanted.len()).step_by(LOGIT_ROWS) {
+        let count = LOGIT_ROWS.min(wanted.len() - first);
+        pass.logits(first, count, keep.then_some(&mut output.logits))?;
+    }
+    let mut found = vec![0u32; 2 * wanted.len()];
+    if wanted.is_empty() {
+        // Nothing is read, so nothing waits; the step is over when the device is done.
+        return kernels.queue().finish();
+    }
+    kernels.queue().read(parts.places, &mut found)?;
+    let (tokens, values) = found.split_at(wanted.len());
+    for ((_, sequence), (token, value)) in wanted.iter().zip(tokens.iter().zip(values)) {
+        if let Some(sequence) = sequence {
+            output.next[*sequence] = *token;
+            output.non_finite |= !f32::from_bits(*value).is_finite();
+        }
+    }
+    Ok(())
+}
+
+/// A pass's view of everything.
+struct Pass<'a> {
+    network: &'a Network,
+    weights: &'a Weights,
+    kernels: &'a Kernels,
+    parts: Parts,
+    /// Each rotation's table, and its pairs.
+    angles: Vec<(DevicePlace, usize)>,
+    layout: KvLayout,
+    cache: DevicePlace,
+}
+
+impl Pass<'_> {
+    fn layers(&self) -> Result<(), Fault> {
+        let Parts { tokens, residual, .. } = &self.parts;
+        self.kernels.embed(&self.weights.embedding, tokens, self.network.embedding_scale, *residual)?;
+        for (layer, block) in self.weights.blocks.iter().enumerate() {
+            self.attention(layer, block)?;
+            match &block.feed {
+                Feed::Dense { gate_up, down } => self.feed_forward(block, gate_up, down)?,
+                Feed::Experts(experts) => self.expert_layer(block, experts)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Norms the residual stream.
+    fn norm(&self, weight: Vector) -> Result<(), Fault> {
+        let Parts { tokens, residual, normed, .. } = self.parts;
+        let shape = (tokens.count, 1, self.network.width);
+        self.kernels.norm(residual, None, weight, shape, self.network.norm_epsilon, normed)
+    }
+
+    fn attention(&self, layer: usize, block: &Block) -> Result<(), Fault> {
+        let Self { network, kernels, .. } = self;
+        let Parts { tokens, normed, qkv, attended, attention, out, .. } = self.parts;
+        let (size, count) = (network.head_size, tokens.count);
+        let (queries, keys) = (network.heads * size, network.kv_heads * size);
+        self.norm(block.attention_norm)?;
+        for (matrix, column) in block.qkv.iter().zip([0, queries, queries + keys]) {
+            kernels.multiply(matrix, normed, count, qkv.column(column))?;
+        }
+        if let Some(bias) = block.qkv_bias {
+            kernels.add_bias(qkv, bias, None, (count, queries + 2 * keys))?;
+        }
+        let of_keys = qkv.column(queries);
+        for (rows, heads, norm) in
+            [(qkv, network.heads, block.query_norm), (of_keys, network.kv_heads, block.key_norm)]
+        {
+            if let Some(norm) = norm {
+                kernels.norm(rows, None, norm, (count, heads, size), network.norm_epsilon, rows)?;
+            }
+        }
+        let of_layer = network.layers[layer];
+        let (angles, pairs) = self.angles[of_layer.rotation];
+        let pairing = network.rotations[of_layer.rotation].pairing;
+        let turn = Turn { angles, pairs, pairing, scale: network.attention_scale };
+        kernels.rotate(qkv, (network.heads, size), &tokens, turn)?;
+        kernels.rotate(of_keys, (network.kv_heads, size), &tokens, Turn { scale: 1.0, ..turn })?;
+        let cache = CacheOf { layout: self.layout, place: self.cache, layer };
+        kernels.append(of_keys, &tokens, cache)?;
+        let seen = (network.heads, of_layer.window);
+        kernels.attend(qkv, seen, &tokens, (cache, attention), block.sinks, attended)?;
+        kernels.multiply(&block.output, attended, count, out)?;
+        if let Some(bias) = block.output_bias {
+            kernels.add_bias(out, bias, None, (count, network.width))?;
+        }
+        self.add_output(block.post_attention_norm)
+    }
+
+    /// Adds what a matrix gave to the residual stream, normed first where the model does that.
+    fn add_output(&self, norm: Option<Vector>) -> Result<(), Fault> {
+        let Parts { tokens, residual, out, .. } = self.parts;
+        let width = self.network.width;
+        if let Some(norm) = norm {
+            let shape = (tokens.count, 1, width);
+            self.kernels.norm(out, None, norm, shape, self.network.norm_epsilon, out)?;
+        }
+        self.kernels.add(residual.place, out.place, tokens.count * width)
+    }
+
+    fn feed_forward(&self, block: &Block, gate_up: &[Matrix; 2], down: &Matrix) -> Result<(), Fault> {
+        let Parts { tokens, normed, gate, up, out, .. } = self.parts;
+        let (kernels, count) = (self.kernels, tokens.count);
+        self.norm(block.feed_norm)?;
+        for (matrix, to) in gate_up.iter().zip([gate, up]) {
+            kernels.multiply(matrix, normed, count, to)?;
+        }
+        let elements = count * self.network.feed_forward;
+        kernels.activate(self.network.activation, gate.place, up.place, elements)?;
+        kernels.multiply(down, gate, count, out)?;
+        self.add_output(block.post_feed_norm)
+    }
+
+    /// The feed-forward layer of a mixture: each token's pairs with its experts, one after the other.
+    fn expert_layer(&self, block: &Block, experts: &Experts) -> Result<(), Fault> {
+        let Some(shape) = self.network.experts else { return Ok(()) };
+        let Parts { tokens, residual, normed, gate, up, out, router, chosen, shares, .. } = self.parts;
+        let (kernels, count, width, feed) =
+            (self.kernels, tokens.count, self.network.width, self.network.feed_forward);
+        let pairs = count * shape.used;
+        let biases = experts.biases.as_ref();
+        self.norm(block.feed_norm)?;
+        kernels.multiply(&experts.router, normed, count, router)?;
+        if let Some(biases) = biases {
+            kernels.add_bias(router, biases.router, None, (count, shape.count))?;
+        }
+        kernels.choose(router, (count, shape.count, shape.used), chosen, shares)?;
+        for (number, to) in [gate, up].into_iter().enumerate() {
+            kernels.multiply_experts(&experts.gate_up[number], (chosen, pairs), (normed, shape.used), to)?;
+            if let Some(biases) = biases {
+                kernels.add_bias(to, biases.gate_up[number], Some(chosen), (pairs, feed))?;
+            }
+        }
+        kernels.activate(self.network.activation, gate.place, up.place, pairs * feed)?;
+        kernels.multiply_experts(&experts.down, (chosen, pairs), (gate, 1), out)?;
+        let bias = biases.map(|biases| biases.down);
+        let places = (residual.place, out.place);
+        kernels.mix(places, (shares, chosen), bias, (count, shape.used, width))
+    }
+
+    /// Logits of `count` of the wanted rows from number `first` on, and each one's largest; they are appended to `kept`.
+    fn logits(&self, first: usize, count: usize, kept: Option<&mut Vec<f32>>) -> Result<(), Fault> {
+        let Parts { wanted, residual, last, logits, places, values, .. } = self.parts;
+        let (kernels, vocabulary) = (self.kernels, self.network.vocabulary);
+        let which = wanted.skip(first * 4);
+        let shape = (count, 1, self.network.width);
+        kernels.norm(
+            residual,
+            Some(which),
+            self.weights.output_norm,
+            shape,
+            self.network.norm_epsilon,
+            last,
+        )?;
+        kernels.multiply(&self.weights.head, last, count, logits)?;
+        kernels.largest(logits.place, (count, vocabulary), places.skip(first * 4), values.skip(first * 4))?;
+        if let Some(kept) = kept {
+            let from = kept.len();
+            kept.resize(from + count * vocabulary, 0.0);
+            kernels.queue().read(logits.place, &mut kept[from..])?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,376 @@
+//! The engine on a GPU that is not there: its compiled kernels are executed by the PTX machine, `tests/fake-cuda`.
+//!
+//! This executable starts itself again with the stand-in for the driver on `LD_LIBRARY_PATH`, since a process has one
+//! driver; what happens then is the test whose name ends in `inside`, which does what the file `case` says.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use candle_core::quantized::GgmlDType;
+
+use super::reference::Reference;
+use super::serving;
+use super::{ALL, POSITIONS, ROUNDED_TOLERANCE, TYPES, distance, greedy, mxfp4, open, tiny, tokens};
+use crate::base::env;
+use crate::base::sys::Interrupt;
+use crate::fused::{KvType, gpu_back_end, load};
+use crate::hardware::cuda::{Kind, Places};
+use crate::model::{Header, Model, Source};
+use crate::schedule::{Request, Scheduled, ServeOptions};
+use crate::{Device, Engine, Options, SequencePlan};
+use infercost_testing::Tiny;
+
+const CARD: &str = "card h100-sxm5-80gb\n";
+const INSIDE: &str = "fused::tests::cuda::inside";
+const CASE: &str = "case";
+
+/// Whether kernels can be compiled; CI must be able to.
+#[allow(clippy::print_stderr, reason = "a test that is skipped says so")]
+fn can_compile() -> bool {
+    let found = Places::here().find(Kind::Nvrtc, None).is_some();
+    assert!(found || !env::is_ci(), "CI needs NVRTC: scripts/fetch-nvrtc");
+    if !found {
+        eprintln!("skipped: NVRTC is not here; get it with scripts/fetch-nvrtc");
+    }
+    found
+}
+
+/// Runs `inside` for a case under a driver with this script, which has no function but those that `keeps` says; compiled
+/// kernels go to `cache`, or to the user's.
+fn child(case: &str, script: &str, keeps: impl Fn(&str) -> bool, cache: Option<&Path>) -> Output {
+    let test = std::env::current_exe().expect("the test's own path");
+    let built = test.parent().expect("a folder").join("libfake_cuda.so");
+    let mut library = fs::read(&built).unwrap_or_else(|error| panic!("{}: {error}", built.display()));
+    for name in library.split_mut(|byte| *byte == 0) {
+        let is_function = |name: &&str| {
+            let rest = name.strip_prefix("cu").unwrap_or_default();
+            rest.starts_with(|c: char| c.is_ascii_uppercase())
+                && rest.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+        };
+        let hidden = std::str::from_utf8(name).ok().filter(is_function).is_some_and(|name| !keeps(name));
+        // Nobody finds a function under another name.
+        if let Some(last) = name.last_mut().filter(|_| hidden) {
+            *last = b'?';
+        }
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    fs::write(folder.path().join("libcuda.so.1"), library).expect("a copy of the library");
+    fs::write(folder.path().join("libcuda.so.1.script"), script).expect("its script");
+    fs::write(folder.path().join(CASE), case).expect("the case");
+    let mut command = Command::new(test);
+    command.args(["--exact", INSIDE, "--nocapture"]).current_dir(folder.path());
+    // NVRTC may lie in the user's cache.
+    let nvrtc = Places::here().find(Kind::Nvrtc, None).expect("NVRTC");
+    let folders = [folder.path(), nvrtc.path.parent().expect("a folder")];
+    command.env("LD_LIBRARY_PATH", std::env::join_paths(folders).expect("folders without a colon"));
+    if let Some(cache) = cache {
+        command.env("XDG_CACHE_HOME", cache);
+    }
+    command.output().expect("the test starts")
+}
+
+/// What a case found, which must end well.
+#[allow(clippy::print_stderr, reason = "docs/engine.md states the distances: run it with --nocapture")]
+fn check(case: &str) {
+    if !can_compile() {
+        return;
+    }
+    let output = child(case, CARD, |_| true, None);
+    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success() && out.contains("1 passed"), "{case}: {:?}\n{out}{err}", output.status);
+    eprintln!("{err}");
+}
+
+#[test]
+fn inside() {
+    let Ok(case) = fs::read_to_string(CASE) else { return };
+    let words: Vec<&str> = case.split(' ').collect();
+    match words[..] {
+        ["logits", architecture] => logits_of(named(architecture)),
+        ["tokens", architecture] => tokens_of(named(architecture)),
+        ["cuts", architecture] => cuts_of(named(architecture)),
+        ["long", architecture] => long_of(named(architecture)),
+        ["eight-bits", architecture] => eight_bits_of(named(architecture)),
+        ["preempted"] => preempted(),
+        ["once"] => once(),
+        _ => panic!("{case}"),
+    }
+}
+
+fn named(architecture: &str) -> &'static str {
+    ALL.into_iter().find(|name| *name == architecture).expect("an architecture")
+}
+
+fn on_gpu(batch: u32, kv_type: KvType) -> Options {
+    let device = Device::Cuda(0);
+    Options { device, max_batch: Some(batch), max_positions: Some(POSITIONS), kv_type, ..Options::default() }
+}
+
+/// An engine on the GPU for one sequence.
+fn gpu(path: &Path, header: &Header) -> Box<dyn Engine> {
+    open(path, header.clone(), &on_gpu(1, KvType::F16))
+}
+
+fn logits(engine: &mut dyn Engine, prompt: &[u32]) -> Vec<f32> {
+    engine.logits(&[prompt.to_vec()], &Interrupt::default()).unwrap().remove(0)
+}
+
+/// A shape with as few weights as each type and architecture allows.
+fn small(architecture: &'static str, dtype: GgmlDType) -> Tiny {
+    let shape = tiny(architecture, dtype);
+    // So many that each kind of block is there.
+    let layers = if matches!(architecture, "gemma3" | "smollm3") { shape.layers } else { 2 };
+    Tiny { layers, rope_factors: architecture == "llama", ..shape }
+}
+
+#[allow(clippy::print_stderr, reason = "docs/engine.md states the distances")]
+fn logits_of(architecture: &'static str) {
+    let types = TYPES.into_iter().chain([GgmlDType::BF16]);
+    let types = types.map(|dtype| (format!("{dtype:?}"), small(architecture, dtype)));
+    let fp4 = (architecture == "gpt-oss").then(|| ("MXFP4".to_owned(), Tiny { layers: 2, ..mxfp4() }));
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("tiny.gguf");
+    for (what, shape) in types.chain(fp4) {
+        let header = shape.write(&path);
+        // A page and a part of the next one for unquantized weights; the types themselves need no length.
+        let prompt = tokens(if what == "F32" { 70 } else { 9 }, 4);
+        let expected = Reference::with_cache(&path, KvType::F16).logits(&prompt);
+        let found = distance(&logits(&mut *gpu(&path, &header), &prompt), &expected);
+        eprintln!("{architecture} {what}: {found:.5}");
+        assert!(found < ROUNDED_TOLERANCE, "{architecture} {what}: {found}");
+    }
+}
+
+/// The processor's tokens and the GPU's, where neither rounds more than the cache does.
+fn tokens_of(architecture: &'static str) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("tiny.gguf");
+    for dtype in [GgmlDType::F32, GgmlDType::F16] {
+        let header = small(architecture, dtype).write(&path);
+        let plan =
+            |salt| SequencePlan { prompt: tokens(20, salt), output_tokens: 12, ..SequencePlan::default() };
+        let [on_processor, on_gpu] =
+            [Options { max_positions: Some(POSITIONS), ..Options::default() }, on_gpu(1, KvType::F16)].map(
+                |options| {
+                    let mut engine = open(&path, header.clone(), &options);
+                    (0..2).flat_map(|salt| greedy(&mut *engine, vec![plan(salt)])).collect::<Vec<_>>()
+                },
+            );
+        assert_eq!(on_gpu, on_processor, "{architecture} {dtype:?}");
+    }
+}
+
+/// However a prompt is cut and whatever else is in the batch, a sequence has the tokens and the bits of logits that it has
+/// alone.
+fn cuts_of(architecture: &'static str) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("tiny.gguf");
+    let header = small(architecture, GgmlDType::Q4_0).write(&path);
+    let lengths = [70, 3, 66];
+    let plan = |salt: usize, context: usize| {
+        let all = tokens(lengths[salt], salt);
+        let context = context.min(all.len() - 1);
+        SequencePlan { context: all[..context].to_vec(), prompt: all[context..].to_vec(), output_tokens: 3 }
+    };
+    let mut one = gpu(&path, &header);
+    let alone: Vec<_> = (0..3).flat_map(|salt| greedy(&mut *one, vec![plan(salt, 0)])).collect();
+    let mut engine = open(&path, header.clone(), &on_gpu(3, KvType::F16));
+    for context in [0, 1, 64] {
+        let together = greedy(&mut *engine, (0..3).map(|salt| plan(salt, context)).collect());
+        assert_eq!(together, alone, "{architecture}, context {context}");
+    }
+    let prompts: Vec<Vec<u32>> = (0..3).map(|salt| tokens(12, salt)).collect();
+    let together = engine.logits(&prompts, &Interrupt::default()).unwrap();
+    for (prompt, together) in prompts.iter().zip(together) {
+        assert_eq!(logits(&mut *one, prompt), together, "{architecture}");
+    }
+}
+
+/// A context of two parts of attention, of one page more, and cut around where the second part begins.
+fn long_of(architecture: &'static str) {
+    let shape =
+        Tiny { width: 64, feed_forward: 64, heads: 2, kv_heads: 1, ..small(architecture, GgmlDType::F32) };
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("tiny.gguf");
+    let header = shape.write(&path);
+    let prompt = tokens(530, 4);
+    let mut engine = gpu(&path, &header);
+    let found =
+        distance(&logits(&mut *engine, &prompt), &Reference::with_cache(&path, KvType::F16).logits(&prompt));
+    assert!(found < ROUNDED_TOLERANCE, "{architecture}: {found}");
+    let mut greedy_from = |context: usize| {
+        let (context, prompt) = (prompt[..context].to_vec(), prompt[context..].to_vec());
+        greedy(&mut *engine, vec![SequencePlan { context, prompt, output_tokens: 3 }])
+    };
+    let whole = greedy_from(0);
+    for context in [511, 512] {
+        assert_eq!(greedy_from(context), whole, "{architecture}, context {context}");
+    }
+}
+
+fn eight_bits_of(architecture: &'static str) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("tiny.gguf");
+    let header = small(architecture, GgmlDType::F32).write(&path);
+    let prompt = tokens(70, 4);
+    let exact = Reference::open(&path).logits(&prompt);
+    let expected = Reference::with_cache(&path, KvType::Q8_0).logits(&prompt);
+    let found = logits(&mut *open(&path, header, &on_gpu(1, KvType::Q8_0)), &prompt);
+    let (near, far) = (distance(&found, &expected), distance(&found, &exact));
+    assert!(near < 0.003 && far > 2.0 * near, "{architecture}: {near}, from exact keys {far}");
+}
+
+/// Requests that lose their pages and come back get the tokens that they get alone.
+fn preempted() {
+    let shape =
+        Tiny { width: 64, feed_forward: 64, heads: 2, kv_heads: 1, ..small("llama", GgmlDType::Q8_0) };
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("tiny.gguf");
+    let header = shape.write(&path);
+    let requests = serving::requests(8, 11);
+    let mut one = gpu(&path, &header);
+    let mut alone = |request: &Request| {
+        let (prompt, output_tokens) = (request.prompt.clone(), request.output_tokens);
+        greedy(&mut *one, vec![SequencePlan { prompt, output_tokens, ..SequencePlan::default() }]).remove(0)
+    };
+    let alone: Vec<Vec<u32>> = requests.iter().map(&mut alone).collect();
+    let model = Model { id: String::new(), header, source: Source::Gguf(path), origin: String::new() };
+    let options = on_gpu(8, KvType::F16);
+    let engine = gpu_back_end(&model, (0, &options), &Interrupt::default(), &|_| ()).unwrap();
+    let mut scheduled = Scheduled::new(serving::FewPages { engine, pages: 5 });
+    let mut preemptions = 0;
+    for share_prefixes in [false, true] {
+        let how = ServeOptions { share_prefixes, spare_pages: Some(0), ..ServeOptions::default() };
+        let served = scheduled.serve(&requests, &how, &mut Vec::new(), &Interrupt::default()).unwrap();
+        serving::check(&served, &alone, &format!("{how:?}"));
+        preemptions += served.preemptions;
+    }
+    assert!(preemptions > 0, "nobody had to give way");
+}
+
+/// Loads a model and runs it once, and says what came of it in one line.
+#[allow(clippy::print_stdout, reason = "the test that started this one reads it")]
+fn once() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("tiny.gguf");
+    let header = small("llama", GgmlDType::Q8_0).write(&path);
+    let model = Model { id: "test".to_owned(), header, source: Source::Gguf(path), origin: String::new() };
+    let options = on_gpu(1, KvType::F16);
+    let ran = load(&model, &options, &Interrupt::default(), &|_| ())
+        .and_then(|mut engine| engine.logits(&[tokens(2, 1)], &Interrupt::default()));
+    match ran {
+        Ok(_) => println!("\ndone: it ran"),
+        Err(error) => println!("\nreason: {error}"),
+    }
+}
+
+#[test]
+fn logits_are_those_of_f64_for_every_architecture_and_type() {
+    for architecture in ALL {
+        check(&format!("logits {architecture}"));
+    }
+}
+
+#[test]
+fn tokens_are_those_of_the_processor() {
+    for architecture in ALL {
+        check(&format!("tokens {architecture}"));
+    }
+}
+
+#[test]
+fn batches_chunks_and_pages_change_no_bit() {
+    for architecture in ["llama", "qwen2", "gpt-oss"] {
+        check(&format!("cuts {architecture}"));
+    }
+}
+
+#[test]
+fn a_long_context_is_that_of_f64_and_the_same_in_every_cut() {
+    for architecture in ["llama", "gpt-oss"] {
+        check(&format!("long {architecture}"));
+    }
+}
+
+#[test]
+fn whoever_loses_its_pages_gets_the_tokens_that_it_gets_alone() {
+    check("preempted");
+}
+
+#[test]
+fn a_cache_of_eight_bits_is_near_f64() {
+    for architecture in ["llama", "gpt-oss"] {
+        check(&format!("eight-bits {architecture}"));
+    }
+}
+
+#[test]
+fn a_driver_that_fails_gives_a_sentence_and_no_panic() {
+    if !can_compile() {
+        return;
+    }
+    for (script, says) in [
+        ("fail cuMemAlloc_v2 2 after=20", "out of memory"),
+        ("card h100-sxm5-80gb memory=33554432", "memory"),
+        ("fail cuMemcpyHtoDAsync_v2 719 after=10", "unspecified launch failure"),
+        ("fail cuLaunchKernel 701 after=3", "too many resources"),
+        ("fail cuStreamSynchronize 719 after=1", "unspecified launch failure"),
+        ("fail cuMemcpyDtoHAsync_v2 999", "unknown error"),
+        ("fail cuModuleLoadData 218", "PTX"),
+        ("fail cuModuleGetFunction 500", "not found"),
+        ("fail cuCtxSetCurrent 201", "invalid device context"),
+    ] {
+        let script =
+            if script.starts_with("card") { format!("{script}\n") } else { format!("{CARD}{script}\n") };
+        let output = child("once", &script, |_| true, None);
+        let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert!(output.status.success() && !err.contains("panicked"), "{script}\n{out}{err}");
+        let reason = out.lines().find_map(|line| line.strip_prefix("reason: "));
+        assert!(reason.is_some_and(|reason| reason.contains(says)), "{script}\n{out}{err}");
+    }
+}
+
+/// The list of what is looked for before anything is called is whole: without all else, nothing is missed.
+#[test]
+fn no_function_is_called_that_was_not_looked_for() {
+    if !can_compile() {
+        return;
+    }
+    let source = include_str!("../../../../hardware/src/cuda/driver.rs");
+    let literals = source.split("c\"").skip(1).filter_map(|rest| rest.split('"').next());
+    let needed: Vec<&str> = literals.filter(|name| name.starts_with("cu")).collect();
+    assert!(needed.len() > 20, "{needed:?}");
+    let output = child("once", CARD, |name| needed.contains(&name), None);
+    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success() && out.contains("done: it ran"), "{out}{err}");
+}
+
+/// Sums of a warp that take the wrong lanes, planted in the code that the cache keeps.
+#[test]
+fn a_kernel_that_computes_wrongly_is_found_when_a_model_is_loaded() {
+    if !can_compile() {
+        return;
+    }
+    let cache = tempfile::tempdir().expect("a folder");
+    let once = || {
+        let output = child("once", CARD, |_| true, Some(cache.path()));
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    let right = once();
+    assert!(right.contains("done: it ran"), "{right}");
+    let mut planted = 0;
+    for entry in fs::read_dir(cache.path().join("infercost/cubins")).expect("a cache") {
+        let file = entry.expect("an entry").path();
+        let code = fs::read(&file).expect("code");
+        let Ok(text) = String::from_utf8(code) else { continue };
+        if text.contains(".entry multiply_many") && text.contains("shfl.sync.bfly") {
+            fs::write(&file, text.replace("shfl.sync.bfly", "shfl.sync.up")).expect("other code");
+            planted += 1;
+        }
+    }
+    assert!(planted > 0, "no code of a matrix kernel in the cache");
+    let wrong = once();
+    assert!(wrong.contains("reason: ") && wrong.contains("computes wrongly: its kernel for Q8_0"), "{wrong}");
+}
