@@ -48,8 +48,8 @@ fn the_doctor_matches_cudas_gpus_with_the_sensors() {
     let nvml = sensors(2);
     for (cards, found, order) in [
         (card(1) + &card(2), "2 of 2 GPUs, in NVML's order", [0, 1].as_slice()),
-        (card(2) + &card(1), "2 of 2 GPUs, in another order than NVML's, matched by UUID", &[1, 0]),
-        (card(2), "1 of 2 GPUs, in another order than NVML's, matched by UUID", &[1]),
+        (card(2) + &card(1), "2 of 2 GPUs, in a different order than NVML's, matched by UUID", &[1, 0]),
+        (card(2), "1 of 2 GPUs, in a different order than NVML's, matched by UUID", &[1]),
     ] {
         let cuda = FakeCuda::new(&cards);
         let (line, library) = doctor(&nvml, &cuda);

@@ -121,10 +121,10 @@ fn what_makes_a_gpus_figures_less_is_a_warning_with_its_command() {
     for (name, status, word) in [
         ("GPU 0 power", "ok", "limit 700 W, default 700 W"),
         ("GPU 0 processes", "warn", "4711"),
-        ("GPU 0 sensors", "warn", "heat holds its clocks back"),
+        ("GPU 0 sensors", "warn", "clocks are currently limited by temperature"),
         ("GPU 1 modes", "warn", "slices (MIG) on"),
-        ("GPU 1 processes", "ok", "nobody"),
-        ("GPU 1 sensors", "warn", "NVML gives no energy for a slice"),
+        ("GPU 1 processes", "ok", "no other process"),
+        ("GPU 1 sensors", "warn", "NVML has no energy counter for a slice"),
     ] {
         let found = of(name);
         assert_eq!(found["status"], status, "{found}");

@@ -113,7 +113,7 @@ fn a_library_that_cannot_start_says_why() {
     }
     let fake = FakeNvml::without(Script::default(), &["nvmlInit_v2"]);
     let error = nvml::open(Some(&fake.library())).expect_err("no function to start it with");
-    assert!(error.to_string().contains("is no NVML"), "{error}");
+    assert!(error.to_string().contains("is not NVML"), "{error}");
 }
 
 #[test]
@@ -126,7 +126,7 @@ fn a_gpu_is_chosen_by_what_is_its_own() {
     assert_eq!(chosen("0000:3b:00.0"), Ok(1));
     assert_eq!(chosen("00000001:3B:00.0"), Ok(2));
     assert_eq!(chosen("0"), Ok(0));
-    assert!(chosen("GPU-bbbb").expect_err("two").contains("fits 2 GPUs"));
+    assert!(chosen("GPU-bbbb").expect_err("two").contains("matches 2 GPUs"));
     let absent = chosen("GPU-cccc").expect_err("none");
     assert!(absent.contains("GPU-aaaa0000-0000-0000-0000-000000000001"), "{absent}");
     assert!(chosen("3").is_err());
@@ -142,7 +142,7 @@ fn a_gpu_of_cuda_is_the_one_with_its_uuid_or_address() {
     assert_eq!(matched(h200, Some("0000:3B:00.0")), Ok(1));
     assert_eq!(matched(h200, None), Ok(1));
     assert_eq!(matched(None, Some("0001:3b:00.0")), Ok(2));
-    assert!(matched(h200, Some("0000:1B:00.0")).expect_err("two GPUs").contains("cannot be told apart"));
+    assert!(matched(h200, Some("0000:1B:00.0")).expect_err("two GPUs").contains("its sensors are ambiguous"));
     assert!(matched(Some("GPU-cccc"), None).expect_err("none").contains("does not know"));
 }
 

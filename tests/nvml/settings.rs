@@ -68,7 +68,7 @@ fn what_may_not_be_set_says_who_may() {
     let error = nvml::lock_clocks(&self::gpu(&fake), None).expect_err("an old driver");
     assert!(error.contains("no such function"), "{error}");
     let error = nvml::lock_clocks(&gpu, Some(5000)).expect_err("out of range");
-    assert!(error.contains("highest is 1980 MHz"), "{error}");
+    assert!(error.contains("up to 1980 MHz"), "{error}");
 }
 
 /// Names the library to the process that [`a_signal_puts_the_settings_back`] starts: itself once more.

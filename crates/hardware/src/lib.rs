@@ -1,4 +1,4 @@
-//! The machine: what is in it and what can be asked of it.
+//! The machine: its devices, their sensors and their settings.
 
 pub mod cuda;
 pub mod device;
@@ -6,7 +6,7 @@ pub mod doctor;
 pub mod nvml;
 pub mod telemetry;
 
-// Rooms go by their own names here: `crate::base::text`, not `infercost_base::text`.
+// Other crates are imported under their short names: `crate::base::text`, not `infercost_base::text`.
 use infercost_base as base;
 use infercost_catalog as catalog;
 use infercost_record as record;

@@ -22,9 +22,9 @@ pub(super) fn lines(lines: &[Line], style: Style) -> String {
         let status = coloured(line.status, &format!("{:<4}", line.status.name()), style);
         let head = format!("  {status}  {:<1$}", line.name, FOUND - 8);
         page.push_str(&wrapped(&head, FOUND, &line.found));
-        if let Some(mend) = &line.mend {
-            let head = format!("{:FOUND$}{} ", "", style.dim("mend:"));
-            page.push_str(&wrapped(&head, FOUND + 6, mend));
+        if let Some(fix) = &line.fix {
+            let head = format!("{:FOUND$}{} ", "", style.dim("fix:"));
+            page.push_str(&wrapped(&head, FOUND + 5, fix));
         }
     }
     page
@@ -146,7 +146,7 @@ mod tests {
             page.starts_with("system\n  ok    clock            tsc\nmemory\n  warn  swap             a a"),
             "{page}"
         );
-        assert!(page.ends_with("                         mend: sudo swapoff -a\n"), "{page}");
+        assert!(page.ends_with("                         fix: sudo swapoff -a\n"), "{page}");
     }
 
     #[test]

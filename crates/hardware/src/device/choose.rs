@@ -1,4 +1,4 @@
-//! Which device a run uses: what was asked for, against what is here and what this program can drive.
+//! Chooses a run's device: what was requested, what is present, and what this program can drive.
 
 use super::{Error, Found};
 use crate::catalog::Gpu as GpuRow;
@@ -14,7 +14,7 @@ pub enum DeviceRequest {
     /// The GPU if there is one and this program can drive it, else the CPU.
     #[default]
     Auto,
-    /// The CPU whatever is here.
+    /// The CPU, whatever is present.
     Cpu,
     /// This GPU.
     Cuda(usize),
@@ -42,19 +42,19 @@ impl std::str::FromStr for DeviceRequest {
 pub enum Choice {
     /// The CPU.
     Cpu {
-        /// The GPU that is here and cannot be used, where nobody asked for the CPU.
+        /// The GPU that is present but cannot be used, unless the CPU was requested.
         unused: Option<UnusedGpu>,
     },
     /// A GPU.
     Cuda {
-        /// Its number in CUDA's order: what an engine is told.
+        /// Its number in CUDA's order, as engines expect it.
         ordinal: usize,
-        /// Its index in NVML's: where its name, memory and sensors are.
+        /// Its index in NVML's order, under which its name, memory and sensors are found.
         gpu: usize,
     },
 }
 
-/// For each GPU of CUDA's its index in NVML's, or why CUDA offers none.
+/// For each CUDA GPU its NVML index, or why CUDA offers none.
 pub type Order = Result<Vec<Option<usize>>, String>;
 
 /// Chooses the device.
@@ -64,7 +64,7 @@ pub type Order = Result<Vec<Option<usize>>, String>;
 /// where there is a GPU that may be.
 ///
 /// # Errors
-/// [`Error::Absent`] when the device asked for is not here, is of another family, or cannot be driven.
+/// [`Error::Absent`] if the requested device is not present, is of another family, or cannot be driven.
 pub fn choose(
     request: DeviceRequest,
     wanted: Option<&GpuRow>,
@@ -94,17 +94,17 @@ pub fn choose(
     let gpu = found.gpus.get(index);
     if let Some(wanted) = wanted {
         let Some(gpu) = gpu else {
-            let why = found.no_gpu.as_deref().unwrap_or("there is no such GPU");
+            let why = found.no_gpu.as_deref().unwrap_or("no such GPU");
             return Err(Error::Absent(format!(
-                "--gpu {}: no NVIDIA GPU was found on this machine: {why}. Run this on the box with the GPU, or leave --gpu out to measure this machine; `bench cost RECORD --price-per-hour USD` prices a record from elsewhere",
+                "--gpu {}: no NVIDIA GPU was found on this machine: {why}. Run this on the machine with the GPU, or omit --gpu to measure this machine; `bench cost RECORD --price-per-hour USD` prices a record from elsewhere",
                 wanted.id
             )));
         };
         let found_family = family_of(index);
-        // A driver that does not say the name leaves it to the flag.
+        // If the driver does not report the name, the flag is trusted.
         if gpu.name.is_ok() && found_family.as_deref() != Some(wanted.family.as_str()) {
             return Err(Error::Absent(format!(
-                "--gpu {}: the GPU on this machine is `{}`{}. Name its own family, or leave --gpu out",
+                "--gpu {}: the GPU on this machine is `{}`{}. Name its family, or omit --gpu",
                 wanted.id,
                 gpu.label(),
                 found_family.map_or(String::new(), |family| format!(" of the family {family}"))
@@ -121,7 +121,7 @@ pub fn choose(
         }
         (_, Some(_)) => Ok(Choice::Cuda { ordinal, gpu: index }),
         (DeviceRequest::Cuda(_), None) => Err(Error::Absent(format!(
-            "--device cuda:{ordinal}: no such GPU on this machine: {}. Take --device cpu, or run this on the box with the GPU",
+            "--device cuda:{ordinal}: no such GPU on this machine: {}. Use --device cpu, or run this on the machine with the GPU",
             found.no_gpu.clone().unwrap_or_else(|| format!("{} found", found.gpus.len()))
         ))),
     }
@@ -133,16 +133,16 @@ fn unused(gpu: &GpuFound, reason: &str) -> UnusedGpu {
     UnusedGpu::new(gpu.name.as_ref().map(named).map_err(Clone::clone), reason, DOCTOR)
 }
 
-/// NVML's index of CUDA's GPU number `ordinal`.
+/// The NVML index of CUDA's GPU `ordinal`.
 fn nvml_index(ordinal: usize, order: &Order) -> Result<usize, String> {
     let order = order.as_ref().map_err(|reason| format!("CUDA cannot use it ({reason})"))?;
     match order.get(ordinal) {
         Some(Some(index)) => Ok(*index),
         Some(None) => Err(format!(
-            "CUDA's GPU {ordinal} is none of those that NVML knows, so neither its name nor its sensors are: unset CUDA_VISIBLE_DEVICES"
+            "CUDA's GPU {ordinal} is unknown to NVML, so its name and sensors are unavailable: unset CUDA_VISIBLE_DEVICES"
         )),
         None => Err(format!(
-            "CUDA offers {} GPU(s), and the number {ordinal} is not among them; they count from 0, and CUDA_VISIBLE_DEVICES hides some",
+            "CUDA offers {} GPU(s), so there is no GPU {ordinal}; numbers start at 0, and CUDA_VISIBLE_DEVICES may hide some",
             order.len()
         )),
     }
@@ -256,11 +256,11 @@ mod tests {
         });
         // CUDA puts the faster one first; a third is hidden from NVML.
         let order: &dyn Fn() -> Order = &|| Ok(vec![Some(1), Some(0), None]);
-        let of = |request| choose(request, None, &two, |_| None, order);
-        assert_eq!(of(DeviceRequest::Auto).expect("a GPU"), Choice::Cuda { ordinal: 0, gpu: 1 });
-        assert_eq!(of(DeviceRequest::Cuda(1)).expect("a GPU"), Choice::Cuda { ordinal: 1, gpu: 0 });
+        let choose_for = |request| choose(request, None, &two, |_| None, order);
+        assert_eq!(choose_for(DeviceRequest::Auto).expect("a GPU"), Choice::Cuda { ordinal: 0, gpu: 1 });
+        assert_eq!(choose_for(DeviceRequest::Cuda(1)).expect("a GPU"), Choice::Cuda { ordinal: 1, gpu: 0 });
         for (ordinal, word) in [(2, "CUDA_VISIBLE_DEVICES"), (3, "offers 3")] {
-            let error = of(DeviceRequest::Cuda(ordinal)).expect_err("not one of NVML's");
+            let error = choose_for(DeviceRequest::Cuda(ordinal)).expect_err("not one of NVML's");
             assert!(error.to_string().contains(word), "{error}");
         }
     }

@@ -1,4 +1,4 @@
-//! Looks the machine over, once, at the start of a run.
+//! Detects the machine's devices, once, at the start of a run.
 
 use std::fs;
 use std::path::Path;
@@ -10,7 +10,7 @@ use crate::nvml::{self, Fact, GpuFound};
 use super::facts::{self, Facts};
 use crate::record::{Environment, Gpu, Unknown};
 
-/// NVIDIA's number on the PCI bus.
+/// NVIDIA's PCI vendor id.
 const NVIDIA: &str = "0x10de";
 
 /// What was found.
@@ -18,11 +18,11 @@ const NVIDIA: &str = "0x10de";
 pub struct Found {
     /// GPUs in NVML's order.
     pub gpus: Vec<GpuFound>,
-    /// What NVML says of each, for the record; in the same order.
+    /// What NVML reports about each, for the record; in the same order.
     pub facts: Vec<Facts>,
-    /// Why there are none, when there are none.
+    /// Why there are none, if there are none.
     pub no_gpu: Option<String>,
-    /// Whether NVIDIA's library or a GPU on the bus is here all the same, so that somebody may expect it to be used.
+    /// Whether NVIDIA's library or a GPU on the PCI bus is present nevertheless, so that the user may expect it to be used.
     pub expected: bool,
     /// Version of the NVIDIA driver.
     pub driver: Fact<String>,
@@ -34,15 +34,15 @@ pub struct Found {
     pub logical_cpus: usize,
 }
 
-/// Looks for processors and GPUs. Takes a millisecond without a GPU and some tens with one.
+/// Looks for processors and GPUs. Takes about a millisecond without a GPU and tens of milliseconds with one.
 pub fn discover() -> Found {
     found(nvml::discover(None), None)
 }
 
-/// Looks for processors and GPUs, for the latter through the library at `nvml`.
+/// Looks for processors and GPUs, using the NVML library at `nvml`.
 ///
 /// # Errors
-/// [`nvml::Absent`] when that library is not there or cannot be used.
+/// [`nvml::Absent`] if that library does not exist or cannot be used.
 pub fn discover_through(nvml: &Path) -> Result<Found, nvml::Absent> {
     nvml::discover(Some(nvml)).map(|gpus| found(Ok(gpus), Some(nvml)))
 }
@@ -51,7 +51,7 @@ fn found(gpus: Result<nvml::Gpus, nvml::Absent>, library: Option<&Path>) -> Foun
     let (cpu, logical_cpus) = (sys::cpu_model(), sys::logical_cpus());
     match gpus {
         Ok(found) => Found {
-            no_gpu: found.gpus.is_empty().then(|| "NVML counts no GPU".to_owned()),
+            no_gpu: found.gpus.is_empty().then(|| "NVML reports no GPU".to_owned()),
             expected: false,
             facts: found.gpus.iter().map(|gpu| facts::of(gpu.index, library)).collect(),
             gpus: found.gpus,
@@ -73,7 +73,7 @@ fn found(gpus: Result<nvml::Gpus, nvml::Absent>, library: Option<&Path>) -> Foun
     }
 }
 
-/// Whether a display or 3D controller of NVIDIA's is on the PCI bus; `root` is that of the file system.
+/// Whether an NVIDIA display or 3D controller is on the PCI bus; `root` is the root of the file system.
 pub fn on_the_bus(root: &Path) -> bool {
     let Ok(entries) = fs::read_dir(root.join("sys/bus/pci/devices")) else { return false };
     entries.filter_map(Result::ok).any(|entry| {
@@ -82,15 +82,15 @@ pub fn on_the_bus(root: &Path) -> bool {
     })
 }
 
-/// The catalog's row of a GPU, by its name and, where NVML says it, its memory.
+/// The catalog's row for a GPU, by its name and, if NVML reports it, its memory.
 pub fn row<'a>(gpu: &GpuFound, catalog: &'a Catalog) -> Option<&'a GpuRow> {
     let memory = gpu.memory_total.as_ref().ok().map(|memory| memory.get());
     catalog.gpu_by_device_name(gpu.name.as_ref().ok()?, memory)
 }
 
-/// The machine as a record describes it; `used` is the index of the GPU that computes, if one does.
+/// The machine as described in a record; `used` is the index of the GPU used for computing, if any.
 pub fn environment(found: &Found, used: Option<usize>, catalog: &Catalog) -> Environment {
-    let unknown = |what: &str| Some(format!("the system does not say {what}"));
+    let unknown = |what: &str| Some(format!("the system does not report {what}"));
     let memory = memory::memory().map(|memory| memory.total.get());
     let (operating_system, kernel) = sys::operating_system();
     let container = sys::container().map(str::to_owned);
@@ -107,7 +107,7 @@ pub fn environment(found: &Found, used: Option<usize>, catalog: &Catalog) -> Env
                 uuid_reason: gpu.uuid.as_ref().err().cloned(),
                 catalog_id: row.map(|row| row.id.clone()),
                 catalog_id_reason: row.is_none().then(|| match &gpu.name {
-                    Ok(_) => "no row of the catalog has this name".to_owned(),
+                    Ok(_) => "not in the catalog".to_owned(),
                     Err(reason) => reason.clone(),
                 }),
                 memory_bytes: gpu.memory_total.as_ref().ok().map(|memory| memory.get()),
@@ -119,19 +119,19 @@ pub fn environment(found: &Found, used: Option<usize>, catalog: &Catalog) -> Env
         })
         .collect();
     Environment {
-        cpu_reason: found.cpu.is_none().then(|| unknown("which processor this is")).flatten(),
+        cpu_reason: found.cpu.is_none().then(|| unknown("the processor's model")).flatten(),
         cpu: found.cpu.clone(),
         logical_cpus: Some(found.logical_cpus),
         logical_cpus_reason: None,
         instruction_sets: sys::instruction_sets().into_iter().map(str::to_owned).collect(),
         instruction_sets_reason: None,
-        memory_bytes_reason: memory.is_none().then(|| unknown("how much memory it has")).flatten(),
+        memory_bytes_reason: memory.is_none().then(|| unknown("its memory size")).flatten(),
         memory_bytes: memory,
         operating_system_reason: operating_system.is_none().then(|| unknown("its name")).flatten(),
         operating_system,
-        kernel_reason: kernel.is_none().then(|| unknown("its kernel's version")).flatten(),
+        kernel_reason: kernel.is_none().then(|| unknown("its kernel version")).flatten(),
         kernel,
-        container_reason: container.is_none().then(|| "no sign of a container".to_owned()),
+        container_reason: container.is_none().then(|| "no container detected".to_owned()),
         container,
         peaks: None,
         peaks_reason: Some("not measured".to_owned()),

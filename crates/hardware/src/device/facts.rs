@@ -1,4 +1,4 @@
-//! What NVML says of a GPU, as a record keeps it: the unit in the key, `null` with its reason.
+//! NVML's facts about a GPU in the form of a record: the unit in the key, `null` with its reason.
 
 use std::path::Path;
 
@@ -8,10 +8,10 @@ use serde_json::{Map, Value};
 use crate::base::units::{Bytes, Watts};
 use crate::nvml::{self, Fact, GpuFacts, Wanted};
 
-/// A record's facts of one GPU.
+/// A record's facts about one GPU.
 pub type Facts = Map<String, Value>;
 
-/// The facts of the GPU with this place in NVML's order; empty when it cannot be reached any more.
+/// The facts about the GPU with this NVML index; empty if it can no longer be reached.
 pub(crate) fn of(index: u32, library: Option<&Path>) -> Facts {
     let gpu = nvml::open(library).map_err(|absent| absent.to_string());
     let gpu = gpu.and_then(|library| nvml::select(library, &Wanted::Index(index)));

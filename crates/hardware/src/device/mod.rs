@@ -1,4 +1,4 @@
-//! What this box is.
+//! What this machine is.
 
 mod choose;
 mod discover;
@@ -13,10 +13,10 @@ pub use order::{cuda_in_nvml, cuda_to_compute};
 
 use crate::base::failure::{Class, Classed};
 
-/// Why the device that was asked for cannot be used.
+/// Why the requested device cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// No such device here, or this program has no code for it (exit code 13).
+    /// No such device on this machine, or no engine for it in this program (exit code 13).
     #[error("{0}")]
     Absent(String),
 }

@@ -1,7 +1,7 @@
-//! CUDA's order of the GPUs against NVML's: the one counts what computes, the other has the sensors.
+//! Maps CUDA's order of the GPUs to NVML's: CUDA numbers the compute devices, NVML has the sensors.
 //!
-//! CUDA puts the fastest first unless `CUDA_DEVICE_ORDER` says otherwise, and `CUDA_VISIBLE_DEVICES` or a container
-//! hides some; NVML counts all by PCI address. So an index of the one is never taken for one of the other.
+//! CUDA lists the fastest first unless `CUDA_DEVICE_ORDER` says otherwise, and `CUDA_VISIBLE_DEVICES` or a container may
+//! hide some; NVML lists all by PCI address. So an index of one is never used for the other.
 
 use std::path::Path;
 
@@ -28,7 +28,7 @@ pub fn cuda_to_compute(library: Option<&Path>) -> Result<Vec<Option<usize>>, Str
 /// For each GPU of CUDA's, in CUDA's order, its index in NVML's, where NVML knows it.
 ///
 /// # Errors
-/// A reason for people when CUDA or NVML cannot be asked.
+/// A human-readable reason if CUDA or NVML cannot be queried.
 pub fn cuda_in_nvml(library: Option<&Path>) -> Result<Vec<Option<usize>>, String> {
     let devices = Identity::all(&Places::here())?;
     let library = nvml::open(library).map_err(|absent| absent.to_string())?;

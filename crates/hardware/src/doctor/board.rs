@@ -1,4 +1,4 @@
-//! One NVIDIA GPU as it is set: what would make its figures less than they could be, and which sensors it has.
+//! One NVIDIA GPU's settings that would degrade its figures, and the sensors it has.
 
 use std::path::Path;
 
@@ -7,15 +7,17 @@ use crate::base::sys;
 use crate::nvml::{self, Gpu, GpuFacts, NvmlSource, Wanted};
 use crate::telemetry::Source as _;
 
-/// The lines of GPU number `index` in NVML's order.
-pub(super) fn look(index: u32, library: Option<&Path>) -> Vec<Line> {
+/// The lines for the GPU with NVML index `index`.
+pub(super) fn check(index: u32, library: Option<&Path>) -> Vec<Line> {
     let name = |what: &str| format!("GPU {index} {what}");
     let gpu = nvml::open(library).map_err(|absent| absent.to_string());
     let gpu = gpu.and_then(|library| nvml::select(library, &Wanted::Index(index)));
     let gpu = match gpu {
         Ok(gpu) => gpu,
         Err(reason) => {
-            return vec![Line::ok(Area::Gpu, name("settings"), reason).warn("nvidia-smi says what is wrong")];
+            return vec![
+                Line::ok(Area::Gpu, name("settings"), reason).warn("nvidia-smi reports the problem"),
+            ];
         }
     };
     let facts = gpu.facts();
@@ -27,7 +29,7 @@ pub(super) fn look(index: u32, library: Option<&Path>) -> Vec<Line> {
     ]
 }
 
-/// Whether this user may lock clocks and set power limits: nothing is tried, since that would change the GPU.
+/// Whether this user may lock clocks and set power limits; not tested, since that would change the GPU.
 pub(super) fn permission() -> Line {
     permitted(sys::is_root())
 }
@@ -35,13 +37,14 @@ pub(super) fn permission() -> Line {
 fn permitted(root: bool) -> Line {
     let line = |text: &str| Line::ok(Area::Gpu, "settings", text).fact("root", root);
     if root {
-        // A container's root may still be refused; the run says so then, before it measures.
-        return line("--lock-clocks and --power-limit may be tried by this user");
+        // Root in a container may still be refused; the run then reports it before measuring.
+        return line("this user can try --lock-clocks and --power-limit");
     }
-    line("--lock-clocks and --power-limit need root, the rest does not").warn("sudo bench run --lock-clocks")
+    line("--lock-clocks and --power-limit need root, everything else does not")
+        .warn("sudo bench run --lock-clocks")
 }
 
-/// The power limit and what heat does now.
+/// The power limit and the current clocks and temperature.
 fn power(name: String, index: u32, facts: &GpuFacts) -> Line {
     let limit = &facts.power_limit;
     let said = |watts: Option<f64>| watts.map_or("unknown".to_owned(), |watts| format!("{watts:.0} W"));
@@ -66,7 +69,7 @@ fn power(name: String, index: u32, facts: &GpuFacts) -> Line {
 fn modes(name: String, index: u32, facts: &GpuFacts) -> Line {
     let on = |what: &str, fact: &nvml::Fact<bool>| match fact {
         Ok(on) => format!("{what} {}", if *on { "on" } else { "off" }),
-        Err(_) => format!("{what} not told"),
+        Err(_) => format!("{what} unknown"),
     };
     let found =
         [on("persistence", &facts.persistence), on("ECC", &facts.ecc), on("slices (MIG)", &facts.mig)]
@@ -74,11 +77,11 @@ fn modes(name: String, index: u32, facts: &GpuFacts) -> Line {
     let line = Line::ok(Area::Gpu, name, found);
     if facts.mig == Ok(true) {
         return line.warn(format!(
-            "sudo nvidia-smi -i {index} -mig 0; NVML gives no energy for a slice, so joules will be null"
+            "sudo nvidia-smi -i {index} -mig 0; NVML has no energy counter for a slice, so joules will be null"
         ));
     }
     if facts.persistence == Ok(false) {
-        // Whoever opens the GPU first then waits for the driver, and its counters begin at zero.
+        // Without persistence, the first client waits for the driver to load, and its counters restart at zero.
         return line.warn(format!("sudo nvidia-smi -i {index} -pm 1"));
     }
     line
@@ -86,23 +89,24 @@ fn modes(name: String, index: u32, facts: &GpuFacts) -> Line {
 
 fn others(name: String, facts: &GpuFacts) -> Line {
     match &facts.processes {
-        Ok(processes) if processes.is_empty() => Line::ok(Area::Gpu, name, "nobody computes on it"),
+        Ok(processes) if processes.is_empty() => Line::ok(Area::Gpu, name, "no other process is using it"),
         Ok(processes) => {
             let ids: Vec<String> = processes.iter().map(|process| process.pid.to_string()).collect();
             // In a container the ids are the host's.
-            Line::ok(Area::Gpu, name, format!("{} compute on it: {}", ids.len(), ids.join(", ")))
-                .warn("end them, or take another GPU with CUDA_VISIBLE_DEVICES: a run beside them is suspect")
+            Line::ok(Area::Gpu, name, format!("{} are using it: {}", ids.len(), ids.join(", "))).warn(
+                "stop them, or select another GPU with CUDA_VISIBLE_DEVICES: a run alongside them is suspect",
+            )
         }
         Err(reason) => Line::ok(Area::Gpu, name, reason.as_str()),
     }
 }
 
-/// What a run will find to read.
+/// The sensors available to a run.
 fn sensors(name: String, index: u32, gpu: &Gpu) -> Line {
     let mut source = match NvmlSource::open(gpu) {
         Ok(source) => source,
         Err(reason) => {
-            return Line::ok(Area::Gpu, name, reason).warn("nvidia-smi says what is wrong");
+            return Line::ok(Area::Gpu, name, reason).warn("nvidia-smi reports the problem");
         }
     };
     let description = source.description().clone();
@@ -118,31 +122,30 @@ fn sensors(name: String, index: u32, gpu: &Gpu) -> Line {
             None => format!("power ({})", kinds.join(", ")),
             Some(reason) => reason.clone(),
         },
-        if state.throttle.is_some() { "reasons of throttling" } else { "no reasons of throttling" }
-            .to_owned(),
+        if state.throttle.is_some() { "throttle reasons" } else { "no throttle reasons" }.to_owned(),
     ];
-    // A slice has one reason for both.
+    // A slice has the same reason for both.
     found.dedup();
     let line = Line::ok(Area::Gpu, name, format!("{}; scope {}", found.join(", "), description.scope.name()))
         .fact("energy_counter", description.no_counter.is_none())
         .fact("power_kinds", kinds);
     if let Some(held) = state.throttle.filter(|now| now.thermal || now.power_brake || now.hardware_slowdown) {
-        let by = if held.thermal { "heat" } else { "the board or its supply" };
-        let found = format!("{}; {by} holds its clocks back now", line.found);
+        let by = if held.thermal { "temperature" } else { "the board or its power supply" };
+        let found = format!("{}; its clocks are currently limited by {by}", line.found);
         return Line { found, ..line }.warn(format!(
-            "nvidia-smi -i {index} -q -d PERFORMANCE,TEMPERATURE; wait until it is cool, or take another GPU"
+            "nvidia-smi -i {index} -q -d PERFORMANCE,TEMPERATURE; wait until it has cooled down, or use another GPU"
         ));
     }
     match (&description.no_counter, &description.no_power) {
         (None, None) => line,
         (Some(_), Some(_)) => {
-            line.warn("joules will be null here: measure them on a whole GPU of Volta or newer")
+            line.warn("joules will be null here: use a whole GPU, Volta or newer, to measure them")
         }
-        (Some(_), None) => {
-            line.warn("joules will be sums of power samples, grade C: a newer driver may have the counter")
-        }
+        (Some(_), None) => line.warn(
+            "joules will be integrated from power samples, grade C: a newer driver may have the counter",
+        ),
         (None, Some(_)) => {
-            line.warn("nothing checks the counter here, grade B: a newer driver may have power")
+            line.warn("nothing to check the counter against, grade B: a newer driver may report power")
         }
     }
 }
@@ -156,6 +159,6 @@ mod tests {
     fn settings_need_root_and_say_how() {
         assert_eq!(permitted(true).status, Status::Ok);
         let line = permitted(false);
-        assert_eq!((line.status, line.mend.as_deref()), (Status::Warn, Some("sudo bench run --lock-clocks")));
+        assert_eq!((line.status, line.fix.as_deref()), (Status::Warn, Some("sudo bench run --lock-clocks")));
     }
 }

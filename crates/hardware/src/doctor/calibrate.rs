@@ -1,8 +1,8 @@
-//! Measures a power sensor: polls it as fast as it answers while a load of known shape runs.
+//! Calibrates a power sensor: polls it as fast as it answers while a known load pattern runs.
 //!
-//! Three stretches: at rest, under a constant load, under a square wave whose period is no multiple of any
-//! sensor's, so that the sensor's phase walks through it. What the polls mean is
-//! [`sensor::analyse`]'s to say. Without a load there is only rest: period and step are seen all the same.
+//! Three phases: idle, under a constant load, and under a square wave whose period is not a multiple of any
+//! sensor's, so that it sweeps through the sensor's phases. [`sensor::analyse`] interprets the polls.
+//! Without a load there is only the idle phase, which still reveals period and step.
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,28 +18,28 @@ use crate::record::Sensor;
 use crate::telemetry::Source;
 use crate::telemetry::sensor::{self, SquareWave};
 
-/// Time between two polls, beside what a poll itself takes.
+/// Pause between two polls.
 const POLL: Duration = Duration::from_millis(1);
-/// A source that fails this often in a row is lost.
+/// A source that fails this often in a row is given up.
 const MOST_FAILURES: u32 = 100;
 
-/// How long each stretch is.
+/// The length of each phase.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Timing {
-    /// At rest, before the load.
+    /// Idle, before the load.
     pub rest: Seconds,
-    /// Under a constant load: long enough for windows of 5 s to be compared with the whole.
+    /// Under a constant load: long enough to compare windows of 5 s with the whole.
     pub constant: Seconds,
-    /// Period of the square wave, half of it under load.
+    /// Period of the square wave, of which half is under load.
     pub period: Seconds,
-    /// Periods.
+    /// Number of periods.
     pub periods: u32,
-    /// At rest when there is no load.
+    /// Idle, if there is no load.
     pub alone: Seconds,
 }
 
 impl Default for Timing {
-    /// 45 seconds in all, 10 without a load.
+    /// 45 seconds in total, 10 without a load.
     fn default() -> Self {
         Self {
             rest: Seconds::new(5.0),
@@ -51,12 +51,12 @@ impl Default for Timing {
     }
 }
 
-/// What keeps the device busy.
+/// A load on the device.
 pub trait Busy: Send {
-    /// Keeps it busy for `time`, and says from when to when.
+    /// Keeps the device busy for `time`, and returns the actual span.
     ///
     /// # Errors
-    /// A reason for people.
+    /// A human-readable reason.
     fn run(&mut self, time: Seconds) -> Result<Span, String>;
 }
 
@@ -66,7 +66,7 @@ impl Busy for Load {
     }
 }
 
-/// A sensor, measured.
+/// A calibrated sensor.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Calibration {
     /// `nvml` or `rapl`.
@@ -76,41 +76,41 @@ pub struct Calibration {
     /// Version of the driver that serves its sensors.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub driver: Option<String>,
-    /// Where it is kept for `bench run`.
+    /// The file in which it is kept for `bench run`.
     pub kept_in: Option<PathBuf>,
     /// Why it is `null`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kept_in_reason: Option<String>,
     /// What its energy covers.
     pub scope: &'static str,
-    /// Its period, step, window and shortest honest use.
+    /// Its period, step, window and shortest valid measurement.
     pub sensor: Sensor,
     /// Why no load ran.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub no_load: Option<String>,
-    /// Stretches of the square wave under load, in seconds from the first poll.
+    /// Spans of the square wave under load, in seconds from the first poll.
     pub load_on_seconds: Vec<[f64; 2]>,
-    /// Every figure of power that differs from the one before it, of its kind.
+    /// Every power value that differs from the previous one of its kind.
     pub figures: Vec<Figure>,
-    /// Readings that failed, each once.
+    /// Failed readings, without repetition.
     pub failures: Vec<String>,
 }
 
-/// A figure as it appeared.
+/// A power value as it appeared.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Figure {
-    /// When it was first seen, from the first poll.
+    /// When it was first seen, in seconds from the first poll.
     pub at_seconds: f64,
     /// `instant`, `average` or `unspecified`.
     pub kind: &'static str,
-    /// What it says.
+    /// The value.
     pub watts: f64,
 }
 
-/// Polls `source` at rest and under `load`, or at rest alone for the reason that there is none.
+/// Polls `source` idle and under `load`, or only idle for the reason that there is no load.
 ///
 /// # Errors
-/// A reason for people when the source has neither a counter nor power, or fails for good.
+/// A human-readable reason if the source has neither an energy counter nor power, or fails permanently.
 pub fn calibrate<L: Busy>(
     source: &mut dyn Source,
     load: Result<L, String>,
@@ -189,7 +189,7 @@ impl Poller<'_> {
             (description.no_counter.is_some(), description.no_power.is_some())
         };
         let mut reasons = Vec::new();
-        // A figure is dated after it was read: what it shows had appeared by then.
+        // The timestamp is taken after the reading: the value had appeared by then.
         if !no_counter {
             match self.source.energy() {
                 Ok(joules) => self.trace.energy.push(EnergyReading { at: clock::now(), joules }),
@@ -213,13 +213,13 @@ impl Poller<'_> {
             }
         }
         if self.failed >= MOST_FAILURES {
-            return Err(format!("the sensors do not answer: {}", self.trace.failures.join("; ")));
+            return Err(format!("the sensors do not respond: {}", self.trace.failures.join("; ")));
         }
         Ok(())
     }
 }
 
-/// Rest, constant load, rest, square wave, rest.
+/// Idle, constant load, idle, square wave, idle.
 fn drive(load: &mut dyn Busy, timing: &Timing) -> Result<Shape, String> {
     let half = timing.period * 0.5;
     let rest = |time: Seconds| clock::sleep(Duration::from_secs_f64(time.get().max(0.0)));
@@ -229,7 +229,7 @@ fn drive(load: &mut dyn Busy, timing: &Timing) -> Result<Shape, String> {
     let mut wave = SquareWave::default();
     let begin = clock::now();
     for n in 0..timing.periods {
-        // On a grid, so that a late wake-up does not move all that follows.
+        // On a fixed grid, so that a late wake-up does not shift everything after it.
         rest(timing.period * f64::from(n) - clock::now().since(begin));
         wave.on.push(load.run(half)?);
     }

@@ -1,4 +1,4 @@
-//! NVIDIA GPUs: all that the doctor asks NVML and CUDA stands here.
+//! NVIDIA GPUs: everything the doctor asks NVML and CUDA.
 
 use std::path::Path;
 
@@ -12,34 +12,36 @@ use crate::device::{self, facts};
 use crate::nvml::{self, Fact, GpuFound};
 use crate::telemetry::Source;
 
-/// Share of a GPU's memory that a driver without any work on it holds.
+/// Share of an idle GPU's memory that the driver uses.
 const IDLE_SHARE: f64 = 0.02;
 
 /// What was found.
 pub(super) struct Gpus {
-    /// GPUs that NVML counts.
+    /// Number of GPUs that NVML reports.
     pub(super) count: usize,
-    /// Newest CUDA that the driver runs, its major version.
+    /// Newest CUDA major version that the driver supports.
     pub(super) newest_cuda: Option<u32>,
-    /// One a fact.
+    /// One line per fact.
     pub(super) lines: Vec<Line>,
 }
 
-pub(super) fn look(root: &Path, library: Option<&Path>) -> Gpus {
+pub(super) fn check(root: &Path, library: Option<&Path>) -> Gpus {
     let found = match nvml::discover(library) {
         Ok(found) if !found.gpus.is_empty() => found,
-        Ok(_) => return none(root, library, "NVML counts no GPU"),
+        Ok(_) => return none(root, library, "NVML reports no GPU"),
         Err(reason) => return none(root, library, &reason.to_string()),
     };
     let newest_cuda = found.cuda.as_ref().ok().and_then(|cuda| cuda.split('.').next()?.parse().ok());
     let mut lines = vec![driver(&found.driver, &found.cuda)];
     for gpu in &found.gpus {
         lines.push(one(gpu, library));
-        lines.extend(board::look(gpu.index, library));
+        lines.extend(board::check(gpu.index, library));
     }
     for (index, reason) in &found.unreached {
         let line = Line::ok(Area::Gpu, format!("GPU {index}"), format!("cannot be reached: {reason}"));
-        lines.push(line.warn("nvidia-smi says what is wrong; in a container, it may be another's"));
+        lines.push(
+            line.warn("nvidia-smi reports the problem; in a container, the GPU may belong to another one"),
+        );
     }
     lines.push(board::permission());
     lines.push(engine());
@@ -47,13 +49,13 @@ pub(super) fn look(root: &Path, library: Option<&Path>) -> Gpus {
     Gpus { count: found.gpus.len(), newest_cuda, lines }
 }
 
-/// The driver's version and the CUDA it runs, each as far as NVML says it.
+/// The driver's version and the CUDA version it supports, as far as NVML reports them.
 fn driver(driver: &Fact<String>, cuda: &Fact<String>) -> Line {
     let said = |fact: &Fact<String>| match fact {
         Ok(version) => version.clone(),
         Err(reason) => format!("unknown ({reason})"),
     };
-    let text = format!("{}, runs CUDA up to {}", said(driver), said(cuda));
+    let text = format!("{}, supports CUDA up to {}", said(driver), said(cuda));
     Line::ok(Area::Gpu, "driver", text).known("driver", driver).known("cuda", cuda)
 }
 
@@ -83,20 +85,20 @@ fn one(gpu: &GpuFound, library: Option<&Path>) -> Line {
         .known("memory_bytes_total", &total);
     let held = free.ok().zip(total.ok()).map(|(free, total)| 1.0 - free as f64 / total.max(1) as f64);
     if held.is_some_and(|held| held > IDLE_SHARE) {
-        return line.warn("another program holds memory on it: nvidia-smi names it");
+        return line.warn("another program uses its memory: nvidia-smi lists it");
     }
     line
 }
 
-/// A box without a GPU is in order; one with a GPU that no driver serves is not, and neither is a library that
-/// somebody named.
+/// A machine without a GPU is fine; a GPU without a driver is not, and neither is an unusable library named by the
+/// user.
 fn none(root: &Path, library: Option<&Path>, reason: &str) -> Gpus {
     let line = Line::ok(Area::Gpu, "driver", format!("no NVIDIA GPU: {reason}"));
     let line = if library.is_some() {
         line.fail(NAMED)
     } else if device::on_the_bus(root) {
-        Line { found: format!("an NVIDIA GPU is on the bus and cannot be used: {reason}"), ..line }
-            .warn("install NVIDIA's driver, or start the container with it: docker run --gpus all")
+        Line { found: format!("an NVIDIA GPU is on the PCI bus but cannot be used: {reason}"), ..line }
+            .warn("install NVIDIA's driver, or give the container access: docker run --gpus all")
     } else {
         line
     };
@@ -109,17 +111,17 @@ fn engine() -> Line {
     Line::ok(Area::Gpu, "engine", all)
 }
 
-/// Whether CUDA offers the same GPUs, told by their ids: a container or `CUDA_VISIBLE_DEVICES` may hide some.
+/// Whether CUDA offers the same GPUs, by their ids: a container or `CUDA_VISIBLE_DEVICES` may hide some.
 fn cuda_order(gpus: usize, library: Option<&Path>) -> Line {
     let line = |text: String| Line::ok(Area::Gpu, "CUDA", text);
     let order = match device::cuda_in_nvml(library) {
         Ok(order) => order,
         Err(reason) => {
-            let mend = match Places::here().find(Kind::Driver, None) {
-                Some(_) => "nvidia-smi says whether the driver answers; reboot after an update of it",
+            let fix = match Places::here().find(Kind::Driver, None) {
+                Some(_) => "nvidia-smi shows whether the driver responds; reboot after a driver update",
                 None => CUDA_TOO,
             };
-            return line(reason).warn(mend);
+            return line(reason).warn(fix);
         }
     };
     let all = if gpus == 1 { "1 GPU".to_owned() } else { format!("{gpus} GPUs") };
@@ -137,16 +139,16 @@ fn describe(order: &[Option<usize>]) -> &'static str {
     } else if order.iter().enumerate().all(|(at, index)| *index == Some(at)) {
         "in NVML's order"
     } else {
-        "in another order than NVML's, matched by UUID"
+        "in a different order than NVML's, matched by UUID"
     }
 }
 
-/// The first GPU of CUDA's, and the load on it.
+/// CUDA's first GPU, and a load for it.
 pub(super) fn load() -> Result<(Device, Load), String> {
     let places = Places::here();
     let newest = Device::newest_cuda(&places)?;
     let library = places.find(Kind::Nvrtc, Some(newest)).ok_or_else(|| {
-        format!("no NVRTC of CUDA {newest} or older is here; bench doctor says how to get it")
+        format!("no NVRTC for CUDA {newest} or older was found; bench doctor shows how to get it")
     })?;
     let nvrtc = Nvrtc::open(&library)?;
     let device = Device::all(&places)?.into_iter().next().ok_or("CUDA offers no GPU")?;
@@ -154,7 +156,7 @@ pub(super) fn load() -> Result<(Device, Load), String> {
     Ok((device, load))
 }
 
-/// The sensors of the GPU that CUDA calls by this UUID and PCI address, or of NVML's first without one.
+/// The sensors of the GPU with CUDA's UUID and PCI address, or of NVML's first GPU without one.
 pub(super) fn sensors(
     library: Option<&Path>,
     cuda: Option<&(String, String)>,
@@ -187,7 +189,7 @@ mod tests {
         fs::write(device.join("class"), "0x030200\n").expect("a file");
         let line = &none(root.path(), None, "no library").lines[0];
         assert_eq!(line.status, Status::Warn);
-        assert!(line.found.contains("on the bus") && line.mend.is_some(), "{line:?}");
+        assert!(line.found.contains("on the PCI bus") && line.fix.is_some(), "{line:?}");
         let named = &none(root.path(), Some(Path::new("/nowhere")), "no such file").lines[0];
         assert_eq!(named.status, Status::Fail);
     }
@@ -195,7 +197,7 @@ mod tests {
     #[test]
     fn the_order_of_devices_is_told() {
         assert_eq!(describe(&[Some(0), Some(1)]), "in NVML's order");
-        assert_eq!(describe(&[Some(1), Some(0)]), "in another order than NVML's, matched by UUID");
+        assert_eq!(describe(&[Some(1), Some(0)]), "in a different order than NVML's, matched by UUID");
         assert_eq!(describe(&[Some(0), None]), "some unknown to NVML");
     }
 }

@@ -1,4 +1,4 @@
-//! CUDA's libraries: which were found and where, and whether the compiler among them works.
+//! CUDA's libraries: which were found and where, and whether the compiler works.
 
 use std::path::Path;
 
@@ -7,16 +7,16 @@ use crate::base::{env, text};
 use crate::cuda::{Architecture, Form, Kind, LOAD, Library, Nvrtc, Places, code};
 use crate::nvml;
 
-/// What brings a driver's library where NVML works already: images and packages have them apart.
+/// How to get the driver's CUDA library if NVML already works: images and packages ship them separately.
 pub(super) const CUDA_TOO: &str = "docker run --gpus all -e NVIDIA_DRIVER_CAPABILITIES=compute,utility, or the driver's CUDA package (libnvidia-compute)";
-/// What mends a library that was named and is none.
+/// How to fix a named library that is unusable.
 pub(super) const NAMED: &str =
-    "name the library that the driver brought (ldconfig -p | grep libnvidia-ml), or leave --nvml-library out";
-const DRIVER: &str = "install NVIDIA's driver, or start the container with it: docker run --gpus all";
+    "name the driver's own library (ldconfig -p | grep libnvidia-ml), or omit --nvml-library";
+const DRIVER: &str = "install NVIDIA's driver, or give the container access: docker run --gpus all";
 
-/// What gets a library that has no driver in it, for a driver that runs this CUDA: it does not take a newer one's
-/// code.
-fn mend(kind: Kind, newest: Option<u32>) -> &'static str {
+/// How to get a library that is not part of the driver, for the CUDA version that the driver supports: it rejects code
+/// from a newer one.
+fn fix(kind: Kind, newest: Option<u32>) -> &'static str {
     match (kind, newest) {
         (Kind::Driver, Some(_)) => CUDA_TOO,
         (Kind::Driver | Kind::Nvml, _) => DRIVER,
@@ -27,23 +27,23 @@ fn mend(kind: Kind, newest: Option<u32>) -> &'static str {
     }
 }
 
-/// `gpu` says whether one is here: without one nothing of this is missed. `newest` is the CUDA that its driver runs,
-/// `nvml` the library that somebody named.
-pub(super) fn look(gpu: bool, newest: Option<u32>, nvml: Option<&Path>) -> Vec<Line> {
+/// `gpu` says whether there is a GPU: without one, none of this is needed. `newest` is the CUDA version that its driver
+/// supports, `nvml` the library named by the user.
+pub(super) fn check(gpu: bool, newest: Option<u32>, nvml: Option<&Path>) -> Vec<Line> {
     let places = Places::here();
-    let look = |kind| match (places.find(kind, newest), nvml) {
+    let check = |kind| match (places.find(kind, newest), nvml) {
         (_, Some(path)) if kind == Kind::Nvml => named(path),
-        (Some(library), _) if kind == Kind::Nvrtc => compiler(&library, mend(kind, newest)),
+        (Some(library), _) if kind == Kind::Nvrtc => compiler(&library, fix(kind, newest)),
         (Some(library), _) => found(kind, &library),
         (None, _) => match (places.find(kind, None), newest) {
             (Some(newer), Some(newest)) => too_new(kind, &newer, newest),
-            _ => missing(kind, gpu, mend(kind, newest)),
+            _ => missing(kind, gpu, fix(kind, newest)),
         },
     };
-    [Kind::Driver, Kind::Nvml, Kind::Nvrtc, Kind::CublasLt].map(look).into()
+    [Kind::Driver, Kind::Nvml, Kind::Nvrtc, Kind::CublasLt].map(check).into()
 }
 
-/// A library that somebody named is in order when it can be opened, and nothing else will do in its place.
+/// A library named by the user must open; no other one replaces it.
 fn named(path: &Path) -> Line {
     let shown = text::path(path);
     let line =
@@ -54,11 +54,11 @@ fn named(path: &Path) -> Line {
     }
 }
 
-/// A library is here and the driver would not take what it makes.
+/// A library was found, but the driver would reject its output.
 fn too_new(kind: Kind, library: &Library, newest: u32) -> Line {
     let line = found(kind, library);
-    let text = format!("{} is of a newer CUDA than the {newest} of this driver", line.found);
-    Line { found: text, ..line }.warn(mend(kind, Some(newest)))
+    let text = format!("{} is for a newer CUDA than this driver's {newest}", line.found);
+    Line { found: text, ..line }.warn(fix(kind, Some(newest)))
 }
 
 fn found(kind: Kind, library: &Library) -> Line {
@@ -70,13 +70,13 @@ fn found(kind: Kind, library: &Library) -> Line {
         .fact("place", library.place.name())
 }
 
-fn missing(kind: Kind, gpu: bool, mend: &str) -> Line {
+fn missing(kind: Kind, gpu: bool, fix: &str) -> Line {
     let line = |text: &str| Line::ok(Area::Libraries, kind.name(), text);
-    if gpu { line("not found").warn(mend) } else { line("not found; only an NVIDIA GPU needs it") }
+    if gpu { line("not found").warn(fix) } else { line("not found; only needed for an NVIDIA GPU") }
 }
 
-/// A compiler that does not find its other half looks fine until it is used, so it is used.
-fn compiler(library: &Library, mend: &str) -> Line {
+/// A compiler that cannot find its companion library looks fine until it is used, so try it.
+fn compiler(library: &Library, fix: &str) -> Line {
     let line = found(Kind::Nvrtc, library);
     let hopper = Architecture { major: 9, minor: 0 };
     let tried = Nvrtc::open(library).and_then(|nvrtc| {
@@ -90,7 +90,7 @@ fn compiler(library: &Library, mend: &str) -> Line {
         }
         Err(reason) => {
             let text = format!("{} does not work: {reason}", line.found);
-            Line { found: text, ..line }.warn(mend)
+            Line { found: text, ..line }.warn(fix)
         }
     }
 }
@@ -102,16 +102,16 @@ mod tests {
 
     #[test]
     fn a_library_is_missed_only_where_there_is_a_gpu() {
-        let mend = mend(Kind::CublasLt, None);
-        assert_eq!(missing(Kind::CublasLt, false, mend).status, Status::Ok);
-        let line = missing(Kind::CublasLt, true, mend);
-        assert_eq!((line.status, line.mend.as_deref()), (Status::Warn, Some(mend)));
+        let fix = fix(Kind::CublasLt, None);
+        assert_eq!(missing(Kind::CublasLt, false, fix).status, Status::Ok);
+        let line = missing(Kind::CublasLt, true, fix);
+        assert_eq!((line.status, line.fix.as_deref()), (Status::Warn, Some(fix)));
     }
 
     #[test]
     fn a_library_that_was_named_is_tried() {
         let line = named(Path::new("/nowhere/lib.so"));
-        assert_eq!((line.status, line.mend.as_deref()), (Status::Fail, Some(NAMED)));
+        assert_eq!((line.status, line.fix.as_deref()), (Status::Fail, Some(NAMED)));
         assert!(line.found.contains("no such file"), "{line:?}");
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("libnvidia-ml.so.1");
@@ -123,8 +123,8 @@ mod tests {
     fn an_older_driver_is_offered_what_it_takes() {
         let library = Library { path: "/x/libnvrtc.so.13".into(), place: crate::cuda::Place::System };
         let line = too_new(Kind::Nvrtc, &library, 12);
-        assert_eq!(line.mend.as_deref(), Some("pip install nvidia-cuda-nvrtc-cu12"));
-        assert!(line.found.contains("newer CUDA than the 12"), "{line:?}");
+        assert_eq!(line.fix.as_deref(), Some("pip install nvidia-cuda-nvrtc-cu12"));
+        assert!(line.found.contains("newer CUDA than this driver's 12"), "{line:?}");
     }
 
     #[test]

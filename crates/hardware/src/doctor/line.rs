@@ -1,24 +1,24 @@
-//! One fact of a box: what was looked at, what was found, and how to mend it.
+//! One fact about a machine: what was checked, what was found, and how to fix it.
 
 use std::collections::BTreeMap;
 
 use serde::Serialize;
 use serde_json::Value;
 
-/// How good it is.
+/// The verdict on a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Status {
-    /// As it should be, or without bearing here.
+    /// Fine, or not relevant here.
     Ok,
-    /// Figures from this box are less than they could be.
+    /// Figures from this machine will be worse than they could be.
     Warn,
-    /// Something that was asked for, or that every run needs, is not there.
+    /// Something that was requested, or that every run needs, is missing.
     Fail,
 }
 
 impl Status {
-    /// As it is printed.
+    /// The printed name.
     pub fn name(self) -> &'static str {
         match self {
             Self::Ok => "ok",
@@ -28,7 +28,7 @@ impl Status {
     }
 }
 
-/// What part of the box a line is about, in the order of printing.
+/// What part of the machine a line is about, in printing order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Area {
@@ -38,20 +38,20 @@ pub enum Area {
     Processor,
     /// Memory.
     Memory,
-    /// Folders that are written.
+    /// Folders that are written to.
     Disk,
-    /// What else runs here.
+    /// What else is running.
     Load,
     /// Sensors of the processor's power.
     Power,
     /// NVIDIA GPUs.
     Gpu,
-    /// Libraries that are loaded at run time.
+    /// Libraries loaded at run time.
     Libraries,
 }
 
 impl Area {
-    /// As it is printed.
+    /// The printed name.
     pub fn name(self) -> &'static str {
         match self {
             Self::System => "system",
@@ -69,37 +69,37 @@ impl Area {
 /// One fact.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Line {
-    /// What part of the box it is about.
+    /// What part of the machine it is about.
     pub area: Area,
-    /// What was looked at, unique within its area.
+    /// What was checked, unique within its area.
     pub name: String,
-    /// How good it is.
+    /// The verdict.
     pub status: Status,
     /// What was found, for people.
     pub found: String,
-    /// The command or the step that mends it; there whenever `status` is not `ok`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub mend: Option<String>,
+    /// The command or step that fixes it; present unless `status` is `ok`.
+    #[serde(rename = "mend", skip_serializing_if = "Option::is_none")]
+    pub fix: Option<String>,
     /// The same for programs, each key with its unit.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub facts: BTreeMap<String, Value>,
 }
 
 impl Line {
-    /// A line about what is as it should be.
+    /// A line about something that is fine.
     pub fn ok(area: Area, name: impl Into<String>, found: impl Into<String>) -> Self {
         let (name, found) = (name.into(), found.into());
-        Self { area, name, status: Status::Ok, found, mend: None, facts: BTreeMap::new() }
+        Self { area, name, status: Status::Ok, found, fix: None, facts: BTreeMap::new() }
     }
 
-    /// The same line, no longer in order: mended by `mend`.
-    pub fn warn(self, mend: impl Into<String>) -> Self {
-        Self { status: Status::Warn, mend: Some(mend.into()), ..self }
+    /// The same line as a warning, with its fix.
+    pub fn warn(self, fix: impl Into<String>) -> Self {
+        Self { status: Status::Warn, fix: Some(fix.into()), ..self }
     }
 
-    /// The same line, as a failure: mended by `mend`.
-    pub fn fail(self, mend: impl Into<String>) -> Self {
-        Self { status: Status::Fail, mend: Some(mend.into()), ..self }
+    /// The same line as a failure, with its fix.
+    pub fn fail(self, fix: impl Into<String>) -> Self {
+        Self { status: Status::Fail, fix: Some(fix.into()), ..self }
     }
 
     /// The same line with one more fact for programs: its value, or `null` with its reason.

@@ -1,4 +1,4 @@
-//! What else runs here: processor time that is not ours, watched for half a second.
+//! Other load on the machine: processor time used by others, watched for half a second.
 
 use std::fs;
 use std::path::Path;
@@ -9,15 +9,15 @@ use crate::base::{clock, sys};
 
 /// How long it watches.
 const WATCH: Duration = Duration::from_millis(500);
-/// Share of all processors above which others disturb: a twentieth of the time is a twentieth of the figure.
-const MUCH: f64 = 0.05;
+/// Share of all processors above which others count as a disturbance: a twentieth of the time is a twentieth of the figure.
+const DISTURBING: f64 = 0.05;
 
-pub(super) fn look(root: &Path) -> Line {
+pub(super) fn check(root: &Path) -> Line {
     let before = (busy(root), own());
     clock::sleep(WATCH);
     let after = (busy(root), own());
     let (Some(before_all), Some(after_all)) = (before.0, after.0) else {
-        return Line::ok(Area::Load, "others", "the system does not say");
+        return Line::ok(Area::Load, "others", "not reported by the system");
     };
     judge(before_all, after_all, (after.1 - before.1).max(0.0))
 }
@@ -29,16 +29,16 @@ fn judge(before: Ticks, after: Ticks, ours: f64) -> Line {
     let stolen = ((after.stolen - before.stolen) / all).clamp(0.0, 1.0);
     let mut found = format!("{:.0}% of the processor time is used by others", share * 100.0);
     if stolen > 0.0 {
-        found = format!("{found}, {:.0}% is taken by the host", stolen * 100.0);
+        found = format!("{found}, {:.0}% is stolen by the host", stolen * 100.0);
     }
     let line = Line::ok(Area::Load, "others", found).fact("share", share).fact("stolen_share", stolen);
-    if share > MUCH || stolen > MUCH {
-        return line.warn("wait for it or end it: ps aux --sort=-%cpu | head");
+    if share > DISTURBING || stolen > DISTURBING {
+        return line.warn("wait for it or stop it: ps aux --sort=-%cpu | head");
     }
     line
 }
 
-/// Ticks since the start of the machine, all processors together.
+/// Ticks since boot, summed over all processors.
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Ticks {
     all: f64,
@@ -56,7 +56,7 @@ fn busy(root: &Path) -> Option<Ticks> {
     Some(Ticks { all: busy + idle + iowait + stolen, busy, stolen })
 }
 
-/// This process's processor time in ticks of 10 ms, which `/proc/stat` counts in on Linux.
+/// This process's processor time in ticks of 10 ms, the unit of `/proc/stat` on Linux.
 fn own() -> f64 {
     sys::usage().map_or(0.0, |usage| (usage.user + usage.system).get() * 100.0)
 }
@@ -78,7 +78,7 @@ mod tests {
         assert_eq!(loud.status, Status::Warn);
         let robbed = judge(at(1000.0, 100.0, 0.0), at(1100.0, 100.0, 20.0), 0.0);
         assert_eq!(robbed.status, Status::Warn);
-        assert!(robbed.found.contains("20% is taken by the host"), "{robbed:?}");
+        assert!(robbed.found.contains("20% is stolen by the host"), "{robbed:?}");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Memory: how much of it, whether it swaps, whether it comes in huge pages.
+//! Memory: how much is free, whether the machine swaps, whether huge pages are available.
 
 use std::fs;
 use std::path::Path;
@@ -7,28 +7,28 @@ use super::line::{Area, Line};
 use crate::base::memory::{self, Limit, Memory};
 use crate::base::units::Bytes;
 
-/// Under this the smallest run does not fit.
-const LEAST: Bytes = Bytes::new(512 << 20);
+/// Below this the smallest run does not fit.
+const MIN_FREE: Bytes = Bytes::new(512 << 20);
 
-pub(super) fn look(root: &Path) -> Vec<Line> {
+pub(super) fn check(root: &Path) -> Vec<Line> {
     vec![free(memory::memory()), swap(root), huge_pages(root)]
 }
 
 fn free(memory: Option<Memory>) -> Line {
     let Some(memory) = memory else {
-        return Line::ok(Area::Memory, "free", "the system does not say");
+        return Line::ok(Area::Memory, "free", "not reported by the system");
     };
     let found = format!("{} free of {}", memory.available, memory.total);
     let line = Line::ok(Area::Memory, "free", found)
         .fact("bytes_free", memory.available.get())
         .fact("bytes_total", memory.total.get());
     let who = match memory.limit {
-        Limit::Machine => "end what holds it: ps aux --sort=-rss | head",
-        Limit::Group => "raise the container's limit (memory.max), or end what else runs in it",
-        Limit::AddressSpace => "raise the limit of address space: ulimit -v unlimited",
-        Limit::Data => "raise the limit of data: ulimit -d unlimited",
+        Limit::Machine => "stop what uses it: ps aux --sort=-rss | head",
+        Limit::Group => "raise the container's limit (memory.max), or stop what else runs in it",
+        Limit::AddressSpace => "raise the address space limit: ulimit -v unlimited",
+        Limit::Data => "raise the data limit: ulimit -d unlimited",
     };
-    if memory.available < LEAST {
+    if memory.available < MIN_FREE {
         return line.fail(who);
     }
     if memory.available.get() < memory.total.get() / 4 {
@@ -37,14 +37,14 @@ fn free(memory: Option<Memory>) -> Line {
     line
 }
 
-/// Swap that is in use makes a step wait for a disk.
+/// Swap in use means that a step may wait for a disk.
 fn swap(root: &Path) -> Line {
     let text = fs::read_to_string(root.join("proc/meminfo")).unwrap_or_default();
     let kib = |name: &str| -> Option<u64> {
         text.lines().find_map(|line| line.strip_prefix(name))?.split_whitespace().next()?.parse().ok()
     };
     let (Some(total), Some(free)) = (kib("SwapTotal:"), kib("SwapFree:")) else {
-        return Line::ok(Area::Memory, "swap", "the system does not say");
+        return Line::ok(Area::Memory, "swap", "not reported by the system");
     };
     let (total, used) = (Bytes::new(total * 1024), Bytes::new(total.saturating_sub(free) * 1024));
     let found = match (total.get(), used.get()) {
@@ -57,12 +57,12 @@ fn swap(root: &Path) -> Line {
     if used.get() > 0 { line.warn("sudo swapoff -a") } else { line }
 }
 
-/// Weights in pages of 4 KiB cost a lookup every 4 KiB.
+/// With 4 KiB pages, reading weights costs a TLB lookup every 4 KiB.
 fn huge_pages(root: &Path) -> Line {
     let path = "sys/kernel/mm/transparent_hugepage/enabled";
     let text = fs::read_to_string(root.join(path)).unwrap_or_default();
     let Some(mode) = text.split_once('[').and_then(|(_, rest)| Some(rest.split_once(']')?.0)) else {
-        return Line::ok(Area::Memory, "huge pages", "the system does not say");
+        return Line::ok(Area::Memory, "huge pages", "not reported by the system");
     };
     let line = Line::ok(Area::Memory, "huge pages", mode).fact("mode", mode);
     if mode == "never" { line.warn(format!("echo madvise | sudo tee /{path}")) } else { line }

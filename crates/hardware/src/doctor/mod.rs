@@ -1,7 +1,7 @@
-//! What this box can do, and how to mend what it cannot: one line a fact, each with its verdict.
+//! What this machine can do, and how to fix what it cannot: one line per fact, each with its verdict.
 //!
-//! Nothing here changes the machine, and no line is a measurement of the model's speed. A box without a GPU is
-//! no failure: only what makes `bench run` impossible or what somebody named and is not there fails.
+//! Nothing here changes the machine, and no line measures a model's speed. A machine without a GPU is not a failure: only
+//! what makes `bench run` impossible fails, or something named by the user that is missing.
 
 mod board;
 pub mod calibrate;
@@ -25,7 +25,7 @@ pub use line::{Area, Line, Status};
 use crate::base::env;
 use crate::telemetry::calibration;
 
-/// What to look at.
+/// What to check.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Wanted {
     /// NVML to load instead of the system's.
@@ -34,31 +34,31 @@ pub struct Wanted {
     pub results: PathBuf,
 }
 
-/// All that was found: the object that `bench doctor --json` prints.
+/// All findings: the object that `bench doctor --json` prints.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Examination {
     /// `infercost.doctor/1`.
     pub schema: &'static str,
-    /// The worst of the lines.
+    /// The worst verdict of all lines.
     pub verdict: Status,
-    /// One a fact.
+    /// One line per fact.
     pub lines: Vec<Line>,
-    /// The power sensor, when it was asked for and measured.
+    /// The power sensor's calibration, if requested and successful.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub calibration: Option<Calibration>,
-    /// Why it could not be measured.
+    /// Why it could not be calibrated.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub calibration_reason: Option<String>,
 }
 
 impl Examination {
-    /// The examination that these lines are.
+    /// The examination consisting of these lines.
     pub fn new(lines: Vec<Line>) -> Self {
         let verdict = lines.iter().map(|line| line.status).max().unwrap_or(Status::Ok);
         Self { schema: "infercost.doctor/1", verdict, lines, calibration: None, calibration_reason: None }
     }
 
-    /// Adds what was found of the power sensor.
+    /// Adds the power sensor's calibration.
     pub fn calibrated(&mut self, found: Result<Calibration, String>) {
         match found {
             Ok(calibration) => self.calibration = Some(calibration),
@@ -67,32 +67,32 @@ impl Examination {
     }
 }
 
-/// Looks the box over. Takes about a second, most of it watching what else runs.
+/// Checks the machine. Takes about a second, most of it watching for other load.
 pub fn examine(wanted: &Wanted) -> Vec<Line> {
     let root = Path::new("/");
-    let gpu = gpu::look(root, wanted.nvml.as_deref());
-    let mut lines = system::look(root);
-    lines.extend(processor::look(root));
-    lines.extend(memory::look(root));
-    lines.push(storage::look("results", &wanted.results));
-    lines.push(storage::look("cache", &env::cache_folder()));
-    lines.push(load::look(root));
-    lines.push(power::look(root));
+    let gpu = gpu::check(root, wanted.nvml.as_deref());
+    let mut lines = system::check(root);
+    lines.extend(processor::check(root));
+    lines.extend(memory::check(root));
+    lines.push(storage::check("results", &wanted.results));
+    lines.push(storage::check("cache", &env::cache_folder()));
+    lines.push(load::check(root));
+    lines.push(power::check(root));
     lines.extend(gpu.lines);
-    lines.extend(libraries::look(gpu.count > 0, gpu.newest_cuda, wanted.nvml.as_deref()));
+    lines.extend(libraries::check(gpu.count > 0, gpu.newest_cuda, wanted.nvml.as_deref()));
     lines.sort_by_key(|line| line.area);
     lines
 }
 
-/// The lines of the GPUs alone: what NVML and CUDA say of them.
+/// Only the lines about GPUs: what NVML and CUDA report.
 pub fn gpus(nvml: Option<&Path>) -> Vec<Line> {
-    gpu::look(Path::new("/"), nvml).lines
+    gpu::check(Path::new("/"), nvml).lines
 }
 
-/// Measures the GPU's power sensor, and keeps what was found under load for later runs.
+/// Calibrates the GPU's power sensor, and stores what was measured under load for later runs.
 ///
 /// # Errors
-/// A reason for people when there is no sensor to poll.
+/// A human-readable reason if there is no sensor to poll.
 pub fn calibrate(
     wanted: &Wanted,
     timing: &calibrate::Timing,
@@ -103,8 +103,8 @@ pub fn calibrate(
     let mut source = gpu::sensors(wanted.nvml.as_deref(), identity.as_ref())?;
     let mut found = calibrate::calibrate(source.as_mut(), load.map(|(_, load)| load), timing)?;
     let kept = match &found.no_load {
-        // A run finds as much by itself, on the day.
-        Some(_) => Err("no load ran; bench run measures period and step itself".to_owned()),
+        // A run finds this out by itself.
+        Some(_) => Err("no load was run; bench run measures period and step itself".to_owned()),
         None => calibration::store(&env::cache_folder(), source.description(), today, &found.sensor)
             .map_err(|error| format!("not written: {error}")),
     };

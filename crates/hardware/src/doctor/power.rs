@@ -1,4 +1,4 @@
-//! The processor's energy: whether RAPL's counters can be read by this user.
+//! The processor's energy: whether this user can read RAPL's counters.
 
 use std::fs;
 use std::path::Path;
@@ -6,7 +6,7 @@ use std::path::Path;
 use super::line::{Area, Line};
 use crate::base::sys;
 
-pub(super) fn look(root: &Path) -> Line {
+pub(super) fn check(root: &Path) -> Line {
     let folder = root.join("sys/class/powercap");
     let mut zones = Vec::new();
     let mut unreadable = false;
@@ -16,7 +16,7 @@ pub(super) fn look(root: &Path) -> Line {
         if !entry.file_name().to_string_lossy().starts_with("intel-rapl:") || !counter.exists() {
             continue;
         }
-        // Trying is the only proof: since 2020 the kernel gives the counters to root alone.
+        // Only reading them proves it: since 2020 the kernel restricts the counters to root.
         unreadable |= fs::read_to_string(&counter).is_err();
         zones.push(fs::read_to_string(path.join("name")).unwrap_or_default().trim().to_owned());
     }
@@ -27,7 +27,7 @@ pub(super) fn look(root: &Path) -> Line {
         let line =
             Line::ok(Area::Power, "rapl", format!("no counters{why}; the processor's energy will be null"));
         return line.warn(if guest {
-            "measure on the machine itself; its host can read them"
+            "run on bare metal: the host can read them"
         } else {
             "sudo modprobe intel_rapl_msr"
         });
@@ -48,9 +48,9 @@ mod tests {
     #[test]
     fn counters_are_named_and_their_absence_has_a_way_out() {
         let root = tempfile::tempdir().expect("a folder");
-        let line = look(root.path());
+        let line = check(root.path());
         assert_eq!(line.status, Status::Warn);
-        assert!(line.mend.is_some());
+        assert!(line.fix.is_some());
         for (zone, name) in [("intel-rapl:0", "package-0"), ("intel-rapl:0:0", "dram")] {
             let folder = root.path().join("sys/class/powercap").join(zone);
             fs::create_dir_all(&folder).expect("a folder");
@@ -59,14 +59,14 @@ mod tests {
         }
         // The control type has no counter of its own.
         fs::create_dir_all(root.path().join("sys/class/powercap/intel-rapl")).expect("a folder");
-        let line = look(root.path());
+        let line = check(root.path());
         assert_eq!((line.status, line.found.as_str()), (Status::Ok, "dram, package-0"));
         // A folder in the file's place cannot be read by anyone, root included.
         let counter = root.path().join("sys/class/powercap/intel-rapl:0/energy_uj");
         fs::remove_file(&counter).expect("removed");
         fs::create_dir(&counter).expect("a folder");
-        let line = look(root.path());
+        let line = check(root.path());
         assert_eq!(line.status, Status::Warn);
-        assert!(line.mend.expect("a command").contains("chmod a+r"));
+        assert!(line.fix.expect("a command").contains("chmod a+r"));
     }
 }

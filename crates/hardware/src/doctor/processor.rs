@@ -1,4 +1,4 @@
-//! The processor: what it is, what it can, how fast it may run.
+//! The processor: its model, instruction sets and clocks.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use super::line::{Area, Line};
 use crate::base::sys;
 
-pub(super) fn look(root: &Path) -> Vec<Line> {
-    let model = sys::cpu_model().unwrap_or_else(|| "the system does not name it".to_owned());
+pub(super) fn check(root: &Path) -> Vec<Line> {
+    let model = sys::cpu_model().unwrap_or_else(|| "unknown model".to_owned());
     vec![
         Line::ok(Area::Processor, "model", model),
         threads(root, sys::logical_cpus()),
@@ -17,29 +17,29 @@ pub(super) fn look(root: &Path) -> Vec<Line> {
     ]
 }
 
-/// Processors that may be used, and the container's quota of their time.
+/// Usable processors, and the container's CPU quota.
 fn threads(root: &Path, usable: usize) -> Line {
     let online = fs::read_to_string(root.join("proc/cpuinfo"))
         .map_or(0, |text| text.lines().filter(|line| line.starts_with("processor")).count());
     let quota = quota(root);
     let mut found = format!("{usable} usable of {online} online");
     if let Some(quota) = quota {
-        found = format!("{found}, processor time for {quota:.1}");
+        found = format!("{found}, CPU quota of {quota:.1}");
     }
     let line = Line::ok(Area::Processor, "threads", found)
         .fact("usable", usable)
         .fact("online", online)
         .fact("quota", quota);
     match quota {
-        // A thread that is taken off its processor in the middle of a step makes that step long.
+        // A thread that is descheduled in the middle of a step makes that step long.
         Some(quota) if quota < usable as f64 => line.warn(
-            "docker run --cpuset-cpus instead of --cpus, or bench run --threads with what the quota gives",
+            "docker run --cpuset-cpus instead of --cpus, or bench run --threads no higher than the quota",
         ),
         _ => line,
     }
 }
 
-/// Processors' worth of time that cgroup v2 gives.
+/// The cgroup v2 CPU quota, in processors.
 fn quota(root: &Path) -> Option<f64> {
     let text = fs::read_to_string(root.join("sys/fs/cgroup/cpu.max")).ok()?;
     let (quota, period) = text.trim().split_once(' ')?;
@@ -53,12 +53,14 @@ fn instructions(found: &[&str], amx: bool) -> Line {
     }
     let line = Line::ok(Area::Processor, "instructions", names.join(" ")).fact("sets", names.clone());
     if cfg!(target_arch = "x86_64") && !(names.contains(&"avx2") && names.contains(&"fma")) {
-        return line.warn("measure on a processor with AVX2 and FMA; without them candle's kernels are several times slower");
+        return line.warn(
+            "use a processor with AVX2 and FMA; without them candle's kernels are several times slower",
+        );
     }
     line
 }
 
-/// What sets the clock's speed. Where the system offers no choice there is nothing to mend.
+/// The CPU frequency governor. If the system offers none, there is nothing to fix.
 fn governor(root: &Path) -> Line {
     let mut names: Vec<String> = processors(root)
         .iter()
@@ -68,7 +70,7 @@ fn governor(root: &Path) -> Line {
     names.sort();
     names.dedup();
     if names.is_empty() {
-        return Line::ok(Area::Processor, "governor", "the system offers none (a guest, or fixed clocks)");
+        return Line::ok(Area::Processor, "governor", "none (a virtual machine, or fixed clocks)");
     }
     let line = Line::ok(Area::Processor, "governor", names.join(", ")).fact("governors", names.clone());
     if names == ["performance"] {
@@ -77,7 +79,7 @@ fn governor(root: &Path) -> Line {
     line.warn("echo performance | sudo tee /sys/devices/system/cpu/cpu*/cpufreq/scaling_governor")
 }
 
-/// Clocks now, and whether they may rise above the base clock.
+/// Current clocks, and whether they may boost above the base clock.
 fn clocks(root: &Path) -> Line {
     let text = fs::read_to_string(root.join("proc/cpuinfo")).unwrap_or_default();
     let mhz: Vec<f64> = text
@@ -92,7 +94,7 @@ fn clocks(root: &Path) -> Line {
     let range = match (mhz.iter().copied().reduce(f64::min), mhz.iter().copied().reduce(f64::max)) {
         (Some(low), Some(high)) if high - low < 1.0 => format!("{high:.0} MHz"),
         (Some(low), Some(high)) => format!("{low:.0} to {high:.0} MHz"),
-        _ => "the system does not say".to_owned(),
+        _ => "not reported by the system".to_owned(),
     };
     let boosts = match boost {
         Some(true) => ", may boost",

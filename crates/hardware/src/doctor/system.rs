@@ -1,4 +1,4 @@
-//! Operating system, container, virtual machine, and the clock that everything is timed by.
+//! Operating system, container, virtual machine, and the clock used for all timing.
 
 use std::fs;
 use std::path::Path;
@@ -6,10 +6,10 @@ use std::path::Path;
 use super::line::{Area, Line};
 use crate::base::{clock, sys};
 
-/// Clocks that cost a system call or worse.
+/// Clock sources that cost a system call or more.
 const SLOW_CLOCKS: [&str; 3] = ["hpet", "acpi_pm", "jiffies"];
 
-pub(super) fn look(root: &Path) -> Vec<Line> {
+pub(super) fn check(root: &Path) -> Vec<Line> {
     let (name, kernel) = sys::operating_system();
     let unknown = || "unknown".to_owned();
     let system = format!("{}, kernel {}", name.unwrap_or_else(unknown), kernel.unwrap_or_else(unknown));
@@ -18,8 +18,8 @@ pub(super) fn look(root: &Path) -> Vec<Line> {
     let place = match (container, guest) {
         (Some(container), true) => format!("{container} container in a virtual machine"),
         (Some(container), false) => format!("{container} container"),
-        (None, true) => "virtual machine, no sign of a container".to_owned(),
-        (None, false) => "no sign of a container or a virtual machine".to_owned(),
+        (None, true) => "virtual machine, no container detected".to_owned(),
+        (None, false) => "no container or virtual machine detected".to_owned(),
     };
     vec![
         Line::ok(Area::System, "operating system", system),
@@ -34,8 +34,8 @@ fn clock_line(root: &Path) -> Line {
     let source = read("current_clocksource");
     let quality = clock::measure_quality();
     let found = format!(
-        "{}: a reading costs {}, smallest difference {}",
-        if source.is_empty() { "of unknown source" } else { &source },
+        "{}: {} per reading, resolution {}",
+        if source.is_empty() { "unknown source" } else { &source },
         quality.overhead,
         quality.precision
     );
@@ -68,7 +68,7 @@ mod tests {
         fs::write(folder.join("available_clocksource"), "hpet kvm-clock acpi_pm\n").expect("a file");
         let line = clock_line(root.path());
         assert_eq!(line.status, Status::Warn);
-        assert!(line.mend.expect("a command").starts_with("echo kvm-clock |"));
+        assert!(line.fix.expect("a command").starts_with("echo kvm-clock |"));
         fs::write(folder.join("current_clocksource"), "tsc\n").expect("a file");
         assert_eq!(clock_line(root.path()).status, Status::Ok);
     }

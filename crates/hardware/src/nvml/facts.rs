@@ -1,6 +1,6 @@
-//! Everything about one GPU that does not change while it works, and what its sensors show now.
+//! The static properties of one GPU, and the current readings of its sensors.
 //!
-//! Each fact stands alone: what NVML does not give is the reason why, never a zero.
+//! Each fact is independent: what NVML does not report is an error with the reason, never a zero.
 
 use nvml_wrapper::Device;
 use nvml_wrapper::enum_wrappers::device::Clock;
@@ -13,7 +13,7 @@ use crate::base::units::{Bytes, Watts};
 /// A value, or why there is none.
 pub type Fact<T> = Result<T, String>;
 
-/// Frequencies of one clock domain each.
+/// The frequencies of the clock domains.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MegaHertz {
     /// The compute units.
@@ -25,11 +25,11 @@ pub struct MegaHertz {
 /// The board's power limits.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PowerLimits {
-    /// As the board was sold.
+    /// The board's default.
     pub default: Fact<Watts>,
-    /// As it is set now.
+    /// The current setting.
     pub current: Fact<Watts>,
-    /// What holds in effect, a limit of the chassis included.
+    /// The limit in effect, including that of the chassis.
     pub enforced: Fact<Watts>,
     /// The lowest that can be set.
     pub lowest: Fact<Watts>,
@@ -49,9 +49,9 @@ pub struct PcieLink {
 /// A process with a CUDA context on the GPU.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct GpuProcess {
-    /// As the host counts; in a container it may be another than the process sees.
+    /// The host's process id; in a container it may differ from the one the process sees.
     pub pid: u32,
-    /// Memory it holds there, where the driver says it.
+    /// GPU memory it uses, if the driver reports it.
     pub memory: Option<Bytes>,
 }
 
@@ -64,13 +64,13 @@ pub struct GpuFacts {
     pub uuid: Fact<String>,
     /// PCI address: `00000000:3B:00.0`.
     pub pci_bus_id: Fact<String>,
-    /// Memory, all of it.
+    /// Total memory.
     pub memory_total: Fact<Bytes>,
-    /// Memory nobody uses now.
+    /// Free memory.
     pub memory_free: Fact<Bytes>,
     /// Version of the driver.
     pub driver: Fact<String>,
-    /// Newest CUDA the driver can run.
+    /// Newest CUDA version that the driver supports.
     pub cuda: Fact<String>,
     /// Version of NVML.
     pub nvml: Fact<String>,
@@ -78,29 +78,29 @@ pub struct GpuFacts {
     pub vbios: Fact<String>,
     /// Its power limits.
     pub power_limit: PowerLimits,
-    /// Clocks now.
+    /// Current clocks.
     pub clocks: MegaHertz,
-    /// The highest clocks it can take.
+    /// The highest clocks it supports.
     pub max_clocks: MegaHertz,
-    /// The clocks that applications are given.
+    /// The application clocks.
     pub application_clocks: MegaHertz,
-    /// Whether its memory corrects errors now.
+    /// Whether ECC is enabled.
     pub ecc: Fact<bool>,
-    /// Whether the driver stays loaded when nobody uses the GPU.
+    /// Whether the driver stays loaded when the GPU is unused.
     pub persistence: Fact<bool>,
-    /// Whether it is cut into slices (MIG).
+    /// Whether it is partitioned into slices (MIG).
     pub mig: Fact<bool>,
-    /// The link now.
+    /// The current link.
     pub pcie: PcieLink,
-    /// The best link that GPU and slot can have.
+    /// The best link that GPU and slot support.
     pub max_pcie: PcieLink,
     /// Temperature of the chip in °C.
     pub celsius: Fact<u32>,
-    /// Speed of the first fan, in percent of its highest.
+    /// Speed of the first fan, in percent of its maximum.
     pub fan_percent: Fact<u32>,
     /// Performance state: 0 is the fastest.
     pub performance_state: Fact<u32>,
-    /// Who computes on it.
+    /// The processes that compute on it.
     pub processes: Fact<Vec<GpuProcess>>,
 }
 
@@ -112,7 +112,7 @@ fn watts(milliwatts: Result<u32, NvmlError>) -> Fact<Watts> {
     said(milliwatts).map(|milliwatts| Watts::new(f64::from(milliwatts) / 1e3))
 }
 
-/// Whether the GPU is cut into slices. A GPU that knows no slices has none.
+/// Whether the GPU is partitioned into slices; `false` for a GPU without that capability.
 pub(super) fn is_mig(device: &Device<'_>) -> Fact<bool> {
     match device.mig_mode() {
         Ok(mode) => Ok(mode.current == 1),
@@ -122,15 +122,15 @@ pub(super) fn is_mig(device: &Device<'_>) -> Fact<bool> {
 }
 
 impl Gpu {
-    /// Who computes on it now.
+    /// The processes that currently compute on it.
     ///
     /// # Errors
-    /// A reason for people, as with every fact.
+    /// A human-readable reason, as with every fact.
     pub fn processes(&self) -> Fact<Vec<GpuProcess>> {
         said(older::processes(self.device()))
     }
 
-    /// All that NVML says about this GPU now.
+    /// Everything that NVML currently reports about this GPU.
     pub fn facts(&self) -> GpuFacts {
         let (library, device) = (self.library(), self.device());
         let memory = said(older::memory(device));
@@ -161,7 +161,7 @@ impl Gpu {
             },
             clocks: clocks(&|clock| device.clock_info(clock)),
             max_clocks: clocks(&|clock| device.max_clock_info(clock)),
-            // Application clocks are those of the graphics domain; the SM's domain has none.
+            // Application clocks belong to the graphics domain; the SM domain has none.
             application_clocks: MegaHertz {
                 sm: said(device.applications_clock(Clock::Graphics)),
                 memory: said(device.applications_clock(Clock::Memory)),
@@ -181,7 +181,7 @@ impl Gpu {
             fan_percent: said(older::fan(device)),
             performance_state: said(device.performance_state()).and_then(|state| match state.as_c() {
                 known @ 0..=15 => Ok(known),
-                _ => Err("NVML: it does not know the performance state".to_owned()),
+                _ => Err("NVML: unknown performance state".to_owned()),
             }),
             processes: self.processes(),
         }

@@ -1,8 +1,11 @@
-//! Field values with a scope, which the wrapper does not set: what the whole module draws can be asked only so.
+//! Field values with a scope, which the wrapper does not set: the only way to query the whole module's power.
 //!
-//! The one place of this room that calls the library's function itself. The ids are those of the loaded
-//! driver, untranslated.
-#![allow(unsafe_code, reason = "one call of a C function that the wrapper offers without the scope")]
+//! The only place in this module that calls a library function directly. The ids are those of the loaded driver,
+//! untranslated.
+#![allow(
+    unsafe_code,
+    reason = "a single call of a C function that the wrapper offers only without the scope"
+)]
 
 use nvml_wrapper::Device;
 use nvml_wrapper::error::{nvml_sym, nvml_try};
@@ -22,41 +25,41 @@ pub(super) const POWER_AVERAGE: u32 = 185;
 pub(super) const POWER_INSTANT: u32 = 186;
 /// Energy since the driver was loaded, in millijoules.
 pub(super) const ENERGY: u32 = 191;
-/// Time held back by the power limit, in nanoseconds.
-pub(super) const HELD_BY_POWER_CAP: u32 = 74;
+/// Time throttled by the power limit, in nanoseconds.
+pub(super) const THROTTLED_BY_POWER_CAP: u32 = 74;
 
-/// What a field is asked for.
+/// The scope of a query.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum FieldScope {
     /// The GPU.
     Gpu = 0,
-    /// GPU and Grace processor together; where there is no Grace, nothing.
+    /// GPU and Grace processor together; nothing without a Grace.
     Module = 1,
 }
 
 /// A field's value, in the type that the driver gave it.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Number {
-    /// 32 bits: powers.
+    /// 32 bits, for power.
     Short(u32),
-    /// 64 bits: counters.
+    /// 64 bits, for counters.
     Long(u64),
-    /// Another type, which no field asked for here has.
+    /// Any other type, which none of the fields used here has.
     Other(f64),
 }
 
 impl Number {
-    /// A whole number of either length.
+    /// An integer of either width.
     pub(super) fn whole(self) -> Result<u64, String> {
         match self {
             Self::Short(value) => Ok(value.into()),
             Self::Long(value) => Ok(value),
-            Self::Other(value) => Err(format!("NVML: {value} where a whole number should be")),
+            Self::Other(value) => Err(format!("NVML: {value} instead of an integer")),
         }
     }
 }
 
-/// Asks for several fields in one call; each answers on its own.
+/// Queries several fields in one call; each result is independent.
 pub(super) fn read(device: &Device<'_>, scope: FieldScope, ids: &[u32]) -> Vec<Result<Number, String>> {
     let all_failed = |why: String| ids.iter().map(|_| Err(why.clone())).collect();
     let function = match nvml_sym(device.nvml().lib().nvmlDeviceGetFieldValues.as_ref()) {

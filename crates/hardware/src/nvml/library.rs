@@ -1,9 +1,9 @@
-//! Finds and opens the library, by its default name or by a path that somebody gave.
+//! Finds and opens the library, by its default name or by a given path.
 //!
-//! A GPU is here when NVML gives a handle for it: what else it says is a fact, or the reason why there is none.
+//! A GPU counts as present if NVML returns a handle for it; everything else is a fact, or the reason why it is unknown.
 //!
-//! An opened library stays open until the process ends: a step that puts clocks back may run at any moment,
-//! and a device must not outlive its library.
+//! An opened library stays open until the process ends: a step that restores clocks may run at any moment, and a device
+//! must not outlive its library.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
@@ -16,16 +16,16 @@ use super::{older, reason, select};
 use crate::base::failure::{Class, Classed};
 use crate::base::units::Bytes;
 
-/// Why there is no NVML to ask.
+/// Why NVML is unavailable.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Absent {
-    /// The library that somebody named is not there (exit code 13).
+    /// The named library does not exist (exit code 13).
     #[error(
-        "--nvml-library {}: there is no such file. `ldconfig -p | grep libnvidia-ml` finds the driver's; without the flag it is looked for by itself",
+        "--nvml-library {}: no such file. `ldconfig -p | grep libnvidia-ml` finds the driver's; without the flag it is found automatically",
         .0.display()
     )]
     Named(PathBuf),
-    /// The file that somebody named is there and is no NVML that works.
+    /// The named file exists but is not a working NVML.
     #[error("--nvml-library {}: {reason}", .path.display())]
     Unusable {
         /// The file.
@@ -33,10 +33,10 @@ pub enum Absent {
         /// What is wrong with it.
         reason: String,
     },
-    /// No library: the normal case of a box without an NVIDIA GPU.
+    /// No library: the normal case on a machine without an NVIDIA GPU.
     #[error("{0}")]
     NoLibrary(String),
-    /// A library is here and gives no GPU: its driver is missing or another's, or no GPU can be reached.
+    /// The library is present but returns no GPU: the driver is missing or mismatched, or no GPU can be reached.
     #[error("{0}")]
     NoDriver(String),
 }
@@ -61,9 +61,9 @@ static OPEN: Mutex<Vec<(Option<PathBuf>, Library)>> = Mutex::new(Vec::new());
 /// Opens NVML: the file at `path`, or what the system finds under the default name.
 ///
 /// # Errors
-/// [`Absent`], with the way out.
+/// [`Absent`], with a remedy.
 pub fn open(path: Option<&Path>) -> Result<Library, Absent> {
-    // A name without a folder would be looked for in the system's paths, not here.
+    // A name without a folder would be searched in the system's paths, not in the current folder.
     let path = match path {
         Some(path) => match path.canonicalize() {
             Ok(found) if found.is_file() => Some(found),
@@ -84,7 +84,7 @@ pub fn open(path: Option<&Path>) -> Result<Library, Absent> {
         (None, NvmlError::LibloadingError(_)) => Absent::NoLibrary(init_reason(&error, false)),
         (None, _) => Absent::NoDriver(init_reason(&error, false)),
     })?;
-    // Leaked once a library, for the reason on top of this file.
+    // Leaked once per library, for the reason given at the top of this file.
     let library = Library { nvml: Box::leak(Box::new(nvml)) };
     open.push((path, library));
     Ok(library)
@@ -94,33 +94,33 @@ fn init_reason(error: &NvmlError, named: bool) -> String {
     match error {
         NvmlError::LibloadingError(error) if named => format!("it cannot be loaded ({error})"),
         NvmlError::LibloadingError(error) => format!(
-            "NVML cannot be loaded ({error}): no NVIDIA driver is installed, or this container was started without it (docker run --gpus all)"
+            "NVML cannot be loaded ({error}): no NVIDIA driver is installed, or this container has no access to it (docker run --gpus all)"
         ),
         NvmlError::DriverNotLoaded => {
-            "NVML is here and the driver is not loaded; `sudo modprobe nvidia` loads it".to_owned()
+            "NVML is installed but the driver is not loaded; `sudo modprobe nvidia` loads it".to_owned()
         }
         NvmlError::LibRmVersionMismatch => {
-            "NVML and the loaded driver are of different versions: the driver was updated, reboot".to_owned()
+            "NVML and the loaded driver have different versions: the driver was updated, reboot".to_owned()
         }
         NvmlError::NoPermission => {
-            "NVML may not talk to the driver; this user needs access to /dev/nvidiactl and /dev/nvidia0"
+            "NVML has no permission to access the driver; this user needs access to /dev/nvidiactl and /dev/nvidia0"
                 .to_owned()
         }
-        NvmlError::FailedToLoadSymbol(what) => format!("the library is no NVML ({what})"),
+        NvmlError::FailedToLoadSymbol(what) => format!("the library is not NVML ({what})"),
         other => format!("NVML cannot start ({other})"),
     }
 }
 
 impl Library {
-    /// The wrapper, for this room.
+    /// The wrapper, for this module.
     pub(super) fn nvml(self) -> &'static Nvml {
         self.nvml
     }
 
-    /// GPUs that NVML counts.
+    /// Number of GPUs that NVML reports.
     ///
     /// # Errors
-    /// A reason for people.
+    /// A human-readable reason.
     pub fn count(self) -> Result<u32, String> {
         older::count(self.nvml).map_err(|error| reason(&error))
     }
@@ -128,7 +128,7 @@ impl Library {
     /// Version of the driver: `580.95.05`.
     ///
     /// # Errors
-    /// A reason for people, as with every fact.
+    /// A human-readable reason, as with every fact.
     pub fn driver(self) -> Fact<String> {
         self.nvml.sys_driver_version().map_err(|error| reason(&error))
     }
@@ -136,15 +136,15 @@ impl Library {
     /// Version of the library: `13.580.95.05`.
     ///
     /// # Errors
-    /// A reason for people, as with every fact.
+    /// A human-readable reason, as with every fact.
     pub fn version(self) -> Fact<String> {
         self.nvml.sys_nvml_version().map_err(|error| reason(&error))
     }
 
-    /// Newest CUDA that the driver can run: `13.0`.
+    /// Newest CUDA version that the driver supports: `13.0`.
     ///
     /// # Errors
-    /// A reason for people, as with every fact.
+    /// A human-readable reason, as with every fact.
     pub fn cuda(self) -> Fact<String> {
         let version = older::cuda(self.nvml).map_err(|error| reason(&error))?;
         Ok(format!("{}.{}", cuda_driver_version_major(version), cuda_driver_version_minor(version)))
@@ -156,42 +156,42 @@ impl Library {
 pub struct Gpus {
     /// Every GPU that can be reached, in NVML's order (by PCI address).
     pub gpus: Vec<GpuFound>,
-    /// Those that cannot: their place in NVML's order, and why.
+    /// Those that cannot: their NVML index, and why.
     pub unreached: Vec<(u32, String)>,
     /// Version of the driver.
     pub driver: Fact<String>,
-    /// Newest CUDA the driver can run: `13.0`.
+    /// Newest CUDA version that the driver supports: `13.0`.
     pub cuda: Fact<String>,
 }
 
 /// One GPU.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GpuFound {
-    /// Its place in NVML's order.
+    /// Its NVML index.
     pub index: u32,
-    /// What tells it from the other GPUs of this machine: its UUID, else its PCI address, else its place.
+    /// What identifies it on this machine: its UUID, else its PCI address, else its index.
     pub id: String,
     /// Name of the product.
     pub name: Fact<String>,
     /// Unique id of the board.
     pub uuid: Fact<String>,
-    /// Memory, all of it.
+    /// Total memory.
     pub memory_total: Fact<Bytes>,
-    /// Memory nobody uses now.
+    /// Free memory.
     pub memory_free: Fact<Bytes>,
 }
 
 impl GpuFound {
-    /// Its name, or that it has none.
+    /// Its name, or a placeholder.
     pub fn label(&self) -> &str {
-        self.name.as_deref().unwrap_or("NVIDIA GPU of unknown name")
+        self.name.as_deref().unwrap_or("unknown NVIDIA GPU")
     }
 }
 
 /// Looks for GPUs through the library at `path`, or the system's own.
 ///
 /// # Errors
-/// [`Absent`] when NVML cannot be asked, or when it gives no handle for any of the GPUs that it counts.
+/// [`Absent`] if NVML cannot be queried, or returns no handle for any of the GPUs it reports.
 pub fn discover(path: Option<&Path>) -> Result<Gpus, Absent> {
     let library = open(path)?;
     let (mut gpus, mut unreached) = (Vec::new(), Vec::new());

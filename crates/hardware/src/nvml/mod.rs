@@ -1,8 +1,8 @@
-//! NVIDIA's management library, loaded at run time: which GPUs are here, what they say of themselves, their
-//! sensors, and the two settings that a run may change.
+//! NVIDIA's management library, loaded at run time: the GPUs present, their properties and sensors, and the two
+//! settings that a run may change.
 //!
-//! A box without the library is the normal case and no error; why there are no GPUs is said in words. No
-//! type of NVML leaves this room.
+//! A machine without the library is the normal case and not an error; the reason for having no GPUs is text. No
+//! NVML type leaves this module.
 
 mod control;
 mod facts;
@@ -21,7 +21,7 @@ pub use source::NvmlSource;
 
 use nvml_wrapper::error::NvmlError;
 
-/// Why NVML gave no value, in words for people.
+/// A human-readable reason why NVML returned no value.
 fn reason(error: &NvmlError) -> String {
     match error {
         NvmlError::NotSupported => "NVML: not supported by this GPU".to_owned(),

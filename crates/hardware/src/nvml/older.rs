@@ -1,10 +1,9 @@
-//! Questions that NVML answers under several names: the newest first, then the older ones of drivers that lack it.
+//! NVML queries with several function names: the newest first, then older ones for drivers that lack it.
 //!
-//! A driver before 510 has no `nvmlDeviceGetMemoryInfo_v2`, and WSL and guests of a vGPU leave out others. What an older
-//! function knows as well must not be lost with the newer one, so each question here is asked again under its older
-//! name, whatever the newest answered. When all fail, the newest's reason is told, or the older's where the driver has no
-//! newest one. Names, arguments and layouts are those of NVIDIA's header (`nvml.h`).
-#![allow(unsafe_code, reason = "C functions that the wrapper offers in their newest version only")]
+//! A driver before 510 has no `nvmlDeviceGetMemoryInfo_v2`, and WSL and vGPU guests lack others. If the newest function
+//! fails for any reason, the older one is tried. If all fail, the newest's reason is reported, or the older's if the driver
+//! does not have the newest. Names, arguments and layouts are those of NVIDIA's header (`nvml.h`).
+#![allow(unsafe_code, reason = "C functions that the wrapper offers only in their newest version")]
 
 use std::ffi::{c_int, c_uint, c_ulonglong};
 use std::mem::size_of;
@@ -21,12 +20,12 @@ use nvml_wrapper_sys::bindings::{
 use super::facts::GpuProcess;
 use crate::base::units::Bytes;
 
-/// Processes of a list that is asked for without knowing how many there are.
+/// Buffer size of a process list whose length is not known in advance.
 const MOST_PROCESSES: usize = 1024;
-/// What an older driver puts where it does not know a process's memory.
+/// What an older driver reports if it does not know a process's memory.
 const MEMORY_NOT_KNOWN: u64 = u64::MAX;
 
-/// `newest`, or what `older` says where that fails.
+/// `newest`, or `older` if that fails.
 fn either<T>(
     newest: Result<T, NvmlError>,
     older: impl FnOnce() -> Result<T, NvmlError>,
@@ -47,12 +46,12 @@ unsafe fn written<T>(ask: impl FnOnce(*mut T) -> nvmlReturn_t) -> Result<T, Nvml
     Ok(unsafe { value.assume_init() })
 }
 
-/// A function that the wrapper does not look for.
+/// A function that the wrapper does not load.
 ///
 /// # Safety
 /// `F` must be the type of a pointer to the function of this name, which ends with a zero.
 unsafe fn function<F: Copy>(nvml: &Nvml, name: &[u8]) -> Result<F, NvmlError> {
-    // SAFETY: the caller's.
+    // SAFETY: the caller promises that `F` is the type of a pointer to this function and that `name` ends with a zero.
     let found = unsafe { nvml.lib().__library.get::<F>(name) };
     found.map(|function| *function).map_err(|error| NvmlError::FailedToLoadSymbol(error.to_string()))
 }
@@ -69,7 +68,7 @@ pub(super) fn count(nvml: &Nvml) -> Result<u32, NvmlError> {
     })
 }
 
-/// The GPU with this place in NVML's order.
+/// The GPU with this NVML index.
 pub(super) fn device(nvml: &'static Nvml, index: u32) -> Result<Device<'static>, NvmlError> {
     type Handle = unsafe extern "C" fn(c_uint, *mut nvmlDevice_t) -> nvmlReturn_t;
     either(nvml.device_by_index(index), || {
@@ -81,7 +80,7 @@ pub(super) fn device(nvml: &'static Nvml, index: u32) -> Result<Device<'static>,
     })
 }
 
-/// Newest CUDA that the driver can run, as the driver counts: 13000 is 13.0.
+/// Newest CUDA version that the driver supports, in its encoding: 13000 is 13.0.
 pub(super) fn cuda(nvml: &Nvml) -> Result<i32, NvmlError> {
     either(nvml.sys_cuda_driver_version(), || {
         let older = nvml_sym(nvml.lib().nvmlSystemGetCudaDriverVersion.as_ref())?;
@@ -90,7 +89,7 @@ pub(super) fn cuda(nvml: &Nvml) -> Result<i32, NvmlError> {
     })
 }
 
-/// Memory of the GPU, all of it and what nobody uses.
+/// The GPU's total and free memory.
 pub(super) fn memory(device: &Device<'_>) -> Result<[Bytes; 2], NvmlError> {
     let newest = device.memory_info().map(|memory| [memory.total, memory.free]);
     let found = either(newest, || {
@@ -102,7 +101,7 @@ pub(super) fn memory(device: &Device<'_>) -> Result<[Bytes; 2], NvmlError> {
     Ok(found.map(Bytes::new))
 }
 
-/// Speed of the first fan, in percent of its highest.
+/// Speed of the first fan, in percent of its maximum.
 pub(super) fn fan(device: &Device<'_>) -> Result<u32, NvmlError> {
     either(device.fan_speed(0), || {
         let older = nvml_sym(device.nvml().lib().nvmlDeviceGetFanSpeed.as_ref())?;
@@ -111,7 +110,7 @@ pub(super) fn fan(device: &Device<'_>) -> Result<u32, NvmlError> {
     })
 }
 
-/// Temperature of the chip in °C. Here the name that is in every driver comes first, and the newer one takes its place.
+/// Temperature of the chip in °C. Here the function that every driver has comes first, then the newer one.
 pub(super) fn celsius(device: &Device<'_>) -> Result<u32, NvmlError> {
     either(device.temperature(TemperatureSensor::Gpu), || {
         let newer = nvml_sym(device.nvml().lib().nvmlDeviceGetTemperatureV.as_ref())?;
@@ -123,7 +122,7 @@ pub(super) fn celsius(device: &Device<'_>) -> Result<u32, NvmlError> {
     })
 }
 
-/// The bits of what holds the clocks back now. NVIDIA renamed the function; a driver may have one name or both.
+/// The bits of the current throttle reasons. NVIDIA renamed the function; a driver may have one name or both.
 pub(super) fn throttle_reasons(device: &Device<'_>) -> Result<u64, NvmlError> {
     either(device.current_throttle_reasons().map(|reasons| reasons.bits()), || {
         let renamed = nvml_sym(device.nvml().lib().nvmlDeviceGetCurrentClocksEventReasons.as_ref())?;
@@ -132,7 +131,7 @@ pub(super) fn throttle_reasons(device: &Device<'_>) -> Result<u64, NvmlError> {
     })
 }
 
-/// Who computes on the GPU.
+/// The processes that compute on the GPU.
 pub(super) fn processes(device: &Device<'_>) -> Result<Vec<GpuProcess>, NvmlError> {
     let newest = device.running_compute_processes().map(|all| {
         let one = |process: nvml_wrapper::struct_wrappers::device::ProcessInfo| GpuProcess {
@@ -171,23 +170,23 @@ pub(super) fn processes(device: &Device<'_>) -> Result<Vec<GpuProcess>, NvmlErro
     })
 }
 
-/// How many compute on the GPU.
+/// The number of processes that compute on the GPU.
 pub(super) fn process_count(device: &Device<'_>) -> Result<u32, NvmlError> {
     either(device.running_compute_processes_count(), || {
         u32::try_from(processes(device)?.len()).map_err(|_| NvmlError::NoData)
     })
 }
 
-/// A list of processes by an older function.
+/// A process list from an older function.
 ///
 /// # Safety
 /// `T` must be the struct that the function of this name writes, for which zero bytes are valid; the name ends with a
 /// zero.
 unsafe fn list<T: Copy>(device: &Device<'_>, name: &[u8]) -> Result<Vec<T>, NvmlError> {
     type List<T> = unsafe extern "C" fn(nvmlDevice_t, *mut c_uint, *mut T) -> nvmlReturn_t;
-    // SAFETY: the caller's.
+    // SAFETY: the caller promises that `T` fits the function of this name, which ends with a zero.
     let list: List<T> = unsafe { function(device.nvml(), name)? };
-    // SAFETY: zero bytes are a valid `T`, by the caller.
+    // SAFETY: the caller promises that zero bytes are a valid `T`.
     let mut found: Vec<T> = vec![unsafe { std::mem::zeroed() }; MOST_PROCESSES];
     let mut count = c_uint::try_from(found.len()).unwrap_or(0);
     // SAFETY: the handle is of a device of this open library, and there is room for `count`.

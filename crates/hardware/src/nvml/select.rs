@@ -1,7 +1,7 @@
-//! One GPU out of several: by UUID or PCI address, and by index only where a person chose one.
+//! Selects one of several GPUs: by UUID or PCI address, and by index only if a person chose it.
 //!
-//! NVML counts by PCI address, CUDA as it likes (`CUDA_DEVICE_ORDER`, `CUDA_VISIBLE_DEVICES`, containers), so
-//! an index of the one says nothing to the other.
+//! NVML orders by PCI address, CUDA differently (`CUDA_DEVICE_ORDER`, `CUDA_VISIBLE_DEVICES`, containers), so an index of
+//! one is meaningless to the other.
 
 use std::str::FromStr;
 
@@ -19,12 +19,12 @@ pub struct Gpu {
     device: Device<'static>,
     index: u32,
     uuid: Fact<String>,
-    /// Its UUID, else its PCI address, else its place.
+    /// Its UUID, else its PCI address, else its index.
     id: String,
 }
 
 impl Gpu {
-    /// The handle alone must be had; what NVML does not say beyond it is a fact that is not known.
+    /// Only the handle is required; anything else that NVML does not report is an unknown fact.
     fn new(library: Library, index: u32) -> Result<Self, String> {
         let device = older::device(library.nvml(), index).map_err(|error| reason(&error))?;
         let uuid = device.uuid().map_err(|error| reason(&error));
@@ -43,7 +43,7 @@ impl Gpu {
         &self.device
     }
 
-    /// The device once more, for a step that runs when this one may be gone.
+    /// Another handle of the device, for a step that may outlive this one.
     pub(super) fn device_again(&self) -> Result<Device<'static>, NvmlError> {
         older::device(self.library.nvml(), self.index)
     }
@@ -51,31 +51,31 @@ impl Gpu {
     /// Unique id of the board.
     ///
     /// # Errors
-    /// A reason for people, as with every fact.
+    /// A human-readable reason, as with every fact.
     pub fn uuid(&self) -> Result<&String, &String> {
         self.uuid.as_ref()
     }
 
-    /// What tells it from the other GPUs of this machine: its UUID, else its PCI address, else its place.
+    /// What identifies it on this machine: its UUID, else its PCI address, else its index.
     pub fn id(&self) -> &str {
         &self.id
     }
 
-    /// What `nvidia-smi -i` takes for it.
+    /// Its identifier for `nvidia-smi -i`.
     pub(super) fn smi(&self) -> String {
         self.uuid.clone().unwrap_or_else(|_| self.index.to_string())
     }
 
-    /// Its place in NVML's order.
+    /// Its NVML index.
     pub fn index(&self) -> u32 {
         self.index
     }
 }
 
-/// GPUs that are asked for one after the other where NVML does not count them.
+/// Number of indices to try if NVML does not report a count.
 const MOST_GPUS: u32 = 64;
 
-/// Every GPU of the library, in NVML's order; one that cannot be reached is the reason why.
+/// Every GPU of the library, in NVML's order; an unreachable one is an error with the reason.
 pub fn gpus(library: Library) -> Vec<Result<Gpu, String>> {
     let uncounted = match library.count() {
         Ok(count) => return (0..count).map(|index| Gpu::new(library, index)).collect(),
@@ -94,11 +94,11 @@ pub fn gpus(library: Library) -> Vec<Result<Gpu, String>> {
 /// A GPU as a person names it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Wanted {
-    /// By its unique id: `GPU-…`, in full or as far as it is unique.
+    /// By its unique id: `GPU-…`, in full or any unambiguous prefix.
     Uuid(String),
     /// By its PCI address: `0000:3b:00.0`.
     Pci(PciAddress),
-    /// By its place in NVML's order (that of `nvidia-smi`).
+    /// By its NVML index (as in `nvidia-smi`).
     Index(u32),
 }
 
@@ -108,7 +108,7 @@ impl FromStr for Wanted {
     fn from_str(text: &str) -> Result<Self, String> {
         let upper = text.to_ascii_uppercase();
         if upper.starts_with("MIG-") {
-            return Err(format!("`{text}` is a slice of a GPU (MIG): NVML gives no energy for slices"));
+            return Err(format!("`{text}` is a slice of a GPU (MIG): NVML has no energy counter for slices"));
         }
         if upper.starts_with("GPU-") {
             return Ok(Self::Uuid(text.to_owned()));
@@ -117,7 +117,7 @@ impl FromStr for Wanted {
             return Ok(Self::Index(index));
         }
         text.parse().map(Self::Pci).map_err(|()| {
-            format!("`{text}` names no GPU; take a UUID (GPU-…), a PCI address (0000:3b:00.0) or an index, as `nvidia-smi -L` lists them")
+            format!("`{text}` is not a GPU; use a UUID (GPU-…), a PCI address (0000:3b:00.0) or an index, as listed by `nvidia-smi -L`")
         })
     }
 }
@@ -133,7 +133,7 @@ pub struct PciAddress {
 impl FromStr for PciAddress {
     type Err = ();
 
-    /// Takes `00000000:3B:00.0` as NVML writes it, `0000:3b:00.0` as CUDA and Linux do, and `3b:00.0`.
+    /// Accepts `00000000:3B:00.0` as in NVML, `0000:3b:00.0` as in CUDA and Linux, and `3b:00.0`.
     fn from_str(text: &str) -> Result<Self, ()> {
         let hex = |digits: &str| u32::from_str_radix(digits, 16).map_err(|_| ());
         let (place, _function) = text.split_once('.').ok_or(())?;
@@ -147,10 +147,10 @@ impl FromStr for PciAddress {
     }
 }
 
-/// The GPU that a person named.
+/// The GPU that the user named.
 ///
 /// # Errors
-/// A reason for people, with what is here instead.
+/// A human-readable reason, with the GPUs that are present.
 pub fn select(library: Library, wanted: &Wanted) -> Result<Gpu, String> {
     let all = gpus(library);
     let count = all.len();
@@ -183,10 +183,10 @@ pub fn select(library: Library, wanted: &Wanted) -> Result<Gpu, String> {
     };
     match (fitting.pop(), fitting.len()) {
         (Some(gpu), 0) => Ok(gpu),
-        (Some(_), more) => Err(format!("{named} fits {} GPUs; give more of it", more + 1)),
+        (Some(_), more) => Err(format!("{named} matches {} GPUs; give more digits", more + 1)),
         (None, _) => Err(match count {
-            0 => format!("{named} is not here: NVML counts no GPU"),
-            1 => format!("{named} is not the one GPU of this machine ({})", here.join(", ")),
+            0 => format!("{named} not found: NVML reports no GPU"),
+            1 => format!("{named} is not this machine's only GPU ({})", here.join(", ")),
             _ => format!("{named} is not among the {count} GPUs of this machine ({})", here.join(", ")),
         }),
     }
@@ -201,18 +201,18 @@ fn pci_address(gpu: &Gpu) -> Option<PciAddress> {
     Some(PciAddress { domain: pci.domain, bus: pci.bus, device: pci.device })
 }
 
-/// NVML's side of a CUDA device, by UUID and, where that is not found (a driver before CUDA's own UUIDs), by
-/// PCI address.
+/// The NVML GPU of a CUDA device, by UUID and, if that is not found (a driver that predates CUDA's UUIDs), by PCI
+/// address.
 ///
 /// # Errors
-/// A reason for people: neither is found, or the two name different GPUs.
+/// A human-readable reason: neither is found, or the two name different GPUs.
 pub fn by_cuda(library: Library, uuid: Option<&str>, pci_bus_id: Option<&str>) -> Result<Gpu, String> {
     let by_uuid = uuid.and_then(|uuid| select(library, &Wanted::Uuid(uuid.to_owned())).ok());
     let address = pci_bus_id.and_then(|id| id.parse().ok());
     let by_pci = address.and_then(|address| select(library, &Wanted::Pci(address)).ok());
     match (by_uuid, by_pci) {
         (Some(gpu), Some(other)) if gpu.index != other.index => Err(format!(
-            "CUDA's GPU has the UUID of {} and the PCI address of {}: its sensors cannot be told apart",
+            "CUDA's GPU has the UUID of {} but the PCI address of {}: its sensors are ambiguous",
             gpu.id, other.id
         )),
         (Some(gpu), _) | (None, Some(gpu)) => Ok(gpu),
@@ -224,7 +224,7 @@ pub fn by_cuda(library: Library, uuid: Option<&str>, pci_bus_id: Option<&str>) -
     }
 }
 
-/// CUDA's sixteen bytes as NVML writes them.
+/// CUDA's sixteen UUID bytes in NVML's notation.
 pub fn uuid_text(bytes: [u8; 16]) -> String {
     let mut text = "GPU".to_owned();
     for (at, byte) in bytes.iter().enumerate() {

@@ -1,9 +1,9 @@
-//! A GPU's sensors as a [`Source`]: energy, power, clocks and what holds them back.
+//! A GPU's sensors as a [`Source`]: energy, power, clocks and throttling.
 //!
-//! What this GPU publishes is tried once when the source is opened, and asked in the same way ever after. The
-//! counter of energy is the driver's own; power is the instant and the average field where they exist, since
-//! the older function means the one on some GPUs and the other on newer ones. A sensor that reads 0 W does
-//! not exist: the driver says zero instead of "not supported" there.
+//! What this GPU publishes is probed once when the source is opened, and queried the same way from then on. The energy
+//! counter is the driver's own; power uses the instant and average fields if they exist, since the older function means
+//! instant on some GPUs and average on newer ones. A sensor that reads 0 W does not exist: some drivers report zero
+//! instead of "not supported".
 
 use nvml_wrapper::Device;
 use nvml_wrapper::enum_wrappers::device::Clock;
@@ -47,15 +47,14 @@ pub struct NvmlSource {
 }
 
 impl NvmlSource {
-    /// Tries which sensors the GPU has. A GPU without any is a source all the same, and its description says
-    /// why it has none.
+    /// Probes the GPU's sensors. A GPU without any is still a source, and its description says why it has none.
     ///
     /// # Errors
-    /// A reason for people when the GPU cannot be reached.
+    /// A human-readable reason if the GPU cannot be reached.
     pub fn open(gpu: &Gpu) -> Result<Self, String> {
         let device = gpu.device_again().map_err(|error| reason(&error))?;
         let (energy, power) = if is_mig(&device) == Ok(true) {
-            let why = "the GPU is cut into slices (MIG): NVML gives no energy for a slice, and the whole GPU's would be its neighbours' too";
+            let why = "the GPU is partitioned into slices (MIG): NVML has no energy counter for a slice, and the whole GPU's counter includes other slices";
             (EnergyBy::Nothing(why.to_owned()), PowerBy::Nothing(why.to_owned()))
         } else {
             (probe_energy(&device), probe_power(&device))
@@ -86,12 +85,12 @@ fn probe_energy(device: &Device<'_>) -> EnergyBy {
         Err(error) => reason(&error),
     };
     for scope in [FieldScope::Gpu, FieldScope::Module] {
-        // A zero is how an unsupported scope looks.
+        // An unsupported scope reads as zero.
         if energy_field(device, scope).is_ok_and(|millijoules| millijoules > 0) {
             return EnergyBy::Field(scope);
         }
     }
-    EnergyBy::Nothing(format!("no counter of energy ({why})"))
+    EnergyBy::Nothing(format!("no energy counter ({why})"))
 }
 
 fn probe_power(device: &Device<'_>) -> PowerBy {
@@ -115,7 +114,7 @@ fn probe_power(device: &Device<'_>) -> PowerBy {
             why.push(reason);
             why.sort();
             why.dedup();
-            // A figure that is there and cannot be true is not the same as none.
+            // An impossible reading is not the same as none.
             PowerBy::Nothing(if why.iter().any(|reason| reason == READS_ZERO) {
                 READS_ZERO.to_owned()
             } else {

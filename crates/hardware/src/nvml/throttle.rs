@@ -1,21 +1,21 @@
-//! What holds a GPU's clocks back: the reasons of this moment, and the time lost to each so far.
+//! What limits a GPU's clocks: the current reasons, and the accumulated time of each.
 //!
-//! A poll of the reasons misses short events; a difference of the counters does not. The counters of heat
-//! and power brake have other ids since driver 580.82 (CUDA 13.0 Update 1): 251 to 253 became 269 to 271, and
-//! the old ids now mean power smoothing ("Known issues" of NVIDIA's NVML reference). So the id goes by the
-//! driver's version, and an answer of 32 bits, as power smoothing has, is no counter.
+//! Polling the reasons misses short events; a difference of the counters does not. The ids of the thermal and power brake
+//! counters changed with driver 580.82 (CUDA 13.0 Update 1): 251 to 253 became 269 to 271, and the old ids now mean power
+//! smoothing ("Known issues" of NVIDIA's NVML reference). So the id depends on the driver's version, and a 32-bit answer,
+//! which is what power smoothing returns, is not a counter.
 
 use nvml_wrapper::bitmasks::device::ThrottleReasons;
 use nvml_wrapper::enum_wrappers::device::PerformancePolicy;
 use nvml_wrapper::{Device, FieldIdScheme};
 
-use super::fields::{self, FieldScope, HELD_BY_POWER_CAP, Number};
+use super::fields::{self, FieldScope, Number, THROTTLED_BY_POWER_CAP};
 use super::library::Library;
 use super::older;
 use crate::base::event::{Throttle, ThrottledTime};
 use crate::base::units::Seconds;
 
-/// What holds the clocks back now; `None` when the GPU does not say.
+/// The current throttle reasons; `None` if the GPU does not report them.
 pub(super) fn now(device: &Device<'_>) -> Option<Throttle> {
     older::throttle_reasons(device).ok().map(decode)
 }
@@ -29,18 +29,18 @@ fn decode(reasons: u64) -> Throttle {
         power_cap: any(ThrottleReasons::SW_POWER_CAP),
         thermal,
         power_brake,
-        // The general bit accompanies the two that say why.
+        // The general bit accompanies the two specific ones.
         hardware_slowdown: any(ThrottleReasons::HW_SLOWDOWN)
             && !any(ThrottleReasons::HW_THERMAL_SLOWDOWN)
             && !power_brake,
     }
 }
 
-/// Where the loaded driver keeps the counters.
+/// The ids of the loaded driver's counters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Counters {
-    /// Heat as the driver sees it, heat as the board sees it, power brake; `None` when the version of the
-    /// driver is not known, so that an id could mean either.
+    /// Thermal by the driver, thermal by the board, power brake; `None` if the driver's version is unknown, so that an id
+    /// could mean either.
     ids: Option<[u32; 3]>,
 }
 
@@ -50,15 +50,15 @@ impl Counters {
         Self { ids: library.driver().is_ok().then(|| ids(scheme)) }
     }
 
-    /// Time held back since the driver was loaded.
+    /// Time throttled since the driver was loaded.
     pub(super) fn read(self, device: &Device<'_>) -> ThrottledTime {
-        let mut wanted = vec![HELD_BY_POWER_CAP];
+        let mut wanted = vec![THROTTLED_BY_POWER_CAP];
         wanted.extend(self.ids.into_iter().flatten());
         let mut answers =
             fields::read(device, FieldScope::Gpu, &wanted).into_iter().map(|answer| counter(&answer));
         let mut next = || answers.next().flatten();
         let (power_cap, by_driver, by_board, power_brake) = (next(), next(), next(), next());
-        // The older way to ask knows the power limit and the driver's view of heat.
+        // The older query covers the power limit and the driver's thermal throttling.
         let older = |policy| {
             let time = device.violation_status(policy).ok()?;
             Some(Seconds::new(time.violation_time as f64 / 1e9))

@@ -1,7 +1,7 @@
-//! A device's calibration, kept between runs: `bench doctor --calibrate-power` writes it, `bench run` reads it.
+//! A device's calibration, stored between runs: `bench doctor --calibrate-power` writes it, `bench run` reads it.
 //!
-//! It belongs to a device and the driver that serves its sensors: another driver may publish differently. What is
-//! kept can always be measured again, so a file that cannot be read counts as absent.
+//! It belongs to a device and the driver of its sensors: another driver may publish differently. It can always be measured
+//! again, so a file that cannot be read counts as absent.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -22,13 +22,13 @@ struct Kept {
     sensor: Sensor,
 }
 
-/// Keeps what was found of `described` under `cache`; gives the file.
+/// Stores the calibration of `described` under `cache`; returns the file.
 ///
 /// # Errors
-/// When the file cannot be written, or the driver is not known.
+/// If the file cannot be written, or the driver is unknown.
 pub fn store(cache: &Path, described: &Description, today: Date, sensor: &Sensor) -> io::Result<PathBuf> {
     let driver =
-        described.driver.clone().ok_or_else(|| io::Error::other("the driver's version is not known"))?;
+        described.driver.clone().ok_or_else(|| io::Error::other("the driver's version is unknown"))?;
     let path = file(cache, &described.device, &driver);
     let origin = format!("calibrated on {today} with driver {driver}");
     let kept = Kept {
@@ -41,13 +41,13 @@ pub fn store(cache: &Path, described: &Description, today: Date, sensor: &Sensor
     if let Some(folder) = path.parent() {
         std::fs::create_dir_all(folder)?;
     }
-    // Beside the file first, so that a reader never sees half of it.
+    // Written to a temporary file first, so that a reader never sees half of it.
     let partial = path.with_extension(format!("{}.tmp", std::process::id()));
     std::fs::write(&partial, text + "\n").and_then(|()| std::fs::rename(&partial, &path))?;
     Ok(path)
 }
 
-/// What is kept of `described`, when this driver was calibrated.
+/// The stored calibration of `described`, if this driver was calibrated.
 pub fn find(cache: &Path, described: &Description) -> Option<Sensor> {
     let driver = described.driver.as_deref()?;
     let text = std::fs::read_to_string(file(cache, &described.device, driver)).ok()?;

@@ -1,4 +1,4 @@
-//! Which sensors are read beside a run: what was asked for, against what is here and what does the work.
+//! Chooses the sensors for a run: what was requested, what is present, and which device does the work.
 
 use std::path::Path;
 use std::str::FromStr;
@@ -13,10 +13,10 @@ use crate::record::Sensor;
 /// `--power`, as typed.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum PowerRequest {
-    /// The sensors of whatever does the work, if it has any that can be read.
+    /// The sensors of the device that does the work, if it has any that can be read.
     #[default]
     Auto,
-    /// A GPU's, through NVML: the one that does the work, or the one that is named.
+    /// A GPU's, through NVML: the one that does the work, or the named one.
     Nvml(Option<Wanted>),
     /// The processor's, through RAPL.
     Rapl,
@@ -36,7 +36,7 @@ impl FromStr for PowerRequest {
             _ => match text.strip_prefix("nvml:") {
                 Some(gpu) => Ok(Self::Nvml(Some(gpu.parse()?))),
                 None => Err(format!(
-                    "`{text}` is no power sensor; take auto, nvml, nvml:GPU (a UUID, a PCI address or an index of NVML's), rapl or none"
+                    "unknown power sensor `{text}`; supported: auto, nvml, nvml:GPU (a UUID, a PCI address or an NVML index), rapl, none"
                 )),
             },
         }
@@ -52,24 +52,24 @@ pub enum Sensors {
     Rapl,
 }
 
-/// A choice, and whether it is the device that does the work.
+/// The chosen sensors, and whether they belong to the device that does the work.
 #[derive(Debug)]
 pub struct Chosen {
-    /// Whose.
+    /// The sensors.
     pub sensors: Sensors,
-    /// Whether another device does the work.
+    /// Whether a different device does the work.
     pub other_device: bool,
-    /// What the user should know of the choice.
+    /// A remark about the choice for the user.
     pub note: Option<String>,
 }
 
-/// Why what was asked for by name cannot be had.
+/// Why explicitly requested sensors are unavailable.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// It is not there (exit code 13).
+    /// Not present (exit code 13).
     #[error("{0}")]
     Absent(String),
-    /// It is there and cannot be used (exit code 1).
+    /// Present but unusable (exit code 1).
     #[error("{0}")]
     Unusable(String),
 }
@@ -93,10 +93,10 @@ impl From<Absent> for Error {
 }
 
 impl Chosen {
-    /// Opens the source; it may be opened again for another run.
+    /// Opens the source; it can be opened again for another run.
     ///
     /// # Errors
-    /// A reason for people.
+    /// A human-readable reason.
     pub fn open(&self) -> Result<Box<dyn Source>, String> {
         Ok(match &self.sensors {
             Sensors::Gpu(gpu) => Box::new(NvmlSource::open(gpu)?),
@@ -104,12 +104,12 @@ impl Chosen {
         })
     }
 
-    /// What an earlier calibration found of these sensors under the driver that serves them now.
+    /// An earlier calibration of these sensors under the current driver.
     pub fn calibrated(&self) -> Option<Sensor> {
         calibration::find(&env::cache_folder(), self.open().ok()?.description())
     }
 
-    /// The GPU whose sensors they are.
+    /// The GPU that the sensors belong to.
     pub fn gpu(&self) -> Option<&Gpu> {
         match &self.sensors {
             Sensors::Gpu(gpu) => Some(gpu),
@@ -118,12 +118,12 @@ impl Chosen {
     }
 }
 
-/// Chooses the sensors. `used` is NVML's index of the GPU that does the work, `None` when the processor does.
+/// Chooses the sensors. `used` is the NVML index of the GPU that does the work, `None` if the processor does.
 ///
-/// `Ok(Err(reason))` when nobody asked for sensors by name and there are none.
+/// `Ok(Err(reason))` if no sensors were requested explicitly and there are none.
 ///
 /// # Errors
-/// [`Error`] when what was asked for by name cannot be had.
+/// [`Error`] if explicitly requested sensors are unavailable.
 pub fn choose(
     request: &PowerRequest,
     used: Option<u32>,
@@ -131,7 +131,7 @@ pub fn choose(
 ) -> Result<Result<Chosen, String>, Error> {
     let gpu = |wanted: &Wanted| {
         let opened = nvml::open(library).map_err(|absent| match Error::from(absent) {
-            // A library that was named is an error of its own flag.
+            // An explicitly named library is an error of its own flag.
             Error::Absent(reason) if library.is_none() => Error::Absent(format!("--power nvml: {reason}")),
             other => other,
         })?;
@@ -156,7 +156,7 @@ pub fn choose(
                 Err(Error::Unusable(format!("--power rapl: {reason}")))
             }
             Err(reason) => Err(Error::Absent(format!(
-                "--power rapl: {reason}; on a machine of its own `sudo modprobe intel_rapl_msr` brings them, and --power none goes without"
+                "--power rapl: {reason}; on bare metal `sudo modprobe intel_rapl_msr` enables them; --power none measures without"
             ))),
         },
         (PowerRequest::Nvml(wanted), _) => {
@@ -165,7 +165,7 @@ pub fn choose(
             let other_device = used != Some(gpu.index());
             let note = (wanted.is_none() && used.is_none() && all > 1).then(|| {
                 format!(
-                    "--power nvml: NVML's first of {all} GPUs, {}; --power nvml:GPU names another",
+                    "--power nvml: using the first of {all} GPUs, {}; --power nvml:GPU selects another",
                     gpu.id()
                 )
             });

@@ -1,6 +1,6 @@
-//! The machine around a run: who else used the processors this process may use, what its hypervisor took, whether its clock was set.
+//! The host during a run: processor time used by others, time stolen by the hypervisor, and changes of the wall clock.
 //!
-//! Two readings, before and behind; nothing runs between them.
+//! Two readings, before and after; nothing runs in between.
 
 use std::fs;
 use std::path::Path;
@@ -14,14 +14,14 @@ use crate::base::{clock, sys};
 pub struct HostReading {
     at: Tick,
     wall: jiff::Timestamp,
-    /// Processor time of everybody and time stolen by the hypervisor, all processors together.
+    /// Processor time of all processes and time stolen by the hypervisor, summed over processors.
     processors: Option<Processors>,
     /// This process's processor time and involuntary switches.
     own: Option<sys::Usage>,
-    /// Times a processor was slowed down by heat, all processors together.
+    /// Thermal throttle events, summed over processors.
     thermal: Option<u64>,
-    /// Processor time that a container's quota held back, all processors together.
-    held_back: Option<Seconds>,
+    /// Processor time throttled by a container's quota, summed over processors.
+    throttled: Option<Seconds>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -31,21 +31,21 @@ struct Processors {
     stolen: Seconds,
 }
 
-/// What happened between two readings; what the system does not say is `None`.
+/// What happened between two readings; `None` for what the system does not report.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct HostWindow {
-    /// Share of all processors' time that other processes used.
+    /// Share of all processors' time used by other processes.
     pub foreign_share: Option<f64>,
-    /// Share of all processors' time that the hypervisor gave to somebody else.
+    /// Share of all processors' time stolen by the hypervisor.
     pub stolen_share: Option<f64>,
-    /// Times the scheduler took a processor away from this process.
+    /// Involuntary context switches of this process.
     pub involuntary_switches: Option<u64>,
-    /// Share of all processors' time for which a container's quota stopped this process's threads; more than 1 is
-    /// possible, since each waiting thread counts.
+    /// Share of all processors' time for which a container's quota throttled this process's threads; can exceed 1, since each
+    /// waiting thread counts.
     pub quota_share: Option<f64>,
-    /// Times a processor was slowed down by heat.
+    /// Thermal throttle events.
     pub thermal_events: Option<u64>,
-    /// What the wall clock moved beside the monotonic one: a clock that was set.
+    /// How far the wall clock moved relative to the monotonic one, that is, was set.
     pub clock_step_seconds: f64,
 }
 
@@ -59,7 +59,7 @@ pub fn read() -> HostReading {
             .and_then(|text| processors(&text, &sys::allowed_cpus())),
         own: sys::usage(),
         thermal: thermal(),
-        held_back: held_back(Path::new("/")),
+        throttled: throttled_time(Path::new("/")),
     }
 }
 
@@ -79,8 +79,8 @@ pub fn between(begin: &HostReading, end: &HostReading) -> HostWindow {
         stolen_share: shares.map(|[_, stolen]| stolen.clamp(0.0, 1.0)),
         involuntary_switches: own.map(|(a, b)| b.involuntary_switches - a.involuntary_switches),
         quota_share: begin
-            .held_back
-            .zip(end.held_back)
+            .throttled
+            .zip(end.throttled)
             .zip(end.processors)
             .filter(|_| wall_seconds > 0.0)
             .map(|((from, to), processors)| (to - from).get() / (wall_seconds * processors.count as f64)),
@@ -89,8 +89,8 @@ pub fn between(begin: &HostReading, end: &HostReading) -> HostWindow {
     }
 }
 
-/// The lines of `/proc/stat` for the processors that this process may use, in the kernel's hundredths of a second:
-/// who works elsewhere on a large machine disturbs nobody here. Guests are counted in `user` already.
+/// The lines of `/proc/stat` for the processors that this process may use, in the kernel's hundredths of a second: load
+/// elsewhere on a large machine is no disturbance. Guest time is already included in `user`.
 fn processors(text: &str, allowed: &[usize]) -> Option<Processors> {
     let mut found = Processors { count: 0, busy: Seconds::ZERO, stolen: Seconds::ZERO };
     for line in text.lines() {
@@ -111,12 +111,12 @@ fn processors(text: &str, allowed: &[usize]) -> Option<Processors> {
     (found.count > 0).then_some(found)
 }
 
-/// What the quotas of this process's control groups held back (cgroup v2): a quota may stand on any group above.
-fn held_back(root: &Path) -> Option<Seconds> {
+/// Time throttled by the quotas of this process's control groups (cgroup v2); any ancestor group may have a quota.
+fn throttled_time(root: &Path) -> Option<Seconds> {
     let groups = fs::read_to_string(root.join("proc/self/cgroup")).ok()?;
     let own = groups.lines().find_map(|line| line.strip_prefix("0::/"))?;
     let top = root.join("sys/fs/cgroup");
-    // Inside a container the path may be the host's; its own top is then the container's group.
+    // Inside a container the path may be the host's; the mount's root is then the container's group.
     let held = |group: &Path| {
         let text = fs::read_to_string(group.join("cpu.stat")).ok()?;
         let micros = text.lines().find_map(|line| line.strip_prefix("throttled_usec "))?;
@@ -156,7 +156,7 @@ mod tests {
                 involuntary_switches: 7,
             }),
             thermal: None,
-            held_back: None,
+            throttled: None,
         }
     }
 
@@ -178,16 +178,16 @@ mod tests {
             fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
             fs::write(path, text).expect("a file");
         };
-        assert_eq!(held_back(root.path()), None);
+        assert_eq!(throttled_time(root.path()), None);
         write("proc/self/cgroup", "1:name=systemd:/\n0::/pod/job\n");
         write("sys/fs/cgroup/cpu.stat", "usage_usec 9\n");
-        assert_eq!(held_back(root.path()), None);
+        assert_eq!(throttled_time(root.path()), None);
         write("sys/fs/cgroup/pod/cpu.stat", "usage_usec 9\nnr_throttled 3\nthrottled_usec 2500000\n");
         write("sys/fs/cgroup/pod/job/cpu.stat", "throttled_usec 0\n");
-        assert_eq!(held_back(root.path()), Some(Seconds::new(2.5)));
+        assert_eq!(throttled_time(root.path()), Some(Seconds::new(2.5)));
         let mut begin = reading(100.0, 500.0, 1.0, 50.0);
         let mut end = reading(120.0, 530.0, 1.0, 76.0);
-        (begin.held_back, end.held_back) = (Some(Seconds::new(2.5)), Some(Seconds::new(6.5)));
+        (begin.throttled, end.throttled) = (Some(Seconds::new(2.5)), Some(Seconds::new(6.5)));
         assert!((between(&begin, &end).quota_share.expect("read") - 0.1).abs() < 1e-12);
     }
 

@@ -1,8 +1,7 @@
-//! Samplers beside the run: what the sensors of this machine say while an engine works.
+//! Telemetry: samples the machine's sensors while an engine runs.
 //!
-//! A [`Source`] is one set of sensors (a GPU through NVML, a package through RAPL). It answers what it is
-//! asked and keeps no time; [`Recorder`] asks it at its rate from a thread of its own, and [`Recorder::edge`]
-//! at the edges of a phase.
+//! A [`Source`] is one set of sensors (a GPU through NVML, a package through RAPL), without any notion of time;
+//! [`Recorder`] polls it at a fixed rate from its own thread, and [`Recorder::edge`] at the edges of a phase.
 
 pub mod calibration;
 pub mod choose;
@@ -21,7 +20,7 @@ use crate::base::units::{Joules, Watts};
 pub enum Scope {
     /// The GPU's board.
     Gpu,
-    /// A module that holds more than the GPU: Grace and Hopper together.
+    /// A module with more than the GPU: Grace and Hopper together.
     Module,
     /// The processor's packages.
     Package,
@@ -41,38 +40,38 @@ impl Scope {
     }
 }
 
-/// What a source is.
+/// Describes a source.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Description {
     /// `nvml` or `rapl`.
     pub name: &'static str,
     /// Which device: a GPU's UUID, the names of the packages.
     pub device: String,
-    /// Version of the driver that serves the sensors, where there is one.
+    /// Version of the sensors' driver, if there is one.
     pub driver: Option<String>,
     /// What its energy covers.
     pub scope: Scope,
-    /// Why it has no counter of energy, when it has none.
+    /// Why it has no energy counter, if it has none.
     pub no_counter: Option<String>,
-    /// Why it has no power sensor, when it has none.
+    /// Why it has no power sensor, if it has none.
     pub no_power: Option<String>,
 }
 
 /// One set of sensors.
 ///
-/// Every reading may fail on its own; the `String` is a reason for people (`NVML: not supported by this GPU`).
+/// Each reading may fail independently; the `String` is a human-readable reason (`NVML: not supported by this GPU`).
 #[allow(clippy::missing_errors_doc, reason = "said once, above")]
 pub trait Source: Send {
-    /// What it is, decided when it was opened.
+    /// Its description, fixed when it is opened.
     fn description(&self) -> &Description;
 
-    /// The counter of energy, unwrapped where the hardware wraps it.
+    /// The energy counter, unwrapped if the hardware wraps it.
     fn energy(&mut self) -> Result<Joules, String>;
 
     /// The power of every kind that this device publishes.
     fn power(&mut self) -> Result<Vec<(PowerKind, Watts)>, String>;
 
-    /// Clocks, temperature and what holds the clocks back; `at` is filled by the caller.
+    /// Clocks, temperature and throttle reasons; the caller fills in `at`.
     fn clocks(&mut self) -> ClockSample;
 
     /// Time spent throttled since the driver was loaded.

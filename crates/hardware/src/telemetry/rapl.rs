@@ -1,9 +1,9 @@
-//! The processor's energy: RAPL's counters as Linux shows them under powercap.
+//! The processor's energy: RAPL's counters as Linux exposes them under powercap.
 //!
-//! Packages are summed, and DRAM where it is a domain of its own; `core` and `uncore` lie inside the package and
-//! `psys` outside, so they are left out. AMD's counters appear under the same `intel-rapl` names. A counter wraps
-//! at `max_energy_range_uj` (262 kJ on many: 20 minutes at 200 W), so each reading is unwrapped against the one
-//! before; the recorder reads every 50 ms, and a wrap cannot be missed at less than 5 MW.
+//! Packages are summed, plus DRAM if it is a separate domain; `core` and `uncore` are part of the package and `psys` is
+//! outside it, so they are ignored. AMD's counters appear under the same `intel-rapl` names. A counter wraps at
+//! `max_energy_range_uj` (262 kJ on many: 20 minutes at 200 W), so each reading is unwrapped against the previous one; the
+//! recorder reads every 50 ms, so a wrap cannot be missed below 5 MW.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,10 +12,10 @@ use super::{Description, Scope, Source};
 use crate::base::event::{ClockSample, PowerKind, ThrottledTime};
 use crate::base::units::{Joules, Watts};
 
-/// Where Linux shows the counters.
+/// Where Linux exposes the counters.
 pub const ROOT: &str = "/sys/class/powercap";
 
-/// The packages of this machine, and their memory where it is counted.
+/// The packages of this machine, and their memory if it has a counter.
 #[derive(Debug)]
 pub struct RaplSource {
     domains: Vec<Domain>,
@@ -25,7 +25,7 @@ pub struct RaplSource {
 #[derive(Debug)]
 struct Domain {
     file: PathBuf,
-    /// Value at which the counter starts again, in microjoules.
+    /// Value at which the counter wraps, in microjoules.
     range: u64,
     last: u64,
     /// Microjoules since the source was opened.
@@ -45,11 +45,11 @@ impl RaplSource {
     /// Opens every package and DRAM domain under `root`.
     ///
     /// # Errors
-    /// One sentence that says why there is nothing to read, with the command that mends it where one does.
+    /// A sentence that says why there is nothing to read, with the command that fixes it if there is one.
     pub fn open(root: &Path) -> Result<Self, String> {
         let mut zones: Vec<PathBuf> = fs::read_dir(root)
             .map_err(|_| {
-                "this system shows no RAPL counters (no /sys/class/powercap); virtual machines seldom do"
+                "this system has no RAPL counters (no /sys/class/powercap), as is usual for virtual machines"
                     .to_owned()
             })?
             .filter_map(|entry| Some(entry.ok()?.path()))
@@ -73,7 +73,7 @@ impl RaplSource {
         }
         if domains.is_empty() {
             return Err(
-                "this system shows no RAPL counters of a package; virtual machines seldom do".to_owned()
+                "this system has no RAPL package counters, as is usual for virtual machines".to_owned()
             );
         }
         let description = Description {
@@ -82,7 +82,7 @@ impl RaplSource {
             driver: None,
             scope: if dram { Scope::PackageAndDram } else { Scope::Package },
             no_counter: None,
-            no_power: Some("RAPL counts energy and has no power sensor".to_owned()),
+            no_power: Some("RAPL has an energy counter but no power sensor".to_owned()),
         };
         Ok(Self { domains, description })
     }
@@ -100,7 +100,7 @@ impl Domain {
         let now = read(&self.file)?;
         self.total += match now.checked_sub(self.last) {
             Some(step) => step,
-            // Wrapped once: a second wrap between two readings is out of reach.
+            // Wrapped once: two wraps between two readings are impossible.
             None => now + self.range.saturating_sub(self.last),
         };
         self.last = now;
@@ -111,12 +111,12 @@ impl Domain {
 fn read(file: &Path) -> Result<u64, String> {
     let text = fs::read_to_string(file).map_err(|error| match error.kind() {
         std::io::ErrorKind::PermissionDenied => format!(
-            "{} is for root alone; `sudo chmod a+r /sys/class/powercap/intel-rapl:*/energy_uj` opens it until the next boot",
+            "only root can read {}; `sudo chmod a+r /sys/class/powercap/intel-rapl:*/energy_uj` allows it until the next boot",
             file.display()
         ),
         _ => format!("{}: {error}", file.display()),
     })?;
-    text.trim().parse().map_err(|_| format!("{}: `{}` is no number", file.display(), text.trim()))
+    text.trim().parse().map_err(|_| format!("{}: `{}` is not a number", file.display(), text.trim()))
 }
 
 impl Source for RaplSource {
@@ -133,7 +133,7 @@ impl Source for RaplSource {
     }
 
     fn power(&mut self) -> Result<Vec<(PowerKind, Watts)>, String> {
-        Err("RAPL counts energy and has no power sensor".to_owned())
+        Err("RAPL has an energy counter but no power sensor".to_owned())
     }
 
     fn clocks(&mut self) -> ClockSample {
@@ -187,13 +187,13 @@ mod tests {
     fn nothing_to_read_is_said_with_the_way_out() {
         let root = tempfile::tempdir().expect("a folder");
         let missing = RaplSource::open(&root.path().join("powercap")).expect_err("absent");
-        assert!(missing.contains("virtual machines seldom do"), "{missing}");
+        assert!(missing.contains("as is usual for virtual machines"), "{missing}");
         let empty = RaplSource::open(root.path()).expect_err("empty");
-        assert!(empty.contains("of a package"), "{empty}");
+        assert!(empty.contains("no RAPL package counters"), "{empty}");
         zone(root.path(), "intel-rapl:0", "package-0", 1);
         fs::write(root.path().join("intel-rapl:0/energy_uj"), "watts").expect("a file");
         assert!(RaplSource::is_here(root.path()) && !RaplSource::is_here(&root.path().join("powercap")));
         let broken = RaplSource::open(root.path()).expect_err("no number");
-        assert!(broken.contains("energy_uj") && broken.contains("`watts` is no number"), "{broken}");
+        assert!(broken.contains("energy_uj") && broken.contains("`watts` is not a number"), "{broken}");
     }
 }

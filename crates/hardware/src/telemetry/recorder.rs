@@ -1,4 +1,4 @@
-//! Asks a source at a fixed rate from a thread of its own, and at the edges of a phase from the caller's.
+//! Polls a source at a fixed rate from its own thread, and at the edges of a phase from the caller's.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -11,13 +11,13 @@ use crate::base::units::{Joules, Seconds};
 use crate::base::{clock, sys};
 use crate::record::Sensor;
 
-/// How often it asks.
+/// The polling rate.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Rate {
-    /// Time between two readings of power and energy: half the 100 ms at which data-centre GPUs publish. A sensor
-    /// that is found to publish oftener is asked oftener.
+    /// Time between two readings of power and energy: half the 100 ms at which data-centre GPUs publish. A sensor that turns
+    /// out to publish more often is polled more often.
     pub power: Duration,
-    /// Every this many readings, clocks and temperature are read too.
+    /// Clocks and temperature are read with every this many readings.
     pub clocks_every: u32,
 }
 
@@ -29,16 +29,16 @@ impl Default for Rate {
 
 /// Time between two polls for an edge.
 const POLL: Duration = Duration::from_millis(1);
-/// Longest wait for the step of a counter whose period is not known: three times the 100 ms of the slowest one
-/// that was ever reported. Of a known one, three of its own periods are waited for.
+/// Longest wait for an update of a counter with unknown period: three times the 100 ms of the slowest one ever reported.
+/// With a known period, the wait is three periods.
 const LONGEST_WAIT: Seconds = Seconds::new(0.3);
 const PERIODS_TO_WAIT: f64 = 3.0;
-/// No counter is waited for longer than this, whatever its period.
+/// Upper bound of the wait, whatever the period.
 const MOST_WAIT: Seconds = Seconds::new(2.0);
-/// Power is never asked for oftener than this.
+/// Power is never polled more often than this.
 const FASTEST: Duration = Duration::from_millis(10);
 
-/// A thread that keeps what a source says.
+/// A thread that records a source's readings.
 pub struct Recorder {
     description: Description,
     shared: Arc<Shared>,
@@ -51,7 +51,7 @@ struct Shared {
     stop: AtomicBool,
     /// Nanoseconds between two readings.
     period: AtomicU64,
-    /// What the sensors are, once that is known.
+    /// The sensors' calibration, once known.
     sensor: OnceLock<Sensor>,
 }
 
@@ -60,21 +60,21 @@ struct Shared {
 pub struct Recorded {
     /// The source.
     pub description: Description,
-    /// What it said.
+    /// Its readings.
     pub trace: Trace,
-    /// What the sensors are; `None` when they were neither calibrated nor watched.
+    /// The sensors' calibration; `None` if they were neither calibrated nor watched.
     pub sensor: Option<Sensor>,
-    /// Processor time of the recorder's thread, where the system says.
+    /// Processor time of the recorder's thread, if the system reports it.
     pub processor_time: Option<Seconds>,
     /// Wall time from start to stop.
     pub wall_time: Seconds,
 }
 
 impl Recorder {
-    /// Starts to record.
+    /// Starts recording.
     ///
     /// # Errors
-    /// When the system refuses a thread.
+    /// If the system refuses a thread.
     pub fn start(source: Box<dyn Source>, rate: Rate) -> std::io::Result<Self> {
         let description = source.description().clone();
         let shared = Arc::new(Shared {
@@ -96,13 +96,13 @@ impl Recorder {
         &self.description
     }
 
-    /// Takes over what is known of the sensors from an earlier calibration.
+    /// Adopts an earlier calibration of the sensors.
     pub fn know(&self, sensor: Sensor) {
         self.shared.know(sensor);
     }
 
-    /// Watches the sensors of the idle device for `time`: where they are not known yet, polls them every
-    /// millisecond and finds their period and step. Ends early when `stop` says so.
+    /// Watches the sensors of the idle device for `time`: if they are not calibrated yet, polls them every millisecond to
+    /// find their period and step. Ends early if `stop` returns true.
     pub fn watch(&self, time: Seconds, stop: &dyn Fn() -> bool) {
         let begin = clock::now();
         let known = self.shared.sensor.get().is_some();
@@ -121,10 +121,10 @@ impl Recorder {
         }
     }
 
-    /// Takes an edge of a phase: waits for the counter's next step, at most three of its periods.
+    /// Records an edge of a phase: waits for the counter's next update, at most three of its periods.
     ///
-    /// A counter that advances every 100 ms, read at an arbitrary moment, is off by up to one step (70 J at
-    /// 700 W); behind its step it is off by the time between two polls.
+    /// A counter that is updated every 100 ms, read at an arbitrary moment, is off by up to one update (70 J at 700 W); right
+    /// after its update it is off only by the time between two polls.
     pub fn edge(&self) -> PhaseEdge {
         let energy = self.energy_edge();
         let at = match &energy {
@@ -134,7 +134,7 @@ impl Recorder {
         PhaseEdge { at, energy, throttled: self.throttled() }
     }
 
-    /// Stops and gives what was recorded.
+    /// Stops and returns what was recorded.
     pub fn stop(mut self) -> Recorded {
         let processor_time = self.join();
         let trace = std::mem::take(&mut *lock(&self.shared.trace));
@@ -187,25 +187,25 @@ impl Shared {
         while !self.stop.load(Ordering::Relaxed) {
             self.read(round.is_multiple_of(rate.clocks_every));
             round = round.wrapping_add(1);
-            // A fixed grid: a slow reading does not stretch the period, a missed one is not made up for.
+            // A fixed grid: a slow reading does not stretch the period, and a missed one is not repeated.
             let period = self.period.load(Ordering::Relaxed);
             let now = clock::now().nanos();
             next = (next + period).max(now);
             clock::sleep(Duration::from_nanos(next - now));
         }
-        // The last edge was taken since the last reading, and samples must reach over it.
+        // The last edge came after the last reading, and samples must cover it.
         self.read(true);
         sys::thread_time()
     }
 
     fn know(&self, sensor: Sensor) {
-        // Half the shortest period, so that no figure is missed.
+        // Half the shortest period, so that no value is missed.
         let shortest = sensor.power.iter().filter_map(|power| power.period_seconds).reduce(f64::min);
         if let Some(period) = shortest {
             let half = nanos(Duration::from_secs_f64((period / 2.0).clamp(0.0, 60.0)));
             self.period.fetch_min(half.max(nanos(FASTEST)), Ordering::Relaxed);
         }
-        // Known once is known: a second calibration of a run would be of another device.
+        // Set only once: a second calibration within a run would belong to another device.
         self.sensor.get_or_init(|| sensor);
     }
 
@@ -270,7 +270,7 @@ fn nanos(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// A thread that panicked while it held the lock left a whole source and a whole trace behind.
+/// Ignores poisoning: a thread that panicked while holding the lock left a consistent source and trace.
 fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

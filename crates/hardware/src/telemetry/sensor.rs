@@ -1,25 +1,25 @@
-//! What a power sensor is, found from polls of it: its period, its step, its window, its shortest honest use.
+//! Characterizes a power sensor from polls: its period, step, averaging window and shortest valid measurement.
 //!
-//! Data sheets say "±5 W"; measured boards differ (Yang, Adámek and Armour, "Part-time Power Measurements",
-//! SC'24: an H100 publishes every 100 ms what it saw in the last 25 ms of them). So each box is asked itself:
-//! the period and the step need nothing but polling, the window needs a load of a known shape.
+//! Data sheets say "±5 W"; measured boards differ (Yang, Adámek and Armour, "Part-time Power Measurements", SC'24: an H100
+//! publishes every 100 ms the average of the last 25 ms). So each machine is measured: period and step need only polling,
+//! the window needs a known load pattern.
 
 use crate::base::event::{EnergyReading, PowerKind, PowerSample, Span, Tick, Trace};
 use crate::base::stats::median;
 use crate::base::units::Seconds;
 use crate::record::{Counter, PowerSensor, Sensor, Unknown};
 
-/// A load of known shape: on during `on`, off between.
+/// A known load pattern: on during `on`, off in between.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct SquareWave {
-    /// The stretches under load, in order.
+    /// The spans under load, in order.
     pub on: Vec<Span>,
 }
 
-/// Finds the habits of the sensors that were polled.
+/// Characterizes the polled sensors.
 ///
-/// `constant` is a stretch of the trace under a constant load, for the shortest window; `wave` is the load that
-/// ran, or why none did.
+/// `constant` is a span of the trace under a constant load, for the shortest window; `wave` is the load that ran, or why
+/// none did.
 pub fn analyse(trace: &Trace, constant: Option<Span>, wave: Result<&SquareWave, &str>) -> Sensor {
     let counter = counter(&trace.energy, constant);
     let mut kinds: Vec<PowerKind> = trace.power.iter().map(|sample| sample.kind).collect();
@@ -37,10 +37,10 @@ pub fn analyse(trace: &Trace, constant: Option<Span>, wave: Result<&SquareWave, 
         origin: String::new(),
         counter_reason: counter.is_none().then(|| match trace.energy.len() {
             0 => "the counter was not read".to_owned(),
-            _ => "the counter took fewer than three steps".to_owned(),
+            _ => "the counter was updated fewer than three times".to_owned(),
         }),
         counter,
-        power_reason: kinds.is_empty().then(|| "no figure of power was read".to_owned()),
+        power_reason: kinds.is_empty().then(|| "no power value was read".to_owned()),
         power: kinds
             .into_iter()
             .map(|kind| {
@@ -50,12 +50,14 @@ pub fn analyse(trace: &Trace, constant: Option<Span>, wave: Result<&SquareWave, 
             })
             .collect(),
         poll_seconds: poll,
-        poll_seconds_reason: poll.is_none().then(|| "the sensors were polled less than twice".to_owned()),
+        poll_seconds_reason: poll
+            .is_none()
+            .then(|| "the sensors were polled fewer than two times".to_owned()),
         unknown: Unknown::new(),
     }
 }
 
-/// Readings behind each step of the counter.
+/// The readings right after each update of the counter.
 fn steps(readings: &[EnergyReading]) -> Vec<EnergyReading> {
     let moved = |pair: &&[EnergyReading]| pair[1].joules != pair[0].joules;
     readings.windows(2).filter(moved).map(|pair| pair[1]).collect()
@@ -80,13 +82,13 @@ fn counter(readings: &[EnergyReading], constant: Option<Span>) -> Option<Counter
         steps: steps.len(),
         shortest_window_seconds: shortest,
         shortest_window_seconds_reason: shortest.is_none().then(|| match constant {
-            Some(_) => "no stretch of the constant load agreed with the whole within 1%".to_owned(),
+            Some(_) => "no window of the constant load agreed with the whole within 1%".to_owned(),
             None => "no constant load ran".to_owned(),
         }),
     })
 }
 
-/// The shortest number of steps in which every stretch shows the whole's power within 1%, as a time.
+/// The smallest number of updates for which every window shows the overall power within 1%, as a time.
 fn shortest_window(steps: &[EnergyReading]) -> Option<f64> {
     let (first, last) = (steps.first()?, steps.last()?);
     let watts = |a: &EnergyReading, b: &EnergyReading| (b.joules - a.joules).get() / b.at.since(a.at).get();
@@ -112,7 +114,7 @@ fn power(kind: PowerKind, samples: &[PowerSample], wave: Result<&SquareWave, &st
         kind: kind.name().to_owned(),
         period_seconds_reason: period
             .is_none()
-            .then(|| "the figure changed fewer than three times".to_owned()),
+            .then(|| "the power value changed fewer than three times".to_owned()),
         period_seconds: period,
         window_seconds: window,
         lag_seconds_reason: reason.clone(),
@@ -121,14 +123,14 @@ fn power(kind: PowerKind, samples: &[PowerSample], wave: Result<&SquareWave, &st
     }
 }
 
-/// Windows and lags that are tried, in milliseconds.
+/// Windows and lags to try, in milliseconds.
 const WINDOWS_MS: [u32; 14] = [5, 10, 15, 20, 25, 30, 40, 50, 75, 100, 200, 400, 700, 1000];
 const LAGS_MS: [u32; 12] = [0, 5, 10, 20, 30, 40, 50, 60, 75, 100, 125, 150];
-/// A fit that leaves more than this share of the variance unexplained says nothing.
+/// A fit that leaves more than this share of the variance unexplained is rejected.
 const UNEXPLAINED: f64 = 0.1;
 
-/// The window and lag under which the published figures are best explained by the wave: each figure should be
-/// a straight function of the share of its window that lay under load.
+/// The window and lag that best explain the published values: each value should be a linear function of the share of its
+/// window that was under load.
 fn fit(changes: &[PowerSample], wave: &SquareWave) -> Result<(Seconds, Seconds), String> {
     let (Some(first), Some(last)) = (wave.on.first(), wave.on.last()) else {
         return Err("no load ran".to_owned());
@@ -136,7 +138,10 @@ fn fit(changes: &[PowerSample], wave: &SquareWave) -> Result<(Seconds, Seconds),
     let inside: Vec<&PowerSample> =
         changes.iter().filter(|sample| first.to <= sample.at && sample.at <= last.to).collect();
     if inside.len() < 20 {
-        return Err(format!("only {} figures appeared under the square wave, of 20 needed", inside.len()));
+        return Err(format!(
+            "only {} power values appeared under the square wave; 20 are needed",
+            inside.len()
+        ));
     }
     let watts: Vec<f64> = inside.iter().map(|sample| sample.watts.get()).collect();
     let mut best: Option<(f64, u32, u32)> = None;
@@ -156,14 +161,14 @@ fn fit(changes: &[PowerSample], wave: &SquareWave) -> Result<(Seconds, Seconds),
             Ok((seconds(window), seconds(lag)))
         }
         Some((unexplained, ..)) => Err(format!(
-            "no window explains the figures: {:.0}% of their variance is left under the best",
+            "no window explains the power values: the best leaves {:.0}% of their variance",
             unexplained * 100.0
         )),
-        None => Err("the figures did not vary under the square wave".to_owned()),
+        None => Err("the power values did not vary under the square wave".to_owned()),
     }
 }
 
-/// Share of the `window` milliseconds that end `lag` milliseconds before `at` in which the load was on.
+/// Share of load within the window of `window` milliseconds that ends `lag` milliseconds before `at`.
 fn share_on(wave: &SquareWave, at: Tick, window: u32, lag: u32) -> f64 {
     let to = at.nanos().saturating_sub(u64::from(lag) * 1_000_000);
     let from = to.saturating_sub(u64::from(window) * 1_000_000);
@@ -172,7 +177,7 @@ fn share_on(wave: &SquareWave, at: Tick, window: u32, lag: u32) -> f64 {
     on as f64 / (to - from).max(1) as f64
 }
 
-/// Share of the variance of `y` that a straight line in `x` leaves; `None` when either does not vary.
+/// Share of the variance of `y` that a straight line in `x` leaves unexplained; `None` if either does not vary.
 fn unexplained(x: &[f64], y: &[f64]) -> Option<f64> {
     let n = x.len() as f64;
     let (mean_x, mean_y) = (x.iter().sum::<f64>() / n, y.iter().sum::<f64>() / n);
@@ -226,7 +231,7 @@ mod tests {
 
     #[test]
     fn period_step_and_window_are_found() {
-        // 0.37 s is no multiple of the sensor's period, so its phase walks through the wave.
+        // 0.37 s is not a multiple of the sensor's period, so the wave sweeps through its phases.
         let wave = wave(0.37, 50);
         for (window, kind) in
             [(25, PowerKind::Instant), (100, PowerKind::Instant), (1000, PowerKind::Average)]
@@ -261,6 +266,6 @@ mod tests {
         let trace = Trace { energy: (0..1000).map(readings).collect(), ..Trace::default() };
         let sensor = analyse(&trace, None, Err(""));
         assert_eq!(sensor.counter, None);
-        assert!(sensor.counter_reason.expect("a reason").contains("fewer than three steps"));
+        assert!(sensor.counter_reason.expect("a reason").contains("updated fewer than three times"));
     }
 }

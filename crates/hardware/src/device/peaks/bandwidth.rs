@@ -1,4 +1,4 @@
-//! Memory: arrays beyond the last-level cache, read, written and copied.
+//! Memory bandwidth: arrays larger than the last-level cache, read, written and copied.
 
 use std::hint::black_box;
 use std::sync::Mutex;
@@ -17,7 +17,7 @@ pub(super) struct Bandwidth {
 /// Measures with one pair of arrays of `bytes` for each thread.
 pub(super) fn measure(threads: usize, bytes: usize) -> Bandwidth {
     let words = (bytes / 8).max(1024);
-    // Each thread touches its own arrays first, so that they lie in the memory next to it.
+    // First touch by the owning thread places its arrays in its local memory.
     let arrays: Vec<Mutex<(Vec<u64>, Vec<u64>)>> = (0..threads).map(|_| Mutex::default()).collect();
     let each = |work: fn(&mut [u64], &mut [u64])| {
         together(threads, |index| {
@@ -36,7 +36,7 @@ pub(super) fn measure(threads: usize, bytes: usize) -> Bandwidth {
         read: rounds(|a, _| {
             black_box(sum(a));
         }),
-        // Ordinary stores: where the processor fetches a line before it is written, that time is in it.
+        // Ordinary stores: if the processor fetches a line before writing it, that time is included.
         write: rounds(|a, _| {
             a.fill(black_box(3));
             black_box(&*a);
@@ -48,7 +48,7 @@ pub(super) fn measure(threads: usize, bytes: usize) -> Bandwidth {
     }
 }
 
-/// The sum in 32 lanes, so that loads wait for memory and for nothing else.
+/// The sum in 32 lanes, so that loads wait only for memory.
 fn sum(words: &[u64]) -> u64 {
     let mut lanes = [0u64; 32];
     for chunk in words.chunks_exact(32) {

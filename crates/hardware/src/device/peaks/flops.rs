@@ -1,17 +1,17 @@
-//! Arithmetic: chains of fused multiply-adds in registers, as many as hide their latency.
-#![allow(unsafe_code, reason = "functions compiled for instruction sets that are looked for at run time")]
+//! Floating-point peak: chains of fused multiply-adds in registers, enough of them to hide their latency.
+#![allow(unsafe_code, reason = "functions compiled for instruction sets that are detected at run time")]
 
 use std::hint::black_box;
 
 use super::{rounds, together};
 
 const ROUNDS: usize = 3;
-/// Steps of each chain: some tens of milliseconds.
+/// Steps of each chain: tens of milliseconds.
 const STEPS: usize = 2_000_000;
 /// Lanes of all chains: twelve registers of 16, enough for two units with a latency of five.
 const LANES: usize = 192;
 
-/// Operations per second of each round, and the instruction set that did them.
+/// Operations per second of each round, and the instruction set used.
 pub(super) fn measure(threads: usize) -> (Vec<f64>, &'static str) {
     let (chains, name) = chosen();
     let operations = (threads * LANES * STEPS * 2) as f64;
@@ -28,11 +28,11 @@ fn chosen() -> (fn(f32, f32) -> f32, &'static str) {
     #[cfg(target_arch = "x86_64")]
     {
         if std::arch::is_x86_feature_detected!("avx512f") {
-            // SAFETY: the processor has AVX-512F, as was just looked up.
+            // SAFETY: the processor has AVX-512F, as was just detected.
             return (|a, b| unsafe { avx512(a, b) }, "avx512f");
         }
         if std::arch::is_x86_feature_detected!("avx2") && std::arch::is_x86_feature_detected!("fma") {
-            // SAFETY: the processor has AVX2 and FMA, as was just looked up.
+            // SAFETY: the processor has AVX2 and FMA, as was just detected.
             return (|a, b| unsafe { avx2(a, b) }, "avx2+fma");
         }
     }
@@ -58,7 +58,7 @@ fn avx512(a: f32, b: f32) -> f32 {
 fn avx2(a: f32, b: f32) -> f32 {
     use std::arch::x86_64::{_mm256_add_ps, _mm256_cvtss_f32, _mm256_fmadd_ps, _mm256_set1_ps};
     let (a, b) = (_mm256_set1_ps(a), _mm256_set1_ps(b));
-    // Twelve of the sixteen registers, twice over, for the same lanes as above.
+    // Twelve of the sixteen registers, used twice, for the same lanes as above.
     let mut total = _mm256_set1_ps(0.0);
     for _ in 0..LANES / 96 {
         let mut x = [_mm256_set1_ps(1.0); 12];
@@ -74,7 +74,7 @@ fn avx2(a: f32, b: f32) -> f32 {
     _mm256_cvtss_f32(total)
 }
 
-/// Whatever the compiler makes of it for the oldest processor of this architecture.
+/// Compiled for the baseline of this architecture.
 fn portable(a: f32, b: f32) -> f32 {
     let mut total = 0.0;
     for _ in 0..LANES / 32 {

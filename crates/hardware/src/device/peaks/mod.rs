@@ -1,8 +1,8 @@
-//! What this machine's processors can do at most, measured here and now: the ceiling that figures are held against.
+//! The peak rates of this machine's processors, measured during the run: the ceiling for all figures.
 //!
-//! Data sheets are no ceiling for a slice of a shared machine. Threads of their own, pinned one to a processor that
-//! this process may use, do nothing but read, write, copy or multiply; the best of several rounds counts, since
-//! whatever disturbs a round only lowers it. Takes about a second.
+//! Data sheets are no ceiling for a slice of a shared machine. Dedicated threads, each pinned to one processor that this
+//! process may use, do nothing but read, write, copy or multiply; the best of several rounds counts, since any
+//! disturbance only lowers a round. Takes about a second.
 
 mod bandwidth;
 mod flops;
@@ -14,7 +14,7 @@ use crate::base::{clock, memory, sys};
 /// The processors' peaks.
 #[derive(Debug, Clone, PartialEq)]
 pub struct CpuPeaks {
-    /// Threads that worked at once.
+    /// Number of concurrent threads.
     pub threads: usize,
     /// Bytes per second read, each round.
     pub read: Vec<f64>,
@@ -24,11 +24,11 @@ pub struct CpuPeaks {
     pub copy: Vec<f64>,
     /// Single-precision operations per second, a fused multiply-add counted as two.
     pub flops: Vec<f64>,
-    /// Instruction set that multiplied: `avx512f`, `avx2+fma`, `portable`.
+    /// Instruction set used: `avx512f`, `avx2+fma`, `portable`.
     pub instruction_set: &'static str,
-    /// Operations on 8-bit numbers per second and their instruction set, where the processor has such instructions.
+    /// 8-bit operations per second and their instruction set, if the processor has such instructions.
     pub narrow: Option<(Vec<f64>, &'static str)>,
-    /// Bytes that went through the threads' arrays in one round.
+    /// Total size of the threads' arrays, in bytes.
     pub bytes: Bytes,
 }
 
@@ -37,13 +37,13 @@ pub fn best(rounds: &[f64]) -> f64 {
     rounds.iter().copied().fold(0.0, f64::max)
 }
 
-/// Two rounds that differ by less than this are both near what the device can do.
+/// Two best rounds that differ by less than this are both close to the peak.
 const AGREE: f64 = 0.05;
-/// A noisy machine is given this many times the rounds.
+/// On a noisy machine, up to this many times the rounds are run.
 const PATIENCE: usize = 4;
 
-/// At least `least` rounds, and more until the two best agree: a peak that was measured while others worked is too
-/// low, and a true figure would then look impossible.
+/// At least `least` rounds, and more until the two best agree: a peak measured while others use the machine is too low,
+/// and would make a true figure look impossible.
 fn rounds(least: usize, mut round: impl FnMut() -> f64) -> Vec<f64> {
     let mut found: Vec<f64> = Vec::new();
     while found.len() < least * PATIENCE {
@@ -60,7 +60,7 @@ fn rounds(least: usize, mut round: impl FnMut() -> f64) -> Vec<f64> {
 /// Measures with `threads` threads.
 ///
 /// # Errors
-/// One sentence when the machine has too little memory free.
+/// A sentence if the machine has too little free memory.
 pub fn measure(threads: usize) -> Result<CpuPeaks, String> {
     let bytes = array_bytes(threads)?;
     let bandwidth = bandwidth::measure(threads, bytes);
@@ -78,7 +78,7 @@ pub fn measure(threads: usize) -> Result<CpuPeaks, String> {
 }
 
 impl CpuPeaks {
-    /// Measures again and keeps the rounds of both: whatever disturbs a round only lowers it.
+    /// Measures again and keeps all rounds: any disturbance only lowers a round.
     pub fn measure_again(&mut self) {
         let Ok(again) = measure(self.threads) else { return };
         self.read.extend(again.read);
@@ -91,24 +91,27 @@ impl CpuPeaks {
     }
 }
 
-/// Largest cache that the arrays must exceed; shared by more processors than ours on a slice of a machine.
+/// The cache size that the arrays must exceed; on a slice of a machine it is shared with other processors.
 pub fn last_level_cache() -> Bytes {
     sys::last_level_cache().unwrap_or(Bytes::new(64 << 20))
 }
 
-/// Bytes of one thread's array: all of them four times the last-level cache, at most a quarter of what is free.
+/// Bytes of one thread's array: in total four times the last-level cache, at most a quarter of the free memory.
 fn array_bytes(threads: usize) -> Result<usize, String> {
     let wanted = (last_level_cache().get() * 4).clamp(128 << 20, 1 << 30);
     let free = memory::memory().map_or(u64::MAX, |memory| memory.available.get());
-    // A copy has two arrays.
+    // A copy needs two arrays.
     let total = wanted.min(free / 8);
     if total < last_level_cache().get() * 2 {
-        return Err(format!("{} of memory are free, too few for arrays beyond the cache", Bytes::new(free)));
+        return Err(format!(
+            "only {} of memory is free, too little for arrays larger than the cache",
+            Bytes::new(free)
+        ));
     }
     usize::try_from(total).map(|total| total / threads.max(1)).map_err(|error| error.to_string())
 }
 
-/// Runs `work` once in each of `threads` pinned threads at the same time, and gives the longest time in seconds.
+/// Runs `work` concurrently, once in each of `threads` pinned threads, and returns the longest time in seconds.
 fn together(threads: usize, work: impl Fn(usize) + Sync) -> f64 {
     let cpus = sys::allowed_cpus_core_by_core();
     let barrier = std::sync::Barrier::new(threads);
@@ -118,7 +121,7 @@ fn together(threads: usize, work: impl Fn(usize) + Sync) -> f64 {
                 let (work, barrier, cpus) = (&work, &barrier, &cpus);
                 scope.spawn(move || {
                     if let Some(cpu) = cpus.get(index % cpus.len().max(1)) {
-                        // A thread that cannot be pinned still measures.
+                        // A thread that cannot be pinned still takes part.
                         let _pinned: bool = sys::pin_thread(*cpu);
                     }
                     barrier.wait();

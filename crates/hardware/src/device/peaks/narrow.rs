@@ -1,25 +1,25 @@
-//! Arithmetic on 8-bit numbers: dot products in registers, the fastest way this processor has of summing products.
+//! 8-bit integer peak: dot products in registers, this processor's fastest way of summing products.
 //!
-//! Quantized weights are multiplied in this way, so single precision is no ceiling for them. Without an instruction
-//! of their own (VNNI) the products of two neighbours are summed to 16 bits; a real sum must be widened now and then,
-//! which is left out here, since a ceiling must not be too low.
-#![allow(unsafe_code, reason = "functions compiled for instruction sets that are looked for at run time")]
+//! Quantized weights are multiplied this way, so single precision is no ceiling for them. Without a dedicated instruction
+//! (VNNI), adjacent products are summed to 16 bits; a real sum must be widened periodically, which is omitted here, since
+//! a ceiling must not be too low.
+#![allow(unsafe_code, reason = "functions compiled for instruction sets that are detected at run time")]
 
 use std::hint::black_box;
 
 use super::{rounds, together};
 
 const ROUNDS: usize = 3;
-/// Steps of each chain: some tens of milliseconds.
+/// Steps of each chain: tens of milliseconds.
 const STEPS: usize = 2_000_000;
 /// Chains: enough for two units with a latency of five.
 const CHAINS: usize = 12;
 
-/// A kernel: runs every chain to its end and gives a sum that depends on all of it.
+/// A kernel: runs every chain to its end and returns a sum that depends on all of them.
 type Kernel = fn(i8, i8) -> i32;
 
-/// Operations per second of each round, a product and its addition counted as two, and the instruction set that did
-/// them; nothing where no such instructions are.
+/// Operations per second of each round, a multiply-add counted as two, and the instruction set used; `None` if there are
+/// no such instructions.
 pub(super) fn measure(threads: usize) -> Option<(Vec<f64>, &'static str)> {
     let (kernel, products, name) = available().into_iter().next()?;
     let operations = (threads * CHAINS * products * STEPS * 2) as f64;
@@ -32,26 +32,26 @@ pub(super) fn measure(threads: usize) -> Option<(Vec<f64>, &'static str)> {
     Some((rounds(ROUNDS, round), name))
 }
 
-/// The kernels that this processor can run, the fastest first: each with the products of one of its instructions.
+/// The kernels that this processor supports, fastest first, each with the number of products per instruction.
 fn available() -> Vec<(Kernel, usize, &'static str)> {
     let mut found: Vec<(Kernel, usize, &'static str)> = Vec::new();
     #[cfg(target_arch = "x86_64")]
     {
         use std::arch::is_x86_feature_detected as has;
         if has!("avx512vnni") && has!("avx512f") {
-            // SAFETY: the processor has AVX-512F and its VNNI, as was just looked up.
+            // SAFETY: the processor has AVX-512F and its VNNI, as was just detected.
             found.push((|a, b| unsafe { avx512vnni(a, b) }, 64, "avx512vnni"));
         }
         if has!("avxvnni") && has!("avx2") {
-            // SAFETY: the processor has AVX2 and AVX-VNNI, as was just looked up.
+            // SAFETY: the processor has AVX2 and AVX-VNNI, as was just detected.
             found.push((|a, b| unsafe { avxvnni(a, b) }, 32, "avxvnni"));
         }
         if has!("avx512bw") {
-            // SAFETY: the processor has AVX-512BW, as was just looked up.
+            // SAFETY: the processor has AVX-512BW, as was just detected.
             found.push((|a, b| unsafe { avx512bw(a, b) }, 64, "avx512bw"));
         }
         if has!("avx2") {
-            // SAFETY: the processor has AVX2, as was just looked up.
+            // SAFETY: the processor has AVX2, as was just detected.
             found.push((|a, b| unsafe { avx2(a, b) }, 32, "avx2"));
         }
     }
@@ -87,7 +87,7 @@ fn avxvnni(a: i8, b: i8) -> i32 {
             *x = _mm256_dpbusd_avx_epi32(*x, a, b);
         }
     }
-    // All lanes are alike.
+    // All lanes are equal.
     x.iter().fold(0, |sum, x| sum.wrapping_add(_mm256_extract_epi32::<0>(*x).wrapping_mul(8)))
 }
 
@@ -105,7 +105,7 @@ fn avx512bw(a: i8, b: i8) -> i32 {
             *x = _mm512_add_epi16(*x, _mm512_maddubs_epi16(*x, b));
         }
     }
-    // All lanes are alike; an extracted one has no sign.
+    // All lanes are equal; an extracted one is unsigned.
     x.iter().fold(0, |sum, x| {
         let lane = _mm_extract_epi16::<0>(_mm512_castsi512_si128(*x));
         sum.wrapping_add(lane.wrapping_mul(32))
@@ -120,7 +120,7 @@ fn avx2(a: i8, b: i8) -> i32 {
     let mut x = black_box([_mm256_set1_epi8(a); CHAINS]);
     for _ in 0..STEPS {
         for x in &mut x {
-            // Fed with its own sum: a product that stays the same would be taken out of the loop.
+            // Fed with its own sum: a loop-invariant product would be hoisted out of the loop.
             *x = _mm256_add_epi16(*x, _mm256_maddubs_epi16(*x, b));
         }
     }
