@@ -147,7 +147,7 @@ fn each_verdict_has_its_exit_code() {
     let (code, result, said) = here.gate(&a, Path::new("true"), &[]);
     assert_eq!((code, &result["verdict"]), (10, &"FAIL".into()), "{said}");
     let (code, _, said) = here.gate(here.bench.folder(), &a, &[]);
-    assert!(code == 1 && said.contains("--baseline names the program"), "{said}");
+    assert!(code == 1 && said.contains("--baseline takes the program"), "{said}");
 }
 
 #[test]
@@ -343,7 +343,7 @@ fn two_gates_do_not_run_at_once_and_ctrl_c_keeps_what_is_there() {
         std::thread::sleep(Duration::from_millis(10));
     }
     let (code, _, said) = here.gate(&a, &a, &["--pairs", "6"]);
-    assert!(code == 1 && said.contains("another gate runs"), "{code}: {said}");
+    assert!(code == 1 && said.contains("another gate is running"), "{code}: {said}");
     let killed = std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status();
     assert!(killed.expect("kill").success());
     assert_eq!(child.wait().expect("it ends").code(), Some(130));
@@ -525,7 +525,7 @@ fn a_history_that_cannot_see_a_step_says_so() {
     let page = here.bench.folder().join("page.html");
     look(&here.bench.folder().join("few9"), &["--html", page.to_str().expect("text")]);
     let page = fs::read_to_string(page).expect("written");
-    assert!(page.contains("Nothing can be said") && !page.contains("No slowdown that nobody"), "{page}");
+    assert!(page.contains("No conclusion") && !page.contains("No slowdown that nobody"), "{page}");
 }
 
 #[test]
@@ -567,7 +567,7 @@ fn a_history_names_the_commits_between_which_it_got_slower() {
     assert_eq!(look(&[]).0, 10);
     for wrong in ["", "000000000027"] {
         let (code, _, said) = look(&["--acknowledge", wrong]);
-        assert!(code == 2 && said.contains("they begin with 000000000028"), "{code}: {said}");
+        assert!(code == 2 && said.contains("changes begin at 000000000028"), "{code}: {said}");
     }
     let whole = format!("000000000028{}", "a".repeat(28));
     assert_eq!(look(&["--acknowledge", &whole]).0, 0);

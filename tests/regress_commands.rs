@@ -81,10 +81,7 @@ fn two_commands_are_compared_as_two_programs_are() {
         findings[0]["slowdown"].as_f64().is_some_and(|slowdown| (slowdown - 0.8).abs() < 0.02),
         "{result}"
     );
-    assert!(
-        result["notes"][0].as_str().is_some_and(|note| note.contains("threads (2 against 1)")),
-        "{result}"
-    );
+    assert!(result["notes"][0].as_str().is_some_and(|note| note.contains("threads (2 vs 1)")), "{result}");
     assert_eq!(result["label"], "4d3b1f2a9 b6123");
     assert!(
         result["candidate"]["command"].as_str().is_some_and(|command| command.contains("'a model.gguf'"))
@@ -128,7 +125,7 @@ fn a_result_is_read_from_the_file_that_the_command_writes() {
     // The file of another day is no result of today's command.
     let silent = script(&bench, "silent", "#!/bin/sh\nexit 0\n");
     let (code, _, said) = gate(&bench, &silent.display().to_string(), &a, &result);
-    assert!(code == 2 && said.contains("wrote nothing into served.json"), "{code}: {said}");
+    assert!(code == 2 && said.contains("did not write served.json"), "{code}: {said}");
 }
 
 #[test]
@@ -137,9 +134,9 @@ fn a_command_that_cannot_be_run_or_read_says_why() {
     let a = llama(&bench, "a", 1.0, 2);
     for (command, code, word) in [
         ("no-such-program-here -x", 13, "--candidate-command no-such-program-here"),
-        ("a > out.json", 2, "`>` is for a shell"),
+        ("a > out.json", 2, "`>` needs a shell"),
         ("OMP_NUM_THREADS=1 a", 2, "env OMP_NUM_THREADS=1"),
-        ("echo hello", 2, "its stdout has no result that can be read"),
+        ("echo hello", 2, "its stdout has no readable result"),
     ] {
         let (found, _, said) = gate(&bench, &a, command, &[]);
         assert!(found == code && said.contains(word), "{command}: {found}: {said}");
@@ -229,7 +226,7 @@ fn a_check_takes_other_tools_files_and_the_history_their_commits() {
     let found: Value = serde_json::from_str(&ran.stdout).expect("JSON");
     assert!(found["label"] == "2222222bb b6123" && found["looks"]["pairs"][0] == 6, "{found}");
     assert!(
-        found["notes"][0].as_str().is_some_and(|note| note.contains("do not say on which machine")),
+        found["notes"][0].as_str().is_some_and(|note| note.contains("do not say which machine")),
         "{found}"
     );
     // The same of the records that an import makes of them.

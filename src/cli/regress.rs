@@ -294,7 +294,7 @@ pub(super) fn run(
                 [both] => [std::slice::from_ref(both); 2],
                 [a, b, ..] => [a, b].map(std::slice::from_ref),
             };
-            gate::apart(a, b)?;
+            gate::distinct_inputs(a, b)?;
             let catalog = catalog()?;
             let read = reader(&catalog, argv);
             let result = gate::check(a, b, &margins, args.rules.alpha, &read)?;

@@ -1,4 +1,4 @@
-//! The history of a store: each series with the places where its level moved, and which of them are known.
+//! The history of a store: each series with the points where its level shifted, and which of them are acknowledged.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,19 +11,19 @@ use super::store::{Point, Series, Store};
 use crate::base::failure::Usage;
 use crate::base::stats::{ChangeRules, change_points, points_needed, smallest_step};
 
-/// Changes that somebody knows of, in the store's folder.
+/// File of acknowledged changes, in the store's folder.
 pub const ACKNOWLEDGED: &str = "acknowledged.toml";
 
-/// A change somebody knows of.
+/// An acknowledged change.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Acknowledged {
     /// Label of the first point of the new level: a commit.
     pub label: String,
-    /// Part of the metric's name with its cell; every metric when absent.
+    /// Part of the metric's name with its cell; all metrics if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub metric: Option<String>,
-    /// What is known of it.
+    /// What is known about it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
 }
@@ -42,64 +42,64 @@ pub struct Line {
     pub kind: String,
     /// The series' key.
     pub series_key: String,
-    /// What was measured on what, for a reader; `null` where no file says it.
+    /// What was measured on which device, for a reader; `null` if no file states it.
     pub about: Option<String>,
     /// Metric with its cell.
     pub metric: String,
-    /// Whether more is better.
+    /// Whether higher is better.
     pub more_is_better: bool,
     /// Number of points.
     pub n: usize,
-    /// First and last moment.
+    /// First and last timestamp.
     pub span: [String; 2],
-    /// Where the level moved, in order.
+    /// Where the level shifted, in order.
     pub changes: Vec<Change>,
-    /// Fewest points with which a step can be proven, however large it is.
+    /// Minimum number of points to prove a step, however large.
     pub points_needed: usize,
-    /// Level of the test.
+    /// Significance level of the test.
     pub p: f64,
-    /// Smallest step, as a share of the last level, that would be found four times of five halfway through the last
-    /// points, 50 at most; `null` when they are too few to prove any.
+    /// Smallest step, as a fraction of the last level, that would be found four times out of five in the middle of the last
+    /// points, at most 50; `null` if there are too few to prove any.
     pub smallest_step: Option<f64>,
 }
 
-/// A place where the level moved.
+/// A point where the level shifted.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Change {
     /// Index of the first point of the new level.
     pub at: usize,
-    /// Label and moment of the last point before.
+    /// Label and timestamp of the last point before.
     pub from: [String; 2],
-    /// Label and moment of the first point of the new level.
+    /// Label and timestamp of the first point of the new level.
     pub to: [String; 2],
     /// Median before.
     pub before: f64,
-    /// Median behind.
+    /// Median after.
     pub after: f64,
-    /// Change for the worse as a share, as a gate counts it: 0.05 is 5% more time.
+    /// Slowdown as a gate counts it: 0.05 is 5% more time.
     pub slowdown: f64,
-    /// Share of the orders of the same values with a split as good.
+    /// Share of permutations of the same values with a split as good.
     pub p: f64,
-    /// What is known of it, when it is known.
+    /// The note on it, if it is acknowledged.
     pub acknowledged: Option<String>,
 }
 
 impl Line {
-    /// Changes for the worse that nobody knows of.
+    /// Slowdowns that are not acknowledged.
     pub fn unknown_slowdowns(&self) -> impl Iterator<Item = &Change> {
         self.changes.iter().filter(|change| change.slowdown > 0.0 && change.acknowledged.is_none())
     }
 
-    /// Whether a step of any size could be proven in it.
+    /// Whether it has enough points to prove a step of any size.
     pub fn can_see(&self) -> bool {
         self.n >= self.points_needed
     }
 }
 
-/// Looks a series over.
+/// Analyses a series.
 ///
 /// # Errors
-/// [`Error`] when the index fails.
+/// [`Error`] if the index fails.
 pub fn line(
     store: &Store,
     series: &Series,
@@ -108,13 +108,13 @@ pub fn line(
 ) -> Result<(Line, Vec<Point>), Error> {
     let points = store.points(series)?;
     let values: Vec<f64> = points.iter().map(|point| point.value).collect();
-    // A gate's point is how many times the baseline's time was taken, a micro-benchmark's is a time.
+    // A gate's point is a ratio of times, a micro-benchmark's a time.
     let more_is_better = series.kind == "record" && series.metric.contains("_per_second");
-    let of = |point: &Point| [point.label.clone(), point.created.clone()];
+    let place = |point: &Point| [point.label.clone(), point.created.clone()];
     let found = change_points(&values, rules);
     let smallest_step = smallest_step(&values, &found, rules);
     let changes = found.into_iter().map(|found| {
-        let to = of(&points[found.at]);
+        let to = place(&points[found.at]);
         let ratio = if more_is_better { found.before / found.after } else { found.after / found.before };
         let acknowledged = known
             .iter()
@@ -125,7 +125,7 @@ pub fn line(
             .map(|known| known.note.clone().unwrap_or_else(|| "known".to_owned()));
         Change {
             at: found.at,
-            from: of(&points[found.at - 1]),
+            from: place(&points[found.at - 1]),
             to,
             before: found.before,
             after: found.after,
@@ -151,17 +151,17 @@ pub fn line(
     Ok((line, points))
 }
 
-/// Whether two labels name one program: they are the same, or one is a commit and the other the same commit with more
-/// digits or with words behind it.
+/// Whether two labels name the same program: they are equal, or both are the same commit, one of them with more digits or
+/// with words after it.
 fn same_commit(a: &str, b: &str) -> bool {
-    // Words stand after a commit: a build's number, what was planted.
+    // Words may follow a commit, such as a build number.
     let digits = |label: &'_ str| label.split(' ').next().unwrap_or_default().len();
     let (short, long) = if digits(a) <= digits(b) { (a, b) } else { (b, a) };
     let short = short.split(' ').next().unwrap_or_default();
     a == b || (is_commit(short) && long.starts_with(short))
 }
 
-/// Refuses a label at which no change of these begins: a note of it would say nothing, now or later.
+/// Rejects a label at which none of these changes begins: acknowledging it would have no effect.
 ///
 /// # Errors
 /// [`Error::Usage`] with the labels that there are.
@@ -174,13 +174,13 @@ pub fn begins<'a>(label: &str, lines: impl IntoIterator<Item = &'a Line>) -> Res
     all.sort_unstable();
     all.dedup();
     let reason = match &all[..] {
-        [] => "no series that is looked at here has a change".to_owned(),
-        _ => format!("no change begins with `{label}`; they begin with {}", all.join(", ")),
+        [] => "none of the selected series has a change".to_owned(),
+        _ => format!("no change begins at `{label}`; changes begin at {}", all.join(", ")),
     };
     Err(Usage::new("--acknowledge", reason).into())
 }
 
-/// The changes that are known in this folder.
+/// The changes acknowledged in this folder.
 ///
 /// # Errors
 /// [`Error::Unusable`] with the line that is wrong, [`Error::Io`].
@@ -198,10 +198,10 @@ pub fn acknowledged(folder: &Path) -> Result<Vec<Acknowledged>, Error> {
     }
 }
 
-/// Notes that a change is known, behind what is noted already.
+/// Appends an acknowledged change.
 ///
 /// # Errors
-/// [`Error`] when the file cannot be read or written.
+/// [`Error`] if the file cannot be read or written.
 pub fn acknowledge(folder: &Path, change: Acknowledged) -> Result<PathBuf, Error> {
     let path = folder.join(ACKNOWLEDGED);
     let mut all = acknowledged(folder)?;
@@ -254,7 +254,7 @@ mod tests {
         for label in ["", "3", &SHA[..6], "3f2a91d"] {
             assert!(!same_commit(label, &SHA[..12]), "{label}");
         }
-        // Versions are no commits: one of the two is not the beginning of the other.
+        // Versions are not commits: a shared prefix does not make them equal.
         assert!(!same_commit("0.1.1", "0.1.10") && same_commit("0.1.1", "0.1.1"));
     }
 
@@ -264,7 +264,7 @@ mod tests {
         assert!(begins(SHA, &lines).is_ok());
         for wrong in ["", "bbbbbbb"] {
             let said = begins(wrong, &lines).expect_err("none").to_string();
-            assert!(said.contains("they begin with 3f2a91c0d17e, aaaaaaaaaaaa"), "{said}");
+            assert!(said.contains("changes begin at 3f2a91c0d17e, aaaaaaaaaaaa"), "{said}");
         }
         assert!(begins(SHA, &[line(&[])]).expect_err("none").to_string().contains("has a change"));
     }

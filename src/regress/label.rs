@@ -1,14 +1,14 @@
-//! What a point of a history is called: the program that was measured, in a word.
+//! Labels of a history's points: short names of the measured programs.
 
 use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
-/// Fields under which tools write the commit of what they measured.
+/// Fields in which tools write the commit they measured.
 const COMMITS: [&str; 4] = ["build_commit", "git_commit", "commit", "git_sha"];
-/// Digits that name a commit; fewer are rather a version or a year.
+/// Minimum number of digits of a commit; fewer are more likely a version or a year.
 pub(super) const LEAST_DIGITS: usize = 7;
-/// A hash is told from others by so many digits.
+/// Number of digits that identify a hash.
 const DIGITS: usize = 12;
 
 /// The first digits of a hash.
@@ -16,19 +16,19 @@ pub(super) fn short(hash: &str) -> String {
     hash.chars().take(DIGITS).collect()
 }
 
-/// Another tool's run: its own commit with the number of its build, else its version, else the file.
+/// Label of another tool's run: its commit with its build number, else its version, else the file.
 pub(super) fn imported(version: Option<&str>, fields: &Map<String, Value>, file: &str) -> String {
     let text = |name: &&str| fields.get(*name).and_then(Value::as_str);
     let commit = COMMITS.iter().find_map(text).filter(|commit| is_commit(commit));
     match (commit, fields.get("build_number").and_then(Value::as_u64)) {
-        // As llama.cpp tags its builds.
+        // The format of llama.cpp's build tags.
         (Some(commit), Some(number)) => format!("{} b{number}", short(commit)),
         (Some(commit), None) => short(commit),
         (None, _) => version.unwrap_or(file).to_owned(),
     }
 }
 
-/// What a record measured and on what, for a reader: model, format, device, and who measured when it was another tool.
+/// What a record measured, for a reader: model, format, device, and the tool if it was another one.
 pub(super) fn about(model: &str, quantization: Option<&str>, series: &BTreeMap<String, String>) -> String {
     let field = |name: &str| series.get(name).map(String::as_str).filter(|value| *value != "unknown");
     let format = quantization.filter(|format| !model.to_lowercase().contains(&format.to_lowercase()));
@@ -47,7 +47,7 @@ pub(super) fn about(model: &str, quantization: Option<&str>, series: &BTreeMap<S
     [Some(model), device, by].into_iter().flatten().collect::<Vec<_>>().join(" · ")
 }
 
-/// Whether a text can be the digits of a commit.
+/// Whether a text looks like a commit hash.
 pub(super) fn is_commit(text: &str) -> bool {
     text.len() >= LEAST_DIGITS && text.bytes().all(|digit| digit.is_ascii_hexdigit())
 }
@@ -58,13 +58,13 @@ mod tests {
 
     #[test]
     fn a_series_names_model_device_and_engine() {
-        let of = |fields: &[(&str, &str)]| {
+        let series = |fields: &[(&str, &str)]| {
             let fields = fields.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
             about("SmolLM2-135M", Some("Q4_1"), &fields.collect())
         };
-        let cpu = of(&[("cpu", "AMD EPYC"), ("threads", "2"), ("engine", "fused")]);
+        let cpu = series(&[("cpu", "AMD EPYC"), ("threads", "2"), ("engine", "fused")]);
         assert_eq!(cpu, "SmolLM2-135M Q4_1 · AMD EPYC, 2 threads · fused");
-        let gpus = of(&[
+        let gpus = series(&[
             ("gpu", "NVIDIA H100"),
             ("gpus", "2"),
             ("measured_by", "llama-bench"),

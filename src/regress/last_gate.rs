@@ -1,4 +1,4 @@
-//! The last gate of a store, as its history shows it above the series.
+//! The last gate of a store, which its history shows above the series.
 
 use serde::Deserialize;
 
@@ -6,21 +6,21 @@ use super::Error;
 use super::gate::{Finding, Verdict};
 use super::store::Store;
 
-/// Files of verdicts that are looked at, the youngest first: a file's time may be that of its copy.
+/// Number of verdict files to examine, newest first: a file's time may be that of copying it.
 const MOST: usize = 200;
 
-/// What a history needs of a gate.
+/// What a history shows of a gate.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 pub struct LastGate {
-    /// When it began.
+    /// When it started.
     pub created: String,
-    /// The candidate in a word.
+    /// The candidate's label.
     pub label: String,
     /// The verdict.
     pub verdict: Verdict,
     /// Why the two could not be compared.
     pub reason: Option<String>,
-    /// What it rests on; not there when they could not be compared.
+    /// What it is based on; absent if they could not be compared.
     pub decision: Option<Findings>,
 }
 
@@ -31,10 +31,10 @@ pub struct Findings {
     pub findings: Vec<Finding>,
 }
 
-/// The gate that began last, when there is one. A file that cannot be read is no gate; the index has named it.
+/// The gate that started last, if any. A file that cannot be read is skipped here; the index reports it.
 ///
 /// # Errors
-/// [`Error`] when the index fails.
+/// [`Error`] if the index fails.
 pub fn last_gate(store: &Store) -> Result<Option<LastGate>, Error> {
     let paths = store.verdicts(MOST)?;
     let gates = paths.iter().filter_map(|path| {

@@ -1,8 +1,8 @@
-//! Criterion's results as one file of the store, so that micro-benchmarks have the same history as records and gates.
+//! Imports Criterion's results as one file of the store, so that micro-benchmarks have a history like records and gates.
 //!
-//! It takes what criterion leaves under `target/criterion` (`estimates.json` and `benchmark.json` of each benchmark) and
-//! keeps of each the median with its interval, which a single disturbed sample does not move. Absolute times belong to
-//! one machine, so the series is named by the processor.
+//! It reads criterion's output under `target/criterion` (`estimates.json` and `benchmark.json` of each benchmark) and keeps
+//! the median of each with its interval, which a single disturbed sample does not shift. Absolute times belong to one
+//! machine, so the series is named after the processor.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -15,7 +15,7 @@ use crate::base::sys;
 
 /// Name and version of the object.
 const SCHEMA: &str = "infercost.micro/1";
-/// Folders inside folders that are looked into: group, function, value.
+/// Maximum depth of nested folders: group, function, value.
 const DEEPEST: usize = 6;
 
 /// The times of one run of the micro-benchmarks.
@@ -25,13 +25,13 @@ pub struct Micro {
     pub schema: &'static str,
     /// When the last benchmark ended, in UTC (RFC 3339).
     pub created: String,
-    /// The program in a word: its commit.
+    /// The program's label: its commit.
     pub label: String,
-    /// What must be the same for two times to be compared.
+    /// Key that must be equal for two times to be compared.
     pub series_key: String,
-    /// The processor, from which the key is made.
+    /// The processor, from which the key is derived.
     pub processor: String,
-    /// The benchmarks by name.
+    /// The benchmarks, by name.
     pub points: Vec<Time>,
 }
 
@@ -68,10 +68,10 @@ struct Interval {
     upper_bound: f64,
 }
 
-/// Reads what criterion left in `folder`.
+/// Reads criterion's results in `folder`.
 ///
 /// # Errors
-/// [`Error::Missing`] without the folder, [`Error::Unusable`] when there is no result in it or one cannot be read.
+/// [`Error::Missing`] without the folder, [`Error::Unusable`] if it has no result or one cannot be read.
 pub fn read(folder: &Path, label: &str) -> Result<Micro, Error> {
     if !folder.is_dir() {
         return Err(Error::Missing { flag: "criterion's folder", path: folder.to_owned(), what: "folder" });
@@ -89,7 +89,7 @@ pub fn read(folder: &Path, label: &str) -> Result<Micro, Error> {
     points.sort_by(|a: &Time, b| a.name.cmp(&b.name));
     let moment = i64::try_from(last).ok().and_then(|second| jiff::Timestamp::from_second(second).ok());
     let (Some(moment), false) = (moment, points.is_empty()) else {
-        let reason = "there is no result of criterion here; `cargo bench` makes them".to_owned();
+        let reason = "no criterion results here; create them with `cargo bench`".to_owned();
         return Err(Error::Unusable { path: folder.to_owned(), reason });
     };
     let processor = sys::cpu_model().unwrap_or_else(|| "unknown processor".to_owned());
@@ -103,7 +103,7 @@ pub fn read(folder: &Path, label: &str) -> Result<Micro, Error> {
     })
 }
 
-/// Writes the times into `store` under a name that their content gives; `false` when they are there already.
+/// Writes the times into `store` under a name derived from their content; `false` if they exist already.
 ///
 /// # Errors
 /// [`Error::Io`].
@@ -121,7 +121,7 @@ pub fn keep(micro: &Micro, store: &Path) -> Result<(PathBuf, bool), Error> {
 
 const ESTIMATES: &str = "estimates.json";
 
-/// The `new` folders below `folder`: `base` is the run before.
+/// The `new` folders below `folder`: `base` is the previous run.
 fn results(folder: &Path, depth: usize, found: &mut Vec<PathBuf>) -> Result<(), Error> {
     for entry in fs::read_dir(folder).map_err(Error::io(folder))? {
         let path = entry.map_err(Error::io(folder))?.path();
@@ -150,7 +150,7 @@ fn time(folder: &Path) -> Result<Time, Error> {
     let [seconds, low, high] =
         [median.point_estimate, lower_bound, upper_bound].map(|nanoseconds| nanoseconds / 1e9);
     if !(seconds.is_finite() && seconds > 0.0) {
-        let reason = format!("its median of {} ns is no time", median.point_estimate);
+        let reason = format!("its median of {} ns is not a time", median.point_estimate);
         return Err(Error::Unusable { path, reason });
     }
     Ok(Time { name: benchmark.full_id, seconds, interval: [low, high] })
@@ -197,6 +197,6 @@ mod tests {
         assert!(said(&folder.path().join("nowhere")).contains("nowhere"));
         assert!(said(folder.path()).contains("cargo bench"));
         result(folder.path(), "clock", "new", 0.0);
-        assert!(said(folder.path()).contains("0 ns is no time"));
+        assert!(said(folder.path()).contains("0 ns is not a time"));
     }
 }

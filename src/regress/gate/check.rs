@@ -1,4 +1,4 @@
-//! The gate's verdict from records that are there already.
+//! The gate's verdict from existing records.
 
 use std::path::{Path, PathBuf};
 
@@ -14,13 +14,13 @@ use super::figures::{self, Margins};
 use super::result::{GateResult, Program, SCHEMA};
 use super::run::{about, named};
 
-/// Decides on the records of `baseline` and `candidate`, the first with the first and so on, in one look at `alpha`.
+/// Decides on the records of `baseline` and `candidate`, paired in order, in one look at level `alpha`.
 ///
-/// Each is a record, a file of another tool's that `read` takes, or a folder of them in the order of their names; a gate's
-/// folder gives A's as baseline and B's as candidate.
+/// Each is a record, another tool's file that `read` accepts, or a folder of them ordered by name; a gate's folder
+/// provides A as baseline and B as candidate.
 ///
 /// # Errors
-/// [`Error`]; that two sets cannot be compared is no error but a verdict.
+/// [`Error`]; two sets that cannot be compared are not an error but a verdict.
 pub fn check(
     baseline: &[PathBuf],
     candidate: &[PathBuf],
@@ -58,7 +58,7 @@ pub fn check(
     };
     if a.iter().chain(&b).any(figures::box_unknown) {
         result.notes.push(
-            "the files do not say on which machine they were made: what differs may be the machine"
+            "the files do not say which machine they are from: any difference may be due to the machine"
                 .to_owned(),
         );
     }
@@ -81,21 +81,21 @@ fn decided(
 ) -> Result<Decision, String> {
     if a.len() != b.len() {
         return Err(format!(
-            "{} records of the baseline and {} of the candidate make no pairs",
+            "cannot pair {} records of the baseline with {} of the candidate",
             a.len(),
             b.len()
         ));
     }
     if a.len() < 2 {
         return Err(format!(
-            "{} record on each side: one run has no replicates, and within a run all that disturbs it is the same; give at least two on each side, or run bench regress gate",
+            "{} record on each side: a single run has no replicates, and its trials share any disturbance; give at least two on each side, or run bench regress gate",
             a.len()
         ));
     }
     let all = || a.iter().chain(b);
     figures::comparable(all()).and_then(|()| figures::same_clocks(all()))?;
     for record in all() {
-        figures::sound(record).map_err(|reason| format!("{}: {reason}", record.id))?;
+        figures::check_valid(record).map_err(|reason| format!("{}: {reason}", record.id))?;
     }
     let pairs: Vec<[&Record; 2]> = a.iter().zip(b).map(|(a, b)| [a, b]).collect();
     *disturbed = match disturbance::of_pairs(&pairs, alpha) {
@@ -108,13 +108,13 @@ fn decided(
     let width = disturbed.as_ref().map_or(0.0, |found| found.width);
     let decision = figures::decision(&pairs, margins, alpha, width);
     match decision.verdict {
-        Verdict::Incomparable => Err("no figure that is gated is in all records".to_owned()),
+        Verdict::Incomparable => Err("no gated metric is present in all records".to_owned()),
         _ => Ok(decision),
     }
 }
 
-/// The records that `given` names, each once, and a note of those that are there twice. `program` picks one side of a
-/// gate's folder, in which each is a replicate.
+/// The records named by `given`, without duplicates, and a note about duplicates. `program` selects one side of a gate's
+/// folder, in which each record is a replicate.
 fn records(given: &[PathBuf], program: char, read: &Read<'_>) -> Result<(Vec<Record>, Vec<String>), Error> {
     let mut found = Vec::new();
     for path in given {
@@ -124,7 +124,7 @@ fn records(given: &[PathBuf], program: char, read: &Read<'_>) -> Result<(Vec<Rec
                 std::io::ErrorKind::NotFound => Error::Record(record::Error::Missing { path: file.clone() }),
                 _ => Error::Io { path: file.clone(), source },
             })?;
-            // The reason names the file.
+            // The reason already names the file.
             let records = read(&file, bytes).map_err(Error::Unread)?;
             found.extend(records.into_iter().map(|record| (file.clone(), record)));
         }
@@ -137,16 +137,16 @@ fn records(given: &[PathBuf], program: char, read: &Read<'_>) -> Result<(Vec<Rec
     Ok((several.records.into_iter().map(|(_, record)| record).collect(), several.notes))
 }
 
-/// Refuses records that would be compared with themselves. A gate's folder has both sides.
+/// Rejects records that would be compared with themselves, except a gate's folder, which has both sides.
 ///
 /// # Errors
 /// [`Error::Usage`] with the path.
-pub fn apart(baseline: &[PathBuf], candidate: &[PathBuf]) -> Result<(), Error> {
+pub fn distinct_inputs(baseline: &[PathBuf], candidate: &[PathBuf]) -> Result<(), Error> {
     let known: Vec<PathBuf> = baseline.iter().filter_map(|path| path.canonicalize().ok()).collect();
     for path in candidate {
         if path.canonicalize().is_ok_and(|found| known.contains(&found) && !is_gate(&found)) {
             let flag = path.display().to_string();
-            let reason = "it would be compared with itself, and it is not a gate's folder; name baseline and candidate"
+            let reason = "it would be compared with itself, and is not a gate's folder; name baseline and candidate"
                 .to_owned();
             return Err(Usage::new(flag, reason).into());
         }
@@ -154,7 +154,7 @@ pub fn apart(baseline: &[PathBuf], candidate: &[PathBuf]) -> Result<(), Error> {
     Ok(())
 }
 
-/// Whether this is the folder of a gate, over or not: it has records of A and of B.
+/// Whether this is the folder of a gate, finished or not: it has records of A and of B.
 fn is_gate(folder: &Path) -> bool {
     let Ok(names) = json(folder) else { return false };
     folder.join("verdict.json").exists()
@@ -165,7 +165,7 @@ fn of_gate(path: &Path, program: char) -> bool {
     path.file_stem().and_then(|stem| stem.to_str()).is_some_and(|stem| stem.ends_with(&format!("-{program}")))
 }
 
-/// The JSON and JSONL files in a folder by name.
+/// The JSON and JSONL files in a folder, by name.
 fn json(folder: &Path) -> Result<Vec<PathBuf>, Error> {
     let mut names: Vec<PathBuf> = Vec::new();
     for entry in std::fs::read_dir(folder).map_err(Error::io(folder))? {
@@ -187,7 +187,7 @@ fn files(folder: &Path, program: char) -> Result<Vec<PathBuf>, Error> {
     if names.is_empty() {
         return Err(Error::Unusable {
             path: folder.to_owned(),
-            reason: "there is no record in this folder".to_owned(),
+            reason: "no record in this folder".to_owned(),
         });
     }
     Ok(names)
@@ -209,21 +209,21 @@ mod tests {
             [path]
         };
         let plain = folder("plain", &["1.json", "2.json"]);
-        let refused = apart(&plain, &plain).expect_err("itself");
+        let refused = distinct_inputs(&plain, &plain).expect_err("itself");
         assert!(
             matches!(refused, Error::Usage { .. }) && refused.to_string().contains("not a gate's folder")
         );
         let spelt = [parent.path().join("plain/../plain")];
-        assert!(apart(&plain, &spelt).is_err());
-        assert!(apart(&[plain[0].join("1.json")], &[plain[0].join("1.json")]).is_err());
+        assert!(distinct_inputs(&plain, &spelt).is_err());
+        assert!(distinct_inputs(&[plain[0].join("1.json")], &[plain[0].join("1.json")]).is_err());
         let other = folder("other", &["1.json"]);
-        assert!(apart(&plain, &other).is_ok());
+        assert!(distinct_inputs(&plain, &other).is_ok());
         let gate = folder("gate-1", &["01-A.json", "01-B.json"]);
-        assert!(apart(&gate, &gate).is_ok());
+        assert!(distinct_inputs(&gate, &gate).is_ok());
         let half = folder("half", &["01-A.json"]);
-        assert!(apart(&half, &half).is_err());
-        // What is not there is said by whoever reads it.
+        assert!(distinct_inputs(&half, &half).is_err());
+        // A missing path is reported when it is read.
         let nowhere = [parent.path().join("nowhere")];
-        assert!(apart(&nowhere, &nowhere).is_ok());
+        assert!(distinct_inputs(&nowhere, &nowhere).is_ok());
     }
 }

@@ -1,15 +1,16 @@
-//! From pairs of figures to a verdict: FAIL when a slowdown beyond the margin is proven, PASS when one of the margin is
-//! excluded, INCONCLUSIVE when neither is.
+//! Decides on pairs of figures: FAIL if a slowdown beyond the margin is proven, PASS if a slowdown of the margin is
+//! excluded, INCONCLUSIVE otherwise.
 //!
 //! Each pair's slowdown is the logarithm of how many times longer B took than A, so a rate and its inverse give the
-//! same verdict. FAIL is a one-sided t test of each metric against its margin, Holm over the metrics; PASS asks that
-//! each metric's own upper bound stays under the margin (an intersection–union test, which needs no correction).
+//! same verdict. FAIL is a one-sided t test of each metric against its margin, with Holm's correction over the metrics;
+//! PASS requires each metric's own upper bound to be below the margin (an intersection–union test, which needs no
+//! correction).
 
 use serde::{Deserialize, Serialize};
 
 use crate::base::stats::{MeanTest, holm, quantile_t};
 
-/// What a gate says.
+/// A gate's verdict.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum Verdict {
@@ -17,18 +18,18 @@ pub enum Verdict {
     Pass,
     /// A slowdown beyond the margin is proven.
     Fail,
-    /// Neither: too few pairs for this box's noise.
+    /// Neither: too few pairs for this machine's noise.
     Inconclusive,
     /// The two cannot be compared at all.
     Incomparable,
 }
 
-/// Largest slowdown that is let pass, as a share: 0.03 lets B take 1/0.97 of A's time per token.
+/// Largest tolerated slowdown, as a fraction: 0.03 lets B take 1/0.97 of A's time per token.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Margin(pub f64);
 
 impl Margin {
-    /// As a logarithm of times.
+    /// As the logarithm of a ratio of times.
     fn ln(self) -> f64 {
         -(1.0 - self.0).ln()
     }
@@ -44,77 +45,77 @@ impl Margin {
 pub struct Pairs {
     /// Its name with its cell: `decode_tokens_per_second tg128`.
     pub metric: String,
-    /// Whether more is better, as with a rate.
+    /// Whether higher is better, as with a rate.
     pub more_is_better: bool,
-    /// What is let pass.
+    /// The tolerated slowdown.
     pub margin: Margin,
     /// A's figure and B's figure in each pair, both above 0.
     pub values: Vec<[f64; 2]>,
 }
 
 impl Pairs {
-    /// ln of how many times worse B is than A, pair by pair.
+    /// Logarithm of B's slowdown relative to A, for each pair.
     fn slowdowns(&self) -> Vec<f64> {
         let worse = |[a, b]: &[f64; 2]| if self.more_is_better { (a / b).ln() } else { (b / a).ln() };
         self.values.iter().map(worse).collect()
     }
 }
 
-/// When the gate looks at the data, and how sure it must be each time.
+/// When the gate looks at the data, and the significance level of each look.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Looks {
-    /// Pairs at each look, rising.
+    /// Pairs at each look, increasing.
     pub pairs: Vec<usize>,
-    /// Level of each look; the chance of a false FAIL is at most their sum.
+    /// Level of each look; the probability of a false FAIL is at most their sum.
     pub alpha: f64,
 }
 
 impl Default for Looks {
-    /// Six pairs, and twelve when undecided: 0.04 in all.
+    /// Six pairs, and twelve if undecided: 0.04 in total.
     fn default() -> Self {
         Self { pairs: vec![6, 12], alpha: 0.02 }
     }
 }
 
-/// What was found of one metric.
+/// The finding for one metric.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Finding {
     /// Its name with its cell.
     pub metric: String,
     /// What is let pass.
     pub margin: Margin,
-    /// The same as a slowdown, which `slowdown` and `interval` are held against: a margin of 0.05 is 0.0526.
+    /// The same as a slowdown, to which `slowdown` and `interval` are compared: a margin of 0.05 is 0.0526.
     #[serde(default)]
     pub margin_slowdown: f64,
-    /// Pairs that were looked at.
+    /// Number of pairs.
     pub pairs: usize,
-    /// By how much B is slower: 0.05 is 5% longer a token, negative is faster. Geometric mean over the pairs.
+    /// B's slowdown: 0.05 is 5% more time per token, negative is faster. Geometric mean over the pairs.
     pub slowdown: f64,
-    /// Two-sided interval of it whose ends are the one-sided bounds.
+    /// Its two-sided interval, whose ends are the one-sided bounds.
     pub interval: [f64; 2],
-    /// Standard deviation of the pairs' logarithms: the noise of this box.
+    /// Standard deviation of the pairs' logarithms: the noise of this machine.
     pub pair_sd: f64,
-    /// Chance of as much under a slowdown of just the margin, towards FAIL.
+    /// p-value toward FAIL, under a slowdown equal to the margin.
     pub p_fail: f64,
-    /// The same towards PASS.
+    /// The same toward PASS.
     pub p_pass: f64,
     /// This metric's own verdict; FAIL after Holm.
     pub verdict: Verdict,
-    /// Smallest slowdown that this many pairs would have failed four times of five.
+    /// Smallest slowdown that this many pairs would fail four times out of five.
     pub smallest_seen: f64,
-    /// Pairs that would decide it if mean and noise stay as they are; `None` when the mean lies on the margin.
+    /// Pairs that would decide it if mean and noise stay the same; `None` if the mean equals the margin.
     pub pairs_needed: Option<usize>,
 }
 
 /// The verdict of all metrics together.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Decision {
-    /// FAIL when one metric fails, PASS when all pass.
+    /// FAIL if one metric fails, PASS if all pass.
     pub verdict: Verdict,
-    /// The metrics: those that fail, then the undecided, then those that pass; in each the slowest first. What is
-    /// equally slow to a tenth of a percent stands in the order in which it was given.
+    /// The metrics: those that fail, then the undecided, then those that pass; within each group the slowest first. Metrics
+    /// equally slow to a tenth of a percent keep their given order.
     pub findings: Vec<Finding>,
-    /// What is shown beside them and has no say: tails.
+    /// Metrics that are shown but do not affect the verdict: tails.
     pub reported: Vec<Reported>,
     /// Level of this look.
     pub alpha: f64,
@@ -134,7 +135,7 @@ pub struct Reported {
 }
 
 impl Reported {
-    /// What these pairs say; `None` with fewer than two of them, or a figure that is not above 0.
+    /// The findings of these pairs; `None` for fewer than two of them, or if a figure is not above 0.
     pub fn of(pairs: &Pairs, alpha: f64) -> Option<Self> {
         let test = MeanTest::of(&pairs.slowdowns())?;
         let reach = test.reach(alpha);
@@ -147,20 +148,20 @@ impl Reported {
     }
 }
 
-/// Chance at which a slowdown is to be seen when `smallest_seen` and `pairs_needed` are computed.
+/// Power assumed by `smallest_seen` and `pairs_needed`.
 const POWER: f64 = 0.8;
-/// More pairs than this are no way out.
+/// More pairs than this are not worth suggesting.
 const MOST_PAIRS: usize = 1000;
 
-/// Decides on what is there so far.
+/// Decides on the pairs so far.
 ///
-/// INCOMPARABLE when there is no metric, or one has fewer than two pairs or a figure that is not above 0.
+/// INCOMPARABLE if there is no metric, or one has fewer than two pairs or a figure that is not above 0.
 pub fn decide(metrics: &[Pairs], alpha: f64) -> Decision {
     decide_wider(metrics, alpha, 0.0)
 }
 
-/// The same when the two programs may differ by `width`, a logarithm, for another reason than themselves: FAIL and PASS
-/// must hold whichever way that was.
+/// The same if the two programs may differ by `width`, a logarithm, for external reasons: FAIL and PASS must hold in
+/// either direction.
 pub(super) fn decide_wider(metrics: &[Pairs], alpha: f64, width: f64) -> Decision {
     let tests: Option<Vec<(&Pairs, MeanTest)>> =
         metrics.iter().map(|pairs| Some((pairs, MeanTest::of(&pairs.slowdowns())?))).collect();
@@ -188,8 +189,8 @@ pub(super) fn decide_wider(metrics: &[Pairs], alpha: f64, width: f64) -> Decisio
     Decision { verdict, findings, reported: Vec::new(), alpha }
 }
 
-/// Place among the findings. Of one noise every metric has the same slowdown but for its last bits, and those must not
-/// say what a reader sees first.
+/// Sort key of a finding. Under the same noise, metrics have the same slowdown except for the last bits, and those must
+/// not determine the order.
 fn order(finding: &Finding) -> (u8, i64) {
     let class = match finding.verdict {
         Verdict::Fail => 0,
@@ -198,7 +199,7 @@ fn order(finding: &Finding) -> (u8, i64) {
     };
     #[allow(
         clippy::cast_possible_truncation,
-        reason = "a cast of floats saturates, and so far out nothing is in order"
+        reason = "a float cast saturates, and the order of values that large does not matter"
     )]
     let slowdown = (finding.slowdown * 1000.0).round() as i64;
     (class, -slowdown)
@@ -231,16 +232,16 @@ fn finding(pairs: &Pairs, test: MeanTest, (p_fail, failed): (f64, bool), alpha: 
     }
 }
 
-/// Distance from the margin at which `n` pairs fail with chance [`POWER`].
+/// Distance from the margin at which `n` pairs fail with probability [`POWER`].
 fn detectable(sd: f64, n: usize, alpha: f64) -> f64 {
     (quantile_t(1.0 - alpha, n) + quantile_t(POWER, n)) * sd / (n as f64).sqrt()
 }
 
-/// The least number of pairs at which a mean this far from the margin decides with chance [`POWER`].
+/// The smallest number of pairs at which a mean this far from the margin is decided with probability [`POWER`].
 fn pairs_needed(test: MeanTest, margin: f64, alpha: f64, width: f64) -> Option<usize> {
     let distance = (test.mean - margin).abs() - width;
     let decides = |n: usize| detectable(test.sd, n, alpha) <= distance;
-    // More pairs always see less, so the least number is found by halving.
+    // More pairs always resolve a smaller slowdown, so bisection finds the smallest number.
     let (mut least, mut most) = (2, MOST_PAIRS);
     if !decides(most) {
         return None;
@@ -312,10 +313,10 @@ mod tests {
             ..pairs(more, margin, &[])
         };
         let found = decide(&[alike("rate", true, 0.05), alike("time", false, 0.03)], 0.02);
-        let of = |found: &Decision| found.findings.iter().map(|f| f.metric.clone()).collect::<Vec<_>>();
-        assert_eq!(of(&found), ["rate", "time"]);
+        let metrics = |found: &Decision| found.findings.iter().map(|f| f.metric.clone()).collect::<Vec<_>>();
+        assert_eq!(metrics(&found), ["rate", "time"]);
         let found = decide(&[alike("time", false, 0.03), alike("rate", true, 0.05)], 0.02);
-        assert_eq!(of(&found), ["time", "rate"]);
+        assert_eq!(metrics(&found), ["time", "rate"]);
         assert_eq!(decide(&[], 0.02).verdict, Verdict::Incomparable);
         assert_eq!(
             decide(&[Pairs { values: vec![[1.0, 1.0]], ..good.clone() }], 0.02).verdict,

@@ -1,34 +1,34 @@
-//! Replicates that somebody or something disturbed: which they are, whether the two programs had their share of it by
-//! chance, and what the verdict pays for it.
+//! Disturbed replicates: which they are, whether their distribution over the two programs can be chance, and how much the
+//! intervals must widen.
 //!
-//! Replicates alternate, so what disturbs the box is noise for both programs: it widens the pair SD and shifts nothing. It
-//! shifts something when one program had more of it than the other. How much more the box lost while one of them ran is
-//! known; a program whose threads wait for each other may lose twice that. Both bounds of the interval move outwards by so
-//! much, and where the counts differ more than chance explains there is no verdict.
+//! Replicates alternate, so a disturbance of the machine is noise for both programs: it widens the pair SD without bias. It
+//! causes a bias if one program gets more of it than the other. How much more processor time was lost while one of them ran
+//! is known; a program whose threads wait for each other may lose twice that. Both bounds of the interval move outwards by
+//! that amount, and if the counts differ more than chance explains there is no verdict.
 
 use serde::Serialize;
 
 use crate::record::{Check, Record, Verdict as Validity};
 
-/// Checks of a record that say that the box was disturbed while it was made.
+/// Checks of a record that report a disturbance of the machine during the run.
 const CHECKS: [&str; 3] = ["foreign_load", "clocks_held_back", "clock_step"];
 
-/// What a program loses at most, as a multiple of the share of the processors' time that was lost: half of two
-/// processors is all of a program whose two threads wait for each other.
+/// A program's largest possible loss, as a multiple of the share of processor time lost: losing one of two processors
+/// stops a program whose two threads wait for each other.
 const LOSS: f64 = 2.0;
 
-/// Share that counts as lost where a check does not say how much it was.
+/// Share assumed lost if a check does not state it.
 const UNKNOWN: f64 = 0.1;
 
-/// Under this name a record keeps what its program could not see itself.
+/// Name under which a record keeps the loss that its program could not see itself.
 pub(super) const KEPT: &str = "gate_stolen_share";
 
-/// What one replicate lost to others.
+/// Processor time that one replicate lost to others.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Loss {
-    /// The check with its evidence, when it was so much that the replicate counts as disturbed.
+    /// The check with its evidence, if the loss is large enough for the replicate to count as disturbed.
     pub(super) reason: Option<String>,
-    /// Share of the processors' time that was lost, also a small one.
+    /// Share of processor time lost, even if small.
     pub(super) share: f64,
 }
 
@@ -38,7 +38,7 @@ fn of(record: &Record) -> Loss {
     Loss { reason: reason(record), share }
 }
 
-/// What disturbed this replicate, if anything did.
+/// What disturbed this replicate, if anything.
 pub(super) fn reason(record: &Record) -> Option<String> {
     let first = suspect(record).next()?;
     Some(format!("{}: {}", first.name, first.evidence))
@@ -49,7 +49,7 @@ fn suspect(record: &Record) -> impl Iterator<Item = &Check> {
     checks.filter(|check| check.verdict == Validity::Suspect && CHECKS.contains(&check.name.as_str()))
 }
 
-/// The share that the system counted, where it did.
+/// The share that the system counted, if it did.
 fn counted(record: &Record) -> Option<f64> {
     let telemetry = record.telemetry.as_ref();
     let shares = [
@@ -67,7 +67,7 @@ fn small(record: &Record) -> f64 {
 
 fn lost(record: &Record, check: &str) -> f64 {
     let known = match check {
-        // Intervals are on the monotonic clock, which nobody sets.
+        // Intervals use the monotonic clock, which is never set.
         "clock_step" => Some(0.0),
         "clocks_held_back" => {
             let shares = record.energy.windows.iter().filter_map(|window| window.throttled_share);
@@ -78,24 +78,24 @@ fn lost(record: &Record, check: &str) -> f64 {
     known.unwrap_or(UNKNOWN).min(1.0)
 }
 
-/// What the replicates of a gate lost to others on the box.
+/// Processor time that a gate's replicates lost to others on the machine.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Disturbed {
-    /// How many there are of A and of B.
+    /// Number of disturbed replicates of A and of B.
     pub replicates: [usize; 2],
-    /// Chance of counts so different when both are disturbed alike (Fisher's exact test, two-sided).
+    /// Probability of counts this different if both are disturbed alike (Fisher's exact test, two-sided).
     pub chance: f64,
-    /// By how much each end of an interval lies farther out: the logarithm of a slowdown.
+    /// How far each end of an interval moves outwards: the logarithm of a slowdown.
     pub width: f64,
 }
 
 impl Disturbed {
-    /// Whether it is enough for a reader: a replicate was disturbed, or the intervals are wider by a tenth of a percent.
+    /// Whether it is worth reporting: a replicate was disturbed, or the intervals widen by at least a tenth of a percent.
     pub fn is_told(&self) -> bool {
         self.replicates != [0, 0] || self.width >= 0.001
     }
 
-    /// Of pairs, each with what A and B lost.
+    /// From pairs of the losses of A and B.
     pub(super) fn of(pairs: &[[Loss; 2]]) -> Self {
         let side = |program: usize| pairs.iter().map(move |pair| &pair[program]);
         let replicates = [0, 1].map(|program| side(program).filter(|found| found.reason.is_some()).count());
@@ -104,7 +104,7 @@ impl Disturbed {
         Self { replicates, chance: fisher(replicates, pairs.len()), width }
     }
 
-    /// Why the two cannot be compared, when one program was disturbed more than chance explains.
+    /// Checks that neither program was disturbed more than chance explains.
     ///
     /// # Errors
     /// One sentence with the counts.
@@ -116,7 +116,7 @@ impl Disturbed {
         let worse = usize::from(b > a);
         let reason = pairs.iter().find_map(|pair| pair[worse].reason.as_deref()).unwrap_or_default();
         Err(format!(
-            "{a} of {0} replicates of A were disturbed and {b} of {0} of B, which chance does not explain (p = {1:.3}); the first of {2}: {reason}",
+            "{a} of {0} replicates of A were disturbed and {b} of {0} of B, more than chance explains (p = {1:.3}); the first of {2}: {reason}",
             pairs.len(),
             self.chance,
             ["A", "B"][worse]
@@ -124,10 +124,10 @@ impl Disturbed {
     }
 }
 
-/// What the replicates of these pairs lost, when they lost anything.
+/// What the replicates of these pairs lost, if anything.
 ///
 /// # Errors
-/// Also why the two cannot be compared, when one program was disturbed more than chance explains.
+/// The loss together with the reason, if one program was disturbed more than chance explains.
 pub(super) fn of_pairs(pairs: &[[&Record; 2]], level: f64) -> Result<Option<Disturbed>, (Disturbed, String)> {
     let pairs: Vec<[Loss; 2]> = pairs.iter().map(|pair| pair.map(of)).collect();
     let found = Disturbed::of(&pairs);
@@ -137,8 +137,8 @@ pub(super) fn of_pairs(pairs: &[[&Record; 2]], level: f64) -> Result<Option<Dist
     }
 }
 
-/// Fisher's exact test, two-sided: the chance of counts at most as likely as these when `of` replicates on each side are
-/// disturbed alike.
+/// Fisher's exact test, two-sided: the probability of counts at most as likely as these if `of` replicates on each side
+/// are disturbed alike.
 fn fisher([a, b]: [usize; 2], of: usize) -> f64 {
     let all = a + b;
     // C(of, k) · C(of, all − k), up to one factor.
@@ -169,12 +169,12 @@ mod tests {
     #[test]
     fn only_what_one_side_lost_more_widens() {
         let lost = |share: f64| Loss { reason: (share > 0.01).then(|| "r".into()), share };
-        let found = |a: f64, b: f64| Disturbed::of(&vec![[lost(a), lost(b)]; 6]);
-        assert!(found(0.05, 0.05).width.abs() < 1e-12);
-        let unlike = found(0.05, 0.01);
+        let disturbed = |a: f64, b: f64| Disturbed::of(&vec![[lost(a), lost(b)]; 6]);
+        assert!(disturbed(0.05, 0.05).width.abs() < 1e-12);
+        let unlike = disturbed(0.05, 0.01);
         assert!((unlike.width - 0.08).abs() < 1e-12 && unlike.replicates == [6, 0], "{unlike:?}");
         // Also what is too little to count as disturbed.
-        let small = found(0.0, 0.008);
+        let small = disturbed(0.0, 0.008);
         assert!((small.width - 0.016).abs() < 1e-12 && small.replicates == [0, 0], "{small:?}");
         let none = || [lost(0.0), lost(0.0)];
         let one = Disturbed::of(&[[lost(0.0), lost(0.03)], none(), none()]);

@@ -1,4 +1,4 @@
-//! From records to pairs of figures, and what makes two records incomparable.
+//! Extracts pairs of figures from records, and determines whether records are comparable.
 
 use std::collections::BTreeMap;
 
@@ -9,9 +9,9 @@ use super::decide::{Decision, Margin, Pairs, Reported, decide_wider};
 /// Margins by kind of metric.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Margins {
-    /// Of prefill and decode throughput.
+    /// For prefill and decode throughput.
     pub throughput: Margin,
-    /// Of times to and per token, and of joules per token.
+    /// For times to and per token, and for joules per token.
     pub others: Margin,
 }
 
@@ -22,8 +22,8 @@ impl Default for Margins {
 }
 
 impl Margins {
-    /// What is gated: its name, whether more is better, its margin. Tails are not, nor dollars: at one price they are
-    /// the inverse of throughput. Equal slowdowns are named in this order: rates before times, times before joules.
+    /// The gated metrics: name, whether higher is better, margin. Tails are not gated, nor are dollars: at a fixed price they
+    /// are the inverse of throughput. Equal slowdowns are listed in this order: rates before times, times before joules.
     fn gated(&self) -> [(&'static str, bool, Margin); 7] {
         [
             ("prefill_tokens_per_second", true, self.throughput),
@@ -37,7 +37,8 @@ impl Margins {
     }
 }
 
-/// Decides on these records, and adds what is only shown. `width` is what the ends of the intervals lie farther out.
+/// Decides on these records, and adds the metrics that are only reported. `width` is how far the ends of the intervals
+/// move outwards.
 pub(super) fn decision(records: &[[&Record; 2]], margins: &Margins, alpha: f64, width: f64) -> Decision {
     let mut decision = decide_wider(&pairs(records, margins), alpha, width);
     decision.reported = tails(records).iter().filter_map(|pairs| Reported::of(pairs, alpha)).collect();
@@ -65,9 +66,9 @@ fn pairs(records: &[[&Record; 2]], margins: &Margins) -> Vec<Pairs> {
     found
 }
 
-/// Whether two cells are one. Lengths of a server's requests are means over a run, which differ by a little.
+/// Whether two cells are the same. The lengths of a server's requests are means over a run, which differ slightly.
 fn alike(a: &Cell, b: &Cell) -> bool {
-    /// Share by which mean lengths of the same load may differ.
+    /// Relative difference allowed between mean lengths of the same load.
     const LENGTHS: f64 = 0.05;
     let near = |a: u32, b: u32| f64::from(a.abs_diff(b)) <= LENGTHS * f64::from(a.max(b));
     let served = a.phase == "serving"
@@ -77,10 +78,10 @@ fn alike(a: &Cell, b: &Cell) -> bool {
     a == b || served
 }
 
-/// Takes a percentile of a measurement.
+/// Selects a percentile of a measurement.
 type Pick = fn(&Measurement) -> Percentile;
 
-/// The tails of the gaps between tokens, where all records have enough gaps for them.
+/// The tails of the gaps between tokens, if all records have enough gaps.
 fn tails(records: &[[&Record; 2]]) -> Vec<Pairs> {
     const METRIC: &str = "inter_token_latency_seconds";
     let Some([first, _]) = records.first() else { return Vec::new() };
@@ -96,7 +97,7 @@ fn tails(records: &[[&Record; 2]]) -> Vec<Pairs> {
             let values: Option<Vec<[f64; 2]>> =
                 records.iter().map(|[a, b]| Some([figure(a)?, figure(b)?])).collect();
             let metric = format!("{METRIC} {tail} {}", cell.label());
-            // Nothing is decided on it, so its margin is of no account.
+            // Not decided on, so its margin does not matter.
             let margin = Margin(0.0);
             found.extend(values.map(|values| Pairs { metric, more_is_better: false, margin, values }));
         }
@@ -104,27 +105,28 @@ fn tails(records: &[[&Record; 2]]) -> Vec<Pairs> {
     found
 }
 
-/// Why one of these records is no replicate of the first one's series on the first one's box.
+/// Checks that all records are replicates of the first one's series on the first one's machine.
 ///
 /// # Errors
 /// One sentence that names the fields.
 pub(super) fn comparable<'a>(records: impl IntoIterator<Item = &'a Record>) -> Result<(), String> {
     let mut records = records.into_iter();
-    let Some(first) = records.next() else { return Err("there are no records".to_owned()) };
+    let Some(first) = records.next() else { return Err("no records".to_owned()) };
     for record in records {
         same(first, record, |_| true)?;
     }
     Ok(())
 }
 
-/// The same of what two commands measured: by one tool, each always the same. In what the commands differ is their own.
+/// The same for the measurements of two commands: by one tool, and each command always measuring the same thing. The two
+/// commands may differ from each other.
 ///
 /// # Errors
 /// One sentence that names the fields.
 pub(super) fn comparable_commands(pairs: &[[Record; 2]]) -> Result<(), String> {
-    let Some([first_a, first_b]) = pairs.first() else { return Err("there are no records".to_owned()) };
+    let Some([first_a, first_b]) = pairs.first() else { return Err("no records".to_owned()) };
     for [a, b] in pairs {
-        // The name of a server's row has its mean lengths in it; whether cells are alike is asked of each figure.
+        // The name of a server's row contains its mean lengths; cells are compared for each figure.
         same(first_a, a, |field| field != "workload")?;
         same(first_b, b, |field| field != "workload")?;
     }
@@ -133,34 +135,34 @@ pub(super) fn comparable_commands(pairs: &[[Record; 2]]) -> Result<(), String> {
 
 fn same(first: &Record, record: &Record, counts: impl Fn(&str) -> bool) -> Result<(), String> {
     let (a, b) = (&first.fingerprint, &record.fingerprint);
-    let of = |fields: &BTreeMap<String, String>| -> BTreeMap<String, String> {
+    let counted = |fields: &BTreeMap<String, String>| -> BTreeMap<String, String> {
         let kept = fields.iter().filter(|(name, _)| counts(name));
         kept.map(|(name, value)| (name.clone(), value.clone())).collect()
     };
-    let (series_a, series_b) = (of(&a.series_fields), of(&b.series_fields));
-    // Records of older versions are held by their keys.
+    let (series_a, series_b) = (counted(&a.series_fields), counted(&b.series_fields));
+    // Records of older versions are compared by their keys.
     let whole = series_a.len() == a.series_fields.len();
     if series_a != series_b || (whole && a.series_key != b.series_key) {
         return Err(format!("they measured different things: {}", differing(&series_a, &series_b)));
     }
-    // A file of another tool's stands where a box would, which nobody named.
+    // For another tool's result, the file stands in for the unknown machine.
     let imported = |fields: &BTreeMap<String, String>| fields.contains_key(FILE);
     if !(imported(&a.box_fields) && imported(&b.box_fields)) && a.box_key != b.box_key {
         let fields = differing(&a.box_fields, &b.box_fields);
-        return Err(format!("they ran on different boxes, or the box changed between them: {fields}"));
+        return Err(format!("they ran on different machines, or the machine changed between them: {fields}"));
     }
     Ok(())
 }
 
-/// The field that stands for the box of an imported record.
+/// The field that stands in for the machine of an imported record.
 const FILE: &str = "imported_file";
 
-/// Whether nobody knows on which box a record's figures were measured.
+/// Whether it is unknown on which machine a record's figures were measured.
 pub(super) fn box_unknown(record: &Record) -> bool {
     record.fingerprint.box_fields.contains_key(FILE)
 }
 
-/// The fields of the series in which two commands differ, with their values; nothing where they do not.
+/// The fields of the series in which two commands differ, with their values; `None` if there are none.
 pub(super) fn differences(a: &Record, b: &Record) -> Option<String> {
     let fields = differing(&a.fingerprint.series_fields, &b.fingerprint.series_fields);
     (!fields.is_empty()).then_some(fields)
@@ -168,27 +170,27 @@ pub(super) fn differences(a: &Record, b: &Record) -> Option<String> {
 
 fn differing(a: &BTreeMap<String, String>, b: &BTreeMap<String, String>) -> String {
     let names: std::collections::BTreeSet<&String> = a.keys().chain(b.keys()).collect();
-    let show = |value: Option<&String>| value.map_or("nothing", String::as_str).to_owned();
+    let show = |value: Option<&String>| value.map_or("none", String::as_str).to_owned();
     let fields = names.into_iter().filter(|name| a.get(*name) != b.get(*name));
-    let texts = fields.map(|name| format!("{name} ({} against {})", show(a.get(name)), show(b.get(name))));
+    let texts = fields.map(|name| format!("{name} ({} vs {})", show(a.get(name)), show(b.get(name))));
     texts.collect::<Vec<_>>().join(", ")
 }
 
-/// Why this record is no good as a replicate.
+/// Checks that this record is valid as a replicate.
 ///
 /// # Errors
 /// One sentence with the check's evidence.
-pub(super) fn sound(record: &Record) -> Result<(), String> {
+pub(super) fn check_valid(record: &Record) -> Result<(), String> {
     match record.validity.checks.iter().find(|check| check.verdict == Validity::Invalid) {
         Some(check) => Err(format!("{}: {}", check.name, check.evidence)),
         None => Ok(()),
     }
 }
 
-/// Clocks may differ by this share between replicates.
+/// Relative difference allowed between replicates' clocks.
 const CLOCKS: f64 = 0.05;
 
-/// Whether the GPU's clocks were about the same in all replicates; nothing to say where no clock was read.
+/// Checks that the GPU's clocks were about the same in all replicates, if they were read.
 ///
 /// # Errors
 /// One sentence with the clocks.

@@ -1,4 +1,4 @@
-//! A gate's folder: its identity, its lock, and the replicates that are whole.
+//! A gate's folder: its identity, its lock, and its complete replicates.
 
 use std::fs::{self, File, TryLockError};
 use std::io::{Read as _, Seek as _, Write as _};
@@ -7,15 +7,15 @@ use std::path::{Path, PathBuf};
 use crate::record::{self, Record};
 use crate::regress::Error;
 
-/// The file whose presence says that a gate is over.
+/// The file whose presence marks a gate as finished.
 const VERDICT: &str = "verdict.json";
 
-/// The lock that one gate on this box holds.
+/// The lock that ensures one gate at a time on this machine.
 #[derive(Debug)]
 pub(super) struct Lock(#[allow(dead_code, reason = "held, not read")] File);
 
 impl Lock {
-    /// Takes the lock in `cache`, or says who has it. The system lets it go when the process ends, however it ends.
+    /// Takes the lock in `cache`, or reports its holder. The system releases it when the process ends, however it ends.
     ///
     /// # Errors
     /// [`Error::Locked`] and [`Error::Io`].
@@ -28,11 +28,10 @@ impl Lock {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
                 let mut holder = String::new();
-                // Who holds it is a courtesy; that it is held is what counts.
+                // The holder's name is a courtesy; what matters is that the lock is held.
                 let read = file.read_to_string(&mut holder);
                 let holder = holder.trim();
-                let holder =
-                    if read.is_ok() && !holder.is_empty() { holder } else { "it does not say which" };
+                let holder = if read.is_ok() && !holder.is_empty() { holder } else { "unknown process" };
                 return Err(Error::Locked { holder: holder.to_owned() });
             }
             Err(TryLockError::Error(source)) => return Err(Error::Io { path, source }),
@@ -51,10 +50,10 @@ impl Lock {
 pub(super) struct Folder(PathBuf);
 
 impl Folder {
-    /// The folder for a gate of this identity in `parent`: the one that was begun and not ended, else a new one.
+    /// The folder for a gate of this identity in `parent`: an unfinished one if there is one, else a new one.
     ///
     /// # Errors
-    /// [`Error::Unusable`] when no folder can be made there.
+    /// [`Error::Unusable`] if no folder can be created there.
     pub(super) fn open(parent: &Path, identity: &str) -> Result<Self, Error> {
         let stem = format!("gate-{}", &identity[..12.min(identity.len())]);
         for number in 1.. {
@@ -64,7 +63,7 @@ impl Folder {
                 fs::create_dir_all(&path).map_err(|error| Error::Unusable {
                     path: parent.to_owned(),
                     reason: format!(
-                        "no folder for a gate can be made here ({error}); choose another with --output DIR"
+                        "cannot create a folder for the gate here ({error}); choose another place with --output DIR"
                     ),
                 })?;
                 return Ok(Self(path));
@@ -73,20 +72,20 @@ impl Folder {
         unreachable!("the numbers do not end")
     }
 
-    /// Where it is.
+    /// Its path.
     pub(super) fn path(&self) -> &Path {
         &self.0
     }
 
-    /// The record's file of a replicate.
+    /// The file of a replicate's record.
     pub(super) fn replicate(&self, pair: usize, program: char) -> PathBuf {
         self.0.join(format!("{:02}-{program}.json", pair + 1))
     }
 
-    /// The replicate's record, when it is there and whole; what is no record is removed.
+    /// The replicate's record, if it exists and is complete; an invalid file is removed.
     ///
     /// # Errors
-    /// [`Error::Io`] when a broken file cannot be removed.
+    /// [`Error::Io`] if a broken file cannot be removed.
     pub(super) fn read(&self, pair: usize, program: char) -> Result<Option<Record>, Error> {
         let path = self.replicate(pair, program);
         match record::read::read(&path) {
@@ -99,7 +98,7 @@ impl Folder {
         }
     }
 
-    /// Writes the verdict, last of all and under its name at once.
+    /// Writes the verdict atomically, as the last step.
     ///
     /// # Errors
     /// [`Error::Io`].
@@ -108,7 +107,7 @@ impl Folder {
     }
 }
 
-/// Writes `text` beside `path` and renames it, so that nobody sees half of it.
+/// Writes `text` to a temporary file next to `path` and renames it, so that a reader never sees half of it.
 pub(in crate::regress) fn write_whole(path: &Path, text: impl AsRef<[u8]>) -> Result<(), Error> {
     let partial = path.with_extension("partial");
     let write = || {

@@ -1,8 +1,8 @@
-//! The gate: replicates of two programs in the order A B B A, and a verdict on the ratio of each pair.
+//! The gate: replicates of two programs in the order A B B A, and a verdict on the ratios of the pairs.
 //!
-//! [`run()`] measures and decides; [`decide()`] alone decides on figures that are there; [`check()`] takes them from
-//! records. A gate is a folder: a record for each replicate, written whole or not at all, so whatever ends a gate early loses
-//! no replicate and mixes none.
+//! [`run()`] measures and decides; [`decide()`] only decides on given figures; [`check()`] takes them from records. A gate
+//! is a folder with one record per replicate, written atomically, so an interrupted gate loses no replicate and mixes
+//! none.
 
 mod check;
 mod decide;
@@ -19,7 +19,7 @@ mod run;
 mod simulation;
 mod words;
 
-pub use check::{apart, check};
+pub use check::{check, distinct_inputs};
 pub use decide::{Decision, Finding, Looks, Margin, Pairs, Reported, Verdict, decide};
 pub use disturbance::Disturbed;
 pub use figures::Margins;

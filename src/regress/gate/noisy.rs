@@ -1,6 +1,6 @@
-//! The gate on boxes that others disturb: steal of the hypervisor, steady and in bursts, on both programs alike and on one.
+//! Simulates the gate on disturbed machines: hypervisor steal, steady and in bursts, for both programs or only one.
 //!
-//! Seeded, so the table in docs/regression.md is the same for whoever makes it again (`scripts/regress-table`).
+//! Seeded, so the table in docs/regression.md can be reproduced exactly (`scripts/regress-table`).
 
 use super::decide::{Looks, Margin, Pairs, Verdict, decide_wider};
 use super::disturbance::{Disturbed, Loss};
@@ -11,15 +11,15 @@ const GATES: u64 = 2000;
 const MARGIN: f64 = 0.03;
 /// Share of the processors' time above which a replicate counts as disturbed.
 const FLAGGED: f64 = 0.01;
-/// Replicates that a gate's patience lets be measured again, of 24.
+/// Replicates out of 24 that a gate's patience allows to repeat.
 const RETRIES: usize = 6;
 
-/// What the hypervisor takes while a replicate runs.
+/// What the hypervisor steals while a replicate runs.
 #[derive(Debug, Clone, Copy)]
 enum Steal {
     /// About this share all the time.
     Steady(f64),
-    /// Nothing, and in bursts of some replicates this share.
+    /// Nothing, except this share in bursts of some replicates.
     Bursts(f64),
     /// About this share while B runs, and nothing while A does.
     OnlyB(f64),
@@ -36,7 +36,7 @@ const STEALS: [(&str, Steal); 8] = [
     ("5% on B alone", Steal::OnlyB(0.05)),
 ];
 
-/// The box: whether a burst lasts, and how much patience is left.
+/// The machine: whether a burst is ongoing, and how much patience is left.
 struct Host<'a> {
     steal: Steal,
     burst: bool,
@@ -45,9 +45,9 @@ struct Host<'a> {
 }
 
 impl Host<'_> {
-    /// Share that is taken from the next replicate of this program.
+    /// Share stolen from the next replicate of this program.
     fn share(&mut self, program: usize) -> f64 {
-        // A burst begins before one replicate of eight and ends after one of three.
+        // A burst begins before one replicate in eight and ends after one in three.
         self.burst = if self.burst { self.random.unit() > 0.33 } else { self.random.unit() < 0.125 };
         let level = match self.steal {
             Steal::Steady(level) => level,
@@ -58,15 +58,15 @@ impl Host<'_> {
         level * (0.5 + self.random.unit())
     }
 
-    /// ln of a replicate's time without the program's own part, and what disturbed it.
+    /// Logarithm of a replicate's time without the program's own part, and what disturbed it.
     fn replicate(&mut self, program: usize, number: usize, sd: f64) -> (f64, Loss) {
         let mut share = self.share(program);
-        // An equal part of the patience for each replicate, and what others left.
+        // An equal share of the patience for each replicate, plus what others left.
         while share > FLAGGED && self.retries < RETRIES * (number + 1) / 24 {
             self.retries += 1;
             share = self.share(program);
         }
-        // From a program whose threads do not wait for each other to one of two threads that do.
+        // Between a program with independent threads and one with two threads that wait for each other.
         let loss = share * (0.5 + 1.5 * self.random.unit());
         let disturbed = Loss { reason: (share > FLAGGED).then(String::new), share };
         (sd * self.random.normal() - (1.0 - loss).ln(), disturbed)
@@ -123,7 +123,7 @@ fn rates(steal: Steal, slowdown: f64, pair_sd: f64) -> [f64; 3] {
     rates
 }
 
-/// The highest share that a true chance of 4% shows in [`GATES`] gates, but for once in a thousand.
+/// The highest share that a true rate of 4% shows in [`GATES`] gates, except once in a thousand.
 fn bound() -> f64 {
     0.04 + 3.1 * (0.04 * 0.96 / GATES as f64).sqrt()
 }
@@ -135,7 +135,7 @@ fn a_disturbed_box_raises_no_false_alarm() {
             let [fail, ..] = rates(steal, slowdown, 0.02);
             assert!(fail <= bound(), "{name}, {slowdown}: {fail}");
         }
-        // A false PASS is as bad.
+        // A false PASS is equally bad.
         let [_, pass, _] = rates(steal, MARGIN, 0.02);
         assert!(pass <= bound(), "{name}: {pass}");
     }

@@ -1,18 +1,18 @@
-//! How long a gate waits for a quiet box, and measures again what was disturbed.
+//! How long a gate waits for a quiet machine and repeats disturbed replicates.
 //!
-//! Each replicate has an equal share of the time, and what one leaves the next ones may use: were it all there for the first,
-//! the programs would not be disturbed alike.
+//! Each replicate has an equal share of the time, and unused time carries over to later ones: if the first could use all of
+//! it, the programs would not be treated alike.
 
 use crate::base::units::Seconds;
 use crate::base::{clock, sys};
 use crate::hardware::telemetry::host;
 use crate::run::validity;
 
-/// The box is looked at for so long before it is called quiet.
+/// How long the machine must be observed before it counts as quiet.
 const LOOK: Seconds = Seconds::new(1.0);
 const POLL: std::time::Duration = std::time::Duration::from_millis(50);
 
-/// The time that is there, and what of it is spent.
+/// The total time, and how much of it is spent.
 #[derive(Debug)]
 pub(super) struct Patience {
     all: Seconds,
@@ -21,18 +21,19 @@ pub(super) struct Patience {
 }
 
 impl Patience {
-    /// For so many replicates together.
+    /// For this many replicates together.
     pub(super) fn new(all: Seconds, replicates: usize) -> Self {
         Self { all, replicates: replicates.max(1), spent: Seconds::ZERO }
     }
 
-    /// What is left for the replicate of this number, from 0.
+    /// What is left for this replicate, counted from 0.
     fn left(&self, number: usize) -> f64 {
         let share = (number + 1).min(self.replicates) as f64 / self.replicates as f64;
         self.all.get() * share - self.spent.get()
     }
 
-    /// Waits until the box was quiet for a second; `false` when the time for this replicate ended before, or the user did.
+    /// Waits until the machine has been quiet for a second; `false` if this replicate's time ran out first, or the user
+    /// interrupted.
     pub(super) fn quiet(&mut self, number: usize, interrupt: &sys::Interrupt) -> bool {
         while self.left(number) > 0.0 && !interrupt.requested() {
             let begin = host::read();
@@ -48,7 +49,7 @@ impl Patience {
         false
     }
 
-    /// Counts a measurement that is made again.
+    /// Charges a repeated measurement.
     pub(super) fn spend(&mut self, time: Seconds) {
         self.spent += time;
     }

@@ -1,4 +1,4 @@
-//! One replicate: a fresh process that does the whole measurement, its record caught in a file.
+//! One replicate: a fresh process that does the whole measurement and whose record is captured in a file.
 
 use std::fs::File;
 use std::io::ErrorKind;
@@ -15,50 +15,50 @@ use crate::run::validity;
 
 use super::{Read, disturbance, figures};
 
-/// Time a process has to end by itself, clocks put back, before it is killed.
+/// Time a process has to exit by itself, having restored clocks, before it is killed.
 const GRACE: Seconds = Seconds::new(5.0);
 const POLL: Duration = Duration::from_millis(10);
 
-/// The system counts what it took in hundredths of a second: of a shorter run one is too large a share.
+/// The system counts steal in hundredths of a second, which is too coarse for a shorter run.
 const COUNTED: Seconds = Seconds::new(2.0);
 
-/// Why a try gave no replicate.
+/// Why an attempt produced no replicate.
 #[derive(Debug)]
 pub(super) enum Failed {
-    /// Another try may do better: the process crashed, hung, was disturbed.
+    /// Another attempt may succeed: the process crashed, hung or was disturbed.
     Try(String),
-    /// The program does not take its arguments, and would not the second time.
+    /// The program rejects its arguments, and would again.
     Usage(String),
-    /// Nothing more can be done here.
+    /// Retrying is pointless.
     Hard(Error),
 }
 
-/// Room that a record and the verdict may take; without it nothing that fails is the program's fault.
+/// Disk space that a record and the verdict may need; without it, a failure is not the program's fault.
 const ROOM: usize = 256 << 10;
 
-/// What is started for a replicate.
+/// The process to start for a replicate.
 #[derive(Debug, Clone)]
 pub(super) struct Launch {
     /// The program's file.
     pub(super) program: PathBuf,
-    /// Its arguments, all of them.
+    /// All its arguments.
     pub(super) arguments: Vec<String>,
-    /// Of a command: how its output becomes a record. Our own program prints one.
+    /// For another program: how its output becomes a record. Our own program prints one.
     pub(super) foreign: Option<Foreign>,
 }
 
-/// A command of another program's.
+/// Another program's command.
 #[derive(Debug, Clone)]
 pub(super) struct Foreign {
-    /// The file that it writes; its stdout when absent.
+    /// The file that it writes; its stdout if absent.
     pub(super) result: Option<PathBuf>,
 }
 
-/// Runs the program once and gives its record, which then stands in `file`.
+/// Runs the program once and returns its record, which is also written to `file`.
 ///
 /// # Errors
-/// [`Failed::Try`] with what went wrong and the end of what the program said, [`Failed::Hard`] for a folder that cannot be
-/// written or a signal.
+/// [`Failed::Try`] with what went wrong and the end of the program's output, [`Failed::Hard`] for an unwritable folder or
+/// a signal.
 pub(super) fn run(
     launch: &Launch,
     timeout: Seconds,
@@ -72,14 +72,14 @@ pub(super) fn run(
     }
 }
 
-/// Why nothing more can be written beside `file`, when that is so.
+/// Why nothing more can be written next to `file`, if so.
 fn room(file: &Path) -> Option<Error> {
     let probe = file.with_extension("room");
     let written = std::fs::write(&probe, vec![1; ROOM]);
-    // Whether it was there or not, it is to be gone.
+    // Remove it, whether it exists or not.
     drop(std::fs::remove_file(&probe));
     let source = written.err()?;
-    // The log and half a record would keep the next try from its room.
+    // The log and a partial record would take up the space of the next attempt.
     drop(std::fs::remove_file(file.with_extension("partial")));
     let folder = file.parent().unwrap_or(Path::new(".")).to_owned();
     Some(if source.kind() == ErrorKind::StorageFull {
@@ -102,7 +102,7 @@ fn attempt(
     let mut command = Command::new(program);
     command.args(&launch.arguments);
     command.stdin(Stdio::null()).stdout(create(&partial)?).stderr(create(&log)?);
-    // A gate that is killed leaves no measurement behind that would disturb the next.
+    // A gate that is killed must not leave a measurement running that would disturb the next.
     sys::die_with_parent(&mut command);
     let result = launch.foreign.as_ref().and_then(|foreign| foreign.result.as_deref());
     let before = result.map(stamp);
@@ -120,15 +120,15 @@ fn attempt(
         return Err(Failed::Hard(Error::Interrupted { folder, code }));
     }
     if asked_to_end {
-        return Err(Failed::Try(format!("it took longer than {timeout}{}", said(&log))));
+        return Err(Failed::Try(format!("it ran longer than {timeout}{}", last_error(&log))));
     }
     let own = launch.foreign.is_none();
     if own && status.code() == Some(2) {
-        return Err(Failed::Usage(format!("it ended with exit code 2{}", said(&log))));
+        return Err(Failed::Usage(format!("it exited with code 2{}", last_error(&log))));
     }
-    // A record whose checks failed comes with exit code 12; which check it was is more than the code says.
+    // A record with failed checks comes with exit code 12, but its checks say more than the code.
     if !(status.success() || (own && status.code() == Some(12))) {
-        return Err(Failed::Try(format!("it ended with {}{}", ended(status), said(&log))));
+        return Err(Failed::Try(format!("it ended with {}{}", ended(status), last_error(&log))));
     }
     let unreadable = |path: &Path| {
         let path = path.to_owned();
@@ -143,9 +143,9 @@ fn attempt(
             && before == Some(stamp(result))
         {
             return Err(Failed::Usage(format!(
-                "it ended well and wrote nothing into {}, where --result looks{}",
+                "it succeeded but did not write {}, the file named by --result{}",
                 result.display(),
-                said(&log)
+                last_error(&log)
             )));
         }
         let output = result.unwrap_or(&partial);
@@ -158,7 +158,7 @@ fn attempt(
             .map_err(unreadable(&partial))?;
         record
     };
-    figures::sound(&record).map_err(Failed::Try)?;
+    figures::check_valid(&record).map_err(Failed::Try)?;
     let keep = || {
         File::open(&partial)?.sync_all()?;
         std::fs::rename(&partial, file)
@@ -167,8 +167,8 @@ fn attempt(
     Ok(record)
 }
 
-/// Waits until the child has ended, and with it everything that it started; asks it to when its time is over or the user
-/// wants to stop. Gives its status, and whether it was asked.
+/// Waits until the child and everything it started have ended; asks it to end when its time is over or the user interrupts.
+/// Returns its status, and whether it was asked.
 fn wait(
     child: &mut Child,
     timeout: Seconds,
@@ -187,36 +187,35 @@ fn wait(
         }
         clock::sleep(POLL);
     }
-    // What it left running would disturb the next replicate.
+    // Processes that it left running would disturb the next replicate.
     sys::end_group(child.id());
     Ok((child.wait()?, asked_to_end.is_some()))
 }
 
-/// What tells one writing of a file from another.
+/// Identifies one version of a file.
 fn stamp(path: &Path) -> Option<(u64, u64, i64, i64)> {
     use std::os::unix::fs::MetadataExt as _;
     let about = std::fs::metadata(path).ok()?;
     Some((about.ino(), about.len(), about.mtime(), about.mtime_nsec()))
 }
 
-/// The one record of an output; what it has more or less of, it would have again.
+/// The only record of an output; too many or too few would be the same next time.
 fn only(found: Result<Vec<Record>, String>, result: Option<&Path>) -> Result<Record, Failed> {
     let place = result.map_or_else(|| "its stdout".to_owned(), |path| path.display().to_string());
-    let mut records = found.map_err(|reason| {
-        Failed::Usage(format!("{place} has no result that can be read: {}", reason.trim_end()))
-    })?;
+    let mut records = found
+        .map_err(|reason| Failed::Usage(format!("{place} has no readable result: {}", reason.trim_end())))?;
     match (records.pop(), records.len()) {
         (Some(record), 0) => Ok(record),
         (None, _) => Err(Failed::Usage(format!("{place} has no result"))),
         (Some(_), more) => Err(Failed::Usage(format!(
-            "{place} has the results of {} setups, and a gate compares one with one; leave the others out of the command",
+            "{place} has the results of {} setups, but a gate compares one with one; remove the others from the command",
             more + 1
         ))),
     }
 }
 
-/// Notes what the hypervisor and a quota took, which another tool's file does not say. What other processes used is not
-/// held against a command: a server that it asks is one.
+/// Records what the hypervisor and a quota took, which another tool's file does not state. Other processes do not count
+/// against a command: the server that it queries is one.
 fn watched(record: &mut Record, host: HostWindow) {
     const CHECK: &str = "foreign_load";
     if record.validity.checks.iter().any(|check| check.name == CHECK && check.was_made()) {
@@ -246,17 +245,15 @@ fn ended(status: ExitStatus) -> String {
     }
 }
 
-/// What a process wrote to stderr: the last line that begins with `error:`, else the last.
-fn said(log: &Path) -> String {
+/// A process's error message: the last line of stderr that begins with `error:`, else the last line.
+fn last_error(log: &Path) -> String {
     let text = std::fs::read_to_string(log).unwrap_or_default();
-    let line = telling(&text).map(|line| line.chars().take(300).collect::<String>());
-    line.map_or_else(String::new, |line| {
-        format!(": {} (all of it in {})", redact::text(&line), log.display())
-    })
+    let line = error_line(&text).map(|line| line.chars().take(300).collect::<String>());
+    line.map_or_else(String::new, |line| format!(": {} (full log in {})", redact::text(&line), log.display()))
 }
 
-/// What stands behind an error, such as where to find help, says less than the error.
-fn telling(text: &str) -> Option<&str> {
+/// Prefers the error to what follows it, such as where to find help.
+fn error_line(text: &str) -> Option<&str> {
     let error = text.lines().rfind(|line| line.starts_with("error:"));
     error.or_else(|| text.lines().rfind(|line| !line.trim().is_empty()))
 }
@@ -266,10 +263,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_error_is_told_and_not_what_stands_behind_it() {
+    fn the_error_is_reported_and_not_what_follows_it() {
         let usage = "error: unexpected argument '--bogus' found\n\nUsage: bench run\n\nFor more information, try '--help'.\n";
-        assert_eq!(telling(usage), Some("error: unexpected argument '--bogus' found"));
-        assert_eq!(telling("loading\nout of luck\n\n"), Some("out of luck"));
-        assert_eq!(telling("\n"), None);
+        assert_eq!(error_line(usage), Some("error: unexpected argument '--bogus' found"));
+        assert_eq!(error_line("loading\nout of luck\n\n"), Some("out of luck"));
+        assert_eq!(error_line("\n"), None);
     }
 }

@@ -1,4 +1,4 @@
-//! What a gate leaves: the verdict with everything it rests on, as `verdict.json` in its folder.
+//! A gate's result: the verdict with everything it is based on, written as `verdict.json` in its folder.
 
 use std::path::PathBuf;
 
@@ -15,33 +15,33 @@ pub(super) const SCHEMA: &str = "infercost.gate/1";
 pub struct GateResult {
     /// `infercost.gate/1`.
     pub schema: &'static str,
-    /// When the gate began, in UTC (RFC 3339).
+    /// When the gate started, in UTC (RFC 3339).
     pub created: String,
-    /// The candidate in a word: its commit, or what was given with `--label`.
+    /// The candidate's label: its commit, or the value of `--label`.
     pub label: String,
-    /// Series that both measured; there when a replicate was measured.
+    /// Series that both measured; present if a replicate was measured.
     pub series_key: Option<String>,
-    /// What B measured on what, for a reader; there when a replicate was measured.
+    /// What B measured on which device, for a reader; present if a replicate was measured.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub about: Option<String>,
     /// The verdict.
     pub verdict: Verdict,
-    /// Why the two cannot be compared; there with INCOMPARABLE alone.
+    /// Why the two cannot be compared; present only with INCOMPARABLE.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// Each metric, when there was something to decide on.
+    /// Each metric, if there was something to decide on.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub decision: Option<Decision>,
-    /// When the gate looks, and how sure it must be.
+    /// When the gate looks, and at which levels.
     pub looks: Looks,
     /// The baseline.
     pub baseline: Program,
     /// The candidate.
     pub candidate: Program,
-    /// What the replicates lost to others on the box; not there when it was nothing.
+    /// Processor time that the replicates lost to others on the machine; absent if none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub disturbed: Option<Disturbed>,
-    /// What a reader should know besides.
+    /// Anything else a reader should know.
     pub notes: Vec<String>,
     /// The replicates in the order in which they ran.
     pub replicates: Vec<Replicate>,
@@ -52,12 +52,12 @@ pub struct GateResult {
 /// One of the two programs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Program {
-    /// Where it is, or where its records are.
+    /// Its path, or the path of its records.
     pub path: PathBuf,
-    /// The whole command, where one was given.
+    /// The whole command, if one was given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub command: Option<String>,
-    /// blake3 of its bytes, as its records say it; `null` when they do not.
+    /// blake3 of its bytes, as stated in its records; `null` if they do not.
     pub blake3: Option<String>,
 }
 
@@ -70,12 +70,12 @@ pub struct Replicate {
     pub program: char,
     /// Its record, in the gate's folder.
     pub file: String,
-    /// Whether the record was there already when the gate went on.
+    /// Whether the record existed already when the gate resumed.
     pub resumed: bool,
-    /// Why an earlier try of it was not taken.
+    /// Why an earlier attempt was discarded.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retried_because: Option<String>,
-    /// What disturbed it, when it was kept all the same.
+    /// What disturbed it, if it was kept anyway.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub disturbed_by: Option<String>,
 }

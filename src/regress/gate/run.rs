@@ -1,4 +1,4 @@
-//! The loop of a gate: replicates in their order until a look decides.
+//! The gate's main loop: measures replicates in order until a look decides.
 
 use std::path::{Path, PathBuf};
 
@@ -25,17 +25,17 @@ pub struct Gate {
     pub baseline: Side,
     /// The candidate, B.
     pub candidate: Side,
-    /// Longest time that the gate waits for a quiet box, and measures again in, all together.
+    /// Total time that the gate may spend waiting for a quiet machine and repeating replicates.
     pub patience: Seconds,
     /// When it looks.
     pub looks: Looks,
-    /// What is let pass.
+    /// The tolerated slowdowns.
     pub margins: Margins,
     /// Longest time of one replicate.
     pub timeout: Seconds,
     /// Folder for gates.
     pub output: PathBuf,
-    /// The candidate in a word; its commit when absent.
+    /// The candidate's label; its commit if absent.
     pub label: Option<String>,
     /// Folder of the lock.
     pub cache: PathBuf,
@@ -48,20 +48,20 @@ pub enum Side {
     Bench {
         /// Its file.
         program: PathBuf,
-        /// What `bench run` takes.
+        /// Arguments of `bench run`.
         arguments: Vec<String>,
     },
-    /// Any command whose output is known.
+    /// Any command whose output is supported.
     Command {
         /// As it was typed.
         text: String,
-        /// The file that it writes; its stdout when absent.
+        /// The file that it writes; its stdout if absent.
         result: Option<PathBuf>,
     },
 }
 
 impl Side {
-    /// What is started, the hash of the program's file, and what a reader sees of it.
+    /// The process to start, the hash of the program's file, and its description for a reader.
     fn prepare(&self, program_flag: &'static str, command_flag: &'static str) -> Result<Prepared, Error> {
         match self {
             Self::Bench { program: path, arguments } => {
@@ -86,17 +86,16 @@ impl Side {
     }
 }
 
-/// A command as it is kept: its words, quoted where they must be, without secrets.
+/// A command as it is recorded: its words, quoted if necessary, without secrets.
 fn shown(words: &[String]) -> String {
-    let plain =
-        |word: &str| !word.is_empty() && !word.contains(|sign: char| sign.is_whitespace() || sign == '\'');
+    let plain = |word: &str| !word.is_empty() && !word.contains(|c: char| c.is_whitespace() || c == '\'');
     let quoted = redact::words(words)
         .into_iter()
         .map(|word| if plain(&word) { word } else { format!("'{}'", word.replace('\'', "'\\''")) });
     quoted.collect::<Vec<_>>().join(" ")
 }
 
-/// A program as a shell finds it: a name without a folder in `PATH`.
+/// Resolves a program as a shell does: a name without a folder is looked up in `PATH`.
 fn found(name: &Path) -> PathBuf {
     if name.components().count() > 1 || name.is_absolute() {
         return name.to_owned();
@@ -112,22 +111,22 @@ struct Prepared {
     command: Option<String>,
 }
 
-/// Is told where the gate is.
+/// Receives the gate's progress.
 pub trait Observer {
-    /// A replicate begins: pair from 1, of at most so many, `A` or `B`.
+    /// A replicate starts: pair from 1, of at most `pairs`, `A` or `B`.
     fn replicate(&mut self, pair: usize, pairs: usize, program: char);
-    /// A try gave no replicate.
+    /// An attempt produced no replicate.
     fn failed(&mut self, pair: usize, program: char, reason: &str);
-    /// A replicate was disturbed, and the gate waits for a quiet box.
+    /// A replicate was disturbed, and the gate waits for a quiet machine.
     fn disturbed(&mut self, pair: usize, program: char, reason: &str);
     /// A look was taken.
     fn looked(&mut self, decision: &Decision);
 }
 
-/// Runs the gate, or goes on with the one that was begun.
+/// Runs the gate, or resumes an unfinished one.
 ///
 /// # Errors
-/// [`Error`]; that two programs cannot be compared is no error but a verdict.
+/// [`Error`]; two programs that cannot be compared are not an error but a verdict.
 pub fn run(
     gate: &Gate,
     read: &Read<'_>,
@@ -153,7 +152,7 @@ pub fn run(
     let mut notes = Vec::new();
     if a.hash == b.hash && a.launch.arguments == b.launch.arguments {
         let what = if a.command.is_some() { "command" } else { "program" };
-        notes.push(format!("both are the same {what}: what is found is the noise of this box"));
+        notes.push(format!("both are the same {what}: this measures the noise of this machine"));
     }
     let outcome = state.all(observer, interrupt)?;
     let (verdict, reason, decision) = match outcome {
@@ -163,7 +162,7 @@ pub fn run(
     if let (Some([a, b]), true) = (state.pairs.first(), b.command.is_some())
         && let Some(fields) = figures::differences(a, b)
     {
-        notes.push(format!("the commands differ in what they measured, A against B: {fields}"));
+        notes.push(format!("the commands measured different things, A vs B: {fields}"));
     }
     let named = state.pairs.first().and_then(|[_, b]| named(b));
     let result = GateResult {
@@ -188,13 +187,13 @@ pub fn run(
     Ok(result)
 }
 
-/// What a record measured and on what, for a reader.
+/// What a record measured on which device, for a reader.
 pub(super) fn about(record: &Record) -> String {
     let model = &record.model;
     label::about(&model.name, model.quantization.as_deref(), &record.fingerprint.series_fields)
 }
 
-/// The program that made a record, in a word, when the record says it.
+/// A label of the program that made a record, if the record states it.
 pub(super) fn named(record: &Record) -> Option<String> {
     match &record.imported {
         Some(of) => Some(label::imported(of.tool_version.as_deref(), &of.fields, &of.file))
@@ -203,11 +202,11 @@ pub(super) fn named(record: &Record) -> Option<String> {
     }
 }
 
-/// What must be the same for a gate to go on where it stopped: programs, arguments, looks, and the box since its start.
+/// What must be unchanged for a gate to resume: programs, arguments, looks, and the machine since boot.
 fn identity(gate: &Gate, sides: [&Prepared; 2]) -> String {
     let hashes = sides.map(|side| side.hash.as_str());
     let arguments = sides.map(|side| side.launch.arguments.join("\u{1f}"));
-    // Sides that take the same arguments are named once, as they were before there were commands.
+    // Identical arguments are listed once, for compatibility with gates from before commands were supported.
     let arguments =
         if arguments[0] == arguments[1] { arguments[0].clone() } else { arguments.join("\u{1e}") };
     let parts = [
@@ -219,19 +218,19 @@ fn identity(gate: &Gate, sides: [&Prepared; 2]) -> String {
     blake3::hash(parts.join("\n").as_bytes()).to_hex().to_string()
 }
 
-/// The file that `flag` names, where the system finds it, and its hash. A name without a folder is a file here: the system
-/// would start the program of that name in `PATH`.
+/// The file named by `flag`, as an explicit path, and its hash. A name without a folder means a file in the current folder,
+/// while the system would start the program of that name in `PATH`.
 fn program(flag: &'static str, path: &Path) -> Result<(PathBuf, String), Error> {
     let unusable = |reason: String| Error::Unusable { path: path.to_owned(), reason };
     let found = path.canonicalize().map_err(|error| match error.kind() {
         std::io::ErrorKind::NotFound => Error::Missing { flag, path: path.to_owned(), what: "program" },
-        _ => unusable(format!("{flag}: it cannot be read ({error})")),
+        _ => unusable(format!("{flag}: cannot be read ({error})")),
     })?;
     if found.is_dir() {
-        return Err(unusable(format!("this is a folder; {flag} names the program itself")));
+        return Err(unusable(format!("this is a folder; {flag} takes the program itself")));
     }
     let bytes =
-        std::fs::read(&found).map_err(|error| unusable(format!("{flag}: it cannot be read ({error})")))?;
+        std::fs::read(&found).map_err(|error| unusable(format!("{flag}: cannot be read ({error})")))?;
     Ok((found, blake3::hash(&bytes).to_hex().to_string()))
 }
 
@@ -286,7 +285,7 @@ impl State<'_> {
             };
             let decision = figures::decision(&pairs, &self.gate.margins, alpha, width);
             if decision.verdict == Verdict::Incomparable {
-                return Ok(Err("no figure that is gated is in all replicates".to_owned()));
+                return Ok(Err("no gated metric is present in all replicates".to_owned()));
             }
             observer.looked(&decision);
             let over = decision.verdict != Verdict::Inconclusive;
@@ -295,7 +294,7 @@ impl State<'_> {
                 break;
             }
         }
-        Ok(last.ok_or_else(|| "no pair was asked for".to_owned()))
+        Ok(last.ok_or_else(|| "no pairs were requested".to_owned()))
     }
 
     /// The next pair, in the order A B, B A, A B …
@@ -322,8 +321,8 @@ impl State<'_> {
         Ok(both.map_err(|_| "a pair has two replicates".to_owned()))
     }
 
-    /// One replicate: the one that is kept, else a new one. One that failed is tried once more; one that was disturbed
-    /// when the box is quiet again, within the gate's patience.
+    /// One replicate: an existing one, else a new one. A failed one is retried once; a disturbed one is repeated when the
+    /// machine is quiet again, within the gate's patience.
     fn replicate(
         &mut self,
         pair: usize,
@@ -355,7 +354,7 @@ impl State<'_> {
         Ok(Ok(record))
     }
 
-    /// A new replicate, as often as it takes.
+    /// A new replicate, with retries.
     fn measure(
         &mut self,
         file: &Path,
@@ -366,7 +365,7 @@ impl State<'_> {
         let (pair, program) = (kept.pair, kept.program);
         let launch = self.launches[usize::from(program == 'B')];
         let number = self.replicates.len();
-        // The last whole one, which a try that fails does not take away.
+        // The last complete one, kept if a later attempt fails.
         let mut whole: Option<Record> = None;
         let mut failed = 0;
         loop {
@@ -390,7 +389,7 @@ impl State<'_> {
                 Err(Failed::Hard(error)) => return Err(error),
                 Err(Failed::Usage(reason)) => {
                     let flag = match (&launch.foreign, program) {
-                        (None, _) => format!("what stands after `--` for {program}"),
+                        (None, _) => format!("the arguments after `--` for {program}"),
                         (Some(_), 'A') => "--baseline-command".to_owned(),
                         (Some(_), _) => "--candidate-command".to_owned(),
                     };

@@ -1,6 +1,6 @@
-//! The detector tested like a product: thousands of gates on boxes whose noise is known, beside what others do.
+//! Simulation tests of the gate: thousands of gates on machines with known noise, next to common alternatives.
 //!
-//! Seeded, so the table in docs/regression.md is the same for whoever makes it again (`scripts/regress-table`).
+//! Seeded, so the table in docs/regression.md can be reproduced exactly (`scripts/regress-table`).
 
 use super::decide::{Looks, Margin, Pairs, Verdict, decide};
 use crate::base::random::SplitMix64;
@@ -8,18 +8,18 @@ use crate::base::stats::{mean, sample_sd};
 
 /// Gates of each kind.
 const GATES: u64 = 2000;
-/// Timings inside one replicate, which a test on pooled timings takes for independent.
+/// Timings within one replicate, which a test on pooled timings assumes to be independent.
 const INNER: usize = 20;
 const INNER_SD: f64 = 0.005;
 const MARGIN: f64 = 0.03;
 
-/// What a box does to figures beside the programs on it.
+/// How a machine affects figures, apart from the programs.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Noise {
     Normal,
-    /// Each replicate takes this share longer than the one before: a box that warms up.
+    /// Each replicate takes this share longer than the previous one: a machine that warms up.
     Drift(f64),
-    /// What disturbs a replicate still disturbs the next with this share.
+    /// This share of a replicate's disturbance carries over to the next.
     Correlated(f64),
     /// Student's t with three degrees of freedom.
     HeavyTails,
@@ -77,7 +77,7 @@ fn replicates(
                 }
                 Noise::HeavyTails => {
                     let chi: f64 = (0..3).map(|_| random.normal().powi(2)).sum();
-                    // Variance 3, brought to 1.
+                    // Variance 3, scaled to 1.
                     sd * random.normal() / (chi / 3.0).sqrt() / 3f64.sqrt()
                 }
                 Noise::Outlier => sd * random.normal() + if number == outlier { 0.3 } else { 0.0 },
@@ -91,7 +91,7 @@ fn replicates(
     found
 }
 
-/// How the gate decides, and how others do.
+/// The gate's decision, followed by the alternatives.
 fn gate(replicates: &[[Vec<f64>; 2]], looks: &Looks) -> Verdict {
     let values: Vec<[f64; 2]> =
         replicates.iter().map(|of| [0, 1].map(|program| mean(&of[program]).expect("timings"))).collect();
@@ -112,8 +112,8 @@ fn gate(replicates: &[[Vec<f64>; 2]], looks: &Looks) -> Verdict {
 }
 
 fn ratio_of_means(replicates: &[[Vec<f64>; 2]]) -> f64 {
-    let of = |program: usize| replicates.iter().flat_map(|of| &of[program]).sum::<f64>();
-    of(1) / of(0)
+    let total = |program: usize| replicates.iter().flat_map(|pair| &pair[program]).sum::<f64>();
+    total(1) / total(0)
 }
 
 fn last_ratio(replicates: &[[Vec<f64>; 2]]) -> f64 {
@@ -123,15 +123,16 @@ fn last_ratio(replicates: &[[Vec<f64>; 2]]) -> f64 {
 
 /// Welch's t on all timings as if they were independent, B slower at 5%.
 fn welch(replicates: &[[Vec<f64>; 2]]) -> bool {
-    let of = |program: usize| replicates.iter().flat_map(|of| of[program].clone()).collect::<Vec<f64>>();
-    let (a, b) = (of(0), of(1));
+    let timings =
+        |program: usize| replicates.iter().flat_map(|pair| pair[program].clone()).collect::<Vec<f64>>();
+    let (a, b) = (timings(0), timings(1));
     let square = |x: &[f64]| sample_sd(x).expect("timings").powi(2) / x.len() as f64;
     let t = (mean(&b).expect("timings") - mean(&a).expect("timings")) / (square(&a) + square(&b)).sqrt();
     // Hundreds of degrees of freedom: the normal quantile.
     t > 1.645
 }
 
-/// Shares of FAIL and PASS, and of the alarms of others: flat 1%, flat 5%, last value by 3%, Welch.
+/// Shares of FAIL and PASS, and of alarms by the alternatives: flat 1%, flat 5%, last value by 3%, Welch.
 #[derive(Debug, Clone, Copy, Default)]
 struct Rates {
     fail: f64,
@@ -167,7 +168,7 @@ fn rates(noise: Noise, shift: f64, pair_sd: f64, looks: &Looks) -> Rates {
     rates
 }
 
-/// The highest share that a true chance of `p` shows in [`GATES`] gates, but for once in a thousand.
+/// The highest share that a true rate of `p` shows in [`GATES`] gates, except once in a thousand.
 fn bound(p: f64) -> f64 {
     p + 3.1 * (p * (1.0 - p) / GATES as f64).sqrt()
 }
@@ -206,7 +207,7 @@ fn power_is_what_the_design_says() {
     assert!(power(0.10, 0.03) > 0.99 && power(0.10, 0.05) > 0.9);
 }
 
-/// What breaks others: the gate may lose power there, and must not raise false alarms.
+/// Conditions that break the alternatives: the gate may lose power, but must not raise false alarms.
 #[test]
 fn drift_correlation_tails_outliers_and_modes_raise_no_false_alarm() {
     for noise in NOISES {
@@ -215,7 +216,7 @@ fn drift_correlation_tails_outliers_and_modes_raise_no_false_alarm() {
             assert!(found.fail <= bound(0.04), "{noise:?} at {shift}: {found:?}");
         }
     }
-    // The comparison is fair: the same data make them cry.
+    // A fair comparison: the same data trigger the alternatives.
     assert!(rates(Noise::Normal, 0.0, 0.02, &Looks::default()).welch > 0.2);
     assert!(rates(Noise::Normal, 0.0, 0.03, &Looks::default()).last > 0.1);
     assert!(rates(Noise::Outlier, 0.0, 0.02, &Looks::default()).flat_1 > 0.3);

@@ -1,80 +1,80 @@
-//! A command line as words, the way a shell splits it: quotes and backslashes, and nothing else that a shell does.
+//! Splits a command line into words as a shell does: quotes and backslashes, but no other shell features.
 //!
-//! No shell runs, so its other signs would reach the program as text. They are refused by name instead.
+//! No shell is involved, so other special characters would reach the program as text. They are rejected explicitly instead.
 
 /// The words of `text`.
 ///
 /// # Errors
-/// What in it only a shell could do, or a quote that does not end.
+/// The part that would need a shell, or an unterminated quote.
 pub(super) fn words(text: &str) -> Result<Vec<String>, String> {
     let mut words = Vec::new();
     let mut word: Option<String> = None;
-    let mut signs = text.chars().peekable();
-    while let Some(sign) = signs.next() {
-        match sign {
+    let mut chars = text.chars().peekable();
+    while let Some(c) = chars.next() {
+        match c {
             ' ' | '\t' | '\n' | '\r' => words.extend(word.take()),
             '\'' => {
                 let word = word.get_or_insert_default();
                 loop {
-                    match signs.next() {
+                    match chars.next() {
                         Some('\'') => break,
                         Some(inner) => word.push(inner),
-                        None => return Err("a single quote does not end".to_owned()),
+                        None => return Err("unterminated single quote".to_owned()),
                     }
                 }
             }
             '"' => {
                 let word = word.get_or_insert_default();
                 loop {
-                    match signs.next() {
+                    match chars.next() {
                         Some('"') => break,
-                        Some('\\') => match signs.next() {
+                        Some('\\') => match chars.next() {
                             Some(escaped @ ('"' | '\\' | '$' | '`')) => word.push(escaped),
                             Some('\n') => {}
                             Some(other) => word.extend(['\\', other]),
-                            None => return Err("a double quote does not end".to_owned()),
+                            None => return Err("unterminated double quote".to_owned()),
                         },
                         Some(inner @ ('$' | '`')) => return Err(shell(inner)),
                         Some(inner) => word.push(inner),
-                        None => return Err("a double quote does not end".to_owned()),
+                        None => return Err("unterminated double quote".to_owned()),
                     }
                 }
             }
-            '\\' => match signs.next() {
+            '\\' => match chars.next() {
                 Some('\n') => {}
                 Some(escaped) => word.get_or_insert_default().push(escaped),
                 None => return Err("it ends with a backslash".to_owned()),
             },
-            '|' | '&' | ';' | '<' | '>' | '(' | ')' | '$' | '`' => return Err(shell(sign)),
-            '~' if word.is_none() && signs.peek().is_none_or(|next| matches!(next, '/' | ' ')) => {
-                return Err(shell(sign));
+            '|' | '&' | ';' | '<' | '>' | '(' | ')' | '$' | '`' => return Err(shell(c)),
+            '~' if word.is_none() && chars.peek().is_none_or(|next| matches!(next, '/' | ' ')) => {
+                return Err(shell(c));
             }
-            '#' if word.is_none() => return Err(shell(sign)),
-            _ => word.get_or_insert_default().push(sign),
+            '#' if word.is_none() => return Err(shell(c)),
+            _ => word.get_or_insert_default().push(c),
         }
     }
     words.extend(word);
     match words.first() {
         None => Err("it is empty".to_owned()),
         Some(first) if is_assignment(first) => {
-            Err(format!("`{first}` is a setting for a shell; begin with `env {first}`"))
+            Err(format!("`{first}` is a shell assignment; start with `env {first}`"))
         }
         Some(_) => Ok(words),
     }
 }
 
-fn shell(sign: char) -> String {
+fn shell(character: char) -> String {
     format!(
-        "`{sign}` is for a shell, and none runs here; quote it, write the value itself, or give the whole as sh -c '…'"
+        "`{character}` needs a shell, and none is used here; quote it, write out the value, or pass the whole command as sh -c '…'"
     )
 }
 
-/// `NAME=value`, which no program is called.
+/// `NAME=value`, which is not a program's name.
 fn is_assignment(word: &str) -> bool {
     word.split_once('=').is_some_and(|(name, _)| {
         !name.is_empty()
             && !name.starts_with(|first: char| first.is_ascii_digit())
-            && name.chars().all(|sign| sign.is_ascii_alphanumeric() || sign == '_')
+            && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
     })
 }
 
@@ -105,8 +105,8 @@ mod tests {
     #[test]
     fn what_only_a_shell_can_do_is_refused_by_name() {
         for (text, reason) in [
-            ("a | b", "`|` is for a shell"),
-            ("a > out.json", "`>` is for a shell"),
+            ("a | b", "`|` needs a shell"),
+            ("a > out.json", "`>` needs a shell"),
             ("a && b", "`&`"),
             ("a -m $HOME/x", "`$`"),
             ("a \"$HOME\"", "`$`"),

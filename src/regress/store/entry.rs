@@ -1,4 +1,4 @@
-//! What a history needs of a file: the figures of a record, the ratios of a gate, the times of micro-benchmarks.
+//! What a history reads from a file: the figures of a record, the ratios of a gate, the times of micro-benchmarks.
 
 use std::collections::BTreeMap;
 
@@ -11,29 +11,29 @@ use crate::regress::label;
 /// One figure of one file.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Point {
-    /// When it was measured, as its file says it (RFC 3339).
+    /// When it was measured, according to its file (RFC 3339).
     pub created: String,
     /// Which program: a commit or a version.
     pub label: String,
     /// The figure.
     pub value: f64,
-    /// Its 95% interval, where it has one.
+    /// Its 95% interval, if it has one.
     pub interval: Option<[f64; 2]>,
 }
 
-/// A file as the index keeps it.
+/// A file's content for the index.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Entry {
     /// `record`, `gate` or `micro`.
     pub(super) kind: &'static str,
     pub(super) series: String,
-    /// What was measured on what, for a reader.
+    /// What was measured on which device, for a reader.
     pub(super) about: Option<String>,
     /// Name with cell, and the point.
     pub(super) points: Vec<(String, Point)>,
 }
 
-/// Metrics of a record that have a history.
+/// A record's metrics that have a history.
 const METRICS: [&str; 6] = [
     "prefill_tokens_per_second",
     "decode_tokens_per_second",
@@ -142,11 +142,11 @@ struct MicroPoint {
     interval: [f64; 2],
 }
 
-/// What a file is to a history.
+/// A file's role in a history.
 pub(super) enum Found {
-    /// Points of it.
+    /// It contributes points.
     Entry(Entry),
-    /// A record that a check found invalid.
+    /// A record with a failed check.
     Invalid,
     /// A gate without a decision.
     Nothing,
@@ -155,10 +155,10 @@ pub(super) enum Found {
 /// Reads a file's text.
 ///
 /// # Errors
-/// One sentence when it is none of ours, or says that it is and cannot be read.
+/// A sentence if it is not one of our files, or is but cannot be read.
 pub(super) fn read(text: &str) -> Result<Found, String> {
     let Schema { schema } = serde_json::from_str(text).map_err(|error| {
-        let what = if error.is_data() { "it says no `schema`" } else { "it is not JSON" };
+        let what = if error.is_data() { "it has no `schema`" } else { "it is not JSON" };
         format!("{what} ({error})")
     })?;
     match schema.as_str() {
@@ -182,8 +182,8 @@ pub(super) fn read(text: &str) -> Result<Found, String> {
     }
 }
 
-/// What tells a file of ours from another: the record's id where it has one, and a hash of what the file says, however
-/// it is laid out. Of an imported record that is what was measured: importing its file again measures nothing again.
+/// Identifies a file: the record's id if it has one, and a hash of its content independent of formatting. For an imported
+/// record, only the measurement is hashed: importing the same file again is not a new measurement.
 pub(super) fn identity(text: &str) -> Option<(String, String)> {
     let value: serde_json::Value = serde_json::from_str(text).ok()?;
     let id = value.get("id").and_then(serde_json::Value::as_str).unwrap_or_default().to_owned();
@@ -199,7 +199,7 @@ pub(super) fn identity(text: &str) -> Option<(String, String)> {
     Some((id, hash.finalize().to_hex().to_string()))
 }
 
-/// Hashes a value with the members of its objects in the order of their names.
+/// Hashes a value with the members of its objects sorted by name.
 fn sorted(value: &serde_json::Value, hash: &mut blake3::Hasher) {
     match value {
         serde_json::Value::Object(members) => {
@@ -228,7 +228,7 @@ fn sorted(value: &serde_json::Value, hash: &mut blake3::Hasher) {
 
 fn record(file: RecordFile) -> Entry {
     let label = match (&file.imported, &file.tool.commit, &file.tool.binary_blake3) {
-        // The program that wrote the record did not measure it.
+        // The program that wrote the record is not the one that was measured.
         (Some(of), _, _) => label::imported(of.tool_version.as_deref(), &of.fields, &of.file),
         (None, Some(commit), _) => label::short(commit),
         (None, None, Some(hash)) => format!("{}+{}", file.tool.version, label::short(hash)),
@@ -256,7 +256,7 @@ fn micro(file: MicroFile) -> Entry {
     Entry { kind: "micro", series: file.series_key, about: file.processor, points }
 }
 
-/// A gate's points are how many times the baseline's time the candidate took: no box of the day is in them.
+/// A gate's points are ratios of the candidate's time to the baseline's, independent of the machine's daily state.
 fn gate(file: GateFile) -> Option<Entry> {
     let points = file.decision?.findings.into_iter().map(|finding| {
         let point = Point {

@@ -1,4 +1,4 @@
-//! The index over a folder: brought up to date when it is opened, rebuilt when its form is another version's.
+//! The index of a folder: updated when it is opened, rebuilt if its format is another version's.
 
 use std::collections::HashSet;
 use std::fs;
@@ -11,14 +11,14 @@ use super::entry::{self, Found, Point};
 use crate::record::write::is_list_beside;
 use crate::regress::Error;
 
-/// Form of the index; another one is thrown away and made again.
+/// Version of the index format; an index of another version is rebuilt.
 const FORM: i64 = 6;
-/// Why a file is left out: it says that it is ours and cannot be read, or a check found it invalid.
+/// Why a file is excluded: it is one of ours but cannot be read, or a check found it invalid.
 const BROKEN: i64 = 1;
 const INVALID: i64 = 2;
-/// A larger file is no record.
+/// A larger file is not a record.
 const MOST_BYTES: u64 = 64 << 20;
-/// Folders inside folders that are looked into.
+/// Maximum depth of nested folders.
 const DEEPEST: usize = 8;
 
 /// A folder with its index.
@@ -37,13 +37,13 @@ pub struct Synced {
     pub known: usize,
     /// Files that are gone.
     pub gone: usize,
-    /// Files that say they are ours and cannot be read, changed or not: which and why.
+    /// Files that are ours but cannot be read, changed or not, with the reason.
     pub broken: Vec<(PathBuf, String)>,
-    /// Records that a check found invalid, changed or not.
+    /// Records with a failed check, changed or not.
     pub invalid: Vec<PathBuf>,
-    /// Files that say what another one says already, and the one that is counted.
+    /// Files with the same content as another one, and the one that counts.
     pub copies: Vec<(PathBuf, PathBuf)>,
-    /// Ids that several different records have, and how many; each is counted.
+    /// Ids shared by several different records, and how many; each of them counts.
     pub same_id: Vec<(String, usize)>,
 }
 
@@ -56,18 +56,17 @@ pub struct Series {
     pub key: String,
     /// Metric with its cell.
     pub metric: String,
-    /// What was measured on what, for a reader, where the newest file says it.
+    /// What was measured on which device, for a reader, if the newest file states it.
     pub about: Option<String>,
-    /// Points that it has.
+    /// Number of points.
     pub points: usize,
 }
 
 impl Store {
-    /// Opens the store of `folder`, its index under `cache`; `reindex` throws the index away first.
+    /// Opens the store of `folder`, with its index under `cache`; `reindex` discards the index first.
     ///
     /// # Errors
-    /// [`Error::NoStore`] without the folder, [`Error::Io`] for what cannot be read. An index that cannot be used is made
-    /// again.
+    /// [`Error::NoStore`] without the folder, [`Error::Io`] if something cannot be read. An unusable index is rebuilt.
     pub fn open(folder: &Path, cache: &Path, reindex: bool) -> Result<(Self, Synced), Error> {
         let Ok(folder) = folder.canonicalize() else {
             return Err(Error::NoStore { path: folder.to_owned() });
@@ -75,8 +74,7 @@ impl Store {
         let name = blake3::hash(folder.as_os_str().as_encoded_bytes()).to_hex();
         let file = cache.join("index").join(format!("{}.sqlite", &name[..16]));
         if !folder.is_dir() {
-            let reason =
-                "this is a file; a history is looked for in a folder of records and gates".to_owned();
+            let reason = "this is a file; a history needs a folder of records and gates".to_owned();
             return Err(Error::Unusable { path: folder, reason });
         }
         if let Some(parent) = file.parent() {
@@ -88,7 +86,7 @@ impl Store {
         let index = if let Ok(index) = connect(&file) {
             index
         } else {
-            // Whatever is wrong with it, nothing is lost with it.
+            // Whatever is wrong with the index, deleting it loses nothing.
             remove(&file)?;
             connect(&file).map_err(|error| unusable(&file, &error))?
         };
@@ -142,7 +140,7 @@ impl Store {
                 add_file.execute(params![relative, size_now, modified])?;
                 let file = change.last_insert_rowid();
                 seen.insert(file);
-                // A file that was cut off may end inside a letter.
+                // A truncated file may end within a multi-byte character.
                 let bytes = fs::read(path).map_err(|source| SyncError::Files(Error::io(path)(source)))?;
                 let text = String::from_utf8_lossy(&bytes);
                 let found = entry::read(&text);
@@ -193,7 +191,7 @@ impl Store {
                 drop_file.execute([gone])?;
                 synced.gone += 1;
             }
-            // The first by name is counted, so the next one takes its place when it goes.
+            // The first by name counts, so the next one takes its place if it is removed.
             change.execute_batch(
                 "UPDATE files SET copy_of = CASE WHEN content = '' THEN NULL ELSE
                      (SELECT min(other.path) FROM files other
@@ -235,7 +233,7 @@ impl Store {
     /// Every series with at least one point, gates first, then by key and metric.
     ///
     /// # Errors
-    /// [`Error::Unusable`] when the index fails.
+    /// [`Error::Unusable`] if the index fails.
     pub fn series(&self) -> Result<Vec<Series>, Error> {
         let list = || {
             let mut query = self.index.prepare(
@@ -258,10 +256,10 @@ impl Store {
         list().map_err(|error| unusable(&self.folder, &error))
     }
 
-    /// The points of one series in the order of time.
+    /// The points of one series, in chronological order.
     ///
     /// # Errors
-    /// [`Error::Unusable`] when the index fails.
+    /// [`Error::Unusable`] if the index fails.
     pub fn points(&self, series: &Series) -> Result<Vec<Point>, Error> {
         let list = || {
             let mut query = self.index.prepare(
@@ -279,10 +277,10 @@ impl Store {
         list().map_err(|error| unusable(&self.folder, &error))
     }
 
-    /// The youngest files of gates' verdicts, at most `most`.
+    /// The newest verdict files of gates, at most `most`.
     ///
     /// # Errors
-    /// [`Error::Unusable`] when the index fails.
+    /// [`Error::Unusable`] if the index fails.
     pub fn verdicts(&self, most: usize) -> Result<Vec<PathBuf>, Error> {
         let list = || {
             let mut query = self.index.prepare(
@@ -315,7 +313,7 @@ impl From<rusqlite::Error> for SyncError {
 fn unusable(file: &Path, error: &rusqlite::Error) -> Error {
     Error::Unusable {
         path: file.to_owned(),
-        reason: format!("the index cannot be used ({error}); --reindex makes it again"),
+        reason: format!("the index cannot be used ({error}); rebuild it with --reindex"),
     }
 }
 
@@ -335,7 +333,7 @@ fn remove(file: &Path) -> Result<(), Error> {
 
 fn connect(file: &Path) -> Result<Connection, rusqlite::Error> {
     let index = Connection::open(file)?;
-    // It can be made again, so it need not survive a power cut; a second reader waits for the first.
+    // It can be rebuilt, so it need not survive a power failure; a second reader waits for the first.
     index.execute_batch(
         "PRAGMA journal_mode = MEMORY; PRAGMA synchronous = OFF; PRAGMA busy_timeout = 30000;",
     )?;
@@ -361,8 +359,8 @@ fn connect(file: &Path) -> Result<Connection, rusqlite::Error> {
 
 type Visit<'a> = dyn FnMut(&Path, u64, i64) -> Result<(), SyncError> + 'a;
 
-/// Every JSON file below `folder`; of a gate's folder its verdict alone, since the replicates are in it already. A folder
-/// that a link leads to a second time is not entered again.
+/// Every JSON file below `folder`; of a gate's folder only the verdict, which already includes the replicates. A folder
+/// reached a second time through a link is not entered again.
 fn walk(
     folder: &Path,
     depth: usize,
@@ -385,7 +383,7 @@ fn walk(
         paths.sort();
     }
     for path in paths {
-        // A link to nowhere, or a file that went away meanwhile.
+        // A dangling link, or a file removed meanwhile.
         let Ok(about) = fs::metadata(&path) else { continue };
         if about.is_dir() {
             if depth < DEEPEST {
@@ -441,7 +439,7 @@ mod tests {
         let left_out = |synced: &Synced| {
             let broken: Vec<&str> = synced.broken.iter().map(|(_, reason)| reason.as_str()).collect();
             assert!(broken.len() == 2 && broken[0].contains("created"), "{synced:?}");
-            assert!(broken[1].contains("says no `schema`"), "{synced:?}");
+            assert!(broken[1].contains("has no `schema`"), "{synced:?}");
             assert_eq!(synced.invalid, [folder.path().canonicalize().expect("there").join("invalid.json")]);
         };
         left_out(&synced);
@@ -462,7 +460,7 @@ mod tests {
         let points = store.points(&store.series().expect("indexed")[0]).expect("indexed");
         assert_eq!(points.iter().map(|point| point.value).collect::<Vec<_>>(), [90.5, 102.0]);
         drop(store);
-        // An index that is no database is made again.
+        // An index that is not a database is rebuilt.
         let file = fs::read_dir(cache.path().join("index"))
             .expect("there")
             .next()
@@ -504,7 +502,7 @@ mod tests {
         assert_eq!(copies, ["b.json", "link.json", "old/a.json"].map(|name| root.join(name)));
         assert!(synced.copies.iter().all(|(_, counted)| *counted == root.join("a.json")), "{synced:?}");
         drop(store);
-        // Said again though nothing changed; and without the one that was counted another takes its place.
+        // Reported again although nothing changed; if the one that counts is removed, another takes its place.
         assert_eq!(opened().1.copies.len(), 3);
         fs::remove_file(path("a.json")).expect("removed");
         let (store, synced) = opened();
@@ -540,11 +538,11 @@ mod tests {
         for name in ["empty.json", "junk.json"] {
             assert!(synced.broken.iter().any(|(path, _)| path.ends_with(name)), "{synced:?}");
         }
-        let of =
+        let reason =
             |name: &str| synced.broken.iter().find(|(path, _)| path.ends_with(name)).expect(name).1.as_str();
         assert_eq!(synced.broken.len(), 5, "{synced:?}");
-        assert!(of("cut.json").contains("EOF") && of("notes.json").contains("EOF"), "{synced:?}");
-        assert!(of("list.json").contains("says no `schema`"), "{synced:?}");
+        assert!(reason("cut.json").contains("EOF") && reason("notes.json").contains("EOF"), "{synced:?}");
+        assert!(reason("list.json").contains("has no `schema`"), "{synced:?}");
     }
 
     #[test]

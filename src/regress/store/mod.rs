@@ -1,8 +1,8 @@
-//! The store: a folder of records and gates, which is the truth, and an index of their figures, which is not.
+//! The store: a folder of records and gates, which is authoritative, and an index of their figures, which is a cache.
 //!
-//! The index (`SQLite`, in the cache folder) holds one row for each figure that a history looks at, so that a year of
-//! nights is drawn without reading a gigabyte of JSON. A file that is new, changed or gone is brought up to date when the
-//! store is opened; what the index says can always be made again (`--reindex`).
+//! The index (`SQLite`, in the cache folder) has one row for each figure of a history, so that a year of nightly runs is
+//! drawn without reading a gigabyte of JSON. It is updated for new, changed and removed files when the store is opened, and
+//! can always be rebuilt (`--reindex`).
 
 mod entry;
 mod index;

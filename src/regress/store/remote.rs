@@ -1,7 +1,7 @@
-//! The object store itself, through the crate `object_store`: S3 and what speaks like it, Google's, Azure's, a folder.
+//! Access to the object store through the crate `object_store`: S3 and compatible ones, Google's, Azure's, a folder.
 //!
-//! The one file with an async runtime, on the threads that wait for the network and nowhere else. Requests go through
-//! the HTTP client that the hub's downloads use, so proxies and certificates are the same.
+//! The only file with an async runtime, only on the threads that wait for the network. Requests use the same HTTP client as
+//! downloads from the hub, so proxies and certificates are the same.
 
 use std::fs;
 use std::path::{Component, Path, PathBuf};
@@ -27,9 +27,9 @@ use crate::regress::Error;
 use crate::regress::gate::write_whole;
 use crate::regress::history::ACKNOWLEDGED;
 
-/// Requests that are on their way at once.
+/// Number of concurrent requests.
 const LANES: usize = 8;
-/// A longer answer is no record's.
+/// A longer response is not a record.
 const MOST_BYTES: u64 = 64 << 20;
 /// Longest time for one request.
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -42,16 +42,16 @@ pub(super) struct Remote {
 }
 
 impl Remote {
-    /// The place that `url` names; nothing is asked of it yet.
+    /// The place named by `url`; no request is made yet.
     ///
     /// # Errors
-    /// [`Error::Remote`] for a URL of no known kind, or settings that cannot be.
+    /// [`Error::Remote`] for a URL of an unknown kind, or invalid settings.
     pub(super) fn open(url: &str, settings: Vec<(String, String)>) -> Result<Self, Error> {
         let failed = |reason: String| Error::Remote { url: url.to_owned(), reason };
         let parsed = url::Url::parse(url).map_err(|error| failed(error.to_string()))?;
         let (scheme, prefix) =
             ObjectStoreScheme::parse(&parsed).map_err(|error| failed(error.to_string()))?;
-        // A name in lower case that the builder knows is a setting; any other variable is somebody else's.
+        // A lower-case name that the builder knows is a setting; other variables are ignored.
         macro_rules! built {
             ($builder:ty) => {{
                 let mut builder =
@@ -69,7 +69,9 @@ impl Remote {
             ObjectStoreScheme::AmazonS3 => built!(aws::AmazonS3Builder),
             ObjectStoreScheme::GoogleCloudStorage => built!(gcp::GoogleCloudStorageBuilder),
             ObjectStoreScheme::MicrosoftAzure => built!(azure::MicrosoftAzureBuilder),
-            _ => return Err(failed("it is none of s3://, gs://, az:// and file://".to_owned())),
+            _ => {
+                return Err(failed("unknown kind of URL; supported: s3://, gs://, az://, file://".to_owned()));
+            }
         };
         Ok(Self { url: url.to_owned(), store, prefix })
     }
@@ -117,10 +119,10 @@ impl Remote {
                 Ok(_) => Ok(()),
                 Err(object_store::Error::AlreadyExists { .. }) => {
                     let found = lane.wait(self.store.head(&key)).map_err(|error| self.failed(&error))?;
-                    // The notes are taken over by `replace`; all else is written once.
+                    // The notes are uploaded by `replace`; everything else is written once.
                     if found.size != size && !path.ends_with(ACKNOWLEDGED) {
                         let reason = format!(
-                            "{} has another file of this name ({} bytes against {size}), and nothing there is overwritten",
+                            "{} already has a different file of this name ({} bytes instead of {size}), and existing files are never overwritten",
                             self.url, found.size
                         );
                         return Err(Error::Unusable { path: path.clone(), reason });
@@ -143,7 +145,7 @@ impl Remote {
         put.map(|_| ()).map_err(|error| self.failed(&error))
     }
 
-    /// Everything under the prefix that a store may hold.
+    /// All objects under the prefix that belong to a store.
     fn objects(&self) -> Result<Vec<ObjectMeta>, Error> {
         let listed = Lane::new()?.wait(self.store.list(Some(&self.prefix)).try_collect::<Vec<_>>());
         let mut objects = listed.map_err(|error| self.failed(&error))?;
@@ -154,7 +156,7 @@ impl Remote {
         Ok(objects)
     }
 
-    /// Does `work` on each of `items`, some at a time, and gives the first error.
+    /// Runs `work` on each of `items`, several at a time, and returns the first error.
     fn each<T: Sync>(
         &self,
         items: &[T],
@@ -172,7 +174,7 @@ impl Remote {
             let lanes: Vec<_> = (0..LANES.min(items.len())).map(|_| scope.spawn(lane)).collect();
             let ended = |reason: &str| Error::Remote { url: self.url.clone(), reason: reason.to_owned() };
             lanes.into_iter().try_for_each(|lane| {
-                lane.join().unwrap_or_else(|_| Err(ended("a thread that copied files ended early")))
+                lane.join().unwrap_or_else(|_| Err(ended("a copying thread ended unexpectedly")))
             })
         })
     }
@@ -180,7 +182,7 @@ impl Remote {
     fn local(&self, key: &Key, mirror: &Path) -> Option<PathBuf> {
         let parts: Vec<_> = key.prefix_match(&self.prefix)?.collect();
         let relative: PathBuf = parts.iter().map(AsRef::as_ref).collect::<Vec<&str>>().iter().collect();
-        // A name from outside must not lead out of the mirror.
+        // An object's name must not escape the mirror folder.
         let plain = relative.components().all(|part| matches!(part, Component::Normal(_)));
         (plain && !parts.is_empty()).then(|| mirror.join(relative))
     }
@@ -196,12 +198,12 @@ impl Remote {
     }
 }
 
-/// A person waits for it.
+/// Few retries, since a person is waiting.
 fn retry() -> RetryConfig {
     RetryConfig { max_retries: 4, retry_timeout: PATIENCE, ..RetryConfig::default() }
 }
 
-/// Whether the mirror has this object: as long, and written no earlier.
+/// Whether the mirror has this object: same length, and not older.
 fn same(path: &Path, object: &ObjectMeta) -> bool {
     let Ok(about) = fs::metadata(path) else { return false };
     let written = about.modified().ok().and_then(|at| at.duration_since(UNIX_EPOCH).ok());
@@ -244,7 +246,7 @@ impl Lane {
     }
 }
 
-/// Makes clients of the crate that is here already.
+/// Creates clients based on the HTTP crate in use.
 #[derive(Debug)]
 struct Connector;
 
@@ -267,7 +269,7 @@ struct Client(ureq::Agent);
 
 #[async_trait]
 impl HttpService for Client {
-    /// It blocks its thread, which has nothing else to do.
+    /// Blocks its thread, which has nothing else to do.
     async fn call(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
         let (parts, body) = request.into_parts();
         let body = body.collect().await?.to_bytes();

@@ -1,24 +1,24 @@
-//! A store that lies elsewhere: an object store by its URL, mirrored into the cache and added to, never changed.
+//! A remote store: an object store given by its URL, mirrored into the cache; objects are added, never changed.
 //!
-//! Built with the feature `object-store` alone, since it brings some fifty crates; without it a URL is an error that says
-//! so. Bytes are what counts here: what a record means is the index's business.
+//! Only with the feature `object-store`, since it adds some fifty crates; without it a URL is an error that says so. This
+//! module only copies bytes; the index interprets them.
 
 use std::path::{Path, PathBuf};
 
 use crate::regress::Error;
 
-/// What was moved.
+/// The result of a transfer.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Moved {
     /// Files that were copied.
     pub copied: usize,
-    /// Files that were there already.
+    /// Files that existed already.
     pub there: usize,
-    /// Files of the mirror whose object is gone.
+    /// Mirrored files whose object is gone.
     pub gone: usize,
 }
 
-/// Whether this names an object store and no folder.
+/// Whether this is the URL of an object store and not a folder.
 pub fn is_url(text: &str) -> bool {
     text.contains("://")
 }
@@ -29,12 +29,12 @@ pub fn mirror(url: &str, cache: &Path) -> PathBuf {
     cache.join("mirror").join(&name[..16])
 }
 
-/// Brings the mirror of `url` up to date: what is new or changed is fetched, what is gone is removed.
+/// Updates the mirror of `url`: fetches what is new or changed, removes what is gone.
 ///
 /// `settings` are the provider's variables (`AWS_REGION` and the like).
 ///
 /// # Errors
-/// [`Error::Remote`] with what the store said, [`Error::NotBuilt`], [`Error::Io`] for the mirror.
+/// [`Error::Remote`] with the store's error, [`Error::NotBuilt`], [`Error::Io`] for the mirror.
 pub fn pull(url: &str, mirror: &Path, settings: Vec<(String, String)>) -> Result<Moved, Error> {
     #[cfg(feature = "object-store")]
     return super::remote::Remote::open(url, settings)?.pull(mirror);
@@ -45,10 +45,10 @@ pub fn pull(url: &str, mirror: &Path, settings: Vec<(String, String)>) -> Result
     }
 }
 
-/// Puts the records, gates and notes of `folder` under `url`. A file that is there already is never written again.
+/// Uploads the records, gates and notes of `folder` to `url`. An existing file is never overwritten.
 ///
 /// # Errors
-/// As [`pull`], and [`Error::Unusable`] when a file of that name and another length is there.
+/// As [`pull`], and [`Error::Unusable`] if a file of that name with a different length exists.
 pub fn push(folder: &Path, url: &str, settings: Vec<(String, String)>) -> Result<Moved, Error> {
     if !folder.is_dir() {
         return Err(Error::Missing { flag: "the store", path: folder.to_owned(), what: "folder" });
@@ -62,7 +62,7 @@ pub fn push(folder: &Path, url: &str, settings: Vec<(String, String)>) -> Result
     }
 }
 
-/// Puts one file of `folder` under `url`, over the one that is there: for the notes, which grow.
+/// Uploads one file of `folder` to `url`, overwriting an existing one: for the notes, which grow.
 ///
 /// # Errors
 /// As [`pull`].

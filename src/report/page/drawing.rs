@@ -1,4 +1,4 @@
-//! One series as an SVG inside the page: its points, the level between two changes, and where it moved.
+//! Draws one series as an inline SVG: its points, the levels between changes, and the changes.
 
 use crate::regress::history::Line;
 use crate::regress::store::Point;
@@ -9,12 +9,12 @@ use super::tone;
 const LEFT: f64 = 70.0;
 const BOTTOM: f64 = 24.0;
 
-/// The drawing for a screen of some width, which alone is shown there: scaled down to a phone its words were too small.
+/// The drawing for one range of screen widths: scaled down to a phone, the text of a single drawing would be too small.
 struct Sheet {
     class: &'static str,
     width: f64,
     height: f64,
-    /// More dots than this are no more to see.
+    /// More dots than this would not be distinguishable.
     most_dots: usize,
 }
 
@@ -89,7 +89,7 @@ fn of(line: &Line, points: &[Point], sheet: &Sheet) -> String {
     svg
 }
 
-/// How the values beside the drawing are written: in one unit and with as many decimals as tell them apart.
+/// The format of the axis labels: one unit, and enough decimals to distinguish them.
 struct Axis {
     size: f64,
     unit: &'static str,

@@ -1,4 +1,4 @@
-//! A history as one HTML page: no script, no address outside it, readable on light and dark screens.
+//! A history as one HTML page: no scripts, no external resources, readable in light and dark mode.
 
 mod drawing;
 
@@ -20,7 +20,7 @@ td { font-variant-numeric: tabular-nums } td .faint, th { white-space: nowrap } 
 @media (max-width: 40rem) { body { margin: 1rem auto; padding: 0 .7rem } .wide { display: none } .narrow { display: block } h2 { font-size: 1rem } td, th { padding-right: .5rem; font-size: .85rem; white-space: normal } }
 ";
 
-/// The page of what is kept in `place`. The lines come with their points, in the order of time.
+/// The page for the history in `place`. The lines come with their points, in chronological order.
 pub fn history(lines: &[(Line, Vec<Point>)], last: Option<&LastGate>, place: &str) -> String {
     let mut page = format!(
         "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<title>History of {0}</title><style>{STYLE}</style></head><body>\n<h1>History</h1><p class=\"faint\">{0}</p>\n",
@@ -29,7 +29,7 @@ pub fn history(lines: &[(Line, Vec<Point>)], last: Option<&LastGate>, place: &st
     let unknown: usize = lines.iter().map(|(line, _)| line.unknown_slowdowns().count()).sum();
     let word = match unknown {
         0 if lines.iter().all(|(line, _)| !line.can_see()) => {
-            "<p class=\"bad\">Nothing can be said: no series here has the points that a proof takes.</p>"
+            "<p class=\"bad\">No conclusion: none of the series has enough points to prove a change.</p>"
                 .to_owned()
         }
         0 => "<p class=\"good\">No unacknowledged slowdown.</p>".to_owned(),
@@ -106,12 +106,12 @@ fn summary(page: &mut String, lines: &[(Line, Vec<Point>)]) {
     page.push_str("</table>\n");
 }
 
-/// A metric's name that may be broken after each of its words, so that a table fits a phone.
+/// A metric's name with optional line breaks after each word, so that a table fits on a phone.
 fn breakable(name: &str) -> String {
     escaped(name).replace('_', "_<wbr>")
 }
 
-/// A commit with its day.
+/// A commit with its date.
 fn place([label, moment]: &[String; 2]) -> String {
     format!("{} <span class=\"faint\">{}</span>", escaped(label), escaped(moment.get(..10).unwrap_or(moment)))
 }
