@@ -47,7 +47,7 @@ fn an_update_is_shown_before_it_is_taken() {
         "litellm, 12 rows",
         "prices of 2026-11-25, by --observed",
         "refused:",
-        "`input_cost_per_token` is 0.0: free, or not known",
+        "`input_cost_per_token` is 0.0: free or unknown",
         "1 mode image_generation",
         "deepinfra/deepseek-v3: 0.32/0.89",
         "nothing was written; --yes takes what is shown",
@@ -168,14 +168,14 @@ fn a_price_file_that_cannot_be_used_is_a_clear_error() {
     let gcp = data("skypilot/gcp/vms.csv");
     let (bad, other, litellm, gcp) = (bad.as_str(), other.as_str(), litellm.as_str(), gcp.as_str());
     for (args, code, words) in [
-        (["not-there.json"].as_slice(), 13, "is not there"),
+        (["not-there.json"].as_slice(), 13, "no such file"),
         (&[other], 1, "its object has `speed`"),
         (&[bad], 1, "none of its 1 row can be used; the first: line 1, `m`"),
         (&[litellm, "--provider", "nobody"], 2, "its providers are bedrock"),
         (&[litellm, "--observed", "2999-01-01"], 2, "is still to come"),
         (&[litellm, "--observed", "soon"], 2, "a day is written like"),
-        (&[gcp], 1, "can be used; the price of an accelerator without its machine (2 of them)"),
-        (&[litellm, "--config", "/nonexist", "--yes"], 13, "there is no such folder"),
+        (&[gcp], 1, "can be used; the price of an accelerator without a machine (2 of them)"),
+        (&[litellm, "--config", "/nonexist", "--yes"], 13, "no such folder; --config takes"),
         // One bad file, and nothing of the good one is taken.
         (&[litellm, other, "--yes"], 1, "other.json"),
     ] {
@@ -212,7 +212,7 @@ fn a_price_of_a_day_to_come_is_refused_by_name() {
     bench.file("mine/prices/rental.toml", own.as_bytes());
     let ran = bench.run(&["catalog", "prices", "rental", "--config", "mine"]);
     assert_eq!(ran.code, 1, "{}", ran.stderr);
-    assert!(ran.stderr.contains("rental.toml:6: `mine/h100/on_demand` is of 2999-01-01"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("rental.toml:6: `mine/h100/on_demand` is dated 2999-01-01, which is in the future"), "{}", ran.stderr);
 }
 
 /// 16 MiB of short rows fit a program that may map 600 MiB.

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::OnceLock;
 
 use infercost::catalog::Catalog;
-use infercost::catalog::update::{Options, Sieve, diff, read_bytes, write};
+use infercost::catalog::update::{Options, Filter, diff, read_bytes, write};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
@@ -15,7 +15,7 @@ fuzz_target!(|bytes: &[u8]| {
     let catalog = CATALOG.get_or_init(Catalog::bundled);
     let today = jiff::civil::date(2026, 11, 25);
     let options =
-        Options { sieve: Sieve::default(), observed: None, csv_provider: Some("fuzzed"), today, catalog };
+        Options { filter: Filter::default(), observed: None, csv_provider: Some("fuzzed"), today, catalog };
     let Ok(offer) = read_bytes(Path::new("fuzzed"), bytes.to_vec(), None, &options) else { return };
     let folder = std::env::temp_dir().join(format!("infercost-fuzz-{}", std::process::id()));
     drop(std::fs::remove_dir_all(&folder));

@@ -126,10 +126,10 @@ impl Looked {
         let begin = clock::now();
         let peaks = if on_gpu {
             Some(Err("the GPU's are not measured yet".to_owned()))
-        } else if sys::forget_peak_memory() {
+        } else if sys::reset_peak_memory() {
             let peaks = measure_peaks(plan);
             // Their arrays are gone, and the model's memory counts from here.
-            sys::forget_peak_memory();
+            sys::reset_peak_memory();
             Some(peaks)
         } else {
             None

@@ -1,8 +1,11 @@
-//! The only file that reads time.
+//! The only file that reads the clock.
 //!
-//! One monotonic clock for all intervals, the wall clock for dates only. The clock's own precision
-//! and cost are measured, since an interval near them says nothing.
-#![expect(clippy::disallowed_methods, reason = "this is the one door to the system's clocks and to sleeping")]
+//! One monotonic clock for all intervals, the wall clock for dates only. The clock's own resolution
+//! and overhead are measured, since an interval close to them is meaningless.
+#![expect(
+    clippy::disallowed_methods,
+    reason = "this is the only access to the system's clocks and to sleeping"
+)]
 
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
@@ -12,27 +15,27 @@ use super::units::Seconds;
 
 static ORIGIN: LazyLock<Instant> = LazyLock::new(Instant::now);
 
-/// The present moment on the monotonic clock.
+/// The current moment on the monotonic clock.
 pub fn now() -> Tick {
     Tick::from_nanos(u64::try_from(ORIGIN.elapsed().as_nanos()).unwrap_or(u64::MAX))
 }
 
-/// The present date and time, in UTC.
+/// The current date and time, in UTC.
 pub fn wall() -> jiff::Timestamp {
     jiff::Timestamp::now()
 }
 
-/// The day, in UTC: the age of a price is counted to it.
+/// Today, in UTC.
 pub fn today() -> jiff::civil::Date {
     wall().to_zoned(jiff::tz::TimeZone::UTC).date()
 }
 
-/// Lets the calling thread rest.
+/// Suspends the calling thread.
 pub fn sleep(duration: Duration) {
     std::thread::sleep(duration);
 }
 
-/// What the clock itself costs and can resolve on this machine.
+/// The clock's overhead and resolution on this machine.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct ClockQuality {
     /// Smallest non-zero difference seen between two readings.

@@ -1,8 +1,8 @@
-//! The only door to environment variables.
+//! The only access to environment variables.
 //!
-//! None of them changes a measurement. Each is listed here with what it is for; a value that
-//! matters to a record is put into it by whoever asked.
-#![expect(clippy::disallowed_methods, reason = "this is the one door to the environment")]
+//! None of them changes a measurement. Each is listed here with its purpose; a value that
+//! matters to a record is put into it by the caller.
+#![expect(clippy::disallowed_methods, reason = "this is the only access to the environment")]
 
 use std::path::PathBuf;
 
@@ -10,7 +10,7 @@ fn non_empty(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
-/// `AWS_…`, `GOOGLE_…`, `AZURE_…`: how to reach an object store, by the names that its provider gives them.
+/// `AWS_…`, `GOOGLE_…`, `AZURE_…`: how to reach an object store, by its provider's own names.
 pub fn object_store() -> Vec<(String, String)> {
     let known = |name: &str| ["AWS_", "GOOGLE_", "AZURE_"].iter().any(|start| name.starts_with(start));
     let all = std::env::vars_os()
@@ -18,7 +18,7 @@ pub fn object_store() -> Vec<(String, String)> {
     all.filter(|(name, value)| known(name) && !value.is_empty()).collect()
 }
 
-/// `PATH`: where the program of a command line is looked for.
+/// `PATH`: where programs are looked up.
 pub fn path() -> Vec<PathBuf> {
     std::env::var_os("PATH").map(|path| std::env::split_paths(&path).collect()).unwrap_or_default()
 }
@@ -54,22 +54,22 @@ pub fn config_folder() -> PathBuf {
     non_empty("XDG_CONFIG_HOME").map_or_else(|| home().join(".config"), PathBuf::from).join("infercost")
 }
 
-/// `XDG_CACHE_HOME/infercost`, else `~/.cache/infercost`: what can be computed again.
+/// `XDG_CACHE_HOME/infercost`, else `~/.cache/infercost`: files that can be recomputed.
 pub fn cache_folder() -> PathBuf {
     cache_home().join("infercost")
 }
 
-/// `NO_COLOR` (<https://no-color.org>): no colours whatever the terminal can do.
+/// `NO_COLOR` (<https://no-color.org>): no colours, whatever the terminal supports.
 pub fn no_color() -> bool {
     non_empty("NO_COLOR").is_some()
 }
 
-/// `RAYON_NUM_THREADS`: threads of both engines on a processor when `--threads` is not given; named in the record.
+/// `RAYON_NUM_THREADS`: threads of both CPU engines when `--threads` is not given; stated in the record.
 pub fn rayon_num_threads() -> Option<usize> {
     non_empty("RAYON_NUM_THREADS")?.parse().ok()
 }
 
-/// `LD_LIBRARY_PATH`: folders in which the dynamic loader looks first.
+/// `LD_LIBRARY_PATH`: folders that the dynamic loader searches first.
 pub fn library_path() -> Vec<PathBuf> {
     paths("LD_LIBRARY_PATH")
 }
@@ -79,12 +79,12 @@ pub fn cuda_home() -> Option<PathBuf> {
     non_empty("CUDA_HOME").or_else(|| non_empty("CUDA_PATH")).map(PathBuf::from)
 }
 
-/// Folders below which a Python keeps `lib/python3.N/site-packages`: `VIRTUAL_ENV`, `CONDA_PREFIX`, those of
+/// Python prefixes, which contain `lib/python3.N/site-packages`: `VIRTUAL_ENV`, `CONDA_PREFIX`, those of
 /// each `python3` on `PATH`, `~/.local`.
 pub fn python_prefixes() -> Vec<PathBuf> {
     let named = ["VIRTUAL_ENV", "CONDA_PREFIX"].into_iter().filter_map(non_empty).map(PathBuf::from);
     let on_path = paths("PATH").into_iter().filter(|folder| folder.join("python3").exists());
-    // A virtual environment's `python3` is a link to the Python it was made from, which has packages too.
+    // A virtual environment's `python3` links to the Python it was created from, which has packages too.
     let both = on_path.flat_map(|folder| {
         let real =
             folder.join("python3").canonicalize().ok().and_then(|file| Some(file.parent()?.to_owned()));
@@ -116,7 +116,7 @@ pub fn llama_cpp_folder() -> PathBuf {
         .map_or_else(|| cache_folder().join("llama.cpp/current/bin"), PathBuf::from)
 }
 
-/// `CI=true`: a test that would be skipped for want of a file fails instead.
+/// `CI=true`: a test that would be skipped because a file is missing fails instead.
 pub fn is_ci() -> bool {
     non_empty("CI").is_some_and(|value| value == "true")
 }

@@ -1,4 +1,4 @@
-//! What happened and when: the only wire from an engine and from the sensors into `measure`.
+//! What happened and when: the only interface from engines and sensors to `measure`.
 //!
 //! Every engine reports the same two things: a step (one pass of the model over a batch, with the
 //! device synchronised before its end is read) and a token (one output token that reached the host).
@@ -25,18 +25,18 @@ impl Tick {
         Seconds::new(self.0.saturating_sub(earlier.0) as f64 / 1e9)
     }
 
-    /// The moment `time` later; a time below zero counts as none.
+    /// The moment `time` later; a negative time counts as zero.
     #[allow(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
-        reason = "as many nanoseconds as there are"
+        reason = "a float cast saturates at the largest tick"
     )]
     pub fn after(self, time: Seconds) -> Self {
         Self(self.0.saturating_add((time.get().max(0.0) * 1e9) as u64))
     }
 }
 
-/// What a step was for. A pure step's device time belongs wholly to its kind.
+/// What a step was for. The device time of an unmixed step belongs entirely to its phase.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
     /// Fills the KV cache up to the row's depth, before the row's clock starts.
@@ -60,22 +60,22 @@ pub struct StepEvent {
     pub end: Tick,
     /// Sequences in the batch.
     pub sequences: u32,
-    /// Prompt tokens fed, summed over the batch, those fed again among them.
+    /// Prompt tokens fed, summed over the batch, including recomputed ones.
     pub prompt_tokens: u32,
-    /// Output tokens fed, each a token that an earlier step yielded, those fed again among them.
+    /// Output tokens fed, each of them yielded by an earlier step, including recomputed ones.
     pub fed_output_tokens: u32,
-    /// Of the tokens fed, those that were fed before and lost their place in the cache.
+    /// Of the tokens fed, those recomputed because they were evicted from the cache.
     pub recomputed_tokens: u32,
     /// Output tokens yielded, summed over the batch.
     pub output_tokens: u32,
 }
 
 impl StepEvent {
-    /// The step's time as that of prompt tokens and that of output tokens.
+    /// The step's time split between prompt tokens and output tokens.
     ///
-    /// A pure step belongs wholly to its kind. A mixed one is split in proportion to `alone`: what its prompt part and
-    /// its output part take by themselves at the same batch and depth, from pure steps of the same run. Never by the
-    /// number of tokens: an output token reads the weights for itself, a prompt's tokens share them.
+    /// An unmixed step belongs entirely to its phase. A mixed one is split in proportion to `alone`: what its prompt part
+    /// and its output part take by themselves at the same batch and depth, from unmixed steps of the same run. It is never
+    /// split by token count: an output token reads all the weights, while a prompt's tokens share one read.
     pub fn split(&self, alone: [Seconds; 2]) -> [Seconds; 2] {
         let length = self.end.since(self.start);
         match self.phase {
@@ -101,18 +101,18 @@ pub struct TokenEvent {
     pub token: u32,
 }
 
-/// What happened to a request that came while others ran.
+/// What happened to a request that arrived while others were running.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RequestChange {
-    /// It came; the moment is the one it was due, not the one at which the scheduler looked.
+    /// It arrived; the time is when it was due, not when the scheduler noticed.
     Arrived,
-    /// It got pages and its first tokens are fed in the next step.
+    /// It was allocated pages, and its first tokens are fed in the next step.
     Admitted,
-    /// It lost its pages to older requests; what it had is fed again later.
+    /// It was preempted: its pages went to older requests, and its tokens are recomputed later.
     Preempted,
     /// Its last output token was delivered.
     Finished,
-    /// It was taken back.
+    /// It was cancelled.
     Cancelled,
 }
 
@@ -134,13 +134,13 @@ pub enum Event {
     Step(StepEvent),
     /// A token was delivered; it follows the step that yielded it.
     Token(TokenEvent),
-    /// A request came, waited or went; only under arrivals.
+    /// A request arrived, was admitted, was preempted or ended; only under arrivals.
     Request(RequestEvent),
 }
 
 /// Receives events. An implementation must be cheap: it is called between two timed steps.
 pub trait EventSink {
-    /// Takes one event.
+    /// Receives one event.
     fn take(&mut self, event: Event);
 }
 
@@ -157,7 +157,7 @@ pub enum PowerKind {
     Instant,
     /// The last second.
     Average,
-    /// The sensor does not say: instantaneous up to GA100, the last second on newer GPUs.
+    /// Not stated by the sensor: instantaneous up to GA100, the last second on newer GPUs.
     Unspecified,
 }
 
@@ -177,49 +177,49 @@ impl PowerKind {
 pub struct PowerSample {
     /// When it was read; the sensor's window ends at or before this moment.
     pub at: Tick,
-    /// What it showed.
+    /// The power it reported.
     pub watts: Watts,
-    /// Over which window.
+    /// The averaging window.
     pub kind: PowerKind,
 }
 
-/// One reading of a counter of energy.
+/// One reading of an energy counter.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct EnergyReading {
     /// When it was read.
     pub at: Tick,
-    /// What it showed, since the counter's own beginning.
+    /// The energy it reported, since the counter's own start.
     pub joules: Joules,
 }
 
-/// A reading taken at the moment the counter took its step, so that two of them are a whole number of the
+/// A reading taken at the moment the counter was updated, so that two of them are a whole number of the
 /// counter's own intervals apart.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct EnergyEdge {
-    /// The reading behind the step, or a plain one when no step came.
+    /// The reading right after the update, or a plain one if no update was seen.
     pub reading: EnergyReading,
-    /// The step fell within this time before `reading.at`: an interval between two polls, or the whole
-    /// wait when no step came.
+    /// The update happened within this time before `reading.at`: an interval between two polls, or the whole
+    /// wait if no update was seen.
     pub uncertainty: Seconds,
-    /// Whether the counter was seen to step.
+    /// Whether an update of the counter was seen.
     pub aligned: bool,
 }
 
-/// What holds a GPU's clocks back, as a set.
+/// What limits a GPU's clocks, as a set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[allow(clippy::struct_excessive_bools, reason = "a set of four")]
 pub struct Throttle {
     /// The power limit (normal at full load on a capped board).
     pub power_cap: bool,
-    /// Heat, told by the driver or by the board.
+    /// Thermal, reported by the driver or by the board.
     pub thermal: bool,
-    /// The supply asked for less (power brake).
+    /// The power supply demanded it (power brake).
     pub power_brake: bool,
     /// The board slowed itself down for another reason.
     pub hardware_slowdown: bool,
 }
 
-/// The state of a device beside its power.
+/// The state of a device other than its power.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct ClockSample {
     /// When it was read.
@@ -230,39 +230,39 @@ pub struct ClockSample {
     pub memory_mhz: Option<u32>,
     /// Temperature of the chip.
     pub celsius: Option<f64>,
-    /// What holds the clocks back now; `None` when the device does not say.
+    /// What limits the clocks now; `None` if the device does not report it.
     pub throttle: Option<Throttle>,
-    /// Processes that compute on the device, this one among them; `None` when the device does not say.
+    /// Processes that compute on the device, including this one; `None` if the device does not report it.
     pub processes: Option<u32>,
 }
 
-/// Time a device has been held back since its driver was loaded, by cause; a difference of two readings
-/// also holds what no poll saw.
+/// Time a device has been throttled since its driver was loaded, by cause; a difference of two readings
+/// also includes what no poll saw.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct ThrottledTime {
     /// By the power limit.
     pub power_cap: Option<Seconds>,
-    /// By heat, driver and board together.
+    /// Thermal, driver and board together.
     pub thermal: Option<Seconds>,
     /// By the power brake.
     pub power_brake: Option<Seconds>,
 }
 
-/// All that the sensors said beside a run, in the order of time.
+/// Everything the sensors reported during a run, in chronological order.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Trace {
-    /// Power, of every kind that is published.
+    /// Power, of every kind that the device publishes.
     pub power: Vec<PowerSample>,
-    /// Polls of the energy counter, not aligned with its steps.
+    /// Polls of the energy counter, not aligned with its updates.
     pub energy: Vec<EnergyReading>,
     /// Clocks and temperature.
     pub clocks: Vec<ClockSample>,
-    /// Readings that failed while others worked: what and why, each once.
+    /// Readings that failed while others worked: what and why, without repetition.
     pub failures: Vec<String>,
 }
 
 impl Trace {
-    /// Notes a reading that failed; the same failure only once.
+    /// Notes a failed reading; the same failure only once.
     pub fn failed(&mut self, what: &str, reason: &str) {
         let failure = format!("{what}: {reason}");
         if !self.failures.contains(&failure) {
@@ -276,16 +276,16 @@ impl Trace {
 pub struct PhaseEdge {
     /// When the edge was taken.
     pub at: Tick,
-    /// The counter's edge, or why there is none.
+    /// The energy counter's edge, or why there is none.
     pub energy: Result<EnergyEdge, String>,
-    /// Time throttled until then.
+    /// Time throttled up to then.
     pub throttled: ThrottledTime,
 }
 
-/// A stretch of time, from its beginning to its end.
+/// A time span, from start to end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Span {
-    /// Beginning.
+    /// Start.
     pub from: Tick,
     /// End.
     pub to: Tick,

@@ -1,7 +1,7 @@
-//! The ground floor: what every other room may stand on and that stands on nothing of ours.
+//! The foundation: what every other crate may depend on, and which depends on none of them.
 //!
-//! Units, statistics, the clock, the events that engines report, strangers' JSON, secrets taken out of their words, text for a person, the kinds of failures, and the two doors to the outside
-//! (environment variables and the operating system).
+//! Units, statistics, the clock, the events that engines report, a parser for untrusted JSON, redaction of secrets, text
+//! formatting, kinds of failures, and the only access to environment variables and the operating system.
 
 pub mod clock;
 pub mod env;

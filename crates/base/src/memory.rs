@@ -1,9 +1,9 @@
-//! How much memory this process may take: the machine's, the control groups' above it, and its own limits.
+//! How much memory this process may use: limited by the machine, its control groups, and its own resource limits.
 //!
-//! Counted are `MemAvailable`, every group from the process's own up to the top one (`memory.max` and `memory.high`
-//! of version 2, `memory.limit_in_bytes` of version 1: a container's limit often stands on a parent), `RLIMIT_AS` and
+//! Sources: `MemAvailable`, every group from the process's own up to the root (`memory.max` and `memory.high` of
+//! version 2, `memory.limit_in_bytes` of version 1: a container's limit is often set on a parent), `RLIMIT_AS` and
 //! `RLIMIT_DATA`. A group's page cache counts as free, as it does in `MemAvailable`: the kernel drops it first.
-//! Nothing is allocated here; what happens when memory runs out all the same is [`super::exhausted`]'s.
+//! Nothing is allocated here; [`super::exhausted`] handles running out of memory anyway.
 
 use std::fs;
 use std::path::{Component, Path, PathBuf};
@@ -14,45 +14,45 @@ use super::units::Bytes;
 /// Address space that std reserves for a thread's stack, with its guard page and the stack of its signal handler.
 const THREAD: u64 = (2 << 20) + (64 << 10);
 
-/// The memory of this process, all of it and what can be taken without swapping.
+/// The memory of this process: the total, and what can be used without swapping.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Memory {
-    /// Installed, or the control group's limit when that is lower.
+    /// Installed memory, or the control group's limit if that is lower.
     pub total: Bytes,
-    /// What this process can still take.
+    /// What this process can still use.
     pub available: Bytes,
-    /// What keeps `available` as low as it is.
+    /// What limits `available`.
     pub limit: Limit,
 }
 
-/// What bounds the memory of a process.
+/// What limits the memory of a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Limit {
     /// What is free on the machine.
     Machine,
     /// A control group: a container, a job of a scheduler, a systemd unit.
     Group,
-    /// `RLIMIT_AS`: addresses, whether touched or not.
+    /// `RLIMIT_AS`: address space, whether touched or not.
     AddressSpace,
     /// `RLIMIT_DATA`: private writable memory, whether touched or not.
     Data,
 }
 
 impl Limit {
-    /// Where an error says that memory is short: empty for the machine itself.
+    /// The limit as a suffix for an error message; empty for the machine itself.
     pub fn place(self) -> &'static str {
         match self {
             Self::Machine => "",
             Self::Group => " in this control group (container)",
-            Self::AddressSpace => " under this process's limit of address space (RLIMIT_AS, `ulimit -v`)",
-            Self::Data => " under this process's limit of data (RLIMIT_DATA, `ulimit -d`)",
+            Self::AddressSpace => " under this process's address space limit (RLIMIT_AS, `ulimit -v`)",
+            Self::Data => " under this process's data limit (RLIMIT_DATA, `ulimit -d`)",
         }
     }
 }
 
 impl Memory {
-    /// What is available beside the stacks of `threads` more threads, which take addresses and hardly any memory.
-    pub fn beside_threads(self, threads: usize) -> Bytes {
+    /// What remains available after the stacks of `threads` more threads, which take address space but hardly any memory.
+    pub fn after_thread_stacks(self, threads: usize) -> Bytes {
         match self.limit {
             Limit::Machine | Limit::Group => self.available,
             Limit::AddressSpace | Limit::Data => {
@@ -62,7 +62,7 @@ impl Memory {
     }
 }
 
-/// What this process may take now; `None` where the system does not say.
+/// What this process may use now; `None` if the system does not report it.
 pub fn memory() -> Option<Memory> {
     read(Path::new("/"), sys::limit(Resource::AddressSpace), sys::limit(Resource::Data))
 }
@@ -91,7 +91,7 @@ fn read(root: &Path, address_space: Option<u64>, data: Option<u64>) -> Option<Me
     Some(Memory { total: Bytes::new(total), available: Bytes::new(least.0), limit: least.1 })
 }
 
-/// The number behind `name` in a table of the kernel's, in bytes.
+/// The number after `name` in one of the kernel's tables, in bytes.
 fn kib(text: &str, name: &str) -> Option<u64> {
     let number = text.lines().find_map(|line| line.strip_prefix(name))?.split_whitespace().next()?;
     number.parse::<u64>().ok()?.checked_mul(1024)
@@ -101,18 +101,18 @@ fn kib(text: &str, name: &str) -> Option<u64> {
 #[derive(Debug, PartialEq, Eq)]
 struct Group {
     limit: u64,
-    /// Charged to it, without the page cache.
+    /// Memory charged to it, excluding the page cache.
     used: u64,
 }
 
-/// The two forms of control groups.
+/// The two versions of control groups.
 #[derive(Debug, Clone, Copy)]
 enum Version {
     One,
     Two,
 }
 
-/// Every group with a limit that this process is in, of both versions.
+/// Every group of this process that has a limit, of both versions.
 fn groups(root: &Path) -> Vec<Group> {
     let mounts = fs::read_to_string(root.join("proc/self/mountinfo")).unwrap_or_default();
     let memberships = fs::read_to_string(root.join("proc/self/cgroup")).unwrap_or_default();
@@ -142,7 +142,7 @@ fn groups(root: &Path) -> Vec<Group> {
 /// Where control groups that count memory are mounted.
 struct Mount<'a> {
     version: Version,
-    /// The group that is shown at the mount point.
+    /// The group visible at the mount point.
     root: &'a str,
     point: &'a str,
 }
@@ -163,17 +163,17 @@ impl<'a> Mount<'a> {
     }
 }
 
-/// The folder of the group `path` under a mount that shows the group `root`; `None` when it lies outside, as for
-/// a container that sees its host's names.
+/// The folder of the group `path` under a mount whose root is the group `root`; `None` if it lies outside, as in a
+/// container that sees its host's names.
 fn below(path: &str, root: &str) -> Option<PathBuf> {
     let rest = Path::new(path).strip_prefix(root).ok()?;
     let rest = rest.strip_prefix("/").unwrap_or(rest);
     rest.components().all(|part| matches!(part, Component::Normal(_))).then(|| rest.to_owned())
 }
 
-/// The limit that stands on one group, if one does.
+/// The limit of one group, if it has one.
 fn group(folder: &Path, version: Version) -> Option<Group> {
-    // A group without a limit says `max`, or in version 1 a number beyond all memory.
+    // A group without a limit reports `max`, or in version 1 a number larger than any memory.
     let number = |name: &str| fs::read_to_string(folder.join(name)).ok()?.trim().parse::<u64>().ok();
     let (limits, usage, cache): (&[_], _, &[_]) = match version {
         Version::Two => (
@@ -339,11 +339,11 @@ mod tests {
         let found = read(Some(3 * GIB), None);
         assert_eq!((found.available.get(), found.limit), (2 * GIB, Limit::AddressSpace));
         assert_eq!(found.total.get(), 64 * GIB, "the machine has what it has");
-        assert_eq!(found.beside_threads(4).get(), 2 * GIB - 4 * THREAD);
+        assert_eq!(found.after_thread_stacks(4).get(), 2 * GIB - 4 * THREAD);
         let found = read(Some(3 * GIB), Some(GIB));
         assert_eq!((found.available.get(), found.limit), (GIB / 2, Limit::Data));
         assert_eq!(read(Some(GIB / 2), None).available.get(), 0);
-        assert_eq!(read(None, None).beside_threads(1000).get(), 32 * GIB, "stacks are hardly touched");
+        assert_eq!(read(None, None).after_thread_stacks(1000).get(), 32 * GIB, "stacks are hardly touched");
     }
 
     #[test]

@@ -1,6 +1,6 @@
-//! Random numbers that are the same for the same seed, on every machine.
+//! Random numbers that are reproducible from a seed on every machine.
 
-/// An endless stream of words by `SplitMix64` (Steele, Lea and Flood 2014).
+/// An endless stream of 64-bit words by `SplitMix64` (Steele, Lea and Flood 2014).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SplitMix64 {
     state: u64,
@@ -12,7 +12,7 @@ impl SplitMix64 {
         Self { state: seed }
     }
 
-    /// Mixes `part` in by a full round, so that streams whose parts are neighbours share nothing.
+    /// Mixes `part` in with a full round, so that streams of neighbouring parts are independent.
     #[must_use]
     pub fn branch(mut self, part: u64) -> Self {
         self.state = self.word() ^ part;

@@ -1,7 +1,7 @@
-//! The only door to the operating system: interrupts, memory, and what the processor can do.
+//! The only access to the operating system: interrupts, memory, and the processor's capabilities.
 //!
-//! Linux is where all of it answers; elsewhere an unknown thing is `None`, never a guess.
-#![allow(unsafe_code, reason = "the one door to system calls that std does not offer")]
+//! Complete on Linux; elsewhere an unknown value is `None`, never a guess.
+#![allow(unsafe_code, reason = "the only place for system calls that std does not offer")]
 
 use std::ffi::CString;
 use std::fs;
@@ -15,25 +15,25 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use super::undo;
 use super::units::{Bytes, Seconds};
 
-/// Says whether the user asked to stop, and by which signal.
+/// Whether the user asked to stop, and by which signal.
 ///
-/// The first Ctrl-C (SIGINT) or SIGTERM sets the flag, and whoever works looks at it between two
-/// steps. A second signal ends the process at once, for work that does not look, and so does the loss of
-/// the terminal (SIGHUP) or SIGQUIT; what the process has changed on the machine is put back before
-/// ([`undo`]). While that happens a further signal ends the process without waiting.
+/// The first Ctrl-C (SIGINT) or SIGTERM sets the flag, which workers check between two steps. A second
+/// signal ends the process at once, in case a worker does not check, and so does the loss of the
+/// terminal (SIGHUP) or SIGQUIT; what the process has changed on the machine is restored first
+/// ([`undo`]). A further signal meanwhile ends the process without waiting.
 #[derive(Debug, Clone, Default)]
 pub struct Interrupt {
     asked: Arc<AtomicUsize>,
-    /// That of the whole, of which this is for a part.
+    /// The interrupt of the whole, if this one is for a part.
     whole: Option<Arc<AtomicUsize>>,
 }
 
 impl Interrupt {
-    /// Installs the handlers, and a thread that ends the process when it must end at once: what has to be
-    /// put back cannot be put back inside a signal handler.
+    /// Installs the handlers, and a thread that ends the process when it must end at once: changes to the
+    /// machine cannot be undone inside a signal handler.
     ///
     /// # Errors
-    /// When the system refuses a handler, the pipe or the thread.
+    /// If the system refuses a handler, the pipe or the thread.
     pub fn install() -> std::io::Result<Self> {
         use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
         let flag = Self::default();
@@ -50,7 +50,7 @@ impl Interrupt {
             if signal == SIGHUP && is_ignored(signal) {
                 continue; // `nohup` asked for that.
             }
-            // Order matters: the thread looks at the number behind the wake-up.
+            // Order matters: the thread reads the number after the wake-up.
             signal_hook::flag::register_conditional_shutdown(signal, code, Arc::clone(&ending))?;
             signal_hook::flag::register_usize(signal, Arc::clone(told), usize::try_from(code).unwrap_or(1))?;
             signal_hook::low_level::pipe::register(signal, wakes.try_clone()?)?;
@@ -73,22 +73,22 @@ impl Interrupt {
             std::io::Error::new(
                 error.kind(),
                 format!(
-                    "the system gives no thread that waits for Ctrl-C ({error}); raise ulimit -u or ulimit -v"
+                    "cannot start the thread that waits for Ctrl-C ({error}); raise ulimit -u or ulimit -v"
                 ),
             )
         })?;
         Ok(flag)
     }
 
-    /// The exit code that the signal stands for (130 or 143) once one has arrived.
+    /// The exit code of the signal (130 or 143), once one has arrived.
     pub fn exit_code(&self) -> Option<u8> {
         let code =
             |asked: &AtomicUsize| u8::try_from(asked.load(Ordering::Relaxed)).ok().filter(|code| *code != 0);
         self.whole.as_deref().and_then(code).or_else(|| code(&self.asked))
     }
 
-    /// One for a part of the work: it stops when the whole does, or when it is asked to itself.
-    pub fn for_a_part(&self) -> Self {
+    /// An interrupt for a part of the work: set when the whole is interrupted, or when requested itself.
+    pub fn child(&self) -> Self {
         let whole = self.whole.as_ref().unwrap_or(&self.asked);
         Self { asked: Arc::default(), whole: Some(Arc::clone(whole)) }
     }
@@ -98,13 +98,13 @@ impl Interrupt {
         self.exit_code().is_some()
     }
 
-    /// Behaves as if SIGINT had arrived; for callers that have their own way to ask.
+    /// Behaves as if SIGINT had arrived, for callers with another way to ask.
     pub fn request(&self) {
         self.asked.store(130, Ordering::Relaxed);
     }
 }
 
-/// Has the child of `command` asked to end (SIGTERM) when this process ends, however that happens.
+/// Makes the child of `command` receive SIGTERM when this process ends, however that happens.
 pub fn die_with_parent(command: &mut std::process::Command) {
     use std::os::unix::process::CommandExt as _;
     #[cfg(target_os = "linux")]
@@ -118,17 +118,17 @@ pub fn die_with_parent(command: &mut std::process::Command) {
             }
         });
     }
-    // A group of its own: Ctrl-C in the terminal is this process's to pass on.
+    // Its own group: this process forwards a Ctrl-C in the terminal itself.
     command.process_group(0);
 }
 
-/// Asks the process and the group that it leads to end (SIGTERM). It must be a child that was not waited for, started by a
-/// command that went through [`die_with_parent`]: then the number is still its own.
+/// Sends SIGTERM to the process and the group that it leads. It must be a child that was not waited for, started by a
+/// command that went through [`die_with_parent`], so that the id is still its own.
 pub fn ask_to_end(process: u32) {
     signal_group(process, libc::SIGTERM);
 }
 
-/// Ends the process and the group that it leads at once (SIGKILL); what [`ask_to_end`] needs, this needs too.
+/// Sends SIGKILL to the process and the group that it leads; the requirements of [`ask_to_end`] apply.
 pub fn end_group(process: u32) {
     signal_group(process, libc::SIGKILL);
 }
@@ -137,15 +137,15 @@ fn signal_group(process: u32, signal: libc::c_int) {
     if let Ok(pid) = libc::pid_t::try_from(process)
         && pid > 1
     {
-        // SAFETY: the call takes two numbers, and a group that is gone is an error that changes nothing.
+        // SAFETY: the call takes two numbers, and a group that is gone is only an error.
         unsafe { libc::kill(-pid, signal) };
     }
 }
 
-/// Whether this child has ended. It is not waited for, so its number, which is its group's, stays its own until it is.
+/// Whether this child has ended. It is not reaped, so its id, which is also its group's, is not reused.
 ///
 /// # Errors
-/// What the system said, such as that it is no child of this process.
+/// The system's error, such as that it is not a child of this process.
 pub fn has_ended(process: u32) -> std::io::Result<bool> {
     let mut about = std::mem::MaybeUninit::<libc::siginfo_t>::zeroed();
     let flags = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
@@ -175,7 +175,7 @@ pub fn is_root() -> bool {
     unsafe { libc::geteuid() == 0 }
 }
 
-/// What the process has used since it started.
+/// The process's resource usage since it started.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Usage {
     /// Largest resident set so far.
@@ -184,7 +184,7 @@ pub struct Usage {
     pub user: Seconds,
     /// Processor time in the kernel, all threads.
     pub system: Seconds,
-    /// Times the scheduler took the processor away while a thread still wanted it.
+    /// Involuntary context switches.
     pub involuntary_switches: u64,
 }
 
@@ -209,13 +209,13 @@ pub fn usage() -> Option<Usage> {
     })
 }
 
-/// Has the largest resident set count from now on, so that what was allocated and given back before is not taken for
-/// what comes; whether the system does that.
-pub fn forget_peak_memory() -> bool {
+/// Resets the largest resident set, so that earlier, freed allocations do not count; returns whether the system supports
+/// it.
+pub fn reset_peak_memory() -> bool {
     fs::write("/proc/self/clear_refs", "5").is_ok()
 }
 
-/// Processor time of the calling thread so far, where the system says.
+/// Processor time of the calling thread so far, if the system reports it.
 pub fn thread_time() -> Option<Seconds> {
     let mut raw = std::mem::MaybeUninit::<libc::timespec>::uninit();
     // SAFETY: `raw` is writable memory of the right size; it is read only when the call says it was filled.
@@ -231,11 +231,11 @@ pub fn thread_time() -> Option<Seconds> {
 /// A limit that the system sets on a process (`getrlimit(2)`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Resource {
-    /// Addresses in use, touched or not (`RLIMIT_AS`).
+    /// Address space in use, touched or not (`RLIMIT_AS`).
     AddressSpace,
     /// Private writable memory (`RLIMIT_DATA`).
     Data,
-    /// Open files, sockets among them (`RLIMIT_NOFILE`).
+    /// Open files, including sockets (`RLIMIT_NOFILE`).
     Files,
 }
 
@@ -252,7 +252,7 @@ pub fn limit(resource: Resource) -> Option<u64> {
     (told && raw.rlim_cur != libc::RLIM_INFINITY).then_some(raw.rlim_cur)
 }
 
-/// Has all threads allocate from one heap: glibc reserves 64 MiB of addresses for each thread's own.
+/// Makes all threads allocate from one heap: glibc reserves 64 MiB of address space per thread otherwise.
 pub fn share_one_heap() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     // SAFETY: the call takes two numbers; a heap that exists stays.
@@ -261,7 +261,7 @@ pub fn share_one_heap() {
     }
 }
 
-/// Writes to stderr without allocating and without a lock, over a progress bar that may stand there.
+/// Writes to stderr without allocating or locking, over a progress bar that may be shown.
 pub fn write_stderr(text: &[u8]) {
     let write = |text: &[u8]| {
         // SAFETY: the bytes are readable for as long as the call lasts.
@@ -274,7 +274,7 @@ pub fn write_stderr(text: &[u8]) {
     write(text);
 }
 
-/// Columns of the terminal on stderr; `None` where it does not say.
+/// Columns of the terminal on stderr; `None` if unknown.
 pub fn terminal_columns() -> Option<usize> {
     let mut size = libc::winsize { ws_row: 0, ws_col: 0, ws_xpixel: 0, ws_ypixel: 0 };
     // SAFETY: `size` is writable memory of the right size.
@@ -288,7 +288,7 @@ pub fn exit_now(code: u8) -> ! {
     unsafe { libc::_exit(i32::from(code)) }
 }
 
-/// Free space of the disk that `folder` lies on, as far as this user may fill it.
+/// Free disk space at `folder` that this user may use.
 pub fn disk_free(folder: &Path) -> Option<Bytes> {
     let path = CString::new(folder.as_os_str().as_bytes()).ok()?;
     let mut raw = std::mem::MaybeUninit::<libc::statvfs>::uninit();
@@ -314,12 +314,12 @@ pub fn logical_cpus() -> usize {
     std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }
 
-/// The processors this process may run on, by the system's numbers; empty where it does not say.
+/// The processors this process may run on, by the system's numbers; empty if unknown.
 pub fn allowed_cpus() -> Vec<usize> {
     #[cfg(target_os = "linux")]
     {
         let mut set = std::mem::MaybeUninit::<libc::cpu_set_t>::zeroed();
-        // SAFETY: `set` is writable memory of the size that is told; it is read only when the call says it was filled.
+        // SAFETY: `set` is writable memory of the stated size; it is read only when the call says it was filled.
         let set = unsafe {
             if libc::sched_getaffinity(0, size_of::<libc::cpu_set_t>(), set.as_mut_ptr()) != 0 {
                 return Vec::new();
@@ -334,19 +334,19 @@ pub fn allowed_cpus() -> Vec<usize> {
     Vec::new()
 }
 
-/// Version of the processor's microcode, where the system shows it.
+/// Version of the processor's microcode, if the system reports it.
 pub fn microcode() -> Option<String> {
     let text = fs::read_to_string("/proc/cpuinfo").ok()?;
     let line = text.lines().find(|line| line.starts_with("microcode"))?;
     Some(line.split_once(':')?.1.trim().to_owned())
 }
 
-/// Keeps the calling thread on one processor; says whether the system agreed.
+/// Pins the calling thread to one processor; returns whether that succeeded.
 pub fn pin_thread(cpu: usize) -> bool {
     pin_thread_to(&[cpu])
 }
 
-/// Keeps the calling thread on these processors; says whether the system agreed.
+/// Pins the calling thread to these processors; returns whether that succeeded.
 pub fn pin_thread_to(cpus: &[usize]) -> bool {
     #[cfg(target_os = "linux")]
     {
@@ -389,7 +389,7 @@ pub fn allowed_cpus_core_by_core() -> Vec<usize> {
     first
 }
 
-/// One cache as the system shows it: level, the processors that share it, bytes.
+/// One cache as the system reports it: level, the processors that share it, bytes.
 fn cache(folder: &std::path::Path) -> Option<(u32, String, u64)> {
     let read = |name: &str| fs::read_to_string(folder.join(name)).ok();
     let size = read("size")?;
@@ -462,7 +462,7 @@ pub fn operating_system() -> (Option<String>, Option<String>) {
     (pretty, kernel)
 }
 
-/// Which container the process runs in, as far as it can tell.
+/// The kind of container the process runs in, if recognized.
 pub fn container() -> Option<&'static str> {
     if fs::exists("/.dockerenv").unwrap_or(false) {
         return Some("docker");
@@ -474,7 +474,7 @@ pub fn container() -> Option<&'static str> {
     ["kubepods", "docker", "lxc", "containerd"].into_iter().find(|name| groups.contains(name))
 }
 
-/// A timer that a poll loop waits for beside its sockets: `timerfd_create(2)` is exact to some microseconds, where a
+/// A timer that a poll loop waits for along with its sockets: `timerfd_create(2)` is accurate to some microseconds, while a
 /// timeout of `epoll_wait(2)` is rounded up to milliseconds.
 #[cfg(target_os = "linux")]
 #[derive(Debug)]
@@ -485,7 +485,7 @@ impl Alarm {
     /// A timer that is not set.
     ///
     /// # Errors
-    /// What the system said, such as that there is no file descriptor left.
+    /// The system's error, such as that there is no file descriptor left.
     pub fn new() -> std::io::Result<Self> {
         use std::os::fd::FromRawFd as _;
         // SAFETY: the call takes two numbers.
@@ -494,17 +494,17 @@ impl Alarm {
         if fd < 0 {
             return Err(std::io::Error::last_os_error());
         }
-        // SAFETY: the descriptor is new and nobody else's.
+        // SAFETY: the descriptor is new and owned by nobody else.
         Ok(Self(unsafe { std::os::fd::OwnedFd::from_raw_fd(fd) }))
     }
 
-    /// Sets it to ring once `after` from now; the setting before is forgotten. Zero rings at once.
+    /// Sets it to fire once, `after` from now, replacing any earlier setting. Zero fires at once.
     ///
     /// # Errors
     /// What the system said.
     pub fn set(&self, after: std::time::Duration) -> std::io::Result<()> {
         use std::os::fd::AsRawFd as _;
-        // All zero would unset it.
+        // All zeros would disarm it.
         let after = after.max(std::time::Duration::from_nanos(1));
         let once = libc::timespec {
             tv_sec: libc::time_t::try_from(after.as_secs()).unwrap_or(libc::time_t::MAX),
@@ -529,7 +529,7 @@ impl std::os::fd::AsRawFd for Alarm {
     }
 }
 
-/// Has the system stamp what arrives at `socket`, for [`receive`]; says whether it agreed.
+/// Enables arrival timestamps on `socket`, for [`receive`]; returns whether that succeeded.
 pub fn stamp_arrivals(socket: std::os::fd::BorrowedFd<'_>) -> bool {
     #[cfg(target_os = "linux")]
     {
@@ -537,7 +537,7 @@ pub fn stamp_arrivals(socket: std::os::fd::BorrowedFd<'_>) -> bool {
         let flags = libc::SOF_TIMESTAMPING_RX_SOFTWARE | libc::SOF_TIMESTAMPING_SOFTWARE;
         let size = libc::socklen_t::try_from(size_of_val(&flags)).unwrap_or(0);
         let value = (&raw const flags).cast();
-        // SAFETY: `value` is readable memory of the size that is told.
+        // SAFETY: `value` is readable memory of the stated size.
         unsafe {
             libc::setsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, libc::SO_TIMESTAMPING, value, size) == 0
         }
@@ -549,17 +549,17 @@ pub fn stamp_arrivals(socket: std::os::fd::BorrowedFd<'_>) -> bool {
     }
 }
 
-/// Reads from a socket as `recv(2)` does, and says how long ago the last of these bytes arrived at this machine, where the
-/// system stamps arrivals ([`stamp_arrivals`]) and its wall clock was not set meanwhile.
+/// Reads from a socket as `recv(2)` does, and returns how long ago the last of these bytes arrived at this machine, if the
+/// system timestamps arrivals ([`stamp_arrivals`]) and its wall clock was not changed meanwhile.
 ///
 /// # Errors
-/// What the system said; `WouldBlock` when nothing is there.
+/// The system's error; `WouldBlock` if there is nothing to read.
 pub fn receive(
     socket: std::os::fd::BorrowedFd<'_>,
     buffer: &mut [u8],
 ) -> std::io::Result<(usize, Option<std::time::Duration>)> {
     use std::os::fd::AsRawFd as _;
-    // Room for one stamp, which is three times, aligned as the header of a control message must be.
+    // Room for one timestamp record, which holds three times, aligned as a control message header must be.
     let mut control = [0usize; 16];
     let mut into = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
     // SAFETY: a message of zeros is one without buffers.
@@ -603,7 +603,7 @@ fn arrived_ago(_: &libc::msghdr) -> Option<std::time::Duration> {
     None
 }
 
-/// Identifies this start of this machine: changes at every reboot.
+/// Identifies this boot of this machine: changes at every reboot.
 pub fn boot_id() -> Option<String> {
     Some(fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?.trim().to_owned())
 }
@@ -613,13 +613,13 @@ pub fn machine_id() -> Option<String> {
     Some(fs::read_to_string("/etc/machine-id").ok()?.trim().to_owned()).filter(|id| !id.is_empty())
 }
 
-/// Limits candle's two thread pools, which read their size from the environment only.
+/// Limits candle's two thread pools, which read their size only from the environment.
 ///
-/// Must be called before any other thread exists, that of [`Interrupt`] apart, and before candle computes
+/// Must be called before any other thread exists, except that of [`Interrupt`], and before candle computes
 /// anything.
 #[expect(
     clippy::disallowed_methods,
-    reason = "the one writer of the environment, before any thread reads it"
+    reason = "the only writer of the environment, before any thread reads it"
 )]
 pub fn limit_candle_threads(threads: usize) {
     for name in ["RAYON_NUM_THREADS", "CANDLE_NUM_THREADS"] {

@@ -1,23 +1,23 @@
-//! Words and numbers for a person: strangers' text made harmless, a number with its noun.
+//! Text for people: sanitized text of outside origin, numbers with their noun.
 
 use std::fmt::Display;
 use std::path::Path;
 
 use super::redact;
 
-/// A stranger's text without signs that steer a terminal.
+/// Text of outside origin without terminal control characters.
 pub fn printable(text: &str) -> String {
     clipped(text, usize::MAX)
 }
 
-/// A stranger's text without signs that steer a terminal, its first `most` signs.
+/// The first `most` characters of a text of outside origin, without terminal control characters.
 pub fn clipped(text: &str, most: usize) -> String {
-    text.chars().take(most).map(|sign| if sign.is_control() { ' ' } else { sign }).collect()
+    text.chars().take(most).map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
-/// A stranger's text in a message: without secrets, [`clipped`] to 80 signs, and an ellipsis where there were more.
+/// Text of outside origin for a message: without secrets, [`clipped`] to 80 characters, with an ellipsis if there were more.
 pub fn shown(text: &str) -> String {
-    // A secret is cut out before the text is, or its beginning would stay.
+    // Redact before clipping, or the beginning of a clipped secret would remain.
     let text = &redact::text(text);
     let mut out = clipped(text, 80);
     if text.chars().nth(80).is_some() {
@@ -26,8 +26,8 @@ pub fn shown(text: &str) -> String {
     out
 }
 
-/// How bytes are compressed, by what they begin with, and what unpacks them.
-pub fn packed(bytes: &[u8]) -> Option<(&'static str, &'static str)> {
+/// The compression format of bytes, by their first bytes, and the command that unpacks it.
+pub fn compression(bytes: &[u8]) -> Option<(&'static str, &'static str)> {
     const KINDS: [(&[u8], &str, &str); 5] = [
         (&[0x1f, 0x8b], "gzip", "gunzip -k FILE"),
         (&[0x28, 0xb5, 0x2f, 0xfd], "zstd", "zstd -d FILE"),
@@ -38,7 +38,7 @@ pub fn packed(bytes: &[u8]) -> Option<(&'static str, &'static str)> {
     KINDS.iter().find(|(begin, ..)| bytes.starts_with(begin)).map(|(_, kind, how)| (*kind, *how))
 }
 
-/// A path for a page, a view or a message: without secrets, as a folder may be named after one.
+/// A path for display, without secrets, which a folder name may contain.
 pub fn path(path: &Path) -> String {
     redact::text(&path.display().to_string()).into_owned()
 }

@@ -1,9 +1,9 @@
-//! What must be put back when the program ends, however it ends.
+//! Changes to the machine that must be undone when the program ends, however it ends.
 //!
-//! A change to the machine (clocks, a power limit) is made together with the step that takes it back. The
-//! step runs once: when its [`Undo`] is dropped, also by a panic that unwinds, or by [`before`] when a
-//! signal ends the process at once. Steps run on ordinary threads, never in a signal handler. Only SIGKILL
-//! and an abort leave a change behind.
+//! A change to the machine (clocks, a power limit) is made together with the step that undoes it. The
+//! step runs once: when its [`Undo`] is dropped, also during unwinding, or by [`before`] when a signal
+//! ends the process at once. Steps run on ordinary threads, never in a signal handler. Only SIGKILL and
+//! an abort leave a change in place.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use super::clock;
 
-/// How often a lock that is held is tried again, and the pause between two tries: two seconds.
+/// How often a held lock is retried, and the pause between attempts: two seconds in total.
 const TRIES: u32 = 200;
 const PAUSE: Duration = Duration::from_millis(10);
 
@@ -23,26 +23,26 @@ struct Steps {
     pending: Vec<(u64, Step)>,
 }
 
-// Whoever changes the machine or takes a change back holds this lock meanwhile, so that a process that is
-// being ended waits for a step that has begun, and no change slips in behind the last step.
+// Held while the machine is changed or a change is undone, so that a process that is ending waits for a
+// step in progress, and no change is made after the last step.
 static STEPS: Mutex<Steps> = Mutex::new(Steps { last_id: 0, pending: Vec::new() });
 
 fn steps() -> MutexGuard<'static, Steps> {
     STEPS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Takes a change back when it is dropped.
+/// Undoes a change when it is dropped.
 #[derive(Debug)]
-#[must_use = "the change is taken back as soon as this is dropped"]
+#[must_use = "the change is undone as soon as this is dropped"]
 pub struct Undo {
     id: u64,
 }
 
 impl Undo {
-    /// Makes a change and remembers how to take it back; neither may make another [`Undo`].
+    /// Makes a change and registers how to undo it; neither may create another [`Undo`].
     ///
     /// # Errors
-    /// That of `change`; nothing is remembered then.
+    /// The error of `change`; nothing is registered then.
     pub fn after<E>(
         change: impl FnOnce() -> Result<(), E>,
         take_back: impl FnOnce() + Send + 'static,
@@ -55,7 +55,7 @@ impl Undo {
         Ok(Self { id })
     }
 
-    /// Changes once more what this takes back; not behind the last step of a process that is being ended.
+    /// Makes a further change that this also undoes, unless the process is already ending.
     pub fn again<T>(&self, change: impl FnOnce() -> T) -> T {
         let _steps = steps();
         change()
@@ -72,7 +72,7 @@ impl Drop for Undo {
     }
 }
 
-/// Takes back every change that still stands, the latest first, and then does the last thing.
+/// Undoes every change still in effect, the latest first, and then calls `last`.
 pub fn before<T>(last: impl FnOnce() -> T) -> T {
     let mut steps = steps();
     while let Some((_, step)) = steps.pending.pop() {
@@ -82,8 +82,8 @@ pub fn before<T>(last: impl FnOnce() -> T) -> T {
     last()
 }
 
-/// [`before`] for a process that gets no more memory: what stands is taken back unless whoever holds the lock is this
-/// very thread, or hangs.
+/// [`before`] for a process that is out of memory: changes are undone unless the lock is held by this very thread, or by one
+/// that hangs.
 pub fn before_giving_up() {
     for _ in 0..TRIES {
         let held = matches!(STEPS.try_lock(), Err(TryLockError::WouldBlock));

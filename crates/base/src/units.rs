@@ -1,7 +1,7 @@
-//! Quantities as types, and the only arithmetic that is legal between them.
+//! Quantities as types, with the only arithmetic that is meaningful between them.
 //!
-//! A unit that two rooms exchange is a newtype with one private field; in JSON the unit stands in
-//! the key. What has no `impl` here has no meaning and does not compile.
+//! A unit that crosses module boundaries is a newtype with one private field; in JSON the unit is part of
+//! the key. Operations without an `impl` here are meaningless and do not compile.
 
 use std::fmt;
 use std::ops::{Add, AddAssign, Div, Mul, Sub};
@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 pub struct Seconds(f64);
 
 impl Seconds {
-    /// No time at all.
+    /// Zero seconds.
     pub const ZERO: Self = Self(0.0);
 
     /// A duration of `seconds`.
@@ -62,7 +62,7 @@ impl Mul<f64> for Seconds {
 }
 
 impl fmt::Display for Seconds {
-    /// Three significant digits with the unit that suits the size: `12.3 µs`, `4.56 ms`, `1.23 s`, `2 min 5 s`.
+    /// Three significant digits with a unit that fits the magnitude: `12.3 µs`, `4.56 ms`, `1.23 s`, `2 min 5 s`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let seconds = self.0;
         if seconds >= 60.0 {
@@ -89,7 +89,7 @@ impl fmt::Display for Seconds {
 pub struct Joules(f64);
 
 impl Joules {
-    /// No energy at all.
+    /// Zero joules.
     pub const ZERO: Self = Self(0.0);
 
     /// An energy of `joules`.
@@ -178,7 +178,7 @@ impl Div<Seconds> for Tokens {
 pub struct TokensPerSecond(f64);
 
 impl TokensPerSecond {
-    /// A rate of `rate` tokens each second.
+    /// A rate of `rate` tokens per second.
     pub const fn new(rate: f64) -> Self {
         Self(rate)
     }
@@ -219,7 +219,7 @@ impl fmt::Display for Bytes {
         const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
         let mut value = self.0 as f64;
         let mut unit = 0;
-        // 999.5 rounds to a fourth digit, so the next unit is taken there and not at 1,024.
+        // 999.5 would round to a fourth digit, so the next unit starts there and not at 1,024.
         while value >= 999.5 && unit + 1 < UNITS.len() {
             value /= 1024.0;
             unit += 1;

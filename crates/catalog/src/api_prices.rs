@@ -15,11 +15,11 @@ pub const API_PRICE_STALE_AFTER_DAYS: i64 = 180;
 pub struct ApiPrice {
     /// Who serves it: `openai`, `together`.
     pub provider: String,
-    /// The model; hosts of the same weights share the word.
+    /// The model; hosts of the same weights share the name.
     pub model: String,
     /// The model's name in the source.
     pub source_model_id: String,
-    /// Whether the weights can be had.
+    /// Whether the weights are openly available.
     #[serde(default)]
     pub open_weights: Option<bool>,
     /// Input, USD per million tokens.
@@ -64,25 +64,25 @@ pub struct ApiPrice {
     /// The price of the batch tier.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub batch: Option<InputOutput>,
-    /// Other prices inside these hours.
+    /// Different prices during these hours.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub time_of_day: Vec<TimeOfDay>,
     /// A change already announced.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scheduled_change: Option<ScheduledChange>,
-    /// Since when the price holds, where the source says so.
+    /// The day on which the price took effect, where the source says so.
     #[serde(default, deserialize_with = "optional_date")]
     pub effective_from: Option<Date>,
     /// Whether the provider is withdrawing the model.
     #[serde(default)]
     pub deprecated: bool,
-    /// The latest day on which the number can have been checked.
+    /// The latest day on which the price may have been checked.
     #[serde(deserialize_with = "date")]
     pub as_of: Date,
     /// The page that the source names.
     #[serde(default)]
     pub upstream: Option<String>,
-    /// What a reader should know besides.
+    /// Anything else a reader should know.
     #[serde(default)]
     pub note: Option<String>,
     /// What a second source says.
@@ -90,16 +90,16 @@ pub struct ApiPrice {
     pub cross_check: Option<String>,
     /// Where it was read.
     pub source: String,
-    /// Fields of the file it was read from that have no word here, as JSON text; a list of rows has them as JSON.
+    /// Fields of the source file that have no counterpart here, as JSON text; serialized as a JSON value.
     #[serde(default, skip_serializing_if = "Option::is_none", serialize_with = "super::checked::json_text")]
     pub kept: Option<String>,
 }
 
-/// A price for inputs longer than a bound.
+/// A price for inputs longer than a threshold.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LongContextTier {
-    /// The bound, tokens.
+    /// The threshold, tokens.
     pub above_input_tokens: u64,
     /// USD per million input tokens.
     #[serde(deserialize_with = "money", serialize_with = "rust_decimal::serde::float::serialize")]
@@ -140,7 +140,7 @@ pub struct InputOutput {
     pub output: Decimal,
 }
 
-/// Prices inside a window of the day.
+/// Prices within a window of the day.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TimeOfDay {
@@ -177,7 +177,7 @@ impl ApiPrice {
         format!("{}/{}", self.provider, self.model)
     }
 
-    /// The prices of a prompt of so many tokens, where they differ from the short prompt's.
+    /// The prices of a prompt of `input_tokens` tokens, where they differ from those of a short prompt.
     pub fn tier_at(&self, input_tokens: u64) -> Option<&LongContextTier> {
         let tiers = self.long_context_tiers.iter().filter(|tier| input_tokens > tier.above_input_tokens);
         tiers.max_by_key(|tier| tier.above_input_tokens)

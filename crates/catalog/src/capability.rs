@@ -1,7 +1,7 @@
-//! What models can do, as far as it was published, and the gates that make classes of them.
+//! Published benchmark scores of models, and the thresholds that sort models into capability classes.
 //!
-//! A class is a gate on one benchmark; a model is in it when a published score says so. Nothing is inferred: a model without
-//! a score is in no class.
+//! A class is a minimum score on one benchmark; a model is in it when a published score reaches it. Nothing is inferred: a
+//! model without a score is in no class.
 
 use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 

@@ -1,6 +1,6 @@
-//! Values refused at the door: serde readers for numbers and dates in catalog files.
+//! Serde deserializers that reject invalid numbers and dates in catalog files.
 //!
-//! A refusal carries the value's place in the file, which a check after parsing would have lost.
+//! Rejecting here keeps the value's position in the file, which a check after parsing would have lost.
 
 use jiff::civil::Date;
 use rust_decimal::Decimal;
@@ -13,21 +13,21 @@ pub(super) fn money<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Decima
     if amount > Decimal::ZERO {
         Ok(amount)
     } else {
-        Err(D::Error::custom(format!("a price is above zero, found {amount}")))
+        Err(D::Error::custom(format!("a price must be above zero, found {amount}")))
     }
 }
 
-/// An amount of money of zero or above: some hosts give input, or cached input, away.
+/// An amount of money of zero or above: some hosts charge nothing for input, or for cached input.
 pub(super) fn money_or_free<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Decimal, D::Error> {
     let amount = <Decimal as Deserialize>::deserialize(deserializer)?;
     if amount >= Decimal::ZERO {
         Ok(amount)
     } else {
-        Err(D::Error::custom(format!("a price is not negative, found {amount}")))
+        Err(D::Error::custom(format!("a price must not be negative, found {amount}")))
     }
 }
 
-/// [`money_or_free`], when the field is there.
+/// [`money_or_free`], if the field is present.
 pub(super) fn optional_money<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<Decimal>, D::Error> {
@@ -44,7 +44,7 @@ pub(super) fn positive<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64
     }
 }
 
-/// [`positive`], when the field is there.
+/// [`positive`], if the field is present.
 pub(super) fn optional_positive<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<f64>, D::Error> {
     positive(deserializer).map(Some)
 }
@@ -67,12 +67,12 @@ pub(super) fn date<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Date, D
     text.parse().map_err(|_| D::Error::custom(format!("expected a date like \"2026-11-23\", found {value}")))
 }
 
-/// [`date`], when the field is there.
+/// [`date`], if the field is present.
 pub(super) fn optional_date<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Date>, D::Error> {
     date(deserializer).map(Some)
 }
 
-/// JSON that is kept as text, as the value that it is.
+/// Serializes JSON that is kept as text as a JSON value.
 #[allow(clippy::ref_option, reason = "serde hands it over like that")]
 pub(super) fn json_text<S: Serializer>(text: &Option<String>, serializer: S) -> Result<S::Ok, S::Error> {
     let Some(text) = text else { return serializer.serialize_none() };

@@ -1,9 +1,9 @@
-//! What a run costs by the hour when nobody says: a rule over dated rows, as of a stated day.
+//! The default price per hour when the user gives none: a rule over dated rows, as of a stated day.
 //!
 //! Rows count when they are on demand and of trust high or medium. Of those, the median of the fresh ones: at most
 //! [`FRESH_DAYS`] days old, counted from the last day on which the price was seen. No fresh row: the newest dated
 //! one, else the median of the undated, each with a warning. A GPU without any such row is priced as its family.
-//! A median hides a spread, so the least and the greatest stand beside it.
+//! A median hides the spread, so the lowest and the highest price are reported with it.
 
 use jiff::civil::Date;
 use rust_decimal::Decimal;
@@ -12,31 +12,31 @@ use super::provenance::Trust;
 use super::rentals::RentalKind;
 use super::{Catalog, Gpu, VmClass, age_days};
 
-/// A price older than this many days is history, not a quote.
+/// A price older than this many days no longer counts as current.
 pub const FRESH_DAYS: i64 = 90;
 
-/// A price by the hour, with all that is needed to judge it.
+/// A price per hour, with what is needed to judge it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RentalPrice {
     /// USD per hour: of one GPU, or of a machine with the stated CPUs.
     pub usd_per_hour: Decimal,
-    /// The least of the rows behind it.
+    /// The lowest price among the rows it is based on.
     pub min: Decimal,
-    /// The greatest of the rows behind it.
+    /// The highest price among the rows it is based on.
     pub max: Decimal,
-    /// How many rows are behind it.
+    /// How many rows it is based on.
     pub rows: usize,
     /// Providers and where their prices were read.
     pub source: String,
     /// The oldest day among the rows; absent when they are undated.
     pub observed: Option<Date>,
-    /// Why not to trust it blindly.
+    /// Why the price may be off.
     pub warning: Option<String>,
-    /// What it is a price of, and how it came about, in a line.
+    /// What it is a price of and how it was derived, in one line.
     pub label: String,
 }
 
-/// One row as the rule sees it.
+/// The part of a row that the rule looks at.
 struct Quote<'a> {
     usd_per_hour: Decimal,
     dated: Option<Date>,
@@ -45,7 +45,7 @@ struct Quote<'a> {
 }
 
 impl Catalog {
-    /// The default price of one hour of `gpu` on the day `today`; absent when not even its family has a row.
+    /// The default price per hour of `gpu` on the day `today`; `None` when not even its family has a row.
     pub fn rental_price(&self, gpu: &Gpu, today: Date) -> Option<RentalPrice> {
         let quotes = |wanted: &dyn Fn(&str) -> bool| -> Vec<Quote<'_>> {
             let rows = self.rentals.iter().filter(|row| {
@@ -65,7 +65,7 @@ impl Catalog {
         }
         let family = quotes(&|id| self.gpus.iter().any(|other| other.id == id && other.family == gpu.family));
         let mut price = price(family, &format!("on-demand rent of the {} family", gpu.family), today)?;
-        let warning = format!("no price of {} is known, other cards of its family are taken", gpu.id);
+        let warning = format!("no price known for {}, using other cards of its family", gpu.id);
         price.warning = Some(price.warning.map_or(warning.clone(), |stale| format!("{warning}; {stale}")));
         Some(price)
     }
@@ -111,7 +111,7 @@ fn price(mut quotes: Vec<Quote<'_>>, what: &str, today: Date) -> Option<RentalPr
             ("the newest dated".to_owned(), Some(warning))
         }
         _ => {
-            let warning = "no price has a date; give yours with --price-per-hour".to_owned();
+            let warning = "none of the prices is dated; give yours with --price-per-hour".to_owned();
             ("undated".to_owned(), Some(warning))
         }
     };
@@ -141,7 +141,7 @@ fn median(sorted: &[Quote<'_>]) -> Decimal {
     if sorted.len() % 2 == 1 { upper } else { (sorted[middle - 1].usd_per_hour + upper) / Decimal::TWO }
 }
 
-/// Each source once, behind the providers that it stands for.
+/// Each source once, after the providers that it covers.
 fn sources(quotes: &[Quote<'_>]) -> String {
     let mut by_source: Vec<(&str, Vec<&str>)> = Vec::new();
     for quote in quotes {

@@ -1,4 +1,4 @@
-//! What electricity costs. Shown beside a rent, never added to it.
+//! What electricity costs. Shown next to a rent, never added to it.
 
 use jiff::civil::Date;
 use rust_decimal::Decimal;
@@ -17,7 +17,7 @@ pub struct Electricity {
     pub country: String,
     /// Part of the country, or `average`.
     pub region: String,
-    /// Kind of customer, in the statistic's words.
+    /// Kind of customer, as the statistic names it.
     pub sector: String,
     /// USD per kWh.
     #[serde(deserialize_with = "money", serialize_with = "rust_decimal::serde::float::serialize")]

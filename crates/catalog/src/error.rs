@@ -1,4 +1,4 @@
-//! Why the catalog cannot be read or a row not found. Each message names file, line, field, value and the way out.
+//! Why the catalog cannot be read or a row not found. Each message names file, line, field, value and how to fix it.
 
 use std::path::PathBuf;
 
@@ -24,36 +24,36 @@ pub enum Error {
         "no API in the catalog sells {0}; name another model, or an API as `provider/model`; `bench catalog prices api` lists them"
     )]
     NotSold(String),
-    /// A catalog file is not what it should be (exit code 1).
+    /// A catalog file is invalid (exit code 1).
     #[error("{file}:{line}: {reason}")]
     Invalid {
         /// The file, or `bundled configs/…`.
         file: String,
         /// Line, counted from 1.
         line: usize,
-        /// Field, value, what was expected and the way out.
+        /// Field, value, what was expected and how to fix it.
         reason: String,
     },
-    /// Two rows answer to the same name (exit code 1).
+    /// Two rows claim the same name (exit code 1).
     #[error(
-        "{kind} `{first}` and {kind} `{second}` both answer to `{name}`; rename one of them, or give your row the id `{first}` to replace it"
+        "{kind} `{first}` and {kind} `{second}` both claim the name `{name}`; rename one of them, or give your row the id `{first}` to replace it"
     )]
     Collision {
         /// `gpu` or `model`.
         kind: &'static str,
         /// The row that had the name.
         first: String,
-        /// The row that claims it too.
+        /// The other row that claims it.
         second: String,
         /// The name.
         name: String,
     },
-    /// The folder given as `--config` is not there or holds no catalog file (exit code 13).
+    /// The folder given as `--config` does not exist or contains no catalog file (exit code 13).
     #[error("{}: {reason}", path.display())]
     Missing {
         /// The folder.
         path: PathBuf,
-        /// What was looked for, and the way out.
+        /// What was expected, and how to fix it.
         reason: String,
     },
     /// A catalog file could not be read (exit code 1).
@@ -61,7 +61,7 @@ pub enum Error {
     Io {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: std::io::Error,
     },
 }
@@ -77,7 +77,7 @@ impl Classed for Error {
 }
 
 impl Error {
-    /// Names like the one that no row has, as a question: ` (did you mean `h100`?)`; nothing without such names.
+    /// A suggestion of similar names, ` (did you mean `h100`?)`; empty when there are none.
     pub fn nearest(&self) -> String {
         if let Self::Unknown { nearest, .. } = self { did_you_mean(nearest) } else { String::new() }
     }

@@ -1,7 +1,7 @@
 //! One catalog file: TOML text in, rows out, and an error that names file, line, field and value.
 //!
-//! Owns the files' outer form (`schema_version`, `[sources]`, one array of rows). What a row may hold is the
-//! row type's own business; unknown fields are refused everywhere, since a misspelt field would be a price ignored.
+//! Owns the files' outer structure (`schema_version`, `[sources]`, one array of rows). What a row may contain is up to
+//! the row type; unknown fields are rejected everywhere, since a misspelt field would silently drop a price.
 
 use serde::Deserialize;
 
@@ -20,7 +20,7 @@ pub(super) const IMPORTED_HISTORY: &str = "prices/imported-history.toml";
 /// Rents that an update took; rows as in `prices/rental.toml`.
 pub(super) const IMPORTED_RENTAL: &str = "prices/imported-rental.toml";
 
-/// A type of row: in which file it stands, and where its sources are.
+/// A type of row: its file, and the fields that name its sources.
 pub(super) trait Row: Sized {
     /// Path below the configuration folder.
     const FILE: &'static str;

@@ -9,7 +9,7 @@ use super::{ApiPrice, Catalog, Electricity, Gpu, ModelRow, Vm};
 const MEMORY_TOLERANCE: std::ops::RangeInclusive<f64> = 0.90..=1.10;
 
 impl Catalog {
-    /// The GPU with this id, alias or family; a family gives its row that bears the name, else its first.
+    /// The GPU with this id, alias or family; for a family, the row with that name, else its first row.
     ///
     /// # Errors
     /// [`Error::Unknown`] with the nearest names.
@@ -43,8 +43,8 @@ impl Catalog {
         others.map(|gpu| gpu.id.as_str()).collect()
     }
 
-    /// The GPU that a driver reports under `name` with `memory_bytes` of memory, where it says how much; absent when
-    /// none fits both.
+    /// The GPU that a driver reports under `name` with `memory_bytes` of memory, if known; `None` when no row matches
+    /// both.
     pub fn gpu_by_device_name(&self, name: &str, memory_bytes: Option<u64>) -> Option<&Gpu> {
         let wanted = plain(name);
         let gpu = self
@@ -67,7 +67,7 @@ impl Catalog {
         })
     }
 
-    /// The API price called `provider/model`; of several the one checked last.
+    /// The API price called `provider/model`; if there are several, the one checked last.
     ///
     /// # Errors
     /// [`Error::Unknown`] with the nearest ids.
@@ -93,8 +93,8 @@ impl Catalog {
             return self.api(name).map(|row| vec![row]);
         }
         let row = self.model(name).ok();
-        let word = row.and_then(|row| row.api_model.as_deref()).unwrap_or(name);
-        let hosts = self.api_hosts(word);
+        let api_model = row.and_then(|row| row.api_model.as_deref()).unwrap_or(name);
+        let hosts = self.api_hosts(api_model);
         match (hosts.is_empty(), row) {
             (false, _) => Ok(hosts),
             (true, Some(row)) => Err(Error::NotSold(row.id.clone())),
@@ -110,12 +110,12 @@ impl Catalog {
         }
     }
 
-    /// Every host's price of one model, by the word in [`ModelRow::api_model`].
+    /// Every host's price for one model, by the name in [`ModelRow::api_model`].
     pub fn api_hosts(&self, model: &str) -> Vec<&ApiPrice> {
         self.api_prices.iter().filter(|row| row.model.eq_ignore_ascii_case(model)).collect()
     }
 
-    /// Refuses a name that no price of a GPU, a machine or an API has as its provider.
+    /// Rejects a provider that no GPU, machine or API price names.
     ///
     /// # Errors
     /// [`Error::Unknown`] with the nearest names.
@@ -129,7 +129,7 @@ impl Catalog {
         Err(unknown("provider", "prices", name, all.into_iter().cloned()))
     }
 
-    /// Refuses a name that is no part of the name of any model with a price of an API.
+    /// Rejects a name that is not part of the name of any model with an API price.
     ///
     /// # Errors
     /// [`Error::Unknown`] with the nearest names.
@@ -171,9 +171,9 @@ impl Catalog {
     }
 }
 
-/// The names in `known` most like `wanted`, at most three, nearest first; none when nothing is alike.
+/// The names in `known` most similar to `wanted`, at most three, nearest first; none when nothing is similar.
 ///
-/// Alike is a normalised Damerau-Levenshtein similarity of at least 0.6, or one name inside the other.
+/// Similar means a normalised Damerau-Levenshtein similarity of at least 0.6, or one name containing the other.
 pub(super) fn nearest<S: AsRef<str>>(wanted: &str, known: impl IntoIterator<Item = S>) -> Vec<String> {
     let wanted = plain(wanted);
     let mut scored: Vec<(f64, String)> = known

@@ -1,7 +1,7 @@
 //! GPUs: what their data sheets say.
 //!
-//! Peaks here are printed by the maker, dense, without sparsity. A measured peak of the device at hand is always
-//! the better ceiling; these stand beside it, and plan a run on a device that is not at hand.
+//! The peaks here are the vendor's, dense, without sparsity. A measured peak of the actual device is always the
+//! better ceiling; these are shown next to it, and are used to plan a run on a device that is not available.
 
 use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
@@ -15,7 +15,7 @@ use super::provenance::Trust;
 pub struct Gpu {
     /// What `--gpu` takes: `h100-sxm5-80gb`.
     pub id: String,
-    /// Cards of one kind that differ in form or memory: `h100`. `--gpu` takes it too.
+    /// Cards of one kind that differ in form factor or memory: `h100`. `--gpu` accepts it too.
     pub family: String,
     /// The name that the driver reports.
     pub name: String,
@@ -26,13 +26,13 @@ pub struct Gpu {
     pub architecture: String,
     /// CUDA compute capability, `9.0`.
     pub compute_capability: String,
-    /// What one row counts, where a product holds several GPUs.
+    /// What one row counts, where a product contains several GPUs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub per: Option<String>,
     /// Marketed memory, GB.
     #[serde(deserialize_with = "positive")]
     pub memory_gb: f64,
-    /// Memory left to programs where the maker prints it apart, GB.
+    /// Memory available to programs where the vendor states it separately, GB.
     #[serde(default, deserialize_with = "optional_positive", skip_serializing_if = "Option::is_none")]
     pub memory_usable_gb: Option<f64>,
     /// `HBM3`, `GDDR6X` …
@@ -61,7 +61,7 @@ pub struct Gpu {
     /// Board power limit as shipped, watts.
     #[serde(default, deserialize_with = "optional_positive")]
     pub tdp_watts: Option<f64>,
-    /// What is particular about the power limit.
+    /// Note about the power limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tdp_note: Option<String>,
     /// Streaming multiprocessors.
@@ -70,18 +70,18 @@ pub struct Gpu {
     /// `NVLink` bandwidth of both directions together, 10^9 bytes per second.
     #[serde(default, deserialize_with = "optional_positive")]
     pub nvlink_gb_s: Option<f64>,
-    /// What is particular about the link.
+    /// Note about the link.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub nvlink_note: Option<String>,
     /// Numbers computed from sourced ones.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub derived: Option<Derived>,
-    /// What a reader should know besides.
+    /// Anything else a reader should know.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
     /// Where the numbers were read; keys of the file's `[sources]` are resolved.
     pub sources: Vec<String>,
-    /// Sources that disagree, and which was taken.
+    /// Sources that disagree, and which one was used.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub conflict: Vec<String>,
     /// How far the row can be believed.
@@ -92,7 +92,7 @@ pub struct Gpu {
     pub checked: Date,
 }
 
-/// Numbers that no data sheet prints, computed from ones that are printed.
+/// Numbers that no data sheet states, computed from ones that are stated.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Derived {
@@ -110,12 +110,12 @@ pub struct Derived {
 }
 
 impl Gpu {
-    /// Dense BF16 peak in TFLOPS, printed or derived.
+    /// Dense BF16 peak in TFLOPS, stated or derived.
     pub fn bf16_tflops(&self) -> Option<f64> {
         self.bf16_dense_tflops.or_else(|| self.derived.as_ref()?.bf16_dense_tflops)
     }
 
-    /// Dense FP8 peak in TFLOPS, printed or derived.
+    /// Dense FP8 peak in TFLOPS, stated or derived.
     pub fn fp8_tflops(&self) -> Option<f64> {
         self.fp8_dense_tflops.or_else(|| self.derived.as_ref()?.fp8_dense_tflops)
     }

@@ -13,14 +13,14 @@ use super::provenance::Trust;
 pub struct PricePoint {
     /// The model, as in `scores.toml`.
     pub model: String,
-    /// Who asked the price.
+    /// Who charged the price.
     pub provider: String,
     /// The day.
     #[serde(deserialize_with = "date")]
     pub date: Date,
-    /// What the day is worth.
+    /// How reliable the day is.
     pub date_kind: DateKind,
-    /// Where the day comes from, in words.
+    /// Where the day comes from.
     pub date_basis: String,
     /// Input, USD per million tokens.
     #[serde(deserialize_with = "money_or_free", serialize_with = "rust_decimal::serde::float::serialize")]
@@ -28,13 +28,13 @@ pub struct PricePoint {
     /// Output, USD per million tokens.
     #[serde(deserialize_with = "money", serialize_with = "rust_decimal::serde::float::serialize")]
     pub output_usd_per_mtok: Decimal,
-    /// Whether the weights can be had.
+    /// Whether the weights are openly available.
     #[serde(default)]
     pub open_weights: Option<bool>,
     /// What happened on the day: launch, cut, rise.
     #[serde(default)]
     pub change: Option<String>,
-    /// What a reader should know besides.
+    /// Anything else a reader should know.
     #[serde(default)]
     pub note: Option<String>,
     /// Where the price was read.
@@ -44,20 +44,20 @@ pub struct PricePoint {
     pub trust: Trust,
 }
 
-/// How much a date of a price is worth.
+/// How reliable the date of a price is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DateKind {
-    /// The price began on this day.
+    /// The price took effect on this day.
     Exact,
     /// The month is known, the day is not.
     Month,
-    /// The price was in force on this day and began on it or before.
+    /// The price was in force on this day and took effect on it or earlier.
     OnOrBefore,
 }
 
 impl DateKind {
-    /// Whether the price began on that day, give or take a month.
+    /// Whether the price took effect on that day, give or take a month.
     pub fn is_dated(self) -> bool {
         self != Self::OnOrBefore
     }

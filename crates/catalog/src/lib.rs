@@ -1,6 +1,6 @@
 //! What is known before measuring: GPUs, prices and models, each row with its source and its date.
 //!
-//! The rows stand in `configs/` and are embedded in the program; a user's own files replace them row by row
+//! The rows live in `configs/` and are embedded in the program; a user's own files replace them row by row
 //! ([`Catalog::load`]). Nothing is read before a catalog is asked for, and all of it is read then. Prices are data
 //! with an age: what a run costs when no price is given is decided in [`default_price`], always as of a stated day.
 
@@ -21,7 +21,7 @@ pub mod rentals;
 pub mod update;
 pub mod vms;
 
-// Rooms go by their own names here: `crate::base::text`, not `infercost_base::text`.
+// Other crates are imported under their short names: `crate::base::text`, not `infercost_base::text`.
 use infercost_base as base;
 
 pub use api_prices::ApiPrice;
@@ -59,7 +59,7 @@ pub struct Catalog {
     pub scores: Vec<Score>,
 }
 
-/// Days from `observed` to `today`; a day still to come counts as today.
+/// Days from `observed` to `today`; a date in the future counts as today.
 pub fn age_days(observed: jiff::civil::Date, today: jiff::civil::Date) -> i64 {
     today.duration_since(observed).as_hours().max(0) / 24
 }

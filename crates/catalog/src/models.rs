@@ -1,6 +1,6 @@
 //! Models known by name: the network's shape, where its weights are, which API rows sell the same model.
 //!
-//! Owns the row and nothing else: what a file really holds is read from its header by `model`.
+//! Owns the row and nothing else: what a file really contains is read from its header by `model`.
 //! Shapes come from each model repository's `config.json`; `source` names the page that was read.
 
 use std::collections::BTreeMap;
@@ -30,7 +30,7 @@ pub struct ModelRow {
     /// The value of `model` in the API price rows that sell this model.
     #[serde(default)]
     pub api_model: Option<String>,
-    /// Licence of the weights, in the hub's words.
+    /// Licence of the weights, as the hub names it.
     #[serde(default)]
     pub license: Option<String>,
     /// The network's dimensions.
@@ -40,7 +40,7 @@ pub struct ModelRow {
     /// When it was read.
     #[serde(deserialize_with = "date")]
     pub checked: Date,
-    /// What a reader should know besides.
+    /// Anything else a reader should know.
     #[serde(default)]
     pub note: Option<String>,
 }
@@ -104,10 +104,10 @@ pub struct Shape {
     pub qk_norm: bool,
     /// Whether a GGUF carries `rope_freqs.weight` (Llama 3.1 and later).
     pub rope_factors: bool,
-    /// Positions that a local layer attends to; absent where every layer attends to all.
+    /// Positions that a local layer attends to; absent if every layer attends to all.
     #[serde(default)]
     pub sliding_window: Option<u32>,
-    /// Experts in the feed-forward layer's place; absent in a dense model.
+    /// Experts that replace the feed-forward layer; absent in a dense model.
     #[serde(default)]
     pub experts: Option<ExpertShape>,
 }
@@ -119,7 +119,7 @@ pub struct ExpertShape {
     /// How many there are.
     #[serde(deserialize_with = "count")]
     pub count: u32,
-    /// How many of them a token goes through.
+    /// How many experts each token is routed to.
     #[serde(deserialize_with = "count")]
     pub used: u32,
     /// Width of one.

@@ -1,5 +1,5 @@
 //! Layers: the bundled rows, then the user's own folder, then `--config DIR`; a later row replaces an earlier one
-//! that answers to the same identity. In a folder, prices that an update took come before those written by hand.
+//! with the same identity. Within a folder, prices imported by an update rank below those written by hand.
 //!
 //! Identity is the id; a rent's is provider, GPU and terms, an API price's provider and model. All rows of an
 //! identity in one file stand together (a provider's price on several days), so they are replaced together.
@@ -17,7 +17,7 @@ use super::update::diff::rent_id;
 use super::{ApiPrice, Catalog, Class, Electricity, Gpu, ModelRow, PricePoint, Rental, Score, Vm};
 use crate::base::{clock, env};
 
-/// What updates have written into a folder.
+/// Prices that updates have written into a folder.
 #[derive(Debug)]
 pub(super) struct Imported {
     pub(super) api: Vec<ApiPrice>,
@@ -48,22 +48,22 @@ impl Catalog {
     /// The bundled rows with the user's over them: first `$XDG_CONFIG_HOME/infercost`, then the folder `config`.
     ///
     /// # Errors
-    /// [`Error::Missing`] when `config` is not there or holds none of the files, [`Error::Invalid`] and
+    /// [`Error::Missing`] when `config` does not exist or contains none of the files, [`Error::Invalid`] and
     /// [`Error::Io`] for a file that cannot be used, [`Error::Collision`] when two rows claim one name,
     /// [`Error::Unknown`] when a rent names a GPU that no row describes.
     pub fn load(config: Option<&Path>) -> Result<Self, Error> {
         let user = env::config_folder();
         let today = clock::wall().to_zoned(jiff::tz::TimeZone::UTC).date();
         for folder in std::iter::once(user.as_path()).chain(config) {
-            none_to_come(folder, today)?;
+            reject_future_dates(folder, today)?;
         }
         Self::layered(&user, config)
     }
 
-    /// [`Catalog::load`] for an update: `config` is where prices are to go, so it may be empty.
+    /// [`Catalog::load`] for an update: `config` is where prices will be written, so it may be empty.
     ///
     /// # Errors
-    /// As [`Catalog::load`], but for a folder that holds none of the files.
+    /// As [`Catalog::load`], except that a folder with none of the files is accepted.
     pub fn load_for_update(config: Option<&Path>) -> Result<Self, Error> {
         if let Some(folder) = config.filter(|folder| !folder.is_dir()) {
             return Err(no_folder(folder));
@@ -71,7 +71,7 @@ impl Catalog {
         Self::load(config.filter(|folder| FILES.iter().any(|file| folder.join(file).exists())))
     }
 
-    /// [`Catalog::load`] with the user's folder stated; that one may be missing or empty.
+    /// [`Catalog::load`] with an explicit user folder, which may be missing or empty.
     pub(super) fn layered(user: &Path, config: Option<&Path>) -> Result<Self, Error> {
         let mut catalog = Self::bundled();
         catalog.overlay(user)?;
@@ -80,7 +80,7 @@ impl Catalog {
                 return Err(no_folder(folder));
             }
             if catalog.overlay(folder)? == 0 {
-                let reason = format!("none of {} is in this folder", FILES.join(", "));
+                let reason = format!("this folder contains none of {}", FILES.join(", "));
                 return Err(Error::Missing { path: folder.to_owned(), reason });
             }
         }
@@ -91,8 +91,8 @@ impl Catalog {
     /// Lays the files of `folder` over the rows; returns how many files there were.
     fn overlay(&mut self, folder: &Path) -> Result<usize, Error> {
         let mut files = 0;
-        files += lay(&mut self.gpus, folder, |row: &Gpu| row.id.clone())?;
-        files += lay(&mut self.models, folder, |row: &ModelRow| row.id.clone())?;
+        files += overlay_file(&mut self.gpus, folder, |row: &Gpu| row.id.clone())?;
+        files += overlay_file(&mut self.models, folder, |row: &ModelRow| row.id.clone())?;
         // Rents may name a GPU by alias, and the GPU may be new in this folder.
         for file in [IMPORTED_RENTAL, Rental::FILE] {
             let Some(mut rents) = read::<Rental>(folder, file)? else { continue };
@@ -107,15 +107,15 @@ impl Catalog {
             files += 1;
             replace(&mut self.api_prices, rows, ApiPrice::id);
         }
-        files += lay(&mut self.vms, folder, |row: &Vm| row.id.clone())?;
-        files += lay(&mut self.electricity, folder, |row: &Electricity| row.id.clone())?;
+        files += overlay_file(&mut self.vms, folder, |row: &Vm| row.id.clone())?;
+        files += overlay_file(&mut self.electricity, folder, |row: &Electricity| row.id.clone())?;
         for file in [IMPORTED_HISTORY, PricePoint::FILE] {
             let Some(rows) = read(folder, file)? else { continue };
             files += 1;
             replace(&mut self.price_history, rows, PricePoint::id);
         }
-        files += lay(&mut self.classes, folder, |row: &Class| row.id.clone())?;
-        files += lay(&mut self.scores, folder, Score::id)?;
+        files += overlay_file(&mut self.classes, folder, |row: &Class| row.id.clone())?;
+        files += overlay_file(&mut self.scores, folder, Score::id)?;
         Ok(files)
     }
 
@@ -131,7 +131,7 @@ impl Catalog {
     /// Identities of the prices that the user wrote into `folder` by hand.
     pub(super) fn own_prices(folder: &Path) -> Result<(HashSet<String>, HashSet<String>), Error> {
         let mut named = Self::bundled();
-        lay(&mut named.gpus, folder, |row: &Gpu| row.id.clone())?;
+        overlay_file(&mut named.gpus, folder, |row: &Gpu| row.id.clone())?;
         let api = read::<ApiPrice>(folder, ApiPrice::FILE)?.unwrap_or_default();
         let mut rents = read::<Rental>(folder, Rental::FILE)?.unwrap_or_default();
         for rent in &mut rents {
@@ -140,7 +140,7 @@ impl Catalog {
         Ok((api.iter().map(ApiPrice::id).collect(), rents.iter().map(rent_id).collect()))
     }
 
-    /// Every name leads to one row.
+    /// Checks that every name identifies one row.
     pub(super) fn check(&self) -> Result<(), Error> {
         check_names("gpu", self.gpus.iter().map(|row| (row.id.as_str(), row.aliases.as_slice())))?;
         check_names("model", self.models.iter().map(|row| (row.id.as_str(), row.aliases.as_slice())))?;
@@ -149,12 +149,12 @@ impl Catalog {
 }
 
 fn no_folder(folder: &Path) -> Error {
-    let reason = "there is no such folder; --config takes a folder of catalog files".to_owned();
+    let reason = "no such folder; --config takes a folder of catalog files".to_owned();
     Error::Missing { path: folder.to_owned(), reason }
 }
 
-/// Refuses prices that the user wrote by hand with a day that is still to come; a time zone may be a day ahead.
-fn none_to_come(folder: &Path, today: Date) -> Result<(), Error> {
+/// Rejects hand-written prices dated in the future; a time zone may be a day ahead.
+fn reject_future_dates(folder: &Path, today: Date) -> Result<(), Error> {
     let latest = today.saturating_add(jiff::Span::new().days(1));
     let rents = read::<Rental>(folder, Rental::FILE)?.unwrap_or_default();
     let rents = rents.iter().filter_map(|row| Some((Rental::FILE, rent_id(row), row.dated()?)));
@@ -168,20 +168,23 @@ fn none_to_come(folder: &Path, today: Date) -> Result<(), Error> {
         file: path.display().to_string(),
         line: text[..at].matches('\n').count() + 1,
         reason: format!(
-            "`{id}` is of {day}, a day that is still to come; write the day on which its price was seen"
+            "`{id}` is dated {day}, which is in the future; write the day on which its price was seen"
         ),
     })
 }
 
-/// Reads `folder`'s file of this kind of row, when there is one, and lays it over `rows`; returns how many files
-/// there were.
-fn lay<R: Row>(rows: &mut Vec<R>, folder: &Path, identity: impl Fn(&R) -> String) -> Result<usize, Error> {
+/// Overlays the file of this row type in `folder`, if it exists, onto `rows`; returns the number of files read.
+fn overlay_file<R: Row>(
+    rows: &mut Vec<R>,
+    folder: &Path,
+    identity: impl Fn(&R) -> String,
+) -> Result<usize, Error> {
     let Some(newer) = read(folder, R::FILE)? else { return Ok(0) };
     replace(rows, newer, identity);
     Ok(1)
 }
 
-/// The rows of one file of `folder`, when it is there.
+/// The rows of one file in `folder`, if it exists.
 fn read<R: Row>(folder: &Path, file: &str) -> Result<Option<Vec<R>>, Error> {
     let path = folder.join(file);
     let text = match std::fs::read_to_string(&path) {

@@ -17,7 +17,7 @@ pub struct Rental {
     pub gpu: String,
     /// The terms.
     pub kind: RentalKind,
-    /// USD per GPU and hour: the instance's price divided by its GPUs.
+    /// USD per GPU-hour: the instance's price divided by its number of GPUs.
     #[serde(deserialize_with = "money", serialize_with = "rust_decimal::serde::float::serialize")]
     pub usd_per_gpu_hour: Decimal,
     /// The provider's name of the instance.
@@ -35,21 +35,21 @@ pub struct Rental {
     /// … and the last.
     #[serde(default, deserialize_with = "optional_date")]
     pub observed_to: Option<Date>,
-    /// What a reader should know besides.
+    /// Anything else a reader should know.
     #[serde(default)]
     pub note: Option<String>,
     /// Where it was read; a key of the file's `[sources]` is resolved.
     pub source: String,
-    /// How far the row can be believed.
+    /// How far the row can be trusted.
     #[serde(default)]
     pub trust: Trust,
-    /// Fields of the file it was read from that have no word here, as JSON text; a list of rows has them as JSON.
+    /// Fields of the source file that have no counterpart here, as JSON text; serialized as a JSON value.
     #[serde(default, skip_serializing_if = "Option::is_none", serialize_with = "super::checked::json_text")]
     pub kept: Option<String>,
 }
 
 impl Rental {
-    /// The day from which the price's age counts: the last on which it was seen.
+    /// The day from which the price's age is counted: the last one on which it was seen.
     pub fn dated(&self) -> Option<Date> {
         self.observed_to.max(self.observed).or(self.observed_from)
     }
@@ -92,7 +92,7 @@ impl RentalKind {
         Self::TcoModel,
     ];
 
-    /// The word in files and tables.
+    /// The name in files and tables.
     pub fn label(self) -> &'static str {
         match self {
             Self::OnDemand => "on_demand",

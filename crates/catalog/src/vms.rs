@@ -28,7 +28,7 @@ pub struct Vm {
     /// Memory, GB.
     #[serde(deserialize_with = "positive")]
     pub memory_gb: f64,
-    /// The processor, as far as the provider tells.
+    /// The processor, as far as the provider states it.
     #[serde(default)]
     pub cpu: Option<String>,
     /// USD per hour, Linux, without storage and egress.
@@ -39,12 +39,12 @@ pub struct Vm {
     /// The day on which the price was seen.
     #[serde(default, deserialize_with = "optional_date")]
     pub observed: Option<Date>,
-    /// What a reader should know besides.
+    /// Anything else a reader should know.
     #[serde(default)]
     pub note: Option<String>,
     /// Where it was read; a key of the file's `[sources]` is resolved.
     pub source: String,
-    /// How far the row can be believed.
+    /// How far the row can be trusted.
     #[serde(default)]
     pub trust: Trust,
 }
@@ -53,10 +53,10 @@ pub struct Vm {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum VmClass {
-    /// About 4 GB a vCPU.
+    /// About 4 GB per vCPU.
     General,
-    /// About 2 GB a vCPU.
+    /// About 2 GB per vCPU.
     Compute,
-    /// About 8 GB a vCPU; not taken for the default price.
+    /// About 8 GB per vCPU; not used for the default price.
     Memory,
 }

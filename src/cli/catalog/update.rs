@@ -11,8 +11,8 @@ use serde_json::{Value, json};
 use crate::base::text::{self, printable};
 use crate::base::{clock, env};
 use crate::catalog::Catalog;
-use crate::catalog::update::diff::{Change, Diff, Fate, SEVERAL, diff};
-use crate::catalog::update::{self, Dated, Offer, Options, Sieve};
+use crate::catalog::update::diff::{Change, ChangeKind, Diff, SEVERAL, diff};
+use crate::catalog::update::{self, Dated, Filter, Offer, Options};
 use crate::cli::Output;
 use crate::cli::values::time::date;
 use crate::record;
@@ -57,7 +57,7 @@ pub(super) fn run(args: &UpdateArgs, config: Option<&Path>, output: &Output) -> 
     let catalog = Catalog::load_for_update(config)?;
     let folder = config.map_or_else(env::config_folder, Path::to_owned);
     let options = Options {
-        sieve: Sieve { provider: args.provider.clone(), model: args.model.clone() },
+        filter: Filter { provider: args.provider.clone(), model: args.model.clone() },
         observed: args.observed,
         csv_provider: args.csv_provider.as_deref(),
         today,
@@ -148,9 +148,9 @@ fn shown(offers: &[Offer], diff: &Diff, accept: bool, output: &Output) -> String
             rows(offer.rows)
         )));
         line(&format!("  prices of {}, {from}", offer.observed.0));
-        if offer.sieved > 0 {
-            let are = if offer.sieved == 1 { "is" } else { "are" };
-            line(&format!("  {} {are} not asked for", rows(offer.sieved)));
+        if offer.filtered_out > 0 {
+            let are = if offer.filtered_out == 1 { "is" } else { "are" };
+            line(&format!("  {} {are} not asked for", rows(offer.filtered_out)));
         }
         if !offer.refused.is_empty() {
             let all = offer.refused.len() + offer.refused_more;
@@ -182,19 +182,19 @@ fn shown(offers: &[Offer], diff: &Diff, accept: bool, output: &Output) -> String
         }
         line("");
         line(&style.strong(what));
-        for (fate, words) in [
-            (Fate::Changed, "changed"),
-            (Fate::New, "new"),
-            (Fate::SeenAgain, "the same, seen later"),
-            (Fate::Older, "older than the catalog's, left as they are"),
-            (Fate::Yours, "in a file of your own, left as they are"),
+        for (kind, words) in [
+            (ChangeKind::Changed, "changed"),
+            (ChangeKind::New, "new"),
+            (ChangeKind::SeenAgain, "the same, seen later"),
+            (ChangeKind::Older, "older than the catalog's, left as they are"),
+            (ChangeKind::Yours, "in a file of your own, left as they are"),
         ] {
-            let found: Vec<&Change> = changes.iter().filter(|change| change.fate == fate).collect();
+            let found: Vec<&Change> = changes.iter().filter(|change| change.kind == kind).collect();
             if found.is_empty() {
                 continue;
             }
             line(&format!("  {} {words}", found.len()));
-            if fate > Fate::New && output.verbose == 0 {
+            if kind > ChangeKind::New && output.verbose == 0 {
                 continue;
             }
             for change in found.iter().take(most) {
@@ -234,14 +234,14 @@ fn one(change: &Change) -> String {
     let of = |name: &str| {
         if several && name == "rent" { "lowest rent".to_owned() } else { name.replace('_', " ") }
     };
-    let moved = change.moves.iter().filter(|(_, share)| *share != 0.0 && change.fate == Fate::Changed);
+    let moved = change.moves.iter().filter(|(_, share)| *share != 0.0 && change.kind == ChangeKind::Changed);
     let moved: Vec<String> =
         moved.map(|(name, share)| format!("{} {}", of(name), signed_percent(*share))).collect();
     let moved = if moved.is_empty() { String::new() } else { format!("  {}", moved.join(", ")) };
     let note = change.note.as_ref().map_or(String::new(), |note| format!("  ({})", printable(note)));
     let id = printable(&change.id);
     match &change.before {
-        Some(before) if change.fate != Fate::SeenAgain => {
+        Some(before) if change.kind != ChangeKind::SeenAgain => {
             format!("    {id}: {before} → {}{moved}{note}", change.after)
         }
         _ => format!("    {id}: {}{note}", change.after),
@@ -269,7 +269,7 @@ fn machine(
                 "file": text::path(&offer.path), "format": offer.format.name(), "sha256": offer.sha256, "rows": offer.rows,
                 "observed": offer.observed.0,
                 "observed_from": match offer.observed.1 { Dated::Flag => "--observed", Dated::Name => "name", Dated::Modified => "modified" },
-                "not_asked_for": offer.sieved, "refused": refused, "refused_more": offer.refused_more,
+                "not_asked_for": offer.filtered_out, "refused": refused, "refused_more": offer.refused_more,
                 "passed_over": offer.passed,
             })
         })
@@ -277,15 +277,15 @@ fn machine(
     let changes = |list: &[Change]| -> Vec<Value> {
         list.iter()
             .map(|change| {
-                let fate = match change.fate {
-                    Fate::Changed => "changed",
-                    Fate::New => "new",
-                    Fate::SeenAgain => "seen_again",
-                    Fate::Older => "older",
-                    Fate::Yours => "yours",
+                let kind = match change.kind {
+                    ChangeKind::Changed => "changed",
+                    ChangeKind::New => "new",
+                    ChangeKind::SeenAgain => "seen_again",
+                    ChangeKind::Older => "older",
+                    ChangeKind::Yours => "yours",
                 };
                 let mut value = json!({
-                    "id": change.id, "fate": fate, "before": change.before, "after": change.after,
+                    "id": change.id, "fate": kind, "before": change.before, "after": change.after,
                     "note": change.note,
                 });
                 if let Some(object) = value.as_object_mut() {

@@ -1,6 +1,6 @@
-//! Kinds of graphics adapters by the name that a driver gives: whose they are, and which are no cards.
+//! Classifies graphics adapters by the driver's name for them: their vendor, and which ones are not discrete cards.
 
-/// Who made a GPU.
+/// The vendor of a GPU.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Vendor {
     Nvidia,
@@ -10,7 +10,7 @@ pub(super) enum Vendor {
 }
 
 impl Vendor {
-    /// The vendor whose GPUs alone a backend of llama.cpp drives.
+    /// The only vendor that a llama.cpp backend supports.
     pub(super) fn of_backend(name: &str) -> Option<Self> {
         match name.to_ascii_lowercase().as_str() {
             "cuda" => Some(Self::Nvidia),
@@ -22,7 +22,7 @@ impl Vendor {
     }
 }
 
-/// Who made the GPU of this name.
+/// The vendor of the GPU with this name.
 pub(super) fn vendor(name: &str) -> Option<Vendor> {
     let name = name.to_ascii_lowercase();
     let has = |words: &[&str]| words.iter().any(|word| name.contains(word));
@@ -35,7 +35,7 @@ pub(super) fn vendor(name: &str) -> Option<Vendor> {
     }
 }
 
-/// An adapter that is a program on the CPU.
+/// A software adapter running on the CPU.
 pub(super) fn software(name: &str) -> bool {
     let name = name.to_ascii_lowercase();
     ["llvmpipe", "lavapipe", "softpipe", "swiftshader", "basic render", "software rasterizer", "pocl"]
@@ -43,17 +43,17 @@ pub(super) fn software(name: &str) -> bool {
         .any(|word| name.contains(word))
 }
 
-/// A device of another machine, as llama.cpp calls it over RPC: `RPC[host:port]`, `RPC0`, or host and port alone.
+/// A device of another machine, as llama.cpp names it over RPC: `RPC[host:port]`, `RPC0`, or only host and port.
 pub(super) fn remote(name: &str) -> bool {
     let name = name.trim();
     let rest = name.get(..3).filter(|word| word.eq_ignore_ascii_case("rpc")).and_then(|_| name.get(3..));
     let port = name.rsplit_once(':').is_some_and(|(host, port)| {
         !host.is_empty() && (2..=5).contains(&port.len()) && digits(port) && !host.contains(' ')
     });
-    port || rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(|sign: char| !sign.is_alphabetic()))
+    port || rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(|c: char| !c.is_alphabetic()))
 }
 
-/// A share of a GPU that the driver shows as one: of which kind.
+/// The kind of GPU slice, if the device is one.
 pub(super) fn slice(name: &str) -> Option<&'static str> {
     let lower = name.to_ascii_lowercase();
     let profile = |word: &str| {
@@ -64,18 +64,18 @@ pub(super) fn slice(name: &str) -> Option<&'static str> {
     if lower.split_whitespace().any(|word| word == "mig" || profile(word).is_some()) {
         return Some("a MIG slice of a GPU");
     }
-    // `GRID A100-10C`, `NVIDIA A40-48Q`: memory in GB and the kind of a virtual GPU.
+    // `GRID A100-10C`, `NVIDIA A40-48Q`: memory in GB and the kind of virtual GPU.
     let last = lower.rsplit_once('-').map(|(_, last)| last)?;
     let memory = last.strip_suffix(['a', 'b', 'c', 'q'])?;
     ((1..=3).contains(&memory.len()) && digits(memory)).then_some("a virtual GPU, a share of a card")
 }
 
-/// A GPU that is a part of a processor.
+/// A GPU integrated into a processor.
 pub(super) fn integrated(name: &str) -> bool {
     let name = name.to_ascii_lowercase();
     let has = |words: &[&str]| words.iter().any(|word| name.contains(word));
     match vendor(&name) {
-        // Of Intel, Arc with a model's letter and the data-centre GPUs are cards.
+        // Intel's cards are Arc with a model letter and the data-centre GPUs.
         Some(Vendor::Intel) => !has(&["data center", "xe max"]) && !words(&name).any(arc_card),
         Some(Vendor::Amd) => {
             let parts = [
@@ -108,7 +108,7 @@ pub(super) fn integrated(name: &str) -> bool {
 }
 
 fn words(name: &str) -> impl Iterator<Item = &str> {
-    name.split(|sign: char| !sign.is_ascii_alphanumeric())
+    name.split(|c: char| !c.is_ascii_alphanumeric())
 }
 
 /// `a770`, `b580`.
@@ -121,19 +121,18 @@ fn of_an_apu(word: &str) -> bool {
     word.strip_suffix(['m', 's']).is_some_and(|rest| (3..=4).contains(&rest.len()) && digits(rest))
 }
 
-/// Words of a name that tell models apart: `h100`, `4090`, `k80`; not its memory, form or bus.
+/// Words of a name that identify the model: `h100`, `4090`, `k80`; not its memory, form factor or bus.
 pub(super) fn models(name: &str) -> Vec<String> {
     const OTHER: [&str; 9] = ["sxm", "pcie", "hbm", "nvl", "gddr", "gen", "cuda", "rev", "sm"];
     let name = name.to_ascii_lowercase();
     let model = |word: &&str| {
-        let bare = word.trim_end_matches(|sign: char| sign.is_ascii_digit());
+        let bare = word.trim_end_matches(|c: char| c.is_ascii_digit());
         let memory = ["gb", "gib", "g"].iter().any(|unit| word.strip_suffix(unit).is_some_and(digits));
         let number = digits(word);
         word.bytes().any(|byte| byte.is_ascii_digit())
             && !memory
             && !OTHER.contains(&bare.trim_end_matches('e'))
-            && !OTHER
-                .contains(&word.trim_end_matches('e').trim_end_matches(|sign: char| sign.is_ascii_digit()))
+            && !OTHER.contains(&word.trim_end_matches('e').trim_end_matches(|c: char| c.is_ascii_digit()))
             && (!number || word.len() >= 3)
     };
     words(&name).filter(model).map(str::to_owned).collect()

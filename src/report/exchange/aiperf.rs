@@ -1,7 +1,7 @@
-//! AIPerf's `profile_export_aiperf.json`, and GenAI-Perf's before it: a block for each metric, with its unit.
+//! AIPerf's `profile_export_aiperf.json`, and its predecessor GenAI-Perf's: a block for each metric, with its unit.
 //!
-//! Their ITL is what vLLM calls TPOT, and goes there. The report of AIPerf names the run's length; GenAI-Perf's does
-//! not, and a rate it lacks is computed from the requests' rate and mean length.
+//! Their ITL is what vLLM calls TPOT, and is imported as such. AIPerf's report states the run's duration; GenAI-Perf's does
+//! not, and a missing rate is computed from the request rate and mean length.
 
 use std::path::Path;
 
@@ -38,14 +38,14 @@ pub(super) fn read(path: &Path, rows: &mut Rows<'_>, tool: &'static str) -> Resu
 }
 
 fn report(at: &At<'_>, tool: &'static str) -> Result<Foreign, NoCell> {
-    // The first releases of AIPerf have the metrics in an object of their own.
+    // AIPerf's first releases have the metrics in a separate object.
     let metrics = &at.inner("records")?.unwrap_or_else(|| at.clone());
     let completed = match average(metrics, "completed_request_count")? {
         None => average(metrics, "request_count")?,
         count => count,
     };
     if completed == Some(0.0) {
-        return Err(metrics.no_cell(DEAD, "request_count", "is 0: no request came to its end"));
+        return Err(metrics.no_cell(DEAD, "request_count", "is 0: no request completed"));
     }
     let requests = match metrics.inner("request_throughput")? {
         Some(block) => block.needed("avg")?,
@@ -84,7 +84,7 @@ fn report(at: &At<'_>, tool: &'static str) -> Result<Foreign, NoCell> {
 
     let failed = average(metrics, "error_request_count")?.map(whole);
     let failed = match failed {
-        // Without failures the count is not written; a summary names those that were.
+        // Without failures the count is omitted; otherwise a summary lists them.
         None => summed_up(at)?.or(at.get("aiperf_version").map(|_| 0)),
         count => count,
     };
@@ -92,8 +92,8 @@ fn report(at: &At<'_>, tool: &'static str) -> Result<Foreign, NoCell> {
     kept.row(at.fields());
     let start = dates::date(at, &["start_time"])?;
     let mut notes: Vec<String> = start.and_then(When::note).into_iter().collect();
-    if at.truth("is_complete")? == Some(false) || at.truth("was_cancelled")? == Some(true) {
-        notes.push("the run did not come to its end".to_owned());
+    if at.boolean("is_complete")? == Some(false) || at.boolean("was_cancelled")? == Some(true) {
+        notes.push("the run did not complete".to_owned());
     }
     Ok(Foreign {
         tool,
@@ -114,7 +114,7 @@ fn report(at: &At<'_>, tool: &'static str) -> Result<Foreign, NoCell> {
     })
 }
 
-/// The failures that AIPerf's `error_summary` counts; an empty one counts none.
+/// The failures in AIPerf's `error_summary`; none if it is empty.
 fn summed_up(at: &At<'_>) -> Result<Option<u64>, Error> {
     if at.get("error_summary").is_none() {
         return Ok(None);
@@ -126,17 +126,17 @@ fn summed_up(at: &At<'_>) -> Result<Option<u64>, Error> {
     Ok(Some(all))
 }
 
-/// The number of a block, `{"unit": "requests/sec", "avg": 1.5}`, where it was measured.
+/// The value of a block, `{"unit": "requests/sec", "avg": 1.5}`, if it was measured.
 fn average(at: &At<'_>, field: &str) -> Result<Option<f64>, Error> {
-    at.inner(field)?.map_or(Ok(None), |block| block.aside("avg"))
+    at.inner(field)?.map_or(Ok(None), |block| block.optional_figure("avg"))
 }
 
-/// The same of a figure that is never 0, or why it was not measured.
+/// The same for a figure that is never 0, or why it was not measured.
 fn figure(at: &At<'_>, field: &str) -> Result<Option<Figure>, Error> {
     at.inner(field)?.map_or(Ok(None), |block| block.figure("avg"))
 }
 
-/// A count that a report gives as `8.0`.
+/// A count written as `8.0`.
 #[allow(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
@@ -146,7 +146,7 @@ fn whole(count: f64) -> u64 {
     count.round() as u64
 }
 
-/// The greatest concurrency of the phases that count; in older reports of the load generator.
+/// The highest concurrency of the measured phases; in older reports, that of the load generator.
 fn concurrency(config: &At<'_>) -> Result<Option<u32>, Error> {
     let mut found = None;
     if config.get("phases").is_some() {
@@ -169,7 +169,7 @@ fn concurrency(config: &At<'_>) -> Result<Option<u32>, Error> {
     Ok(found)
 }
 
-/// The first model: of `models.items`, `endpoint.model_names`, or GenAI-Perf's `model_names`.
+/// The first model in `models.items`, `endpoint.model_names`, or GenAI-Perf's `model_names`.
 fn model<'a>(config: &At<'a>) -> Result<Option<&'a str>, Error> {
     use super::json::Node;
     let named = |at: &At<'a>, field: &str| match at.get(field) {
@@ -180,7 +180,7 @@ fn model<'a>(config: &At<'a>) -> Result<Option<&'a str>, Error> {
         Some(Node::Text(name)) if !name.is_empty() => Some(&**name),
         _ => None,
     };
-    // GenAI-Perf's first releases write its arguments, `model` among them.
+    // GenAI-Perf's first releases write its arguments, including `model`.
     let first = |at: &At<'a>| named(at, "model_names").or_else(|| named(at, "model"));
     if let Some(Node::Object(_)) = config.get("models")
         && let Some(models) = config.inner("models")?
@@ -208,10 +208,9 @@ fn time(
         Some("us") => 1e-6,
         Some("ns") => 1e-9,
         Some(other) => {
-            return Err(block.error(
-                "unit",
-                format!("is `{}`, no unit of time that is known", super::json::shown(other)),
-            ));
+            return Err(
+                block.error("unit", format!("is `{}`, an unknown unit of time", super::json::shown(other)))
+            );
         }
     };
     let Some(figure) = block.figure("avg")? else { return Ok(None) };
@@ -221,7 +220,7 @@ fn time(
     }
     let mut found = metric.figure(cell, figure);
     for name in ["p50", "p90", "p95", "p99", "std"] {
-        if let Some(value) = block.aside(name)? {
+        if let Some(value) = block.optional_figure(name)? {
             found.unknown.insert(name.to_owned(), (value * unit).into());
         }
     }

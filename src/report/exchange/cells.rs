@@ -1,7 +1,7 @@
-//! Rows of a file that are no benchmark cell: left out, counted and named, so that one of them loses nothing else.
+//! Rows that are not benchmark cells: skipped, counted and listed, so that one of them does not fail the rest of the file.
 //!
-//! A dead run of a sweep, a row that ran out of memory and a row of another kind say nothing wrong, they say nothing; a
-//! row that says what cannot be is still an error, and so is a file of which no row is a cell.
+//! A dead run of a sweep, a row that ran out of memory and a row of another kind contain nothing wrong, just nothing to
+//! import; a row with impossible values is still an error, and so is a file without a single cell.
 
 use std::path::Path;
 
@@ -14,15 +14,15 @@ use super::json::{Node, shown};
 use super::physical;
 use super::rows::Rows;
 
-/// Rows left out that a message names; more are counted.
+/// Skipped rows listed in a message; the rest is counted.
 const NAMED: usize = 5;
 
-/// Why a row gives no figures.
+/// Why a row has no figures.
 #[derive(Debug)]
 pub(super) enum NoCell {
-    /// It is no benchmark cell: of which kind (`with an error`), and what says so.
+    /// It is not a benchmark cell: its kind (`with an error`), and the reason.
     LeftOut(&'static str, Error),
-    /// It says what cannot be.
+    /// It has an impossible value.
     Broken(Error),
 }
 
@@ -32,20 +32,20 @@ impl From<Error> for NoCell {
     }
 }
 
-/// A run of which nothing came.
+/// A run without results.
 pub(super) const DEAD: &str = "of dead runs";
-/// A row in which a tool or a script noted why it failed.
+/// A row in which a tool or script recorded a failure.
 const FAILED: &str = "with an error";
 
 impl At<'_> {
-    /// That this row is no cell, as `field` says.
+    /// The error that this row is not a cell, according to `field`.
     pub(super) fn no_cell(&self, kind: &'static str, field: &str, reason: impl Into<String>) -> NoCell {
         NoCell::LeftOut(kind, self.error(field, reason))
     }
 
-    /// The figure without which there is no cell: missing, `null`, not finite or 0, the row is of a dead run.
+    /// A figure required for a cell: if it is missing, `null`, not finite or 0, the row is a dead run.
     pub(super) fn needed(&self, field: &str) -> Result<f64, NoCell> {
-        let missing = || self.need::<f64>(field, None);
+        let missing = || self.required::<f64>(field, None);
         let Some(node) = self.get(field) else {
             return missing().map_err(|error| NoCell::LeftOut(DEAD, error));
         };
@@ -60,17 +60,17 @@ impl At<'_> {
     }
 }
 
-/// The rows of a file that were left out.
+/// The rows of a file that were skipped.
 #[derive(Debug, Clone, Default)]
 pub(super) struct LeftOut {
-    /// How many of each kind.
+    /// Count by kind.
     kinds: Vec<(&'static str, usize)>,
-    /// The first of them: place, field and reason.
+    /// The first ones: place, field and reason.
     rows: Vec<String>,
 }
 
 impl LeftOut {
-    /// Rows that are kept by name.
+    /// Number of rows to list.
     const KEPT: usize = 20;
 
     fn add(&mut self, kind: &'static str, row: &str) {
@@ -79,7 +79,7 @@ impl LeftOut {
             None => self.kinds.push((kind, 1)),
         }
         if self.rows.len() < Self::KEPT {
-            // What a run failed with may have a secret in it.
+            // An error message may contain a secret.
             self.rows.push(redact::text(row).into_owned());
         }
     }
@@ -88,14 +88,14 @@ impl LeftOut {
         self.kinds.iter().map(|(_, count)| count).sum()
     }
 
-    /// The first rows by name, and how many more there are.
+    /// Lists the first rows, and how many more there are.
     pub(super) fn named(&self, most: usize) -> Vec<String> {
         let named = self.rows.iter().take(most).cloned();
         let more = self.count().saturating_sub(most.min(self.rows.len()));
         named.chain((more > 0).then(|| format!("and {more} more"))).collect()
     }
 
-    /// All that are kept by name.
+    /// All listed rows.
     pub(super) fn all(&self) -> Vec<String> {
         self.named(Self::KEPT)
     }
@@ -107,7 +107,7 @@ impl LeftOut {
     }
 }
 
-/// The word for a number that is not finite, as Python and others write it.
+/// A non-finite number as a word, as Python and others write it.
 pub(super) fn not_finite(node: &Node) -> Option<String> {
     const WORDS: [&str; 7] = ["nan", "inf", "-inf", "+inf", "infinity", "-infinity", "+infinity"];
     match node {
@@ -119,48 +119,48 @@ pub(super) fn not_finite(node: &Node) -> Option<String> {
     }
 }
 
-/// The records in a file of rows: those that agree in the text that `one` gives become one.
+/// The records in a file of rows: rows for which `one` returns the same text are merged.
 pub(super) fn records(
     path: &Path,
     rows: &mut Rows<'_>,
     one: impl Fn(&At<'_>) -> Result<(String, Foreign), NoCell>,
 ) -> Result<Vec<Foreign>, Error> {
-    let mut sieve = Sieve::default();
+    let mut filter = RowFilter::default();
     let one = |at: &At<'_>| {
         let found = one(at)?;
         physical::check(at, &found.1)?;
         Ok(found)
     };
-    let found = merge(path, rows.filter_map(|row| sieve.row(path, row, one)))?;
-    sieve.done(path, found)
+    let found = merge(path, rows.filter_map(|row| filter.row(path, row, one)))?;
+    filter.done(path, found)
 }
 
-/// The records in a file in which each row is a run of its own.
+/// The records in a file in which each row is a separate run.
 pub(super) fn separate(
     path: &Path,
     rows: &mut Rows<'_>,
     one: impl Fn(&At<'_>) -> Result<Foreign, NoCell>,
 ) -> Result<Vec<Foreign>, Error> {
-    let mut sieve = Sieve::default();
+    let mut filter = RowFilter::default();
     let one = |at: &At<'_>| {
         let found = one(at)?;
         physical::check(at, &found)?;
         Ok(found)
     };
-    let found = each(path, rows.filter_map(|row| sieve.row(path, row, one)))?;
-    sieve.done(path, found)
+    let found = each(path, rows.filter_map(|row| filter.row(path, row, one)))?;
+    filter.done(path, found)
 }
 
-/// Lets the rows through that are cells, and remembers the others.
+/// Passes rows that are cells, and records the others.
 #[derive(Debug, Default)]
-pub(super) struct Sieve {
+pub(super) struct RowFilter {
     rows: usize,
     left_out: LeftOut,
-    /// The error of the first that was left out.
+    /// The error of the first skipped row.
     first: Option<Error>,
 }
 
-impl Sieve {
+impl RowFilter {
     fn row<T>(
         &mut self,
         path: &Path,
@@ -173,28 +173,28 @@ impl Sieve {
         }
     }
 
-    /// The same of an object of a file.
+    /// The same for an object within a file.
     pub(super) fn object<T>(
         &mut self,
         at: &At<'_>,
         one: impl FnOnce(&At<'_>) -> Result<T, NoCell>,
     ) -> Option<Result<T, Error>> {
         self.rows += 1;
-        match said_failed(at).map_or_else(|| one(at), Err) {
+        match reported_failure(at).map_or_else(|| one(at), Err) {
             Ok(found) => Some(Ok(found)),
             Err(NoCell::Broken(error)) => Some(Err(error)),
             Err(NoCell::LeftOut(kind, error)) => {
-                self.left_out.add(kind, &in_short(&error));
+                self.left_out.add(kind, &brief(&error));
                 self.first.get_or_insert(error);
                 None
             }
         }
     }
 
-    /// The groups of what came through, each with what did not.
+    /// The resulting groups, each with the list of skipped rows.
     ///
     /// # Errors
-    /// When nothing came through.
+    /// If no row passed.
     pub(super) fn done(self, path: &Path, mut groups: Vec<Foreign>) -> Result<Vec<Foreign>, Error> {
         if groups.is_empty() {
             let reason = match self.first {
@@ -214,8 +214,8 @@ impl Sieve {
     }
 }
 
-/// What a row says of itself where it is one of many: its place, the field and the reason.
-fn in_short(error: &Error) -> String {
+/// A short description of a row among many: its place, the field and the reason.
+fn brief(error: &Error) -> String {
     match error {
         Error::Field { place, field, reason, .. } => {
             let place = if place.is_empty() { String::new() } else { format!("{place}: ") };
@@ -225,8 +225,8 @@ fn in_short(error: &Error) -> String {
     }
 }
 
-/// A row in which somebody noted that the run failed.
-fn said_failed(at: &At<'_>) -> Option<NoCell> {
+/// The error of a row that reports a failed run.
+fn reported_failure(at: &At<'_>) -> Option<NoCell> {
     const NOTES: [&str; 6] =
         ["error", "error_message", "error_msg", "exception", "traceback", "failure_reason"];
     const OUTCOMES: [&str; 4] = ["status", "state", "outcome", "result"];
@@ -253,7 +253,7 @@ fn said_failed(at: &At<'_>) -> Option<NoCell> {
             }
             Some(Node::Bool(true)) => return Some(at.no_cell(FAILED, name, "is true")),
             Some(Node::Object(fields)) if !fields.is_empty() => {
-                return Some(at.no_cell(FAILED, name, "says why the run failed"));
+                return Some(at.no_cell(FAILED, name, "describes why the run failed"));
             }
             _ => {}
         }
@@ -309,12 +309,12 @@ mod tests {
     #[test]
     fn a_file_of_nothing_else_is_refused_and_what_cannot_be_is_an_error() {
         let only = read(&[r#"{"rate": 0}"#]).expect_err("one dead row");
-        assert_eq!(only, "f, row 1: `rate` is 0; nothing was measured there");
+        assert_eq!(only, "f, row 1: `rate` is 0, so nothing was measured");
         let all = read(&[r#"{"rate": 0}"#, r#"{"oom": true}"#]).expect_err("two dead rows");
         assert!(all.starts_with("f: none of its 2 rows is a benchmark cell: row 1: `rate` is 0"), "{all}");
         assert!(all.contains("row 2: `oom` is true"), "{all}");
         let wrong = read(&[r#"{"rate": 5}"#, r#"{"rate": -5}"#]).expect_err("a negative rate");
-        assert_eq!(wrong, "f, row 2: `rate` is -5, below 0");
+        assert_eq!(wrong, "f, row 2: `rate` is -5, which is negative");
         assert!(read(&[r#"{"rate": 5}"#, r#"{"rate": "fast"}"#]).is_err());
     }
 }

@@ -1,6 +1,6 @@
-//! When another tool measured, in whatever form it writes a date.
+//! Parses the dates of other tools, in all their formats.
 //!
-//! Where a form names no time zone it is taken as UTC, half a day off at most, and the record says so.
+//! A date without a time zone is interpreted as UTC, at most half a day off, and the record says so.
 
 use jiff::Timestamp;
 use jiff::civil::{Date, DateTime};
@@ -10,7 +10,7 @@ use super::Error;
 use super::fields::At;
 use super::json::{Node, shown};
 
-/// Forms without a time zone, of vLLM's clients, of Python and of people.
+/// Formats without a time zone, used by vLLM's clients, Python and people.
 const LOCAL: [&str; 8] = [
     "%Y%m%d-%H%M%S",
     "%Y%m%d_%H%M%S",
@@ -22,34 +22,33 @@ const LOCAL: [&str; 8] = [
     "%a %b %d %H:%M:%S %Y",
 ];
 
-/// What a reader is told of a date without a time zone.
-pub(super) const LOCAL_NOTE: &str = "its date names no time zone and is taken as UTC";
+/// The note for a date without a time zone.
+pub(super) const LOCAL_NOTE: &str = "its date has no time zone and is interpreted as UTC";
 
-/// A date of a file.
+/// A date in a file.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct When {
     pub(super) time: Timestamp,
-    /// Whether the file names its time zone.
+    /// Whether the file states its time zone.
     pub(super) zoned: bool,
 }
 
 impl When {
-    /// What a reader should know of it.
+    /// What a reader should know about it.
     pub(super) fn note(self) -> Option<String> {
         (!self.zoned).then(|| LOCAL_NOTE.to_owned())
     }
 }
 
-/// The date in the first of these fields that has one.
+/// The date in the first of these fields that is set.
 pub(super) fn date(at: &At<'_>, fields: &[&str]) -> Result<Option<When>, Error> {
     for field in fields {
         let found = match at.get(field) {
-            // What a tool writes where it has no date.
+            // What a tool writes if it has no date.
             Some(Node::Text(text)) if text.trim().is_empty() => continue,
             Some(Node::Number(0.0)) => continue,
             Some(Node::Text(text)) => parse(text).ok_or_else(|| {
-                let reason =
-                    format!("is `{}`, not a time such as 20261124-013502 or in RFC 3339", shown(text));
+                let reason = format!("is `{}`, not a time such as 20261124-013502 or RFC 3339", shown(text));
                 at.error(field, reason)
             })?,
             Some(Node::Number(_)) => {
@@ -71,7 +70,7 @@ pub(super) fn parse(text: &str) -> Option<When> {
     if let Ok(time) = text.parse::<Timestamp>() {
         return Some(When { time, zoned: true });
     }
-    // `+0200` without a colon, and a blank before it.
+    // `+0200` without a colon, preceded by a blank.
     if let Ok(zoned) = jiff::Zoned::strptime("%Y-%m-%d %H:%M:%S %z", text) {
         return Some(When { time: zoned.timestamp(), zoned: true });
     }
@@ -84,7 +83,7 @@ pub(super) fn parse(text: &str) -> Option<When> {
     text.parse().ok().and_then(from_number)
 }
 
-/// Seconds since 1970, or their thousandths, millionths or billionths, of a day between 2001 and 2286.
+/// Seconds, milliseconds, microseconds or nanoseconds since 1970, for dates between 2001 and 2286.
 #[allow(clippy::cast_possible_truncation, reason = "checked just before")]
 fn from_number(number: f64) -> Option<When> {
     let seconds =

@@ -1,7 +1,7 @@
-//! Which tool wrote the rows.
+//! Detects which tool wrote the rows.
 //!
-//! It is told by fields that it alone writes together. What is not known is refused with what was seen; nothing is
-//! guessed.
+//! A tool is recognized by a combination of fields that only it writes. Anything else is rejected with what was found;
+//! nothing is guessed.
 
 use std::path::Path;
 
@@ -38,7 +38,7 @@ pub enum Format {
 }
 
 impl Format {
-    /// Every format, in the order in which a file is compared with them.
+    /// Every format, in the order of detection.
     pub const ALL: [Self; 11] = [
         Self::LlamaBench,
         Self::LlamaBatchedBench,
@@ -53,7 +53,7 @@ impl Format {
         Self::VllmLatency,
     ];
 
-    /// What `--input-format` takes.
+    /// The value for `--input-format`.
     pub fn name(self) -> &'static str {
         match self {
             Self::LlamaBench => "llama-bench",
@@ -75,17 +75,17 @@ impl Format {
         Self::ALL.into_iter().find(|format| format.name() == name)
     }
 
-    /// Whether a row has the marks that this tool alone writes.
+    /// Whether a row has the fields that only this tool writes.
     fn wrote(self, row: &Row) -> bool {
         let has = |name: &str| get(&row.fields, name).is_some();
         let all = |names: &[&str]| names.iter().all(|name| has(name));
         let any = |names: &[&str]| names.iter().any(|name| has(name));
-        // NVIDIA's two clients: AIPerf writes GenAI-Perf's blocks, and of its own how the run ended.
+        // NVIDIA's two clients: AIPerf writes GenAI-Perf's blocks, plus how the run ended.
         let nvidia = || {
             (has("input_config") || has("aiperf_version")) && (has("request_throughput") || has("records"))
         };
         let aiperf = || any(&["aiperf_version", "was_cancelled", "error_summary", "start_time", "records"]);
-        // The clients of vLLM and SGLang are of one descent: SGLang's counts tokens again, and totals under names of its own.
+        // vLLM's and SGLang's clients share their origin: SGLang's also recounts tokens, and has its own names for totals.
         let client = || all(&["duration", "completed", "output_throughput"]);
         let sglang = || {
             any(&[
@@ -115,7 +115,7 @@ impl Format {
     }
 }
 
-/// guidellm says in each benchmark what it is, and since 0.5 in the report which version wrote it.
+/// guidellm states its type in each benchmark, and since 0.5 its version in the report.
 fn guidellm(row: &Row) -> bool {
     let versioned = get(&row.fields, "metadata").and_then(Node::fields);
     let versioned = versioned.is_some_and(|fields| get(fields, "guidellm_version").is_some());
@@ -128,19 +128,19 @@ fn guidellm(row: &Row) -> bool {
         })
 }
 
-/// The tool that wrote the rows: by the first of them that has a tool's marks, since rows of a failed run may have none.
+/// The tool that wrote the rows: by the first recognizable row, since rows of a failed run may not be.
 pub(super) fn format(path: &Path, rows: &[Row]) -> Result<Format, Error> {
     let Some(first) = rows.first() else { return Err(unrecognised(path, "it has no rows".to_owned())) };
-    let of = |row: &Row| Format::ALL.into_iter().find(|format| format.wrote(row));
+    let written_by = |row: &Row| Format::ALL.into_iter().find(|format| format.wrote(row));
     let mut found: Option<(Format, &Row)> = None;
     for row in rows {
-        match (of(row), found) {
+        match (written_by(row), found) {
             (Some(format), None) => found = Some((format, row)),
             (Some(other), Some((format, before))) if other != format => {
                 let place =
                     |row: &Row| if row.place.is_empty() { "the file".to_owned() } else { row.place.clone() };
                 let reason = format!(
-                    "{} is of {}, and {} of {}; make a file of each",
+                    "{} is from {}, but {} from {}; split them into separate files",
                     place(before),
                     format.name(),
                     place(row),
@@ -160,17 +160,17 @@ pub(super) fn format(path: &Path, rows: &[Row]) -> Result<Format, Error> {
         let more = if first.fields.len() > 8 { " …" } else { "" };
         let seen = match names.as_slice() {
             [] => "its first object is empty".to_owned(),
-            _ => format!("its first object has {}{more}, and no known format is like that", names.join(", ")),
+            _ => format!("its first object has {}{more}, which matches no known format", names.join(", ")),
         };
         unrecognised(path, seen)
     })
 }
 
-/// Why a file of prices is no result.
+/// Why a price file is not a result.
 pub(super) const PRICES: &str =
-    "it is a file of prices, not of results; `bench catalog update --from FILE` reads it";
+    "it is a price file, not a benchmark result; import it with `bench catalog update --from FILE`";
 
-/// What a file is that another command of this program reads.
+/// Recognizes a file for another command of this program.
 fn of_another_command(rows: &[Row]) -> Option<String> {
     let schema = rows.iter().find_map(|row| match get(&row.fields, "schema") {
         Some(Node::Text(schema)) if schema.starts_with("infercost.") => Some(schema),
@@ -178,10 +178,12 @@ fn of_another_command(rows: &[Row]) -> Option<String> {
     });
     if let Some(schema) = schema {
         return Some(match schema.strip_prefix("infercost.record/") {
-            Some(_) => "it is a record of this program already; `bench cost`, `compare` and `export` read it"
-                .to_owned(),
+            Some(_) => {
+                "it is already a record of this program; use it with `bench cost`, `compare` or `export`"
+                    .to_owned()
+            }
             None => {
-                format!("it is a file of this program ({}), and no result of another tool", shown(schema))
+                format!("it is a file of this program ({}), not a result of another tool", shown(schema))
             }
         });
     }
@@ -223,14 +225,14 @@ mod tests {
     #[test]
     fn what_is_not_known_says_what_was_seen_and_what_is_known() {
         for (text, expected) in [
-            ("", "the file is empty; known are llama-bench, "),
+            ("", "the file is empty; supported: llama-bench, "),
             ("hello\nworld", "it begins with `hello`"),
-            (r#"{"speed": 5}"#, "its first object has `speed`, and no known"),
+            (r#"{"speed": 5}"#, "its first object has `speed`, which matches no known"),
             ("{}", "its first object is empty"),
-            ("[1, 2]", "it begins with `[1, 2]`, which no known format does"),
+            ("[1, 2]", "it begins with `[1, 2]`, which matches no known format"),
             ("[]", "it begins with `[]`"),
-            ("[{}, 1]", "row 2 is no object"),
-            ("| model | size |", "a Markdown table has rounded figures and no samples; let llama-bench"),
+            ("[{}, 1]", "row 2 is not an object"),
+            ("| model | size |", "a Markdown table has rounded figures and no samples; run llama-bench"),
         ] {
             let message = detected(text).expect_err(text);
             assert!(message.starts_with(&format!("f: {expected}")), "{text}: {message}");
@@ -240,7 +242,7 @@ mod tests {
     #[test]
     fn what_another_command_reads_is_named() {
         for (text, expected) in [
-            (r#"{"schema": "infercost.record/1", "id": "x"}"#, "it is a record of this program already"),
+            (r#"{"schema": "infercost.record/1", "id": "x"}"#, "it is already a record of this program"),
             (r#"{"schema": "infercost.gate/1"}"#, "it is a file of this program (infercost.gate/1)"),
             (r#"{"sample_spec": {}, "m": {"litellm_provider": "x", "input_cost_per_token": 1}}"#, PRICES),
             (r#"{"data": [{"id": "a/b", "pricing": {}}]}"#, PRICES),

@@ -1,31 +1,31 @@
-//! Which GPUs a run of llama-bench used, of those that its `gpu_info` lists.
+//! Determines which of the GPUs listed in `gpu_info` a llama-bench run used.
 //!
-//! llama.cpp lists what the machine has. Without `devices` it takes all discrete GPUs, integrated ones only where there
-//! is nothing else; `tensor_split` gives some of them no layer, `split_mode none` takes the one `main_gpu`, and no layer on
-//! a GPU, or `devices none`, leaves the run to the CPU.
+//! llama.cpp lists all GPUs of the machine. Without `devices` it uses all discrete GPUs, and integrated ones only if there
+//! is nothing else; `tensor_split` may give some of them no layer, `split_mode none` uses only `main_gpu`, and zero GPU
+//! layers, or `devices none`, leaves the run to the CPU.
 
 use super::Error;
 use super::adapters::{Vendor, integrated, remote, software, vendor};
 use super::fields::At;
 use super::json::{Node, shown};
 
-/// What computed.
+/// The devices that did the work.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Used {
-    /// The GPUs by name, one for each board; none where the CPU computed, or where the names are not known.
+    /// The GPUs by name, one per board; empty if the CPU did the work, or if the names are unknown.
     pub(super) gpus: Vec<String>,
-    /// How many they were, as far as the file says.
+    /// How many there were, as far as the file states.
     pub(super) count: Option<usize>,
     /// `cuda`, `cuda,blas`, `cpu`.
     pub(super) device: Option<String>,
-    /// What a reader should know of the choice.
+    /// What a reader should know about the choice.
     pub(super) notes: Vec<String>,
 }
 
 /// Backends that compute on the CPU.
 const ON_CPU: [&str; 7] = ["CPU", "BLAS", "AMX", "Accelerate", "KleidiAI", "LLAMAFILE", "zDNN"];
 
-/// Reads what a row says of the devices.
+/// Reads a row's device fields.
 pub(super) fn used(at: &At<'_>) -> Result<Used, Error> {
     let backends = backends(at)?;
     let listed = listed(at, backends.as_ref())?;
@@ -35,7 +35,7 @@ pub(super) fn used(at: &At<'_>) -> Result<Used, Error> {
     }
     if let Some(why) = on_cpu(at, backends.as_ref(), named.as_deref(), &listed)? {
         let had = listed.iter().any(|name| !software(name));
-        let notes = had.then(|| format!("the machine has {}, and the CPU computed: {why}", all(&listed)));
+        let notes = had.then(|| format!("the machine has {}, but the run used the CPU: {why}", all(&listed)));
         return Ok(Used {
             device: Some("cpu".to_owned()),
             notes: notes.into_iter().chain(offloaded(at)).collect(),
@@ -50,13 +50,13 @@ pub(super) fn used(at: &At<'_>) -> Result<Used, Error> {
     let (far, local): (Vec<String>, Vec<String>) = listed.iter().cloned().partition(|name| remote(name));
     let mut notes = Vec::new();
     let chosen: Vec<Option<String>> = if let Some(names) = &named {
-        names.iter().map(|name| called(name, &local, &gpu_backends)).collect()
+        names.iter().map(|name| card_name(name, &local, &gpu_backends)).collect()
     } else {
-        // llama.cpp takes those of other machines first.
+        // llama.cpp uses remote devices first.
         let own = automatic(&local, &gpu_backends, &mut notes).into_iter().map(Some);
         far.iter().map(|_| None).chain(own).collect()
     };
-    let (chosen, why) = narrowed(at, chosen, &listed)?;
+    let (chosen, why) = with_layers(at, chosen, &listed)?;
     let device = match &named {
         Some(names) => Some(kinds(names)),
         None => backends.map(|backends| backends.text.to_lowercase()),
@@ -72,11 +72,11 @@ pub(super) fn used(at: &At<'_>) -> Result<Used, Error> {
     };
     let gpus = chosen.into_iter().collect::<Option<Vec<String>>>().unwrap_or_else(|| {
         notes.push(match far.as_slice() {
-            [] => "its `gpu_info` does not say which GPU each of its `devices` is".to_owned(),
+            [] => "its `gpu_info` does not identify the GPU of each of its `devices`".to_owned(),
             far => {
                 let far: Vec<String> = far.iter().map(|name| shown(name)).collect();
                 format!(
-                    "{} on another machine, of which the file says nothing; say with --gpu which GPU all of them are, or give the rent of all machines with --price-per-hour USD",
+                    "{} on another machine, about which the file says nothing; give the GPU model of all of them with --gpu, or the rent of all machines with --price-per-hour USD",
                     far.join(", ")
                 )
             }
@@ -86,10 +86,10 @@ pub(super) fn used(at: &At<'_>) -> Result<Used, Error> {
     Ok(Used { gpus, count, device, notes })
 }
 
-/// Names of backends: `CUDA,BLAS`.
+/// Backend names: `CUDA,BLAS`.
 struct Backends {
     text: String,
-    /// Whether they come from the field `backends`, which llama-bench has written since late 2024.
+    /// Whether they come from the field `backends`, written by llama-bench since late 2024.
     registry: bool,
 }
 
@@ -99,7 +99,7 @@ impl Backends {
     }
 }
 
-/// `CUDA`, `CPU`, `CUDA,BLAS`; before late 2024 each backend had a field of its own.
+/// `CUDA`, `CPU`, `CUDA,BLAS`; before late 2024 each backend had its own field.
 fn backends(at: &At<'_>) -> Result<Option<Backends>, Error> {
     if let Some(names) = at.text("backends")? {
         return Ok(Some(Backends { text: names.to_owned(), registry: true }));
@@ -107,7 +107,7 @@ fn backends(at: &At<'_>) -> Result<Option<Backends>, Error> {
     let mut old = Vec::new();
     let mut said = false;
     for name in ["cuda", "vulkan", "kompute", "metal", "sycl", "opencl"] {
-        if let Some(used) = at.truth(name)? {
+        if let Some(used) = at.boolean(name)? {
             said = true;
             old.extend(used.then(|| name.to_owned()));
         }
@@ -120,35 +120,35 @@ fn on_gpu(backend: &str) -> bool {
     !backend.is_empty() && !ON_CPU.iter().any(|name| backend.eq_ignore_ascii_case(name))
 }
 
-/// The GPUs of the machine. Before it had `backends`, llama-bench wrote `/` between them.
+/// The GPUs of the machine. Before it had `backends`, llama-bench separated them with `/`.
 fn listed(at: &At<'_>, backends: Option<&Backends>) -> Result<Vec<String>, Error> {
     let Some(text) = at.text("gpu_info")? else { return Ok(Vec::new()) };
     let slashes = backends.is_none_or(|all| !all.registry);
     let mut depth = 0_usize;
-    // `llvmpipe (LLVM 19.1.7, 256 bits)` is one name.
-    let names = text.split(|sign| {
-        match sign {
+    // `llvmpipe (LLVM 19.1.7, 256 bits)` is a single name.
+    let names = text.split(|c| {
+        match c {
             '(' => depth += 1,
             ')' => depth = depth.saturating_sub(1),
             _ => {}
         }
-        depth == 0 && (sign == ',' || (slashes && sign == '/'))
+        depth == 0 && (c == ',' || (slashes && c == '/'))
     });
     let names = names.map(str::trim).filter(|name| !name.is_empty());
     Ok(names.map(str::to_owned).collect())
 }
 
-/// The devices that were asked for; none is an empty list, and nothing means that llama.cpp chose.
+/// The requested devices; an empty list means none, and `None` that llama.cpp chose.
 fn devices(at: &At<'_>) -> Result<Option<Vec<String>>, Error> {
     let Some(text) = at.text("devices")? else { return Ok(None) };
     if text.eq_ignore_ascii_case("auto") {
         return Ok(None);
     }
     let names = text.split(['/', ',']).map(str::trim).filter(|name| !name.is_empty());
-    // `BLAS` may be named, and is no GPU.
+    // `BLAS` may be listed, but is not a GPU.
     let names = names.filter(|name| !name.eq_ignore_ascii_case("none") && on_gpu(split_index(name).0));
     let mut all: Vec<String> = Vec::new();
-    // A device that is named twice is one device.
+    // A device that is listed twice is one device.
     for name in names {
         if !all.iter().any(|known| known == name) {
             all.push(name.to_owned());
@@ -157,7 +157,7 @@ fn devices(at: &At<'_>) -> Result<Option<Vec<String>>, Error> {
     Ok(Some(all))
 }
 
-/// Why the CPU computed, where it did.
+/// Why the run used the CPU, if it did.
 fn on_cpu(
     at: &At<'_>,
     backends: Option<&Backends>,
@@ -168,7 +168,7 @@ fn on_cpu(
     let no_gpu_found = at.get("gpu_info").is_some() && listed.iter().all(|name| software(name));
     Ok(match backends {
         _ if named.is_some_and(<[String]>::is_empty) => Some("`devices` is none"),
-        // llama.cpp leaves a GPU alone when no layer is put on it.
+        // llama.cpp does not use a GPU without layers.
         _ if number("n_gpu_layers") == Some(0.0) => Some("`n_gpu_layers` is 0"),
         _ if at.text("split_mode")? == Some("none")
             && number("main_gpu").is_some_and(|index| index < 0.0) =>
@@ -181,36 +181,36 @@ fn on_cpu(
     })
 }
 
-/// Without layers on it a GPU may still be sent the matrices of a large prompt.
+/// A GPU without layers may still be used for the matrices of a large prompt.
 fn offloaded(at: &At<'_>) -> Option<String> {
     let zero = |field: &str| at.get(field).and_then(|node| at.number(node)) == Some(0.0);
     let may = zero("n_gpu_layers")
         && (zero("no_op_offload") || at.get("no_op_offload") == Some(&Node::Bool(false)));
     let none = matches!(at.get("devices"), Some(Node::Text(text)) if text.eq_ignore_ascii_case("none"));
     (may && !none)
-        .then(|| "`no_op_offload` is off, so a GPU may have computed parts of large prompts".to_owned())
+        .then(|| "`no_op_offload` is off, so a GPU may have processed parts of large prompts".to_owned())
 }
 
-/// The devices that llama.cpp takes by itself.
+/// The devices that llama.cpp chooses by default.
 fn automatic(listed: &[String], backends: &[&str], notes: &mut Vec<String>) -> Vec<String> {
     let mut taken: Vec<String> = listed.iter().filter(|name| !software(name)).cloned().collect();
     let discrete: Vec<String> = taken.iter().filter(|name| !integrated(name)).cloned().collect();
     if !discrete.is_empty() && discrete.len() < taken.len() {
         let left: Vec<String> = taken.iter().filter(|name| integrated(name)).cloned().collect();
-        notes.push(format!("integrated and not counted: {}", all(&left)));
+        notes.push(format!("not counted, integrated: {}", all(&left)));
         taken = discrete;
     }
-    // A backend for cards of every vendor lists those again that a vendor's own has listed.
+    // A vendor-neutral backend lists again the cards that a vendor's own backend has listed.
     if backends.len() > 1 && backends.iter().any(|name| Vendor::of_backend(name).is_none()) {
         let both = backends.join(" and by ");
-        match again(&taken) {
-            Again::No => {}
-            Again::All(own) => {
-                notes.push(format!("each GPU is listed by {both}, and counted once"));
+        match repeated(&taken) {
+            Repeated::No => {}
+            Repeated::All(own) => {
+                notes.push(format!("each GPU is listed by {both} but counted once"));
                 taken.drain(..own);
             }
-            Again::Some => notes.push(format!(
-                "some of these {} may be listed by {both}; all are counted, say how many there are with --gpus N",
+            Repeated::Some => notes.push(format!(
+                "some of these {} may be listed by {both}; all are counted, give the real number with --gpus N",
                 taken.len()
             )),
         }
@@ -218,61 +218,61 @@ fn automatic(listed: &[String], backends: &[&str], notes: &mut Vec<String>) -> V
     taken
 }
 
-/// Cards that are listed a second time.
-enum Again {
+/// Cards that are listed twice.
+enum Repeated {
     No,
-    /// So many at the head of the list, each of which comes again.
+    /// This many at the head of the list, all of them listed again.
     All(usize),
-    /// More come again than are at the head.
+    /// More are listed again than are at the head.
     Some,
 }
 
-/// Whether the list is one backend's cards and then another's, which has all of them again.
-fn again(names: &[String]) -> Again {
-    let Some(maker) = names.first().and_then(|name| vendor(name)) else { return Again::No };
-    let vague_of = |names: &[String]| -> Vec<String> {
-        let mut names: Vec<String> = names.iter().map(|name| vague(name)).collect();
+/// Whether the list consists of one backend's cards followed by another's, which repeats them.
+fn repeated(names: &[String]) -> Repeated {
+    let Some(maker) = names.first().and_then(|name| vendor(name)) else { return Repeated::No };
+    let normalized_all = |names: &[String]| -> Vec<String> {
+        let mut names: Vec<String> = names.iter().map(|name| normalized(name)).collect();
         names.sort();
         names
     };
     let head = names.iter().take_while(|name| vendor(name) == Some(maker)).count();
-    let (mut found, mut some) = (Again::No, false);
+    let (mut found, mut some) = (Repeated::No, false);
     for own in 1..=head {
         let (first, rest) = names.split_at(own);
         let same: Vec<String> = rest.iter().filter(|name| vendor(name) == Some(maker)).cloned().collect();
-        let (first, same) = (vague_of(first), vague_of(&same));
+        let (first, same) = (normalized_all(first), normalized_all(&same));
         if first == same {
-            found = Again::All(own);
+            found = Repeated::All(own);
         }
         some |= same.len() > first.len() && first.iter().all(|name| same.contains(name));
     }
-    if matches!(found, Again::No) && some { Again::Some } else { found }
+    if matches!(found, Repeated::No) && some { Repeated::Some } else { found }
 }
 
-/// Whether the second half of the list is the first again: the same cards, seen by a second backend.
-fn twice(names: &[String]) -> bool {
+/// Whether the second half of the list repeats the first: the same cards, seen by a second backend.
+fn second_half_repeats(names: &[String]) -> bool {
     let (first, second) = names.split_at(names.len() / 2);
     !names.is_empty()
         && names.len().is_multiple_of(2)
-        && first.iter().zip(second).all(|(a, b)| vague(a) == vague(b))
+        && first.iter().zip(second).all(|(a, b)| normalized(a) == normalized(b))
 }
 
-/// A card's name without what only one backend says: `NVIDIA`, `(RADV NAVI31)`.
-fn vague(name: &str) -> String {
+/// A card's name without backend-specific parts: `NVIDIA`, `(RADV NAVI31)`.
+fn normalized(name: &str) -> String {
     let bare = name.split('(').next().unwrap_or(name).to_ascii_lowercase();
     bare.replace("nvidia", "").replace("amd", "").trim().to_owned()
 }
 
-/// `CUDA0` as its backend and its number.
+/// Splits `CUDA0` into backend and number.
 fn split_index(name: &str) -> (&str, usize) {
     let name = name.split('[').next().unwrap_or(name);
-    let digits = name.len() - name.trim_end_matches(|sign: char| sign.is_ascii_digit()).len();
+    let digits = name.len() - name.trim_end_matches(|c: char| c.is_ascii_digit()).len();
     let (backend, index) = name.split_at(name.len() - digits);
     (backend, index.parse().unwrap_or(0))
 }
 
-/// The name of the card that a device is, as far as the list tells.
-fn called(device: &str, listed: &[String], backends: &[&str]) -> Option<String> {
+/// The card name of a device, if the list determines it.
+fn card_name(device: &str, listed: &[String], backends: &[&str]) -> Option<String> {
     if remote(device) {
         return None;
     }
@@ -281,13 +281,13 @@ fn called(device: &str, listed: &[String], backends: &[&str]) -> Option<String> 
     if backends.len() < 2 {
         return listed.get(index).cloned();
     }
-    // Several backends list their devices one after the other; a vendor's own lists none of another's.
+    // Several backends list their devices in sequence; a vendor's own backend lists only its cards.
     if let Some(known) = known {
         return listed.iter().filter(|name| vendor(name) == Some(known)).nth(index).cloned();
     }
     let before = backends.iter().find_map(|name| Vendor::of_backend(name))?;
     let own = listed.iter().take_while(|name| vendor(name) == Some(before)).count();
-    let both = listed.get(..own).is_some_and(twice);
+    let both = listed.get(..own).is_some_and(second_half_repeats);
     listed.get(if both { own / 2 } else { own }..)?.get(index).cloned()
 }
 
@@ -298,8 +298,8 @@ fn kinds(devices: &[String]) -> String {
     kinds.join(",")
 }
 
-/// Those of the chosen that get a share, and what says so.
-fn narrowed(
+/// The chosen devices that get a share of the model, and the reason.
+fn with_layers(
     at: &At<'_>,
     mut chosen: Vec<Option<String>>,
     listed: &[String],
@@ -324,10 +324,10 @@ fn narrowed(
     if shares.iter().rposition(|share| *share > 0.0).is_some_and(|last| last >= chosen.len())
         && !listed.is_empty()
     {
-        // More shares than devices: an older llama.cpp took the integrated ones as well.
+        // More shares than devices: an older llama.cpp also used the integrated ones.
         chosen = listed.iter().map(|name| (!remote(name)).then(|| name.clone())).collect();
     }
-    // By rows, the main GPU also holds what is not split.
+    // With a split by rows, the main GPU also holds what is not split.
     let rows = at.text("split_mode")? == Some("row");
     let kept = chosen.into_iter().enumerate().filter(|(index, _)| {
         shares.get(*index).is_some_and(|share| *share > 0.0) || (rows && (*index as f64 - main).abs() < 0.5)
@@ -336,7 +336,7 @@ fn narrowed(
     Ok((kept.map(|(_, name)| name).collect(), Some(format!("`tensor_split` is {text}"))))
 }
 
-/// `1.00/0.00`: what each device gets; what is not written down gets nothing.
+/// `1.00/0.00`: the share of each device; devices not listed get nothing.
 fn shares(at: &At<'_>) -> Result<Vec<f64>, Error> {
     match at.get("tensor_split") {
         Some(Node::Text(text)) => {
@@ -450,7 +450,7 @@ mod tests {
     }
 
     #[test]
-    fn a_device_that_is_named_twice_is_one() {
+    fn a_device_that_is_listed_twice_is_one() {
         let found = of("CUDA", &[H100, H100], r#", "devices": "CUDA0/CUDA0""#);
         assert_eq!((found.gpus.len(), found.count), (1, Some(1)));
     }
@@ -481,13 +481,13 @@ mod tests {
         ] {
             let found = of("CUDA,Vulkan", &gpus, "");
             assert_eq!(found.gpus, cards, "{gpus:?}");
-            assert!(found.notes[0].contains("CUDA and by Vulkan, and counted once"), "{:?}", found.notes);
+            assert!(found.notes[0].contains("CUDA and by Vulkan but counted once"), "{:?}", found.notes);
         }
         // Three of one kind: how many each backend lists cannot be told.
         let three = of("CUDA,Vulkan", &[H100; 3], "");
         assert_eq!(three.gpus.len(), 3);
-        assert!(three.notes[0].contains("say how many there are with --gpus N"), "{:?}", three.notes);
-        // A card of which only one backend knows is no second one.
+        assert!(three.notes[0].contains("give the real number with --gpus N"), "{:?}", three.notes);
+        // A card that only one backend lists is not a duplicate.
         let other = of("CUDA,Vulkan", &[H100, CARD], "");
         assert_eq!((other.gpus.len(), other.notes.len()), (2, 0));
         let apart = of("CUDA,ROCm", &[H100, "AMD Instinct MI300X"], "");

@@ -1,6 +1,6 @@
-//! Why a file of another tool cannot be read, or a record not be written in another tool's words.
+//! Why another tool's file cannot be read, or a record cannot be exported.
 //!
-//! Each message names file, place, field and value, and the way out.
+//! Each message names file, place, field and value, and how to fix it.
 
 use std::path::PathBuf;
 
@@ -10,47 +10,47 @@ use crate::base::failure::{Class, Classed};
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// No such file (exit code 13).
-    #[error("{} is not there; check the path", path.display())]
+    #[error("{}: no such file", path.display())]
     Missing {
-        /// The path that was named.
+        /// The given path.
         path: PathBuf,
     },
-    /// The system does not give it (exit code 1).
+    /// It cannot be read (exit code 1).
     #[error("cannot read {}: {source}", path.display())]
     Io {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: std::io::Error,
     },
-    /// It is not the text that it should be (exit code 1).
+    /// It is not valid text of its format (exit code 1).
     #[error("{}{}: {reason}", path.display(), line.map_or(String::new(), |line| format!(":{line}")))]
     Syntax {
         /// The file.
         path: PathBuf,
-        /// The line, counted from 1, where one is to blame.
+        /// The line, counted from 1, if a specific line is at fault.
         line: Option<usize>,
         /// What is wrong.
         reason: String,
     },
-    /// A field is missing, or has a value that cannot be (exit code 1).
+    /// A field is missing or has an impossible value (exit code 1).
     #[error("{}{}: `{field}` {reason}", path.display(), if place.is_empty() { String::new() } else { format!(", {place}") })]
     Field {
         /// The file.
         path: PathBuf,
         /// The line or row.
         place: String,
-        /// The field's own name.
+        /// The field's name.
         field: String,
         /// The value and what it should be.
         reason: String,
     },
-    /// No format of those that are known (exit code 1).
-    #[error("{}: {seen}; known are {known}. If it is one of these, say which with --input-format NAME", path.display())]
+    /// An unknown format (exit code 1).
+    #[error("{}: {seen}; supported: {known}. If it is one of these, name it with --input-format NAME", path.display())]
     Unrecognised {
         /// The file.
         path: PathBuf,
-        /// What stands in it.
+        /// What it contains.
         seen: String,
         /// Names of all formats.
         known: String,
@@ -60,19 +60,19 @@ pub enum Error {
     Refused {
         /// The file.
         path: PathBuf,
-        /// Why, and the way out.
+        /// Why, and what to do instead.
         reason: String,
     },
     /// The file does not name its model, and no flag does (exit code 2).
-    #[error("{}: {tool} does not write down which model it measured; say it with --model ID (`bench catalog models` lists them; hf:ORGANISATION/NAME names any other)", path.display())]
+    #[error("{}: {tool} does not record which model it measured; give it with --model ID (`bench catalog models` lists them; hf:ORGANISATION/NAME names any other)", path.display())]
     NoModel {
         /// The file.
         path: PathBuf,
         /// The tool.
         tool: String,
     },
-    /// A flag says otherwise than the file (exit code 2).
-    #[error("{}: the file says {said}, and {flag} says {given}; {flag} is for what a file does not say: leave it out (--price-per-hour USD gives the rent of what ran), or fix the file if it is wrong", path.display())]
+    /// A flag contradicts the file (exit code 2).
+    #[error("{}: the file says {said}, but {flag} says {given}; {flag} is for what a file does not state: omit it (--price-per-hour USD gives the rent of what ran), or fix the file if it is wrong", path.display())]
     Contradicted {
         /// The file.
         path: PathBuf,
@@ -83,7 +83,7 @@ pub enum Error {
         /// What the flag says.
         given: String,
     },
-    /// A record has nothing that the other tool's format can say (exit code 12).
+    /// A record has nothing that the other tool's format can express (exit code 12).
     #[error("record {id} cannot be written as {format}: {reason}")]
     Export {
         /// The record's id.

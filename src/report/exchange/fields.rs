@@ -1,5 +1,5 @@
-//! Fields of a stranger's object, checked as they are read: a wrong one is an error that names file, place, field
-//! and value. A field that is missing or `null` is no error here; [`At::need`] says when it is one.
+//! Fields of an untrusted object, validated on reading: an invalid one is an error that names file, place, field and
+//! value. A field that is missing or `null` is not an error unless [`At::required`] is used.
 
 use std::borrow::Cow;
 use std::path::Path;
@@ -8,33 +8,33 @@ use super::Error;
 use super::cells::not_finite;
 use super::json::{Fields, Node, get, number_value, shown};
 
-/// Largest count that a number of JSON holds exactly.
+/// Largest count that a JSON number represents exactly.
 const LARGEST_COUNT: f64 = 9_007_199_254_740_992.0;
 
-/// Largest and smallest number of any unit that can be: 30 years in nanoseconds, a thousandth of one in seconds.
-/// Between them no product or quotient of two overflows.
+/// Largest and smallest plausible number in any unit: 30 years in nanoseconds, a thousandth of a nanosecond in seconds.
+/// Products and quotients of two numbers in this range cannot overflow.
 const LARGEST: f64 = 1e18;
 const SMALLEST: f64 = 1e-12;
 
-/// An object of the file and where it stands.
+/// An object of the file and its place.
 #[derive(Debug, Clone)]
 pub(super) struct At<'a> {
     path: &'a Path,
-    /// `line 3`, `row 2`, or nothing in a file of one object.
+    /// `line 3`, `row 2`, or empty for a file with a single object.
     place: String,
-    /// Names of the objects around it, each with a dot: `config.`.
+    /// Names of the enclosing objects, each followed by a dot: `config.`.
     inside: String,
-    /// Whether numbers stand in quotes, as in CSV.
+    /// Whether numbers are quoted, as in CSV.
     quoted: bool,
     fields: &'a [(Box<str>, Node)],
 }
 
-/// An object out of a file of many.
+/// An object of a file with many.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Row {
-    /// `line 3`, `row 2`, or nothing in a file of one object.
+    /// `line 3`, `row 2`, or empty for a file with a single object.
     pub(super) place: String,
-    /// Whether numbers stand in quotes, as in CSV.
+    /// Whether numbers are quoted, as in CSV.
     pub(super) quoted: bool,
     pub(super) fields: Fields,
 }
@@ -50,12 +50,12 @@ impl<'a> At<'a> {
         }
     }
 
-    /// All members, in their order.
+    /// All members, in order.
     pub(super) fn fields(&self) -> &'a [(Box<str>, Node)] {
         self.fields
     }
 
-    /// The error that this field is wrong.
+    /// The error that this field is invalid.
     pub(super) fn error(&self, field: &str, reason: impl Into<String>) -> Error {
         Error::Field {
             path: self.path.to_owned(),
@@ -65,12 +65,12 @@ impl<'a> At<'a> {
         }
     }
 
-    /// The value that must be there.
-    pub(super) fn need<T>(&self, field: &str, value: Option<T>) -> Result<T, Error> {
-        value.ok_or_else(|| self.error(field, "is missing; was the file cut, or is it of another version?"))
+    /// A required value.
+    pub(super) fn required<T>(&self, field: &str, value: Option<T>) -> Result<T, Error> {
+        value.ok_or_else(|| self.error(field, "is missing; is the file truncated, or from another version?"))
     }
 
-    /// The member, unless it is missing or `null`; where the format quotes all, nothing between quotes is `null`.
+    /// The member, unless it is missing or `null`; if the format quotes everything, an empty string counts as `null`.
     pub(super) fn get(&self, field: &str) -> Option<&'a Node> {
         let nothing = |node: &Node| match node {
             Node::Null => true,
@@ -80,17 +80,17 @@ impl<'a> At<'a> {
         get(self.fields, field).filter(|node| !nothing(node))
     }
 
-    /// A text; an empty one is none.
+    /// A string; an empty one counts as missing.
     pub(super) fn text(&self, field: &str) -> Result<Option<&'a str>, Error> {
         match self.get(field) {
             None => Ok(None),
             Some(Node::Text(text)) => Ok(Some(text.trim()).filter(|text| !text.is_empty())),
-            Some(other) => Err(self.error(field, format!("is {}, not a text", name(other)))),
+            Some(other) => Err(self.error(field, format!("is {}, not a string", name(other)))),
         }
     }
 
-    /// A truth.
-    pub(super) fn truth(&self, field: &str) -> Result<Option<bool>, Error> {
+    /// A boolean.
+    pub(super) fn boolean(&self, field: &str) -> Result<Option<bool>, Error> {
         match self.get(field) {
             None => Ok(None),
             Some(Node::Bool(truth)) => Ok(Some(*truth)),
@@ -111,7 +111,7 @@ impl<'a> At<'a> {
         }
     }
 
-    /// The number in a node; out of its quotes where the format quotes all.
+    /// The number in a node, unquoted if the format quotes everything.
     pub(super) fn number(&self, node: &Node) -> Option<f64> {
         match node {
             Node::Number(number) => Some(*number),
@@ -123,7 +123,7 @@ impl<'a> At<'a> {
     /// A finite number above zero.
     pub(super) fn positive(&self, field: &str) -> Result<Option<f64>, Error> {
         match self.amount(field)? {
-            Some(0.0) => Err(self.error(field, "is 0; nothing was measured there")),
+            Some(0.0) => Err(self.error(field, "is 0, so nothing was measured")),
             other => Ok(other),
         }
     }
@@ -133,18 +133,18 @@ impl<'a> At<'a> {
         self.amount(field)?.map(|number| self.whole(field, number)).transpose()
     }
 
-    /// A whole number that fits a cell of the record.
+    /// A whole number that fits into a cell of the record.
     pub(super) fn small_count(&self, field: &str) -> Result<Option<u32>, Error> {
         let count = self.count(field)?;
         count
             .map(|count| {
                 u32::try_from(count)
-                    .map_err(|_| self.error(field, format!("is {count}, more than any run has")))
+                    .map_err(|_| self.error(field, format!("is {count}, larger than in any run")))
             })
             .transpose()
     }
 
-    /// A list of finite numbers, zero or more each; NaN and `null` among them were not measured and are left out.
+    /// A list of finite, non-negative numbers; NaN and `null` entries were not measured and are skipped.
     pub(super) fn list(&self, field: &str) -> Result<Option<Cow<'a, [f64]>>, Error> {
         match self.get(field) {
             None => Ok(None),
@@ -159,7 +159,7 @@ impl<'a> At<'a> {
         }
     }
 
-    /// The numbers among the items of a list, without those that were not measured.
+    /// The numbers in a list, skipping entries that were not measured.
     pub(super) fn numbers_of(&self, field: &str, items: &[Node]) -> Result<Vec<f64>, Error> {
         let mut found = Vec::with_capacity(items.len());
         for (index, item) in items.iter().enumerate() {
@@ -173,7 +173,7 @@ impl<'a> At<'a> {
         Ok(found)
     }
 
-    /// Lists of finite numbers, one after the other.
+    /// Lists of finite numbers, concatenated.
     pub(super) fn pooled(&self, field: &str) -> Result<Option<Vec<f64>>, Error> {
         let Some(node) = self.get(field) else { return Ok(None) };
         let lists: &[Node] = match node {
@@ -208,7 +208,7 @@ impl<'a> At<'a> {
         Ok(Some(pooled))
     }
 
-    /// An object in it.
+    /// A nested object.
     pub(super) fn inner(&self, field: &str) -> Result<Option<At<'a>>, Error> {
         match self.get(field) {
             None => Ok(None),
@@ -223,7 +223,7 @@ impl<'a> At<'a> {
         }
     }
 
-    /// Objects in a list in it.
+    /// The objects of a nested list.
     pub(super) fn objects(&self, field: &str) -> Result<Vec<At<'a>>, Error> {
         let items: &[Node] = match self.get(field) {
             None => &[],
@@ -243,7 +243,7 @@ impl<'a> At<'a> {
         items.iter().enumerate().map(object).collect()
     }
 
-    /// The finite numbers that the objects of a list have under a name, in their order.
+    /// The finite numbers under `name` in the objects of a list, in order.
     pub(super) fn column(&self, list: &str, name: &str) -> Result<Vec<f64>, Error> {
         let table = match self.get(list) {
             None => return Ok(Vec::new()),
@@ -254,7 +254,7 @@ impl<'a> At<'a> {
             }
         };
         let field = |row: usize| format!("{list}[{row}].{name}");
-        let column = table.column(name).map_err(|row| self.error(&field(row), "is no number"))?;
+        let column = table.column(name).map_err(|row| self.error(&field(row), "is not a number"))?;
         column.map(|(row, number)| check(number).map_err(|reason| self.error(&field(row), reason))).collect()
     }
 
@@ -272,16 +272,16 @@ impl<'a> At<'a> {
     }
 }
 
-/// A number that can be a figure, or why it cannot.
+/// A plausible number, or why it is not.
 pub(super) fn check(number: f64) -> Result<f64, String> {
     if !number.is_finite() {
-        return Err(format!("is {number}, no number that can be"));
+        return Err(format!("is {number}, not a finite number"));
     }
     if number < 0.0 {
-        return Err(format!("is {number}, below 0"));
+        return Err(format!("is {number}, which is negative"));
     }
     if number > LARGEST || (number > 0.0 && number < SMALLEST) {
-        return Err(format!("is {number:e}, a size that no benchmark measures"));
+        return Err(format!("is {number:e}, an implausible magnitude"));
     }
     Ok(number)
 }
@@ -293,7 +293,7 @@ fn name(node: &Node) -> String {
         Node::Bool(truth) => truth.to_string(),
         Node::Number(number) => number_value(*number).to_string(),
         Node::Text(text) => format!("`{}`", shown(text)),
-        Node::Long(bytes) => format!("a text of {bytes} bytes"),
+        Node::Long(bytes) => format!("a string of {bytes} bytes"),
         Node::Numbers(numbers) => format!("a list of {} numbers", numbers.len()),
         Node::Lists(lists) => format!("a list of {} lists", lists.len()),
         Node::Table(table) => format!("a list of {} objects", table.rows()),
@@ -317,18 +317,21 @@ mod tests {
         let row = Row { place: "row 2".into(), quoted: false, fields };
         let at = At::new(path, &row);
         let said = |error: Error| error.to_string();
-        assert_eq!(at.amount("a").map_err(said), Err("f.json, row 2: `a` is -1, below 0".into()));
+        assert_eq!(at.amount("a").map_err(said), Err("f.json, row 2: `a` is -1, which is negative".into()));
         assert_eq!(at.count("b").map_err(said), Err("f.json, row 2: `b` is 1.5, not a whole number".into()));
         assert_eq!(at.amount("c").map_err(said), Err("f.json, row 2: `c` is `x`, not a number".into()));
-        assert_eq!(at.list("d").map_err(said), Err("f.json, row 2: `d[1]` is -2, below 0".into()));
+        assert_eq!(at.list("d").map_err(said), Err("f.json, row 2: `d[1]` is -2, which is negative".into()));
         let inner = at.inner("e").expect("an object").expect("is there");
         let zero = inner.positive("f").map_err(said);
-        assert_eq!(zero, Err("f.json, row 2: `e.f` is 0; nothing was measured there".into()));
+        assert_eq!(zero, Err("f.json, row 2: `e.f` is 0, so nothing was measured".into()));
         assert_eq!(
             at.small_count("g").map_err(said),
-            Err("f.json, row 2: `g` is 5000000000, more than any run has".into())
+            Err("f.json, row 2: `g` is 5000000000, larger than in any run".into())
         );
-        assert_eq!(at.pooled("h").map_err(said), Err("f.json, row 2: `h[1]` is -3, below 0".into()));
+        assert_eq!(
+            at.pooled("h").map_err(said),
+            Err("f.json, row 2: `h[1]` is -3, which is negative".into())
+        );
         let text =
             r#"{"a": [0.1, NaN, null, 0.2], "b": [[0.1, NaN], [Infinity], [0.2, 0.3]], "c": [1, "x"]}"#;
         let Node::Object(fields) = parse(text).expect("JSON") else { panic!("an object") };
@@ -337,6 +340,6 @@ mod tests {
         assert_eq!(lists.list("a").expect("numbers").as_deref(), Some(&[0.1, 0.2][..]));
         assert_eq!(lists.pooled("b").expect("lists"), Some(vec![0.1, 0.2, 0.3]));
         assert_eq!(lists.list("c").map_err(said), Err("f.json: `c[1]` is `x`, not a number".into()));
-        assert!(at.need("z", at.amount("z").expect("missing is no error")).is_err());
+        assert!(at.required("z", at.amount("z").expect("missing is no error")).is_err());
     }
 }

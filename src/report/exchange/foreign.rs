@@ -1,7 +1,6 @@
-//! What a file of another tool says, in this program's words: the step between a format and a record.
+//! Another tool's result in this program's terms: the intermediate step between a format and a record.
 //!
-//! A format's reader fills in what its file says and leaves the rest `None`; the reason for each is one sentence,
-//! written once in `seal`.
+//! A format's reader fills in what its file states and leaves the rest `None`; `seal` supplies the reason for each.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -16,15 +15,15 @@ use super::cells::LeftOut;
 use super::json::Node;
 use super::unmeasured::Figure;
 
-/// Most records that one file may become.
+/// Maximum number of records from one file.
 const MOST_RECORDS: usize = 1000;
-/// Confidence of the intervals that are computed from another tool's trials.
+/// Confidence of the intervals computed from another tool's trials.
 const CONFIDENCE: f64 = 0.95;
-/// Bytes that a single field may have to be kept.
+/// Largest field to keep, in bytes.
 const FIELD_BYTES: usize = 2 << 10;
-/// Bytes of all kept fields of a record together.
+/// Total bytes of a record's kept fields.
 const ALL_BYTES: usize = 64 << 10;
-/// Fields left out that are named; more are counted.
+/// Dropped fields that are listed; the rest is counted.
 const NAMED: usize = 50;
 
 /// One comparable group of a file's rows.
@@ -33,31 +32,31 @@ pub(super) struct Foreign {
     /// The tool: `llama-bench`.
     pub(super) tool: &'static str,
     pub(super) tool_version: Option<String>,
-    /// When it measured.
+    /// When the measurement took place.
     pub(super) measured: Option<jiff::Timestamp>,
     pub(super) model: ForeignModel,
     pub(super) engine: ForeignEngine,
     pub(super) cpu: Option<String>,
-    /// Names of the GPUs that worked, one for each board.
+    /// Names of the GPUs used, one per board.
     pub(super) gpus: Vec<String>,
-    /// How many they were, as far as the file says; it may not say which.
+    /// How many there were, as far as the file states; it may not state which.
     pub(super) gpu_count: Option<usize>,
     pub(super) workload: ForeignWorkload,
     pub(super) seed: Option<u64>,
-    /// Requests that came to their end, and those that did not.
+    /// Requests that completed, and those that failed.
     pub(super) completed: Option<u64>,
     pub(super) failed: Option<u64>,
     pub(super) measurements: Vec<Measurement>,
-    /// What a reader should know of the figures besides.
+    /// Anything else a reader should know about the figures.
     pub(super) notes: Vec<String>,
     pub(super) kept: Kept,
-    /// The file's rows that are no benchmark cell.
+    /// The file's rows that are not benchmark cells.
     pub(super) left_out: LeftOut,
-    /// Energy that the tool measured, one window a cell.
+    /// Energy measured by the tool, one window per cell.
     pub(super) energy: Vec<EnergyWindow>,
 }
 
-/// The model, as far as the file says.
+/// The model, as far as the file states.
 #[derive(Debug, Clone, Default)]
 pub(super) struct ForeignModel {
     /// Name, path or hub address.
@@ -69,7 +68,7 @@ pub(super) struct ForeignModel {
     pub(super) synthetic: Option<bool>,
 }
 
-/// The engine, as far as the file says.
+/// The engine, as far as the file states.
 #[derive(Debug, Clone, Default)]
 pub(super) struct ForeignEngine {
     pub(super) name: Option<String>,
@@ -79,7 +78,7 @@ pub(super) struct ForeignEngine {
     pub(super) kv_type: Option<String>,
 }
 
-/// What was asked of it.
+/// The workload.
 #[derive(Debug, Clone, Default)]
 pub(super) struct ForeignWorkload {
     /// `shapes` or `serving`.
@@ -90,17 +89,17 @@ pub(super) struct ForeignWorkload {
     pub(super) prefix_cache: Option<bool>,
 }
 
-/// Puts rows together that agree in `key`, the text of all that was the same for them. A cell that comes twice
-/// begins another group: a second run of the same is another record.
+/// Groups rows by `key`, the text of everything they have in common. A repeated cell starts another group: a second run of
+/// the same setup is another record.
 ///
 /// # Errors
-/// The first row's, or [`Error::Refused`] when they are more groups than a file may become.
+/// The first row's error, or [`Error::Refused`] if there are too many groups.
 pub(super) fn merge(
     path: &Path,
     rows: impl Iterator<Item = Result<(String, Foreign), Error>>,
 ) -> Result<Vec<Foreign>, Error> {
     let mut groups: Vec<Foreign> = Vec::new();
-    // Hashed, since a stranger's file may have many rows.
+    // Hashed, since an untrusted file may have many rows.
     let mut keys: HashMap<String, usize> = HashMap::new();
     let mut times: HashMap<(usize, String), usize> = HashMap::new();
     let mut found: HashMap<(usize, usize), usize> = HashMap::new();
@@ -121,12 +120,12 @@ pub(super) fn merge(
             }
         }
         *before += 1;
-        few(path, groups.len())?;
+        check_record_count(path, groups.len())?;
     }
     Ok(groups)
 }
 
-/// Each row as a record of its own.
+/// Each row as a separate record.
 ///
 /// # Errors
 /// As [`merge`].
@@ -137,13 +136,13 @@ pub(super) fn each(
     let mut found = Vec::new();
     for row in rows {
         found.push(row?);
-        few(path, found.len())?;
+        check_record_count(path, found.len())?;
     }
     Ok(found)
 }
 
-/// Refuses a file that would become too many records.
-fn few(path: &Path, records: usize) -> Result<(), Error> {
+/// Rejects a file that would become too many records.
+fn check_record_count(path: &Path, records: usize) -> Result<(), Error> {
     if records <= MOST_RECORDS {
         return Ok(());
     }
@@ -152,7 +151,7 @@ fn few(path: &Path, records: usize) -> Result<(), Error> {
 }
 
 impl Foreign {
-    /// Takes in another row of the same group.
+    /// Merges another row of the same group.
     fn take(&mut self, row: Foreign) {
         let sum = |a: Option<u64>, b: Option<u64>| a.zip(b).and_then(|(a, b)| a.checked_add(b));
         self.completed = sum(self.completed, row.completed);
@@ -170,7 +169,7 @@ impl Foreign {
     }
 }
 
-/// The file's own fields, as far as they are short.
+/// The file's own fields, up to a size limit.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Kept {
     pub(super) fields: Unknown,
@@ -181,7 +180,7 @@ pub(super) struct Kept {
 }
 
 impl Kept {
-    /// Keeps the fields of an object that all rows share.
+    /// Keeps the fields of an object shared by all rows.
     pub(super) fn of<'a>(fields: impl IntoIterator<Item = &'a (Box<str>, Node)>) -> Self {
         let mut kept = Self::default();
         kept.fields = kept.short(fields);
@@ -226,7 +225,7 @@ impl Kept {
         }
     }
 
-    /// Takes in another row's kept fields, as far as there is room.
+    /// Merges another row's kept fields, up to the size limit.
     fn take(&mut self, other: Kept) {
         for name in other.left_out {
             self.leave_out(name);
@@ -240,14 +239,14 @@ impl Kept {
         }
     }
 
-    /// The names of fields that were too long or had a secret in them, with a word on those not named.
+    /// The names of fields that were too long or contained a secret, with a count of those not listed.
     pub(super) fn left_out(&self) -> Vec<String> {
         let more = (self.more > 0).then(|| format!("and {} more", self.more));
         self.left_out.iter().cloned().chain(more).collect()
     }
 }
 
-/// A figure's name here, the tool's name for its formula, the unit, and the way it was had.
+/// A figure's metric, the tool's formula id, the unit, and the method.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Metric {
     pub(super) name: &'static str,
@@ -257,9 +256,9 @@ pub(super) struct Metric {
     pub(super) method: &'static str,
 }
 
-/// The way of a figure that counts over the whole run.
+/// The method of a figure over the whole run.
 const OVER_THE_RUN: &str = "over the whole run, ramp-up and drain included; the tool's own figure";
-/// The way of a mean over requests.
+/// The method of a mean over requests.
 const OVER_REQUESTS: &str = "mean over the requests that came to their end; the tool's own figure";
 
 impl Metric {
@@ -288,21 +287,21 @@ impl Metric {
         Self { name: "duration_seconds", formula, unit: "s", method: OVER_THE_RUN }
     }
 
-    /// A figure that the tool gives as one number, which is a mean or a total and no sample.
+    /// A figure that the tool reports as one number, which is a mean or a total and not a sample.
     pub(super) fn single(self, cell: &Result<Cell, String>, value: f64) -> Measurement {
         let mut found = self.of(cell, value, Samples::inline(self.unit, Vec::new()));
-        found.ci95_reason = Some("the tool gives one number".to_owned());
+        found.ci95_reason = Some("the tool reports a single number".to_owned());
         found
     }
 
-    /// The figure of one run, which is the only sample of it.
+    /// The figure of a single run, which is its only sample.
     pub(super) fn one_run(self, cell: &Result<Cell, String>, value: f64) -> Measurement {
         let mut found = self.of(cell, value, Samples::inline(self.unit, vec![value]));
-        found.ci95_reason = Some("one run; an interval takes two".to_owned());
+        found.ci95_reason = Some("one run; an interval needs at least two".to_owned());
         found
     }
 
-    /// A figure of the tool with the requests' samples under it, which follow one another and give no interval.
+    /// The tool's figure with the requests' samples, which are sequential and yield no interval.
     pub(super) fn sampled(
         self,
         cell: &Result<Cell, String>,
@@ -315,7 +314,7 @@ impl Metric {
         found
     }
 
-    /// A figure that the tool gives as one number, or the reason why it has none.
+    /// A figure that the tool reports as one number, or the reason why it has none.
     pub(super) fn figure(self, cell: &Result<Cell, String>, figure: Figure) -> Measurement {
         match figure {
             Figure::Value(value) => self.single(cell, value),
@@ -323,7 +322,7 @@ impl Metric {
         }
     }
 
-    /// A figure that the tool writes down although nothing was measured.
+    /// A figure that the tool writes although nothing was measured.
     pub(super) fn unmeasured(self, cell: &Result<Cell, String>, reason: String) -> Measurement {
         let mut found = self.of(cell, 0.0, Samples::inline(self.unit, Vec::new()));
         found.value = None;
@@ -332,7 +331,7 @@ impl Metric {
         found
     }
 
-    /// `tokens` in each trial, whose seconds the tool gives: tokens ÷ mean seconds.
+    /// The rate of `tokens` per trial, from the tool's seconds: tokens ÷ mean seconds.
     pub(super) fn rate_of_trials(
         self,
         cell: &Result<Cell, String>,
@@ -369,8 +368,8 @@ impl Metric {
         if found.ci95.is_none() {
             found.ci95_reason = Some(match n {
                 0 => "the file has no samples".to_owned(),
-                1 => "one trial; an interval takes two".to_owned(),
-                _ => "the trials differ too much for an interval".to_owned(),
+                1 => "one trial; an interval needs at least two".to_owned(),
+                _ => "the trials vary too much for an interval".to_owned(),
             });
         }
         found
@@ -382,7 +381,7 @@ impl Metric {
         let n = samples.values.as_ref().map_or(0, Vec::len);
         if n == 0 {
             samples.values = None;
-            samples.values_reason = Some("the file has none".to_owned());
+            samples.values_reason = Some("not in the file".to_owned());
         }
         Measurement {
             metric: self.name.to_owned(),
@@ -403,7 +402,7 @@ impl Metric {
     }
 }
 
-/// The name of a server's row: `40+8 c2`, with what was asked of it behind.
+/// The name of a server's row: `40+8 c2`, followed by the request rate.
 pub(super) fn serving_row(cell: &Result<Cell, String>, asked: &str) -> String {
     let concurrency = |cell: &Cell| match cell.batch {
         0 => "not bounded".to_owned(),
@@ -416,10 +415,9 @@ pub(super) fn serving_row(cell: &Result<Cell, String>, asked: &str) -> String {
     if asked.is_empty() { row } else { format!("{row} {asked}") }
 }
 
-/// Why a time between tokens has no figure where requests have one output token.
+/// Why there is no time between tokens if requests have a single output token.
 pub(super) fn no_second_token(output_tokens: f64) -> Option<&'static str> {
-    (output_tokens <= 1.0)
-        .then_some("a request has one output token, and the time between tokens begins with two")
+    (output_tokens <= 1.0).then_some("a request has one output token, and a time between tokens needs two")
 }
 
 /// The mean of a list that is not empty.
@@ -427,7 +425,7 @@ pub(super) fn mean(samples: &[f64]) -> Option<f64> {
     stats::mean(samples).filter(|mean| mean.is_finite())
 }
 
-/// A cell of a server: mean lengths of a request, rounded, and how many ran at once, 0 when that was not bounded.
+/// A server's cell: rounded mean lengths of a request, and the concurrency, 0 if unbounded.
 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked just before")]
 pub(super) fn serving_cell(input: f64, output: f64, concurrency: u32) -> Result<Cell, String> {
     let fits = |mean: f64| (0.0..=f64::from(u32::MAX)).contains(&mean).then(|| mean.round() as u32);

@@ -1,14 +1,14 @@
-//! guidellm's JSON report: a benchmark for each strategy of the run, all of one model on one server.
+//! guidellm's JSON report: one benchmark per strategy of the run, all of one model on one server.
 //!
-//! Of its figures by outcome the successful requests' count. Its TPOT has the first token's time in it, so it goes
-//! under a name of its own; its ITL is what vLLM calls TPOT, and goes there.
+//! Of its figures by outcome, those of successful requests are used. Its TPOT includes the time to the first token, so it is
+//! imported under a separate name; its ITL is what vLLM calls TPOT, and is imported as such.
 
 use std::path::Path;
 
 use crate::record::{Cell, Measurement};
 
 use super::Error;
-use super::cells::{DEAD, NoCell, Sieve};
+use super::cells::{DEAD, NoCell, RowFilter};
 use super::dates::{self, When};
 use super::fields::At;
 use super::foreign::{
@@ -34,7 +34,7 @@ const GOODPUT: Metric = Metric::requests("goodput_requests_per_second", "guidell
 const DURATION: Metric = Metric::duration("guidellm.duration");
 const INPUT_LENGTH: Metric = Metric::tokens("request_input_tokens", "guidellm.prompt_token_count");
 const OUTPUT_LENGTH: Metric = Metric::tokens("request_output_tokens", "guidellm.output_token_count");
-/// The block, a request's own field, what one of its units is in seconds, and the metric.
+/// The block, a request's own field, its unit in seconds, and the metric.
 const TIMES: [(&str, &str, f64, Metric); 4] = [
     (
         "time_to_first_token_ms",
@@ -62,10 +62,10 @@ const TIMES: [(&str, &str, f64, Metric); 4] = [
     ),
 ];
 
-/// Why an old report's TPOT is left out: no other tool's formula, and not the one that guidellm has had since.
-const OLD_TPOT: &str = "left out: TPOT, which guidellm before 0.4 took as the time after the first token ÷ all tokens; its ITL divides by one token less";
+/// Why an old report's TPOT is skipped: its formula matches no other tool's, nor guidellm's later one.
+const OLD_TPOT: &str = "left out: TPOT, which guidellm before 0.4 computed as the time after the first token ÷ all tokens; its ITL divides by one token less";
 
-/// What all benchmarks of a report share.
+/// What all benchmarks of a report have in common.
 struct Report<'a> {
     at: At<'a>,
     version: Option<&'a str>,
@@ -75,7 +75,7 @@ struct Report<'a> {
 
 /// The records in a report.
 pub(super) fn read(path: &Path, rows: &mut Rows<'_>) -> Result<Vec<Foreign>, Error> {
-    let mut sieve = Sieve::default();
+    let mut filter = RowFilter::default();
     let mut found = Vec::new();
     for row in rows {
         let row = row?;
@@ -86,11 +86,11 @@ pub(super) fn read(path: &Path, rows: &mut Rows<'_>) -> Result<Vec<Foreign>, Err
         }
         let report = report(at)?;
         for benchmark in benchmarks {
-            found.extend(sieve.object(&benchmark, |benchmark| one(benchmark, &report)));
+            found.extend(filter.object(&benchmark, |benchmark| one(benchmark, &report)));
         }
     }
     let groups = merge(path, found.into_iter())?;
-    sieve.done(path, groups)
+    filter.done(path, groups)
 }
 
 fn one(benchmark: &At<'_>, report: &Report<'_>) -> Result<(String, Foreign), NoCell> {
@@ -127,18 +127,18 @@ fn benchmark(at: &At<'_>) -> Result<Foreign, NoCell> {
     let Some(metrics) = at.inner("metrics")? else {
         return Err(at.no_cell(DEAD, "metrics", "is missing; nothing was measured"));
     };
-    // 0.3 and older have the totals beside the metrics.
+    // 0.3 and older have the totals next to the metrics.
     let totals = match metrics.inner("request_totals")? {
         Some(totals) => totals,
-        None => metrics.need("request_totals", at.inner("request_totals")?)?,
+        None => metrics.required("request_totals", at.inner("request_totals")?)?,
     };
-    let completed = totals.need("successful", totals.count("successful")?)?;
+    let completed = totals.required("successful", totals.count("successful")?)?;
     if completed == 0 {
-        let reason = "is 0: no request came to its end, so there is nothing to import";
+        let reason = "is 0: no request completed, so there is nothing to import";
         return Err(totals.no_cell(DEAD, "successful", reason));
     }
     let [errored, incomplete] = ["errored", "incomplete"].map(|name| totals.count(name));
-    // `config` since 0.4, `args` before; there the server is under `worker`.
+    // `config` since 0.4, `args` before, with the server under `worker`.
     let config = match at.inner("config")? {
         Some(config) => Some(config),
         None => at.inner("args")?,
@@ -227,13 +227,13 @@ fn benchmark(at: &At<'_>) -> Result<Foreign, NoCell> {
     })
 }
 
-/// From the first start to the last end, where a report has no duration.
+/// From the first start to the last end, if a report has no duration.
 fn span(at: &At<'_>) -> Result<Option<f64>, Error> {
-    let (start, end) = (at.aside("start_time")?, at.aside("end_time")?);
+    let (start, end) = (at.optional_figure("start_time")?, at.optional_figure("end_time")?);
     Ok(start.zip(end).map(|(start, end)| end - start).filter(|seconds| *seconds > 0.0))
 }
 
-/// The successful requests' block of a metric; an older report has no outcomes.
+/// A metric's block for successful requests; older reports do not separate outcomes.
 fn successful<'a>(metrics: &At<'a>, name: &str) -> Result<Option<At<'a>>, Error> {
     let Some(block) = metrics.inner(name)? else { return Ok(None) };
     Ok(block.inner("successful")?.or(block.get("mean").is_some().then_some(block)))
@@ -243,7 +243,7 @@ fn mean_of(metrics: &At<'_>, name: &str) -> Result<Option<Figure>, Error> {
     successful(metrics, name)?.map_or(Ok(None), |block| block.figure("mean"))
 }
 
-/// What the requests that came to their end have under a name, when the report has them; a 0 was not measured.
+/// The values of completed requests, if the report has them; 0 means not measured.
 fn samples(requests: Option<&At<'_>>, field: &str, unit: f64) -> Result<Vec<f64>, Error> {
     let column = requests.map_or(Ok(Vec::new()), |requests| requests.column("successful", field))?;
     Ok(column.into_iter().filter(|value| *value > 0.0).map(|value| value * unit).collect())
@@ -269,7 +269,7 @@ fn time(
         .into_iter()
         .chain(["p90", "p95", "p99"].map(|name| (percentiles.as_ref(), name)))
     {
-        if let Some(value) = at.map_or(Ok(None), |at| at.aside(name))? {
+        if let Some(value) = at.map_or(Ok(None), |at| at.optional_figure(name))? {
             found.unknown.insert(name.to_owned(), (value * unit).into());
         }
     }

@@ -1,8 +1,8 @@
-//! InferenceX's (formerly InferenceMAX's) aggregated rows: throughput per GPU for each lengths and concurrency.
+//! InferenceX's (formerly InferenceMAX's) aggregated rows: throughput per GPU by lengths and concurrency.
 //!
-//! Rows of one deployment become one record, so that several mixes stand side by side. Rows of disaggregated
-//! deployments are left out and counted, since their figures per GPU are over different GPUs for input and output; so
-//! are agentic traces, whose requests have no length in common, evaluations, and dead runs.
+//! Rows of one deployment become one record, so that several mixes are shown side by side. Rows of disaggregated
+//! deployments are skipped and counted, since their per-GPU figures refer to different GPUs for input and output; so are
+//! agentic traces, whose requests have no common length, evaluations, and dead runs.
 
 use std::path::Path;
 
@@ -27,7 +27,7 @@ const TIMES: [(&str, Metric); 4] = [
     ("itl", Metric::time("inter_token_latency_seconds", "inferencex.itl")),
     ("e2el", Metric::time("end_to_end_latency_seconds", "inferencex.e2el")),
 ];
-/// What a deployment is; rows that agree in these are of one record.
+/// Fields that identify a deployment; rows that agree in them become one record.
 const DEPLOYMENT: [&str; 14] = [
     "hw",
     "model",
@@ -45,10 +45,10 @@ const DEPLOYMENT: [&str; 14] = [
     "router",
 ];
 
-/// Sizes whose product is the number of GPUs. Experts, attention by data and decode contexts are shared out among these;
-/// they add none.
+/// Sizes whose product is the number of GPUs. Expert, data-attention and decode-context parallelism distribute work among
+/// these GPUs and add none.
 const PARALLEL: [&str; 3] = ["tp", "pp", "pcp_size"];
-/// A deployment of no GPU.
+/// A deployment without a known number of GPUs.
 const NO_GPU: &str = "without a number of GPUs";
 
 /// The records in these rows.
@@ -61,12 +61,12 @@ pub(super) fn read(path: &Path, rows: &mut Rows<'_>) -> Result<Vec<Foreign>, Err
     })
 }
 
-/// Leaves out what is no run of fixed lengths on one set of GPUs.
+/// Skips anything that is not a run of fixed lengths on one set of GPUs.
 fn other_kind(at: &At<'_>) -> Result<(), NoCell> {
     const APART: &str = "of disaggregated deployments";
     for field in ["disagg", "is_multinode"] {
-        if yes(at, field) {
-            let reason = "is true; figures per GPU are then over different GPUs for input and output";
+        if is_true(at, field) {
+            let reason = "is true; per-GPU figures then refer to different GPUs for input and output";
             return Err(at.no_cell(APART, field, reason));
         }
     }
@@ -75,7 +75,7 @@ fn other_kind(at: &At<'_>) -> Result<(), NoCell> {
         if let Some(Node::Text(kind)) = at.get(field)
             && kind.to_ascii_lowercase().contains("agentic")
         {
-            let reason = format!("is `{}`; its requests have no length in common", shown(kind));
+            let reason = format!("is `{}`; its requests have no common length", shown(kind));
             return Err(at.no_cell("of agentic traces", field, reason));
         }
     }
@@ -87,22 +87,18 @@ fn other_kind(at: &At<'_>) -> Result<(), NoCell> {
         return Err(at.no_cell("of evaluations", "task", "names an evaluation, which has no speed"));
     }
     if at.get("num_requests_successful").and_then(|node| at.number(node)) == Some(0.0) {
-        return Err(at.no_cell(DEAD, "num_requests_successful", "is 0; no request came to its end"));
+        return Err(at.no_cell(DEAD, "num_requests_successful", "is 0; no request completed"));
     }
     for field in ["isl", "osl"] {
         match at.get(field) {
             None => {
-                return Err(at.no_cell(
-                    "without lengths",
-                    field,
-                    "is missing, so the row belongs to no cell",
-                ));
+                return Err(at.no_cell("without lengths", field, "is missing, so the row has no cell"));
             }
             Some(node) if at.number(node) == Some(0.0) => {
                 return Err(at.no_cell(
                     "without lengths",
                     field,
-                    "is 0; every request has a prompt and output",
+                    "is 0, but every request has a prompt and output",
                 ));
             }
             _ => {}
@@ -110,14 +106,14 @@ fn other_kind(at: &At<'_>) -> Result<(), NoCell> {
     }
     for field in PARALLEL {
         if at.get(field).and_then(|node| at.number(node)) == Some(0.0) {
-            return Err(at.no_cell(NO_GPU, field, "is 0, so the number of GPUs is not known"));
+            return Err(at.no_cell(NO_GPU, field, "is 0, so the number of GPUs is unknown"));
         }
     }
     Ok(())
 }
 
 /// `true`, or the text `"true"`.
-fn yes(at: &At<'_>, field: &str) -> bool {
+fn is_true(at: &At<'_>, field: &str) -> bool {
     match at.get(field) {
         Some(Node::Bool(truth)) => *truth,
         Some(Node::Text(text)) => text.eq_ignore_ascii_case("true"),
@@ -135,8 +131,8 @@ fn one(at: &At<'_>) -> Result<Foreign, NoCell> {
         return Err(at.error("tp", reason).into());
     }
     let cell = Cell {
-        prompt_tokens: at.need("isl", at.small_count("isl")?)?,
-        output_tokens: at.need("osl", at.small_count("osl")?)?,
+        prompt_tokens: at.required("isl", at.small_count("isl")?)?,
+        output_tokens: at.required("osl", at.small_count("osl")?)?,
         batch: at.small_count("conc")?.unwrap_or(0),
         depth: 0,
         phase: "serving".to_owned(),
@@ -157,7 +153,7 @@ fn one(at: &At<'_>) -> Result<Foreign, NoCell> {
         let Some(mean) = at.figure(&format!("mean_{word}"))? else { continue };
         let mut found = metric.figure(&cell, mean.because(why));
         for name in ["median", "p90", "p99", "std"] {
-            if let Some(value) = at.aside(&format!("{name}_{word}"))?
+            if let Some(value) = at.optional_figure(&format!("{name}_{word}"))?
                 && found.value.is_some()
             {
                 found.unknown.insert(name.to_owned(), value.into());

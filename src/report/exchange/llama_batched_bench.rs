@@ -1,7 +1,7 @@
 //! llama-batched-bench: rows of a prompt and its continuation at several batch sizes, as JSONL.
 //!
-//! Prompt and output are timed apart, so a row is a joint one that can be priced exactly. With a shared prompt
-//! (`is_pp_shared`) one sequence reads it for all, which is a prompt row of batch 1 and an output row behind it.
+//! Prompt and output are timed separately, so a row is a joint one that can be priced exactly. A shared prompt
+//! (`is_pp_shared`) is processed once for all sequences, which makes a prompt row of batch 1 followed by an output row.
 
 use std::path::Path;
 
@@ -68,17 +68,17 @@ pub(super) fn read(path: &Path, rows: &mut Rows<'_>) -> Result<Vec<Foreign>, Err
 }
 
 fn figures(at: &At<'_>) -> Result<(String, Vec<Measurement>), NoCell> {
-    let prompt_tokens = at.need("pp", at.small_count("pp")?)?;
-    let output_tokens = at.need("tg", at.small_count("tg")?)?;
-    let batch = at.need("pl", at.small_count("pl")?)?;
+    let prompt_tokens = at.required("pp", at.small_count("pp")?)?;
+    let output_tokens = at.required("tg", at.small_count("tg")?)?;
+    let batch = at.required("pl", at.small_count("pl")?)?;
     if batch == 0 || (prompt_tokens, output_tokens) == (0, 0) {
         let name = if batch == 0 { "pl" } else { "pp" };
-        return Err(at.no_cell(DEAD, name, "is 0; nothing was measured there"));
+        return Err(at.no_cell(DEAD, name, "is 0, so nothing was measured"));
     }
-    let shared = at.truth("is_pp_shared")?.unwrap_or(false);
+    let shared = at.boolean("is_pp_shared")?.unwrap_or(false);
     let sequences = f64::from(batch);
     let (input, output) = (f64::from(prompt_tokens), f64::from(output_tokens) * sequences);
-    // Without a prompt, or without output, the row is of one phase, and the other's time is of nothing.
+    // Without a prompt, or without output, the row has a single phase, and the other's time is meaningless.
     if prompt_tokens == 0 {
         let cell = Cell { prompt_tokens, output_tokens, batch, depth: 0, phase: "decode".to_owned() };
         let label = cell.label();

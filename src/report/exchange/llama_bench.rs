@@ -1,8 +1,8 @@
 //! llama-bench: rows of `pp`, `tg` and `pg` tests as JSON, JSONL, CSV or SQL.
 //!
-//! Rows that agree in everything but the test belong together; a test that comes twice begins another record. The
-//! rate is tokens ÷ the mean of the trials' times: llama-bench prints the mean of the rates, which one fast trial
-//! pulls up, and that figure stays among the kept fields.
+//! Rows that agree in everything but the test belong together; a repeated test starts another record. The rate is
+//! tokens ÷ the mean of the trials' times: llama-bench prints the mean of the rates, which a single fast trial inflates;
+//! that figure is among the kept fields.
 
 use std::path::Path;
 
@@ -17,7 +17,7 @@ use super::physical::{self, SHORTEST};
 use super::rows::Rows;
 use super::{Error, devices, llama_names, model};
 
-/// Fields of a row that are of its test, not of what was tested.
+/// Fields of a row that describe its test, not the setup.
 const OF_THE_TEST: [&str; 10] = [
     "n_prompt",
     "n_gen",
@@ -62,7 +62,7 @@ pub(super) fn read(path: &Path, rows: &mut Rows<'_>) -> Result<Vec<Foreign>, Err
     })
 }
 
-/// What was tested, with which program and settings, as one text.
+/// The setup, with program and settings, as one text.
 fn setup_text(fields: &[(Box<str>, Node)]) -> String {
     let setup: Vec<_> = fields.iter().filter(|(name, _)| !OF_THE_TEST.contains(&&**name)).collect();
     format!("{setup:?}")
@@ -70,12 +70,12 @@ fn setup_text(fields: &[(Box<str>, Node)]) -> String {
 
 /// The figures of one row, and its cell.
 fn figures(at: &At<'_>) -> Result<(Cell, Vec<Measurement>), NoCell> {
-    let prompt_tokens = at.need("n_prompt", at.small_count("n_prompt")?)?;
-    let output_tokens = at.need("n_gen", at.small_count("n_gen")?)?;
+    let prompt_tokens = at.required("n_prompt", at.small_count("n_prompt")?)?;
+    let output_tokens = at.required("n_gen", at.small_count("n_gen")?)?;
     let depth = at.small_count("n_depth")?.unwrap_or(0);
     let samples = at.list("samples_ns")?.unwrap_or_default();
     if let Some(index) = samples.iter().position(|nanoseconds| *nanoseconds == 0.0) {
-        return Err(at.no_cell(DEAD, &format!("samples_ns[{index}]"), "is 0; no test takes no time"));
+        return Err(at.no_cell(DEAD, &format!("samples_ns[{index}]"), "is 0, but no test takes zero time"));
     }
     let trials: Vec<f64> = samples.iter().map(|nanoseconds| nanoseconds / 1e9).collect();
     let mean_seconds = match mean(&trials) {
@@ -87,11 +87,13 @@ fn figures(at: &At<'_>) -> Result<(Cell, Vec<Measurement>), NoCell> {
             Some(first) => ("samples_ns", *first),
             None => ("avg_ns", mean_seconds * 1e9),
         };
-        let reason = format!("is {value}, and no test takes less than a microsecond; is it in another unit?");
+        let reason = format!("is {value}, but no test takes less than a microsecond; wrong unit?");
         return Err(at.no_cell(physical::KIND, field, reason));
     }
     let phase = match (prompt_tokens, output_tokens) {
-        (0, 0) => return Err(at.error("n_prompt", "and `n_gen` are both 0; no test is like that").into()),
+        (0, 0) => {
+            return Err(at.error("n_prompt", "and `n_gen` are both 0, which is not a valid test").into());
+        }
         (_, 0) => "prefill",
         (0, _) => "decode",
         _ => "joint",
@@ -112,7 +114,7 @@ fn figures(at: &At<'_>) -> Result<(Cell, Vec<Measurement>), NoCell> {
     Ok((cell, figures))
 }
 
-/// What the rows of a group share.
+/// What the rows of a group have in common.
 fn setup(at: &At<'_>) -> Result<Foreign, Error> {
     let version = match (at.get("build_number"), at.text("build_commit")?) {
         (Some(_), commit) => {
@@ -126,10 +128,7 @@ fn setup(at: &At<'_>) -> Result<Foreign, Error> {
     let kind = at.text("model_type")?;
     let parts = kind.and_then(llama_names::model_string);
     notes.extend(kind.filter(|_| parts.is_none()).map(|kind| {
-        format!(
-            "its model string `{}` is of no form that llama.cpp has had, and is not taken apart",
-            shown(kind)
-        )
+        format!("its model string `{}` does not match any llama.cpp format and is not parsed", shown(kind))
     }));
     if parts.as_ref().is_some_and(|parts| parts.guessed) {
         notes.push("llama.cpp guessed the file type of its weights".to_owned());
@@ -139,7 +138,7 @@ fn setup(at: &At<'_>) -> Result<Foreign, Error> {
     if let (Some(label), Some(format)) = (label, format)
         && !format.to_ascii_uppercase().starts_with(&label.to_ascii_uppercase())
     {
-        notes.push(format!("the file's name says {}, and llama.cpp says {format}", shown(label)));
+        notes.push(format!("the file's name says {}, but llama.cpp says {format}", shown(label)));
     }
     let key = at.text("type_k")?;
     let value = at.text("type_v")?;

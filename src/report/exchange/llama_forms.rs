@@ -1,24 +1,24 @@
-//! llama-bench's rows as the texts that it prints: JSON, JSONL, CSV and its Markdown table.
+//! Writes llama-bench's rows in its own output formats: JSON, JSONL, CSV and its Markdown table.
 //!
-//! The samples stand in JSON and JSONL alone, as there. A value that is not known is `null`, and empty in CSV.
+//! As in llama-bench, only JSON and JSONL contain the samples. An unknown value is `null`, or empty in CSV.
 
 use serde_json::Value;
 
-/// A form of rows.
+/// An output format for rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RowForm {
     /// One list.
     Json,
-    /// An object a line.
+    /// One object per line.
     Jsonl,
-    /// A header, and every value quoted.
+    /// With a header, all values quoted.
     Csv,
     /// A table for people.
     Markdown,
 }
 
 impl RowForm {
-    /// The form by llama-bench's name of it.
+    /// The format by llama-bench's name for it.
     pub fn named(name: &str) -> Option<Self> {
         match name {
             "json" => Some(Self::Json),
@@ -29,7 +29,7 @@ impl RowForm {
         }
     }
 
-    /// The text of these rows; none without rows.
+    /// The text of these rows; empty without rows.
     pub fn text(self, rows: &[Value]) -> String {
         if rows.is_empty() {
             return String::new();
@@ -56,7 +56,7 @@ fn csv(rows: &[Value]) -> String {
     header.join(",") + "\n" + &rows.iter().map(line).collect::<String>()
 }
 
-/// A value as llama-bench's CSV has it: a truth is 0 or 1.
+/// A value as in llama-bench's CSV: a boolean is 0 or 1.
 fn cell(value: &Value) -> String {
     match value {
         Value::Null => String::new(),
@@ -66,7 +66,7 @@ fn cell(value: &Value) -> String {
     }
 }
 
-/// llama-bench's widths of its columns; numbers stand right.
+/// llama-bench's column widths; numbers are right-aligned.
 const TABLE: [(&str, usize, bool); 7] = [
     ("model", 30, false),
     ("size", 10, true),

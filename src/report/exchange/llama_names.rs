@@ -1,22 +1,22 @@
-//! llama.cpp's model strings: `llama 8B Q4_K - Medium`, as llama-bench prints them.
+//! Parses llama.cpp's model strings: `llama 8B Q4_K - Medium`, as llama-bench prints them.
 //!
-//! They are architecture, size class and file type, with blanks in each of the last two. The file type is told by the
-//! names that llama.cpp's `llama_ftype_name` has had since 2023; what ends in none of them is not taken apart. A file
-//! type is named here as `llama-quantize` and file names have it: `Q4_K_M`.
+//! They consist of architecture, size class and file type, of which the last two may contain blanks. The file type is
+//! recognized by the names used in llama.cpp's `llama_ftype_name` since 2023; other strings are not parsed. A file type is
+//! named as in `llama-quantize` and file names: `Q4_K_M`.
 
-/// What a model string says.
+/// A parsed model string.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct ModelString<'a> {
     pub(super) architecture: &'a str,
     /// `8B`, `30B.A3B`, `17Bx16E (Scout)`.
     pub(super) size: &'a str,
-    /// The file type, where llama.cpp knew it.
+    /// The file type, if llama.cpp knew it.
     pub(super) format: Option<&'static str>,
-    /// Whether llama.cpp guessed the file type, since the file says none.
+    /// Whether llama.cpp guessed the file type because the file does not state it.
     pub(super) guessed: bool,
 }
 
-/// llama.cpp's name of a file type without the word "mostly", and the label; a longer name before those it ends in.
+/// llama.cpp's name of a file type without the word "mostly", and the label; longer names come before their suffixes.
 const FILE_TYPES: [(&str, Option<&str>); 60] = [
     ("unknown, may not work", None),
     ("all F32", Some("F32")),
@@ -80,11 +80,11 @@ const FILE_TYPES: [(&str, Option<&str>); 60] = [
     ("IQ4_XS", Some("IQ4_XS")),
 ];
 
-/// Takes a model string apart; nothing where it is not of llama.cpp's form.
+/// Parses a model string; `None` if it is not in llama.cpp's format.
 pub(super) fn model_string(text: &str) -> Option<ModelString<'_>> {
     let mut rest = text.trim();
     let mut guessed = false;
-    // In 2023 the word stood behind the file type, since then before it.
+    // In 2023 the word came after the file type, since then before it.
     if let Some(before) = before_end(rest, "(guessed)") {
         (rest, guessed) = (before, true);
     }
@@ -100,9 +100,9 @@ pub(super) fn model_string(text: &str) -> Option<ModelString<'_>> {
     (!size.is_empty()).then_some(ModelString { architecture, size, format, guessed })
 }
 
-/// The file type at the end, and what stands before it.
+/// The file type at the end, and the text before it.
 fn file_type(text: &str) -> Option<(&str, Option<&'static str>)> {
-    // `IQ4_XS - 4.25 bpw`: the bits per weight are llama.cpp's comment, and have changed.
+    // `IQ4_XS - 4.25 bpw`: the bits per weight are a comment of llama.cpp's, and have changed over time.
     let bare = before_end(text, "bpw").and_then(|text| {
         let (head, bits) = text.rsplit_once(" - ")?;
         bits.trim().parse::<f64>().ok().map(|_| head.trim_end())
@@ -113,7 +113,7 @@ fn file_type(text: &str) -> Option<(&str, Option<&'static str>)> {
         .find_map(|text| FILE_TYPES.iter().find_map(|(name, label)| Some((before_end(text, name)?, *label))))
 }
 
-/// What stands before `word` where `text` ends with it, whatever its case.
+/// The text before `word` if `text` ends with it, ignoring case.
 fn before_end<'a>(text: &'a str, word: &str) -> Option<&'a str> {
     let at = text.len().checked_sub(word.len())?;
     let (head, tail) = (text.get(..at)?, text.get(at..)?);

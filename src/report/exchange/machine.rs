@@ -1,6 +1,6 @@
-//! The machine of a foreign file: its GPUs as the file and the flags have them, and what their hour costs.
+//! The machine of an imported file: its GPUs according to the file and the flags, and their price per hour.
 //!
-//! A flag may say what the file does not, and how many GPUs are to be counted; it may not say that they were others.
+//! A flag may supply what the file does not state, and how many GPUs to count; it may not contradict the file.
 
 use rust_decimal::Decimal;
 
@@ -12,12 +12,12 @@ use crate::record::{Environment, Gpu, Price, Unknown};
 use super::adapters::{models, slice};
 use super::foreign::Foreign;
 use super::model::clean;
-use super::seal::Unsaid;
+use super::seal::NotStated;
 use super::{Error, ImportError, Options, Source};
 
-/// Refuses `--gpu` where the file says other GPUs, and both flags where the CPU computed. Notes a count that says otherwise.
+/// Rejects `--gpu` if the file names different GPUs, and both flags if the CPU was used. Notes a differing count.
 ///
-/// A file may name the family, and the flag its form; of several kinds the flag picks one.
+/// A file may name the family, and the flag the card; of several kinds the flag selects one.
 pub(super) fn reconcile(
     foreign: &mut Foreign,
     source: &Source<'_>,
@@ -30,7 +30,7 @@ pub(super) fn reconcile(
     if let Some(id) = options.gpu {
         let given = options.catalog.gpu(id)?;
         if on_cpu {
-            return against("that the CPU computed".to_owned(), "--gpu", given.id.clone());
+            return against("that the CPU was used".to_owned(), "--gpu", given.id.clone());
         }
         let fits = |name: &str| {
             let said = options.catalog.gpu(name).ok()?;
@@ -43,29 +43,29 @@ pub(super) fn reconcile(
             let left = all - foreign.gpus.len();
             if left > 0 {
                 let left = text::count(left, "GPU");
-                foreign.notes.push(format!("--gpu {}: {left} of another kind not counted", given.id));
+                foreign.notes.push(format!("--gpu {}: not counted, of another kind: {left}", given.id));
                 foreign.gpu_count = Some(foreign.gpus.len());
             }
         } else if let Some(other) = foreign.gpus.iter().find(|name| fits(name) == Some(false)) {
-            // Names that the catalog does not know may be the card's.
+            // Names that are not in the catalog may belong to the card.
             return against(format!("`{}`", clean(other)), "--gpu", given.id.clone());
         } else if let Some(other) =
-            foreign.gpus.iter().find(|name| slice(name).is_none() && !may_be(name, given))
+            foreign.gpus.iter().find(|name| slice(name).is_none() && !may_be_of(name, given))
         {
-            let said = format!("`{}`, which the catalog does not have", clean(other));
+            let said = format!("`{}`, which is not in the catalog", clean(other));
             return against(said, "--gpu", given.id.clone());
         } else if let Some(name) = foreign.gpus.first() {
             let name = clean(name);
             foreign.notes.push(match slice(&name) {
-                Some(kind) => format!("`{name}` is {kind}: the price of a whole {} is none of it", given.id),
-                None => format!("the catalog does not know `{name}`; priced as --gpu {}", given.id),
+                Some(kind) => format!("`{name}` is {kind}: the price of a whole {} does not apply", given.id),
+                None => format!("`{name}` is not in the catalog; priced as --gpu {}", given.id),
             });
         }
-        // The file may say which of the family it was.
+        // The file may state which card of the family it was.
         let others = options.catalog.other_forms(id);
         if foreign.gpus.is_empty() && !others.is_empty() {
             foreign.notes.push(format!(
-                "--gpu {id} is taken as {}; it may also be {}",
+                "--gpu {id} is interpreted as {}; it may also be {}",
                 given.id,
                 others.join(", ")
             ));
@@ -73,18 +73,18 @@ pub(super) fn reconcile(
     }
     let Some(count) = options.gpus else { return Ok(()) };
     if on_cpu {
-        return against("that the CPU computed".to_owned(), "--gpus", count.to_string());
+        return against("that the CPU was used".to_owned(), "--gpus", count.to_string());
     }
     if let Some(said) = foreign.gpu_count.filter(|said| *said != count as usize) {
         let said = text::count(said, "GPU");
-        foreign.notes.push(format!("the file says {said}, and --gpus says {count}, which is taken"));
+        foreign.notes.push(format!("the file says {said}, but --gpus says {count}, which is used"));
     }
     foreign.gpu_count = Some(count as usize);
     Ok(())
 }
 
-/// Whether a name that the catalog does not know may be of this card: it names no model, or its own.
-fn may_be(name: &str, card: &catalog::Gpu) -> bool {
+/// Whether a name that is not in the catalog may belong to this card: it names no model, or this card's.
+fn may_be_of(name: &str, card: &catalog::Gpu) -> bool {
     let named = models(name);
     let own: Vec<String> = [&card.id, &card.family, &card.name]
         .into_iter()
@@ -97,7 +97,7 @@ fn may_be(name: &str, card: &catalog::Gpu) -> bool {
 pub(super) fn environment(
     foreign: &Foreign,
     options: &Options<'_>,
-    unsaid: Unsaid,
+    not_stated: NotStated,
 ) -> Result<Environment, catalog::Error> {
     let catalog = options.catalog;
     let given = options.gpu.map(|id| catalog.gpu(id)).transpose()?;
@@ -119,23 +119,23 @@ pub(super) fn environment(
         .into_iter()
         .map(|(name, row)| Gpu {
             catalog_id_reason: row.is_none().then(|| match slice(&name) {
-                Some(kind) => format!("it is {kind}, which no row of the catalog is"),
-                None => "no row of the catalog has this name; say it with --gpu".to_owned(),
+                Some(kind) => format!("it is {kind}, which is not in the catalog"),
+                None => "not in the catalog; name the card with --gpu".to_owned(),
             }),
             name: Some(name),
             name_reason: None,
             uuid: None,
-            uuid_reason: Some(unsaid.why()),
+            uuid_reason: Some(not_stated.why()),
             catalog_id: row.map(|row| row.id.clone()),
             memory_bytes: None,
-            memory_bytes_reason: Some(unsaid.why()),
+            memory_bytes_reason: Some(not_stated.why()),
             used: true,
             facts: Unknown::new(),
             unknown: Unknown::new(),
         })
         .collect();
-    let (cpu, cpu_reason) = unsaid.or(foreign.cpu.as_deref().map(clean));
-    let why = || Some(unsaid.why());
+    let (cpu, cpu_reason) = not_stated.or(foreign.cpu.as_deref().map(clean));
+    let why = || Some(not_stated.why());
     Ok(Environment {
         cpu,
         cpu_reason,
@@ -154,14 +154,11 @@ pub(super) fn environment(
         peaks: None,
         peaks_reason: why(),
         gpus_reason: gpus.is_empty().then(|| match (foreign.engine.device.as_deref(), foreign.gpu_count) {
-            (Some("cpu"), _) => "the CPU computed".to_owned(),
+            (Some("cpu"), _) => "the CPU was used".to_owned(),
             (_, Some(count)) => {
-                format!(
-                    "the file says {} and not of which kind; say it with --gpu",
-                    text::count(count, "GPU")
-                )
+                format!("the file says {} but not which model; give it with --gpu", text::count(count, "GPU"))
             }
-            _ => format!("{}; say it with --gpu", unsaid.why()),
+            _ => format!("{}; give it with --gpu", not_stated.why()),
         }),
         gpus,
         unused_gpu: None,
@@ -173,7 +170,7 @@ pub(super) fn environment(
     })
 }
 
-/// The price of all GPUs together: given, or the catalog's for such boards.
+/// The total price of all GPUs: given, or from the catalog.
 pub(super) fn price(
     environment: &Environment,
     foreign: &Foreign,
@@ -181,13 +178,13 @@ pub(super) fn price(
 ) -> Result<Price, String> {
     let used: Vec<&Gpu> = environment.gpus.iter().filter(|gpu| gpu.used).collect();
     if let Some(usd) = options.price_per_hour {
-        // Without --gpus the price is of the whole machine, as `bench cost` has it.
+        // Without --gpus the price is for the whole machine, as in `bench cost`.
         return times(cost::given_price(usd), options.gpus.unwrap_or(1));
     }
     if used.is_empty() {
         return Err(match foreign.engine.device.as_deref() {
-            Some("cpu") => "the file does not say on which machine the CPU is; give its rent with --price-per-hour USD",
-            _ => "the file does not say which GPU it was; say it with --gpu ID, or give the rent with --price-per-hour USD",
+            Some("cpu") => "the file does not state the CPU's machine; give its rent with --price-per-hour USD",
+            _ => "the file does not state the GPU; give it with --gpu ID, or its rent with --price-per-hour USD",
         }
         .to_owned());
     }
@@ -205,12 +202,12 @@ pub(super) fn price(
         let row = gpu.catalog_id.as_deref().and_then(|id| options.catalog.gpu(id).ok()).ok_or_else(|| {
             let name = gpu.label();
             match (slice(name), options.catalog.gpu(name)) {
-                (Some(kind), _) => format!("`{name}` is {kind}, and no price of one is known; give its rent with --price-per-hour USD"),
+                (Some(kind), _) => format!("`{name}` is {kind}, which has no known price; give its rent with --price-per-hour USD"),
                 (None, Err(catalog::Error::Unknown { nearest, .. })) if !nearest.is_empty() => format!(
-                    "the catalog has no `{name}` (nearest: {}); give its rent with --price-per-hour USD, or say with --gpu ID which card it is",
+                    "`{name}` is not in the catalog (nearest: {}); give its rent with --price-per-hour USD, or its card with --gpu ID",
                     nearest.join(", ")
                 ),
-                _ => format!("the catalog has no `{name}`; give its rent with --price-per-hour USD, or say with --gpu ID which card it is"),
+                _ => format!("`{name}` is not in the catalog; give its rent with --price-per-hour USD, or its card with --gpu ID"),
             }
         })?;
         let price = times(cost::gpu_price(options.catalog, row, options.today)?, count)?;
@@ -237,7 +234,7 @@ fn times(price: Price, gpus: u32) -> Result<Price, String> {
     })
 }
 
-/// The rents of GPUs of two kinds in one machine; as old as the older of both.
+/// The rents of two kinds of GPU in one machine; dated by the older of the two.
 fn sum(one: Price, other: Price) -> Result<Price, String> {
     let total = one.usd_per_hour.checked_add(other.usd_per_hour);
     let observed = one.observed.clone().zip(other.observed.clone()).map(|(a, b)| a.min(b));

@@ -1,9 +1,9 @@
-//! Other tools' results as records, and records in other tools' words.
+//! Imports other tools' results as records, and exports records in other tools' formats.
 //!
-//! A file goes through `rows` (its rows as they are read, past what a program logged between them: `noise`), `detect`
-//! (which tool wrote them), a reader for each tool (what it says, in our units, each figure under a formula id of its own:
-//! `foreign`) and `seal` (a record, marked as imported). Files come from strangers: every number is checked where it is
-//! read (`fields`), and memory is bounded by what a record keeps of the file, not by the file.
+//! A file goes through `rows` (streams its rows, skipping log lines between them: `noise`), `detect` (which tool wrote
+//! them), a reader for each tool (its content in our units, each figure under its own formula id: `foreign`) and `seal` (a
+//! record, marked as imported). Files are untrusted: every number is validated where it is read (`fields`), and memory is
+//! bounded by what a record keeps of the file, not by the file.
 
 mod adapters;
 mod aiperf;
@@ -62,7 +62,7 @@ pub use to_vllm::vllm_objects;
 /// Largest file that is read: what has no end, such as a device, must have one.
 const MOST_BYTES: u64 = 64 << 30;
 
-/// What the command says beside the file.
+/// What the command specifies in addition to the file.
 #[derive(Debug)]
 pub struct Options<'a> {
     /// The format, when it is not to be detected.
@@ -113,20 +113,20 @@ impl Classed for ImportError {
     }
 }
 
-/// Reads a file of another tool and makes its records.
+/// Reads another tool's file and creates its records.
 ///
 /// # Errors
-/// [`ImportError`]: the file's fault, with line, field and value, or a flag's.
+/// [`ImportError`]: an error in the file, with line, field and value, or in a flag.
 pub fn import(path: &Path, options: &Options<'_>) -> Result<Vec<Record>, ImportError> {
     let file = File::open(path).map_err(|error| rows::io_error(path, error))?;
     if path.is_dir() {
-        let reason = "it is a folder; name the files in it, DIR/*.json";
+        let reason = "it is a folder; name the files in it: DIR/*.json";
         return Err(Error::Refused { path: path.to_owned(), reason: reason.to_owned() }.into());
     }
     import_from(path, file, options)
 }
 
-/// The same of what is already open.
+/// The same for an open file.
 ///
 /// # Errors
 /// As [`import`].
@@ -136,26 +136,25 @@ pub fn import_from(path: &Path, file: impl Read, options: &Options<'_>) -> Resul
         Some(format) => format,
         None => detect::format(path, rows.first())?,
     };
-    let of = &mut rows;
     let found = match format {
-        Format::LlamaBench => llama_bench::read(path, of)?,
-        Format::LlamaBatchedBench => llama_batched_bench::read(path, of)?,
-        Format::VllmServe => vllm_serve::read(path, of)?,
-        Format::VllmThroughput => vllm_offline::throughput(path, of)?,
-        Format::VllmLatency => vllm_offline::latency(path, of)?,
-        Format::SglangServing => sglang_serving::read(path, of)?,
-        Format::Guidellm => guidellm::read(path, of)?,
-        Format::Aiperf => aiperf::read(path, of, "aiperf")?,
-        Format::GenaiPerf => aiperf::read(path, of, "genai-perf")?,
-        Format::TrtllmBench => trtllm_bench::read(path, of)?,
-        Format::Inferencex => inferencex::read(path, of)?,
+        Format::LlamaBench => llama_bench::read(path, &mut rows)?,
+        Format::LlamaBatchedBench => llama_batched_bench::read(path, &mut rows)?,
+        Format::VllmServe => vllm_serve::read(path, &mut rows)?,
+        Format::VllmThroughput => vllm_offline::throughput(path, &mut rows)?,
+        Format::VllmLatency => vllm_offline::latency(path, &mut rows)?,
+        Format::SglangServing => sglang_serving::read(path, &mut rows)?,
+        Format::Guidellm => guidellm::read(path, &mut rows)?,
+        Format::Aiperf => aiperf::read(path, &mut rows, "aiperf")?,
+        Format::GenaiPerf => aiperf::read(path, &mut rows, "genai-perf")?,
+        Format::TrtllmBench => trtllm_bench::read(path, &mut rows)?,
+        Format::Inferencex => inferencex::read(path, &mut rows)?,
     };
     let finished = rows.finish()?;
     let source = Source { path, format, form: finished.form, sha256: finished.sha256 };
     let mut records = Vec::with_capacity(found.len());
     for mut foreign in found {
-        to_come(path, &foreign, options)?;
-        foreign.notes.extend(finished.passed.notes());
+        reject_future_date(path, &foreign, options)?;
+        foreign.notes.extend(finished.skipped.notes());
         let named = model::resolve(options.model, &foreign.model, options.catalog)?;
         let named =
             named.ok_or_else(|| Error::NoModel { path: path.to_owned(), tool: foreign.tool.to_owned() })?;
@@ -164,14 +163,14 @@ pub fn import_from(path: &Path, file: impl Read, options: &Options<'_>) -> Resul
     Ok(records)
 }
 
-/// Refuses a measurement of a day to come; a time zone may be a day ahead.
-fn to_come(path: &Path, foreign: &foreign::Foreign, options: &Options<'_>) -> Result<(), Error> {
+/// Rejects a measurement dated in the future; a time zone may be a day ahead.
+fn reject_future_date(path: &Path, foreign: &foreign::Foreign, options: &Options<'_>) -> Result<(), Error> {
     let latest = options.today.saturating_add(jiff::Span::new().days(1));
     let Some(measured) = foreign.measured else { return Ok(()) };
     if measured.to_zoned(jiff::tz::TimeZone::UTC).date() <= latest {
         return Ok(());
     }
-    let reason = format!("it says that it measured at {measured}, which is still to come; mend its date");
+    let reason = format!("its date, {measured}, is in the future; correct it");
     Err(Error::Refused { path: path.to_owned(), reason })
 }
 

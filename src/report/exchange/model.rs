@@ -1,4 +1,4 @@
-//! Which row of the catalog a foreign file's model is.
+//! Finds the catalog row of an imported file's model.
 
 use crate::base::redact;
 use crate::base::text::clipped;
@@ -6,7 +6,7 @@ use crate::catalog::{self, Catalog};
 
 use super::foreign::ForeignModel;
 
-/// A model as the record names it.
+/// A model as named in the record.
 #[derive(Debug, PartialEq)]
 pub(super) struct Named {
     pub(super) id: String,
@@ -15,10 +15,10 @@ pub(super) struct Named {
     pub(super) catalog_id: Option<String>,
 }
 
-/// The model: as `--model` says, else as the file does; none when neither names it.
+/// The model named by `--model`, else by the file; `None` if neither names it.
 ///
 /// # Errors
-/// [`catalog::Error::Unknown`] when `--model` names no row of the catalog and is no `hf:` address either.
+/// [`catalog::Error::Unknown`] if `--model` is neither in the catalog nor an `hf:` address.
 pub(super) fn resolve(
     asked: Option<&str>,
     said: &ForeignModel,
@@ -47,7 +47,7 @@ pub(super) fn resolve(
     }))
 }
 
-/// The row that bears this name: an id, a hub repository, or a file of one.
+/// The row with this name: an id, a hub repository, or a file of one.
 fn by_name<'a>(name: &str, catalog: &'a Catalog) -> Option<&'a catalog::ModelRow> {
     let last = name.rsplit(['/', '\\']).find(|part| !part.is_empty())?;
     let stem = last.strip_suffix(".gguf").map_or(last, whole);
@@ -78,7 +78,7 @@ pub(super) fn file_format(path: &str) -> Option<&str> {
     split_format(whole(last.strip_suffix(".gguf")?)).map(|(_, format)| format)
 }
 
-/// The name of a file in parts, without which part it is: `-00001-of-00002`.
+/// The name of a multi-part file without its part number: `-00001-of-00002`.
 fn whole(stem: &str) -> &str {
     let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     match stem.rsplit_once("-of-").map(|(head, all)| (head.rsplit_once('-'), all)) {
@@ -90,14 +90,14 @@ fn whole(stem: &str) -> &str {
 /// `SmolLM2-135M-Instruct.Q4_1` and `Llama-3.2-1B-Q4_K_M` end with the format of their weights.
 fn split_format(stem: &str) -> Option<(&str, &str)> {
     let (bare, format) = stem.rsplit_once(['.', '-'])?;
-    let digits = |text: &str| text.chars().next().is_some_and(|sign| sign.is_ascii_digit());
+    let digits = |text: &str| text.chars().next().is_some_and(|c| c.is_ascii_digit());
     let upper = format.to_ascii_uppercase();
     let is_format = matches!(upper.as_str(), "F16" | "BF16" | "F32" | "MXFP4" | "NVFP4")
         || ["Q", "IQ", "TQ"].iter().any(|start| upper.strip_prefix(start).is_some_and(digits));
     is_format.then_some((bare, format))
 }
 
-/// A stranger's text for the record: short, without secrets and without signs that steer a terminal.
+/// Text of outside origin for the record: short, without secrets or terminal control characters.
 pub(super) fn clean(text: &str) -> String {
     clipped(&redact::text(text), 200)
 }

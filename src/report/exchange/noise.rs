@@ -1,22 +1,22 @@
-//! What stands in a file beside the figures: the lines that a program logs while it writes them.
+//! Log lines between the figures of a file.
 //!
-//! A line is noise when no JSON can begin there, or only such as no benchmark writes. What looks like a broken row is none:
-//! a row that cannot be read must be an error, never a line passed over.
+//! A line is noise if no JSON can begin there, or only JSON that no benchmark writes. A line that looks like a broken row
+//! is not noise: a row that cannot be read must be an error, never be skipped.
 
 use super::json::{self, Fields, Node, get};
 
-/// What begins at a place between two values.
+/// What begins at a position between two values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Start {
     /// An object.
     Object,
-    /// A list, of objects as far as can be seen.
+    /// A list, apparently of objects.
     List,
-    /// A line of a log.
+    /// A log line.
     Noise,
 }
 
-/// Fields of which each format's rows have at least one, and lines of a log none.
+/// Fields of which the rows of every format have at least one, and log lines none.
 const FAMILIAR: [&str; 22] = [
     "n_prompt",
     "n_gen",
@@ -51,9 +51,9 @@ pub(super) fn start(ahead: &[u8]) -> Start {
             let alone = ahead[1..ahead.len() - rest.len()].contains(&b'\n');
             match rest.first() {
                 Some(b'{') if object(&rest[1..]) => Start::List,
-                // A list whose rows are still to be measured has the log of that behind its bracket.
+                // In a list whose rows are measured one by one, log lines may follow the opening bracket.
                 _ if alone && rest.first() != Some(&b']') => Start::List,
-                // All of a file that was cut.
+                // All there is of a truncated file.
                 None => Start::List,
                 _ => Start::Noise,
             }
@@ -62,7 +62,7 @@ pub(super) fn start(ahead: &[u8]) -> Start {
     }
 }
 
-/// Whether an object goes on like this after its `{`: with a name and a colon.
+/// Whether these bytes continue an object after its `{`: with a name and a colon.
 fn object(rest: &[u8]) -> bool {
     let rest = trimmed(rest);
     let Some(name) = rest.strip_prefix(b"\"") else {
@@ -85,14 +85,14 @@ fn object(rest: &[u8]) -> bool {
     }
 }
 
-/// Whether an element of a list begins here that is no object: a value of JSON with a comma, a bracket or nothing behind.
+/// Whether a list element that is not an object begins here: a JSON value followed by a comma, a bracket or nothing.
 pub(super) fn other_element(line: &[u8]) -> bool {
     let Ok(line) = std::str::from_utf8(line) else { return false };
     let line = line.trim_end().trim_end_matches([',', ']']);
     !line.is_empty() && matches!(json::values(line).collect::<Vec<_>>().as_slice(), [Ok(_)])
 }
 
-/// Whether a line that looks like an object is one of a log: it is no JSON, and names nothing that a row has.
+/// Whether a line that looks like an object is a log line: it is not JSON, and has none of a row's names.
 pub(super) fn broken_object(line: &[u8]) -> bool {
     let Ok(line) = std::str::from_utf8(line) else { return false };
     if FAMILIAR.iter().any(|name| line.contains(&format!("\"{name}\""))) {
@@ -101,7 +101,7 @@ pub(super) fn broken_object(line: &[u8]) -> bool {
     matches!(json::values(line).next(), Some(Err(broken)) if !broken.cut)
 }
 
-/// Where in a line that begins with something else a row begins: an object with several names that only rows have.
+/// Where a row begins within a line that starts with something else: an object with several names that only rows have.
 pub(super) fn row_within(line: &[u8]) -> Option<usize> {
     let known = |rest: &[u8]| {
         let text = String::from_utf8_lossy(rest);
@@ -111,16 +111,16 @@ pub(super) fn row_within(line: &[u8]) -> Option<usize> {
         return None;
     }
     let begins = |at: &usize| *at > 0 && start(&line[*at..]) == Start::Object && known(&line[*at..]);
-    // An object of the log before it is passed over in its turn.
+    // A log object before it is skipped separately.
     (0..line.len()).filter(|at| line[*at] == b'{').take(64).find(begins)
 }
 
-/// Whether an object is none of a benchmark's.
+/// Whether an object does not belong to a benchmark.
 pub(super) fn unfamiliar(fields: &Fields) -> bool {
     !FAMILIAR.iter().any(|name| get(fields, name).is_some())
 }
 
-/// Whether an object is a line of a structured log.
+/// Whether an object is a structured log line.
 pub(super) fn logged(fields: &Fields) -> bool {
     let text = |name: &str| matches!(get(fields, name), Some(Node::Text(_)));
     unfamiliar(fields)
@@ -128,11 +128,11 @@ pub(super) fn logged(fields: &Fields) -> bool {
         && ["message", "msg", "event", "text", "log"].iter().any(|name| text(name))
 }
 
-/// Whether a file that begins with this line has lost its head: a member of an object, a number of a list, or a bracket that
-/// closes.
+/// Whether a file that begins with this line is missing its head: a member of an object, a number of a list, or a closing
+/// bracket.
 pub(super) fn headless(line: &str) -> bool {
     let line = line.trim();
-    let number = |sign: char| sign.is_ascii_digit() || ".+-eE".contains(sign);
+    let number = |c: char| c.is_ascii_digit() || ".+-eE".contains(c);
     if closes(line) || line.strip_suffix(',').is_some_and(|item| item.chars().all(number)) {
         return true;
     }
@@ -141,15 +141,15 @@ pub(super) fn headless(line: &str) -> bool {
     member().unwrap_or(false)
 }
 
-/// Brackets that a line of a printed value opens, less those that it closes.
+/// Brackets that a line of a printed value opens minus those that it closes.
 pub(super) fn opened(line: &str) -> i32 {
     let line = line.trim();
     i32::from(line.ends_with(['{', '['])) - i32::from(closes(line))
 }
 
-/// Whether a line is of brackets that close, and nothing else but a comma.
+/// Whether a line consists of only closing brackets and commas.
 fn closes(line: &str) -> bool {
-    line.starts_with(['}', ']']) && line.chars().all(|sign| "}], ".contains(sign))
+    line.starts_with(['}', ']']) && line.chars().all(|c| "}], ".contains(c))
 }
 
 fn trimmed(bytes: &[u8]) -> &[u8] {

@@ -1,31 +1,31 @@
-//! Figures that no hardware reaches: a time in the wrong unit, a counter that ran over, a made-up row.
+//! Physically impossible figures: a time in the wrong unit, an overflowed counter, a made-up row.
 //!
-//! The bounds are far above what any machine has measured, so that a fast one is never refused: a test of less than a
-//! microsecond, 100 million tokens a second on a GPU (a model of a million parameters is 200 TFLOP/s there).
+//! The bounds are far beyond what any machine has measured, so that a fast one is never rejected: a test of less than a
+//! microsecond, 100 million tokens per second on a GPU (200 TFLOP/s for a model of a million parameters).
 
 use super::cells::NoCell;
 use super::fields::At;
 use super::foreign::Foreign;
 
-/// The shortest that a run, a request or a gap between tokens takes on the mean, seconds.
+/// The shortest mean duration of a run, a request or a gap between tokens, in seconds.
 pub(super) const SHORTEST: f64 = 1e-6;
-/// The longest, seconds: three years.
+/// The longest, in seconds: three years.
 const LONGEST: f64 = 1e8;
-/// Most tokens per second of a GPU, or of a CPU.
+/// Maximum tokens per second of a GPU or CPU.
 const MOST_TOKENS: f64 = 1e8;
-/// Most watts of a GPU and its share of the machine.
+/// Maximum watts of a GPU with its share of the machine.
 const MOST_WATTS: f64 = 20_000.0;
 
-pub(super) const KIND: &str = "with figures that no machine reaches";
+pub(super) const KIND: &str = "with impossible figures";
 
-/// Leaves out a row with such a figure.
+/// Skips a row with such a figure.
 pub(super) fn check(at: &At<'_>, found: &Foreign) -> Result<(), NoCell> {
     let gpus = found.gpu_count.unwrap_or(1).max(1) as f64;
     for measured in &found.measurements {
         let Some(value) = measured.value else { continue };
         let wrong = match measured.unit.as_str() {
             "tokens/s" if value > MOST_TOKENS * gpus => {
-                format!("{value:.3e} tokens/s, more than any machine makes")
+                format!("{value:.3e} tokens/s, more than any machine reaches")
             }
             "s" if value > 0.0 && value < SHORTEST => {
                 format!("{value:e} s, less than any request or test takes")
@@ -34,11 +34,11 @@ pub(super) fn check(at: &At<'_>, found: &Foreign) -> Result<(), NoCell> {
             "W" | "watts" if value > MOST_WATTS * gpus => format!("{value:.3e} W, more than any GPU draws"),
             _ => continue,
         };
-        // The tool's own word for the figure: `vllm.serve.output_throughput/1`.
+        // The tool's own name for the figure: `vllm.serve.output_throughput/1`.
         let formula = measured.formula.split('/').next().unwrap_or_default();
         let field = formula.rsplit('.').next().filter(|field| at.get(field).is_some());
         let name = field.unwrap_or(&measured.metric);
-        return Err(at.no_cell(KIND, name, format!("is {wrong}; is it in another unit?")));
+        return Err(at.no_cell(KIND, name, format!("is {wrong}; wrong unit?")));
     }
     Ok(())
 }
@@ -71,9 +71,9 @@ mod tests {
     fn what_no_machine_reaches_is_named_with_its_field() {
         let row = |ns: &str| format!(r#"{{"n_prompt": 512, "n_gen": 0, "avg_ns": {ns}}}"#);
         let alone = imported(&row("1"), Format::LlamaBench).expect_err("a nanosecond");
-        assert!(alone.contains("`avg_ns` is 1, and no test takes less than a microsecond"), "{alone}");
+        assert!(alone.contains("`avg_ns` is 1, but no test takes less than a microsecond"), "{alone}");
         let rate = imported(&row("2000"), Format::LlamaBench).expect_err("256 million tokens a second");
-        assert!(rate.contains("2.560e8 tokens/s, more than any machine makes"), "{rate}");
+        assert!(rate.contains("2.560e8 tokens/s, more than any machine reaches"), "{rate}");
         // The other rows of the file are read.
         assert_eq!(imported(&format!("[{}, {}]", row("1"), row("100000")), Format::LlamaBench), Ok(1));
         let served = |rate: f64, ttft: f64| {

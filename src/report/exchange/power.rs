@@ -1,8 +1,8 @@
-//! The energy that InferenceX measured beside a run, where it found its own measurement valid.
+//! The energy that InferenceX measured during a run, if it considered its own measurement valid.
 //!
-//! It samples the power of all boards of a deployment and integrates it over the run (`utils/aggregate_power.py`). What
-//! it gives by token is the energy of the whole over input tokens, over output tokens and over all: three ways to share
-//! out one amount, which must not be added up.
+//! It samples the power of all boards of a deployment and integrates it over the run (`utils/aggregate_power.py`). Its
+//! per-token figures are the total energy over input tokens, over output tokens and over all: three ways to distribute one
+//! amount, which must not be added up.
 
 use crate::record::{Cell, EnergyWindow, Grade, Measurement};
 
@@ -63,11 +63,11 @@ const BY_TOKEN: [(&str, Metric); 4] = [
     ),
 ];
 
-/// The reason of every grade here.
+/// The reason for every grade here.
 pub(super) const SAMPLED: &str = "power samples without a counter (about 1 a second), integrated by the tool";
-const ROUNDED: &str = "seconds and tokens of the window are had from the tool's rounded quotients";
+const ROUNDED: &str = "seconds and tokens of the window are derived from the tool's rounded quotients";
 
-/// What a row says of energy.
+/// A row's energy figures.
 #[derive(Debug, Default)]
 pub(super) struct Power {
     pub(super) measurements: Vec<Measurement>,
@@ -75,7 +75,7 @@ pub(super) struct Power {
     pub(super) note: Option<String>,
 }
 
-/// Reads a row's power, of all `gpus` together; `output_rate` is theirs as well.
+/// Reads a row's power, summed over `gpus`; `output_rate` is also summed.
 pub(super) fn read(
     at: &At<'_>,
     cell: &Result<Cell, String>,
@@ -89,16 +89,16 @@ pub(super) fn read(
     match valid(at) {
         Some(true) => {}
         Some(false) => {
-            let note = "InferenceX measured its power and found that invalid (`power_valid` 0): no energy";
+            let note = "no energy: InferenceX marked its power measurement as invalid (`power_valid` 0)";
             return Ok(Power { note: Some(note.to_owned()), ..Power::default() });
         }
         None if mean => {
-            let note = "its power has no `power_valid`, so nobody checked it: no energy";
+            let note = "no energy: its power has no `power_valid`, so it is unchecked";
             return Ok(Power { note: Some(note.to_owned()), ..Power::default() });
         }
         None => return Ok(Power::default()),
     }
-    // The mean of one board was all that the first version wrote.
+    // The first version wrote only the mean of one board.
     let one_board = figure("avg_power_w")?.map(|watts| watts * gpus as f64);
     let watts = figure("avg_total_gpu_power_w")?.or(one_board);
     let joules = figure("total_gpu_energy_j")?;
@@ -115,7 +115,7 @@ pub(super) fn read(
         (Ok(cell), Some(watts), Some(joules)) => Some(Window { cell, watts, joules, per_output, per_input }),
         _ => None,
     };
-    // Without the run's energy its rate gives the same quotient, and no window.
+    // Without the run's energy, the rate gives the same quotient, but no window.
     let computed = watts.zip(output_rate).map(|(watts, rate)| watts / rate);
     if let (None, None, Some(joules)) = (joules, per_output, computed) {
         measurements.push(BY_TOKEN[1].1.single(cell, joules));
@@ -123,7 +123,7 @@ pub(super) fn read(
     Ok(Power { measurements, window: window.map(Window::sealed), note: None })
 }
 
-/// `power_valid`, which is a number for those who keep numbers only.
+/// `power_valid`, which is a number in numeric-only stores.
 fn valid(at: &At<'_>) -> Option<bool> {
     match at.get("power_valid")? {
         Node::Bool(truth) => Some(*truth),
@@ -150,12 +150,12 @@ impl Window<'_> {
             reason = "finite, positive; saturates"
         )]
         let tokens = |each: Option<f64>| each.map_or(0, |each| (self.joules / each).round() as u64);
-        let unsaid = || Some("imported; inferencex's file does not say".to_owned());
+        let not_stated = || Some("imported; inferencex's file does not state it".to_owned());
         let no_counter = || Some("InferenceX integrates power samples".to_owned());
         EnergyWindow {
             cell: self.cell.clone(),
             begin_seconds: None,
-            begin_seconds_reason: unsaid(),
+            begin_seconds_reason: not_stated(),
             seconds,
             own_seconds: seconds,
             context_seconds: 0.0,
@@ -166,9 +166,9 @@ impl Window<'_> {
             method: Some("samples".to_owned()),
             method_reason: None,
             error_bound_share: None,
-            error_bound_share_reason: unsaid(),
+            error_bound_share_reason: not_stated(),
             idle_subtracted_joules: None,
-            idle_subtracted_joules_reason: unsaid(),
+            idle_subtracted_joules_reason: not_stated(),
             counter_joules: None,
             counter_joules_reason: no_counter(),
             integral_joules: Some(self.joules),
@@ -176,17 +176,17 @@ impl Window<'_> {
             mean_watts: Some(self.watts),
             mean_watts_reason: None,
             peak_watts: None,
-            peak_watts_reason: unsaid(),
+            peak_watts_reason: not_stated(),
             throttled_share: None,
-            throttled_share_reason: unsaid(),
+            throttled_share_reason: not_stated(),
             power_capped_share: None,
-            power_capped_share_reason: unsaid(),
+            power_capped_share_reason: not_stated(),
             celsius: None,
-            celsius_reason: unsaid(),
+            celsius_reason: not_stated(),
             sm_mhz: None,
-            sm_mhz_reason: unsaid(),
+            sm_mhz_reason: not_stated(),
             memory_mhz: None,
-            memory_mhz_reason: unsaid(),
+            memory_mhz_reason: not_stated(),
             grade: Some(Grade::C),
             grade_reason: None,
             reasons: vec![SAMPLED.to_owned(), ROUNDED.to_owned()],

@@ -1,30 +1,30 @@
-//! What a job's log puts before each line of a file: a task's number (`0: `, of srun), a time (docker, kubectl, CI), a container's name.
+//! Log prefixes before each line of a file: a task number (`0: `, from srun), a time (docker, kubectl, CI), a container name.
 //!
-//! It is told by the first lines and taken off while the file is read. A file that has a line of JSON without one is none of these.
+//! Detected from the first lines and removed while the file is read. A file with a JSON line without prefix has none.
 
 use std::io::{self, Read};
 
-/// Bytes that are looked at to tell whether there is one.
+/// Bytes examined to detect a prefix.
 const LOOK: usize = 64 << 10;
-/// Bytes of a line within which it ends.
+/// Longest prefix, in bytes.
 const LONGEST: usize = 256;
-/// Prefixes before one line: a container's name, then a time.
+/// Maximum number of prefixes before one line: a container's name, then a time.
 const MOST: usize = 3;
 
-/// A file without what stands before each of its lines.
+/// A file with the prefixes of its lines removed.
 pub(super) struct Unprefixed<R> {
     inner: R,
-    /// Bytes that were read and not looked at yet.
+    /// Bytes read but not processed yet.
     raw: Vec<u8>,
-    /// Bytes to give.
+    /// Bytes ready to be returned.
     out: Vec<u8>,
     given: usize,
-    /// Whether the next byte of `raw` begins a line.
+    /// Whether the next byte of `raw` starts a line.
     at_start: bool,
     ended: bool,
-    /// Whether the first lines were looked at.
+    /// Whether the first lines have been examined.
     told: bool,
-    /// The first prefix, where lines have one.
+    /// The first prefix, if lines have one.
     prefix: Option<String>,
 }
 
@@ -46,7 +46,7 @@ impl<R: Read> Unprefixed<R> {
         &self.inner
     }
 
-    /// The prefix of the first line that has one.
+    /// The prefix of the first line with one.
     pub(super) fn prefix(&self) -> Option<&str> {
         self.prefix.as_deref()
     }
@@ -94,7 +94,7 @@ impl<R: Read> Read for Unprefixed<R> {
                 self.fill()?;
             }
             self.told = true;
-            self.prefix = told(&self.raw);
+            self.prefix = detect(&self.raw);
         }
         while self.given == self.out.len() {
             self.out.clear();
@@ -121,8 +121,8 @@ impl<R: Read> Read for Unprefixed<R> {
     }
 }
 
-/// The prefix that most of these lines have, where none of JSON is without one.
-fn told(head: &[u8]) -> Option<String> {
+/// The prefix of most of these lines, provided that no JSON line lacks one.
+fn detect(head: &[u8]) -> Option<String> {
     let (mut lines, mut with, mut json) = (0, 0, false);
     let mut first = None;
     for line in head.split(|byte| *byte == b'\n') {
@@ -148,7 +148,7 @@ fn told(head: &[u8]) -> Option<String> {
     first.filter(|_| json && with * 2 >= lines)
 }
 
-/// The bytes of a line that are a log's, and not its text.
+/// Length of a line's prefix, in bytes.
 fn length(line: &[u8]) -> usize {
     let mut at = 0;
     for _ in 0..MOST {
@@ -179,7 +179,7 @@ fn task(line: &[u8]) -> Option<usize> {
 
 /// `2026-01-01T00:00:00.123Z `, with `stdout F ` after it in a container's log.
 fn time(line: &[u8]) -> Option<usize> {
-    let length = moment(line)?;
+    let length = date_time(line)?;
     let rest = &line[length..];
     if !rest.is_empty() && !rest.starts_with(b" ") {
         return None;
@@ -198,12 +198,12 @@ fn time(line: &[u8]) -> Option<usize> {
 }
 
 /// A date and a time of day.
-fn moment(line: &[u8]) -> Option<usize> {
+fn date_time(line: &[u8]) -> Option<usize> {
     const FORM: &[u8] = b"0000-00-00T00:00:00";
     let same = |(form, found): (&u8, &u8)| match form {
         b'0' => found.is_ascii_digit(),
         b'T' => matches!(found, b'T' | b' '),
-        sign => sign == found,
+        c => c == found,
     };
     let head = line.get(..FORM.len())?;
     if !FORM.iter().zip(head).all(same) {
@@ -229,12 +229,12 @@ fn bracketed(line: &[u8]) -> Option<usize> {
     let inside = line.strip_prefix(b"[")?;
     let end = inside.iter().position(|byte| *byte == b']')?;
     let name = &inside[..end];
-    let known = name.starts_with(b"pod/") || moment(name).is_some_and(|length| length == name.len());
+    let known = name.starts_with(b"pod/") || date_time(name).is_some_and(|length| length == name.len());
     let after = end + 2;
     known.then(|| after + usize::from(line.get(after) == Some(&b' ')))
 }
 
-/// `bench-1  | `, of docker compose.
+/// `bench-1  | `, from docker compose.
 fn container(line: &[u8]) -> Option<usize> {
     let name = line.iter().take_while(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(byte)).count();
     let gap = spaces(&line[name..]);

@@ -1,26 +1,26 @@
-//! The requests' own figures in a client's file, without those of requests that failed.
+//! Per-request figures in a client's file, excluding failed requests.
 //!
-//! vLLM's and SGLang's clients write an entry for each request that was sent: a failed one has no output, a first token
-//! after 0 seconds and no gaps, none of which was measured.
+//! vLLM's and SGLang's clients write an entry for each request sent: a failed one has no output, a first token after
+//! 0 seconds and no gaps, none of which was measured.
 
 use super::Error;
 use super::fields::{At, check};
 use super::json::Node;
 
-/// Lists in which a request has one entry each.
+/// Lists with one entry per request.
 const ENTRY_EACH: [&str; 4] = ["errors", "output_lens", "ttfts", "itls"];
 
-/// Which entries of the file's lists are of requests that came to their end.
+/// Which entries of the file's lists belong to completed requests.
 #[derive(Debug)]
 pub(super) struct Requests {
-    /// For each request, whether it came to its end; absent where all did, or where nothing tells.
+    /// For each request, whether it completed; `None` if all did, or if unknown.
     completed: Option<Vec<bool>>,
     /// What a reader should know.
     pub(super) note: Option<String>,
 }
 
 impl Requests {
-    /// Of a file that says how many came to their end.
+    /// For a file that states how many completed.
     pub(super) fn of(at: &At<'_>, completed: u64) -> Self {
         let lists = ENTRY_EACH.map(|name| at.get(name).and_then(entries));
         let Some(all) = lists.iter().flatten().map(Vec::len).find(|length| *length > 0) else {
@@ -30,7 +30,7 @@ impl Requests {
         let named = |index: usize| errors.as_ref().is_some_and(|list| list[index].is_error());
         let by_error: Vec<bool> = (0..all).map(|index| !named(index)).collect();
         let count = |mask: &[bool]| mask.iter().filter(|done| **done).count() as u64;
-        // A request without an error may have no output; only where the count says so is it one that failed.
+        // A request without an error may have no output; it counts as failed only if that matches the count.
         let placeholder = |index: usize| {
             let at = |list: &Option<Vec<Entry>>| list.as_ref().map(|list| list[index]);
             match (at(&lengths), at(&firsts), at(&gaps)) {
@@ -47,14 +47,14 @@ impl Requests {
         };
         let found = count(&mask);
         let note = (found != completed).then(|| {
-            format!("its lists have {found} completed requests, and `completed` is {completed}: the samples are not quite those of the figures")
+            format!("its lists have {found} completed requests, but `completed` is {completed}: samples and figures do not match exactly")
         });
         Self { completed: mask.contains(&false).then_some(mask), note }
     }
 
     /// The entries of a list of numbers.
     pub(super) fn list(&self, at: &At<'_>, field: &str) -> Result<Vec<f64>, Error> {
-        let kept = |index: &usize, of| self.came_to_its_end(*index, of);
+        let kept = |index: &usize, of| self.completed(*index, of);
         let number = |(index, number): (usize, f64)| {
             check(number).map_err(|reason| at.error(&format!("{field}[{index}]"), reason))
         };
@@ -70,7 +70,7 @@ impl Requests {
                     match entry {
                         Entry::Number(value) => found.push(number((index, *value))?),
                         Entry::Nothing => {}
-                        // The error of a list that has something else in it.
+                        // The error for a list with other content.
                         _ => return at.list(field).map(|_| found),
                     }
                 }
@@ -80,11 +80,11 @@ impl Requests {
         }
     }
 
-    /// The entries of lists of numbers, one list a request, one after the other.
+    /// The entries of lists of numbers, one list per request, concatenated.
     pub(super) fn lists(&self, at: &At<'_>, field: &str) -> Result<Vec<f64>, Error> {
         let mut found = Vec::new();
         let mut take = |index: usize, of: usize, list: &[f64]| -> Result<(), Error> {
-            if self.came_to_its_end(index, of) {
+            if self.completed(index, of) {
                 for number in list {
                     let error = |reason| at.error(&format!("{field}[{index}]"), reason);
                     found.push(check(*number).map_err(error)?);
@@ -103,11 +103,11 @@ impl Requests {
                     match item {
                         Node::Numbers(list) => take(index, items.len(), list)?,
                         Node::Null => {}
-                        // A gap that was not measured is among others that were.
+                        // Skip a gap that was not measured among others that were.
                         Node::List(list) => {
                             take(index, items.len(), &at.numbers_of(&format!("{field}[{index}]"), list)?)?;
                         }
-                        // The error of a list that is none.
+                        // The error for a value that is not a list.
                         _ => return at.pooled(field).map(Option::unwrap_or_default),
                     }
                 }
@@ -117,7 +117,7 @@ impl Requests {
         Ok(found)
     }
 
-    fn came_to_its_end(&self, index: usize, of: usize) -> bool {
+    fn completed(&self, index: usize, of: usize) -> bool {
         self.completed.as_ref().filter(|mask| mask.len() == of).is_none_or(|mask| mask[index])
     }
 }
@@ -128,7 +128,7 @@ enum Entry {
     Number(f64),
     /// `null`, or a number that is not finite.
     Nothing,
-    /// A text, and whether it says something.
+    /// A string, and whether it is non-empty.
     Text(bool),
     /// A list, and whether it is empty.
     List(bool),
@@ -140,7 +140,7 @@ impl Entry {
         matches!(self, Self::Text(true) | Self::Other)
     }
 
-    /// What stands there of a request that failed.
+    /// Whether the entry is the placeholder of a failed request.
     fn is_nothing(self) -> bool {
         match self {
             Self::Number(number) => number <= 0.0,
@@ -196,7 +196,7 @@ mod tests {
         // By its error, although a token had come.
         let text = r#"{"ttfts": [0.5, 0.1, 0.2], "itls": [[0.9], [0.01], [0.02]], "errors": ["reset", "", null], "output_lens": [4, 2, 2]}"#;
         assert_eq!(samples(text, 2), (vec![0.1, 0.2], vec![0.01, 0.02], None));
-        // By what stands in its place, where the file keeps no errors.
+        // By the placeholder entry, if the file has no errors.
         for nothing in ["0", "-1", "null"] {
             let text = format!(r#"{{"ttfts": [{nothing}, 0.1], "itls": [[], [0.01]]}}"#);
             assert_eq!(samples(&text, 1), (vec![0.1], vec![0.01], None), "{nothing}");
@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_without_output_that_came_to_its_end_stays() {
+    fn a_request_without_output_that_completed_stays() {
         let text =
             r#"{"ttfts": [0.3, 0.1], "itls": [[], [0.01]], "output_lens": [0, 2], "errors": ["", ""]}"#;
         assert_eq!(samples(text, 2), (vec![0.3, 0.1], vec![0.01], None));

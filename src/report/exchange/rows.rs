@@ -1,7 +1,7 @@
-//! A file of another tool as rows, one after the other as they are read: JSON, JSONL, CSV or SQL.
+//! Streams another tool's file as rows: JSON, JSONL, CSV or SQL.
 //!
-//! A row is gone when the next one comes, so memory is bounded by what a record keeps of the file and not by the file.
-//! What a program logs around and between the rows is passed over and counted (`noise`).
+//! Only one row is held at a time, so memory is bounded by what a record keeps of the file and not by the file. Log lines
+//! around and between the rows are skipped and counted (`noise`).
 
 use std::collections::VecDeque;
 use std::io::{self, Read};
@@ -19,13 +19,13 @@ use super::prefix::Unprefixed;
 use super::table::{self, Csv};
 use super::{Error, detect};
 
-/// Rows that are looked at before any is given, to tell the tool by.
+/// Rows examined in advance to detect the tool.
 const AHEAD: usize = 64;
-/// Bytes of the file after which no further row is looked at.
+/// Bytes of the file after which no further row is examined in advance.
 const AHEAD_BYTES: u64 = 4 << 20;
-/// Bytes of a line that are looked at to tell what it is.
+/// Bytes of a line examined to classify it.
 const LOOK: usize = 64 << 10;
-/// Most bytes of a line of CSV or SQL.
+/// Longest line of CSV or SQL, in bytes.
 pub(super) const LINE_BYTES: usize = 16 << 20;
 
 const LIMITS: Limits =
@@ -38,31 +38,31 @@ pub(super) struct Rows<'a> {
     form: Form,
     ahead: VecDeque<Row>,
     ended: bool,
-    passed: Passed,
+    skipped: Skipped,
 }
 
-/// What was read besides rows.
+/// What is known after reading all rows.
 #[derive(Debug)]
 pub(super) struct Finished {
     /// `json`, `jsonl`, `csv` or `sql`.
     pub(super) form: &'static str,
     /// sha256 of the whole file.
     pub(super) sha256: String,
-    pub(super) passed: Passed,
+    pub(super) skipped: Skipped,
 }
 
-/// What was passed over.
+/// Skipped content.
 #[derive(Debug, Default)]
-pub(super) struct Passed {
-    /// Lines, an object of a log counting as one.
+pub(super) struct Skipped {
+    /// Lines, where a log object counts as one.
     lines: u64,
-    /// The first of them, for a message.
+    /// The first one, for a message.
     first: Option<String>,
-    /// What stood before each line.
+    /// The prefix of each line.
     prefix: Option<String>,
 }
 
-impl Passed {
+impl Skipped {
     pub(super) fn take(&mut self, line: &[u8]) {
         self.lines += 1;
         if self.first.is_none() {
@@ -70,14 +70,16 @@ impl Passed {
         }
     }
 
-    /// The sentences that a record says it with.
+    /// The notes for the record.
     pub(super) fn notes(&self) -> Vec<String> {
-        let prefix =
-            self.prefix.as_ref().map(|prefix| format!("left out before each line: a log's `{prefix}`"));
+        let prefix = self
+            .prefix
+            .as_ref()
+            .map(|prefix| format!("left out before each line: the log prefix `{prefix}`"));
         let lines = match self.lines {
             0 => None,
-            1 => Some("passed over: 1 line that is no row".to_owned()),
-            lines => Some(format!("passed over: {lines} lines that are no rows")),
+            1 => Some("skipped: 1 line that is not a row".to_owned()),
+            lines => Some(format!("skipped: {lines} lines that are not rows")),
         };
         prefix.into_iter().chain(lines).collect()
     }
@@ -86,7 +88,7 @@ impl Passed {
 #[derive(Debug)]
 enum Form {
     Json {
-        /// The row to come within a list, and whether a comma is due.
+        /// The next row's index within a list, and whether a comma is expected.
         list: Option<(usize, bool)>,
         /// Values so far.
         values: usize,
@@ -95,7 +97,7 @@ enum Form {
     Sql,
 }
 
-/// A file that is counted and hashed as it is read.
+/// A file that is measured and hashed while it is read.
 struct Input<'a> {
     file: Box<dyn Read + 'a>,
     hash: Sha256,
@@ -110,7 +112,7 @@ impl Read for Input<'_> {
         self.bytes += count as u64;
         if self.bytes > self.most {
             let reason = format!(
-                "it is larger than {} GiB; import the summary, without each request",
+                "it is larger than {} GiB; import the summary instead of the per-request data",
                 self.most >> 30
             );
             return Err(io::Error::new(io::ErrorKind::FileTooLarge, reason));
@@ -126,7 +128,7 @@ impl std::fmt::Debug for Input<'_> {
 }
 
 impl<'a> Rows<'a> {
-    /// Reads a file as far as its first rows.
+    /// Opens a file and reads its first rows.
     pub(super) fn open(path: &'a Path, file: impl Read + 'a, most: u64) -> Result<Self, Error> {
         let input = Input { file: Box::new(file), hash: Sha256::new(), bytes: 0, most };
         let mut rows = Self {
@@ -135,7 +137,7 @@ impl<'a> Rows<'a> {
             form: Form::Json { list: None, values: 0 },
             ahead: VecDeque::new(),
             ended: false,
-            passed: Passed::default(),
+            skipped: Skipped::default(),
         };
         rows.form = rows.find_form()?;
         while rows.ahead.len() < 2
@@ -167,10 +169,10 @@ impl<'a> Rows<'a> {
         self.ahead.make_contiguous()
     }
 
-    /// What is known when all rows were read.
+    /// What is known after reading all rows.
     ///
     /// # Errors
-    /// The fault of a row that nobody asked for.
+    /// If one of the remaining rows is invalid.
     pub(super) fn finish(mut self) -> Result<Finished, Error> {
         for row in self.by_ref() {
             row?;
@@ -182,13 +184,13 @@ impl<'a> Rows<'a> {
             Form::Sql => "sql",
         };
         let reader = self.parser.source().reader();
-        self.passed.prefix = reader.prefix().map(shown);
+        self.skipped.prefix = reader.prefix().map(shown);
         let hash = reader.inner().hash.clone().finalize();
         let sha256 = hash.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"));
-        Ok(Finished { form, sha256, passed: self.passed })
+        Ok(Finished { form, sha256, skipped: self.skipped })
     }
 
-    /// Passes over lines until one is the beginning of a form.
+    /// Skips lines until a known form begins.
     fn find_form(&mut self) -> Result<Form, Error> {
         if let Some(reason) = self.source(|source| source.ahead(16).map(other_file))? {
             return Err(Error::Refused { path: self.path.to_owned(), reason });
@@ -201,7 +203,7 @@ impl<'a> Rows<'a> {
             }
             if self.start()? != Start::Noise {
                 let Some(line) = headless else { return Ok(Form::Json { list: None, values: 0 }) };
-                let reason = "it begins in the middle of JSON; was its head cut off?".to_owned();
+                let reason = "it begins in the middle of JSON; is its beginning missing?".to_owned();
                 return Err(Error::Syntax { path: self.path.to_owned(), line: Some(line), reason });
             }
             let (line, _) =
@@ -220,18 +222,18 @@ impl<'a> Rows<'a> {
                 return Ok(Form::Csv(Csv::new(self.path, self.parser.source())?));
             }
             open += noise::opened(&line);
-            // A log may print a value, whose brackets are in pairs.
-            if open < 0 || (self.passed.lines == 0 && noise::headless(&line)) {
+            // A log may print a value, whose brackets are balanced.
+            if open < 0 || (self.skipped.lines == 0 && noise::headless(&line)) {
                 headless = headless.or(Some(self.parser.source().line()));
             }
             self.pass_line()?;
         }
     }
 
-    /// The next row, none at the end of the file.
+    /// The next row; `None` at the end of the file.
     fn read(&mut self) -> Result<Option<Row>, Error> {
         match &mut self.form {
-            Form::Csv(csv) => csv.row(self.path, self.parser.source(), &mut self.passed),
+            Form::Csv(csv) => csv.row(self.path, self.parser.source(), &mut self.skipped),
             Form::Sql => table::sql_row(self.path, self.parser.source()),
             Form::Json { list: None, .. } => self.value(),
             Form::Json { list: Some((index, due)), .. } => {
@@ -271,8 +273,8 @@ impl<'a> Rows<'a> {
             }
             let node = self.parser.value().map_err(|stop| stopped(self.path, stop))?;
             let Node::Object(fields) = node else { continue };
-            if noise::logged(&fields) || (self.passed.lines > 0 && noise::unfamiliar(&fields)) {
-                self.passed.take(b"an object");
+            if noise::logged(&fields) || (self.skipped.lines > 0 && noise::unfamiliar(&fields)) {
+                self.skipped.take(b"an object");
                 continue;
             }
             self.form = Form::Json { list: None, values: self.values() + 1 };
@@ -308,7 +310,7 @@ impl<'a> Rows<'a> {
                 let node = self.parser.value().map_err(|stop| stopped(self.path, stop))?;
                 let Node::Object(fields) = node else { continue };
                 if noise::logged(&fields) {
-                    self.passed.take(b"an object");
+                    self.skipped.take(b"an object");
                     continue;
                 }
                 self.form = Form::Json { list: Some((index + 1, true)), values: self.values() };
@@ -317,7 +319,7 @@ impl<'a> Rows<'a> {
             let (line, _) =
                 self.parser.source().line_ahead(LOOK).map_err(|error| io_error(self.path, error))?;
             if !due && (same_line || noise::other_element(line)) {
-                return Err(detect::unrecognised(self.path, format!("row {} is no object", index + 1)));
+                return Err(detect::unrecognised(self.path, format!("row {} is not an object", index + 1)));
             }
             self.pass_line()?;
         }
@@ -342,7 +344,7 @@ impl<'a> Rows<'a> {
         let (line, _) = self.parser.source().line_ahead(LOOK).map_err(|error| io_error(self.path, error))?;
         let line = &line[..line.len().min(LOOK)];
         let row = noise::row_within(line);
-        self.passed.take(&line[..row.unwrap_or(line.len())]);
+        self.skipped.take(&line[..row.unwrap_or(line.len())]);
         match row {
             Some(at) => {
                 self.parser.source().advance(at);
@@ -363,14 +365,14 @@ impl<'a> Rows<'a> {
     fn nothing(&self) -> Error {
         detect::unrecognised(
             self.path,
-            match &self.passed.first {
+            match &self.skipped.first {
                 _ if !matches!(self.form, Form::Json { values: 0, .. }) => "it has no rows".to_owned(),
                 None => "the file is empty".to_owned(),
                 Some(first) if update::csv_of(first).is_some() => {
                     return Error::Refused { path: self.path.to_owned(), reason: detect::PRICES.to_owned() };
                 }
-                Some(first) if first == "an object" => "it has nothing but a log".to_owned(),
-                Some(first) => format!("it begins with `{}`, which no known format does", shown(first)),
+                Some(first) if first == "an object" => "it contains only log output".to_owned(),
+                Some(first) => format!("it begins with `{}`, which matches no known format", shown(first)),
             },
         )
     }
@@ -392,20 +394,20 @@ impl Iterator for Rows<'_> {
     }
 }
 
-/// What a file is that no tool writes its results in, and the way out.
+/// Recognizes files that are not benchmark results, and says what to do.
 fn other_file(begin: &[u8]) -> Option<String> {
-    if let Some((kind, how)) = text::packed(begin) {
+    if let Some((kind, how)) = text::compression(begin) {
         return Some(format!("it is compressed ({kind}); unpack it first: {how}"));
     }
     let kinds: [(&[u8], &str); 3] = [
-        (b"GGUF", "it is a model; `bench run --model FILE` measures it"),
-        (b"SQLite format 3", "it is a database of SQLite; export its rows as JSON or CSV"),
+        (b"GGUF", "it is a model; measure it with `bench run --model FILE`"),
+        (b"SQLite format 3", "it is an SQLite database; export its rows as JSON or CSV"),
         (b"PAR1", "it is a Parquet file; export its rows as JSON or CSV"),
     ];
     kinds.iter().find(|(mark, _)| begin.starts_with(mark)).map(|(_, reason)| (*reason).to_owned())
 }
 
-/// The error that reading stopped with.
+/// Converts the error that stopped reading.
 fn stopped(path: &Path, stop: Stop) -> Error {
     match stop {
         Stop::Io(error) => io_error(path, error),
@@ -415,7 +417,7 @@ fn stopped(path: &Path, stop: Stop) -> Error {
     }
 }
 
-/// The error that the system gave, or that this room gave through it.
+/// Converts an I/O error, or an error of this module wrapped in one.
 pub(super) fn io_error(path: &Path, error: io::Error) -> Error {
     match error.kind() {
         io::ErrorKind::NotFound => Error::Missing { path: path.to_owned() },
@@ -432,7 +434,7 @@ mod tests {
 
     const ROW: &str = r#"{"n_prompt": 1, "n_gen": 0, "avg_ns": 1}"#;
 
-    /// Form, places of the rows, lines passed over.
+    /// Form, places of the rows, number of skipped lines.
     fn read(bytes: &[u8]) -> Result<(&'static str, Vec<String>, u64), String> {
         let path = Path::new("f");
         let mut rows = Rows::open(path, bytes, 1 << 20).map_err(|error| error.to_string())?;
@@ -446,7 +448,7 @@ mod tests {
         let digest = Sha256::digest(bytes);
         let digest: Vec<String> = digest.iter().map(|byte| format!("{byte:02x}")).collect();
         assert_eq!(finished.sha256, digest.concat());
-        Ok((finished.form, places, finished.passed.lines))
+        Ok((finished.form, places, finished.skipped.lines))
     }
 
     fn found(text: &str) -> (&'static str, Vec<String>, u64) {
@@ -458,7 +460,7 @@ mod tests {
     }
 
     #[test]
-    fn a_log_before_between_and_behind_is_passed_over() {
+    fn a_log_before_between_and_after_the_rows_is_skipped() {
         let one =
             found(&format!("[INFO] loading\n[2026-01-01 10:00] x\n{{not json}}\n{ROW}\nllama_perf: done\n"));
         assert_eq!(one, ("json", places(&[""]), 4));
@@ -469,16 +471,16 @@ mod tests {
         let list =
             found(&format!("ggml: x\n[\nload: [1, 2]\n  {ROW}llama_perf: x\n  load: y\n,\n  {ROW}\n]\nbye"));
         assert_eq!(list, ("json", places(&["row 1", "row 2"]), 5));
-        // A row behind what was logged on its line, or behind a time of the shell that collected it.
-        let behind = found(&format!(
+        // A row after log output on the same line, or after a time stamp.
+        let after_log = found(&format!(
             "load: {{\"a\": 1}} {ROW}\n2026-01-01T00:00:00Z {ROW}\n[INFO] {{\"completed\": 5}}\n"
         ));
-        assert_eq!(behind, ("jsonl", places(&["line 1", "line 2"]), 4));
+        assert_eq!(after_log, ("jsonl", places(&["line 1", "line 2"]), 4));
         let structured = found(&format!(
             "{{\"level\": \"INFO\", \"message\": \"{{}}\"}}\n{ROW}\n{{\"lvl\":\"i\",\"msg\":\"x\"}}"
         ));
         assert_eq!(structured, ("json", places(&[""]), 2));
-        // Each line of a value behind a task's number, and the job's own line before it.
+        // Each line of a value after a task's number, and the job's own line before it.
         let pretty = ROW.replace(", ", ",\n  ");
         let list = format!("[\n{pretty},\n{pretty}\n]");
         let task = list.lines().fold(String::new(), |all, line| all + "0: " + line + "\n");
@@ -523,7 +525,7 @@ mod tests {
             ),
             (format!("{ROW}\n{}", ROW.replace(": 1,", ": 1")), "f:2: it is not JSON (expected `,` or `}`"),
             (format!("[{ROW} {ROW}]"), "f:1: it is not JSON (expected `,` or `]` before row 2)"),
-            (format!("[{ROW}, 1]"), "f: row 2 is no object"),
+            (format!("[{ROW}, 1]"), "f: row 2 is not an object"),
             (format!("  \"n_gen\": 0\n}},\n{ROW}\n]"), "f:1: it begins in the middle of JSON"),
             (format!("}}\n{ROW}"), "f:1: it begins in the middle of JSON"),
             (format!("  000.5,\n 1\n ]\n}},\n{ROW}"), "f:1: it begins in the middle of JSON"),
@@ -547,8 +549,8 @@ mod tests {
         for (bytes, expected) in [
             (&b"\x1f\x8b\x08\x00"[..], "f: it is compressed (gzip); unpack it first: gunzip -k FILE"),
             (b"PK\x03\x04", "f: it is compressed (zip)"),
-            (b"GGUF\x03", "f: it is a model; `bench run --model FILE` measures it"),
-            (b"InstanceType,vCPUs,AcceleratorName,AcceleratorCount,Price\n", "f: it is a file of prices"),
+            (b"GGUF\x03", "f: it is a model; measure it with `bench run --model FILE`"),
+            (b"InstanceType,vCPUs,AcceleratorName,AcceleratorCount,Price\n", "f: it is a price file"),
         ] {
             let message = read(bytes).expect_err("another file");
             assert!(message.starts_with(expected), "{message}");

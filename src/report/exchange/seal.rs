@@ -1,6 +1,6 @@
-//! From what a foreign file says to a record: the rest is `null`, each with its reason.
+//! Turns an imported file's content into a record: everything else is `null`, with its reason.
 //!
-//! The verdict is never `valid`: the figures are another tool's, and nothing here has seen them being measured.
+//! The verdict is never `valid`: the figures are another tool's, and this program did not observe the measurement.
 
 use std::collections::BTreeMap;
 
@@ -16,11 +16,11 @@ use super::foreign::Foreign;
 use super::model::{Named, clean};
 use super::{ImportError, Options, Source, machine, power, split};
 
-/// Puts a record together.
+/// Builds a record.
 ///
 /// # Errors
-/// [`crate::catalog::Error::Unknown`] when a flag names no row of the catalog, [`super::Error::Contradicted`] when one
-/// says otherwise than the file.
+/// [`crate::catalog::Error::Unknown`] if a flag's value is not in the catalog, [`super::Error::Contradicted`] if one
+/// contradicts the file.
 pub(super) fn seal(
     mut foreign: Foreign,
     model: Named,
@@ -28,13 +28,13 @@ pub(super) fn seal(
     options: &Options<'_>,
 ) -> Result<Record, ImportError> {
     machine::reconcile(&mut foreign, source, options)?;
-    let unsaid = Unsaid(foreign.tool);
-    let environment = machine::environment(&foreign, options, unsaid)?;
+    let not_stated = NotStated(foreign.tool);
+    let environment = machine::environment(&foreign, options, not_stated)?;
     let on_gpu = environment.gpus.iter().any(|gpu| gpu.used);
     let price = machine::price(&environment, &foreign, options);
-    let engine = engine(&foreign, on_gpu, unsaid);
-    let workload = workload(&foreign, unsaid);
-    let model = model_info(&foreign, model, unsaid);
+    let engine = engine(&foreign, on_gpu, not_stated);
+    let workload = workload(&foreign, not_stated);
+    let model = model_info(&foreign, model, not_stated);
     let fingerprint = fingerprint(&foreign, source, &environment, &model, &engine, &workload);
 
     let mut cost = cost::assess(&foreign.measurements, price, Assumptions::default());
@@ -56,7 +56,7 @@ pub(super) fn seal(
                 "price_per_hour": options.price_per_hour.map(|usd| usd.to_string()),
             }),
             seed: foreign.seed,
-            seed_reason: foreign.seed.is_none().then(|| unsaid.why()),
+            seed_reason: foreign.seed.is_none().then(|| not_stated.why()),
             interrupted: None,
             interrupted_reason: Some("imported".to_owned()),
             unknown: Unknown::new(),
@@ -66,19 +66,19 @@ pub(super) fn seal(
         engine,
         workload,
         telemetry: None,
-        telemetry_reason: Some(unsaid.why()),
-        energy: energy(&foreign, unsaid),
+        telemetry_reason: Some(not_stated.why()),
+        energy: energy(&foreign, not_stated),
         cost,
         validity: validity(&foreign),
         quality: Quality {
             greedy: None,
-            greedy_reason: Some(unsaid.why()),
+            greedy_reason: Some(not_stated.why()),
             perplexity: None,
-            perplexity_reason: Some(unsaid.why()),
+            perplexity_reason: Some(not_stated.why()),
             unknown: Unknown::new(),
         },
         fingerprint,
-        imported: Some(imported(&foreign, source, unsaid)),
+        imported: Some(imported(&foreign, source, not_stated)),
         measurements: foreign.measurements.into_iter().map(Measurement::with_own_percentiles).collect(),
         unknown: Unknown::new(),
     };
@@ -86,13 +86,13 @@ pub(super) fn seal(
     Ok(record)
 }
 
-/// The reason for what the tool leaves out.
+/// The reason for what the tool does not state.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Unsaid(&'static str);
+pub(super) struct NotStated(&'static str);
 
-impl Unsaid {
+impl NotStated {
     pub(super) fn why(self) -> String {
-        format!("imported; {}'s file does not say", self.0)
+        format!("imported; {}'s file does not state it", self.0)
     }
 
     /// A value, or its reason.
@@ -101,13 +101,13 @@ impl Unsaid {
     }
 }
 
-fn model_info(foreign: &Foreign, named: Named, unsaid: Unsaid) -> ModelInfo {
+fn model_info(foreign: &Foreign, named: Named, not_stated: NotStated) -> ModelInfo {
     let said = &foreign.model;
-    let (architecture, architecture_reason) = unsaid.or(said.architecture.as_deref().map(clean));
-    let (parameters, parameters_reason) = unsaid.or(said.parameters);
-    let (quantization, quantization_reason) = unsaid.or(named.quantization);
-    let (weight_bytes, weight_bytes_reason) = unsaid.or(said.weight_bytes);
-    let (synthetic, synthetic_reason) = unsaid.or(said.synthetic);
+    let (architecture, architecture_reason) = not_stated.or(said.architecture.as_deref().map(clean));
+    let (parameters, parameters_reason) = not_stated.or(said.parameters);
+    let (quantization, quantization_reason) = not_stated.or(named.quantization);
+    let (weight_bytes, weight_bytes_reason) = not_stated.or(said.weight_bytes);
+    let (synthetic, synthetic_reason) = not_stated.or(said.synthetic);
     ModelInfo {
         source: format!("imported from {}", foreign.tool),
         id: named.id,
@@ -124,30 +124,30 @@ fn model_info(foreign: &Foreign, named: Named, unsaid: Unsaid) -> ModelInfo {
         weight_bytes,
         weight_bytes_reason,
         context_length: None,
-        context_length_reason: Some(unsaid.why()),
+        context_length_reason: Some(not_stated.why()),
         layers: None,
-        layers_reason: Some(unsaid.why()),
+        layers_reason: Some(not_stated.why()),
         vocabulary: None,
-        vocabulary_reason: Some(unsaid.why()),
+        vocabulary_reason: Some(not_stated.why()),
         sha256: None,
-        sha256_reason: Some(unsaid.why()),
+        sha256_reason: Some(not_stated.why()),
         catalog_id_reason: named
             .catalog_id
             .is_none()
-            .then(|| "no row of the catalog is this model; say which with --model".to_owned()),
+            .then(|| "not in the catalog; name the model with --model".to_owned()),
         catalog_id: named.catalog_id,
         unknown: Unknown::new(),
     }
 }
 
-fn engine(foreign: &Foreign, on_gpu: bool, unsaid: Unsaid) -> EngineInfo {
+fn engine(foreign: &Foreign, on_gpu: bool, not_stated: NotStated) -> EngineInfo {
     let said = &foreign.engine;
-    let (name, name_reason) = unsaid.or(said.name.as_deref().map(clean));
-    let (version, version_reason) = unsaid.or(said.version.as_deref().map(clean));
+    let (name, name_reason) = not_stated.or(said.name.as_deref().map(clean));
+    let (version, version_reason) = not_stated.or(said.version.as_deref().map(clean));
     let given = || on_gpu.then(|| "gpu".to_owned());
-    let (device, device_reason) = unsaid.or(said.device.as_deref().map(clean).or_else(given));
-    let (threads, threads_reason) = unsaid.or(said.threads);
-    let (kv_type, kv_type_reason) = unsaid.or(said.kv_type.as_deref().map(clean));
+    let (device, device_reason) = not_stated.or(said.device.as_deref().map(clean).or_else(given));
+    let (threads, threads_reason) = not_stated.or(said.threads);
+    let (kv_type, kv_type_reason) = not_stated.or(said.kv_type.as_deref().map(clean));
     EngineInfo {
         name,
         name_reason,
@@ -160,18 +160,18 @@ fn engine(foreign: &Foreign, on_gpu: bool, unsaid: Unsaid) -> EngineInfo {
         kv_type,
         kv_type_reason,
         foreseen_memory_bytes: None,
-        foreseen_memory_bytes_reason: Some("imported; nothing was foreseen".to_owned()),
+        foreseen_memory_bytes_reason: Some("imported; not estimated".to_owned()),
         caveats: Vec::new(),
         choices: Vec::new(),
         unknown: Unknown::new(),
     }
 }
 
-fn workload(foreign: &Foreign, unsaid: Unsaid) -> Workload {
+fn workload(foreign: &Foreign, not_stated: NotStated) -> Workload {
     let said = &foreign.workload;
-    let (tokens, tokens_reason) = unsaid.or(said.tokens.as_deref().map(clean));
-    let (sampling, sampling_reason) = unsaid.or(said.sampling.as_deref().map(clean));
-    let (prefix_cache, prefix_cache_reason) = unsaid.or(said.prefix_cache);
+    let (tokens, tokens_reason) = not_stated.or(said.tokens.as_deref().map(clean));
+    let (sampling, sampling_reason) = not_stated.or(said.sampling.as_deref().map(clean));
+    let (prefix_cache, prefix_cache_reason) = not_stated.or(said.prefix_cache);
     Workload {
         rows_left_out: Vec::new(),
         kind: said.kind.to_owned(),
@@ -186,9 +186,9 @@ fn workload(foreign: &Foreign, unsaid: Unsaid) -> Workload {
     }
 }
 
-/// What the tool measured beside its run; it is never better than the worst of its windows.
-fn energy(foreign: &Foreign, unsaid: Unsaid) -> Energy {
-    let why = || Some(unsaid.why());
+/// The energy that the tool measured; graded no better than the worst of its windows.
+fn energy(foreign: &Foreign, not_stated: NotStated) -> Energy {
+    let why = || Some(not_stated.why());
     let grade = foreign.energy.iter().filter_map(|window| window.grade).max();
     let unless = || if foreign.energy.is_empty() { why() } else { None };
     Energy {
@@ -217,7 +217,7 @@ fn validity(foreign: &Foreign) -> Validity {
     let version =
         foreign.tool_version.as_deref().map_or(String::new(), |version| format!(" {}", clean(version)));
     let mut evidence = format!(
-        "the figures are those of {}{version}, by its own formulas; none of this program's checks saw them being measured",
+        "the figures are from {}{version}, by its own formulas; none of this program's checks observed the measurement",
         foreign.tool
     );
     for note in foreign.notes.iter().chain(&foreign.left_out.summary()) {
@@ -232,17 +232,17 @@ fn validity(foreign: &Foreign) -> Validity {
         checks.push(Check {
             name: "requests".to_owned(),
             verdict: Verdict::Suspect,
-            evidence: format!("{failed}{of} requests failed; the rates count the others alone"),
+            evidence: format!("{failed}{of} requests failed; the rates count only the others"),
         });
     }
     Validity::of(checks)
 }
 
-fn imported(foreign: &Foreign, source: &Source<'_>, unsaid: Unsaid) -> Imported {
-    let (tool_version, tool_version_reason) = unsaid.or(foreign.tool_version.as_deref().map(clean));
-    let (measured, measured_reason) = unsaid.or(foreign.measured.map(|time| time.to_string()));
-    let (requests_completed, requests_completed_reason) = unsaid.or(foreign.completed);
-    let (requests_failed, requests_failed_reason) = unsaid.or(foreign.failed);
+fn imported(foreign: &Foreign, source: &Source<'_>, not_stated: NotStated) -> Imported {
+    let (tool_version, tool_version_reason) = not_stated.or(foreign.tool_version.as_deref().map(clean));
+    let (measured, measured_reason) = not_stated.or(foreign.measured.map(|time| time.to_string()));
+    let (requests_completed, requests_completed_reason) = not_stated.or(foreign.completed);
+    let (requests_failed, requests_failed_reason) = not_stated.or(foreign.failed);
     Imported {
         tool: foreign.tool.to_owned(),
         tool_version,
@@ -266,8 +266,8 @@ fn imported(foreign: &Foreign, source: &Source<'_>, unsaid: Unsaid) -> Imported 
     }
 }
 
-/// What it can be compared with. The tool is part of the series, since tools share names and not formulas; the file
-/// stands for the machine, which nobody names.
+/// What it can be compared with. The tool is part of the series, since tools share names but not formulas; the file stands
+/// in for the unknown machine.
 fn fingerprint(
     foreign: &Foreign,
     source: &Source<'_>,

@@ -1,7 +1,7 @@
-//! What the clients of a server have in common: `vllm bench serve` and `sglang.bench_serving` write the same names.
+//! Shared by serving clients: `vllm bench serve` and `sglang.bench_serving` use the same field names.
 //!
-//! Tokens and time are of the whole run, so the rates are tokens ÷ its wall time, ramp-up and drain included; the
-//! cell bears the mean lengths of a request, as they came out, not as they were asked.
+//! Tokens and time cover the whole run, so the rates are tokens ÷ its wall time, including ramp-up and drain; the cell has
+//! the actual mean lengths of a request, not the requested ones.
 
 use crate::record::{Cell, Measurement, Unknown};
 
@@ -12,7 +12,7 @@ use super::foreign::{Metric, mean, no_second_token, serving_cell};
 use super::requests::Requests;
 use super::unmeasured::Figure;
 
-/// Formulas of one tool.
+/// The formulas of one tool.
 pub(super) struct Formulas {
     pub(super) input: Metric,
     pub(super) output: Metric,
@@ -21,18 +21,18 @@ pub(super) struct Formulas {
     pub(super) duration: Metric,
     pub(super) input_length: Metric,
     pub(super) output_length: Metric,
-    /// The words that versions have had in the field's name, such as `ttft`, the field with the requests' own figures, and the metric.
+    /// The names used by different versions, such as `ttft`, the field with per-request figures, and the metric.
     pub(super) times: &'static [(&'static [&'static str], Option<Samples>, Metric)],
     /// The field with the total rate.
     pub(super) total_field: &'static str,
 }
 
-/// Where the requests' own figures are, in seconds.
+/// The form of per-request figures, in seconds.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Samples {
     /// A list of numbers.
     List(&'static str),
-    /// Lists of numbers, one a request.
+    /// Lists of numbers, one per request.
     Lists(&'static str),
 }
 
@@ -42,29 +42,29 @@ pub(super) struct Run {
     pub(super) cell: Result<Cell, String>,
     pub(super) completed: u64,
     pub(super) measurements: Vec<Measurement>,
-    /// What a reader should know of the samples.
+    /// What a reader should know about the samples.
     pub(super) note: Option<String>,
 }
 
 /// Reads the totals of a run.
 pub(super) fn read(at: &At<'_>, formulas: &Formulas) -> Result<Run, NoCell> {
-    let completed = at.need("completed", at.count("completed")?)?;
+    let completed = at.required("completed", at.count("completed")?)?;
     if completed == 0 {
-        let reason = "is 0: no request came to its end, so there is nothing to import";
+        let reason = "is 0: no request completed, so there is nothing to import";
         return Err(at.no_cell(DEAD, "completed", reason));
     }
     let duration = at.needed("duration")?;
-    let input = at.need("total_input_tokens", at.amount("total_input_tokens")?)?;
-    let output = at.need("total_output_tokens", at.amount("total_output_tokens")?)?;
+    let input = at.required("total_input_tokens", at.amount("total_input_tokens")?)?;
+    let output = at.required("total_output_tokens", at.amount("total_output_tokens")?)?;
     if output == 0.0 {
-        let reason = "is 0: no token came out, so there is no price of one";
+        let reason = "is 0: no token was generated, so there is no price per token";
         return Err(at.no_cell(DEAD, "total_output_tokens", reason));
     }
     let concurrency = at.small_count("max_concurrency")?.unwrap_or(0);
     let requests = completed as f64;
     let (mean_input, mean_output) = (input / requests, output / requests);
     let cell = serving_cell(mean_input, mean_output, concurrency);
-    // A total over the run's length is what the tools compute, so a rate that is missing or NaN is had the same way.
+    // The tools compute totals over the run's duration, so a missing or NaN rate is derived the same way.
     let rate = |field: &str, computed: f64| -> Result<f64, Error> {
         Ok(at.figure(field)?.and_then(|figure| figure.value()).unwrap_or(computed))
     };
@@ -73,7 +73,7 @@ pub(super) fn read(at: &At<'_>, formulas: &Formulas) -> Result<Run, NoCell> {
     if input > 0.0 {
         found.push(formulas.input.single(&cell, rate("input_throughput", input / duration)?));
     }
-    // Both tools have always written this one; without it, it is another file, or half of one.
+    // Both tools have always written this field; without it, the file is a different one, or truncated.
     let output_rate = at.needed("output_throughput")?;
     found.push(formulas.output.single(&cell, output_rate));
     found.push(formulas.total.single(&cell, rate(formulas.total_field, (input + output) / duration)?));
@@ -99,7 +99,7 @@ pub(super) fn read(at: &At<'_>, formulas: &Formulas) -> Result<Run, NoCell> {
     Ok(Run { cell, completed, measurements: found, note: own.note })
 }
 
-/// A time over requests: the tool's mean, its percentiles beside it, the requests' own under it.
+/// A time over requests: the tool's mean and percentiles, with the per-request samples.
 fn time(
     at: &At<'_>,
     words: &[&str],
@@ -130,7 +130,7 @@ fn time(
 fn percentiles(at: &At<'_>, word: &str) -> Result<Unknown, Error> {
     let mut found = Unknown::new();
     for name in ["median", "std", "p25", "p50", "p75", "p90", "p95", "p99", "p99.9"] {
-        if let Some(milliseconds) = at.aside(&format!("{name}_{word}_ms"))? {
+        if let Some(milliseconds) = at.optional_figure(&format!("{name}_{word}_ms"))? {
             found.insert(name.to_owned(), (milliseconds / 1e3).into());
         }
     }

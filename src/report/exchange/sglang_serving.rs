@@ -1,4 +1,4 @@
-//! `sglang.bench_serving --output-file`: a line a run, with `--output-details` each request's figures in it.
+//! `sglang.bench_serving --output-file`: one line per run, with per-request figures if `--output-details` is given.
 
 use std::path::Path;
 
@@ -62,7 +62,7 @@ pub(super) fn read(path: &Path, rows: &mut Rows<'_>) -> Result<Vec<Foreign>, Err
                 ..ForeignModel::default()
             },
             engine: ForeignEngine {
-                // `backend` is the interface; only a server of SGLang tells its settings.
+                // `backend` is the interface; only an SGLang server reports its settings.
                 name: server.as_ref().map(|_| "sglang".to_owned()),
                 version: version.map(str::to_owned),
                 kv_type: said("kv_cache_dtype")?.filter(|kind| *kind != "auto").map(str::to_owned),
@@ -87,22 +87,22 @@ pub(super) fn read(path: &Path, rows: &mut Rows<'_>) -> Result<Vec<Foreign>, Err
     })
 }
 
-/// The GPUs of a server that tells its settings, and what a reader should know of their number.
+/// The GPUs of a server that reports its settings, and what a reader should know about their number.
 ///
-/// Attention shared out by data is within the tensor-parallel group. `tp_size` and `pp_size` count the GPUs of all nodes
-/// together: SGLang refuses to start where `nnodes` does not divide their product.
+/// Data-parallel attention is within the tensor-parallel group. `tp_size` and `pp_size` count the GPUs of all nodes
+/// together: SGLang refuses to start if `nnodes` does not divide their product.
 fn gpus(server: &At<'_>) -> Result<(Option<usize>, Option<String>), Error> {
     let field = if server.get("tp_size").is_some() { "tp_size" } else { "tp" };
     let Some(tensor) = server.small_count(field)? else { return Ok((None, None)) };
     let size = |field: &str| server.small_count(field).map(|count| u64::from(count.unwrap_or(1)));
     let pipeline = size("pp_size")?;
-    let within = server.truth("enable_dp_attention")?.unwrap_or(false);
+    let within = server.boolean("enable_dp_attention")?.unwrap_or(false);
     let replicas = if within { 1 } else { size("dp_size")? };
     let group = u64::from(tensor).saturating_mul(pipeline);
     let all = group.saturating_mul(replicas);
     if all == 0 {
         let note =
-            format!("`{field}` or another of the server's sizes is 0, so the number of GPUs is not known");
+            format!("`{field}` or another of the server's sizes is 0, so the number of GPUs is unknown");
         return Ok((None, Some(note)));
     }
     if all > 4096 {
@@ -115,11 +115,11 @@ fn gpus(server: &At<'_>) -> Result<(Option<usize>, Option<String>), Error> {
     match nodes {
         0 | 1 => Ok((count, None)),
         nodes if group.is_multiple_of(nodes) => {
-            Ok((count, Some(format!("the server ran on {nodes} nodes, {text} in all"))))
+            Ok((count, Some(format!("the server ran on {nodes} nodes, {text} in total"))))
         }
         nodes => {
             let note =
-                format!("{text} cannot be shared out among `nnodes` {nodes}; say how many with --gpus N");
+                format!("{text} cannot be divided among `nnodes` {nodes}; give the number with --gpus N");
             Ok((None, Some(note)))
         }
     }

@@ -1,7 +1,7 @@
-//! Rows out of CSV, and out of the `INSERT` statements that llama-bench writes as SQL.
+//! Reads rows from CSV, and from the `INSERT` statements of llama-bench's SQL output.
 //!
-//! Both quote every value, numbers too, so a number is told from a text only by whoever reads the field. SQL is read by the one
-//! shape that llama-bench prints, `INSERT INTO name (columns) VALUES (literals);`, not as a language.
+//! Both quote every value, including numbers, so only the reader of a field can distinguish numbers from strings. Of SQL
+//! only the form that llama-bench prints is supported: `INSERT INTO name (columns) VALUES (literals);`.
 
 use std::io::{self, Read};
 use std::path::Path;
@@ -9,20 +9,20 @@ use std::path::Path;
 use super::Error;
 use super::fields::Row;
 use super::json::{Fields, Node, Source, shown};
-use super::rows::{LINE_BYTES, Passed, io_error};
+use super::rows::{LINE_BYTES, Skipped, io_error};
 
-/// Columns that a row may have: far more than any tool writes.
+/// Maximum number of columns: far more than any tool writes.
 const MOST_COLUMNS: usize = 1000;
 
-/// Why a Markdown table is refused.
-pub(super) const MARKDOWN: &str = "a Markdown table has rounded figures and no samples; let llama-bench write them with `-o jsonl`, llama-batched-bench with `--output-format jsonl`";
+/// Why a Markdown table is rejected.
+pub(super) const MARKDOWN: &str = "a Markdown table has rounded figures and no samples; run llama-bench with `-o jsonl`, llama-batched-bench with `--output-format jsonl`";
 
-/// Whether a line is of a Markdown table.
+/// Whether a line belongs to a Markdown table.
 pub(super) fn is_markdown(line: &str) -> bool {
     line.starts_with('|') || line.starts_with("main: n_kv_max") || line.contains("n_kv_max =")
 }
 
-/// Whether a line begins a statement of SQL.
+/// Whether a line starts an SQL statement.
 pub(super) fn starts_statement(line: &str) -> bool {
     let line = line.trim_start().to_ascii_lowercase();
     line.starts_with("create table") || line.starts_with("insert into")
@@ -37,7 +37,7 @@ pub(super) fn is_header(line: &str) -> bool {
 #[derive(Debug)]
 pub(super) struct Csv {
     header: csv::StringRecord,
-    /// Whether the last row began with a quote, so that a line which does not is none.
+    /// Whether the last row began with a quote, so that a line without one is not a row.
     quoted: bool,
 }
 
@@ -49,12 +49,12 @@ impl Csv {
         Ok(Self { header, quoted: false })
     }
 
-    /// The next row; a line that a program logged between two is passed over.
+    /// The next row, skipping log lines.
     pub(super) fn row(
         &mut self,
         path: &Path,
         source: &mut Source<impl Read>,
-        passed: &mut Passed,
+        skipped: &mut Skipped,
     ) -> Result<Option<Row>, Error> {
         loop {
             source.blank_around().map_err(|error| io_error(path, error))?;
@@ -63,11 +63,11 @@ impl Csv {
             let Some((text, record)) = record(path, source)? else { return Ok(None) };
             if record.len() != self.header.len() {
                 if !quoted && (self.quoted || (record.len() == 1 && text.contains(' '))) {
-                    passed.take(text.as_bytes());
+                    skipped.take(text.as_bytes());
                     continue;
                 }
                 let reason = format!(
-                    "it is not CSV ({} values for {} columns); was it copied whole?",
+                    "it is not valid CSV ({} values for {} columns); is the copy incomplete?",
                     record.len(),
                     self.header.len()
                 );
@@ -81,7 +81,7 @@ impl Csv {
     }
 }
 
-/// The next line as its values, with those that follow it as long as a quote is open.
+/// The values of the next line, joined with the following ones while a quote is open.
 fn record(path: &Path, source: &mut Source<impl Read>) -> Result<Option<(String, csv::StringRecord)>, Error> {
     let line = source.line();
     let next = |source: &mut Source<_>| -> Result<Option<String>, Error> {
@@ -91,20 +91,20 @@ fn record(path: &Path, source: &mut Source<impl Read>) -> Result<Option<(String,
     let bad = |reason: String| Error::Syntax { path: path.to_owned(), line: Some(line), reason };
     while text.starts_with('"') && text.matches('"').count() % 2 == 1 {
         let more = next(source)?
-            .ok_or_else(|| bad("the file ends inside a quoted value; was it copied whole?".to_owned()))?;
+            .ok_or_else(|| bad("the file ends inside a quoted value; is the copy incomplete?".to_owned()))?;
         if text.len() > LINE_BYTES {
-            return Err(bad("it is not CSV (a quoted value without an end)".to_owned()));
+            return Err(bad("it is not valid CSV (an unterminated quoted value)".to_owned()));
         }
         text.push('\n');
         text.push_str(&more);
     }
     let mut reader = csv::ReaderBuilder::new().has_headers(false).flexible(true).from_reader(text.as_bytes());
     let mut record = csv::StringRecord::new();
-    reader.read_record(&mut record).map_err(|error| bad(format!("it is not CSV ({error})")))?;
+    reader.read_record(&mut record).map_err(|error| bad(format!("it is not valid CSV ({error})")))?;
     Ok(Some((text, record)))
 }
 
-/// The row of the next `INSERT` statement; everything else is a schema or a log, and passed over.
+/// The row of the next `INSERT` statement; everything else is a schema or a log, and skipped.
 pub(super) fn sql_row(path: &Path, source: &mut Source<impl Read>) -> Result<Option<Row>, Error> {
     loop {
         let number = source.line();
@@ -142,47 +142,49 @@ fn columns(path: &Path, count: usize, line: Option<usize>) -> Result<(), Error> 
     Err(Error::Syntax {
         path: path.to_owned(),
         line,
-        reason: format!("{count} columns, more than the {MOST_COLUMNS} that any tool writes"),
+        reason: format!("{count} columns, more than the limit of {MOST_COLUMNS}"),
     })
 }
 
-/// What follows `word` at the beginning of `text`, whatever its case.
+/// The text after `word` at the beginning of `text`, ignoring case.
 fn after_word<'a>(text: &'a str, word: &str) -> Option<&'a str> {
     let text = text.trim_start();
     let (head, rest) = (text.get(..word.len())?, text.get(word.len()..)?);
     head.eq_ignore_ascii_case(word).then_some(rest)
 }
 
-/// The literals up to the closing parenthesis; a quote within one is doubled.
+/// The literals up to the closing parenthesis; quotes within them are doubled.
 fn literals(text: &str) -> Result<Vec<String>, String> {
     let mut values = Vec::new();
-    let mut signs = text.chars().peekable();
+    let mut chars = text.chars().peekable();
     loop {
-        while signs.next_if(|sign| sign.is_whitespace()).is_some() {}
+        while chars.next_if(|c| c.is_whitespace()).is_some() {}
         let mut value = String::new();
-        if signs.next_if_eq(&'\'').is_some() {
+        if chars.next_if_eq(&'\'').is_some() {
             loop {
-                match signs.next() {
-                    Some('\'') if signs.next_if_eq(&'\'').is_some() => value.push('\''),
+                match chars.next() {
+                    Some('\'') if chars.next_if_eq(&'\'').is_some() => value.push('\''),
                     Some('\'') => break,
-                    Some(sign) => value.push(sign),
-                    None => return Err("the line ends inside a quoted value; was the file cut?".to_owned()),
+                    Some(c) => value.push(c),
+                    None => {
+                        return Err("the line ends inside a quoted value; is the file truncated?".to_owned());
+                    }
                 }
             }
         } else {
-            while let Some(sign) = signs.next_if(|sign| !matches!(sign, ',' | ')')) {
-                value.push(sign);
+            while let Some(c) = chars.next_if(|c| !matches!(c, ',' | ')')) {
+                value.push(c);
             }
         }
         values.push(value);
-        while signs.next_if(|sign| sign.is_whitespace()).is_some() {}
-        match signs.next() {
+        while chars.next_if(|c| c.is_whitespace()).is_some() {}
+        match chars.next() {
             Some(',') => {}
             Some(')') => return Ok(values),
-            Some(sign) => {
-                return Err(format!("`{}` follows a value; expected `,` or `)`", shown(&sign.to_string())));
+            Some(c) => {
+                return Err(format!("`{}` follows a value; expected `,` or `)`", shown(&c.to_string())));
             }
-            None => return Err("the line ends before `)`; was the file cut?".to_owned()),
+            None => return Err("the line ends before `)`; is the file truncated?".to_owned()),
         }
     }
 }
@@ -199,8 +201,8 @@ mod tests {
     fn csv(path: &Path, text: &str) -> Result<Vec<Row>, Error> {
         let mut source = Source::new(text.as_bytes());
         let mut csv = Csv::new(path, &mut source)?;
-        let mut passed = Passed::default();
-        std::iter::from_fn(|| csv.row(path, &mut source, &mut passed).transpose()).collect()
+        let mut skipped = Skipped::default();
+        std::iter::from_fn(|| csv.row(path, &mut source, &mut skipped).transpose()).collect()
     }
 
     #[test]
@@ -229,6 +231,6 @@ mod tests {
             assert!(message.starts_with(expected), "{message}");
         }
         let message = csv(Path::new("f"), "a,b\n1\n").expect_err("a short row").to_string();
-        assert!(message.starts_with("f:2: it is not CSV"), "{message}");
+        assert!(message.starts_with("f:2: it is not valid CSV"), "{message}");
     }
 }

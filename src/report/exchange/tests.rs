@@ -1,4 +1,4 @@
-//! Strangers' files as properties: real ones changed at random, and bytes that nobody wrote.
+//! Property tests on untrusted files: real ones mutated at random, and random bytes.
 
 use std::path::Path;
 

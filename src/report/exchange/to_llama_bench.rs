@@ -1,7 +1,7 @@
-//! A record as llama-bench's JSON rows.
+//! Exports a record as llama-bench's JSON rows.
 //!
-//! llama.cpp's compare script wants every column there and takes `null` for what is not known, so nothing is left
-//! out. llama-bench has one sequence at a time: rows of larger batches have no place in its format.
+//! llama.cpp's compare script requires every column and accepts `null` for unknown values, so none is omitted. llama-bench
+//! runs one sequence at a time: rows of larger batches do not fit its format.
 
 use serde_json::{Map, Value, json};
 
@@ -12,7 +12,7 @@ use super::Error;
 use super::json::number_value;
 use super::to_vllm::created;
 
-/// Columns that readers look for, in llama-bench's order, those of older and newer versions; those of the test are written behind.
+/// Columns that readers expect, from older and newer versions, in llama-bench's order; those of the test are appended.
 pub(super) const COLUMNS: [&str; 35] = [
     "build_commit",
     "build_number",
@@ -54,7 +54,7 @@ pub(super) const COLUMNS: [&str; 35] = [
 /// The rows of a record.
 ///
 /// # Errors
-/// [`Error::Export`] when it has no row of one sequence.
+/// [`Error::Export`] if it has no row of one sequence.
 pub fn llama_bench_rows(record: &Record) -> Result<Vec<Value>, Error> {
     let setup = setup(record);
     let rows: Vec<Value> =
@@ -63,13 +63,13 @@ pub fn llama_bench_rows(record: &Record) -> Result<Vec<Value>, Error> {
         return Err(Error::Export {
             id: record.id.clone(),
             format: "llama-bench rows",
-            reason: "it has no prompt, output or joint row of one sequence (batch 1), and llama-bench knows no other; `--format vllm` writes a server's figures".to_owned(),
+            reason: "it has no prompt, output or joint row of one sequence (batch 1), the only kind in llama-bench's format; export a server's figures with `--format vllm`".to_owned(),
         });
     }
     Ok(rows)
 }
 
-/// What all rows share: the file's own fields when the record was llama-bench's, else what the record says.
+/// What all rows have in common: the original fields if the record was imported from llama-bench, else the record's.
 fn setup(record: &Record) -> Map<String, Value> {
     let mut setup: Map<String, Value> =
         COLUMNS.iter().map(|name| ((*name).to_owned(), Value::Null)).collect();
@@ -79,7 +79,7 @@ fn setup(record: &Record) -> Map<String, Value> {
     let device = engine.device.as_deref().map(|name| name.split(':').next().unwrap_or(name).to_uppercase());
     let kind = model.architecture.as_ref().zip(model.parameters).zip(model.quantization.as_ref());
     let kv = engine.kv_type.as_deref().map(|kind| kind.split_once(" and ").unwrap_or((kind, kind)));
-    // The program that measured: of an import another one, whose version its file may not say.
+    // The program that measured: for an import another one, whose version may be unknown.
     let build = match &record.imported {
         Some(imported) => imported.tool_version.as_deref(),
         None => Some(record.tool.commit.as_deref().unwrap_or(&record.tool.version)),
@@ -113,13 +113,13 @@ fn setup(record: &Record) -> Map<String, Value> {
     setup
 }
 
-/// `135M`, `8B`: llama.cpp names sizes so.
+/// `135M`, `8B`: llama.cpp's size names.
 fn size_class(parameters: u64) -> String {
     let count = parameters as f64;
     if count >= 1e9 { format!("{:.0}B", count / 1e9) } else { format!("{:.0}M", count / 1e6) }
 }
 
-/// The row of a rate, when it is one that llama-bench has.
+/// The row of a rate, if llama-bench has it.
 fn row(record: &Record, setup: &Map<String, Value>, measured: &Measurement) -> Option<Value> {
     let cell = measured.cell.as_ref().filter(|cell| cell.batch == 1)?;
     let tokens = tokens(&measured.metric, cell)?;
@@ -130,7 +130,7 @@ fn row(record: &Record, setup: &Map<String, Value>, measured: &Measurement) -> O
     };
     let nanoseconds = |seconds: f64| number_value((seconds * 1e9).round());
     let rates: Vec<f64> = trials.iter().map(|seconds| tokens / seconds).collect();
-    // Next to one trial llama-bench writes a deviation of 0; without any it is not known.
+    // For a single trial llama-bench writes a deviation of 0; without trials it is unknown.
     let deviation = |samples: &[f64]| (!samples.is_empty()).then(|| stats::sample_sd(samples).unwrap_or(0.0));
     let mut row = setup.clone();
     for (name, value) in [
@@ -150,7 +150,7 @@ fn row(record: &Record, setup: &Map<String, Value>, measured: &Measurement) -> O
     Some(Value::Object(row))
 }
 
-/// A list that has something in it.
+/// A non-empty list.
 fn known(list: Vec<Value>) -> Value {
     if list.is_empty() { Value::Null } else { Value::Array(list) }
 }

@@ -1,8 +1,7 @@
-//! A record under the key names of `vllm bench serve`, an object for each cell of a server or of joint rows.
+//! Exports a record with the key names of `vllm bench serve`, one object per cell of a server or of joint rows.
 //!
-//! Its readers turn every value into a number, so a key that the record cannot fill is left out. Nothing is made up to fill
-//! one: a total is there where its requests were counted, a list where it has an entry for each of them, a date where somebody
-//! said when the run was.
+//! Its readers convert every value to a number, so a key without a value in the record is omitted. Nothing is made up: a
+//! total is present if its requests were counted, a list if it has an entry for each of them, a date if the run is dated.
 
 use serde_json::{Map, Value, json};
 
@@ -12,20 +11,20 @@ use crate::record::{Cell, Measurement, Record};
 use super::Error;
 use super::json::number_value;
 
-/// A metric of ours and the word for it in vLLM's keys.
+/// A metric and its name in vLLM's keys.
 const TIMES: [(&str, &str, Option<&str>); 4] = [
     ("time_to_first_token_seconds", "ttft", Some("ttfts")),
     ("time_per_output_token_seconds", "tpot", None),
     ("inter_token_latency_seconds", "itl", None),
     ("end_to_end_latency_seconds", "e2el", Some("latencies")),
 ];
-/// Requests from which a tail is worth its name.
+/// Minimum number of requests for a meaningful tail.
 const ENOUGH: usize = 100;
 
 /// The objects of a record.
 ///
 /// # Errors
-/// [`Error::Export`] when no cell has requests with input and output.
+/// [`Error::Export`] if no cell has requests with input and output.
 pub fn vllm_objects(record: &Record) -> Result<Vec<Value>, Error> {
     let mut cells: Vec<&Cell> = Vec::new();
     for cell in record.measurements.iter().filter_map(|measured| measured.cell.as_ref()) {
@@ -38,7 +37,7 @@ pub fn vllm_objects(record: &Record) -> Result<Vec<Value>, Error> {
         return Err(Error::Export {
             id: record.id.clone(),
             format: "an object of vllm bench serve",
-            reason: "it has no row of prompt and output together (`bench run --pg P,N`); `--format llama-bench` writes rows that have only one of them".to_owned(),
+            reason: "it has no row with both prompt and output (`bench run --pg P,N`); export rows with only one of them with `--format llama-bench`".to_owned(),
         });
     }
     Ok(objects)
@@ -87,12 +86,12 @@ fn object(record: &Record, cell: &Cell) -> Option<Value> {
     Some(Value::Object(out))
 }
 
-/// What is known of the run behind a cell.
+/// What is known about a cell's run.
 struct Run {
     completed: Option<f64>,
     failed: Option<f64>,
     duration: Option<f64>,
-    /// Tokens of a request, as they came out.
+    /// Actual tokens of a request.
     input_length: Option<f64>,
     output_length: Option<f64>,
 }
@@ -105,7 +104,7 @@ impl Run {
         latency: Option<&Measurement>,
     ) -> Self {
         if cell.phase == "joint" {
-            // The run is its trials, one after the other, and every sequence of a trial is a request of these lengths.
+            // The run consists of its trials in sequence, and every sequence of a trial is a request of these lengths.
             let trials = latency.and_then(|m| m.samples.values.as_deref()).unwrap_or_default();
             let seconds: f64 = trials.iter().sum();
             let requests = trials.len() as f64 * f64::from(cell.batch);
@@ -118,7 +117,7 @@ impl Run {
             };
         }
         let duration = value("duration_seconds");
-        // A record counts the requests of all its cells together.
+        // A record counts the requests of all its cells in total.
         let imported = record.imported.as_ref().filter(|_| record.workload.rows.len() == 1);
         let of_the_cell = || {
             let requests = value("requests_per_second")? * duration?;
@@ -137,12 +136,12 @@ impl Run {
         }
     }
 
-    /// The requests that were sent.
+    /// The number of requests sent.
     fn asked(&self) -> Option<f64> {
         Some(self.completed? + self.failed.unwrap_or(0.0))
     }
 
-    /// Whether a figure's samples are those of each request that came to its end.
+    /// Whether a figure has a sample for each completed request.
     #[allow(clippy::float_cmp, reason = "two counts")]
     fn has_entry_each(&self, measured: &Measurement) -> bool {
         let samples = measured.samples.values.as_deref().unwrap_or_default();
@@ -150,7 +149,7 @@ impl Run {
     }
 }
 
-/// When the run was: of an import as its file says, which may not.
+/// When the run took place: for an import, according to its file, which may not state it.
 pub(super) fn created(record: &Record) -> Option<&str> {
     match &record.imported {
         Some(imported) => imported.measured.as_deref(),
@@ -158,7 +157,7 @@ pub(super) fn created(record: &Record) -> Option<&str> {
     }
 }
 
-/// The rate at which requests were sent: all at once in a run of our own, what its file says in one of a client.
+/// The request rate: all at once in our own runs, and according to its file for an imported client.
 fn request_rate_asked(record: &Record) -> Option<Value> {
     let Some(imported) = &record.imported else { return Some(json!("inf")) };
     let [row] = imported.rows.as_slice() else { return None };
@@ -169,11 +168,11 @@ fn request_rate_asked(record: &Record) -> Option<Value> {
     })
 }
 
-/// Mean, median, deviation and p99 in milliseconds, as far as the record has them or its samples give them.
+/// Mean, median, deviation and p99 in milliseconds, from the record or computed from its samples.
 fn times(out: &mut Map<String, Value>, measured: &Measurement, word: &str, list: Option<&str>) {
     let samples = measured.samples.values.as_deref().unwrap_or_default();
     let kept = |name: &str| measured.unknown.get(name).and_then(Value::as_f64);
-    // Our own latency between tokens is a median; vLLM's first figure is the mean.
+    // Our latency between tokens is a median; vLLM's first figure is the mean.
     let ours = measured.formula.starts_with("infercost.");
     let value = measured.value.filter(|_| !ours || word != "itl");
     let tail = || (samples.len() >= ENOUGH).then(|| stats::quantile(samples, 0.99)).flatten();

@@ -1,4 +1,4 @@
-//! `trtllm-bench throughput|latency --report_json`: one object a run.
+//! `trtllm-bench throughput|latency --report_json`: one object per run.
 
 use std::path::Path;
 
@@ -28,14 +28,14 @@ pub(super) fn read(path: &Path, rows: &mut Rows<'_>) -> Result<Vec<Foreign>, Err
 }
 
 fn report(at: &At<'_>) -> Result<Foreign, NoCell> {
-    let engine = at.need("engine", at.inner("engine")?)?;
-    let requests = at.need("request_info", at.inner("request_info")?)?;
-    let performance = at.need("performance", at.inner("performance")?)?;
+    let engine = at.required("engine", at.inner("engine")?)?;
+    let requests = at.required("request_info", at.inner("request_info")?)?;
+    let performance = at.required("performance", at.inner("performance")?)?;
     let world = at.inner("world_info")?;
 
-    let input = requests.need("avg_input_length", requests.amount("avg_input_length")?)?;
+    let input = requests.required("avg_input_length", requests.amount("avg_input_length")?)?;
     let output = requests.needed("avg_output_length")?;
-    // The concurrency it reports is a mean that came out, not the bound that was asked for.
+    // The concurrency it reports is the actual mean, not the configured limit.
     let cell = serving_cell(input, output, 0);
     let rate = |field: &str| -> Result<Option<f64>, Error> {
         Ok(performance.figure(field)?.and_then(|figure| figure.value()))
@@ -108,7 +108,7 @@ fn report(at: &At<'_>) -> Result<Foreign, NoCell> {
     })
 }
 
-/// The GPUs of the world: its size, else the product of its parallel sizes.
+/// The number of GPUs: the world size, else the product of the parallel sizes.
 fn boards(world: &At<'_>) -> Result<Option<u32>, Error> {
     if let Some(size) = world.small_count("world_size")? {
         return Ok(Some(size));

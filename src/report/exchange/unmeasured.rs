@@ -1,6 +1,6 @@
-//! Figures that a tool writes although nothing was measured: NaN of an empty list, a 0 that no request takes, `null`.
+//! Figures that a tool writes although nothing was measured: NaN of an empty list, an impossible 0, `null`.
 //!
-//! They become `null` with the reason, and lose nothing else of the file; a negative one, or a text, is still an error.
+//! They become `null` with the reason, without affecting the rest of the file; a negative one, or a string, is still an error.
 
 use super::Error;
 use super::cells::not_finite;
@@ -12,7 +12,7 @@ use super::json::{Node, get};
 pub(super) enum Figure {
     /// Measured.
     Value(f64),
-    /// Written down and not measured.
+    /// Written but not measured.
     Unmeasured(String),
 }
 
@@ -32,7 +32,7 @@ impl Figure {
         }
     }
 
-    /// With what else is known of why it was not measured.
+    /// With an additional reason why it was not measured.
     pub(super) fn because(self, why: Option<&str>) -> Self {
         match (self, why) {
             (Self::Unmeasured(reason), Some(why)) => Self::Unmeasured(format!("{reason}: {why}")),
@@ -42,19 +42,19 @@ impl Figure {
 }
 
 impl At<'_> {
-    /// A figure that is never 0 where it was measured: a time, a rate, a length. Nothing where the field is missing.
+    /// A figure that is never 0 if measured: a time, a rate, a length. `None` if the field is missing.
     pub(super) fn figure(&self, field: &str) -> Result<Option<Figure>, Error> {
         self.figure_or_zero(field).map(|figure| {
             figure.map(|figure| match figure {
                 Figure::Value(0.0) => {
-                    Figure::Unmeasured("the file says 0, which is no measurement".to_owned())
+                    Figure::Unmeasured("the file says 0, which is not a measurement".to_owned())
                 }
                 other => other,
             })
         })
     }
 
-    /// A figure that may be 0: a spread, a goodput, a rate of nothing.
+    /// A figure that may be 0: a spread, a goodput, an empty rate.
     pub(super) fn figure_or_zero(&self, field: &str) -> Result<Option<Figure>, Error> {
         let Some(node) = get(self.fields(), field) else { return Ok(None) };
         if *node == Node::Null {
@@ -63,15 +63,15 @@ impl At<'_> {
         if let Some(word) = not_finite(node) {
             return Ok(Some(Figure::Unmeasured(format!("the file says {word}"))));
         }
-        // -1 is AIPerf's and others' mark for a figure that could not be computed.
+        // AIPerf and others use -1 for a figure that could not be computed.
         if self.number(node) == Some(-1.0) {
-            return Ok(Some(Figure::Unmeasured("the file says -1, which is no measurement".to_owned())));
+            return Ok(Some(Figure::Unmeasured("the file says -1, which is not a measurement".to_owned())));
         }
         Ok(self.amount(field)?.map(Figure::Value))
     }
 
-    /// A figure beside another, such as a percentile: nothing where it was not measured.
-    pub(super) fn aside(&self, field: &str) -> Result<Option<f64>, Error> {
+    /// An accompanying figure, such as a percentile: `None` if it was not measured.
+    pub(super) fn optional_figure(&self, field: &str) -> Result<Option<f64>, Error> {
         Ok(self.figure_or_zero(field)?.and_then(|figure| figure.value()))
     }
 }
@@ -93,14 +93,14 @@ mod tests {
         let at = At::new(Path::new("f"), &row);
         for (field, reason) in [
             ("a", "the file says NaN"),
-            ("b", "the file says 0, which is no measurement"),
+            ("b", "the file says 0, which is not a measurement"),
             ("c", "the file says null"),
             ("d", "the file says -Infinity"),
-            ("e", "the file says -1, which is no measurement"),
+            ("e", "the file says -1, which is not a measurement"),
         ] {
             let found = at.figure(field).expect(field);
             assert_eq!(found, Some(Figure::Unmeasured(reason.to_owned())), "{field}");
-            assert_eq!(at.aside(field).expect(field), (field == "b").then_some(0.0), "{field}");
+            assert_eq!(at.optional_figure(field).expect(field), (field == "b").then_some(0.0), "{field}");
         }
         assert_eq!(at.figure("f").expect("a number"), Some(Figure::Value(2.5)));
         assert_eq!(at.figure("not there").expect("nothing"), None);

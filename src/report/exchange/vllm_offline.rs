@@ -1,6 +1,6 @@
-//! `vllm bench throughput` and `vllm bench latency`, both in process and without a server.
+//! `vllm bench throughput` and `vllm bench latency`, both in-process without a server.
 //!
-//! Neither writes how long its requests were, so its figures belong to no cell and cannot be priced apart; the
+//! Neither records the lengths of its requests, so its figures have no cell and cannot be priced by input and output; the
 //! throughput file counts prompt and output tokens together.
 
 use std::path::Path;
@@ -29,7 +29,7 @@ const LATENCY: Metric = Metric {
 pub(super) fn throughput(path: &Path, rows: &mut Rows<'_>) -> Result<Vec<Foreign>, Error> {
     cells::separate(path, rows, |at| {
         let seconds = at.needed("elapsed_time")?;
-        let requests = at.need("num_requests", at.count("num_requests")?)?;
+        let requests = at.required("num_requests", at.count("num_requests")?)?;
         let tokens = at.needed("total_num_tokens")?;
         let value = |field: &str| -> Result<Option<f64>, Error> {
             Ok(at.figure(field)?.and_then(|figure| figure.value()))
@@ -54,7 +54,7 @@ pub(super) fn latency(path: &Path, rows: &mut Rows<'_>) -> Result<Vec<Foreign>, 
         let samples = at.list("latencies")?.unwrap_or_default();
         if let Some(index) = samples.iter().position(|seconds| *seconds == 0.0) {
             let field = format!("latencies[{index}]");
-            return Err(at.no_cell(DEAD, &field, "is 0; no iteration takes no time"));
+            return Err(at.no_cell(DEAD, &field, "is 0, but no iteration takes zero time"));
         }
         let seconds = match mean(&samples) {
             Some(mean) => mean,
@@ -86,7 +86,7 @@ fn offline(at: &At<'_>, tool: &'static str, kind: &'static str, row: &str) -> Re
 }
 
 fn no_cell(tool: &str) -> Result<Cell, String> {
-    Err(format!("{tool} does not write down how long its prompts and outputs were"))
+    Err(format!("{tool} does not record the lengths of its prompts and outputs"))
 }
 
 /// `{"10": 1.9, "50": 2.0}` as `p10` and `p50`.
@@ -94,7 +94,7 @@ fn percentiles(at: &At<'_>) -> Result<Unknown, Error> {
     let mut found = Unknown::new();
     if let Some(inner) = at.inner("percentiles")? {
         for (name, _) in inner.fields().iter().take(20).filter(|(_, node)| matches!(node, Node::Number(_))) {
-            if let (Ok(percent), Some(seconds)) = (name.parse::<u8>(), inner.aside(name)?) {
+            if let (Ok(percent), Some(seconds)) = (name.parse::<u8>(), inner.optional_figure(name)?) {
                 found.insert(format!("p{percent}"), seconds.into());
             }
         }

@@ -1,6 +1,6 @@
-//! `vllm bench serve --save-result`: one object a run, with `--save-detailed` each request's figures in it.
+//! `vllm bench serve --save-result`: one object per run, with per-request figures if `--save-detailed` is given.
 //!
-//! The client speaks to any server with OpenAI's interface, and `backend` is the interface: the engine stays unknown.
+//! The client works with any OpenAI-compatible server, and `backend` is the interface: the engine is unknown.
 
 use std::path::Path;
 
@@ -47,7 +47,7 @@ const GOODPUT: Metric = Metric::requests("goodput_requests_per_second", "vllm.se
 pub(super) fn read(path: &Path, rows: &mut Rows<'_>) -> Result<Vec<Foreign>, Error> {
     cells::records(path, rows, |at| {
         let mut run = served::read(at, &FORMULAS)?;
-        if let Some(goodput) = at.aside("request_goodput")? {
+        if let Some(goodput) = at.optional_figure("request_goodput")? {
             run.measurements.push(GOODPUT.single(&run.cell, goodput));
         }
         let model = at.text("model_id")?;
@@ -77,7 +77,7 @@ pub(super) fn read(path: &Path, rows: &mut Rows<'_>) -> Result<Vec<Foreign>, Err
     })
 }
 
-/// Requests that failed: said, or those that were asked for and did not come to their end.
+/// Failed requests: as stated, or the requested ones that did not complete.
 pub(super) fn failed(at: &At<'_>, completed: u64) -> Result<Option<u64>, Error> {
     Ok(match at.count("failed")? {
         Some(failed) => Some(failed),
@@ -85,7 +85,7 @@ pub(super) fn failed(at: &At<'_>, completed: u64) -> Result<Option<u64>, Error> 
     })
 }
 
-/// `at 4/s`, where the client held a rate; nothing where it sent all at once.
+/// `at 4/s`, if the client used a rate; empty if it sent all at once.
 pub(super) fn request_rate(at: &At<'_>) -> Result<String, Error> {
     Ok(match at.get("request_rate") {
         Some(Node::Number(_)) => {

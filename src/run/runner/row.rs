@@ -315,7 +315,7 @@ impl Runner<'_> {
         end: Option<Tick>,
         capacity: usize,
     ) -> Result<Result<(Vec<Event>, Outcome), Seconds>, EngineError> {
-        let stop = self.job.interrupt.for_a_part();
+        let stop = self.job.interrupt.child();
         let mut watch = Watch::new(schedule, end, &stop, capacity);
         let ran = self.engine.run(schedule, &mut watch, &stop);
         match (ran, watch.cut) {

@@ -50,7 +50,7 @@ impl Place {
                 Self {
                     gpu: None,
                     device: Device::Cpu,
-                    available: memory.map(|memory| memory.beside_threads(threads)),
+                    available: memory.map(|memory| memory.after_thread_stacks(threads)),
                     short: memory.map_or("", |memory| memory.limit.place()).to_owned(),
                     unused_gpu: unused,
                 }

@@ -1,11 +1,11 @@
-//! A list of lists of numbers, as one list with the length of each: the gaps between the tokens of each request.
+//! A list of lists of numbers, stored flat with the length of each: the gaps between the tokens of each request.
 
 use super::Node;
 
-/// The length of a `null` among the lists.
+/// Marks a `null` among the lists.
 const NULL: u32 = u32::MAX;
 
-/// Lists of numbers, one after the other.
+/// Lists of numbers, concatenated.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Lists {
     numbers: Vec<f64>,
@@ -23,20 +23,20 @@ impl Lists {
         self.lengths.len()
     }
 
-    /// Whether there is none.
+    /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.lengths.is_empty()
     }
 
-    /// Each list; nothing for a `null`.
+    /// Each list; `None` for a `null`.
     pub fn iter(&self) -> impl Iterator<Item = Option<&[f64]>> {
         let mut rest = self.numbers.as_slice();
         self.lengths.iter().map(move |length| {
             if *length == NULL {
                 return None;
             }
-            let (list, behind) = rest.split_at(*length as usize);
-            rest = behind;
+            let (list, tail) = rest.split_at(*length as usize);
+            rest = tail;
             Some(list)
         })
     }
@@ -45,7 +45,7 @@ impl Lists {
         self.lengths.contains(&NULL)
     }
 
-    /// Takes another list, or a `null`.
+    /// Appends a list, or a `null`.
     pub(super) fn push(&mut self, node: &Node) {
         match node {
             Node::Numbers(numbers) => {

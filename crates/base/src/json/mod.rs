@@ -1,9 +1,9 @@
-//! JSON from strangers as a tree that is at most a small factor larger than what is kept of its text.
+//! Untrusted JSON as a tree that is at most a small factor larger than what is kept of its text.
 //!
-//! It is read as it comes (`source`, `parse`), so a file may be larger than memory. A list of numbers, which is what makes
-//! such files long, takes eight bytes a number; lists of them are one list (`lists`), requests are columns (`table`).
-//! Nesting is bounded by the parser. What Python writes and JSON has not, `NaN` and `Infinity`, becomes a text, so that a
-//! request rate may be infinite and a figure may not.
+//! It is read as a stream (`source`, `parse`), so a file may be larger than memory. Lists of numbers, which make such files
+//! long, take eight bytes per number; lists of lists are stored flat (`lists`), requests as columns (`table`). The parser
+//! bounds nesting. Python's `NaN` and `Infinity`, which are not JSON, become strings, so that a request rate may be infinite
+//! and a measured figure may not.
 
 mod lists;
 mod parse;
@@ -17,15 +17,15 @@ pub use parse::{Limits, Parser, Stop};
 pub use source::{Source, text_of_utf16};
 pub use table::Table;
 
-/// Where and why a text is no JSON.
+/// Where and why a text is not JSON.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("line {line}: {reason}")]
 pub struct Broken {
     /// The line, counted from 1.
     pub line: usize,
-    /// What is wrong, with the field's name when a number is to blame.
+    /// What is wrong, with the field's name if a number is at fault.
     pub reason: String,
-    /// Whether nothing is wrong but that the text ends too early.
+    /// Whether the text is valid except that it ends too early.
     pub cut: bool,
 }
 
@@ -34,19 +34,19 @@ pub struct Broken {
 pub enum Node {
     /// `null`.
     Null,
-    /// A truth.
+    /// A boolean.
     Bool(bool),
     /// A number.
     Number(f64),
-    /// A text.
+    /// A string.
     Text(Box<str>),
-    /// A text longer than is kept, by its bytes.
+    /// A string too long to keep, by its length in bytes.
     Long(usize),
-    /// A list of numbers and nothing else; an empty list is one.
+    /// A list of only numbers; an empty list counts as one.
     Numbers(Box<[f64]>),
     /// A list of lists of numbers.
     Lists(Box<Lists>),
-    /// A list of requests, where these become columns.
+    /// A list of requests, if those become columns.
     Table(Box<Table>),
     /// Any other list.
     List(Box<[Node]>),
@@ -54,10 +54,10 @@ pub enum Node {
     Object(Fields),
 }
 
-/// The members of an object in their order.
+/// The members of an object, in order.
 pub type Fields = Box<[(Box<str>, Node)]>;
 
-/// The member with this name; of several the last, as other readers have it.
+/// The member with this name; if there are several, the last, as in other parsers.
 pub fn get<'a>(fields: &'a [(Box<str>, Node)], name: &str) -> Option<&'a Node> {
     fields.iter().rev().find(|(key, _)| **key == *name).map(|(_, node)| node)
 }
@@ -71,7 +71,7 @@ impl Node {
         }
     }
 
-    /// The same as a value of the record, while `budget` bytes of text last.
+    /// Converts to a JSON value for the record, up to `budget` bytes of text.
     pub fn bounded(&self, budget: &mut usize) -> Option<Value> {
         let mut spend = |bytes: usize| {
             *budget = budget.checked_sub(bytes)?;
@@ -114,15 +114,15 @@ impl Node {
     }
 }
 
-/// Whole numbers without a fraction, as tools wrote them.
+/// Writes whole numbers without a fraction, as the tools do.
 #[allow(clippy::cast_possible_truncation, reason = "whole and below 2^53")]
 pub fn number_value(number: f64) -> Value {
     if number.fract() == 0.0 && number.abs() < 9e15 { (number as i64).into() } else { number.into() }
 }
 
-/// The values of a text, one after the other, each with the line on which it begins.
+/// The values of a text in sequence, each with the line on which it begins.
 ///
-/// Each is an error instead, and the last, when the text is no JSON there.
+/// Ends with an error if the text is not JSON at some point.
 pub fn values(text: &str) -> impl Iterator<Item = Result<(usize, Node), Broken>> + '_ {
     let mut parser = Parser::new(Source::new(text.as_bytes()), Limits::NONE);
     let mut stopped = false;
@@ -150,7 +150,7 @@ pub fn values(text: &str) -> impl Iterator<Item = Result<(usize, Node), Broken>>
     })
 }
 
-/// The one value of a text.
+/// The only value of a text.
 #[cfg(test)]
 fn parse(text: &str) -> Result<Node, Broken> {
     values(text).next().expect("a value").map(|(_, node)| node)

@@ -1,7 +1,7 @@
-//! One JSON value out of a [`Source`], without its text ever being there as a whole.
+//! Reads one JSON value from a [`Source`], without ever holding its whole text.
 //!
-//! Strict in what a value is, but for Python's `NaN` and `Infinity`. Memory is bounded by what is made of the text:
-//! a long text becomes its length, lists of numbers take eight bytes a number, requests become columns.
+//! Strict, except that Python's `NaN` and `Infinity` are accepted. Memory is bounded by the result: a long string becomes
+//! its length, lists of numbers take eight bytes per number, requests become columns.
 
 use std::io::{self, Read};
 
@@ -10,26 +10,26 @@ use super::{Broken, Fields, Lists, Node, Source};
 use crate::redact;
 use crate::text::shown;
 
-/// Nested objects and lists that are followed.
+/// Deepest nesting of objects and lists.
 const DEEPEST: usize = 128;
-/// Bytes that the name of a field may have.
+/// Longest field name, in bytes.
 const NAME_BYTES: usize = 4 << 10;
-/// Bytes of a number or a word.
+/// Longest number or keyword, in bytes.
 const WORD_BYTES: usize = 4 << 10;
-/// Bytes of a text in a list whose budget is spent.
+/// Longest string that is still kept in a list whose budget is spent, in bytes.
 const SHORT: usize = 32;
-/// What a field takes beside its name and text, and an item of a list.
+/// Overhead of a field in addition to its name and text, and of a list item.
 const FIELD_BYTES: usize = 64;
 const ITEM_BYTES: usize = 24;
 
 /// How much of a text is kept.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// Bytes of one text; a longer one becomes [`Node::Long`].
+    /// Bytes of one string; a longer one becomes [`Node::Long`].
     pub text: usize,
-    /// Bytes of all texts of one list; those after it only as far as they are very short.
+    /// Bytes of all strings of one list; beyond that, only very short ones are kept.
     pub list: usize,
-    /// Bytes of a value beside its numbers in lists.
+    /// Bytes of a value, not counting its numbers in lists.
     pub tree: usize,
     /// Numbers in the lists of a value.
     pub numbers: usize,
@@ -46,10 +46,10 @@ impl Limits {
 /// Why reading stopped.
 #[derive(Debug, thiserror::Error)]
 pub enum Stop {
-    /// The system does not give the file.
+    /// The file cannot be read.
     #[error(transparent)]
     Io(#[from] io::Error),
-    /// The text is no JSON.
+    /// The text is not JSON.
     #[error(transparent)]
     Broken(#[from] Broken),
 }
@@ -63,12 +63,12 @@ pub struct Parser<R> {
     /// The field that was read last, for messages.
     field: String,
     scratch: Vec<u8>,
-    /// What is left of the limits for this value.
+    /// What remains of the limits for this value.
     tree: usize,
     numbers: usize,
 }
 
-/// Where a value stands.
+/// The context of a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Place {
     Anywhere,
@@ -76,7 +76,7 @@ enum Place {
     Requests,
 }
 
-/// A list while it grows.
+/// A list under construction.
 enum Items {
     Numbers(Vec<f64>),
     Lists(Lists),
@@ -89,7 +89,7 @@ impl<R: Read> Parser<R> {
         Self { source, limits, depth: 0, field: String::new(), scratch: Vec::new(), tree: 0, numbers: 0 }
     }
 
-    /// What is not read yet.
+    /// The unread rest of the source.
     pub fn source(&mut self) -> &mut Source<R> {
         &mut self.source
     }
@@ -97,7 +97,7 @@ impl<R: Read> Parser<R> {
     /// The next value.
     ///
     /// # Errors
-    /// [`Stop`]: where the file cannot be read, or is no JSON there.
+    /// [`Stop`] if the file cannot be read, or is not JSON at this point.
     pub fn value(&mut self) -> Result<Node, Stop> {
         self.depth = 0;
         self.field.clear();
@@ -105,7 +105,7 @@ impl<R: Read> Parser<R> {
         self.node(Place::Anywhere, self.limits.text)
     }
 
-    /// The error that the text is no JSON here.
+    /// The error that the text is not JSON here.
     pub fn broken(&self, reason: impl Into<String>) -> Stop {
         Broken { line: self.source.line(), reason: reason.into(), cut: false }.into()
     }
@@ -116,7 +116,7 @@ impl<R: Read> Parser<R> {
             "" => String::new(),
             field => format!(", at `{}`", shown(field)),
         };
-        let reason = format!("the file ends in the middle of a value{field}; was it copied whole?");
+        let reason = format!("the file ends in the middle of a value{field}; is the copy incomplete?");
         Broken { line: self.source.line(), reason, cut: true }.into()
     }
 
@@ -144,7 +144,7 @@ impl<R: Read> Parser<R> {
         Ok(fields.into())
     }
 
-    /// Reads an object, each member by `member`, which finds the source before the value.
+    /// Reads an object, calling `member` with the source in front of each value.
     fn members(
         &mut self,
         mut member: impl FnMut(&mut Self, Box<str>) -> Result<(), Stop>,
@@ -162,11 +162,9 @@ impl<R: Read> Parser<R> {
             }
             let length = self.string(NAME_BYTES)?;
             if length > NAME_BYTES {
-                return Err(
-                    self.broken(format!("it is not JSON that any tool writes (a name of {length} bytes)"))
-                );
+                return Err(self.broken(format!("a field name of {length} bytes is too long")));
             }
-            let name: Box<str> = self.scratched()?.into();
+            let name: Box<str> = self.scratch_text()?.into();
             self.field.clear();
             self.field.push_str(&name);
             self.source.blank()?;
@@ -227,21 +225,21 @@ impl<R: Read> Parser<R> {
         }
     }
 
-    /// A list of requests, whose first `{` comes.
+    /// A list of requests; the next byte is its first `{`.
     fn table(&mut self) -> Result<Table, Stop> {
         let mut table = Table::default();
         loop {
             self.source.blank()?;
             match self.source.peek()? {
                 Some(b'{') => {}
-                Some(_) => return Err(self.unexpected("an object as the requests before it")),
+                Some(_) => return Err(self.unexpected("an object like the requests before it")),
                 None => return Err(self.cut()),
             }
             let mut position = 0;
             self.members(|parser, name| {
                 let tree = parser.tree;
                 let node = parser.node(Place::Anywhere, SHORT)?;
-                // Nothing but numbers stays.
+                // Only numbers are kept.
                 parser.tree = tree;
                 if let Node::Number(_) = node {
                     parser.numbers =
@@ -260,17 +258,17 @@ impl<R: Read> Parser<R> {
         }
     }
 
-    /// Takes an opening bracket.
+    /// Consumes an opening bracket.
     fn enter(&mut self) -> Result<(), Stop> {
         self.depth += 1;
         if self.depth > DEEPEST {
-            return Err(self.broken(format!("it is nested more than {DEEPEST} deep")));
+            return Err(self.broken(format!("it is nested more than {DEEPEST} levels deep")));
         }
         self.source.advance(1);
         Ok(())
     }
 
-    /// Takes a closing bracket right after the opening one.
+    /// Consumes a closing bracket right after the opening one.
     fn closed(&mut self, bracket: u8) -> Result<bool, Stop> {
         self.source.blank()?;
         let closed = self.source.peek()? == Some(bracket);
@@ -281,7 +279,7 @@ impl<R: Read> Parser<R> {
         Ok(closed)
     }
 
-    /// Takes a comma, or a closing bracket, which ends the object or list.
+    /// Consumes a comma, or a closing bracket, which ends the object or list.
     fn ended(&mut self, bracket: u8) -> Result<bool, Stop> {
         self.source.blank()?;
         match self.source.peek()? {
@@ -305,10 +303,10 @@ impl<R: Read> Parser<R> {
             return Ok(Node::Long(length));
         }
         self.spend(length)?;
-        Ok(Node::Text(self.scratched()?.into()))
+        Ok(Node::Text(self.scratch_text()?.into()))
     }
 
-    /// Reads a text into `scratch` as far as it has `most` bytes, and says how many it has.
+    /// Reads a string into `scratch`, at most `most` bytes of it, and returns its length.
     fn string(&mut self, most: usize) -> Result<usize, Stop> {
         self.source.advance(1);
         self.scratch.clear();
@@ -331,29 +329,29 @@ impl<R: Read> Parser<R> {
                     return Ok(length);
                 }
                 Some(b'\\') => {
-                    let sign = self.escape()?;
+                    let c = self.escape()?;
                     let mut bytes = [0; 4];
-                    let bytes = sign.encode_utf8(&mut bytes).as_bytes();
+                    let bytes = c.encode_utf8(&mut bytes).as_bytes();
                     length += bytes.len();
                     if length <= most {
                         self.scratch.extend_from_slice(bytes);
                     }
                 }
-                Some(_) => return Err(self.broken("it is not JSON (a control sign within a text)")),
+                Some(_) => return Err(self.broken("it is not JSON (a control character within a string)")),
             }
         }
     }
 
     /// What was read into `scratch`.
-    fn scratched(&self) -> Result<&str, Stop> {
-        std::str::from_utf8(&self.scratch).map_err(|_| self.broken("it is not text in UTF-8"))
+    fn scratch_text(&self) -> Result<&str, Stop> {
+        std::str::from_utf8(&self.scratch).map_err(|_| self.broken("it is not UTF-8 text"))
     }
 
-    /// The sign that an escape stands for; half a pair, which Python writes for bytes that are no text, is replaced.
+    /// The character that an escape stands for; an unpaired surrogate, which Python writes for undecodable bytes, is replaced.
     fn escape(&mut self) -> Result<char, Stop> {
         let ahead = self.source.ahead(12)?;
         let simple = match ahead.get(1) {
-            Some(sign @ (b'"' | b'\\' | b'/')) => char::from(*sign),
+            Some(c @ (b'"' | b'\\' | b'/')) => char::from(*c),
             Some(b'b') => '\u{8}',
             Some(b'f') => '\u{c}',
             Some(b'n') => '\n',
@@ -369,27 +367,27 @@ impl<R: Read> Parser<R> {
                     return Err(if ahead.len() < 6 {
                         self.cut()
                     } else {
-                        self.broken("it is not JSON (an escape of no sign)")
+                        self.broken("it is not JSON (an invalid escape)")
                     });
                 };
                 let second = (ahead.get(6..8) == Some(b"\\u")).then(|| unit(8)).flatten();
                 let pair = second.and_then(|second| char::decode_utf16([first, second]).next()?.ok());
-                let (sign, length) = match (char::decode_utf16([first]).next(), pair) {
-                    (Some(Ok(sign)), _) => (sign, 6),
-                    (_, Some(sign)) => (sign, 12),
+                let (c, length) = match (char::decode_utf16([first]).next(), pair) {
+                    (Some(Ok(c)), _) => (c, 6),
+                    (_, Some(c)) => (c, 12),
                     _ => (char::REPLACEMENT_CHARACTER, 6),
                 };
                 self.source.advance(length);
-                return Ok(sign);
+                return Ok(c);
             }
             None => return Err(self.cut()),
-            Some(_) => return Err(self.broken("it is not JSON (an escape of no sign)")),
+            Some(_) => return Err(self.broken("it is not JSON (an invalid escape)")),
         };
         self.source.advance(2);
         Ok(simple)
     }
 
-    /// A number, or a word such as `null`.
+    /// A number, or a keyword such as `null`.
     fn word(&mut self) -> Result<Node, Stop> {
         let part = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'+' | b'-');
         let mut ahead = self.source.window()?;
@@ -406,12 +404,12 @@ impl<R: Read> Parser<R> {
             "true" => Node::Bool(true),
             "false" => Node::Bool(false),
             "NaN" | "Infinity" | "-Infinity" => Node::Text(word.into()),
-            _ if at_end && !word.starts_with(|sign: char| sign.is_ascii_digit() || sign == '-') => {
+            _ if at_end && !word.starts_with(|c: char| c.is_ascii_digit() || c == '-') => {
                 return Err(self.cut());
             }
             _ => match number(word) {
                 Ok(number) => Node::Number(number),
-                // `-` and `0.` may be the beginning of a number.
+                // `-` and `0.` may be an incomplete number.
                 Err(_) if at_end => return Err(self.cut()),
                 Err(reason) => {
                     let field = match self.field.as_str() {
@@ -428,11 +426,11 @@ impl<R: Read> Parser<R> {
         Ok(node)
     }
 
-    /// The error that something else was expected.
+    /// The error that something other than `expected` was found.
     fn unexpected(&mut self, expected: &str) -> Stop {
         let found = match self.source.peek() {
             Ok(Some(byte)) if byte.is_ascii_graphic() => format!("`{}`", char::from(byte)),
-            Ok(Some(_)) => "a sign that JSON has not".to_owned(),
+            Ok(Some(_)) => "a character that JSON does not allow".to_owned(),
             Ok(None) => return self.cut(),
             Err(error) => return error.into(),
         };
@@ -446,7 +444,7 @@ impl<R: Read> Parser<R> {
 
     fn too_many(&self, what: &str) -> Stop {
         self.broken(format!(
-            "it has more {what} in one object than are kept; import the summary, without each request"
+            "one object has more {what} than can be kept; import the summary instead of the per-request data"
         ))
     }
 }
@@ -465,7 +463,7 @@ impl From<Items> for Node {
     fn from(items: Items) -> Self {
         match items {
             Items::Numbers(numbers) => Node::Numbers(numbers.into()),
-            // A few values that are all `null` are no lists.
+            // A few values that are all `null` do not count as lists.
             Items::Lists(lists) if lists.numbers().is_empty() && lists.has_null() => {
                 Node::List(lists.into_nodes().into())
             }
@@ -475,7 +473,7 @@ impl From<Items> for Node {
     }
 }
 
-/// A number of JSON.
+/// A JSON number.
 fn number(word: &str) -> Result<f64, &'static str> {
     let digits = |text: &str| !text.is_empty() && text.bytes().all(|digit| digit.is_ascii_digit());
     let (mantissa, exponent) = word.split_once(['e', 'E']).map_or((word, None), |(m, e)| (m, Some(e)));

@@ -1,15 +1,15 @@
-//! The bytes of a file as they come, through a window that moves: its line, and UTF-16 turned into UTF-8.
+//! Streams the bytes of a file through a sliding window, counting lines and converting UTF-16 to UTF-8.
 //!
-//! Nothing is kept but the window, which grows only as far as a reader asks to look ahead.
+//! Only the window is kept, and it grows only as far as a reader asks to look ahead.
 
 use std::io::{self, ErrorKind, Read};
 
-/// Bytes that are read at once.
+/// Bytes read at once.
 const CHUNK: usize = 64 << 10;
 /// U+FEFF in UTF-8.
 const BYTE_ORDER_MARK: &[u8] = &[0xef, 0xbb, 0xbf];
 
-/// How the bytes stand for text.
+/// The text encoding of the bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Encoding {
     Utf8,
@@ -17,16 +17,16 @@ enum Encoding {
     Utf16Big,
 }
 
-/// A file that is read from its beginning to its end.
+/// A file that is read sequentially.
 #[derive(Debug)]
 pub struct Source<R> {
     reader: R,
     window: Vec<u8>,
-    /// Where in `window` the bytes begin that are not taken yet.
+    /// Start of the unconsumed bytes in `window`.
     at: usize,
     line: usize,
     encoding: Option<Encoding>,
-    /// Bytes of UTF-16 that make no whole sign yet.
+    /// Bytes of an incomplete UTF-16 character.
     raw: Vec<u8>,
     ended: bool,
 }
@@ -42,15 +42,15 @@ impl<R: Read> Source<R> {
         self.line
     }
 
-    /// The reader, which stands at the end of the window.
+    /// The reader, positioned at the end of the window.
     pub fn reader(&self) -> &R {
         &self.reader
     }
 
-    /// The bytes that are already here, at least one unless the file has ended.
+    /// The bytes already read, at least one unless the file has ended.
     ///
     /// # Errors
-    /// When the file cannot be read.
+    /// If the file cannot be read.
     pub fn window(&mut self) -> io::Result<&[u8]> {
         self.ahead(1)
     }
@@ -58,7 +58,7 @@ impl<R: Read> Source<R> {
     /// The next byte.
     ///
     /// # Errors
-    /// When the file cannot be read.
+    /// If the file cannot be read.
     pub fn peek(&mut self) -> io::Result<Option<u8>> {
         if self.at == self.window.len() {
             self.ahead(1)?;
@@ -66,10 +66,10 @@ impl<R: Read> Source<R> {
         Ok(self.window.get(self.at).copied())
     }
 
-    /// At least `bytes` of the bytes that come, all that are left where they are fewer.
+    /// At least the next `bytes` bytes, or all that remain if there are fewer.
     ///
     /// # Errors
-    /// When the file cannot be read.
+    /// If the file cannot be read.
     pub fn ahead(&mut self, bytes: usize) -> io::Result<&[u8]> {
         while self.window.len() - self.at < bytes && !self.ended {
             self.fill()?;
@@ -77,10 +77,10 @@ impl<R: Read> Source<R> {
         Ok(&self.window[self.at..])
     }
 
-    /// The bytes up to the end of the line, without it, and whether that end was found within `most` bytes.
+    /// The bytes up to the end of the line, excluding it, and whether that end was found within `most` bytes.
     ///
     /// # Errors
-    /// When the file cannot be read.
+    /// If the file cannot be read.
     pub fn line_ahead(&mut self, most: usize) -> io::Result<(&[u8], bool)> {
         let mut looked = 0;
         loop {
@@ -97,23 +97,23 @@ impl<R: Read> Source<R> {
         }
     }
 
-    /// Takes `bytes` that were looked at and have no line's end among them.
+    /// Consumes `bytes` bytes, which must not contain the end of a line.
     pub fn advance(&mut self, bytes: usize) {
         self.at = self.window.len().min(self.at + bytes);
     }
 
-    /// Takes blank space.
+    /// Consumes white space.
     ///
     /// # Errors
-    /// When the file cannot be read.
+    /// If the file cannot be read.
     pub fn blank(&mut self) -> io::Result<()> {
         self.take_while(|byte| matches!(byte, b' ' | b'\t' | b'\r' | b'\n'))
     }
 
-    /// Takes what may stand around a text and is none of it: blank space, byte order marks, NUL and DOS's end of file.
+    /// Consumes what may surround a document without belonging to it: white space, byte order marks, NUL and DOS's end-of-file.
     ///
     /// # Errors
-    /// When the file cannot be read.
+    /// If the file cannot be read.
     pub fn blank_around(&mut self) -> io::Result<()> {
         loop {
             self.take_while(|byte| matches!(byte, b' ' | b'\t' | b'\r' | b'\n' | 0 | 0x1a))?;
@@ -124,10 +124,10 @@ impl<R: Read> Source<R> {
         }
     }
 
-    /// Takes the rest of the line, its end included. A carriage return alone ends one too, as progress bars have it.
+    /// Consumes the rest of the line, including its end. A lone carriage return ends a line too, as in progress bars.
     ///
     /// # Errors
-    /// When the file cannot be read.
+    /// If the file cannot be read.
     pub fn skip_line(&mut self) -> io::Result<()> {
         loop {
             let window = self.window()?;
@@ -149,10 +149,10 @@ impl<R: Read> Source<R> {
         }
     }
 
-    /// Takes a line and returns it without its end, signs that are no UTF-8 replaced; nothing at the end of the file.
+    /// Consumes a line and returns it without its end, with invalid UTF-8 replaced; `None` at the end of the file.
     ///
     /// # Errors
-    /// When the file cannot be read, and where a line is longer than `most` bytes.
+    /// If the file cannot be read, or a line is longer than `most` bytes.
     pub fn take_line(&mut self, most: usize) -> io::Result<Option<String>> {
         if self.peek()?.is_none() {
             return Ok(None);
@@ -183,7 +183,7 @@ impl<R: Read> Source<R> {
         }
     }
 
-    /// Reads another chunk behind what is left of the window.
+    /// Appends another chunk to what is left of the window.
     fn fill(&mut self) -> io::Result<()> {
         self.window.drain(..self.at);
         self.at = 0;
@@ -206,18 +206,18 @@ impl<R: Read> Source<R> {
             _ => u16::from_le_bytes([pair[0], pair[1]]),
         };
         let mut units: Vec<u16> = self.raw.chunks_exact(2).map(unit).collect();
-        // The second half of a pair may be in the next chunk.
+        // The second half of a surrogate pair may be in the next chunk.
         if !self.ended && units.last().is_some_and(|unit| (0xd800..0xdc00).contains(unit)) {
             units.pop();
         }
         self.raw.drain(..units.len() * 2);
-        let signs = char::decode_utf16(units).map(|sign| sign.unwrap_or(char::REPLACEMENT_CHARACTER));
-        let text: String = signs.collect();
+        let chars = char::decode_utf16(units).map(|c| c.unwrap_or(char::REPLACEMENT_CHARACTER));
+        let text: String = chars.collect();
         self.window.extend_from_slice(text.as_bytes());
         Ok(())
     }
 
-    /// Tells the encoding by the first bytes, which stay to be read: a byte order mark, else a NUL beside an ASCII sign.
+    /// Detects the encoding from the first bytes without consuming them: a byte order mark, else a NUL next to an ASCII character.
     fn detect(&mut self) -> io::Result<Encoding> {
         let mut first = Vec::new();
         while first.len() < 2 && read(&mut self.reader, &mut first)? > 0 {}
@@ -236,7 +236,7 @@ impl<R: Read> Source<R> {
     }
 }
 
-/// The text of bytes in UTF-16, as Windows' programs write it; nothing where they are in another encoding.
+/// Decodes UTF-16, as Windows programs write it; `None` if the bytes are in another encoding.
 pub fn text_of_utf16(bytes: &[u8]) -> Option<String> {
     let mut source = Source::new(bytes);
     // Reading from memory does not fail.
@@ -244,17 +244,17 @@ pub fn text_of_utf16(bytes: &[u8]) -> Option<String> {
     (source.encoding != Some(Encoding::Utf8)).then(|| String::from_utf8_lossy(&source.window).into_owned())
 }
 
-/// Reads once, behind what is there.
-fn read(reader: &mut impl Read, behind: &mut Vec<u8>) -> io::Result<usize> {
-    let length = behind.len();
-    behind.resize(length + CHUNK, 0);
+/// Reads once, appending to `buffer`.
+fn read(reader: &mut impl Read, buffer: &mut Vec<u8>) -> io::Result<usize> {
+    let length = buffer.len();
+    buffer.resize(length + CHUNK, 0);
     let found = loop {
-        match reader.read(&mut behind[length..]) {
+        match reader.read(&mut buffer[length..]) {
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
             other => break other,
         }
     };
-    behind.truncate(length + found.as_ref().copied().unwrap_or(0));
+    buffer.truncate(length + found.as_ref().copied().unwrap_or(0));
     found
 }
 
@@ -298,7 +298,7 @@ mod tests {
             let big: Vec<u8> = units.iter().flat_map(|unit| unit.to_be_bytes()).collect();
             assert_eq!(lines(&little), expected);
             assert_eq!(lines(&big), expected);
-            // A byte too many at the end is no sign.
+            // An extra byte at the end is not a character.
             assert_eq!(lines(&[little, vec![b'x']].concat()), expected);
         }
         assert_eq!(lines(b""), Vec::<String>::new());

@@ -1,8 +1,8 @@
-//! A list of objects as columns of numbers: each request of a run, of which a figure takes one number.
+//! A list of objects as columns of numbers: the requests of a run, of which each figure needs one number.
 
 use super::Node;
 
-/// Objects of a list by their numbers. Texts and what is nested in an object are not kept, only that they were there.
+/// The objects of a list, reduced to their numbers. Strings and nested values are not kept, only that they were present.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Table {
     columns: Vec<Column>,
@@ -12,14 +12,14 @@ pub struct Table {
 #[derive(Debug, Clone, PartialEq)]
 struct Column {
     name: Box<str>,
-    /// NaN where a row has none.
+    /// NaN for rows without a number.
     numbers: Vec<f64>,
-    /// The first row that has something else there than a number or `null`.
+    /// The first row whose value is neither a number nor `null`.
     other: Option<usize>,
 }
 
 impl Table {
-    /// Names that the objects may have among them.
+    /// Most distinct field names of all objects together.
     pub const MOST_COLUMNS: usize = 256;
 
     /// The number of objects.
@@ -27,10 +27,10 @@ impl Table {
         self.rows
     }
 
-    /// The numbers under a name, with the object that each is of.
+    /// The numbers under a name, each with the index of its object.
     ///
     /// # Errors
-    /// The first object that has something else there.
+    /// The first object with a non-number there.
     pub fn column(&self, name: &str) -> Result<impl Iterator<Item = (usize, f64)> + '_, usize> {
         let column = self.columns.iter().find(|column| *column.name == *name);
         if let Some(row) = column.and_then(|column| column.other) {
@@ -40,8 +40,8 @@ impl Table {
         Ok(numbers.iter().copied().enumerate().filter(|(_, number)| !number.is_nan()))
     }
 
-    /// Puts a member of the object that comes into its column. `position` is where it probably is, since objects of a
-    /// list have the same members in the same order. `false` when there are too many names.
+    /// Adds a member of the current object to its column. `position` is the likely column, since the objects of a list have
+    /// the same members in the same order. Returns `false` when there are too many names.
     pub(super) fn put(&mut self, position: &mut usize, name: &str, node: &Node) -> bool {
         let here = |column: &Column| *column.name == *name;
         let at = match self.columns.get(*position).filter(|column| here(column)) {
@@ -59,7 +59,7 @@ impl Table {
         let column = &mut self.columns[at];
         match node {
             Node::Number(number) => {
-                // A name that comes twice counts as it was last.
+                // If a name occurs twice, the last value counts.
                 column.numbers.truncate(self.rows);
                 column.numbers.resize(self.rows, f64::NAN);
                 column.numbers.push(*number);

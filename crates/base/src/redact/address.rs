@@ -1,10 +1,10 @@
-//! Secrets of an address: who logs in, what a signed or keyed query proves it with, and the path of a webhook.
+//! Secrets in URLs: user and password, keys and signatures in the query, and the path of a webhook.
 
 use std::ops::Range;
 
 use super::names::secret_name;
 
-/// Names that are of a secret in a query, and of many things elsewhere.
+/// Names that denote a secret in a query, but many other things elsewhere.
 const IN_QUERY: [&str; 10] =
     ["key", "token", "sig", "signature", "auth", "pass", "sid", "hmac", "code", "x-amz-security-token"];
 
@@ -30,8 +30,8 @@ const HOOKS: [&str; 18] = [
     "/incomingwebhook/",
 ];
 
-/// What stands before a colon and an address of mail or of code, and is no user with a password.
-const NO_USER: [&str; 15] = [
+/// Words that precede a colon and a mail or code address without being a user with a password.
+const NOT_A_USER: [&str; 15] = [
     "mailto",
     "mail",
     "email",
@@ -49,11 +49,11 @@ const NO_USER: [&str; 15] = [
     "git",
 ];
 
-/// The secret parts of the addresses in a text.
+/// The secret parts of the URLs in a text.
 pub(super) fn parts(text: &str) -> Vec<Range<usize>> {
     let mut found = queries(text);
-    let ends = |sign: char| sign.is_whitespace() || "\"'`<>\\|".contains(sign);
-    // Each word is gone through a few times from end to end, whatever is in it.
+    let ends = |c: char| c.is_whitespace() || "\"'`<>\\|".contains(c);
+    // Each word is scanned a constant number of times, whatever it contains.
     for word in text.split(ends) {
         if word.len() < 4 {
             continue;
@@ -82,13 +82,13 @@ fn logins(word: &str) -> Vec<Range<usize>> {
         let rest = &word[start..];
         let authority = &rest[..rest.find(['/', '?', '#']).unwrap_or(rest.len())];
         let login = authority.rfind('@').or_else(|| {
-            // A password may have a slash in it: what follows the colon is then no port.
+            // A password may contain a slash: what follows the colon is then not a port.
             let (_, port) = authority.split_once(':')?;
             let password = !port.is_empty() && !port.bytes().all(|byte| byte.is_ascii_digit());
             password.then_some(last - start)
         });
         let Some(end) = login else { continue };
-        // `ssh://git@host` names nobody in particular.
+        // `ssh://git@host` is not a personal login.
         let scheme = &word[..at];
         let nobody =
             (scheme.ends_with("ssh") || scheme.ends_with("git")) && !word[start..start + end].contains(':');
@@ -121,7 +121,7 @@ fn bare_login(word: &str) -> Option<Range<usize>> {
             let from = password.rfind(':').map_or(0, |at| at + 1);
             return (from < password.len()).then(|| colon + 1 + from..at);
         }
-        (!NO_USER.contains(&user.to_ascii_lowercase().as_str()) && !password.contains('/'))
+        (!NOT_A_USER.contains(&user.to_ascii_lowercase().as_str()) && !password.contains('/'))
             .then_some(start..at)
     })
 }
@@ -138,8 +138,8 @@ fn is_host(text: &str) -> bool {
     let (host, rest) = text.split_at(length);
     let host = host.trim_end_matches('.');
     let digits = rest.strip_prefix(':').map_or(0, |port| port.bytes().take_while(u8::is_ascii_digit).count());
-    let port = (1..=5).contains(&digits)
-        && !rest[1 + digits..].starts_with(|sign: char| sign.is_ascii_alphanumeric());
+    let port =
+        (1..=5).contains(&digits) && !rest[1 + digits..].starts_with(|c: char| c.is_ascii_alphanumeric());
     if rest.starts_with(':') && !port {
         return false;
     }
@@ -150,12 +150,11 @@ fn is_host(text: &str) -> bool {
     !host.is_empty() && (named || numbers || port || host == "localhost" || rest.starts_with('/'))
 }
 
-/// Whether a name without a dot is a host, and not what a version or a branch of something else is called.
+/// Whether a name without a dot is a host, rather than a version or branch name.
 fn is_own_host(user: &str, password: &str, host: &str) -> bool {
-    let letter = |text: &str| text.starts_with(|sign: char| sign.is_ascii_alphabetic());
+    let letter = |text: &str| text.starts_with(|c: char| c.is_ascii_alphabetic());
     let part = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
-    let version =
-        host.strip_prefix('v').is_some_and(|rest| rest.starts_with(|sign: char| sign.is_ascii_digit()));
+    let version = host.strip_prefix('v').is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()));
     letter(user)
         && letter(host)
         && password.len() >= 5
@@ -165,7 +164,7 @@ fn is_own_host(user: &str, password: &str, host: &str) -> bool {
         && !(host.len() >= 7 && host.bytes().all(|byte| byte.is_ascii_hexdigit()))
 }
 
-/// The path of a webhook, from where it is secret.
+/// The secret part of a webhook's path.
 fn hook(word: &str) -> Option<Range<usize>> {
     if !word.contains('/') {
         return None;
@@ -216,6 +215,6 @@ fn value_length(value: &str) -> usize {
     if value.starts_with(super::MARK) {
         return super::MARK.len();
     }
-    let ends = |sign: char| sign.is_whitespace() || "&#;\"'`<>\\|)}],".contains(sign);
+    let ends = |c: char| c.is_whitespace() || "&#;\"'`<>\\|)}],".contains(c);
     value.find(ends).unwrap_or(value.len())
 }

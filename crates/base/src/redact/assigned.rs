@@ -1,16 +1,16 @@
-//! Secrets that a text sets under their name: `api_key='…'`, `Authorization: Bearer …`, JSON and XML within a text, a block
-//! of YAML, and a pair of which one member names the other.
+//! Secrets assigned to a name within a text: `api_key='…'`, `Authorization: Bearer …`, embedded JSON and XML, a YAML block,
+//! and a pair in which one member names the other.
 
 use std::ops::Range;
 
 use super::names::{
-    doubtful, names_setting, number_is_secret, says_nothing, secret_name, telling, value_of_setting,
+    ambiguous, looks_random, names_setting, number_is_secret, says_nothing, secret_name, value_of_setting,
 };
 use super::{MARK, SCHEMES};
 
-/// Signs that end a value without quotes.
+/// Characters that end an unquoted value.
 const ENDS: &str = ",;&)]}\"'`<>|\\";
-/// An attribute of XML or the white space of a file is no longer than this.
+/// XML attributes and runs of white space are assumed to be no longer than this.
 const NEAR: usize = 200;
 
 /// The secret values in a text.
@@ -29,7 +29,7 @@ pub(super) fn values(text: &str) -> Vec<Range<usize>> {
         }
         let bare = text[word.clone()].trim_start_matches('-');
         let dashes = word.len() - bare.len();
-        // `-Dapi.key=…` of Java.
+        // Java's `-Dapi.key=…`.
         let mut name = bare.strip_prefix('D').filter(|_| dashes == 1).unwrap_or(bare).to_owned();
         // `API key: …`
         if let Some(before) = before.replace(word.clone())
@@ -39,7 +39,7 @@ pub(super) fn values(text: &str) -> Vec<Range<usize>> {
             name = format!("{}_{name}", &text[before]);
         }
         let secret = secret_name(&name);
-        if !secret && !doubtful(&name) {
+        if !secret && !ambiguous(&name) {
             continue;
         }
         let element = secret.then(|| element(text, &word, &mut tag)).flatten();
@@ -63,7 +63,7 @@ pub(super) fn values(text: &str) -> Vec<Range<usize>> {
         }
         let tells = match said.parse::<f64>() {
             Ok(_) => number_is_secret(&name),
-            Err(_) => secret || telling(&name, said),
+            Err(_) => secret || looks_random(&name, said),
         };
         if tells {
             at = value.end.max(at);
@@ -73,13 +73,13 @@ pub(super) fn values(text: &str) -> Vec<Range<usize>> {
     found
 }
 
-/// Where the line of the present word begins, and how far its content is indented.
+/// Where the current word's line begins, and how far it is indented.
 #[derive(Debug, Default)]
 struct Line {
     seen: usize,
     start: usize,
     indent: usize,
-    /// The word is the first of its line.
+    /// Whether the word is the first of its line.
     first: bool,
 }
 
@@ -99,36 +99,36 @@ impl Line {
     }
 }
 
-/// Blanks at the beginning.
+/// Number of leading blanks.
 fn indent(text: &str) -> usize {
     text.bytes().take_while(|byte| *byte == b' ' || *byte == b'\t').count()
 }
 
-/// The next run of signs that a name may have.
+/// The next run of characters that can be part of a name.
 fn next_word(text: &str, from: usize) -> Option<Range<usize>> {
-    let part = |sign: char| sign.is_ascii_alphanumeric() || "_-.".contains(sign);
+    let part = |c: char| c.is_ascii_alphanumeric() || "_-.".contains(c);
     let start = from + text.get(from..)?.find(part)?;
-    let length = text[start..].find(|sign| !part(sign)).unwrap_or(text.len() - start);
+    let length = text[start..].find(|c| !part(c)).unwrap_or(text.len() - start);
     Some(start..start + length)
 }
 
-fn skip(text: &str, mut at: usize, signs: &[u8]) -> usize {
-    while text.as_bytes().get(at).is_some_and(|byte| signs.contains(byte)) {
+fn skip(text: &str, mut at: usize, set: &[u8]) -> usize {
+    while text.as_bytes().get(at).is_some_and(|byte| set.contains(byte)) {
         at += 1;
     }
     at
 }
 
-/// Where the value begins that the name before `at` is given.
+/// Where the value assigned to the name `word` begins.
 fn assigned(text: &str, word: &Range<usize>) -> Option<usize> {
     let at = word.end;
-    // The quote that ends the name, escaped as often as it may be, and the bracket of `headers["x-api-key"]`.
+    // The quote that ends the name, with any number of escapes, and the bracket of `headers["x-api-key"]`.
     let named = skip(text, at, b"\\\"'`]}");
     let blank = skip(text, named, b" \t");
     match text.as_bytes().get(blank) {
         Some(b':' | b'=') => Some(skip(text, skip(text, blank, b":=>"), b" \t")),
         Some(b'-') if text[blank..].starts_with("->") => Some(skip(text, blank + 2, b" \t")),
-        // `("X-Api-Key", "…")`, unless the next word names the value's member.
+        // `("X-Api-Key", "…")`, unless the next word is the name of the value's member.
         Some(b',') if named > at && !is_value(text, word.start) => {
             let start = skip(text, blank, b", \t\r\n");
             let quoted = text[start..].starts_with(['"', '\'', '`', '\\']) || text[start..].starts_with("b'");
@@ -138,26 +138,26 @@ fn assigned(text: &str, word: &Range<usize>) -> Option<usize> {
     }
 }
 
-/// Whether what begins here, within quotes, is itself the value of something.
+/// Whether the quoted text that begins here is itself a value.
 fn is_value(text: &str, at: usize) -> bool {
     let before = text.as_bytes()[..at].iter().rev().take(NEAR);
     let mut before = before.skip_while(|byte| b"\\\"'` \t".contains(byte));
     matches!(before.next(), Some(b':' | b'='))
 }
 
-/// What stands before a name within quotes or not: `name: ` and `key=` say that it is a value itself.
+/// The text before a name, quoted or not: `name: ` and `key=` mean that the name is itself a value.
 fn before_name<'a>(text: &'a str, word: &Range<usize>) -> &'a str {
     let from = word.start.saturating_sub(40);
     let from = (from..=word.start).find(|at| text.is_char_boundary(*at)).unwrap_or(word.start);
     let before = text[from..word.start].trim_end_matches(['\\', '"', '\'', '`']).trim_end();
     let before = before.trim_end_matches([':', '=']).trim_end().trim_end_matches(['\\', '"', '\'', '`']);
-    let part = |sign: char| sign.is_ascii_alphanumeric() || "_-".contains(sign);
+    let part = |c: char| c.is_ascii_alphanumeric() || "_-".contains(c);
     &before[before
-        .rfind(|sign| !part(sign))
+        .rfind(|c| !part(c))
         .map_or(0, |at| at + before[at..].chars().next().map_or(1, char::len_utf8))..]
 }
 
-/// The word after `Invalid API key …`, where it looks like one.
+/// The word after `Invalid API key …`, if it looks like a key.
 fn spoken(text: &str, at: usize) -> Option<Range<usize>> {
     let start = at + 1;
     let rest = text.get(at..)?.strip_prefix(' ')?;
@@ -165,19 +165,19 @@ fn spoken(text: &str, at: usize) -> Option<Range<usize>> {
     let length = rest.bytes().take(NEAR).take_while(plain).count();
     let said = rest[..length].trim_end_matches('.');
     let letters = said.bytes().filter(u8::is_ascii_alphabetic).count();
-    (letters >= 3 && telling("token", said)).then(|| start..start + said.len())
+    (letters >= 3 && looks_random("token", said)).then(|| start..start + said.len())
 }
 
-/// A flag's value with those that follow it without a blank: `--api-key=A,B`.
+/// A flag's value including further comma-separated ones: `--api-key=A,B`.
 fn with_more(text: &str, value: Range<usize>) -> Range<usize> {
-    let ends = |sign: char| sign.is_whitespace() || "\"'`<>|;&)]}".contains(sign);
+    let ends = |c: char| c.is_whitespace() || "\"'`<>|;&)]}".contains(c);
     let rest = &text[value.end..];
     let more = if rest.starts_with(',') { rest.find(ends).unwrap_or(rest.len()) } else { 0 };
     let end = value.end + rest[..more].trim_end_matches(',').len();
     value.start..end
 }
 
-/// Where the value begins of a pair whose first member is this name: `{"name": "HF_TOKEN", "value": …}`.
+/// Where the value begins in a pair whose first member is this name: `{"name": "HF_TOKEN", "value": …}`.
 fn pair(text: &str, word: &Range<usize>, before: &str) -> Option<usize> {
     if !names_setting(before) {
         return None;
@@ -198,7 +198,7 @@ fn pair_value(text: &str, at: usize) -> Option<usize> {
 
 /// The text of `<apiKey>…</apiKey>`, `<entry key="apiKey">…</entry>` and `<key>apiKey</key><string>…</string>`.
 ///
-/// `tag` is where the next tag was last seen, so that no part of the text is searched twice.
+/// `tag` caches the position of the next tag, so that no part of the text is searched twice.
 fn element(text: &str, word: &Range<usize>, tag: &mut usize) -> Option<Range<usize>> {
     let rest = &text[word.end..];
     let before = &text[..word.start];
@@ -247,7 +247,7 @@ fn value(text: &str, start: usize, name: &str, secret: bool, line: &Line) -> Ran
             return block;
         }
         let next = skip(text, start, b" \t\r\n");
-        // The next line is another setting.
+        // The next line is a different setting.
         let other = next_word(text, next)
             .is_some_and(|word| word.start == next && text[word.end..].starts_with([':', '=', ' ']));
         return if other || next == start {
@@ -264,12 +264,12 @@ fn value_here(text: &str, start: usize, name: &str, secret: bool, line: &Line) -
     if rest.starts_with(MARK) {
         return start..start + MARK.len();
     }
-    // `b'…'`, `r"…"` and `f"…"` of Python.
+    // Python's `b'…'`, `r"…"` and `f"…"`.
     let prefix = usize::from(rest.starts_with(['b', 'r', 'f', 'u']) && rest[1..].starts_with(['"', '\'']));
     let slashes = rest[prefix..].bytes().take_while(|byte| *byte == b'\\').count();
-    let quote = rest[prefix + slashes..].chars().next().filter(|sign| "\"'`".contains(*sign));
+    let quote = rest[prefix + slashes..].chars().next().filter(|c| "\"'`".contains(*c));
     if !secret {
-        // What may be a secret has only the signs of one: no part of a text is looked at twice.
+        // Only characters of a secret are consumed, so no part of the text is scanned twice.
         let from = start + prefix + slashes + usize::from(quote.is_some());
         let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"_-+/.~".contains(byte);
         let length = text.as_bytes()[from..].iter().take_while(|byte| plain(byte)).count();
@@ -286,15 +286,15 @@ fn value_here(text: &str, start: usize, name: &str, secret: bool, line: &Line) -
         }
         return inner..inner + quoted(&text[inner..], quote, slashes);
     }
-    if let Some(open) = rest.chars().next().filter(|sign| "[{(".contains(*sign)) {
+    if let Some(open) = rest.chars().next().filter(|c| "[{(".contains(*c)) {
         return start..start + bracketed(rest, open);
     }
     let lower = name.to_ascii_lowercase();
     if lower.contains("cookie") {
-        let ends = |sign: char| "\r\n\"'`\\".contains(sign);
+        let ends = |c: char| "\r\n\"'`\\".contains(c);
         return start..start + rest.find(ends).unwrap_or(rest.len());
     }
-    let ends = |sign: char| sign.is_whitespace() || ENDS.contains(sign);
+    let ends = |c: char| c.is_whitespace() || ENDS.contains(c);
     let word = |text: &str| text.find(ends).unwrap_or(text.len());
     let first = word(rest);
     if SCHEMES.contains(&rest[..first].to_ascii_lowercase().as_str()) {
@@ -303,9 +303,9 @@ fn value_here(text: &str, start: usize, name: &str, secret: bool, line: &Line) -
         if blank > 0 && second.starts_with(MARK) {
             return start..start + first + blank + MARK.len();
         }
-        // Digest and AWS's scheme have a list after them.
+        // The digest and AWS schemes are followed by a list.
         if blank > 0 && matches!(rest[..first].to_ascii_lowercase().as_str(), "digest" | "aws4-hmac-sha256") {
-            let ends = |sign: char| "\r\n'`\\".contains(sign);
+            let ends = |c: char| "\r\n'`\\".contains(c);
             return start..start + rest.find(ends).unwrap_or(rest.len());
         }
         if blank > 0 && word(second) > 0 {
@@ -316,7 +316,7 @@ fn value_here(text: &str, start: usize, name: &str, secret: bool, line: &Line) -
     let words = ["pass", "secret", "mnemonic"].iter().any(|part| lower.contains(part));
     if line.first && words && text[..start].trim_end_matches([' ', '\t']).ends_with(':') {
         let whole = rest.bytes().take(NEAR).position(|byte| b"\r\n".contains(&byte)).unwrap_or(rest.len());
-        let others = |sign: char| ENDS.contains(sign) || "=:".contains(sign);
+        let others = |c: char| ENDS.contains(c) || "=:".contains(c);
         if whole <= NEAR && rest.is_char_boundary(whole) && !rest[..whole].contains(others) {
             return start..start + rest[..whole].trim_end().len();
         }
@@ -324,7 +324,7 @@ fn value_here(text: &str, start: usize, name: &str, secret: bool, line: &Line) -
     start..start + first
 }
 
-/// The lines of a block of YAML: after `|` or `>`, or those of a list or a map, further in than their name.
+/// The lines of a YAML block: after `|` or `>`, or those of a list or map, indented further than their name.
 fn block(text: &str, start: usize, line: &Line) -> Option<Range<usize>> {
     let rest = &text[start..];
     let head = rest.bytes().take(8).take_while(|byte| b"|>+-123456789 \t\r".contains(byte)).count();
@@ -352,11 +352,11 @@ fn block(text: &str, start: usize, line: &Line) -> Option<Range<usize>> {
     (!block.is_empty()).then_some(block)
 }
 
-/// Bytes up to the quote that closes: one with as many backslashes before it as the one that opened.
+/// Bytes up to the closing quote, which has as many backslashes as the opening one.
 fn quoted(text: &str, quote: char, slashes: usize) -> usize {
     for (at, _) in text.match_indices(quote) {
         let before = text[..at].bytes().rev().take_while(|byte| *byte == b'\\').count();
-        // Without a backslash of its own, one that is escaped itself closes too.
+        // If the opening quote is not escaped, an escaped backslash before a quote does not keep it open.
         if before == slashes || (slashes == 0 && before.is_multiple_of(2)) {
             return at - slashes.min(before);
         }
@@ -364,7 +364,7 @@ fn quoted(text: &str, quote: char, slashes: usize) -> usize {
     text.len()
 }
 
-/// Bytes up to and with the bracket that closes.
+/// Bytes up to and including the closing bracket.
 fn bracketed(text: &str, open: char) -> usize {
     let close = match open {
         '[' => ']',
@@ -372,13 +372,13 @@ fn bracketed(text: &str, open: char) -> usize {
         _ => ')',
     };
     let mut depth = 0_usize;
-    for (at, sign) in text.char_indices() {
-        if sign == open {
+    for (at, c) in text.char_indices() {
+        if c == open {
             depth += 1;
-        } else if sign == close {
+        } else if c == close {
             depth -= 1;
             if depth == 0 {
-                return at + sign.len_utf8();
+                return at + c.len_utf8();
             }
         }
     }

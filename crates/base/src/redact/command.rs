@@ -1,6 +1,6 @@
-//! Secrets of a command line: the word after `--api-key`, `curl -u user:password`, `mysql -ppassword`, `setenv HF_TOKEN …`.
+//! Secrets in command lines: the word after `--api-key`, `curl -u user:password`, `mysql -ppassword`, `setenv HF_TOKEN …`.
 //!
-//! A command line comes as words or within a text; both go through [`Line`], word by word.
+//! A command line is given as words or within a text; both are processed word by word by [`Line`].
 
 use std::ops::Range;
 
@@ -13,11 +13,11 @@ struct Program {
     names: &'static [&'static str],
     /// Flags before a secret: `-u S`, `-uS`, `--user=S`.
     before: &'static [&'static str],
-    /// Flags that have the secret within their own word: `-pS`.
+    /// Flags with the secret in the same word: `-pS`.
     within: &'static [&'static str],
-    /// The value is a secret only with a colon in it: a user's name alone is none.
+    /// The value is a secret only if it contains a colon: a user name alone is not.
     colon: bool,
-    /// A word that must have come before: `docker login -p S`, and not `docker run -p 80:80`.
+    /// A subcommand that must precede: `docker login -p S`, and not `docker run -p 80:80`.
     command: Option<&'static str>,
 }
 
@@ -69,10 +69,10 @@ const PROGRAMS: [Program; 14] = [
     Program { names: &["htpasswd"], before: &["-b", "-nb"], ..PLAIN },
 ];
 
-/// Words before a name and its value with a blank between: `setenv HF_TOKEN …`.
+/// Words before a name and a value separated by a blank: `setenv HF_TOKEN …`.
 const SETTERS: [&str; 6] = ["set", "setx", "setenv", "export", "config", "putenv"];
 
-/// Words of a sentence, which a secret is not.
+/// Common words of prose, which are never secrets.
 const SENTENCE: [&str; 34] = [
     "a", "an", "and", "as", "at", "be", "before", "by", "first", "for", "from", "has", "if", "in", "is",
     "it", "may", "must", "not", "of", "on", "or", "so", "than", "that", "the", "then", "to", "was", "when",
@@ -82,25 +82,25 @@ const SENTENCE: [&str; 34] = [
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Expected {
     Nothing,
-    /// The next word is a secret, or only with a colon in it; several may follow; it may be a number or not.
+    /// The next word is a secret, possibly only if it contains a colon; several may follow; it may or may not be a number.
     One {
         colon: bool,
         several: bool,
         number: bool,
     },
-    /// Of `--api-key A B`, the words after the first until a flag.
+    /// In `--api-key A B`, the words after the first, up to the next flag.
     More,
 }
 
-/// A command line so far.
+/// The state after the words so far.
 #[derive(Debug)]
 pub(super) struct Line {
     program: Option<&'static Program>,
-    /// The program's command, such as `login`, has come.
+    /// Whether the program's subcommand, such as `login`, has been seen.
     command: bool,
-    /// It is one of `.netrc`.
+    /// Whether it is a `.netrc` entry.
     netrc: bool,
-    /// Words that may still come between a setter and the name.
+    /// How many words may still come between a setter and the name.
     setter: u8,
     expected: Expected,
 }
@@ -169,7 +169,7 @@ impl Line {
         if SETTERS.contains(&lower.as_str()) || matches!(word, "ENV" | "ARG") {
             self.setter = 4;
         } else if secret_flag(word) {
-            // Several keys may follow one flag, not several passwords.
+            // Several keys may follow one flag, but not several passwords.
             let several = ["key", "keys", "tokens", "secrets"].iter().any(|end| lower.ends_with(end));
             let number = number_is_secret(word.trim_start_matches('-'));
             self.expected = Expected::One { colon: false, several, number };
@@ -217,7 +217,7 @@ impl Line {
     }
 }
 
-/// What a word is to a program that takes secrets.
+/// The meaning of a word for a program that takes secrets.
 #[derive(Debug)]
 enum Flag {
     Other,
@@ -227,14 +227,14 @@ enum Flag {
     With(Range<usize>),
 }
 
-/// Whether a word after a setter is the name of a secret, in a spelling that no sentence has.
+/// Whether a word after a setter is the name of a secret, spelled as it would not be in prose.
 fn named(word: &str) -> bool {
     let name = word.trim_start_matches('$');
     let part = |byte: u8| byte.is_ascii_alphanumeric() || b"-_./:".contains(&byte);
     name.bytes().all(part) && name.contains(['_', '-', '.', ':']) && secret_name(name)
 }
 
-/// The secret words of the command lines in a text.
+/// The secret words in the command lines of a text.
 pub(super) fn parts(text: &str) -> Vec<Range<usize>> {
     let mut found = Vec::new();
     let mut line = Line::new();
@@ -253,17 +253,17 @@ pub(super) fn parts(text: &str) -> Vec<Range<usize>> {
 struct Words<'a> {
     text: &'a str,
     at: usize,
-    /// Whether a quote of each kind may still close.
+    /// Whether a closing quote of each kind may still follow.
     closes: [bool; 3],
 }
 
 impl Words<'_> {
-    /// The next word, and whether a command ended before it. A quoted one is whole only where a secret is expected.
+    /// The next word, and whether a command ended before it. A quoted word is kept whole only where a secret is expected.
     fn next(&mut self, whole: bool) -> Option<(Range<usize>, bool)> {
         const QUOTES: [u8; 3] = *b"\"'`";
         let bytes = self.text.as_bytes();
         let mut broken = false;
-        // The quote directly after a word closes it.
+        // A quote directly after a word closes it.
         let escapes = bytes[self.at..].iter().take_while(|byte| **byte == b'\\').count();
         if bytes.get(self.at + escapes).is_some_and(|byte| self.at > 0 && QUOTES.contains(byte)) {
             self.at += escapes + 1;
@@ -272,7 +272,7 @@ impl Words<'_> {
             let byte = *bytes.get(self.at)?;
             match byte {
                 b'\n' => {
-                    // A backslash before it goes on with the command.
+                    // After a backslash the command continues.
                     let goes_on = self.text[..self.at].trim_end_matches('\r').ends_with('\\');
                     broken |= !goes_on;
                 }
@@ -296,7 +296,7 @@ impl Words<'_> {
                 byte if byte.is_ascii_whitespace() || b"\"'`,()[]{}\\:=".contains(&byte) => {}
                 _ => break,
             }
-            // A mark is a word.
+            // A redaction mark counts as a word.
             if self.text[self.at..].starts_with(MARK) {
                 break;
             }
@@ -307,7 +307,7 @@ impl Words<'_> {
         let length = bytes[start..].iter().position(ends).unwrap_or(bytes.len() - start);
         self.at += length;
         let word = &self.text[start..self.at];
-        // Signs after a word are none of it, nor is the bracket of a mark; `;` is seen when the next word is looked for.
+        // Trailing punctuation is not part of a word, nor is a mark's bracket; `;` is handled with the next word.
         let cut = word.trim_end_matches([',', ']', ')', '}', '\\', ';']);
         let marked = format!("{cut}]").ends_with(MARK) && word.len() > cut.len();
         self.at = start + (cut.len() + usize::from(marked)).max(1);

@@ -1,20 +1,20 @@
-//! A text as it reads once its escapes are undone: `%3A` of an address, `\n` and `\u0026` of JSON, `&quot;` of a page. What
-//! is found in it is cut from the text itself.
+//! Decodes a text's escapes (`%3A` of URLs, `\n` and `\u0026` of JSON, `&quot;` of HTML), and maps what is found in the
+//! decoded text back to the original.
 
 use std::ops::Range;
 
-/// Times that escapes within escapes are undone.
+/// How many levels of nested escapes are decoded.
 const DEEP: usize = 3;
 
-/// A text without its escapes, and where they were.
+/// A text with its escapes decoded, and where they were.
 pub(super) struct Decoded {
     pub(super) text: String,
-    /// For each time they were undone, the place of each escape's sign after it, and of the escape's end before it.
+    /// For each level, the position of each decoded character, and of the end of its escape before decoding.
     levels: Vec<Vec<(usize, usize)>>,
 }
 
 impl Decoded {
-    /// Nothing when there is no escape in the text.
+    /// `None` if there is no escape in the text.
     pub(super) fn of(text: &str) -> Option<Self> {
         let (mut text, escapes) = once(text)?;
         let mut levels = vec![escapes];
@@ -27,12 +27,12 @@ impl Decoded {
         Some(Self { text, levels })
     }
 
-    /// The place in the text itself.
+    /// The corresponding range of the original text.
     pub(super) fn original(&self, part: &Range<usize>) -> Range<usize> {
         let place = |at: usize| {
             self.levels.iter().rev().fold(at, |at, escapes| {
-                match escapes[..escapes.partition_point(|(sign, _)| *sign < at)].last() {
-                    Some((sign, end)) => end + (at - sign - 1),
+                match escapes[..escapes.partition_point(|(decoded_at, _)| *decoded_at < at)].last() {
+                    Some((decoded_at, end)) => end + (at - decoded_at - 1),
                     None => at,
                 }
             })
@@ -62,7 +62,7 @@ fn once(text: &str) -> Option<(String, Vec<(usize, usize)>)> {
     Some((out, escapes))
 }
 
-/// The sign of ASCII that the escape at a place stands for, and the escape's length.
+/// The ASCII character that the escape at a position stands for, and the escape's length.
 fn escape(bytes: &[u8], at: usize) -> Option<(u8, usize)> {
     let rest = &bytes[at..];
     let hex = |digits: &[u8]| u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok();
@@ -72,7 +72,7 @@ fn escape(bytes: &[u8], at: usize) -> Option<(u8, usize)> {
         [b'\\', b'n', ..] => (b'\n', 2),
         [b'\\', b't', ..] => (b'\t', 2),
         [b'\\', b'r', ..] => (b'\r', 2),
-        [b'\\', sign @ (b'"' | b'\'' | b'/' | b'\\'), ..] => (*sign, 2),
+        [b'\\', c @ (b'"' | b'\'' | b'/' | b'\\'), ..] => (*c, 2),
         [b'&', ..] => {
             let end = rest.iter().take(8).position(|byte| *byte == b';')?;
             let byte = match &rest[1..end] {

@@ -1,11 +1,11 @@
-//! Secrets taken out of what a record, a page or a message keeps of others' words: another tool's file, a command line, an
-//! address, a header.
+//! Removes secrets from text of outside origin before a record, a page or a message keeps it: another tool's file, a
+//! command line, a URL, a header.
 //!
-//! One way for all. A secret is told by the name that it stands under (`names`; in a text `assigned`, on a command line
-//! `command`), by a form that only keys have (`forms`), or by its place in an address (`address`). Escapes hide none of it
-//! (`encoded`). A member of an object is dropped, a part of a text gives way to [`MARK`]; doing it twice changes nothing
-//! more. Numbers, names of tokenizers and models, hashes of content and addresses without a secret stay as they are. It is
-//! no promise that a text without any such sign has no secret. The time is linear in the text.
+//! A secret is recognized by its name (`names`; within a text `assigned`, on a command line `command`), by a form that only
+//! keys have (`forms`), or by its place in a URL (`address`), also behind escapes (`encoded`). A member of an object is
+//! dropped, a part of a text is replaced by [`MARK`]; the operation is idempotent. Numbers, names of tokenizers and models,
+//! content hashes and URLs without a secret are unchanged. A secret without any such feature is not found. The time is
+//! linear in the text.
 
 mod address;
 mod assigned;
@@ -23,25 +23,25 @@ use serde_json::{Map, Value};
 
 pub use names::secret_name;
 
-/// What stands where a secret was.
+/// Replaces a secret.
 pub const MARK: &str = "[redacted]";
 
-/// Times that a text is gone through: a mark may show what begins after it.
+/// Maximum number of passes over a text: replacing one secret may reveal the next.
 const PASSES: usize = 16;
 
-/// A text longer than this is not read as JSON, only searched.
+/// A text longer than this is not parsed as JSON, only searched.
 const MOST_JSON: usize = 1 << 20;
 
-/// Schemes of a header, after which the secret comes.
+/// Authentication schemes of a header, followed by the secret.
 const SCHEMES: [&str; 8] =
     ["bearer", "basic", "token", "digest", "apikey", "negotiate", "key", "aws4-hmac-sha256"];
 
-/// A way to find secrets in a text.
+/// A search for secrets in a text.
 type Find = fn(&str) -> Vec<Range<usize>>;
 
 const FINDS: [Find; 5] = [forms::private_keys, address::parts, command::parts, assigned::values, forms::keys];
 
-/// A text without its secrets.
+/// A text with its secrets replaced.
 pub fn text(text: &str) -> Cow<'_, str> {
     let mut out = Cow::Borrowed(text);
     for _ in 0..PASSES {
@@ -68,18 +68,18 @@ pub fn text(text: &str) -> Cow<'_, str> {
     out
 }
 
-/// A text that is JSON, without the members that only its structure tells; nothing when there are none.
+/// A JSON text without the members that only its structure identifies as secrets; `None` if there are none.
 fn without_members(text: &str) -> Option<String> {
     if text.len() > MOST_JSON || !text.trim_start().starts_with(['{', '[']) {
         return None;
     }
-    let said: Value = serde_json::from_str(text).ok()?;
+    let parsed: Value = serde_json::from_str(text).ok()?;
     let mut left_out = Vec::new();
-    let without = value("", said, &mut left_out);
+    let without = value("", parsed, &mut left_out);
     (!left_out.is_empty()).then(|| without.to_string())
 }
 
-/// A command line without its secrets, word by word: the word after `--api-key` as well.
+/// A command line with its secrets replaced, including the word after `--api-key`.
 pub fn words<T: AsRef<str>>(words: &[T]) -> Vec<String> {
     let mut line = command::Line::new();
     let without = |word: &T| {
@@ -92,20 +92,20 @@ pub fn words<T: AsRef<str>>(words: &[T]) -> Vec<String> {
     words.iter().map(without).collect()
 }
 
-/// The members of an object without their secrets. Each field that lost something is named in `left_out` by its path,
-/// which begins with `inside`; never by its value.
+/// An object without its secrets. Each field that lost something is listed in `left_out` by its path, which begins with
+/// `inside`; never by its value.
 pub fn object(inside: &str, object: Map<String, Value>, left_out: &mut Vec<String>) -> Map<String, Value> {
     members(inside, "", object, left_out)
 }
 
-/// The members of the object that stands under the name `parent`.
+/// The members of the object called `parent`.
 fn members(
     inside: &str,
     parent: &str,
     object: Map<String, Value>,
     left_out: &mut Vec<String>,
 ) -> Map<String, Value> {
-    // A list of headers and a list of settings say in one member what the other is.
+    // In a list of headers or settings, one member names the other.
     let of_secret = object
         .iter()
         .filter(|(name, _)| names::names_setting(name))
@@ -132,12 +132,12 @@ fn path_to(inside: &str, name: &str) -> String {
     if inside.is_empty() { name } else { format!("{inside}.{name}") }
 }
 
-/// A value without its secrets, and the paths of those fields that lost something.
+/// A value without its secrets, and the paths of the fields that lost something.
 pub fn value(path: &str, value: Value, left_out: &mut Vec<String>) -> Value {
     within(path, "", value, left_out)
 }
 
-/// A value that stands under a name.
+/// A value with a name.
 fn within(path: &str, name: &str, value: Value, left_out: &mut Vec<String>) -> Value {
     match value {
         Value::String(said) => {
@@ -154,7 +154,7 @@ fn within(path: &str, name: &str, value: Value, left_out: &mut Vec<String>) -> V
     }
 }
 
-/// The items of a list: a command line among them, or a header's name with its value.
+/// The items of a list, which may be a command line, or a header's name and value.
 fn list(path: &str, items: Vec<Value>, left_out: &mut Vec<String>) -> Vec<Value> {
     let mut line = command::Line::new();
     let pair = items.len() == 2;
@@ -186,7 +186,7 @@ fn list(path: &str, items: Vec<Value>, left_out: &mut Vec<String>) -> Vec<Value>
     out
 }
 
-/// Whether a value can hold a secret at all.
+/// Whether a value can contain a secret at all.
 fn carries(value: &Value) -> bool {
     match value {
         Value::Null | Value::Bool(_) => false,
@@ -197,7 +197,7 @@ fn carries(value: &Value) -> bool {
     }
 }
 
-/// `text` with [`MARK`] in place of each part; nothing when there is none that is not a mark already.
+/// `text` with each part replaced by [`MARK`]; `None` if there is nothing left to replace.
 fn cut(text: &str, mut parts: Vec<Range<usize>>) -> Option<String> {
     parts.retain(|part| text.get(part.clone()).is_some_and(|part| !part.is_empty() && part != MARK));
     parts.sort_by_key(|part| part.start);

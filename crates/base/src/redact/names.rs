@@ -1,10 +1,10 @@
-//! Names under which a secret stands, in any spelling: `api_key`, `X-API-Key`, `clientSecret`, `HF_TOKEN`.
+//! Names of secrets, in any spelling: `api_key`, `X-API-Key`, `clientSecret`, `HF_TOKEN`.
 
 use serde_json::Value;
 
 use super::{MARK, carries};
 
-/// Parts that make a name one of a secret, however it is spelt.
+/// Parts that make a name that of a secret, however it is spelled.
 const PARTS: [&str; 15] = [
     "apikey",
     "password",
@@ -23,17 +23,17 @@ const PARTS: [&str; 15] = [
     "mnemonic",
 ];
 
-/// Words that have such a part and are of no secret.
+/// Words that contain such a part without denoting a secret.
 const HARMLESS: [&str; 4] = ["secretar", "secretion", "passwordless", "credentialless"];
 
-/// Words that make a name one of a secret.
+/// Words that make a name that of a secret.
 const WORDS: [&str; 10] =
     ["pwd", "pwds", "cred", "creds", "psk", "sas", "bearer", "jwt", "sessionid", "sessionkey"];
 
-/// Words that make it one at its end.
+/// Words that do so at the end of a name.
 const LAST: [&str; 4] = ["cookie", "cookies", "pw", "webhook"];
 
-/// Words before `key` that make it one.
+/// Words that do so before `key`.
 const KEYS: [&str; 66] = [
     "auth",
     "secret",
@@ -103,7 +103,7 @@ const KEYS: [&str; 66] = [
     "litellm",
 ];
 
-/// Words before `token` that make it one.
+/// Words that do so before `token`.
 const TOKENS: [&str; 62] = [
     "access",
     "auth",
@@ -169,7 +169,7 @@ const TOKENS: [&str; 62] = [
     "kaggle",
 ];
 
-/// Words before `token` that make it one of a text or of a count.
+/// Words before `token` that mean a token of text, or a count.
 const TEXT_TOKENS: [&str; 66] = [
     "eos",
     "bos",
@@ -239,7 +239,7 @@ const TEXT_TOKENS: [&str; 66] = [
     "placeholder",
 ];
 
-/// Last words of a name that is about a secret and does not hold it: where it is, whether there is one, how long it lasts.
+/// Last words of names that are about a secret without containing it: where it is, whether there is one, how long it lasts.
 const ABOUT: [&str; 52] = [
     "env",
     "envvar",
@@ -295,7 +295,7 @@ const ABOUT: [&str; 52] = [
     "method",
 ];
 
-/// Last words of a name that say nothing more than that it has a value.
+/// Last words that only say that the name has a value.
 const HOLDS: [&str; 14] = [
     "value",
     "val",
@@ -313,7 +313,7 @@ const HOLDS: [&str; 14] = [
     "url",
 ];
 
-/// Members that say which setting an object is of.
+/// Members that name the setting an object describes.
 const NAMING: [&str; 20] = [
     "name",
     "key",
@@ -337,13 +337,13 @@ const NAMING: [&str; 20] = [
     "n",
 ];
 
-/// Members that hold the setting itself.
+/// Members that contain the setting's value.
 const VALUES: [&str; 14] = [
     "value", "values", "val", "v", "default", "current", "content", "contents", "data", "text", "raw",
     "const", "example", "string",
 ];
 
-/// Values that tell nothing.
+/// Values that reveal nothing.
 const EMPTY: [&str; 15] = [
     "null",
     "none",
@@ -362,24 +362,24 @@ const EMPTY: [&str; 15] = [
     "auto",
 ];
 
-/// Names longer than this are none.
+/// Longer texts are not names.
 const LONGEST_NAME: usize = 200;
 
-/// Whether what stands under this name is a secret.
+/// Whether the value with this name is a secret.
 pub fn secret_name(name: &str) -> bool {
     let words = own_words(name);
     !about(&words) && of_secret(name, &words)
 }
 
-/// The words of a name without those that only say that it has a value, and without a number: `api_key_1.value`.
+/// The words of a name, without a number and without those that only say that it has a value: `api_key_1.value`.
 fn own_words(name: &str) -> Vec<String> {
     if name.len() > LONGEST_NAME {
         return Vec::new();
     }
     let mut words = words(name);
     if let Some(last) = words.last_mut() {
-        let length = last.trim_end_matches(|sign: char| sign.is_ascii_digit()).len();
-        // `base64` is a word of its own.
+        let length = last.trim_end_matches(|c: char| c.is_ascii_digit()).len();
+        // `base64` is one word.
         if length > 0 && !HOLDS.contains(&last.as_str()) {
             last.truncate(length);
         }
@@ -394,7 +394,7 @@ fn own_words(name: &str) -> Vec<String> {
     words
 }
 
-/// Whether a name's last word says that it is about a secret only.
+/// Whether a name's last word says that it is only about a secret.
 fn about(words: &[String]) -> bool {
     words.len() > 1 && words.last().is_some_and(|last| ABOUT.contains(&last.as_str()))
 }
@@ -417,8 +417,8 @@ fn of_secret(name: &str, words: &[String]) -> bool {
     if matches!(list.as_slice(), ["session"] | ["id", "token"]) || name == "_auth" {
         return true;
     }
-    // Any `X_TOKEN` of an environment.
-    let of_environment = name.contains('_') && !name.contains(|sign: char| sign.is_ascii_lowercase());
+    // Any environment variable `X_TOKEN`.
+    let of_environment = name.contains('_') && !name.contains(|c: char| c.is_ascii_lowercase());
     if let [.., before, last] = list.as_slice()
         && of_environment
         && (matches!(*last, "pass" | "pat") || (*last == "token" && !TEXT_TOKENS.contains(before)))
@@ -443,8 +443,8 @@ fn of_secret(name: &str, words: &[String]) -> bool {
     })
 }
 
-/// Whether a member of an object is a secret. `null`, a truth and an empty text are none; a number is one only where it can
-/// be a password, since counts have such names as well.
+/// Whether a member of an object is a secret. `null`, booleans and empty strings are not; a number is one only if it can be
+/// a password, since counts have such names as well.
 pub(super) fn holds_secret(name: &str, value: &Value) -> bool {
     if !carries(value) || value == MARK {
         return false;
@@ -452,7 +452,7 @@ pub(super) fn holds_secret(name: &str, value: &Value) -> bool {
     match value {
         Value::Number(number) => number_is_secret(name) && number.to_string().len() >= 4,
         Value::String(text) => {
-            !says_nothing(text) && (secret_name(name) || (doubtful(name) && telling(name, text)))
+            !says_nothing(text) && (secret_name(name) || (ambiguous(name) && looks_random(name, text)))
         }
         _ => {
             (secret_name(name) && (number_is_secret(name) || has_text(value)))
@@ -461,18 +461,18 @@ pub(super) fn holds_secret(name: &str, value: &Value) -> bool {
     }
 }
 
-/// Whether a member of an object says of which setting the object is.
+/// Whether a member of an object names the setting the object describes.
 pub(super) fn names_setting(name: &str) -> bool {
     NAMING.contains(&name.to_ascii_lowercase().as_str())
 }
 
-/// Whether a member of an object holds the setting that another one names.
+/// Whether a member of an object contains the setting that another one names.
 pub(super) fn value_of_setting(name: &str) -> bool {
     let lower = name.to_ascii_lowercase();
     VALUES.contains(&lower.as_str()) || lower.starts_with("value") || lower.ends_with("value")
 }
 
-/// The name that a member of `tokens: {hf: …}` or `keys: {openai: …}` has with what it stands in.
+/// The full name of a member of `tokens: {hf: …}` or `keys: {openai: …}`, including its parent.
 pub(super) fn within(parent: &str, name: &str) -> Option<String> {
     let words = own_words(parent);
     let one = match words.last()?.as_str() {
@@ -488,7 +488,7 @@ fn is_auth(name: &str) -> bool {
     matches!(own_words(name).last().map(String::as_str), Some("auth"))
 }
 
-/// Whether a value has a text in it that tells something.
+/// Whether a value contains a text that reveals something.
 fn has_text(value: &Value) -> bool {
     match value {
         Value::String(text) => !says_nothing(text),
@@ -498,24 +498,24 @@ fn has_text(value: &Value) -> bool {
     }
 }
 
-/// Whether a value is none, a truth, or the name of a way to authenticate.
+/// Whether a value is empty, a boolean, or the name of an authentication method.
 pub(super) fn says_nothing(text: &str) -> bool {
     let text = text.trim();
     text.is_empty() || (text.len() <= 10 && EMPTY.contains(&text.to_ascii_lowercase().as_str()))
 }
 
-/// Whether a word of a command line is a flag: a password may begin with a dash as well.
+/// Whether a word of a command line is a flag; a password may begin with a dash too.
 pub(super) fn is_flag(word: &str) -> bool {
     let name = &word[..word.find('=').unwrap_or(word.len())];
     let part = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
-    let long = name.strip_prefix("--").is_some_and(|name| {
-        name.starts_with(|sign: char| sign.is_ascii_alphabetic()) && name.bytes().all(part)
-    });
+    let long = name
+        .strip_prefix("--")
+        .is_some_and(|name| name.starts_with(|c: char| c.is_ascii_alphabetic()) && name.bytes().all(part));
     let short = name.len() == 2 && name.starts_with('-') && name.as_bytes()[1].is_ascii_alphabetic();
     long || short
 }
 
-/// Whether the word behind this one of a command line is a secret: `--api-key`, and `-token` as Go and Java write it.
+/// Whether the next word of a command line is a secret: after `--api-key`, and after `-token` as in Go and Java.
 pub(super) fn secret_flag(word: &str) -> bool {
     let name = word.trim_start_matches('-');
     let part = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
@@ -536,16 +536,16 @@ pub(super) fn number_is_secret(name: &str) -> bool {
             || words == ["pw"])
 }
 
-/// Whether a secret may stand under this name, or something else.
-pub(super) fn doubtful(name: &str) -> bool {
+/// Whether this name may denote a secret or something else.
+pub(super) fn ambiguous(name: &str) -> bool {
     let words = own_words(name);
     let last = words.last().map_or("", String::as_str);
     matches!(last, "token" | "key" | "auth" | "sig" | "signature" | "sid" | "pass" | "pat" | "otp")
         || (about(&words) && of_secret(name, &words[..words.len() - 1]))
 }
 
-/// Whether a text under a [`doubtful`] name looks like a secret: as random as words, names and hashes are not.
-pub(super) fn telling(name: &str, text: &str) -> bool {
+/// Whether the value of an [`ambiguous`] name looks like a secret: random, unlike words, names and hashes.
+pub(super) fn looks_random(name: &str, text: &str) -> bool {
     let count = |is: fn(&u8) -> bool| text.bytes().filter(is).count();
     let (digits, upper, lower) =
         (count(u8::is_ascii_digit), count(u8::is_ascii_uppercase), count(u8::is_ascii_lowercase));
@@ -570,16 +570,16 @@ pub(super) fn telling(name: &str, text: &str) -> bool {
 
 /// The words of a name, in lower case: `xApiKey` has three, as `X-API-Key` has.
 pub(super) fn words(name: &str) -> Vec<String> {
-    let signs: Vec<char> = name.chars().collect();
+    let chars: Vec<char> = name.chars().collect();
     let mut words = vec![String::new()];
-    for (at, sign) in signs.iter().enumerate() {
-        if !sign.is_alphanumeric() {
+    for (at, c) in chars.iter().enumerate() {
+        if !c.is_alphanumeric() {
             words.push(String::new());
             continue;
         }
-        let before = at.checked_sub(1).map(|at| signs[at]);
-        let after = signs.get(at + 1);
-        let begins = sign.is_uppercase()
+        let before = at.checked_sub(1).map(|at| chars[at]);
+        let after = chars.get(at + 1);
+        let begins = c.is_uppercase()
             && (before.is_some_and(|before| before.is_lowercase() || before.is_ascii_digit())
                 || (before.is_some_and(char::is_uppercase)
                     && after.is_some_and(|after| after.is_lowercase())));
@@ -587,7 +587,7 @@ pub(super) fn words(name: &str) -> Vec<String> {
             words.push(String::new());
         }
         if let Some(word) = words.last_mut() {
-            word.extend(sign.to_lowercase());
+            word.extend(c.to_lowercase());
         }
     }
     words.retain(|word| !word.is_empty());

@@ -1,4 +1,4 @@
-//! Secrets planted in strangers' texts, and what must stay as it is.
+//! Secrets planted in text of outside origin, and text that must not change.
 
 use proptest::prelude::*;
 use serde_json::{Value, json};

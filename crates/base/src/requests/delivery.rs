@@ -1,4 +1,4 @@
-//! One delivery of output in eight bytes.
+//! One delivery of output, packed into eight bytes.
 
 use crate::event::Tick;
 
@@ -7,25 +7,25 @@ use crate::event::Tick;
 pub enum Part {
     /// The answer.
     Answer,
-    /// Reasoning before the answer. It is output, and counts as such.
+    /// Reasoning before the answer, which counts as output.
     Reasoning,
-    /// A tool call. It is output as well.
+    /// A tool call, which counts as output.
     ToolCall,
 }
 
-/// How much a delivery carried, as far as the client can tell when it comes.
+/// How much a delivery carried, as far as the client can tell on arrival.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Amount {
-    /// Tokens, each of them seen: token ids, `logprobs`, or our own engine.
+    /// Tokens, counted one by one: from token ids, `logprobs`, or our own engine.
     Tokens(u32),
-    /// Bytes of text, however many tokens they are.
+    /// Bytes of text, of an unknown number of tokens.
     Bytes(u32),
 }
 
 /// Output that reached the client in one piece: when, of which part, how much.
 ///
 /// 44 bits of nanoseconds since the request was due (4.9 hours), 2 bits of [`Part`], 1 bit for the unit, 17 bits of
-/// [`Amount`] (131,071). What is more is taken as the most.
+/// [`Amount`] (131,071). Larger values saturate.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Delivery(u64);
 
@@ -71,7 +71,7 @@ impl Delivery {
         }
     }
 
-    /// How much it carried. Once its request has ended and the number of its tokens is known, always tokens.
+    /// How much it carried: always tokens once its request has ended and its token count is known.
     pub fn amount(self) -> Amount {
         let amount = self.size();
         if self.0 & COUNTED == 0 { Amount::Bytes(amount) } else { Amount::Tokens(amount) }
@@ -90,11 +90,11 @@ impl std::fmt::Debug for Delivery {
     }
 }
 
-/// Shares `tokens` out over the deliveries that brought them, and leaves each with [`Amount::Tokens`].
+/// Distributes `tokens` over the deliveries that carried them, and sets each to [`Amount::Tokens`].
 ///
-/// When every delivery was counted and the sum is right, they stay. Else each gets one token, as far as there are that
-/// many, and what is left goes by the bytes: a server that sends a token a chunk is told exactly, one that bundles them
-/// to within the difference in length of its tokens.
+/// If every delivery was counted and the sum matches, nothing changes. Otherwise each gets one token, while they last, and
+/// the rest is distributed by bytes: exact for a server that sends one token per chunk, and for one that bundles tokens
+/// accurate to within the variation of their length.
 pub(super) fn share_out(tokens: u32, deliveries: &mut [Delivery]) {
     let counted = deliveries.iter().all(|delivery| matches!(delivery.amount(), Amount::Tokens(_)));
     let total: u64 = deliveries.iter().map(|delivery| u64::from(delivery.size())).sum();
@@ -103,7 +103,7 @@ pub(super) fn share_out(tokens: u32, deliveries: &mut [Delivery]) {
     }
     let number = u32::try_from(deliveries.len()).unwrap_or(u32::MAX);
     let (each, rest) = if tokens >= number { (1, tokens - number) } else { (0, tokens) };
-    // Without any text to go by, evenly.
+    // Evenly, if there is no text to weight by.
     let weight = |delivery: &Delivery| if total == 0 { 1 } else { u64::from(delivery.size()) };
     let all = if total == 0 { u64::from(number) } else { total };
     let (mut seen, mut given) = (0, 0);

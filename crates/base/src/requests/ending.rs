@@ -5,17 +5,17 @@
 pub enum Ending {
     /// The whole answer came.
     Completed,
-    /// We closed it: the run was over, or interrupted.
+    /// Closed by us: the run was over, or interrupted.
     CutByUs,
     /// The server's name could not be resolved.
     NameNotResolved,
-    /// Nobody listens there.
+    /// Nothing listens on the port.
     ConnectionRefused,
-    /// No connection in the time allowed.
+    /// No connection within the time limit.
     ConnectTimeout,
-    /// Another failure to connect, such as no route to the host.
+    /// Any other failure to connect, such as no route to the host.
     Unreachable,
-    /// TLS could not be agreed on, or the certificate isn't trusted.
+    /// The TLS handshake failed, or the certificate isn't trusted.
     Tls,
     /// 401 or 403.
     NotAuthorized,
@@ -27,25 +27,25 @@ pub enum Ending {
     RequestRejected,
     /// 5xx.
     ServerError,
-    /// Any other status than 200.
+    /// Any other status except 200.
     UnexpectedStatus,
     /// An error object within a stream that began with 200.
     ErrorInStream,
-    /// 200 and then no output.
+    /// 200, but no output.
     NoOutput,
-    /// The answer is no HTTP/1.1.
+    /// The answer is not HTTP/1.1.
     MalformedHttp,
-    /// The stream is no stream of server-sent events.
+    /// The stream does not consist of server-sent events.
     MalformedStream,
-    /// An event's data is no JSON of the expected form.
+    /// An event's data is not JSON of the expected form.
     MalformedJson,
-    /// Text that is no UTF-8.
+    /// The text is not valid UTF-8.
     MalformedUtf8,
     /// The connection was closed or reset before the answer was whole.
     ClosedEarly,
-    /// Nothing came for longer than allowed.
+    /// Nothing arrived for longer than allowed.
     Stalled,
-    /// The whole took longer than allowed.
+    /// The whole request took longer than allowed.
     TimedOut,
     /// The answer names another model.
     WrongModel,
@@ -87,26 +87,26 @@ impl Ending {
         }
     }
 
-    /// Whether the server, the way to it or this machine failed the request.
+    /// Whether the server, the connection or this machine failed the request.
     pub fn is_failure(self) -> bool {
         !matches!(self, Self::Completed | Self::CutByUs)
     }
 }
 
-/// Why the server says it stopped.
+/// The finish reason that the server reported.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Finish {
     /// A stop token or stop string.
     Stop,
-    /// The most tokens asked for, or the context's end.
+    /// The token limit, or the end of the context.
     Length,
     /// A tool call.
     ToolCalls,
-    /// A filter.
+    /// A content filter.
     ContentFilter,
     /// A reason not in this list.
     Other,
-    /// It did not say.
+    /// Not stated.
     NotSaid,
 }
 

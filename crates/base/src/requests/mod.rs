@@ -1,8 +1,8 @@
-//! What happened to requests under load: the wire from whatever serves them (an HTTP client, our own engine) into `measure`.
+//! What happened to requests under load: the interface from whatever serves them (an HTTP client, our own engine) to `measure`.
 //!
-//! Noting something costs no allocation once the buffers have grown. A request that ends is folded: its moments, counts and
-//! ending become one [`Request`], its deliveries are counted into slices of time, and the list of them is kept as long as
-//! all lists together are no more than [`KEPT_DELIVERIES`].
+//! Recording an event does not allocate once the buffers have grown. A request that ends is folded: its timestamps, counts
+//! and ending become one [`Request`], its deliveries are added to time slices, and the list of them is kept as long as all
+//! lists together do not exceed [`KEPT_DELIVERIES`].
 //!
 //! So memory is bounded. An hour of 1,000 streams at 40 deliveries a second is 144 million deliveries; with replies of
 //! 256 deliveries:
@@ -11,13 +11,13 @@
 //! |---|---|---|
 //! | requests in flight | 1,000 × 256 × 8 | 2 MB |
 //! | requests ended | 562,500 × 136 | 77 MB, at most [`MOST_REQUESTS`]: 143 MB |
-//! | deliveries | 2²¹ × 8 | 17 MB until they are given up, then none |
+//! | deliveries | 2²¹ × 8 | 17 MB until they are dropped, then none |
 //! | tokens over time | 2¹⁶ slices × 12 | 0.8 MB |
 //! | gaps over time | 512 slices × 37 KB | at most 19 MB |
 //!
-//! Exact whatever the length: every request's moments and counts, so TTFT, TPOT, latency, goodput; tokens over time, by
-//! slices of 10 ms, 80 ms after 44 minutes. Past [`KEPT_DELIVERIES`] gaps are known to 0.4% by histograms, in slices
-//! of 1 s (8 s after 34 minutes). Means stay exact.
+//! Exact for any length: every request's timestamps and counts, and so TTFT, TPOT, latency, goodput; tokens over time, in
+//! slices of 10 ms, 80 ms after 44 minutes. Beyond [`KEPT_DELIVERIES`], gaps are known to 0.4% from histograms, in slices
+//! of 1 s (8 s after 34 minutes). Means remain exact.
 
 mod delivery;
 mod ending;
@@ -32,21 +32,21 @@ use crate::stats::Histogram;
 
 use slices::Absorb;
 
-/// Deliveries kept one by one, over all requests that ended.
+/// Deliveries kept individually, over all ended requests.
 pub const KEPT_DELIVERIES: usize = 1 << 21;
 
-/// Requests a log takes; whoever drives the load ends it then ([`RequestLog::is_full`]).
+/// Capacity of a log in requests; the driver of the load then ends it ([`RequestLog::is_full`]).
 pub const MOST_REQUESTS: usize = 1 << 20;
 
-/// A moment that may not have come.
+/// A moment that may not have been reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Moment(u64);
 
 impl Moment {
-    /// It has not come.
+    /// Not reached.
     pub const NEVER: Self = Self(u64::MAX);
 
-    /// When it was, if it was.
+    /// When it was, if reached.
     pub fn get(self) -> Option<Tick> {
         (self != Self::NEVER).then_some(Tick::from_nanos(self.0))
     }
@@ -58,41 +58,41 @@ impl From<Tick> for Moment {
     }
 }
 
-/// What the server says it counted.
+/// The token counts that the server reported.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Usage {
-    /// Tokens of the prompt, the cached ones among them.
+    /// Prompt tokens, including cached ones.
     pub prompt_tokens: u32,
-    /// Of these, tokens found in the prefix cache; `None` when the server does not say.
+    /// Of these, tokens found in the prefix cache; `None` if the server does not report it.
     pub cached_tokens: Option<u32>,
-    /// Tokens of output, reasoning and tool calls among them.
+    /// Output tokens, including reasoning and tool calls.
     pub output_tokens: u32,
 }
 
-/// Who counted a request's output tokens. Chunks are never taken for tokens.
+/// Who counted a request's output tokens. Chunks are never counted as tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum CountedBy {
     /// The server, in its usage block.
     Usage,
     /// The client, token by token: ids, `logprobs`, or our own engine.
     Deliveries,
-    /// The model's tokenizer, over the text that came.
+    /// The model's tokenizer, on the received text.
     Tokenizer,
-    /// Nobody: the number is not known.
+    /// Nobody: the number is unknown.
     Nobody,
 }
 
-/// What is known of a request before it is sent.
+/// What is known about a request before it is sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Planned {
     /// Its index in the load.
     pub index: u32,
     /// Whether it belongs to the warm-up and is not measured.
     pub warmup: bool,
-    /// When it was due: by the schedule, or when its slot of a closed loop became free. Latencies count from here.
+    /// When it was due: by the schedule, or when its slot of a closed loop became free. Latencies are measured from here.
     pub intended: Tick,
-    /// When it could be sent at the earliest: `intended`, or later when the load's own limit of requests in flight held it
-    /// back. `started` less this is the client's lag.
+    /// When it could be sent at the earliest: `intended`, or later if the load's own limit of requests in flight delayed
+    /// it. `started` minus this is the client's lag.
     pub released: Tick,
     /// Tokens of its prompt, as far as the client knows.
     pub prompt_tokens: u32,
@@ -100,31 +100,31 @@ pub struct Planned {
     pub output_tokens: u32,
 }
 
-/// How a request ended and what was counted.
+/// How a request ended, and its token counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Outcome {
     /// When.
     pub at: Tick,
     /// How.
     pub ending: Ending,
-    /// Why the server says it stopped.
+    /// The finish reason that the server reported.
     pub finish: Finish,
     /// The server's usage block.
     pub usage: Option<Usage>,
-    /// Output tokens by the model's tokenizer, where the client has one.
+    /// Output tokens by the model's tokenizer, if the client has one.
     pub tokenizer: Option<u32>,
 }
 
 /// A request that ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Request {
-    /// What was known before.
+    /// What was known beforehand.
     pub planned: Planned,
-    /// When the client took it up: it began to connect, or to write.
+    /// When the client started on it: began to connect, or to write.
     pub started: Moment,
     /// When its last byte was handed to the system.
     pub sent: Moment,
-    /// When the head of the answer had come.
+    /// When the head of the answer had arrived.
     pub answered: Moment,
     /// The first delivery.
     pub first: Moment,
@@ -136,7 +136,7 @@ pub struct Request {
     pub ended: Tick,
     /// How it ended.
     pub ending: Ending,
-    /// Why the server says it stopped.
+    /// The finish reason that the server reported.
     pub finish: Finish,
     /// The server's usage block.
     pub usage: Option<Usage>,
@@ -144,19 +144,19 @@ pub struct Request {
     pub output_tokens: u32,
     /// Who counted them.
     pub counted_by: CountedBy,
-    /// The client's own count beside the server's: by deliveries, else by tokenizer.
+    /// The client's own count, next to the server's: by deliveries, else by tokenizer.
     pub recount: Option<u32>,
-    /// Of the output tokens, those of the first delivery.
+    /// Output tokens in the first delivery.
     pub first_tokens: u32,
     /// How many deliveries there were.
     pub deliveries: u32,
-    /// Bytes of text, where deliveries were noted by bytes.
+    /// Bytes of text, for deliveries counted in bytes.
     pub text_bytes: u32,
-    /// Where they stand in the list of kept ones.
+    /// Their range in the list of kept deliveries.
     kept_at: u32,
 }
 
-/// A request in flight, as the log knows it; valid until it is ended.
+/// The log's handle of a request in flight; valid until the request ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct InFlight(u32);
 
@@ -166,12 +166,12 @@ struct Open {
     deliveries: Vec<Delivery>,
 }
 
-/// Output of a slice of time, of requests that did not fail.
+/// Output within a time slice, of requests that did not fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Flow {
     /// Output tokens delivered.
     pub tokens: u32,
-    /// Bytes of text whose tokens nobody counted: of requests that were cut before their usage came.
+    /// Bytes of text whose tokens nobody counted: from requests cut off before their usage arrived.
     pub uncounted_bytes: u32,
     /// Deliveries.
     pub deliveries: u32,
@@ -188,9 +188,9 @@ impl Absorb for Flow {
 /// Gaps between consecutive deliveries to a request, in nanoseconds, of requests that completed and are measured.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Gaps {
-    /// Each gap, however many tokens ended it.
+    /// Each gap, whatever the number of tokens that ended it.
     pub gaps: Histogram,
-    /// For each token its share of the gap that it ended: gap ÷ k, k times.
+    /// For each token, its share of the gap that it ended: gap ÷ k, k times.
     pub per_token: Histogram,
 }
 
@@ -208,7 +208,7 @@ impl Gaps {
     }
 }
 
-/// All requests of a load. A client of several threads has one for each and joins them in the end.
+/// All requests of a load. A multi-threaded client has one per thread and merges them at the end.
 #[derive(Debug)]
 pub struct RequestLog {
     open: Vec<Open>,
@@ -240,12 +240,12 @@ impl RequestLog {
         }
     }
 
-    /// Whether it takes no further request.
+    /// Whether it cannot take another request.
     pub fn is_full(&self) -> bool {
         self.ended.len() + self.open.len() - self.free.len() >= MOST_REQUESTS
     }
 
-    /// Takes a request up at `at`, before anything is sent.
+    /// Starts a request at `at`, before anything is sent.
     pub fn start(&mut self, planned: Planned, at: Tick) -> InFlight {
         let request = Request {
             planned,
@@ -275,18 +275,18 @@ impl RequestLog {
         InFlight(u32::try_from(self.open.len() - 1).unwrap_or(u32::MAX))
     }
 
-    /// The request's last byte was handed to the system.
+    /// Records that the request's last byte was handed to the system.
     pub fn sent(&mut self, slot: InFlight, at: Tick) {
         self.open[slot.0 as usize].request.sent = at.into();
     }
 
-    /// The head of the answer has come.
+    /// Records that the head of the answer has arrived.
     pub fn answered(&mut self, slot: InFlight, at: Tick) {
         self.open[slot.0 as usize].request.answered = at.into();
     }
 
-    /// Output came. A chunk with neither text nor a token, such as one with a role only, is no delivery and must not be
-    /// noted.
+    /// Records output. A chunk with neither text nor a token, such as one with only a role, is not a delivery and must not be
+    /// recorded.
     pub fn delivered(&mut self, slot: InFlight, at: Tick, part: Part, amount: Amount) {
         let Open { request, deliveries } = &mut self.open[slot.0 as usize];
         deliveries.push(Delivery::new(request.planned.intended, at, part, amount));
@@ -297,7 +297,7 @@ impl RequestLog {
         self.open[slot.0 as usize].deliveries.len()
     }
 
-    /// The request is over: folds it.
+    /// Ends the request and folds it.
     pub fn end(&mut self, slot: InFlight, outcome: Outcome) {
         let Open { request, deliveries } = &mut self.open[slot.0 as usize];
         request.close(&outcome, deliveries);
@@ -330,7 +330,7 @@ impl RequestLog {
         self.free.push(slot);
     }
 
-    /// Bytes it holds.
+    /// Bytes of memory it uses.
     pub fn memory(&self) -> usize {
         let open: usize =
             self.open.iter().map(|open| open.deliveries.capacity() * size_of::<Delivery>()).sum();
@@ -341,13 +341,12 @@ impl RequestLog {
             + self.gaps.all().iter().map(gaps).sum::<usize>()
     }
 
-    /// Requests that ended, in the order in which they did within a thread.
+    /// Ended requests, in order of ending within each thread.
     pub fn requests(&self) -> &[Request] {
         &self.ended
     }
 
-    /// The deliveries of a request that ended, each with its tokens where they are known; `None` once there were too many
-    /// to keep.
+    /// The deliveries of an ended request, each with its tokens if known; `None` once there were too many to keep.
     pub fn deliveries(&self, request: &Request) -> Option<&[Delivery]> {
         let from = request.kept_at as usize;
         self.keeps_all.then(|| &self.kept[from..from + request.deliveries as usize])
@@ -358,8 +357,8 @@ impl RequestLog {
         &self.flow
     }
 
-    /// Gaps that ended within `span`, of measured requests that completed; `None` once there were too many to keep.
-    /// Each with the number of tokens that ended it.
+    /// Gaps that ended within `span`, of measured requests that completed, each with the number of tokens that ended it;
+    /// `None` once there were too many to keep.
     pub fn exact_gaps(&self, span: Span) -> Option<Vec<(u64, u32)>> {
         let mut found = Vec::new();
         for request in self.ended.iter().filter(|request| request.has_gaps()) {
@@ -372,14 +371,14 @@ impl RequestLog {
         self.keeps_all.then_some(found)
     }
 
-    /// The same gaps as histograms, of the slices wholly within `span`.
+    /// The same gaps as histograms, from the slices entirely within `span`.
     pub fn gaps(&self, span: Span) -> Gaps {
         let mut all = Gaps::default();
         self.gaps.within(span).iter().for_each(|slice| all.absorb(slice.clone()));
         all
     }
 
-    /// Adds what another thread's log has, of a load with the same beginning. Both must have no request in flight.
+    /// Merges another thread's log of a load with the same start. Neither may have a request in flight.
     pub fn absorb(&mut self, other: Self) {
         self.keeps_all &= other.keeps_all && self.kept.len() + other.kept.len() <= self.most_kept;
         let offset = u32::try_from(self.kept.len()).unwrap_or(u32::MAX);
@@ -396,12 +395,12 @@ impl RequestLog {
 }
 
 impl Request {
-    /// Whether its gaps count: it is measured, whole, and its tokens are known.
+    /// Whether its gaps count: it is measured and complete, and its tokens are known.
     fn has_gaps(&self) -> bool {
         !self.planned.warmup && self.ending == Ending::Completed && self.counted_by != CountedBy::Nobody
     }
 
-    /// Fills in what the end tells, and gives each delivery its tokens.
+    /// Fills in what is known at the end, and assigns each delivery its tokens.
     fn close(&mut self, outcome: &Outcome, deliveries: &mut [Delivery]) {
         let Outcome { at, ending, finish, usage, tokenizer } = *outcome;
         (self.ended, self.ending, self.finish, self.usage) = (at, ending, finish, usage);
@@ -437,8 +436,8 @@ impl Request {
     }
 }
 
-/// Calls `found` with the end, the length and the tokens of each gap. Deliveries of one token's pieces are one.
-fn each_gap(intended: Tick, deliveries: &[Delivery], mut found: impl FnMut(Tick, u64, u32)) {
+/// Calls `visit` with the end, the length and the tokens of each gap. Deliveries of pieces of one token count as one.
+fn each_gap(intended: Tick, deliveries: &[Delivery], mut visit: impl FnMut(Tick, u64, u32)) {
     let mut before = match deliveries.first() {
         Some(first) => first.at(intended),
         None => return,
@@ -446,7 +445,7 @@ fn each_gap(intended: Tick, deliveries: &[Delivery], mut found: impl FnMut(Tick,
     for delivery in &deliveries[1..] {
         let (at, tokens) = (delivery.at(intended), delivery.size());
         if tokens > 0 {
-            found(at, at.nanos() - before.nanos(), tokens);
+            visit(at, at.nanos() - before.nanos(), tokens);
             before = at;
         }
     }

@@ -1,14 +1,14 @@
-//! A quantity over time in slices of equal width, which doubles when there are too many.
+//! A quantity over time in slices of equal width, which doubles when there are too many slices.
 
 use crate::event::{Span, Tick};
 
-/// What can be added up.
+/// A quantity that can be summed.
 pub trait Absorb: Default {
     /// Adds `other` to this.
     fn absorb(&mut self, other: Self);
 }
 
-/// Slices of time since `begin`; their number is bounded, their width is not.
+/// Time slices since `begin`; their number is bounded, their width is not.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Slices<T> {
     begin: Tick,
@@ -18,12 +18,12 @@ pub struct Slices<T> {
 }
 
 impl<T: Absorb> Slices<T> {
-    /// At most `most` slices, at first `width` nanoseconds each.
+    /// At most `most` slices, initially of `width` nanoseconds each.
     pub(super) fn new(begin: Tick, width: u64, most: usize) -> Self {
         Self { begin, width, most, sums: Vec::new() }
     }
 
-    /// The slice that `at` falls into; what was before the beginning falls into the first.
+    /// The slice that `at` falls into; times before the start fall into the first.
     pub(super) fn at(&mut self, at: Tick) -> &mut T {
         let since = at.nanos().saturating_sub(self.begin.nanos());
         let slot = loop {
@@ -51,7 +51,7 @@ impl<T: Absorb> Slices<T> {
         self.sums.truncate(pairs);
     }
 
-    /// Adds what another log saw since the same beginning.
+    /// Adds another log's slices since the same start.
     pub(super) fn absorb(&mut self, mut other: Self) {
         while other.width < self.width {
             other.widen();
@@ -67,7 +67,7 @@ impl<T: Absorb> Slices<T> {
         }
     }
 
-    /// All slices since the beginning.
+    /// All slices since the start.
     pub fn all(&self) -> &[T] {
         &self.sums
     }
@@ -77,7 +77,7 @@ impl<T: Absorb> Slices<T> {
         self.width
     }
 
-    /// The largest span of whole slices within `span`; `None` when there is none.
+    /// The largest span of whole slices within `span`; `None` if there is none.
     pub fn aligned(&self, span: Span) -> Option<Span> {
         let begin = self.begin.nanos();
         let from = span.from.nanos().saturating_sub(begin).div_ceil(self.width);
@@ -86,7 +86,7 @@ impl<T: Absorb> Slices<T> {
         (from < to).then(|| Span { from: at(from), to: at(to) })
     }
 
-    /// The slices wholly within `span`.
+    /// The slices entirely within `span`.
     pub fn within(&self, span: Span) -> &[T] {
         let Some(span) = self.aligned(span) else { return &[] };
         let slot = |at: Tick| {

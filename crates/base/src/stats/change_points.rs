@@ -1,9 +1,9 @@
-//! Change points of a series: where its level moved for good (E-divisive, Matteson and James 2014).
+//! Change points of a series: where its level shifted permanently (E-divisive, Matteson and James 2014).
 //!
-//! A split is as good as the energy distance between what lies left and right of it. The best split of a segment is
-//! believed when few orders of the same values have one as good ([`orders`](super::orders)); then both sides are searched
-//! in turn. Long series are searched in windows, as Hunter does (Fleming et al., ICPE 2023): a change long ago must not
-//! hide one of yesterday, nor take quadratic time. What the windows found is tested once more between its neighbours.
+//! A split's score is the energy distance between the values on its left and right. The best split of a segment is accepted
+//! if few permutations of the same values have one as good ([`orders`](super::orders)); then both sides are searched in
+//! turn. Long series are searched in windows, as in Hunter (Fleming et al., ICPE 2023): an old change must not hide a
+//! recent one, nor take quadratic time. Each change that the windows find is tested again between its neighbours.
 
 use std::collections::HashMap;
 
@@ -14,13 +14,13 @@ use super::splits::Split;
 /// What counts as a change.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Rules {
-    /// Chance of a change where there is none, for each split that is tested.
+    /// Probability of a false positive, for each split tested.
     pub p: f64,
-    /// Points that are looked at together.
+    /// Points per window.
     pub window: usize,
-    /// Fewest points between two changes.
+    /// Minimum number of points between two changes.
     pub segment: usize,
-    /// Least change of the median, as a share of the level before.
+    /// Minimum change of the median, as a fraction of the previous level.
     pub magnitude: f64,
 }
 
@@ -30,21 +30,20 @@ impl Default for Rules {
     }
 }
 
-/// A place where the level moved.
+/// A point where the level shifted.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct ChangePoint {
     /// Index of the first value of the new level.
     pub at: usize,
-    /// Median of the segment before.
+    /// Median of the segment before it.
     pub before: f64,
-    /// Median of the segment behind.
+    /// Median of the segment after it.
     pub after: f64,
-    /// Share of the orders of the same values with a split at least as good; of a long segment an estimate.
+    /// Share of permutations of the same values with a split at least as good; for a long segment an estimate.
     pub p: f64,
 }
 
-/// The change points of `series`, in order. Values that are not finite are an error of the caller's: they are taken
-/// as no evidence of anything, and the series has none then.
+/// The change points of `series`, in order. Non-finite values are a caller's error; such a series has no change points.
 pub fn change_points(series: &[f64], rules: &Rules) -> Vec<ChangePoint> {
     if series.iter().any(|value| !value.is_finite()) {
         return Vec::new();
@@ -65,7 +64,7 @@ pub fn change_points(series: &[f64], rules: &Rules) -> Vec<ChangePoint> {
     settle(series, found, rules)
 }
 
-/// Splits `series[from..to]` as often as chance does not explain.
+/// Splits `series[from..to]` recursively while a split is significant.
 fn search(series: &[f64], from: usize, to: usize, rules: &Rules, found: &mut Vec<usize>) {
     let segment = &series[from..to];
     let Some(split) = Split::best(segment, rules.segment) else { return };
@@ -77,10 +76,10 @@ fn search(series: &[f64], from: usize, to: usize, rules: &Rules, found: &mut Vec
     search(series, from + split.at, to, rules, found);
 }
 
-/// Tests what the windows found between its neighbours, the weakest first, until all that is left stands; two windows
-/// may see one change at neighbouring places.
+/// Tests each change that the windows found between its neighbours, the weakest first, until all that remain are
+/// significant; two windows may find one change at neighbouring points.
 fn settle(series: &[f64], mut found: Vec<usize>, rules: &Rules) -> Vec<ChangePoint> {
-    // A removal changes the neighbours of two places; what was tested between the same ones is known.
+    // A removal changes the neighbours of two points; results between unchanged neighbours are reused.
     let mut tested = HashMap::new();
     loop {
         let points = (0..found.len())
@@ -88,7 +87,7 @@ fn settle(series: &[f64], mut found: Vec<usize>, rules: &Rules) -> Vec<ChangePoi
                 let at = found[place];
                 let from = if place == 0 { 0 } else { found[place - 1] };
                 let to = found.get(place + 1).copied().unwrap_or(series.len());
-                // No farther than a window on either side: what was long ago says little about this place.
+                // At most one window on either side: the distant past says little about this point.
                 let (from, to) = (from.max(at.saturating_sub(rules.window)), to.min(at + rules.window));
                 *tested.entry((from, at, to)).or_insert_with(|| test(series, from, at, to, rules))
             })
@@ -108,12 +107,12 @@ fn settle(series: &[f64], mut found: Vec<usize>, rules: &Rules) -> Vec<ChangePoi
     }
 }
 
-/// One place between its neighbours, and whether it is proven there.
+/// Tests one point between its neighbours, and returns whether it is significant.
 fn test(series: &[f64], from: usize, at: usize, to: usize, rules: &Rules) -> (ChangePoint, bool) {
     let segment = &series[from..to];
     let (p, proven) = match Split::best(segment, rules.segment) {
         Some(best) if at - from >= rules.segment && to - at >= rules.segment => {
-            // Its own split must be nearly the best there, not only next to a good one.
+            // Its own split must be nearly the best there, not merely next to a good one.
             let own = Split::all(segment, rules.segment).find(|split| split.at == at - from);
             let own = own.map_or(0.0, |split| split.distance);
             if own < 0.5 * best.distance {

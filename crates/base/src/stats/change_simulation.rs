@@ -1,6 +1,6 @@
-//! Change points tested like a product: thousands of histories whose noise and step are known.
+//! Simulation tests of the change-point search: thousands of histories with known noise and step.
 //!
-//! Seeded, so the table in docs/regression.md is the same for whoever makes it again (`scripts/regress-table`).
+//! Seeded, so the table in docs/regression.md can be reproduced exactly (`scripts/regress-table`).
 
 use super::change_points::{Rules, change_points};
 use crate::random::SplitMix64;

@@ -1,9 +1,9 @@
-//! A histogram of whole numbers with bins as fine as the value is small: bounded memory, one bound of the relative error.
+//! A histogram of integers with bins proportional to the value: bounded memory and a bounded relative error.
 
-/// Bins in each doubling, as a power of two. A bin is 1/128 of its value wide, its middle within 0.4% of all in it.
+/// Bins per doubling, as a power of two. A bin is 1/128 of its value wide, so its middle is within 0.4% of all its values.
 const BITS: u32 = 7;
 
-/// Counts of values, those below 128 exactly, others by bins of which each doubling has 128.
+/// Counts of values: exact below 128, above in 128 bins per doubling.
 ///
 /// For values up to 2^42 (73 minutes in nanoseconds) it takes at most 18 KiB.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -25,7 +25,7 @@ impl Histogram {
         self.sum += u128::from(value) * u128::from(times);
     }
 
-    /// Adds all that `other` has.
+    /// Adds the values of `other`.
     pub fn absorb(&mut self, other: &Self) {
         if other.counts.len() > self.counts.len() {
             self.counts.resize(other.counts.len(), 0);
@@ -42,12 +42,12 @@ impl Histogram {
         self.total
     }
 
-    /// Bytes it holds beside itself.
+    /// Heap bytes it uses.
     pub fn memory(&self) -> usize {
         self.counts.capacity() * size_of::<u32>()
     }
 
-    /// The mean, exact; `None` of nothing.
+    /// The exact mean; `None` if empty.
     pub fn mean(&self) -> Option<f64> {
         (self.total > 0).then(|| self.sum as f64 / self.total as f64)
     }

@@ -1,4 +1,4 @@
-//! Confidence intervals of a mean: Student's t, and the same for what is never below zero.
+//! Confidence intervals of a mean: Student's t, and a variant for quantities that are never negative.
 
 use serde::{Deserialize, Serialize};
 use statrs::distribution::{ContinuousCDF, StudentsT};
@@ -9,14 +9,14 @@ use super::serial::effective_sample_size;
 /// A two-sided confidence interval, both ends included.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Interval {
-    /// Lower end.
+    /// Lower bound.
     pub low: f64,
-    /// Upper end.
+    /// Upper bound.
     pub high: f64,
 }
 
 impl Interval {
-    /// The interval under a monotonic map; the ends are put in order again when it falls.
+    /// The interval under a monotonic map; the bounds are swapped if it is decreasing.
     pub fn map(self, f: impl Fn(f64) -> f64) -> Self {
         let (a, b) = (f(self.low), f(self.high));
         Self { low: a.min(b), high: a.max(b) }
@@ -36,20 +36,20 @@ impl Interval {
 /// Student's t interval of the mean: `mean ± t(1 − α/2, m − 1) · sd / √m`, with `m` the effective
 /// sample size, since trials of one process follow one another and are not independent.
 ///
-/// `None` under two samples: one number has no interval.
+/// `None` for fewer than two samples: a single number has no interval.
 pub fn t_interval(samples: &[f64], confidence: f64) -> Option<Interval> {
     let (center, sd) = (mean(samples)?, sample_sd(samples)?);
-    // At least two, so that a correlated pair still has a degree of freedom.
+    // At least two, so that a correlated pair keeps one degree of freedom.
     let size = effective_sample_size(samples).max(2.0);
     let t = StudentsT::new(0.0, 1.0, size - 1.0).ok()?.inverse_cdf(0.5 + confidence / 2.0);
     let half = t * sd / size.sqrt();
     Some(Interval { low: center - half, high: center + half })
 }
 
-/// The t interval of the mean of a quantity that is never below zero, such as a duration.
+/// The t interval of the mean of a quantity that is never negative, such as a duration.
 ///
 /// The interval of the logarithm by the delta method, `mean · e^(± half / mean)`: equal to the plain one
-/// when narrow, never negative when two wild trials make it wide, and the same for a rate and its inverse.
+/// when narrow, never negative when two outliers make it wide, and consistent for a rate and its inverse.
 pub fn t_interval_positive(samples: &[f64], confidence: f64) -> Option<Interval> {
     let center = mean(samples).filter(|center| *center > 0.0)?;
     let relative = t_interval(samples, confidence)?.relative_half_width(center);

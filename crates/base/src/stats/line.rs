@@ -1,7 +1,7 @@
-//! A straight line through points by ordinary least squares, with the intervals that follow from its residuals.
+//! A straight line fitted by ordinary least squares, with the intervals that follow from its residuals.
 //!
-//! The textbook model: the scatter about the line is normal, equally wide everywhere, and one point's is independent of the
-//! next one's (Draper and Smith, Applied Regression Analysis, chapters 1 and 3). What of that fails is the caller's to say.
+//! The textbook model: residuals are normal, independent and of equal variance (Draper and Smith, Applied Regression
+//! Analysis, chapters 1 and 3). Checking these assumptions is up to the caller.
 
 use statrs::distribution::{ChiSquared, ContinuousCDF, StudentsT};
 
@@ -12,43 +12,43 @@ use super::interval::Interval;
 pub struct Line {
     /// Value at `x = 0`.
     pub intercept: f64,
-    /// Rise for each unit of `x`.
+    /// Rise per unit of `x`.
     pub slope: f64,
     /// Standard deviation of the residuals, with n − 2 degrees of freedom.
     pub residual_sd: f64,
-    /// Share of the variance of `y` that the line explains; 1 when `y` does not vary.
+    /// Share of the variance of `y` that the line explains; 1 if `y` does not vary.
     pub r_squared: f64,
-    /// Points.
+    /// Number of points.
     pub n: usize,
     mean_x: f64,
     /// Sum of squared deviations of `x`.
     spread_x: f64,
 }
 
-/// About which value an interval is drawn.
+/// What an interval is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Band {
-    /// The line itself: where the mean lies.
+    /// The line itself: a confidence interval of the mean.
     Confidence,
-    /// One further point: the line's uncertainty and that point's own scatter.
+    /// One further point: a prediction interval, the line's uncertainty plus that point's own scatter.
     Prediction,
 }
 
 /// Where a band crosses a height.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Crossing {
-    /// Between these, both ends finite.
+    /// Between these two finite values.
     Between(Interval),
-    /// From this on, without end: the slope may be zero.
+    /// From this value on, unbounded above: the slope may be zero.
     From(f64),
-    /// Up to this, from ever.
+    /// Up to this value, unbounded below.
     Until(f64),
-    /// Nowhere is excluded.
+    /// No value is excluded.
     Anywhere,
 }
 
 impl Line {
-    /// The line through `points`; `None` under three points, when all share one `x`, or when one is not finite.
+    /// The line through `points`; `None` for fewer than three points, if all share one `x`, or if one is not finite.
     pub fn fit(points: &[(f64, f64)]) -> Option<Self> {
         let n = points.len();
         if n < 3 || points.iter().any(|(x, y)| !x.is_finite() || !y.is_finite()) {
@@ -71,7 +71,7 @@ impl Line {
         Some(Self { intercept, slope, residual_sd, r_squared, n, mean_x, spread_x })
     }
 
-    /// Height of the line at `x`.
+    /// Value of the line at `x`.
     pub fn at(&self, x: f64) -> f64 {
         self.intercept + self.slope * x
     }
@@ -111,17 +111,17 @@ impl Line {
         StudentsT::new(0.0, 1.0, self.freedom()).map_or(f64::NAN, |t| t.cdf((y - self.at(x)) / error))
     }
 
-    /// Where the line itself is at height `y`; `None` when it is level.
+    /// Where the line reaches `y`; `None` if it is horizontal.
     pub fn solve(&self, y: f64) -> Option<f64> {
         let x = (y - self.intercept) / self.slope;
         x.is_finite().then_some(x)
     }
 
-    /// Every `x` whose band holds `height` (Fieller 1954; Draper and Smith, section 3.2).
+    /// Every `x` whose band contains `height` (Fieller 1954; Draper and Smith, section 3.2).
     ///
-    /// With `u = x − mean`, `d = mean y − height` and `q = (t · sd)²` the band holds `height` where
+    /// With `u = x − mean`, `d = mean y − height` and `q = (t · sd)²` the band contains `height` where
     /// `(slope² − q/spread) u² + 2 slope d u + d² − q (k + 1/n) ≤ 0`, `k` being 1 for a further point and 0 for the line.
-    /// When the slope's interval holds zero the first coefficient is not positive and the set has no end on one side.
+    /// If the slope's interval contains zero, the first coefficient is not positive and the set is unbounded on one side.
     pub fn crossing(&self, height: f64, band: Band, confidence: f64) -> Crossing {
         let scatter = (self.t(confidence) * self.residual_sd).powi(2);
         let above = self.at(self.mean_x) - height;

@@ -1,22 +1,22 @@
-//! Student's t as a test: how surprising a mean is, one-sided.
+//! One-sided t tests of a mean.
 
 use statrs::distribution::{ContinuousCDF, Normal, StudentsT};
 
 use super::moments::{mean, sample_sd};
 
-/// A mean with what a t test needs.
+/// A mean with what its t test needs.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct MeanTest {
     /// The samples' mean.
     pub mean: f64,
     /// Their standard deviation.
     pub sd: f64,
-    /// How many they are.
+    /// Number of samples.
     pub n: usize,
 }
 
 impl MeanTest {
-    /// `None` under two samples, or when one is not finite.
+    /// `None` for fewer than two samples, or if one is not finite.
     pub fn of(samples: &[f64]) -> Option<Self> {
         let found = Self { mean: mean(samples)?, sd: sample_sd(samples)?, n: samples.len() };
         (found.mean.is_finite() && found.sd.is_finite()).then_some(found)
@@ -26,7 +26,7 @@ impl MeanTest {
         self.sd / (self.n as f64).sqrt()
     }
 
-    /// Chance of a mean this far above `bound` or farther when the true one is at most `bound`.
+    /// Probability of a mean at least this far above `bound` if the true mean is at most `bound`.
     pub fn p_above(self, bound: f64) -> f64 {
         let distance = self.mean - bound;
         if self.sd <= 0.0 {
@@ -35,7 +35,7 @@ impl MeanTest {
         StudentsT::new(0.0, 1.0, (self.n - 1) as f64).map_or(1.0, |t| t.sf(distance / self.standard_error()))
     }
 
-    /// Chance of a mean this far below `bound` or farther when the true one is at least `bound`.
+    /// Probability of a mean at least this far below `bound` if the true mean is at least `bound`.
     pub fn p_below(self, bound: f64) -> f64 {
         Self { mean: -self.mean, ..self }.p_above(-bound)
     }
@@ -46,12 +46,12 @@ impl MeanTest {
     }
 }
 
-/// Chance of a standard normal number above `z`.
+/// Probability that a standard normal variable exceeds `z`.
 pub fn normal_tail(z: f64) -> f64 {
     Normal::standard().sf(z)
 }
 
-/// The quantile of Student's t for the mean of `n` samples; infinite under two.
+/// The quantile of Student's t for the mean of `n` samples; infinite for fewer than two.
 pub fn quantile_t(q: f64, n: usize) -> f64 {
     if n < 2 {
         return f64::INFINITY;

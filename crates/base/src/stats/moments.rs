@@ -1,11 +1,11 @@
 //! Mean and standard deviation.
 
-/// Arithmetic mean; `None` of nothing.
+/// Arithmetic mean; `None` if empty.
 pub fn mean(samples: &[f64]) -> Option<f64> {
     (!samples.is_empty()).then(|| samples.iter().sum::<f64>() / samples.len() as f64)
 }
 
-/// Sample standard deviation (divides by n − 1), two passes; `None` under two samples.
+/// Sample standard deviation (divides by n − 1), two passes; `None` for fewer than two samples.
 pub fn sample_sd(samples: &[f64]) -> Option<f64> {
     if samples.len() < 2 {
         return None;

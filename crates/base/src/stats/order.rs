@@ -1,21 +1,21 @@
-//! Intervals that assume no distribution: of a quantile by order statistics, of a share by Wilson.
+//! Distribution-free intervals: of a quantile by order statistics, of a proportion by Wilson.
 
 use statrs::distribution::{Binomial, ContinuousCDF, DiscreteCDF, Normal};
 
 use super::interval::Interval;
 
-/// The fewest samples whose order statistics bound the `q`-quantile from both sides at `confidence`: 36, 72 and 368 for
-/// p90, p95 and p99 at 95%.
+/// The minimum number of samples whose order statistics bound the `q`-quantile from both sides at `confidence`: 36, 72 and
+/// 368 for p90, p95 and p99 at 95%.
 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a small count")]
 pub fn samples_for_quantile(q: f64, confidence: f64) -> usize {
     let tail = (1.0 - confidence) / 2.0;
     (tail.ln() / q.max(1.0 - q).ln()).ceil() as usize
 }
 
-/// A distribution-free interval of the `q`-quantile: the samples at the ranks that the binomial law leaves (David and
-/// Nagaraja, Order Statistics, 3rd ed., section 7.1). Each side misses with at most half of 1 − `confidence`.
+/// A distribution-free interval of the `q`-quantile: the samples at the ranks given by the binomial distribution (David
+/// and Nagaraja, Order Statistics, 3rd ed., section 7.1). Each side misses with probability at most (1 − `confidence`) / 2.
 ///
-/// `sorted` is in rising order; `None` when it is too short ([`samples_for_quantile`]). The samples are taken for
+/// `sorted` is in ascending order; `None` if it is too short ([`samples_for_quantile`]). The samples are assumed to be
 /// independent.
 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "ranks within the samples")]
 pub fn quantile_interval(sorted: &[f64], q: f64, confidence: f64) -> Option<Interval> {
@@ -27,7 +27,7 @@ pub fn quantile_interval(sorted: &[f64], q: f64, confidence: f64) -> Option<Inte
     let tail = (1.0 - confidence) / 2.0;
     // P(fewer than `rank` samples below the quantile), ranks from 1.
     let below = |rank: usize| rank.checked_sub(1).map_or(0.0, |rank| law.cdf(rank as u64));
-    // Begin where the normal law puts the ranks, and go to where the binomial one does.
+    // Start at the ranks of the normal approximation, and walk to those of the binomial distribution.
     let z = Normal::standard().inverse_cdf(1.0 - tail);
     let (center, spread) = (n as f64 * q, z * (n as f64 * q * (1.0 - q)).sqrt());
     let mut low = ((center - spread).max(1.0) as usize).min(n);
@@ -47,7 +47,7 @@ pub fn quantile_interval(sorted: &[f64], q: f64, confidence: f64) -> Option<Inte
     Some(Interval { low: sorted[low - 1], high: sorted[high - 1] })
 }
 
-/// Wilson's score interval (1927) of a share of which `part` in `whole` were seen; `None` of nothing.
+/// Wilson's score interval (1927) of a proportion observed as `part` in `whole`; `None` if `whole` is zero.
 pub fn share_interval(part: u64, whole: u64, confidence: f64) -> Option<Interval> {
     if whole == 0 {
         return None;

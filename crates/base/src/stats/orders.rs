@@ -1,23 +1,23 @@
-//! How seldom chance gives a split as good: the share of all orders of the same values whose best split is.
+//! The p-value of a split: the share of permutations of the same values whose best split is as good.
 //!
-//! A short segment is counted exactly, over all its orders. Of a longer one random orders are drawn, more of them the
-//! closer the share is to the level, so that no length and no seed hides a change that can be proven at all. The two
-//! early ends for a change cost less than one hundredth of the level, which the last look pays (see the tests).
+//! Exact for a short segment, over all its permutations. For a longer one random permutations are drawn, more of them the
+//! closer the share is to the level, so that no length and no seed hides a change that can be proven at all. Stopping
+//! early for a change costs less than one hundredth of the level, which the last look accounts for (see the tests).
 
 use crate::random::SplitMix64;
 
 use super::splits::{Distances, best_split};
 
-/// Longest segment whose orders are counted: 2^16 subsets take about a millisecond.
+/// Longest segment that is counted exactly: 2^16 subsets take about a millisecond.
 const COUNTED: usize = 16;
 
-/// A look at the random orders so far.
+/// An interim look at the random permutations so far.
 struct Look {
-    /// Orders so far, as a multiple of `1 / p`: how many of them are as good when the share is just the level.
+    /// Permutations so far, as a multiple of `1 / p`: the expected number as good if the share equals the level.
     expected: u32,
-    /// At most so many as good: a change.
+    /// With at most this many as good, it is a change.
     change: u32,
-    /// At least so many as good: none. Looked at after each order.
+    /// With at least this many as good, it is not. Checked after each permutation.
     none: u32,
 }
 
@@ -28,11 +28,11 @@ const LOOKS: [Look; 4] = [
     Look { expected: 400, change: 396, none: 397 },
 ];
 
-/// Share of the orders of `segment` with a split as good as `distance`, and whether it is within the level `p`: exact
-/// when the segment is short, else an estimate from random orders that are the same on every machine.
+/// Share of the permutations of `segment` with a split as good as `distance`, and whether it is within the level `p`: exact
+/// if the segment is short, else estimated from random permutations that are the same on every machine.
 pub(super) fn chance(segment: &[f64], shortest: usize, distance: f64, p: f64, salt: u64) -> (f64, bool) {
     let distances = Distances::of(segment);
-    // Sums of the same distances in another order differ in their last bits.
+    // Summing the same distances in a different order changes the last bits.
     let least = distance - 1e-12 * distances.total().max(distance);
     let mut drawn = Drawn {
         random: SplitMix64::new(0x1AFE_C057).branch(salt),
@@ -41,7 +41,7 @@ pub(super) fn chance(segment: &[f64], shortest: usize, distance: f64, p: f64, sa
         as_good: 0,
     };
     if segment.len() <= COUNTED {
-        // Most segments have no change, and a few orders say so.
+        // Most segments have no change, which a few permutations show.
         let Look { expected, none, .. } = LOOKS[0];
         if !drawn.until(&distances, shortest, least, f64::from(expected) / p / 10.0, none) {
             return (drawn.share(), false);
@@ -60,7 +60,7 @@ pub(super) fn chance(segment: &[f64], shortest: usize, distance: f64, p: f64, sa
     (drawn.share(), false)
 }
 
-/// Random orders so far.
+/// The random permutations so far.
 struct Drawn {
     random: SplitMix64,
     order: Vec<usize>,
@@ -69,7 +69,7 @@ struct Drawn {
 }
 
 impl Drawn {
-    /// Draws until there are `orders`; `false` as soon as `none` of them are as good.
+    /// Draws until there are `orders` permutations; `false` as soon as `none` of them are as good.
     fn until(&mut self, distances: &Distances, shortest: usize, least: f64, orders: f64, none: u32) -> bool {
         while f64::from(self.orders) < orders.round() {
             self.random.shuffle(&mut self.order);
@@ -84,15 +84,15 @@ impl Drawn {
         true
     }
 
-    /// The order that was seen counts as one of them.
+    /// The observed order counts as one of them.
     fn share(&self) -> f64 {
         f64::from(self.as_good + 1) / f64::from(self.orders + 1)
     }
 }
 
-/// The exact share. An order is a way from the empty set to the whole one, a value at a time; it has no split as good
-/// when it passes no set whose split from the rest is. So the share of the ways to a set that pass none is the mean of
-/// the shares of its subsets with one value fewer, and 0 for a set that is such a split.
+/// The exact share. A permutation is a path from the empty set to the full one, adding a value at a time; it has no split as
+/// good if it visits no set whose split from the rest is. So the share of paths to a set that visit none is the mean of the
+/// shares of its subsets with one value fewer, and 0 for a set that is itself such a split.
 fn counted(distances: &Distances, shortest: usize, least: f64) -> f64 {
     let n = distances.len();
     let all = (1usize << n) - 1;
@@ -115,7 +115,7 @@ fn counted(distances: &Distances, shortest: usize, least: f64) -> f64 {
     1.0 - clean[all]
 }
 
-/// The values of a set, which is a bit each.
+/// The values of a set, one bit each.
 fn members(mut set: usize) -> impl Iterator<Item = usize> {
     std::iter::from_fn(move || {
         let value = (set != 0).then(|| set.trailing_zeros() as usize)?;

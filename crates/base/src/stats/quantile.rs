@@ -1,7 +1,7 @@
 //! Quantiles, type 7 of Hyndman and Fan (1996): linear interpolation at `(n − 1) · q`, as R, `NumPy` and
-//! spreadsheets have it.
+//! spreadsheets do.
 
-/// The `q`-quantile (0 ≤ q ≤ 1) of samples in any order; `None` of nothing.
+/// The `q`-quantile (0 ≤ q ≤ 1) of samples in any order; `None` if empty.
 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "an index into a slice")]
 pub fn quantile(samples: &[f64], q: f64) -> Option<f64> {
     if samples.is_empty() {

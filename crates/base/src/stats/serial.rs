@@ -3,15 +3,15 @@
 use super::moments::mean;
 
 /// Effective sample size by the first-order autoregressive rule, `n · (1 − r) / (1 + r)`, with `r` the
-/// lag-1 autocorrelation (Bayley and Hammersley 1946), never above `n` nor below 1.
+/// lag-1 autocorrelation (Bayley and Hammersley 1946), clamped to between 1 and `n`.
 ///
 /// The estimate of `r` is biased by about `−1/n`; it is corrected for that (Kendall 1954). A negative
-/// `r` is taken as none: alternation must not make an interval tighter than independence would.
+/// `r` is treated as zero: alternation must not make an interval tighter than independence would.
 pub fn effective_sample_size(samples: &[f64]) -> f64 {
     let n = samples.len() as f64;
     let Some(center) = mean(samples) else { return 0.0 };
     let squares: f64 = samples.iter().map(|x| (x - center).powi(2)).sum();
-    // Under four samples the correlation is all noise.
+    // With fewer than four samples the correlation is pure noise.
     if samples.len() < 4 || squares <= 0.0 {
         return n;
     }

@@ -1,4 +1,4 @@
-//! The splits of a segment, each with the energy distance of what lies left of it from what lies right (Székely and Rizzo 2004).
+//! The splits of a segment, each with the energy distance between its left and right side (Székely and Rizzo 2004).
 
 /// The distances |x − y| between the values of a segment.
 pub(super) struct Distances {
@@ -8,7 +8,7 @@ pub(super) struct Distances {
 }
 
 impl Distances {
-    /// Of these values.
+    /// The distances of these values.
     pub(super) fn of(values: &[f64]) -> Self {
         let row = |x: &f64| values.iter().map(|y| (x - y).abs()).sum();
         let rows: Vec<f64> = values.iter().map(row).collect();
@@ -26,18 +26,18 @@ impl Distances {
         self.total
     }
 
-    /// The distance of two values.
+    /// The distance between two values.
     pub(super) fn between(&self, one: usize, other: usize) -> f64 {
         (self.values[one] - self.values[other]).abs()
     }
 
-    /// The sum of the distances of one value to all.
+    /// The sum of the distances from one value to all others.
     pub(super) fn row(&self, value: usize) -> f64 {
         self.rows[value]
     }
 
-    /// The weighted energy distance of `left` values from the others, with D the sums of distances between the two and
-    /// within each, each pair counted once:
+    /// The weighted energy distance between the first `left` values and the others, with D the sums of distances between and
+    /// within the two sides, each pair counted once:
     /// `n·m/(n+m) · (2·D_between/(n·m) − 2·D_left/(n·(n−1)) − 2·D_right/(m·(m−1)))`.
     pub(super) fn energy(&self, left: usize, within: f64, between: f64) -> f64 {
         let (a, b) = (left as f64, (self.len() - left) as f64);
@@ -52,7 +52,7 @@ impl Distances {
 pub(super) struct Split {
     /// Values on its left.
     pub(super) at: usize,
-    /// How far left and right are apart.
+    /// How far apart left and right are.
     pub(super) distance: f64,
 }
 
@@ -72,7 +72,7 @@ impl Split {
     }
 }
 
-/// The best split of the values in this order that leaves `shortest` of them on both sides; the last of equals.
+/// The best split of the values in this order that leaves at least `shortest` of them on both sides; the last of equals.
 pub(super) fn best_split(distances: &Distances, order: &[usize], shortest: usize) -> Option<Split> {
     let mut best: Option<Split> = None;
     each_split(distances, order, shortest, |split| {
@@ -83,7 +83,7 @@ pub(super) fn best_split(distances: &Distances, order: &[usize], shortest: usize
     best
 }
 
-/// Moving one value from right to left changes the sums by its distances to either side.
+/// Visits all splits; moving one value from right to left changes the sums by its distances to either side.
 fn each_split(distances: &Distances, order: &[usize], shortest: usize, mut visit: impl FnMut(Split)) {
     let values: Vec<f64> = order.iter().map(|value| distances.values[*value]).collect();
     let (mut within, mut between) = (0.0, 0.0);
@@ -99,7 +99,7 @@ fn each_split(distances: &Distances, order: &[usize], shortest: usize, mut visit
     }
 }
 
-/// Four sums side by side, which a processor adds at once; the same bits on every machine.
+/// Four parallel sums, which vectorize; bit-identical on every machine.
 fn sum_of_distances(value: f64, others: &[f64]) -> f64 {
     let mut sums = [0.0f64; 4];
     let (chunks, rest) = others.as_chunks::<4>();

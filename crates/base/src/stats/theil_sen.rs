@@ -1,27 +1,27 @@
-//! Theil and Sen's slope: the median of the slopes between all pairs of points. One wild point in four does not move it far.
+//! The Theil–Sen slope: the median of the slopes between all pairs of points, robust to one outlier in four.
 
 use statrs::distribution::{ContinuousCDF, Normal};
 
 use super::interval::Interval;
 use super::quantile::median;
 
-/// A slope that no single point can bend.
+/// A slope that no single outlier can distort.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct TheilSen {
     /// Median of the slopes between all pairs with different `x`.
     pub slope: f64,
-    /// Median of `y` less slope times median of `x`.
+    /// Median of `y` minus slope times median of `x`.
     pub intercept: f64,
-    /// Sen's interval (1968, section 2.6): the slopes at the ranks that Kendall's statistic leaves, normal approximation.
+    /// Sen's interval (1968, section 2.6): the slopes at the ranks given by Kendall's statistic, normal approximation.
     pub interval: Interval,
-    /// Points.
+    /// Number of points.
     pub n: usize,
 }
 
-/// The robust slope of `points`; `None` under three points or when all share one `x`.
+/// The robust slope of `points`; `None` for fewer than three points or if all share one `x`.
 ///
-/// Ties of `x` and of `y` narrow the variance as Sen has it. Under ten points the normal approximation is rough, and at four
-/// points the interval is the whole range of slopes.
+/// Ties in `x` and `y` reduce the variance as in Sen's paper. Below ten points the normal approximation is rough, and with
+/// four points the interval is the whole range of slopes.
 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "ranks within the list of slopes")]
 pub fn theil_sen(points: &[(f64, f64)], confidence: f64) -> Option<TheilSen> {
     let n = points.len();
@@ -53,7 +53,7 @@ pub fn theil_sen(points: &[(f64, f64)], confidence: f64) -> Option<TheilSen> {
     Some(TheilSen { slope, intercept, interval: Interval { low: at(low), high: at(high) }, n })
 }
 
-/// What groups of equal values take from the variance of Kendall's statistic.
+/// The reduction of the variance of Kendall's statistic by groups of equal values.
 fn ties(values: &[f64]) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);

@@ -36,7 +36,7 @@ fn an_auctions_lowest_bid_is_no_price_on_demand() {
         ]
     );
     let note = mithril.rents[0].note.as_deref().unwrap_or_default();
-    assert!(note.contains("the lowest bid that its auction takes"), "{note}");
+    assert!(note.contains("the lowest bid that its auction accepts"), "{note}");
     let folder = tempfile::tempdir().expect("a folder");
     let found = diff(&[mithril], catalog(), folder.path(), date(2026, 11, 25)).expect("a diff");
     assert_eq!(found.defaults, [], "no default price moves");
@@ -58,10 +58,10 @@ fn equal_prices_are_on_demand_only_where_that_is_known() {
         assert_eq!(offer.rents.len(), 2, "{cloud}");
         assert!(told(&offer)[0].starts_with("2 SpotPrice \"2.5\" repeats Price"), "{:?}", told(&offer));
     }
-    // An interruptible instance that is dearer is no price; the one on demand stays.
+    // A spot price above the on-demand price is ignored; the on-demand price stays.
     let offer = csv("somebody.csv", "1x_H100-SXM,H100-SXM,1,2.5,3,us,\n").expect("a price on demand");
     assert_eq!(rents(&offer), [("somebody", "h100-sxm5-80gb", OnDemand, "2.5".to_owned())]);
-    assert_eq!(told(&offer), ["2 SpotPrice \"3\" is more than the price on demand (2.5 USD per GPU-hour)"]);
+    assert_eq!(told(&offer), ["2 SpotPrice \"3\" is more than the on-demand price (2.5 USD per GPU-hour)"]);
 }
 
 #[test]
@@ -99,7 +99,7 @@ fn a_part_of_a_gpu_is_not_billed_as_a_whole_one() {
     assert!(said[0].contains("has 1/8 of a GPU") && said[1].contains("has 1/2 of a GPU"), "{said:?}");
     assert_eq!(
         said[2],
-        "5 AcceleratorCount \"0.5\" is a part of a GPU; a price of a part is none of the whole"
+        "5 AcceleratorCount \"0.5\" is a fraction of a GPU, which does not give the price of a whole one"
     );
     let mig =
         csv("m.csv", "x,A100-MIG-1g.10gb,1,0.5,,us,\ny,A100-80GB-SXM4,1,1.5,,us,\n").expect("one is whole");
@@ -132,7 +132,7 @@ fn a_count_agrees_with_the_name_and_the_memory() {
         "3 AcceleratorCount \"1\" contradicts the instance's name 8xH100, which says 8",
         "4 AcceleratorCount \"2\" contradicts the instance's name gpu_8x_h100, which says 8",
         "5 AcceleratorCount \"1\" contradicts GpuInfo, which counts 8",
-        "6 AcceleratorCount \"4\" contradicts GpuInfo, which has 655360 MiB in all and 81920 each",
+        "6 AcceleratorCount \"4\" contradicts GpuInfo, which has 655360 MiB in total and 81920 each",
         "7 AcceleratorCount \"1\" contradicts GpuInfo: 640 GB are the memory of 8",
     ];
     assert_eq!(said, expected);
@@ -170,7 +170,7 @@ fn memory_and_link_in_a_name_lead_to_the_right_card() {
             ("spheron", "rtx-5090-32gb", OnDemand, "0.924".to_owned()),
         ]
     );
-    // An NVL card of 80 GB, and a form said in two ways.
+    // An NVL card of 80 GB, and an ambiguous form factor.
     assert_eq!(spheron.passed.len(), 2, "{:?}", spheron.passed);
 }
 
@@ -245,9 +245,9 @@ fn no_length_falls_back_to_the_price_of_a_short_prompt() {
     assert_eq!(long.batch.as_ref().map(|batch| batch.output), Some(usd("4")));
     assert!(row.kept.as_deref().is_some_and(|kept| kept.contains("priority")), "{:?}", row.kept);
     for (fields, said) in [
-        (r#""input_cost_per_token_above_1.5m_tokens": 2e-6"#, "a price above a length that cannot be read"),
-        (r#""output_cost_per_token_above_128k": 2e-6"#, "a price above a length that cannot be read"),
-        (r#""input_cost_per_token_above_200k_tokens": 0"#, "is free, or not known"),
+        (r#""input_cost_per_token_above_1.5m_tokens": 2e-6"#, "a price above a length that cannot be parsed"),
+        (r#""output_cost_per_token_above_128k": 2e-6"#, "a price above a length that cannot be parsed"),
+        (r#""input_cost_per_token_above_200k_tokens": 0"#, "is free or unknown"),
         (r#""input_cost_per_token_above_200k_tokens": -1e-6"#, "is negative"),
         (
             r#""tiered_pricing": [{"range": [0, 10], "input_cost_per_token": 9e-6, "output_cost_per_token": 9e-6}]"#,
@@ -383,13 +383,13 @@ fn a_default_price_that_moves_far_waits_to_be_accepted() {
     assert_eq!(moved(&base, "1.9"), (None, 0));
     base.rentals.retain(|row| row.gpu != GPU || row.provider == "two");
     assert_eq!(moved(&base, "1.9"), (None, 0), "24% less, and there is no other row");
-    assert_eq!(moved(&base, "1.6"), (Some("moves by -36%".to_owned()), 1));
-    assert_eq!(moved(&base, "3.5"), (Some("moves by +40%".to_owned()), 1));
+    assert_eq!(moved(&base, "1.6"), (Some("changes by -36%".to_owned()), 1));
+    assert_eq!(moved(&base, "3.5"), (Some("changes by +40%".to_owned()), 1));
     // A row that is too old for the default still says that 1.9 is low.
     (row.provider, row.usd_per_gpu_hour, row.observed) =
         ("old".to_owned(), usd("2.2"), Some(date(2026, 1, 1)));
     base.rentals.push(row);
-    let below = "is below every other on-demand price, the lowest is 2.2".to_owned();
+    let below = "is below every other on-demand price; the lowest is 2.2".to_owned();
     assert_eq!(moved(&base, "1.9"), (Some(below), 1));
     assert_eq!(moved(&base, "2.3"), (None, 0));
 }

@@ -1,9 +1,9 @@
-//! What offers would change in the catalog: new rows, changed ones, ones seen again, and ones that stay as they are.
+//! What offers would change in the catalog: new rows, changed ones, ones seen again, and ones left as they are.
 //!
-//! A price that is replaced becomes a point of the price history, so that the curve keeps the day on which it was known.
-//! Rows older than those they would replace stay out, and so do rows that the user wrote by hand. What a price list
-//! says besides (batch, cached) and the newer file does not is carried over while input and output are the same, with
-//! its day in the note; when they moved it is gone, and the change says so.
+//! A replaced price becomes a point of the price history, so that the curve keeps it under the day it was known.
+//! Rows older than those they would replace are left out, and so are offers for rows that the user wrote by hand.
+//! Secondary prices (batch, cached) that the newer file lacks are carried over while input and output are unchanged,
+//! with their date in the note; if input or output changed they are dropped, and the change says so.
 
 use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
@@ -15,85 +15,87 @@ use super::Offer;
 use crate::base::text::shown;
 use crate::{ApiPrice, Catalog, DateKind, Error, Gpu, PricePoint, Rental, RentalKind, Trust};
 
-/// What becomes of an offered row.
+/// How an offered row relates to the catalog.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Fate {
+pub enum ChangeKind {
     /// Its price differs from the catalog's.
     Changed,
-    /// The catalog has none like it.
+    /// The catalog has no such row.
     New,
     /// The same price, seen later.
     SeenAgain,
-    /// Older than the catalog's; stays out.
+    /// Older than the catalog's row; left out.
     Older,
-    /// The user's own file has it; stays out.
+    /// The user's own file has this row; left out.
     Yours,
 }
 
-/// One row and its fate.
+/// An offered row compared with the catalog.
 #[derive(Debug, Clone)]
 pub struct Change {
     /// `provider/model`, or provider, GPU and terms.
     pub id: String,
-    /// What becomes of it.
-    pub fate: Fate,
-    /// The prices so far, as text.
+    /// How it relates to the catalog.
+    pub kind: ChangeKind,
+    /// The current prices, as text.
     pub before: Option<String>,
     /// The offered prices, as text.
     pub after: String,
-    /// Offered ÷ so far − 1 of each price that both have: `input`, `output`, `cached_input`, or of the lowest `rent`.
+    /// Offered ÷ current − 1 for each price that both have: `input`, `output`, `cached_input`, or for the lowest `rent`.
     pub moves: Vec<(&'static str, f64)>,
-    /// What else is to be said.
+    /// A remark.
     pub note: Option<String>,
 }
 
 impl Change {
-    /// The largest of its moves, without its sign.
+    /// The largest relative change, as an absolute value.
     fn size(&self) -> f64 {
         self.moves.iter().map(|(_, share)| share.abs()).fold(0.0, f64::max)
     }
 }
 
-/// All that would become of some offers.
+/// Everything that a set of offers would change.
 #[derive(Debug, Default)]
 pub struct Diff {
     /// Prices of APIs.
     pub api: Vec<Change>,
     /// Rents of GPUs.
     pub rents: Vec<Change>,
-    /// The rows to take.
+    /// The API rows to import.
     pub api_rows: Vec<ApiPrice>,
-    /// The rows to take.
+    /// The rental rows to import.
     pub rent_rows: Vec<Rental>,
-    /// What the taken prices of APIs replace, as points of the price history.
+    /// The API prices that are replaced, as points of the price history.
     pub history: Vec<PricePoint>,
-    /// Default prices of an hour that would move.
+    /// Default hourly prices that would change.
     pub defaults: Vec<DefaultMove>,
 }
 
-/// A default price of an hour that the rents would move.
+/// A default hourly price that the rents would change.
 #[derive(Debug, Clone, PartialEq)]
 pub struct DefaultMove {
     /// The GPU.
     pub gpu: String,
-    /// The price so far.
+    /// The current price.
     pub before: Option<Decimal>,
-    /// The price then.
+    /// The new price.
     pub after: Option<Decimal>,
-    /// Why it is taken only with `--accept`: it moves by more than [`MOST_MOVE`] or below every other price.
+    /// Why it needs `--accept`: it changes by more than [`MOST_MOVE`] or drops below every other price.
     pub needs_accept: Option<String>,
 }
 
-/// A default price that moves by a larger share of itself is more often a mistake of the file than news.
+/// A default price that changes by more than this is more often an error in the file than a real change.
 pub const MOST_MOVE: f64 = 0.30;
 
 impl Diff {
-    /// Takes out the rents behind each default price that needs to be accepted; returns how many. The other rows stay.
+    /// Removes the rents behind each default price that needs `--accept`; returns how many. The other rows stay.
     ///
-    /// A GPU's own rents come first: without them, a card that is priced as its family may not move far any more.
+    /// A GPU's own rents are removed first: without them, a card priced as its family may no longer change much.
     pub fn hold_back(&mut self, catalog: &Catalog, today: Date) -> usize {
         let all = self.rent_rows.clone();
-        let own = |gpu: &Gpu| catalog.rentals.iter().chain(&all).any(|row| row.gpu == gpu.id && steady(row));
+        let own = |gpu: &Gpu| {
+            catalog.rentals.iter().chain(&all).any(|row| row.gpu == gpu.id && counts_for_default(row))
+        };
         let mut held: Vec<DefaultMove> = Vec::new();
         for first in [true, false] {
             for moved in defaults(catalog, &self.rent_rows, today) {
@@ -114,17 +116,17 @@ impl Diff {
     }
 }
 
-/// Whether a rent counts for a default price.
-fn steady(row: &Rental) -> bool {
+/// Whether a rent counts toward a default price.
+fn counts_for_default(row: &Rental) -> bool {
     row.kind == RentalKind::OnDemand && row.trust >= Trust::Medium
 }
 
-/// Whether `row` of an update is behind the default price of `gpu`: a row of its own, or of its family where it has none.
+/// Whether `row` of an update counts toward the default price of `gpu`: a row of its own, or of its family if it has none.
 fn prices_default(catalog: &Catalog, rows: &[Rental], gpu: &Gpu, row: &Rental) -> bool {
-    if row.gpu == gpu.id || !steady(row) {
-        return row.gpu == gpu.id && steady(row);
+    if row.gpu == gpu.id || !counts_for_default(row) {
+        return row.gpu == gpu.id && counts_for_default(row);
     }
-    let own = catalog.rentals.iter().chain(rows).any(|row| row.gpu == gpu.id && steady(row));
+    let own = catalog.rentals.iter().chain(rows).any(|row| row.gpu == gpu.id && counts_for_default(row));
     let family = |id: &str| catalog.gpus.iter().find(|gpu| gpu.id == id).map(|gpu| &gpu.family);
     !own && family(&row.gpu) == Some(&gpu.family)
 }
@@ -134,25 +136,25 @@ pub(crate) fn rent_id(row: &Rental) -> String {
     format!("{}/{}/{}", row.provider, row.gpu, row.kind.label())
 }
 
-/// Holds `offers` against `catalog`; rows that `folder` has in files of the user's own stay. With two files for one
-/// row the one seen later counts, of one day the one named first.
+/// Compares `offers` with `catalog`; rows in the user's own files in `folder` are kept. If two files offer the same row,
+/// the one seen later counts; on the same day, the one named first.
 ///
 /// # Errors
-/// The user's files cannot be read.
+/// If the user's files cannot be read.
 pub fn diff(offers: &[Offer], catalog: &Catalog, folder: &Path, today: Date) -> Result<Diff, Error> {
     let own = Catalog::own_prices(folder)?;
     let mut found = Diff::default();
 
     let mut api: BTreeMap<String, &ApiPrice> = BTreeMap::new();
-    let mut rivals = Rivals::default();
+    let mut conflicts = Conflicts::default();
     for (offer, row) in offers.iter().flat_map(|offer| offer.api.iter().map(move |row| (offer, row))) {
         let id = row.id();
-        let seat = api.entry(id.clone()).or_insert(row);
-        if row.as_of > seat.as_of {
-            *seat = row;
-            rivals.0.remove(&id);
-        } else if row.as_of == seat.as_of && prices(row) != prices(seat) {
-            rivals.add(id, offer, &prices(row));
+        let best = api.entry(id.clone()).or_insert(row);
+        if row.as_of > best.as_of {
+            *best = row;
+            conflicts.0.remove(&id);
+        } else if row.as_of == best.as_of && prices(row) != prices(best) {
+            conflicts.add(id, offer, &prices(row));
         }
     }
     let mut known: BTreeMap<String, Vec<&ApiPrice>> = BTreeMap::new();
@@ -161,10 +163,10 @@ pub fn diff(offers: &[Offer], catalog: &Catalog, folder: &Path, today: Date) -> 
     }
     for (id, row) in api {
         let old = known.get(&id).map_or(&[][..], Vec::as_slice);
-        let rival = rivals.0.remove(&id);
+        let conflicting = conflicts.0.remove(&id);
         let (mut change, row) = api_change(id, row, old, &own.0);
-        note(&mut change, rival);
-        if change.fate < Fate::Older {
+        note(&mut change, conflicting);
+        if change.kind < ChangeKind::Older {
             let replaced = old.iter().filter(|old| old.as_of < row.as_of).map(|old| point(old, today));
             found.history.extend(replaced);
             found.api_rows.push(row);
@@ -179,21 +181,21 @@ pub fn diff(offers: &[Offer], catalog: &Catalog, folder: &Path, today: Date) -> 
             groups.entry(rent_id(row)).or_default().push(row);
         }
         for (id, rows) in groups {
-            let seat = rents.entry(id.clone()).or_insert_with(|| rows.clone());
-            if newest(&rows) > newest(seat) {
-                *seat = rows;
-                rivals.0.remove(&id);
-            } else if newest(&rows) == newest(seat) && hourly(&rows) != hourly(seat) {
-                rivals.add(id, offer, &words(&hourly(&rows)));
+            let best = rents.entry(id.clone()).or_insert_with(|| rows.clone());
+            if newest(&rows) > newest(best) {
+                *best = rows;
+                conflicts.0.remove(&id);
+            } else if newest(&rows) == newest(best) && hourly(&rows) != hourly(best) {
+                conflicts.add(id, offer, &words(&hourly(&rows)));
             }
         }
     }
     for (id, rows) in rents {
         let old: Vec<&Rental> = catalog.rentals.iter().filter(|row| rent_id(row) == id).collect();
-        let rival = rivals.0.remove(&id);
+        let conflicting = conflicts.0.remove(&id);
         let mut change = rent_change(id, &rows, &old, &own.1);
-        note(&mut change, rival);
-        if change.fate < Fate::Older {
+        note(&mut change, conflicting);
+        if change.kind < ChangeKind::Older {
             found.rent_rows.extend(rows.into_iter().cloned());
         }
         found.rents.push(change);
@@ -201,17 +203,17 @@ pub fn diff(offers: &[Offer], catalog: &Catalog, folder: &Path, today: Date) -> 
     found.defaults = defaults(catalog, &found.rent_rows, today);
     for list in [&mut found.api, &mut found.rents] {
         list.sort_by(|a, b| {
-            a.fate.cmp(&b.fate).then(b.size().total_cmp(&a.size())).then_with(|| a.id.cmp(&b.id))
+            a.kind.cmp(&b.kind).then(b.size().total_cmp(&a.size())).then_with(|| a.id.cmp(&b.id))
         });
     }
     Ok(found)
 }
 
-/// A price that is replaced, as it was last known.
+/// A replaced price, as it was last known.
 fn point(row: &ApiPrice, today: Date) -> PricePoint {
     let (date, date_kind, date_basis) = match row.effective_from {
-        Some(date) => (date, DateKind::Exact, "the source says since when the price holds"),
-        None => (row.as_of, DateKind::OnOrBefore, "the last day on which the price can have been checked"),
+        Some(date) => (date, DateKind::Exact, "the source states when the price took effect"),
+        None => (row.as_of, DateKind::OnOrBefore, "the last day on which the price may have been checked"),
     };
     PricePoint {
         model: row.model.clone(),
@@ -257,16 +259,16 @@ fn api_change(id: String, row: &ApiPrice, old: &[&ApiPrice], own: &HashSet<Strin
         let gone: Vec<&str> = gone.iter().filter(|(_, gone)| *gone).map(|(name, _)| *name).collect();
         note = (!gone.is_empty()).then(|| format!("the file has no {} price", gone.join(" and no ")));
     }
-    let fate = if own.contains(&id) {
-        Fate::Yours
+    let kind = if own.contains(&id) {
+        ChangeKind::Yours
     } else if newest.is_some_and(|newest| newest.as_of > row.as_of) {
-        Fate::Older
+        ChangeKind::Older
     } else if let Some(twin) = twin.filter(|_| old.len() == 1) {
-        if prices(&row) == prices(twin) { Fate::SeenAgain } else { Fate::Changed }
+        if prices(&row) == prices(twin) { ChangeKind::SeenAgain } else { ChangeKind::Changed }
     } else if old.is_empty() {
-        Fate::New
+        ChangeKind::New
     } else {
-        Fate::Changed
+        ChangeKind::Changed
     };
     let moves = newest.map_or_else(Vec::new, |old| {
         let cached = old.cached_input_usd_per_mtok.zip(row.cached_input_usd_per_mtok);
@@ -280,7 +282,7 @@ fn api_change(id: String, row: &ApiPrice, old: &[&ApiPrice], own: &HashSet<Strin
     let before: Vec<String> = old.iter().map(|row| prices(row)).collect();
     let change = Change {
         id,
-        fate,
+        kind,
         before: (!before.is_empty()).then(|| before.join(" and ")),
         after: prices(&row),
         moves,
@@ -289,7 +291,7 @@ fn api_change(id: String, row: &ApiPrice, old: &[&ApiPrice], own: &HashSet<Strin
     (change, row)
 }
 
-/// What the older row says of the same price and the newer does not; returns the note about it.
+/// Copies what the older row states about the same price and the newer one lacks; returns a note about it.
 fn carry(row: &mut ApiPrice, twin: &ApiPrice) -> Option<String> {
     row.open_weights = row.open_weights.or(twin.open_weights);
     let mut carried: Vec<&str> = Vec::new();
@@ -307,13 +309,13 @@ fn carry(row: &mut ApiPrice, twin: &ApiPrice) -> Option<String> {
     }
     if row.usd_per_request.is_none() && twin.usd_per_request.is_some() {
         row.usd_per_request = twin.usd_per_request;
-        carried.push("the fee of a request");
+        carried.push("the request fee");
     }
     if row.long_context_tiers.is_empty() && !twin.long_context_tiers.is_empty() {
         row.long_context_tiers.clone_from(&twin.long_context_tiers);
         carried.push("long prompts");
     }
-    // What the older row had carried itself keeps the day of then.
+    // What the older row itself had carried over keeps its original date.
     let mut said: Vec<String> = Vec::new();
     let earlier = twin.note.iter().flat_map(|note| note.split("; ")).filter(|part| part.contains(AS_OF));
     for part in earlier {
@@ -334,14 +336,14 @@ fn carry(row: &mut ApiPrice, twin: &ApiPrice) -> Option<String> {
     Some(said)
 }
 
-/// Between what was carried over and its day.
+/// Separates what was carried over from its date; read back from notes of earlier updates.
 const AS_OF: &str = " as of ";
 
 fn first_word(text: &str) -> &str {
     text.split(' ').next().unwrap_or_default()
 }
 
-/// Input and output, and what else has a price.
+/// Input, output and all other prices.
 fn prices(row: &ApiPrice) -> String {
     let mut text = format!("{}/{}", row.input_usd_per_mtok.normalize(), row.output_usd_per_mtok.normalize());
     if let Some(cached) = row.cached_input_usd_per_mtok {
@@ -351,7 +353,7 @@ fn prices(row: &ApiPrice) -> String {
         text = format!("{text} batch {}/{}", batch.input.normalize(), batch.output.normalize());
     }
     if let Some(fee) = row.usd_per_request {
-        text = format!("{text} and {} a request", fee.normalize());
+        text = format!("{text} and {} per request", fee.normalize());
     }
     if let Some(reasoning) = row.reasoning_usd_per_mtok {
         text = format!("{text} reasoning {}", reasoning.normalize());
@@ -388,14 +390,14 @@ fn words(usd: &[Decimal]) -> String {
     usd.iter().map(Decimal::to_string).collect::<Vec<_>>().join(SEVERAL)
 }
 
-/// Between several prices of one rent.
+/// Separates several prices of one rent.
 pub const SEVERAL: &str = " or ";
 
-/// What other files say of the same row and day.
+/// Different prices in other files for the same row and day.
 #[derive(Debug, Default)]
-struct Rivals(BTreeMap<String, Vec<String>>);
+struct Conflicts(BTreeMap<String, Vec<String>>);
 
-impl Rivals {
+impl Conflicts {
     fn add(&mut self, id: String, offer: &Offer, prices: &str) {
         let file = offer.path.file_name().unwrap_or_default().to_string_lossy();
         let said = self.0.entry(id).or_default();
@@ -406,39 +408,39 @@ impl Rivals {
     }
 }
 
-/// Adds to a change what other files say instead.
-fn note(change: &mut Change, rival: Option<Vec<String>>) {
-    let Some(said) = rival else { return };
-    let text = format!("of the same day, not taken: {}", said.join(", "));
+/// Adds the conflicting prices of other files to a change's note.
+fn note(change: &mut Change, conflicting: Option<Vec<String>>) {
+    let Some(said) = conflicting else { return };
+    let text = format!("of the same day, not used: {}", said.join(", "));
     change.note = Some(change.note.take().map_or(text.clone(), |note| format!("{note}; {text}")));
 }
 
 fn rent_change(id: String, rows: &[&Rental], old: &[&Rental], own: &HashSet<String>) -> Change {
     let (before, after) = (hourly(old), hourly(rows));
-    let fate = if own.contains(&id) {
-        Fate::Yours
+    let kind = if own.contains(&id) {
+        ChangeKind::Yours
     } else if newest(old).is_some_and(|day| newest(rows).is_some_and(|new| day > new)) {
-        Fate::Older
+        ChangeKind::Older
     } else if old.is_empty() {
-        Fate::New
+        ChangeKind::New
     } else if before == after {
-        Fate::SeenAgain
+        ChangeKind::SeenAgain
     } else {
-        Fate::Changed
+        ChangeKind::Changed
     };
     let moved = before.first().zip(after.first()).and_then(|(old, new)| share(*old, *new));
     Change {
         id,
-        fate,
+        kind,
         before: (!before.is_empty()).then(|| words(&before)),
         after: words(&after),
         moves: moved.map(|share| ("rent", share)).into_iter().collect(),
         note: match rows {
             [] | [_] => rows.first().and_then(|row| row.note.clone()),
-            // Each number of GPUs at which one is cheaper has a price of its own.
+            // Each instance size with a lower price per GPU has its own row.
             several => {
                 let each = several.iter().map(|row| {
-                    let note = row.note.as_deref().unwrap_or("terms not said");
+                    let note = row.note.as_deref().unwrap_or("unknown terms");
                     format!("{} for {note}", row.usd_per_gpu_hour.normalize())
                 });
                 Some(each.collect::<Vec<_>>().join("; "))
@@ -447,7 +449,7 @@ fn rent_change(id: String, rows: &[&Rental], old: &[&Rental], own: &HashSet<Stri
     }
 }
 
-/// The default prices of an hour that these rents would move.
+/// The default hourly prices that these rents would change.
 fn defaults(catalog: &Catalog, rows: &[Rental], today: Date) -> Vec<DefaultMove> {
     let mut after = catalog.clone();
     let replaced: HashSet<String> = rows.iter().map(rent_id).collect();
@@ -465,11 +467,11 @@ fn defaults(catalog: &Catalog, rows: &[Rental], today: Date) -> Vec<DefaultMove>
         let needs_accept = before.zip(after).and_then(|(before, after)| {
             let share = share(before, after)?;
             if share.abs() > MOST_MOVE {
-                return Some(format!("moves by {:+.0}%", share * 100.0));
+                return Some(format!("changes by {:+.0}%", share * 100.0));
             }
             let rest = others.iter().filter(|row| prices_default(catalog, rows, gpu, row));
             let least = rest.map(|row| row.usd_per_gpu_hour.normalize()).min()?;
-            (after < least).then(|| format!("is below every other on-demand price, the lowest is {least}"))
+            (after < least).then(|| format!("is below every other on-demand price; the lowest is {least}"))
         });
         moved.push(DefaultMove { gpu: gpu.id.clone(), before, after, needs_accept });
     }

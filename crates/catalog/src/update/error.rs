@@ -1,4 +1,4 @@
-//! Why a price file cannot be read. Each message names file, place and the way out.
+//! Why a price file cannot be read. Each message names file, place and how to fix it.
 
 use std::path::PathBuf;
 
@@ -9,45 +9,45 @@ use crate::base::text::count;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// No such file (exit code 13).
-    #[error("{} is not there", path.display())]
+    #[error("{}: no such file", path.display())]
     Missing {
         /// The path that was named.
         path: PathBuf,
     },
-    /// The system does not give or take it (exit code 1).
+    /// It cannot be read or written (exit code 1).
     #[error("{}: {source}", path.display())]
     Io {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: std::io::Error,
     },
-    /// It is not the text that it should be, or of no format that is known (exit code 1).
+    /// It is not valid text, or not in a known format (exit code 1).
     #[error("{}{}: {reason}", path.display(), line.map_or(String::new(), |line| format!(":{line}")))]
     Unreadable {
         /// The file.
         path: PathBuf,
-        /// The line, counted from 1, where one is to blame.
+        /// The line, counted from 1, if a specific line is at fault.
         line: Option<usize>,
-        /// What is wrong, and the way out.
+        /// What is wrong, and how to fix it.
         reason: String,
     },
-    /// Every row is bad or no price (exit code 1).
+    /// Every row is invalid or not a price (exit code 1).
     #[error("{}: none of its {} can be used; {first}", path.display(), count(*rows, "row"))]
     NoneUsable {
         /// The file.
         path: PathBuf,
         /// How many rows it has.
         rows: usize,
-        /// What is wrong with the first, or why most were passed over.
+        /// What is wrong with the first row, or why most were skipped.
         first: String,
     },
-    /// No price is of what the flags ask for, or a flag is missing (exit code 2).
+    /// No price matches the flags, or a flag is missing (exit code 2).
     #[error("{}: {reason}", path.display())]
     Usage {
         /// The file.
         path: PathBuf,
-        /// What it has instead, and the way out.
+        /// What it has instead, and how to fix it.
         reason: String,
     },
 }

@@ -1,14 +1,14 @@
 //! Pydantic's genai-prices (`data.json`, versions 1 to 3): providers, each with its models, USD per million tokens.
 //!
 //! The field names are those of the repository's data of 2026-08-22 (version 2) and 2026-11 (version 3, which puts
-//! `providers` beside `units`). Of several dated prices the last whose constraint holds today is taken; a window of
-//! the day becomes one, a day to come an announced change. A constraint of another kind is not applied, and the note
-//! says so. A tier's price is that of the whole request, and each kind of token has its own tiers.
+//! `providers` next to `units`). Of several dated prices, the last one whose constraint holds today is used; a constraint
+//! on the time of day becomes a time-of-day price, a future date an announced change. Any other constraint is not
+//! applied, and the note says so. A tier's price applies to the whole request, and each kind of token has its own tiers.
 
 use jiff::civil::Date;
 use rust_decimal::Decimal;
 
-use super::desk::{Bad, Desk, Prices, Took, kept, members, text};
+use super::intake::{BadField, Intake, Prices, RowOutcome, kept, members, text};
 use super::ladder::{Ladder, Step, tokens};
 use crate::ApiPrice;
 use crate::api_prices::{InputOutput, ScheduledChange, TimeOfDay};
@@ -27,8 +27,8 @@ const USED_PRICES: [&str; 6] = [
 
 type Fields = [(Box<str>, Node)];
 
-/// `root` is the list of providers, or the object whose `providers` it is.
-pub(super) fn read(root: &Node, desk: &mut Desk<'_>) {
+/// `root` is the list of providers, or an object with that list in `providers`.
+pub(super) fn read(root: &Node, intake: &mut Intake<'_>) {
     let list = root.fields().map_or(Some(root), |fields| get(fields, "providers"));
     let Some(Node::List(providers)) = list else { return };
     for provider in providers.iter().filter_map(Node::fields) {
@@ -44,14 +44,19 @@ pub(super) fn read(root: &Node, desk: &mut Desk<'_>) {
         for model in models {
             let fields = model.fields().unwrap_or_default();
             let id = text(fields, "id").unwrap_or_default();
-            let line = desk.line_of_id(id);
-            let today = desk.today;
-            desk.look(theirs, id, line, |row| price(fields, page, today, row));
+            let line = intake.line_of_id(id);
+            let today = intake.today;
+            intake.add(theirs, id, line, |row| price(fields, page, today, row));
         }
     }
 }
 
-fn price(fields: &Fields, page: Option<&str>, today: Date, mut row: ApiPrice) -> Result<Took, Bad> {
+fn price(
+    fields: &Fields,
+    page: Option<&str>,
+    today: Date,
+    mut row: ApiPrice,
+) -> Result<RowOutcome, BadField> {
     let outer = Prices { inside: "", fields, scale: Decimal::ONE };
     outer.in_usd()?;
     let mut ladder = Ladder::default();
@@ -64,10 +69,10 @@ fn price(fields: &Fields, page: Option<&str>, today: Date, mut row: ApiPrice) ->
         _ => return Err(outer.bad("prices", "is missing")),
     };
     let Some(held) = entries.last().copied().filter(|_| !row.output_usd_per_mtok.is_zero()) else {
-        return Ok(Took::Pass("no price of output tokens".to_owned()));
+        return Ok(RowOutcome::Skip("no price of output tokens".to_owned()));
     };
     if row.input_usd_per_mtok.is_zero() {
-        return Ok(Took::Pass("no price of input tokens".to_owned()));
+        return Ok(RowOutcome::Skip("no price of input tokens".to_owned()));
     }
     if let Some(Node::List(variants)) = get(fields, "price_variants") {
         for variant in variants.iter().filter_map(Node::fields) {
@@ -87,16 +92,16 @@ fn price(fields: &Fields, page: Option<&str>, today: Date, mut row: ApiPrice) ->
     row.upstream = page.map(|page| redact::text(page).into_owned());
     let dear = members(held).filter(|(name, _)| !USED_PRICES.contains(name));
     row.kept = kept(members(fields).filter(|(name, _)| !USED.contains(name)).chain(dear), |_| false);
-    Ok(Took::Price(Box::new(row)))
+    Ok(RowOutcome::Price(Box::new(row)))
 }
 
-/// Reads the entries of a price that changes; the prices that hold today come last in what is returned.
+/// Reads the entries of a price that changes over time; the prices in force today are last in the returned list.
 fn dated<'a>(
     row: &mut ApiPrice,
     ladder: &mut Ladder,
     entries: &'a [Node],
     today: Date,
-) -> Result<Vec<&'a Fields>, Bad> {
+) -> Result<Vec<&'a Fields>, BadField> {
     let mut held = Vec::new();
     for entry in entries.iter().filter_map(Node::fields) {
         let Some(prices) = get(entry, "prices").and_then(Node::fields) else { continue };
@@ -129,14 +134,14 @@ fn dated<'a>(
                     row.time_of_day.push(TimeOfDay { from_utc: hour(from), to_utc: hour(to), input, output });
                 }
             }
-            _ => row.note = Some("another price under a condition that is not known here".to_owned()),
+            _ => row.note = Some("another price applies under an unsupported condition".to_owned()),
         }
     }
     Ok(held)
 }
 
-/// The prices of one entry into the row.
-fn take(row: &mut ApiPrice, ladder: &mut Ladder, fields: &Fields) -> Result<(), Bad> {
+/// Copies the prices of one entry into the row.
+fn take(row: &mut ApiPrice, ladder: &mut Ladder, fields: &Fields) -> Result<(), BadField> {
     let prices = Prices { inside: "prices.", fields, scale: Decimal::ONE };
     prices.in_usd()?;
     let zero = Decimal::ZERO;
@@ -148,22 +153,22 @@ fn take(row: &mut ApiPrice, ladder: &mut Ladder, fields: &Fields) -> Result<(), 
     let cached = base(prices.get("cache_read_mtok"));
     row.cached_input_usd_per_mtok = prices.cached("cache_read_mtok", cached, row.input_usd_per_mtok)?;
     row.cache_write_usd_per_mtok =
-        prices.beside_node("cache_write_mtok", base(prices.get("cache_write_mtok")))?;
-    let reasoning = prices.beside_node("output_reasoning_mtok", base(prices.get("output_reasoning_mtok")))?;
+        prices.extra_node("cache_write_mtok", base(prices.get("cache_write_mtok")))?;
+    let reasoning = prices.extra_node("output_reasoning_mtok", base(prices.get("output_reasoning_mtok")))?;
     row.reasoning_usd_per_mtok = reasoning.filter(|price| *price != row.output_usd_per_mtok);
     row.usd_per_request = prices.fee("requests_kcount", 1000)?;
     *ladder = Ladder::default();
     let [mut read, mut write] = [row.cached_input_usd_per_mtok, row.cache_write_usd_per_mtok];
-    let kinds: [(&str, Seat); 4] = [
+    let kinds: [(&str, Slot); 4] = [
         ("input_mtok", |step| &mut step.input),
         ("output_mtok", |step| &mut step.output),
         ("cache_read_mtok", |step| &mut step.cached),
         ("cache_write_mtok", |step| &mut step.cache_write),
     ];
-    for (name, seat) in kinds {
-        climb(ladder, prices, name, seat)?;
+    for (name, slot) in kinds {
+        add_tiers(ladder, prices, name, slot)?;
     }
-    // What has no tier here costs the same at every length.
+    // A kind of token without a tier costs the same at every length.
     for step in ladder.steps() {
         read = step.cached.or(read);
         write = step.cache_write.or(write);
@@ -172,11 +177,11 @@ fn take(row: &mut ApiPrice, ladder: &mut Ladder, fields: &Fields) -> Result<(), 
     Ok(())
 }
 
-/// Where a step has the price of one kind of token.
-type Seat = fn(&mut Step) -> &mut Option<Decimal>;
+/// Selects the field of a step for one kind of token.
+type Slot = fn(&mut Step) -> &mut Option<Decimal>;
 
-/// The tiers of one kind of token.
-fn climb(ladder: &mut Ladder, prices: Prices<'_>, name: &str, seat: Seat) -> Result<(), Bad> {
+/// Adds the tiers of one kind of token.
+fn add_tiers(ladder: &mut Ladder, prices: Prices<'_>, name: &str, slot: Slot) -> Result<(), BadField> {
     let tiers = prices.get(name).and_then(Node::fields).and_then(|fields| get(fields, "tiers"));
     let Some(Node::List(tiers)) = tiers else { return Ok(()) };
     let field = format!("{name}.tiers");
@@ -190,13 +195,13 @@ fn climb(ladder: &mut Ladder, prices: Prices<'_>, name: &str, seat: Seat) -> Res
         let Some(price) = prices.checked(&field, price)? else {
             return Err(prices.bad_value(&field, price, "is missing"));
         };
-        *seat(ladder.above(above)) = Some(price);
+        *slot(ladder.above(above)) = Some(price);
     }
     Ok(())
 }
 
-/// The price of the batch tier, of a variant that holds today.
-fn batch(row: &mut ApiPrice, ladder: &mut Ladder, variant: &Fields, today: Date) -> Result<(), Bad> {
+/// The batch price, from a variant in force today.
+fn batch(row: &mut ApiPrice, ladder: &mut Ladder, variant: &Fields, today: Date) -> Result<(), BadField> {
     let when = get(variant, "when").and_then(Node::fields).unwrap_or_default();
     let Some(fields) = get(variant, "prices").and_then(Node::fields) else { return Ok(()) };
     if text(when, "processing") != Some("batch") || when.len() != 1 {
@@ -211,8 +216,8 @@ fn batch(row: &mut ApiPrice, ladder: &mut Ladder, variant: &Fields, today: Date)
     let (input, output) = (flat(fields, "input_mtok")?, flat(fields, "output_mtok")?);
     row.batch = input.zip(output).map(|(input, output)| InputOutput { input, output });
     let prices = Prices { inside: "price_variants.prices.", fields, scale: Decimal::ONE };
-    climb(ladder, prices, "input_mtok", |step| &mut step.batch_input)?;
-    climb(ladder, prices, "output_mtok", |step| &mut step.batch_output)?;
+    add_tiers(ladder, prices, "input_mtok", |step| &mut step.batch_input)?;
+    add_tiers(ladder, prices, "output_mtok", |step| &mut step.batch_output)?;
     let [mut input, mut output] = [input, output];
     for step in ladder.steps() {
         input = step.batch_input.or(input);
@@ -222,10 +227,10 @@ fn batch(row: &mut ApiPrice, ladder: &mut Ladder, variant: &Fields, today: Date)
     Ok(())
 }
 
-/// A price that need not be there, without its tiers.
-fn flat(fields: &Fields, name: &str) -> Result<Option<Decimal>, Bad> {
+/// An optional price, without its tiers.
+fn flat(fields: &Fields, name: &str) -> Result<Option<Decimal>, BadField> {
     let prices = Prices { inside: "prices.", fields, scale: Decimal::ONE };
-    prices.beside_node(name, base(prices.get(name)))
+    prices.extra_node(name, base(prices.get(name)))
 }
 
 /// The price of a short prompt, where there are tiers.

@@ -1,14 +1,14 @@
-//! Prices by the length of the prompt: what each file says about one length, put together into tiers.
+//! Prices by prompt length: collects what a file says about each length into tiers.
 //!
-//! A length replaces the price of the whole request, not of the tokens above it (the files' own calculators do the same).
-//! Input or output without a price at a length keep that of the length below; a cached price does not, since the files that
-//! know one at every length say so. A tier is never dropped: what cannot be read refuses its row.
+//! A tier replaces the price of the whole request, not only of the tokens above its length (the files' own calculators do
+//! the same). Input or output without a price at a length keep that of the length below; a cached price does not, since
+//! files that know one at every length say so. A tier is never dropped: if one cannot be read, its row is rejected.
 
 use std::collections::BTreeMap;
 
 use rust_decimal::Decimal;
 
-use super::desk::Bad;
+use super::intake::BadField;
 use crate::ApiPrice;
 use crate::api_prices::{InputOutput, LongContextTier};
 use crate::base::json::Node;
@@ -40,16 +40,15 @@ impl Ladder {
     }
 
     /// The tiers of `row`, whose base prices are known.
-    pub(super) fn put(self, row: &mut ApiPrice) -> Result<(), Bad> {
+    pub(super) fn put(self, row: &mut ApiPrice) -> Result<(), BadField> {
         let (mut input, mut output) = (row.input_usd_per_mtok, row.output_usd_per_mtok);
         let mut tiers = Vec::with_capacity(self.0.len());
         for (above_input_tokens, step) in self.0 {
             (input, output) = (step.input.unwrap_or(input), step.output.unwrap_or(output));
             if let Some(cached) = step.cached.filter(|cached| *cached > input) {
-                let reason =
-                    format!("is more than input that is not cached ({input} USD per million tokens)");
+                let reason = format!("is more than uncached input ({input} USD per million tokens)");
                 let field = format!("cached input above {above_input_tokens} tokens");
-                return Err(Bad { field, value: cached.to_string(), reason });
+                return Err(BadField { field, value: cached.to_string(), reason });
             }
             tiers.push(LongContextTier {
                 above_input_tokens,

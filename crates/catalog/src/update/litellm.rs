@@ -1,13 +1,13 @@
 //! LiteLLM's `model_prices_and_context_window.json`: an object of models, USD per token.
 //!
 //! The field names are those of the file in the package of litellm 1.110.2 (2026-11). `sample_spec` explains the
-//! others and is no model. Prices for long prompts stand in `…_above_272k_tokens` and `tiered_pricing`; those of the batch
-//! tier become its prices, those of other service tiers (priority, flex) are kept, since the catalog has no such tier. A
-//! price off peak holds on some days of the week, which the catalog cannot say: it is kept, and the note says so.
+//! others and is not a model. Prices for long prompts are in `…_above_272k_tokens` and `tiered_pricing`; batch prices are
+//! imported, those of other service tiers (priority, flex) are only kept, since the catalog has no such tier. An off-peak
+//! price applies on some days of the week, which the catalog cannot express: it is kept, and the note says so.
 
 use rust_decimal::Decimal;
 
-use super::desk::{Bad, Desk, Prices, Took, kept, members, text};
+use super::intake::{BadField, Intake, Prices, RowOutcome, kept, members, text};
 use super::ladder::{Ladder, tokens};
 use crate::ApiPrice;
 use crate::api_prices::InputOutput;
@@ -37,33 +37,33 @@ const USED: [&str; 12] = [
     "model",
 ];
 
-pub(super) fn read(root: &Node, desk: &mut Desk<'_>) {
+pub(super) fn read(root: &Node, intake: &mut Intake<'_>) {
     for (name, node) in members(root.fields().unwrap_or_default()) {
-        let line = desk.line_of_member(name);
+        let line = intake.line_of_member(name);
         if name == "sample_spec" {
             continue;
         }
         let Some(fields) = node.fields() else {
-            desk.rows += 1;
+            intake.rows += 1;
             let value = super::money::written(Some(node));
-            desk.refuse(
+            intake.refuse(
                 line,
                 name,
-                Bad { field: String::new(), value, reason: "is not an object".to_owned() },
+                BadField { field: String::new(), value, reason: "is not an object".to_owned() },
             );
             continue;
         };
         let theirs =
             text(fields, "litellm_provider").unwrap_or_else(|| name.split('/').next().unwrap_or(name));
-        desk.look(theirs, name, line, |row| price(fields, row));
+        intake.add(theirs, name, line, |row| price(fields, row));
     }
 }
 
-fn price(fields: &[(Box<str>, Node)], mut row: ApiPrice) -> Result<Took, Bad> {
+fn price(fields: &[(Box<str>, Node)], mut row: ApiPrice) -> Result<RowOutcome, BadField> {
     let prices = Prices { inside: "", fields, scale: Decimal::from(1_000_000) };
     let mode = text(fields, "mode");
     if let Some(mode) = mode.filter(|mode| !matches!(*mode, "chat" | "completion" | "responses")) {
-        return Ok(Took::Pass(format!("mode {}", shown(mode))));
+        return Ok(RowOutcome::Skip(format!("mode {}", shown(mode))));
     }
     prices.in_usd()?;
     let mut ladder = Ladder::default();
@@ -76,9 +76,8 @@ fn price(fields: &[(Box<str>, Node)], mut row: ApiPrice) -> Result<Took, Bad> {
         Some(base) => {
             for (name, tier) in [(INPUT, base.input), (OUTPUT, base.output)] {
                 if priced(name) && prices.price(name)? != Some(tier) {
-                    let reason = format!(
-                        "contradicts tiered_pricing, which begins with {tier} USD per million tokens"
-                    );
+                    let reason =
+                        format!("contradicts tiered_pricing, which starts at {tier} USD per million tokens");
                     return Err(prices.bad(name, reason));
                 }
             }
@@ -87,15 +86,15 @@ fn price(fields: &[(Box<str>, Node)], mut row: ApiPrice) -> Result<Took, Bad> {
             row.reasoning_usd_per_mtok = base.reasoning;
             (base.input, base.output)
         }
-        None => (prices.need(INPUT)?, prices.need(OUTPUT)?),
+        None => (prices.required(INPUT)?, prices.required(OUTPUT)?),
     };
     let cached = prices.cached(CACHE_READ, prices.get(CACHE_READ), row.input_usd_per_mtok)?;
     row.cached_input_usd_per_mtok = cached.or(row.cached_input_usd_per_mtok);
-    row.cache_write_usd_per_mtok = prices.beside(CACHE_WRITE)?.or(row.cache_write_usd_per_mtok);
+    row.cache_write_usd_per_mtok = prices.extra(CACHE_WRITE)?.or(row.cache_write_usd_per_mtok);
     let batch =
-        (prices.beside("input_cost_per_token_batches")?, prices.beside("output_cost_per_token_batches")?);
+        (prices.extra("input_cost_per_token_batches")?, prices.extra("output_cost_per_token_batches")?);
     row.batch = batch.0.zip(batch.1).map(|(input, output)| InputOutput { input, output });
-    let reasoning = prices.beside(REASONING)?.or(row.reasoning_usd_per_mtok);
+    let reasoning = prices.extra(REASONING)?.or(row.reasoning_usd_per_mtok);
     row.reasoning_usd_per_mtok = reasoning.filter(|price| *price != row.output_usd_per_mtok);
     row.usd_per_request = fee(&prices, &row)?;
     long(&prices, &mut ladder)?;
@@ -110,11 +109,11 @@ fn price(fields: &[(Box<str>, Node)], mut row: ApiPrice) -> Result<Took, Bad> {
     }
     row.note = (!notes.is_empty()).then(|| notes.join("; "));
     row.kept = kept(members(fields), |name| USED.contains(&name));
-    Ok(Took::Price(Box::new(row)))
+    Ok(RowOutcome::Price(Box::new(row)))
 }
 
-/// A row without a price per token: of another unit, which is said with its field, or of none.
-fn other_unit(prices: &Prices<'_>) -> Result<Took, Bad> {
+/// A row without a price per token: rejected with its field if priced in another unit, skipped if not priced at all.
+fn other_unit(prices: &Prices<'_>) -> Result<RowOutcome, BadField> {
     let units = [("_per_second", "second"), ("_per_character", "character"), ("_per_request", "request")];
     for (name, node) in
         members(prices.fields).filter(|(_, node)| matches!(node, Node::Number(_) | Node::Text(_)))
@@ -123,15 +122,15 @@ fn other_unit(prices: &Prices<'_>) -> Result<Took, Bad> {
         else {
             continue;
         };
-        let reason = format!("a price per {unit}; only prices per token are compared");
+        let reason = format!("a price per {unit}; only prices per token are supported");
         return Err(prices.bad_value(name, Some(node), reason));
     }
-    Ok(Took::Pass("no price per token".to_owned()))
+    Ok(RowOutcome::Skip("no price per token".to_owned()))
 }
 
-/// What a request costs besides its tokens. Perplexity's own models search the web for each, and their page charges that per
-/// request; the price is that of its least search.
-fn fee(prices: &Prices<'_>, row: &ApiPrice) -> Result<Option<Decimal>, Bad> {
+/// The fee per request on top of its tokens. Perplexity's own models search the web for every request, which their price
+/// list charges per request; the fee is that of the smallest search.
+fn fee(prices: &Prices<'_>, row: &ApiPrice) -> Result<Option<Decimal>, BadField> {
     if let Some(fee) = prices.fee(REQUEST, 1)? {
         return Ok(Some(fee));
     }
@@ -154,7 +153,7 @@ struct Base {
 }
 
 /// `tiered_pricing`: ranges of prompt tokens, each with its prices; the first begins at zero.
-fn tiered(prices: &Prices<'_>, ladder: &mut Ladder) -> Result<Option<Base>, Bad> {
+fn tiered(prices: &Prices<'_>, ladder: &mut Ladder) -> Result<Option<Base>, BadField> {
     let name = "tiered_pricing";
     let entries = match prices.get(name) {
         None | Some(Node::Null) => return Ok(None),
@@ -170,17 +169,17 @@ fn tiered(prices: &Prices<'_>, ladder: &mut Ladder) -> Result<Option<Base>, Bad>
             Some(Node::Numbers(range)) if range.len() == 2 && range[0] < range[1] => range,
             _ => return Err(tier.bad("range", "is not a range of prompt tokens")),
         };
-        // Two lengths must not have a hole or a common part.
+        // Ranges must neither overlap nor leave a gap.
         if (range[0] - end).abs() > 0.5 {
             return Err(
-                tier.bad("range", format!("begins at {}, and the one before ends at {end}", range[0]))
+                tier.bad("range", format!("begins at {}, but the previous range ends at {end}", range[0]))
             );
         }
-        let (input, output) = (tier.need(INPUT)?, tier.need(OUTPUT)?);
+        let (input, output) = (tier.required(INPUT)?, tier.required(OUTPUT)?);
         let cached = tier.cached(CACHE_READ, tier.get(CACHE_READ), input)?;
-        let cache_write = tier.beside(CACHE_WRITE)?;
+        let cache_write = tier.extra(CACHE_WRITE)?;
         if base.is_none() {
-            base = Some(Base { input, output, cached, cache_write, reasoning: tier.beside(REASONING)? });
+            base = Some(Base { input, output, cached, cache_write, reasoning: tier.extra(REASONING)? });
         } else if let Some(above) = tokens(Some(&Node::Number(range[0]))) {
             let step = ladder.above(above);
             (step.input, step.output) = (Some(input), Some(output));
@@ -191,38 +190,38 @@ fn tiered(prices: &Prices<'_>, ladder: &mut Ladder) -> Result<Option<Base>, Bad>
     Ok(base)
 }
 
-/// Every `…_above_Nk_tokens`: the price of a prompt of more tokens.
-fn long(prices: &Prices<'_>, ladder: &mut Ladder) -> Result<(), Bad> {
+/// Every `…_above_Nk_tokens`: the price of longer prompts.
+fn long(prices: &Prices<'_>, ladder: &mut Ladder) -> Result<(), BadField> {
     for (name, node) in members(prices.fields) {
         let Some((what, length)) = name.split_once("_above_") else { continue };
         if *node == Node::Null || ![INPUT, OUTPUT, CACHE_READ, CACHE_WRITE].contains(&what) {
             continue;
         }
-        // `_above_1hr`: how long a cache is kept, of prompts of any length or (`_above_1hr_above_200k_tokens`) of long ones.
+        // `_above_1hr` is a cache lifetime, for prompts of any length or (`_above_1hr_above_200k_tokens`) for long ones.
         if length.trim_start_matches(|c: char| c.is_ascii_digit()).starts_with("hr") {
             continue;
         }
         let Some((above, tier)) = length_of(length) else {
-            return Err(prices.bad(name, "a price above a length that cannot be read"));
+            return Err(prices.bad(name, "a price above a length that cannot be parsed"));
         };
         let price = prices.price(name)?;
         let step = ladder.above(above);
-        let seat = match (what, tier) {
+        let slot = match (what, tier) {
             (INPUT, "") => &mut step.input,
             (OUTPUT, "") => &mut step.output,
             (CACHE_READ, "") => &mut step.cached,
             (CACHE_WRITE, "") => &mut step.cache_write,
             (INPUT, "batches") => &mut step.batch_input,
             (OUTPUT, "batches") => &mut step.batch_output,
-            // A service tier that the catalog does not have: kept.
+            // A service tier that the catalog does not have: only kept.
             _ => continue,
         };
-        *seat = price;
+        *slot = price;
     }
     Ok(())
 }
 
-/// `272k_tokens` and `1m_tokens_priority`: the bound, and the service tier.
+/// `272k_tokens` and `1m_tokens_priority`: the threshold, and the service tier.
 fn length_of(text: &str) -> Option<(u64, &str)> {
     let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (number, rest) = text.split_at(digits);

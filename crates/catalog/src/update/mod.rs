@@ -1,11 +1,12 @@
-//! Prices out of users' own copies of public price files: read, compared with the catalog, and written beside it.
+//! Imports prices from users' own copies of public price files: reads them, compares them with the catalog, and writes
+//! them next to it.
 //!
-//! Owns the formats of LiteLLM, genai-prices, models.dev, OpenRouter, gpuhunt and SkyPilot, told apart by content.
-//! Nothing is fetched and nothing is taken unseen: [`read`] makes an [`Offer`], [`diff`] says what it would change,
-//! and `write` puts the accepted rows into files of their own, over the bundled rows and under the user's. A row with
-//! a price that cannot be is refused by name and the rest is read; fields without a word here are kept.
+//! Owns the formats of LiteLLM, genai-prices, models.dev, OpenRouter, gpuhunt and SkyPilot, recognized by content.
+//! Nothing is fetched and nothing is imported unseen: [`read`] makes an [`Offer`], [`diff`] shows what it would change,
+//! and `write` puts the accepted rows into separate files that rank above the bundled rows and below the user's. A row
+//! with an impossible price is rejected by name and the rest is read; fields without a counterpart here are kept.
 
-mod desk;
+mod intake;
 pub mod diff;
 mod error;
 mod genai_prices;
@@ -30,17 +31,17 @@ use std::path::{Path, PathBuf};
 use jiff::civil::Date;
 use sha2::{Digest as _, Sha256};
 
-use self::desk::Desk;
-pub use self::desk::{Refused, Sieve};
 pub use self::error::Error;
+use self::intake::Intake;
+pub use self::intake::{Filter, Refused};
 use crate::base::json::{self, Node, get};
 use crate::base::text::shown;
 use crate::{ApiPrice, Catalog, Rental};
 
-/// Largest file that is read; the largest known has 30 MiB.
+/// Largest file that is read; the largest known one is 30 MiB.
 const MOST_BYTES: u64 = 256 << 20;
 
-/// Whose file it is.
+/// Which project's file it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
     /// LiteLLM's `model_prices_and_context_window.json`.
@@ -58,7 +59,7 @@ pub enum Format {
 }
 
 impl Format {
-    /// The word in messages and sources.
+    /// The name in messages and sources.
     pub fn name(self) -> &'static str {
         match self {
             Self::Litellm => "litellm",
@@ -71,12 +72,12 @@ impl Format {
     }
 }
 
-/// The first day on which a price file can have been written: an earlier one is that of an unpacked archive.
+/// The earliest plausible day of a price file: an earlier modification time comes from an unpacked archive.
 const FIRST: Date = jiff::civil::date(2022, 1, 1);
 
-const KNOWN: &str = "known are LiteLLM's model_prices_and_context_window.json, genai-prices' data.json, models.dev's api.json, OpenRouter's list of models, gpuhunt's and SkyPilot's CSV catalogs";
+const KNOWN: &str = "supported: LiteLLM's model_prices_and_context_window.json, genai-prices' data.json, models.dev's api.json, OpenRouter's list of models, gpuhunt's and SkyPilot's CSV catalogs";
 
-/// Where the day of a file's prices is from.
+/// Where the day of a file's prices comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Dated {
     /// `--observed`.
@@ -87,18 +88,18 @@ pub enum Dated {
     Modified,
 }
 
-/// What the command says beside the file.
+/// What the command specifies in addition to the file.
 #[derive(Debug)]
 pub struct Options<'a> {
-    /// Which rows are wanted.
-    pub sieve: Sieve,
-    /// The day on which the file's prices were seen, when the user says it.
+    /// Which rows to import.
+    pub filter: Filter,
+    /// The day on which the file's prices were seen, if the user states it.
     pub observed: Option<Date>,
-    /// Whose prices a CSV file has, when neither its name nor its folder says it.
+    /// The provider of a CSV file's prices, when neither its name nor its folder says it.
     pub csv_provider: Option<&'a str>,
     /// Today.
     pub today: Date,
-    /// The rows so far: GPUs and models by name.
+    /// The current catalog: GPUs and models by name.
     pub catalog: &'a Catalog,
 }
 
@@ -107,32 +108,32 @@ pub struct Options<'a> {
 pub struct Offer {
     /// The file.
     pub path: PathBuf,
-    /// Whose it is.
+    /// Its format.
     pub format: Format,
     /// Its hash.
     pub sha256: String,
-    /// The day that stands for its prices, and where that is from.
+    /// The day its prices are dated, and where that comes from.
     pub observed: (Date, Dated),
     /// Rows in the file.
     pub rows: usize,
-    /// Rows that the flags do not want.
-    pub sieved: usize,
+    /// Rows that the flags exclude.
+    pub filtered_out: usize,
     /// Prices of APIs.
     pub api: Vec<ApiPrice>,
     /// Rents of GPUs.
     pub rents: Vec<Rental>,
-    /// Rows with a value that cannot be; at most 1,000 of them.
+    /// Rows with an impossible value; at most 1,000 of them.
     pub refused: Vec<Refused>,
-    /// Refused rows that are not told.
+    /// Number of rejected rows beyond those listed.
     pub refused_more: usize,
-    /// Rows that are no price of text or of a known GPU: the reason and how many.
+    /// Rows that are not a price of text tokens or of a known GPU: the reason and how many.
     pub passed: BTreeMap<String, usize>,
 }
 
 /// Reads a file.
 ///
 /// # Errors
-/// [`Error`], with the line where one is to blame.
+/// [`Error`], with the line if a specific line is at fault.
 pub fn read(path: &Path, options: &Options<'_>) -> Result<Offer, Error> {
     let failed = |source: std::io::Error| match source.kind() {
         ErrorKind::NotFound => Error::Missing { path: path.to_owned() },
@@ -145,13 +146,13 @@ pub fn read(path: &Path, options: &Options<'_>) -> Result<Offer, Error> {
     let mut bytes = Vec::new();
     file.take(MOST_BYTES + 1).read_to_end(&mut bytes).map_err(failed)?;
     if bytes.len() as u64 > MOST_BYTES {
-        let reason = "it is larger than 256 MiB, and no price file is".to_owned();
+        let reason = "it is larger than 256 MiB, more than any price file".to_owned();
         return Err(Error::Unreadable { path: path.to_owned(), line: None, reason });
     }
     read_bytes(path, bytes, modified, options)
 }
 
-/// The same of bytes already read, last written on the day `modified`.
+/// The same for bytes already read, last modified on the day `modified`.
 ///
 /// # Errors
 /// As [`read`].
@@ -172,7 +173,7 @@ pub fn read_bytes(
         None => String::from_utf8(bytes).map_err(|error| {
             let at = error.utf8_error().valid_up_to();
             let line = String::from_utf8_lossy(&error.as_bytes()[..at]).matches('\n').count() + 1;
-            unreadable(Some(line), format!("it is not text in UTF-8 or UTF-16 (byte {at})"))
+            unreadable(Some(line), format!("it is not UTF-8 or UTF-16 text (byte {at})"))
         })?,
     };
     let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
@@ -180,33 +181,33 @@ pub fn read_bytes(
     let observed = match (options.observed.map(|day| (day, Dated::Flag)), modified) {
         (Some(said), _) => said,
         (None, _) if named().is_some() => (named().unwrap_or(options.today), Dated::Name),
-        // An archive gives its files a day of its own, and some systems none.
+        // Unpacking an archive sets its own dates, and some systems store none.
         (None, day) if day.is_none_or(|day| day < FIRST) => {
-            let day = day.map_or("no day".to_owned(), |day| day.to_string());
+            let day = day.map_or("an unknown day".to_owned(), |day| day.to_string());
             let reason = format!(
-                "the file was last written on {day}, which is not the day of its prices (they are of {} or later); say it with --observed DATE",
+                "the file was last modified on {day}, which cannot be the date of its prices ({} or later); give it with --observed DATE",
                 FIRST.year()
             );
             return Err(Error::Usage { path: path.to_owned(), reason });
         }
-        // A clock that runs ahead, or a copy from such a machine: no price is of a day to come.
+        // A clock that runs ahead, or a copy from such a machine: no price is dated in the future.
         (None, day) => (day.unwrap_or(options.today).min(options.today), Dated::Modified),
     };
     let file_name = path.file_name().unwrap_or_default().to_string_lossy();
     let source = |format: Format| {
         format!("{} {} of {} (sha256 {})", format.name(), shown(&file_name), observed.0, &sha256[..12])
     };
-    let (format, mut desk, rents) = if text.trim_start().starts_with(['{', '[']) {
+    let (format, mut intake, rents) = if text.trim_start().starts_with(['{', '[']) {
         let root = parse(path, text)?;
         let format = json_format(&root).ok_or_else(|| unreadable(None, unknown(&root)))?;
-        let mut desk = Desk::new(text, &options.sieve, observed.0, options.today, source(format));
+        let mut intake = Intake::new(text, &options.filter, observed.0, options.today, source(format));
         match format {
-            Format::Litellm => litellm::read(&root, &mut desk),
-            Format::GenaiPrices => genai_prices::read(&root, &mut desk),
-            Format::ModelsDev => models_dev::read(&root, &mut desk),
-            _ => openrouter::read(&root, &mut desk),
+            Format::Litellm => litellm::read(&root, &mut intake),
+            Format::GenaiPrices => genai_prices::read(&root, &mut intake),
+            Format::ModelsDev => models_dev::read(&root, &mut intake),
+            _ => openrouter::read(&root, &mut intake),
         }
-        (format, desk, Vec::new())
+        (format, intake, Vec::new())
     } else {
         let (format, columns) = csv_format(text).ok_or_else(|| {
             unreadable(
@@ -215,7 +216,7 @@ pub fn read_bytes(
                     None => format!("the file is empty; {KNOWN}"),
                     Some(first) => {
                         format!(
-                            "its first line is `{}`, which no known price file has; {KNOWN}",
+                            "its first line is `{}`, which matches no known price file; {KNOWN}",
                             shown(first)
                         )
                     }
@@ -223,40 +224,40 @@ pub fn read_bytes(
             )
         })?;
         let provider = csv_provider(path, options)?;
-        let mut desk = Desk::new(text, &options.sieve, observed.0, options.today, source(format));
-        let rents = if options.sieve.provider(&provider, &provider) {
-            let read = rents::read(text, columns, &provider, options.catalog, &mut desk);
-            read.map_err(|reason| unreadable(None, format!("it is not CSV ({reason})")))?
+        let mut intake = Intake::new(text, &options.filter, observed.0, options.today, source(format));
+        let rents = if options.filter.provider(&provider, &provider) {
+            let read = rents::read(text, columns, &provider, options.catalog, &mut intake);
+            read.map_err(|reason| unreadable(None, format!("it is not valid CSV ({reason})")))?
         } else {
-            desk.rows = 1;
-            desk.sieved = 1;
-            desk.providers.insert(provider, 1);
+            intake.rows = 1;
+            intake.filtered_out = 1;
+            intake.providers.insert(provider, 1);
             Vec::new()
         };
-        (format, desk, rents)
+        (format, intake, rents)
     };
-    let api = worded(&mut desk, options.catalog);
+    let api = with_catalog_names(&mut intake, options.catalog);
     if api.is_empty() && rents.is_empty() {
-        return Err(nothing(path, &desk));
+        return Err(nothing(path, &intake));
     }
     Ok(Offer {
         path: path.to_owned(),
         format,
         sha256,
         observed,
-        rows: desk.rows,
-        sieved: desk.sieved,
+        rows: intake.rows,
+        filtered_out: intake.filtered_out,
         api,
         rents,
-        refused: desk.refused,
-        refused_more: desk.refused_more,
-        passed: desk.passed,
+        refused: intake.refused,
+        refused_more: intake.refused_more,
+        passed: intake.passed,
     })
 }
 
-/// The prices under our words for provider and model.
-fn worded(desk: &mut Desk<'_>, catalog: &Catalog) -> Vec<ApiPrice> {
-    let found = std::mem::take(&mut desk.api);
+/// The prices under the catalog's names for provider and model.
+fn with_catalog_names(intake: &mut Intake<'_>, catalog: &Catalog) -> Vec<ApiPrice> {
+    let found = std::mem::take(&mut intake.api);
     let named: Vec<(&str, &str, &str)> = found
         .iter()
         .map(|api| (api.theirs.as_str(), api.row.provider.as_str(), api.row.source_model_id.as_str()))
@@ -270,35 +271,39 @@ fn worded(desk: &mut Desk<'_>, catalog: &Catalog) -> Vec<ApiPrice> {
             rows.push(row);
         } else {
             let value = format!("\"{}\"", shown(&row.source_model_id));
-            let reason = format!("comes twice for {}; the first is taken", row.provider);
-            desk.refuse(api.line, &row.source_model_id, desk::Bad { field: "id".to_owned(), value, reason });
+            let reason = format!("comes twice for {}; the first one is used", row.provider);
+            intake.refuse(
+                api.line,
+                &row.source_model_id,
+                intake::BadField { field: "id".to_owned(), value, reason },
+            );
         }
     }
     rows
 }
 
-/// The error that a file gives no price at all.
-fn nothing(path: &Path, desk: &Desk<'_>) -> Error {
+/// The error for a file that yields no price at all.
+fn nothing(path: &Path, intake: &Intake<'_>) -> Error {
     let path = path.to_owned();
-    if desk.sieved > 0 {
-        let mut names: Vec<&str> = desk.providers.keys().map(String::as_str).take(12).collect();
-        if desk.providers.len() > 12 {
+    if intake.filtered_out > 0 {
+        let mut names: Vec<&str> = intake.providers.keys().map(String::as_str).take(12).collect();
+        if intake.providers.len() > 12 {
             names.push("…");
         }
         let reason = format!(
-            "no price in it is what --provider or --model ask for; its providers are {}",
+            "it has no price that matches --provider and --model; its providers are {}",
             names.join(", ")
         );
         return Error::Usage { path, reason };
     }
-    if let Some(first) = desk.refused.first() {
+    if let Some(first) = intake.refused.first() {
         let first = format!("{}`{}`: {}", at(first.line), first.row, first.sentence());
-        return Error::NoneUsable { path, rows: desk.rows, first: format!("the first: {first}") };
+        return Error::NoneUsable { path, rows: intake.rows, first: format!("the first: {first}") };
     }
-    let most = desk.passed.iter().max_by_key(|(_, count)| **count);
+    let most = intake.passed.iter().max_by_key(|(_, count)| **count);
     let first =
-        most.map_or("nothing in it".to_owned(), |(reason, count)| format!("{reason} ({count} of them)"));
-    Error::NoneUsable { path, rows: desk.rows, first }
+        most.map_or("it is empty".to_owned(), |(reason, count)| format!("{reason} ({count} of them)"));
+    Error::NoneUsable { path, rows: intake.rows, first }
 }
 
 /// `line 3, `, or nothing.
@@ -316,14 +321,15 @@ fn parse(path: &Path, text: &str) -> Result<Node, Error> {
         .map_err(|broken| unreadable(broken.line, broken.reason))?;
     match values.next() {
         None => Ok(root),
-        Some(Ok((line, _))) => {
-            Err(unreadable(line, format!("a second value begins here, and no price file has two; {KNOWN}")))
-        }
+        Some(Ok((line, _))) => Err(unreadable(
+            line,
+            format!("a second JSON value begins here, and a price file has only one; {KNOWN}"),
+        )),
         Some(Err(broken)) => Err(unreadable(broken.line, broken.reason)),
     }
 }
 
-/// Tells the file by fields that only its tool writes together.
+/// Recognizes the format by a combination of fields that only one tool writes.
 fn json_format(root: &Node) -> Option<Format> {
     let has = |node: &Node, name: &str| node.fields().is_some_and(|fields| get(fields, name).is_some());
     let of_list = |list: &Node| match list {
@@ -353,40 +359,40 @@ fn json_format(root: &Node) -> Option<Format> {
     fields.iter().any(|(_, node)| sells(node)).then_some(Format::ModelsDev)
 }
 
-/// Whether an object is a file of prices, or a row of one.
+/// Whether an object is a price file, or a row of one.
 pub fn is_of_prices(fields: &[(Box<str>, Node)]) -> bool {
     let has = |name: &str| get(fields, name).is_some();
     has("id") && (has("pricing") || has("models")) || json_format(&Node::Object(fields.into())).is_some()
 }
 
-/// Which of the CSV files of prices has such a header.
+/// The CSV price format with this header.
 pub fn csv_of(header: &str) -> Option<Format> {
     csv_format(header).map(|(format, _)| format)
 }
 
-/// What an unknown file begins with.
+/// Why a JSON file is not a known price file.
 fn unknown(root: &Node) -> String {
     let seen = match root {
         Node::Object(fields) if fields.is_empty() => "its object is empty".to_owned(),
         Node::Object(fields) if is_result(fields) => {
-            return "it is a result, not a file of prices; `bench import FILE` reads those of other tools"
+            return "it is a benchmark result, not a price file; import results with `bench import FILE`"
                 .to_owned();
         }
         Node::List(rows) if rows.iter().filter_map(Node::fields).any(is_result) => {
-            return "it is a result, not a file of prices; `bench import FILE` reads those of other tools"
+            return "it is a benchmark result, not a price file; import results with `bench import FILE`"
                 .to_owned();
         }
         Node::Object(fields) => {
             let names: Vec<String> =
                 fields.iter().take(6).map(|(name, _)| format!("`{}`", shown(name))).collect();
-            format!("its object has {}, and no known price file is like that", names.join(", "))
+            format!("its object has {}, which matches no known price file", names.join(", "))
         }
-        _ => "it is a list, and no known price file is like that".to_owned(),
+        _ => "it is a list that matches no known price file".to_owned(),
     };
     format!("{seen}; {KNOWN}")
 }
 
-/// The day that a file's name has in it, or the folder's that it lies in: `prices-2026-11-20.json`, `20261120/aws.csv`.
+/// The date in a file's name, or in the name of its folder: `prices-2026-11-20.json`, `20261120/aws.csv`.
 fn day_in_name(path: &Path) -> Option<Date> {
     let day = |name: &std::ffi::OsStr| -> Option<Date> {
         let name = name.to_string_lossy().into_owned();
@@ -406,13 +412,13 @@ fn day_in_name(path: &Path) -> Option<Date> {
     path.file_name().and_then(day).or_else(folder)
 }
 
-/// What a file is that is no text: compressed, or another program's.
+/// Why a file is not text: it is compressed, or belongs to another program.
 fn foreign_form(bytes: &[u8]) -> Option<String> {
-    crate::base::text::packed(bytes)
+    crate::base::text::compression(bytes)
         .map(|(kind, how)| format!("it is compressed ({kind}); unpack it first: {how}"))
 }
 
-/// Whether an object has fields that benchmarks write, or records.
+/// Whether an object has fields of a benchmark result or of a record.
 fn is_result(fields: &[(Box<str>, Node)]) -> bool {
     ["avg_ns", "output_throughput", "tput_per_gpu", "benchmarks", "t_pp", "avg_latency", "measurements"]
         .iter()
@@ -430,7 +436,7 @@ fn csv_format(text: &str) -> Option<(Format, &'static rents::Columns)> {
         .then_some((Format::Gpuhunt, &rents::GPUHUNT))
 }
 
-/// Whose prices a CSV file has: gpuhunt names the file after it, SkyPilot the folder.
+/// The provider of a CSV file's prices: gpuhunt names the file after it, SkyPilot the folder.
 fn csv_provider(path: &Path, options: &Options<'_>) -> Result<String, Error> {
     if let Some(name) = options.csv_provider {
         return Ok(names::provider(name));
@@ -441,6 +447,6 @@ fn csv_provider(path: &Path, options: &Options<'_>) -> Result<String, Error> {
     if let Some(name) = name.filter(|name| !name.is_empty() && !name.eq_ignore_ascii_case("catalog")) {
         return Ok(names::provider(&shown(&name)));
     }
-    let reason = "such a file does not say whose prices it has, and neither does its name or folder; say it with --csv-provider NAME";
+    let reason = "neither this file nor its name or folder says which provider's prices it has; give it with --csv-provider NAME";
     Err(Error::Usage { path: path.to_owned(), reason: reason.to_owned() })
 }

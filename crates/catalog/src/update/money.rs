@@ -1,8 +1,8 @@
-//! A price as a stranger's file writes it, in our unit, or why it cannot be one.
+//! Converts a price from an imported file to our unit, or explains why it cannot be a price.
 //!
-//! Zero stands for "free" and for "not known" in every one of these files, and a factor of a million or a thousand
-//! is the usual mistake, so both are refused by name. The bounds are of list prices: nobody charges more than
-//! 1,000 USD for a million tokens of text or 100 USD for an hour of one GPU, or less than the lower ones.
+//! Zero means either "free" or "unknown" in every one of these files, and a factor of a million or a thousand is the
+//! usual mistake, so both are rejected explicitly. The bounds are for list prices: nobody charges more than 1,000 USD for
+//! a million tokens of text or 100 USD for one GPU-hour, or less than the lower bounds.
 
 use rust_decimal::Decimal;
 
@@ -15,18 +15,18 @@ pub(super) const TOKENS: Bounds = Bounds {
     most: Decimal::ONE_THOUSAND,
     unit: "per million tokens",
 };
-/// USD per GPU and hour.
+/// USD per GPU-hour.
 pub(super) const GPU_HOUR: Bounds = Bounds {
     least: Decimal::from_parts(1, 0, 0, false, 2),
     most: Decimal::ONE_HUNDRED,
     unit: "per GPU-hour",
 };
 
-/// USD for each request, besides its tokens.
+/// USD per request, on top of its tokens.
 pub(super) const REQUEST: Bounds =
     Bounds { least: Decimal::from_parts(1, 0, 0, false, 7), most: Decimal::TEN, unit: "per request" };
 
-/// Between these a price can be.
+/// The plausible range of a price.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Bounds {
     least: Decimal,
@@ -35,28 +35,28 @@ pub(super) struct Bounds {
 }
 
 impl Bounds {
-    /// `amount`, when it can be a price.
+    /// `amount`, if it is plausible.
     pub(super) fn check(&self, amount: Decimal) -> Result<Decimal, String> {
         let amount = amount.normalize();
         if amount.is_sign_negative() && !amount.is_zero() {
             Err("is negative".to_owned())
         } else if amount.is_zero() {
-            Err("is free, or not known".to_owned())
+            Err("is free or unknown".to_owned())
         } else if amount > self.most {
-            Err(format!("makes {amount} USD {}, more than anybody charges; is its unit another?", self.unit))
+            Err(format!("makes {amount} USD {}, more than anybody charges; wrong unit?", self.unit))
         } else if amount < self.least {
-            Err(format!("makes {amount} USD {}, less than anybody charges; is its unit another?", self.unit))
+            Err(format!("makes {amount} USD {}, less than anybody charges; wrong unit?", self.unit))
         } else {
             Ok(amount)
         }
     }
 }
 
-/// The decimal number that the file wrote; `None` when there is none.
+/// The decimal number written in the file; `None` if there is none.
 pub(super) fn decimal(node: Option<&Node>) -> Result<Option<Decimal>, String> {
     match node {
         None | Some(Node::Null) => Ok(None),
-        // The shortest decimal that gives the same double is the one that was written.
+        // The shortest decimal that parses to the same double is the one that was written.
         Some(Node::Number(number)) => parse(&format!("{number:e}")).map(Some),
         Some(Node::Text(text)) if text.trim().is_empty() => Ok(None),
         Some(Node::Text(text)) => parse(text).map(Some),
@@ -64,7 +64,7 @@ pub(super) fn decimal(node: Option<&Node>) -> Result<Option<Decimal>, String> {
     }
 }
 
-/// A decimal number in any spelling.
+/// A decimal number in any notation.
 pub(super) fn parse(text: &str) -> Result<Decimal, String> {
     let text = text.trim();
     let number = text.parse().or_else(|_| Decimal::from_scientific(text));
@@ -74,7 +74,7 @@ pub(super) fn parse(text: &str) -> Result<Decimal, String> {
     })
 }
 
-/// The value as the file has it, for a message.
+/// The value as written in the file, for a message.
 pub(super) fn written(node: Option<&Node>) -> String {
     match node {
         None => "nothing".to_owned(),
@@ -83,7 +83,7 @@ pub(super) fn written(node: Option<&Node>) -> String {
         Some(Node::Number(number)) => format!("{number:?}"),
         Some(Node::Text(text)) => format!("\"{}\"", shown(text)),
         Some(Node::Numbers(_) | Node::Lists(_) | Node::Table(_) | Node::List(_)) => "a list".to_owned(),
-        Some(Node::Long(bytes)) => format!("a text of {bytes} bytes"),
+        Some(Node::Long(bytes)) => format!("a string of {bytes} bytes"),
         Some(Node::Object(_)) => "an object".to_owned(),
     }
 }
@@ -117,14 +117,16 @@ mod tests {
 
     #[test]
     fn what_nobody_charges_is_refused_at_the_bound() {
-        let of = |text: &str| TOKENS.check(text.parse().expect("a number")).map(|price| price.to_string());
-        assert_eq!(of("1000.00"), Ok("1000".to_owned()));
-        assert_eq!(of("0.0001"), Ok("0.0001".to_owned()));
-        assert!(of("1000.01").expect_err("dear").starts_with("makes 1000.01 USD per million tokens, more"));
-        assert!(of("0.00009").expect_err("cheap").contains("less than anybody charges"));
-        assert_eq!(of("0"), Err("is free, or not known".to_owned()));
-        assert_eq!(of("-0.0"), Err("is free, or not known".to_owned()));
-        assert_eq!(of("-1"), Err("is negative".to_owned()));
+        let check = |text: &str| TOKENS.check(text.parse().expect("a number")).map(|price| price.to_string());
+        assert_eq!(check("1000.00"), Ok("1000".to_owned()));
+        assert_eq!(check("0.0001"), Ok("0.0001".to_owned()));
+        assert!(
+            check("1000.01").expect_err("dear").starts_with("makes 1000.01 USD per million tokens, more")
+        );
+        assert!(check("0.00009").expect_err("cheap").contains("less than anybody charges"));
+        assert_eq!(check("0"), Err("is free or unknown".to_owned()));
+        assert_eq!(check("-0.0"), Err("is free or unknown".to_owned()));
+        assert_eq!(check("-1"), Err("is negative".to_owned()));
         assert!(GPU_HOUR.check(Decimal::from(101)).is_err() && GPU_HOUR.check(Decimal::from(98)).is_ok());
     }
 }

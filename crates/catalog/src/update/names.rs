@@ -1,15 +1,15 @@
-//! What a stranger's file calls a provider and a model, in the catalog's words.
+//! Maps an imported file's names of providers and models to the catalog's.
 //!
-//! A row updates the row that it means: of the same provider and the same id in the provider's own spelling. Hosts of
-//! the same weights share a word: an id gets the word that the catalog has for its last part, else that part itself,
-//! unless another row of the provider has it; then it keeps the whole id. Nothing is guessed from likeness.
+//! A row updates the row with the same provider and the same id in the provider's own spelling. Hosts of the same weights
+//! share a model name: an id gets the catalog's name for its last part, else that part itself, unless another row of the
+//! provider has it; then it keeps the whole id. Nothing is guessed from similarity.
 
 use std::collections::{HashMap, HashSet};
 
 use crate::Catalog;
 use crate::find::plain;
 
-/// A provider's other names: those of LiteLLM, genai-prices, models.dev, gpuhunt and SkyPilot.
+/// Other names of providers in LiteLLM, genai-prices, models.dev, gpuhunt and SkyPilot.
 const PROVIDERS: [(&str, &str); 19] = [
     ("amazon-bedrock", "bedrock"),
     ("aws-bedrock", "bedrock"),
@@ -32,13 +32,13 @@ const PROVIDERS: [(&str, &str); 19] = [
     ("x-ai", "xai"),
 ];
 
-/// The catalog's word for a provider.
+/// The catalog's name for a provider.
 pub(super) fn provider(name: &str) -> String {
     let name = plain(name);
     PROVIDERS.iter().find(|(other, _)| *other == name).map_or(name, |(_, ours)| (*ours).to_owned())
 }
 
-/// The id without the provider before it, which LiteLLM writes and the others do not.
+/// The id without the provider prefix, which LiteLLM writes and the others do not.
 fn bare(provider_names: [&str; 2], id: &str) -> String {
     let id = id.trim();
     for name in provider_names {
@@ -57,14 +57,14 @@ fn tail(id: &str) -> String {
     plain(id.rsplit('/').next().unwrap_or(id))
 }
 
-/// The words of a catalog, and those that an offer has taken.
+/// Model names of a catalog, and those already assigned to an offer.
 #[derive(Debug)]
 pub(super) struct Words {
-    /// Provider and bare id to word.
+    /// Provider and bare id to model name.
     exact: HashMap<(String, String), String>,
-    /// Last part of an id, or the word itself, to word.
+    /// Last part of an id, or the model name itself, to model name.
     tails: HashMap<String, String>,
-    /// Words that a provider's row already has.
+    /// Model names that a provider's rows already have.
     held: HashSet<(String, String)>,
 }
 
@@ -83,8 +83,8 @@ impl Words {
         words
     }
 
-    /// A word for each `(the file's provider, our provider, id)`; each pair of provider and word once. An id that comes
-    /// twice has none the second time.
+    /// A model name for each `(the file's provider, our provider, id)`; each pair of provider and model name once. An id that
+    /// comes twice gets `None` the second time.
     pub(super) fn assign(&mut self, rows: &[(&str, &str, &str)]) -> Vec<Option<String>> {
         let bared: Vec<String> = rows.iter().map(|(theirs, ours, id)| bare([theirs, ours], id)).collect();
         let mut taken: HashSet<(&str, String)> = HashSet::new();
@@ -100,7 +100,7 @@ impl Words {
             let word = self.exact.get(&((*ours).to_owned(), plain(id)));
             found.push(word.filter(|word| taken.insert((ours, (*word).clone()))).cloned());
         }
-        // The shortest id is the plainest one: `meta.llama3-70b` goes before `us-east-1/meta.llama3-70b`.
+        // The shortest id is the most generic one: `meta.llama3-70b` goes before `us-east-1/meta.llama3-70b`.
         let mut rest: Vec<usize> = (0..rows.len()).filter(|at| found[*at].is_none() && !again[*at]).collect();
         rest.sort_by_key(|at| bared[*at].len());
         for at in rest {

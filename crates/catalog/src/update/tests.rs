@@ -1,4 +1,4 @@
-//! Real excerpts read by hand, strangers' files as properties, and what an update leaves behind.
+//! Real excerpts checked by hand, property tests on untrusted files, and the files an update writes.
 
 use std::path::Path;
 
@@ -6,7 +6,7 @@ use jiff::civil::date;
 use proptest::prelude::*;
 use rust_decimal::Decimal;
 
-use super::diff::{Fate, diff};
+use super::diff::{ChangeKind, diff};
 use super::*;
 use crate::{RentalKind, Trust};
 use infercost_testing::with_number;
@@ -44,7 +44,13 @@ pub(super) fn catalog() -> &'static Catalog {
 }
 
 pub(super) fn options<'a>() -> Options<'a> {
-    Options { sieve: Sieve::default(), observed: None, csv_provider: None, today: TODAY, catalog: catalog() }
+    Options {
+        filter: Filter::default(),
+        observed: None,
+        csv_provider: None,
+        today: TODAY,
+        catalog: catalog(),
+    }
 }
 
 pub(super) fn offer_of(path: &str, bytes: &[u8], options: &Options<'_>) -> Result<Offer, Error> {
@@ -105,7 +111,7 @@ fn litellms_prices_per_token_become_prices_per_million() {
     // Refused by name, with its line: free or unknown.
     let free = offer.refused.iter().find(|row| row.row.contains("gemma-2b-it-lora")).expect("refused");
     assert_eq!((free.field.as_str(), free.value.as_str()), ("input_cost_per_token", "0.0"));
-    assert_eq!(free.reason, "is free, or not known");
+    assert_eq!(free.reason, "is free or unknown");
     let text = String::from_utf8_lossy(FILES[0].1);
     let line = text.lines().position(|line| line.contains("gemma-2b-it-lora")).expect("a line") + 1;
     assert_eq!(free.line, Some(line));
@@ -171,7 +177,7 @@ fn models_dev_names_each_bad_row() {
     // Cached input dearer than new: 1.25 against 0.5.
     assert!(bad.iter().any(|row| (row.1, row.2) == ("gpt-3.5-turbo", "cost.cache_read")), "{bad:?}");
     assert!(bad.iter().all(|row| row.0.is_some_and(|line| line > 1)), "{bad:?}");
-    assert_eq!(offer.passed.get("makes no text"), Some(&1));
+    assert_eq!(offer.passed.get("has no text output"), Some(&1));
 }
 
 #[test]
@@ -234,7 +240,7 @@ fn skypilots_clouds_are_read_by_their_headers() {
         rents(&verda),
         [
             ("verda", "a100-sxm4-80gb", RentalKind::OnDemand, "1.29".to_owned()),
-            // No price on demand, a spot price of two.
+            // No on-demand price, and a spot price for two GPUs.
             ("verda", "b300-sxm-288gb", RentalKind::Spot, "2.4465".to_owned()),
             ("verda", "h100-sxm5-80gb", RentalKind::OnDemand, "2.29".to_owned()),
             ("verda", "h100-sxm5-80gb", RentalKind::Spot, "0.8015".to_owned()),
@@ -254,18 +260,18 @@ fn skypilots_clouds_are_read_by_their_headers() {
             ("vast", "rtx-4090-24gb", RentalKind::Community, "0.3475".to_owned()),
         ]
     );
-    assert_eq!(vast.passed.get("GPU RTX4090 in this form or memory is not in the catalog"), Some(&1));
-    // RunPod writes its price on demand twice.
+    assert_eq!(
+        vast.passed.get("GPU RTX4090 with this form factor or memory is not in the catalog"),
+        Some(&1)
+    );
+    // RunPod writes its on-demand price twice.
     let runpod = offer("skypilot/runpod/vms.csv");
     assert_eq!(rents(&runpod), [("runpod", "a100-pcie-80gb", RentalKind::OnDemand, "1.39".to_owned())]);
     let gcp = offer_of(FILES[9].0, FILES[9].1, &options()).expect_err("no row can be used").to_string();
-    assert!(
-        gcp.contains("can be used; the price of an accelerator without its machine (2 of them)"),
-        "{gcp}"
-    );
+    assert!(gcp.contains("can be used; the price of an accelerator without a machine (2 of them)"), "{gcp}");
     let empty = "InstanceType,AcceleratorName,AcceleratorCount,Price\n";
     let empty = offer_of("mine.csv", empty.as_bytes(), &options()).expect_err("no row at all").to_string();
-    assert_eq!(empty, "mine.csv: none of its 0 rows can be used; nothing in it");
+    assert_eq!(empty, "mine.csv: none of its 0 rows can be used; it is empty");
 }
 
 /// A line that ends in `\r\n`, an empty line, and a value with a line's end in it.
@@ -289,7 +295,7 @@ fn two_files_that_disagree_on_one_day_are_both_told() {
     let found =
         diff(&[file("a.json", 2), file("b.json", 3)], catalog(), folder.path(), TODAY).expect("a diff");
     assert_eq!((found.api.len(), found.api[0].after.as_str()), (1, "1/2"));
-    assert_eq!(found.api[0].note.as_deref(), Some("of the same day, not taken: 1/3 of b.json"));
+    assert_eq!(found.api[0].note.as_deref(), Some("of the same day, not used: 1/3 of b.json"));
     let csv = |name: &str, price: &str| {
         let text = format!(
             "InstanceType,AcceleratorName,AcceleratorCount,Price,SpotPrice,Region\na,H100-SXM,1,{price},,us\n"
@@ -300,7 +306,7 @@ fn two_files_that_disagree_on_one_day_are_both_told() {
     let found =
         diff(&[csv("a.csv", "2.5"), csv("b.csv", "2.75")], catalog(), folder.path(), TODAY).expect("a diff");
     let note = found.rents[0].note.as_deref().unwrap_or_default();
-    assert!(note.ends_with("of the same day, not taken: 2.75 of b.csv"), "{note}");
+    assert!(note.ends_with("of the same day, not used: 2.75 of b.csv"), "{note}");
 }
 
 #[test]
@@ -319,12 +325,12 @@ fn prices_that_cannot_be_are_refused_by_line_field_and_value() {
         .collect();
     let expected = [
         "3 b Price \"-2.5\" is negative",
-        "4 c Price \"0\" is free, or not known",
-        "5 d Price \"25000\" makes 25000 USD per GPU-hour, more than anybody charges; is its unit another?",
+        "4 c Price \"0\" is free or unknown",
+        "5 d Price \"25000\" makes 25000 USD per GPU-hour, more than anybody charges; wrong unit?",
         "6 e Price \"cheap\" is not a number",
         "7 f AcceleratorCount \"half\" is not a number",
         "8 g row  has 4 columns and the header 6",
-        "9 h Price \"0.01\" makes 0.00125 USD per GPU-hour, less than anybody charges; is its unit another?",
+        "9 h Price \"0.01\" makes 0.00125 USD per GPU-hour, less than anybody charges; wrong unit?",
     ];
     assert_eq!(told, expected);
     assert_eq!(offer.passed.get("no price"), Some(&1));
@@ -374,7 +380,7 @@ fn an_id_that_comes_twice_is_one_model() {
     let models: Vec<&str> = offer.api.iter().map(|row| row.model.as_str()).collect();
     assert_eq!(models, ["b"]);
     assert_eq!(offer.refused.len(), 1);
-    assert_eq!(offer.refused[0].sentence(), "`id` \"a/b\" comes twice for openrouter; the first is taken");
+    assert_eq!(offer.refused[0].sentence(), "`id` \"a/b\" comes twice for openrouter; the first one is used");
 }
 
 #[test]
@@ -389,7 +395,7 @@ fn the_day_in_a_files_name_goes_before_the_day_of_the_copy() {
     assert_eq!(read("litellm-2026-11-02.json", None), (date(2026, 11, 2), Dated::Name));
     assert_eq!(read("20261103/litellm.json", None), (date(2026, 11, 3), Dated::Name));
     assert_eq!(read("litellm.json", None), (date(2026, 11, 24), Dated::Modified));
-    // No day of prices: one to come, a part of a longer number, a month that is none.
+    // Not a date of prices: one in the future, part of a longer number, an invalid month.
     for other in ["29991102.json", "120261102.json", "litellm-2026-13-02.json"] {
         assert_eq!(read(other, None).1, Dated::Modified, "{other}");
     }
@@ -400,21 +406,21 @@ fn the_day_in_a_files_name_goes_before_the_day_of_the_copy() {
 #[test]
 fn what_is_no_price_file_says_what_was_seen() {
     for (text, expected) in [
-        ("", "the file is empty; known are LiteLLM's"),
-        ("a,b,c\n", "its first line is `a,b,c`, which no known price file has"),
-        ("[{\"n_prompt\": 1, \"avg_ns\": 5}]", "`bench import FILE` reads those of other tools"),
+        ("", "the file is empty; supported: LiteLLM's"),
+        ("a,b,c\n", "its first line is `a,b,c`, which matches no known price file"),
+        ("[{\"n_prompt\": 1, \"avg_ns\": 5}]", "import results with `bench import FILE`"),
         ("{}", "its object is empty"),
-        ("{\"speed\": 1}", "its object has `speed`, and no known price file is like that"),
-        ("[1, 2]", "it is a list, and no known"),
-        ("[{\"id\": 1}]", "it is a list, and no known"),
+        ("{\"speed\": 1}", "its object has `speed`, which matches no known price file"),
+        ("[1, 2]", "it is a list that matches no known"),
+        ("[{\"id\": 1}]", "it is a list that matches no known"),
         ("{\"a\": [1, 2", "the file ends in the middle"),
-        ("{}\n{}", "a second value begins here"),
+        ("{}\n{}", "a second JSON value begins here"),
     ] {
         let error = offer_of("f.json", text.as_bytes(), &options()).expect_err(text).to_string();
         assert!(error.starts_with("f.json") && error.contains(expected), "{text}: {error}");
     }
     let error = offer_of("f.json", b"{\n\"a\": \xff}", &options()).expect_err("bytes").to_string();
-    assert!(error.starts_with("f.json:2: it is not text in UTF-8"), "{error}");
+    assert!(error.starts_with("f.json:2: it is not UTF-8 or UTF-16 text"), "{error}");
     let all_bad =
         br#"{"m": {"litellm_provider": "x", "input_cost_per_token": -1, "output_cost_per_token": 1}}"#;
     let error = offer_of("f.json", all_bad, &options()).expect_err("nothing good").to_string();
@@ -429,13 +435,13 @@ fn what_is_no_price_file_says_what_was_seen() {
 #[test]
 fn only_what_is_asked_for_is_taken() {
     let mut asked = options();
-    asked.sieve = Sieve { provider: Some("Together_AI".to_owned()), model: None };
+    asked.filter = Filter { provider: Some("Together_AI".to_owned()), model: None };
     let error = offer_of("litellm.json", FILES[0].1, &asked).expect_err("none of theirs").to_string();
     assert!(error.contains("its providers are bedrock, cloudflare, deepinfra"), "{error}");
-    asked.sieve = Sieve { provider: Some("deepinfra".to_owned()), model: Some("DEEPSEEK".to_owned()) };
+    asked.filter = Filter { provider: Some("deepinfra".to_owned()), model: Some("DEEPSEEK".to_owned()) };
     let offer = offer_of("litellm.json", FILES[0].1, &asked).expect("one of theirs");
     assert_eq!(offer.api.iter().map(ApiPrice::id).collect::<Vec<_>>(), ["deepinfra/deepseek-v3"]);
-    assert!(offer.sieved > 5);
+    assert!(offer.filtered_out > 5);
 }
 
 #[test]
@@ -469,20 +475,21 @@ fn a_diff_says_what_becomes_of_each_row() {
         "gpt-4o": {"id": "gpt-4o", "cost": {"input": 2.5, "output": 9}},
         "gpt-new": {"id": "gpt-new", "cost": {"input": 1, "output": 2}}}}}"#;
     let base = Catalog::layered(folder.path(), None).expect("the user's row");
-    let of = |day: Date| {
+    let diff_on = |day: Date| {
         let options = Options { observed: Some(day), ..options() };
         let offer = offer_of("api.json", text.as_bytes(), &options).expect("prices");
         diff(&[offer], &base, folder.path(), TODAY).expect("a diff")
     };
-    let found = of(TODAY);
-    let fates: Vec<(&str, Fate)> = found.api.iter().map(|change| (change.id.as_str(), change.fate)).collect();
+    let found = diff_on(TODAY);
+    let kinds: Vec<(&str, ChangeKind)> =
+        found.api.iter().map(|change| (change.id.as_str(), change.kind)).collect();
     assert_eq!(
-        fates,
+        kinds,
         [
-            ("openai/gpt-4o", Fate::Changed),
-            ("openai/gpt-new", Fate::New),
-            ("openai/gpt-4o-mini", Fate::SeenAgain),
-            ("openai/o3", Fate::Yours),
+            ("openai/gpt-4o", ChangeKind::Changed),
+            ("openai/gpt-new", ChangeKind::New),
+            ("openai/gpt-4o-mini", ChangeKind::SeenAgain),
+            ("openai/o3", ChangeKind::Yours),
         ]
     );
     // 10 to 9 is a tenth less, and input stays.
@@ -492,7 +499,7 @@ fn a_diff_says_what_becomes_of_each_row() {
     assert!(
         found.api[0].note.as_deref().is_some_and(|note| note.contains("no cached input and no batch price"))
     );
-    // The same price: what the file does not say is carried over, with its day.
+    // The same price: what the file does not state is carried over, with its date.
     let mini = found.api_rows.iter().find(|row| row.model == "gpt-4o-mini").expect("taken");
     assert_eq!(mini.batch.as_ref().map(|batch| batch.output), Some(usd("0.3")));
     assert!(
@@ -501,9 +508,9 @@ fn a_diff_says_what_becomes_of_each_row() {
         mini.note
     );
     // A copy from before the bundled prices changes nothing that is known.
-    let old = of(date(2026, 5, 1));
-    let fate = |id: &str| old.api.iter().find(|change| change.id == id).expect("a row").fate;
-    assert_eq!((fate("openai/gpt-4o"), fate("openai/gpt-new")), (Fate::Older, Fate::New));
+    let old = diff_on(date(2026, 5, 1));
+    let kind = |id: &str| old.api.iter().find(|change| change.id == id).expect("a row").kind;
+    assert_eq!((kind("openai/gpt-4o"), kind("openai/gpt-new")), (ChangeKind::Older, ChangeKind::New));
     assert_eq!(old.api_rows.len(), 1);
 }
 
@@ -539,7 +546,10 @@ fn what_is_written_is_what_is_read() {
     // Again: nothing new, nothing changed, and the files stay as they are.
     let text = std::fs::read_to_string(&written[0]).expect("the file");
     let again = diff(&offers, &after, folder.path(), TODAY).expect("a diff");
-    assert!(again.api.iter().chain(&again.rents).all(|change| change.fate == Fate::SeenAgain), "{again:?}");
+    assert!(
+        again.api.iter().chain(&again.rents).all(|change| change.kind == ChangeKind::SeenAgain),
+        "{again:?}"
+    );
     write::write(&again, folder.path()).expect("the same");
     assert!(
         std::fs::read_to_string(&written[0]).expect("the file") == text,

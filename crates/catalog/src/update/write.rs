@@ -1,8 +1,8 @@
-//! Accepted rows into files of their own, which the catalog lays over the bundled rows and under the user's.
+//! Writes accepted rows to separate files, which rank above the bundled rows and below the user's.
 //!
-//! `prices/imported-api.toml` and `prices/imported-rental.toml` belong to the program: rows of an update replace those of
-//! the same identity and leave the others; `prices/imported-history.toml` is only added to. A file is written beside
-//! and renamed, so a reader never sees half of it.
+//! `prices/imported-api.toml` and `prices/imported-rental.toml` belong to the program: rows of an update replace those with
+//! the same identity and leave the others; `prices/imported-history.toml` is append-only. A file is written to a temporary
+//! name and renamed, so a reader never sees half of it.
 
 use std::collections::HashSet;
 use std::fmt::Write as _;
@@ -16,10 +16,10 @@ use super::diff::{Diff, rent_id};
 use crate::file::{IMPORTED_API, IMPORTED_HISTORY, IMPORTED_RENTAL};
 use crate::{ApiPrice, Catalog, DateKind, PricePoint, Rental, Trust};
 
-/// Puts the rows of `diff` into `folder`; returns the files written.
+/// Writes the rows of `diff` into `folder`; returns the files written.
 ///
 /// # Errors
-/// [`Error::Io`] when a file or the folder cannot be written, or [`Error::Unreadable`] when a former one cannot be read.
+/// [`Error::Io`] when a file or the folder cannot be written, or [`Error::Unreadable`] when an existing one cannot be read.
 pub fn write(diff: &Diff, folder: &Path) -> Result<Vec<PathBuf>, Error> {
     let former = Catalog::imported_prices(folder).map_err(|error| Error::Unreadable {
         path: folder.to_owned(),
@@ -57,11 +57,11 @@ pub fn write(diff: &Diff, folder: &Path) -> Result<Vec<PathBuf>, Error> {
     Ok(written)
 }
 
-const HEAD: &str = "# Written by `bench catalog update`; the next update replaces rows in it. Rows of your own belong into api.toml and\n\
-# rental.toml, which go before these. Delete the file to have the bundled prices again.\n\
+const HEAD: &str = "# Written by `bench catalog update`; the next update replaces rows in it. Put your own rows into api.toml and\n\
+# rental.toml, which take precedence. Delete this file to return to the bundled prices.\n\
 schema_version = 1\n";
 
-/// One file, whole or not at all.
+/// Writes one file atomically.
 fn put(folder: &Path, name: &str, text: &str) -> Result<PathBuf, Error> {
     let path = folder.join(name);
     let temporary = path.with_extension(format!("{}.tmp", std::process::id()));
@@ -69,14 +69,14 @@ fn put(folder: &Path, name: &str, text: &str) -> Result<PathBuf, Error> {
     fs::create_dir_all(path.parent().unwrap_or(folder)).map_err(failed)?;
     let written = fs::write(&temporary, text).and_then(|()| fs::rename(&temporary, &path));
     if written.is_err() {
-        // The failure to write is the one to report.
+        // Report the write error, not a failed cleanup.
         drop(fs::remove_file(&temporary));
     }
     written.map_err(failed)?;
     Ok(path)
 }
 
-/// Lines of a table, each field that is there.
+/// Builds a TOML table, one line for each field that is set.
 struct Table(String);
 
 impl Table {

@@ -1,16 +1,17 @@
-//! Which GPU of the catalog a name, what stands beside it and its memory mean.
+//! Finds the catalog's GPU for a name, the text next to it and its memory.
 //!
-//! Owns the words that a name may carry besides the card: its memory (`80G`, `80GB`), its form (`SXM5`, `PCIe`, `NVL`) and
-//! what says nothing about it (`NVLink` joins SXM and PCIe cards alike). A form or memory that two places say differently is a
-//! contradiction; one that none says is guessed only among cards of one memory, and the row says so.
+//! Owns the words that a name may contain in addition to the card: its memory (`80G`, `80GB`), its form factor (`SXM5`,
+//! `PCIe`, `NVL`) and words that say nothing about it (`NVLink` connects both SXM and PCIe cards). Two places that disagree
+//! about form factor or memory are a contradiction; an unstated form factor is guessed only among cards of the same memory,
+//! and the row says so.
 
 use crate::base::text::shown;
 use crate::find::plain;
 use crate::{Catalog, Gpu};
 
-/// How far a catalog's memory may be from the marketed one.
+/// How far an imported memory size may be from the marketed one.
 const MEMORY_TOLERANCE: std::ops::RangeInclusive<f64> = 0.90..=1.10;
-/// Words of a name that do not tell cards apart.
+/// Words in a name that do not distinguish cards.
 const NOISE: [&str; 18] = [
     "nvidia",
     "tesla",
@@ -33,19 +34,19 @@ const NOISE: [&str; 18] = [
 ];
 const SIZES: [&str; 12] = ["16", "24", "32", "40", "48", "80", "94", "96", "141", "180", "186", "288"];
 
-/// Why no card could be told.
+/// Why no card could be identified.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum Not {
-    /// The catalog does not have it, or it can be read in two ways.
+pub(super) enum NoMatch {
+    /// The catalog does not have it, or it is ambiguous.
     Card(String),
-    /// The memory is that of so many of the card.
+    /// The memory is that of several cards: their number, and the memory in GB.
     Several(u32, f64),
 }
 
-/// A card's name, taken apart.
+/// A card's name, parsed.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Named {
-    /// Without memory, form and noise: `h100`.
+    /// The name without memory, form factor and noise: `h100`.
     pub(super) core: String,
     size: Option<f64>,
     form: Option<&'static str>,
@@ -61,7 +62,7 @@ impl Named {
                 named.core.push_str(&token);
             }
         }
-        // `H100NVL`, `A10080GB`: written without a gap.
+        // `H100NVL`, `A10080GB`: written without a separator.
         while let Some((rest, size)) = shorter(&named.core) {
             if first(catalog, &rest).is_none() && first(catalog, &named.core).is_some() {
                 break;
@@ -86,30 +87,30 @@ impl Named {
         first(catalog, &self.core).is_some()
     }
 
-    /// Whether the name can be of `gpu`: its family, and its memory where the name says one.
+    /// Whether the name matches `gpu`: its family, and its memory if the name states one.
     pub(super) fn is(&self, catalog: &Catalog, gpu: &Gpu) -> bool {
         let fits = |size: f64| MEMORY_TOLERANCE.contains(&(size / gpu.memory_gb));
         first(catalog, &self.core).is_some_and(|card| card.family == gpu.family) && self.size.is_none_or(fits)
     }
 }
 
-/// The card, and whether its form had to be guessed.
+/// The card, and whether its form factor had to be guessed.
 pub(super) fn card<'a>(
     catalog: &'a Catalog,
     name: &str,
-    beside: &str,
+    context: &str,
     memory: &[f64],
-) -> Result<(&'a Gpu, bool), Not> {
+) -> Result<(&'a Gpu, bool), NoMatch> {
     let named = Named::of(catalog, name);
-    let pass = |text: String| Err(Not::Card(text));
+    let pass = |text: String| Err(NoMatch::Card(text));
     let Some(known) = first(catalog, &named.core) else {
         return pass(format!("GPU {} is not in the catalog", shown(name)));
     };
-    let form = match (named.form, form(beside)) {
-        // An NVL card is a PCIe card, too.
+    let form = match (named.form, form(context)) {
+        // An NVL card is also a PCIe card.
         (Some("nvl"), Some("pcie")) | (Some("pcie"), Some("nvl")) => Some("nvl"),
         (Some(one), Some(other)) if one != other => {
-            return pass(format!("the form of {} is said in two ways ({one}, {other})", shown(name)));
+            return pass(format!("the form factor of {} is ambiguous ({one}, {other})", shown(name)));
         }
         (one, other) => one.or(other),
     };
@@ -129,25 +130,28 @@ pub(super) fn card<'a>(
         return Err(misfit(name, &before, memory));
     };
     if fits.iter().any(|gpu| (gpu.memory_gb / card.memory_gb - 1.0).abs() > 0.2) {
-        return pass(format!("the memory of {} can be read in two ways", shown(name)));
+        return pass(format!("the memory of {} is ambiguous", shown(name)));
     }
     Ok((card, fits.len() > 1))
 }
 
-/// Why a memory fits none of the cards that the name allows.
+/// Why a memory size matches none of the cards that the name allows.
 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked to be a small count")]
-fn misfit(name: &str, cards: &[&Gpu], memory: &[f64]) -> Not {
+fn misfit(name: &str, cards: &[&Gpu], memory: &[f64]) -> NoMatch {
     let ratios = cards.iter().flat_map(|gpu| memory.iter().map(move |size| size / gpu.memory_gb));
     let near = |ratio: &f64| (ratio / ratio.round() - 1.0).abs() < 0.1;
-    // Twice the memory may be another card of the name; more is more cards.
+    // Twice the memory may be another card with the same name; more means several cards.
     if let Some(ratio) = ratios.clone().find(|ratio| (2.5..100.0).contains(ratio) && near(ratio)) {
-        return Not::Several(ratio.round() as u32, memory.first().copied().unwrap_or_default());
+        return NoMatch::Several(ratio.round() as u32, memory.first().copied().unwrap_or_default());
     }
     match (cards, memory) {
         ([card, ..], [size, ..]) if ratios.clone().all(|ratio| ratio < 0.6) => {
-            Not::Card(format!("a part of {}: {size:.0} GB of {} GB", shown(name), card.memory_gb))
+            NoMatch::Card(format!("a fraction of {}: {size:.0} GB of {} GB", shown(name), card.memory_gb))
         }
-        _ => Not::Card(format!("GPU {} in this form or memory is not in the catalog", shown(name))),
+        _ => NoMatch::Card(format!(
+            "GPU {} with this form factor or memory is not in the catalog",
+            shown(name)
+        )),
     }
 }
 
@@ -155,7 +159,7 @@ fn tokens(text: &str) -> impl Iterator<Item = String> + '_ {
     text.split(|c: char| !c.is_ascii_alphanumeric()).filter(|token| !token.is_empty()).map(str::to_lowercase)
 }
 
-/// `80g`, `80gb`, `80gib`: a memory; `a10g` is a card.
+/// `80g`, `80gb`, `80gib`: a memory size; `a10g` is a card.
 fn gigabytes(token: &str) -> Option<f64> {
     let digits = ["gib", "gb", "g"].iter().find_map(|unit| token.strip_suffix(unit))?;
     digits
@@ -164,7 +168,7 @@ fn gigabytes(token: &str) -> Option<f64> {
         .filter(|_| (2..=3).contains(&digits.len()) && digits.bytes().all(|b| b.is_ascii_digit()))
 }
 
-/// The form that a text says; `NVLink` is none.
+/// The form factor in a text; `NVLink` does not count as one.
 fn form(text: &str) -> Option<&'static str> {
     let mut found = None;
     for token in tokens(text) {
@@ -177,7 +181,7 @@ fn form(text: &str) -> Option<&'static str> {
     found
 }
 
-/// The form in a word: `sxm5x8`, `h100pcie`.
+/// The form factor in a word: `sxm5x8`, `h100pcie`.
 fn form_of(token: &str) -> Option<&'static str> {
     if token.contains("nvlink") {
         return None;
@@ -195,12 +199,12 @@ fn form_of(token: &str) -> Option<&'static str> {
     }
 }
 
-/// Whether a word is a form and nothing else.
+/// Whether a word is only a form factor.
 fn is_form(token: &str) -> bool {
     matches!(token.trim_end_matches(|c: char| c.is_ascii_digit()), "sxm" | "pcie" | "pci" | "nvl")
 }
 
-/// A name without the memory or form at its end, and that memory.
+/// A name without the memory or form factor at its end, and that memory.
 fn shorter(core: &str) -> Option<(String, Option<f64>)> {
     for form in ["pcie", "sxm5", "sxm4", "sxm2", "sxm", "nvl"] {
         if let Some(rest) = core.strip_suffix(form).filter(|rest| !rest.is_empty()) {
@@ -217,7 +221,7 @@ fn shorter(core: &str) -> Option<(String, Option<f64>)> {
     None
 }
 
-/// The first GPU that answers to a name.
+/// The first GPU that matches a name.
 fn first<'a>(catalog: &'a Catalog, core: &str) -> Option<&'a Gpu> {
     let squeezed = |text: &str| plain(text).replace('-', "");
     catalog.gpus.iter().find(|gpu| {
@@ -233,59 +237,59 @@ mod tests {
     #[test]
     fn a_card_follows_from_name_instance_and_memory() {
         let catalog = Catalog::bundled();
-        let of = |name: &str, instance: &str, memory: &[f64]| {
+        let identify = |name: &str, instance: &str, memory: &[f64]| {
             card(&catalog, name, instance, memory).map(|(gpu, guessed)| (gpu.id.clone(), guessed))
         };
         let sure = |id: &str| Ok((id.to_owned(), false));
-        assert_eq!(of("H100", "gpu_1x_h100_pcie", &[80.0]), sure("h100-pcie-80gb"));
-        assert_eq!(of("H100", "1x-H100_NVL-32-65536", &[93.6]), sure("h100-nvl-94gb"));
-        assert_eq!(of("H100NVL", "x", &[94.0]), sure("h100-nvl-94gb"));
-        assert_eq!(of("H100-SXM", "8x_H100-SXM_SECURE", &[80.0, 10.0]), sure("h100-sxm5-80gb"));
-        assert_eq!(of("H100", "1H100.80S.32V", &[80.0]), Ok(("h100-sxm5-80gb".to_owned(), true)));
-        assert_eq!(of("A100-80GB-SXM", "x", &[]), sure("a100-sxm4-80gb"));
-        assert_eq!(of("A100", "4x-A100_SXM4", &[160.0, 40.0]), sure("a100-sxm4-40gb"));
-        assert_eq!(of("RTX_4090", "x", &[23.99]), sure("rtx-4090-24gb"));
-        assert_eq!(of("RTX6000-Ada", "x", &[48.0]), sure("rtx-6000-ada-48gb"));
-        assert_eq!(of("RTXPRO6000", "x", &[96.0]), sure("rtx-pro-6000-blackwell-96gb"));
-        assert_eq!(of("V100", "gpu_8x_v100", &[16.0, 2.0]), Ok(("v100-sxm2-16gb".to_owned(), true)));
+        assert_eq!(identify("H100", "gpu_1x_h100_pcie", &[80.0]), sure("h100-pcie-80gb"));
+        assert_eq!(identify("H100", "1x-H100_NVL-32-65536", &[93.6]), sure("h100-nvl-94gb"));
+        assert_eq!(identify("H100NVL", "x", &[94.0]), sure("h100-nvl-94gb"));
+        assert_eq!(identify("H100-SXM", "8x_H100-SXM_SECURE", &[80.0, 10.0]), sure("h100-sxm5-80gb"));
+        assert_eq!(identify("H100", "1H100.80S.32V", &[80.0]), Ok(("h100-sxm5-80gb".to_owned(), true)));
+        assert_eq!(identify("A100-80GB-SXM", "x", &[]), sure("a100-sxm4-80gb"));
+        assert_eq!(identify("A100", "4x-A100_SXM4", &[160.0, 40.0]), sure("a100-sxm4-40gb"));
+        assert_eq!(identify("RTX_4090", "x", &[23.99]), sure("rtx-4090-24gb"));
+        assert_eq!(identify("RTX6000-Ada", "x", &[48.0]), sure("rtx-6000-ada-48gb"));
+        assert_eq!(identify("RTXPRO6000", "x", &[96.0]), sure("rtx-pro-6000-blackwell-96gb"));
+        assert_eq!(identify("V100", "gpu_8x_v100", &[16.0, 2.0]), Ok(("v100-sxm2-16gb".to_owned(), true)));
         // What catalogs write besides the card.
-        assert_eq!(of("A100-80G-PCIe", "n3-A100x1", &[80.0]), sure("a100-pcie-80gb"));
-        assert_eq!(of("A100-80G-PCIe-NVLink", "n3-A100x8-NVLink", &[80.0]), sure("a100-pcie-80gb"));
-        assert_eq!(of("H100-80G-PCIe-NVLink", "n3-H100x8-NVLink", &[80.0]), sure("h100-pcie-80gb"));
-        assert_eq!(of("H100-80G-SXM5", "n3-H100-SXM5x8", &[80.0]), sure("h100-sxm5-80gb"));
-        assert_eq!(of("A100_80G_SXM4", "x", &[80.0]), sure("a100-sxm4-80gb"));
-        assert_eq!(of("NVIDIA-H100-80GB-HBM3", "x", &[]), Ok(("h100-sxm5-80gb".to_owned(), true)));
-        assert_eq!(of("H100_PCIE_BAREMETAL", "x", &[80.0]), sure("h100-pcie-80gb"));
-        assert_eq!(of("RTX PRO 6000 96GB", "x", &[]), sure("rtx-pro-6000-blackwell-96gb"));
-        assert_eq!(of("RTXPRO6000-WK", "x", &[96.0]), sure("rtx-pro-6000-blackwell-96gb"));
-        assert_eq!(of("A10080GB", "x_sxm4", &[]), sure("a100-sxm4-80gb"));
-        assert_eq!(of("GB200", "GB200 NVL72", &[186.0]), sure("gb200-186gb"));
-        assert_eq!(of("A10G", "g5.xlarge", &[22.4]), sure("a10g-24gb"));
-        assert_eq!(of("L40S_PCIE", "L40Sx8_x", &[48.0]), sure("l40s-48gb"));
-        let not = |text: &str| Err(Not::Card(text.to_owned()));
-        // 80 GB in all or each: two cards of 40 or two of 80.
+        assert_eq!(identify("A100-80G-PCIe", "n3-A100x1", &[80.0]), sure("a100-pcie-80gb"));
+        assert_eq!(identify("A100-80G-PCIe-NVLink", "n3-A100x8-NVLink", &[80.0]), sure("a100-pcie-80gb"));
+        assert_eq!(identify("H100-80G-PCIe-NVLink", "n3-H100x8-NVLink", &[80.0]), sure("h100-pcie-80gb"));
+        assert_eq!(identify("H100-80G-SXM5", "n3-H100-SXM5x8", &[80.0]), sure("h100-sxm5-80gb"));
+        assert_eq!(identify("A100_80G_SXM4", "x", &[80.0]), sure("a100-sxm4-80gb"));
+        assert_eq!(identify("NVIDIA-H100-80GB-HBM3", "x", &[]), Ok(("h100-sxm5-80gb".to_owned(), true)));
+        assert_eq!(identify("H100_PCIE_BAREMETAL", "x", &[80.0]), sure("h100-pcie-80gb"));
+        assert_eq!(identify("RTX PRO 6000 96GB", "x", &[]), sure("rtx-pro-6000-blackwell-96gb"));
+        assert_eq!(identify("RTXPRO6000-WK", "x", &[96.0]), sure("rtx-pro-6000-blackwell-96gb"));
+        assert_eq!(identify("A10080GB", "x_sxm4", &[]), sure("a100-sxm4-80gb"));
+        assert_eq!(identify("GB200", "GB200 NVL72", &[186.0]), sure("gb200-186gb"));
+        assert_eq!(identify("A10G", "g5.xlarge", &[22.4]), sure("a10g-24gb"));
+        assert_eq!(identify("L40S_PCIE", "L40Sx8_x", &[48.0]), sure("l40s-48gb"));
+        let not = |text: &str| Err(NoMatch::Card(text.to_owned()));
+        // 80 GB in total or each: two cards of 40 or two of 80.
         assert_eq!(
-            of("A100", "2x-A100_SXM4", &[80.0, 40.0]),
-            not("the memory of A100 can be read in two ways")
+            identify("A100", "2x-A100_SXM4", &[80.0, 40.0]),
+            not("the memory of A100 is ambiguous")
         );
         // A card with twice the memory of the one that is sold under the name.
         assert_eq!(
-            of("RTX4090", "x", &[47.99]),
-            not("GPU RTX4090 in this form or memory is not in the catalog")
+            identify("RTX4090", "x", &[47.99]),
+            not("GPU RTX4090 with this form factor or memory is not in the catalog")
         );
-        // A name that says 94 GB and a memory of 80; a form said in two ways; a slice; eight cards' memory for four.
-        assert!(of("H100_NVL", "n3-H100x8-NVLink", &[80.0]).is_err());
+        // A name that says 94 GB and a memory of 80; an ambiguous form factor; a slice; eight cards' memory for four.
+        assert!(identify("H100_NVL", "n3-H100x8-NVLink", &[80.0]).is_err());
         assert_eq!(
-            of("A100_80G_PCIE", "gpu_1x_a100_SXM4_us-central-3", &[80.0]),
-            not("the form of A100_80G_PCIE is said in two ways (pcie, sxm)")
+            identify("A100_80G_PCIE", "gpu_1x_a100_SXM4_us-central-3", &[80.0]),
+            not("the form factor of A100_80G_PCIE is ambiguous (pcie, sxm)")
         );
-        assert_eq!(of("A100", "x", &[10.0]), not("a part of A100: 10 GB of 40 GB"));
-        assert_eq!(of("H100-SXM", "x", &[640.0]), Err(Not::Several(8, 640.0)));
-        assert_eq!(of("A6000", "x", &[48.0]), sure("rtx-a6000-48gb"));
-        assert_eq!(of("RTX-A6000", "x", &[48.0]), sure("rtx-a6000-48gb"));
-        assert_eq!(of("MI300X", "x", &[192.0]), sure("mi300x-192gb"));
-        assert_eq!(of("L40", "x", &[48.0]), sure("l40-48gb"));
-        assert_eq!(of("A4000", "x", &[16.0]), not("GPU A4000 is not in the catalog"));
-        assert!(of("tpu-v5", "x", &[]).is_err() && of("", "x", &[]).is_err());
+        assert_eq!(identify("A100", "x", &[10.0]), not("a fraction of A100: 10 GB of 40 GB"));
+        assert_eq!(identify("H100-SXM", "x", &[640.0]), Err(NoMatch::Several(8, 640.0)));
+        assert_eq!(identify("A6000", "x", &[48.0]), sure("rtx-a6000-48gb"));
+        assert_eq!(identify("RTX-A6000", "x", &[48.0]), sure("rtx-a6000-48gb"));
+        assert_eq!(identify("MI300X", "x", &[192.0]), sure("mi300x-192gb"));
+        assert_eq!(identify("L40", "x", &[48.0]), sure("l40-48gb"));
+        assert_eq!(identify("A4000", "x", &[16.0]), not("GPU A4000 is not in the catalog"));
+        assert!(identify("tpu-v5", "x", &[]).is_err() && identify("", "x", &[]).is_err());
     }
 }

@@ -1,24 +1,24 @@
-//! How many GPUs an instance's own name says that it has, and how much of one.
+//! How many GPUs, or which fraction of one, an instance's name states.
 //!
-//! A catalog's count is a number that somebody typed or an API got wrong; most names say it too (`8x_H100`, `n3-H100x8`,
-//! `gpu-h100-sxm_8gpu-128vcpu`, `8H100.80S.176V`, `BM.GPU.H100.8`). The big clouds' names do not, so their sizes stand in a
-//! table (from their documentation of instance types), with the part of a card where they rent parts.
+//! A catalog's count may be mistyped or wrong in the API; most names state it too (`8x_H100`, `n3-H100x8`,
+//! `gpu-h100-sxm_8gpu-128vcpu`, `8H100.80S.176V`, `BM.GPU.H100.8`). The big clouds' names do not, so their sizes are in a
+//! table (from their documentation of instance types), with the fraction of a card where they rent fractions.
 
-/// What a name says.
+/// What an instance name states.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Said {
+pub(super) enum Stated {
     /// Nothing.
     Nothing,
-    /// One of these counts; two where the name can be read in two ways.
+    /// One of these counts; two if the name is ambiguous.
     Count(Vec<u32>),
-    /// A size of a cloud's own: so many GPUs of this row of `gpus.toml`.
+    /// A cloud's instance size: number of GPUs, and their row in `gpus.toml`.
     Size(u32, &'static str),
-    /// A part of one GPU, as text: `1/6`.
+    /// A fraction of one GPU, as text: `1/6`.
     Part(String),
 }
 
-/// What `instance` of `provider` says about its GPUs; `core` is their name without form and memory, lower case.
-pub(super) fn said(provider: &str, instance: &str, core: &str) -> Said {
+/// What `instance` of `provider` states about its GPUs; `core` is their name without form factor and memory, lower case.
+pub(super) fn stated(provider: &str, instance: &str, core: &str) -> Stated {
     let name = instance.to_lowercase();
     let known = match provider {
         "aws" => aws(&name),
@@ -30,7 +30,7 @@ pub(super) fn said(provider: &str, instance: &str, core: &str) -> Said {
         return known;
     }
     if is_partitioned(&name) {
-        return Said::Part("a part".to_owned());
+        return Stated::Part("a part".to_owned());
     }
     let mut counts = around_x(&name);
     let tokens: Vec<&str> = name.split(|c: char| !c.is_ascii_alphanumeric()).collect();
@@ -47,10 +47,10 @@ pub(super) fn said(provider: &str, instance: &str, core: &str) -> Said {
     }
     counts.sort_unstable();
     counts.dedup();
-    if counts.is_empty() { Said::Nothing } else { Said::Count(counts) }
+    if counts.is_empty() { Stated::Nothing } else { Stated::Count(counts) }
 }
 
-/// Whether a name speaks of a slice: `1g.10gb`, MIG, a vGPU.
+/// Whether a name denotes a slice: `1g.10gb`, MIG, a vGPU.
 pub(super) fn is_partitioned(name: &str) -> bool {
     let name = name.to_lowercase();
     let tokens: Vec<&str> = name.split(|c: char| !c.is_ascii_alphanumeric()).collect();
@@ -78,7 +78,7 @@ fn around_x(name: &str) -> Vec<u32> {
         let (left, right) = (&name[start..x], &name[x + 1..end]);
         let prefix = !left.is_empty() && left.len() <= 2 && (start == 0 || !word(start - 1));
         if prefix && bytes.get(end) == Some(&b'x') {
-            // Numbers joined by `x`: the last of three counts GPUs, and of two of this kind nothing is said.
+            // Numbers joined by `x`: the last of three counts GPUs; two of them say nothing about GPUs.
             let last = leading_digits(&name[end + 1..]);
             counts.extend(small(last).filter(|_| !right.is_empty()));
             at = end + 1 + last.len();
@@ -108,16 +108,16 @@ fn small(digits: &str) -> Option<u32> {
     digits.parse().ok().filter(|count| (1..1000).contains(count))
 }
 
-/// `part` of `whole`, in lowest terms, or so many whole ones.
-fn share(part: u32, whole: u32, card: &'static str) -> Said {
+/// `part` of `whole`, in lowest terms, or a whole number of cards.
+fn share(part: u32, whole: u32, card: &'static str) -> Stated {
     if part >= whole && part.is_multiple_of(whole) {
-        return Said::Size(part / whole, card);
+        return Stated::Size(part / whole, card);
     }
     let common = (1..=whole).rev().find(|n| part.is_multiple_of(*n) && whole.is_multiple_of(*n)).unwrap_or(1);
-    Said::Part(format!("{}/{}", part / common, whole / common))
+    Stated::Part(format!("{}/{}", part / common, whole / common))
 }
 
-fn azure(name: &str) -> Option<Said> {
+fn azure(name: &str) -> Option<Stated> {
     const SIZES: [(&str, u32, &str); 25] = [
         ("nc4as_t4_v3", 1, "t4-16gb"),
         ("nc8as_t4_v3", 1, "t4-16gb"),
@@ -148,18 +148,18 @@ fn azure(name: &str) -> Option<Said> {
     let name = name.strip_prefix("standard_").unwrap_or(name);
     let name = name.strip_suffix("_promo").unwrap_or(name);
     if let Some((_, count, card)) = SIZES.iter().find(|(size, ..)| *size == name) {
-        return Some(Said::Size(*count, card));
+        return Some(Stated::Size(*count, card));
     }
-    // A card has 36 processors: NV6ads is a sixth of it.
+    // A whole card comes with 36 vCPUs: NV6ads is a sixth of it.
     let series = name.strip_prefix("nv")?;
     let digits = leading_digits(series);
     let of_a10 = matches!(&series[digits.len()..], "ads_a10_v5" | "adms_a10_v5");
     small(digits).filter(|_| of_a10).map(|part| share(part, 36, "a10-24gb"))
 }
 
-fn aws(name: &str) -> Option<Said> {
+fn aws(name: &str) -> Option<Stated> {
     let (family, size) = name.split_once('.')?;
-    let one = |card| Some(Said::Size(1, card));
+    let one = |card| Some(Stated::Size(1, card));
     let card = match family {
         "g4dn" => "t4-16gb",
         "g5" => "a10g-24gb",
@@ -170,7 +170,7 @@ fn aws(name: &str) -> Option<Said> {
                 "large" | "xlarge" => 1,
                 "2xlarge" => 2,
                 "4xlarge" => 4,
-                _ => return Some(Said::Part("a part".to_owned())),
+                _ => return Some(Stated::Part("a part".to_owned())),
             };
             return Some(share(part, 8, "l4-24gb"));
         }
@@ -186,13 +186,13 @@ fn aws(name: &str) -> Option<Said> {
     };
     match (family, size) {
         ("g4dn", "12xlarge") | ("g5" | "g6" | "g6e", "12xlarge" | "24xlarge") | ("p3", "8xlarge") => {
-            Some(Said::Size(4, card))
+            Some(Stated::Size(4, card))
         }
         ("g4dn", "metal")
         | ("g5" | "g6" | "g6e" | "p5" | "p5e" | "p5en" | "p6-b200" | "p6-b300", "48xlarge") => {
-            Some(Said::Size(8, card))
+            Some(Stated::Size(8, card))
         }
-        ("p3", "16xlarge") | ("p3dn" | "p4d" | "p4de", "24xlarge") => Some(Said::Size(8, card)),
+        ("p3", "16xlarge") | ("p3dn" | "p4d" | "p4de", "24xlarge") => Some(Stated::Size(8, card)),
         ("g4dn" | "g5" | "g6" | "g6e", "xlarge" | "2xlarge" | "4xlarge" | "8xlarge" | "16xlarge")
         | ("gr6", "4xlarge" | "8xlarge")
         | ("p3", "2xlarge")
@@ -201,7 +201,7 @@ fn aws(name: &str) -> Option<Said> {
     }
 }
 
-fn gcp(name: &str) -> Option<Said> {
+fn gcp(name: &str) -> Option<Stated> {
     let parts: Vec<&str> = name.split('-').collect();
     let (family, series, size) = (*parts.first()?, *parts.get(1)?, *parts.get(2)?);
     let card = match (family, series) {
@@ -218,13 +218,13 @@ fn gcp(name: &str) -> Option<Said> {
                 "96" => 8,
                 _ => return None,
             };
-            return Some(Said::Size(count, "l4-24gb"));
+            return Some(Stated::Size(count, "l4-24gb"));
         }
-        // A card has 48 processors; smaller sizes have a part of its memory.
+        // A whole card comes with 48 vCPUs; smaller sizes have a fraction of its memory.
         ("g4", "standard") => return small(size).map(|part| share(part, 48, "rtx-pro-6000-blackwell-96gb")),
         _ => return None,
     };
-    size.strip_suffix('g').and_then(small).map(|count| Said::Size(count, card))
+    size.strip_suffix('g').and_then(small).map(|count| Stated::Size(count, card))
 }
 
 #[cfg(test)]
@@ -256,7 +256,7 @@ mod tests {
             ("oci", "BM.GPU.A100-v2.8", "a100", &[8]),
             ("oci", "VM.GPU3.4", "v100", &[4]),
         ] {
-            assert_eq!(said(provider, instance, core), Said::Count(counts.to_vec()), "{instance}");
+            assert_eq!(stated(provider, instance, core), Stated::Count(counts.to_vec()), "{instance}");
         }
         for instance in [
             "ECS3GPU12",
@@ -268,33 +268,33 @@ mod tests {
             "MI300X",
             "",
         ] {
-            assert_eq!(said("x", instance, "h100"), Said::Nothing, "{instance}");
+            assert_eq!(stated("x", instance, "h100"), Stated::Nothing, "{instance}");
         }
     }
 
     #[test]
     fn the_big_clouds_sizes_and_their_parts() {
-        let part = |text: &str| Said::Part(text.to_owned());
+        let part = |text: &str| Stated::Part(text.to_owned());
         for (provider, instance, expected) in [
             ("azure", "Standard_NV6ads_A10_v5", part("1/6")),
             ("azure", "Standard_NV12ads_A10_v5", part("1/3")),
             ("azure", "Standard_NV18ads_A10_v5", part("1/2")),
-            ("azure", "Standard_NV36ads_A10_v5", Said::Size(1, "a10-24gb")),
-            ("azure", "Standard_NV72ads_A10_v5", Said::Size(2, "a10-24gb")),
-            ("azure", "Standard_ND96isr_H100_v5", Said::Size(8, "h100-sxm5-80gb")),
-            ("azure", "Standard_NC40ads_H100_v5", Said::Size(1, "h100-nvl-94gb")),
+            ("azure", "Standard_NV36ads_A10_v5", Stated::Size(1, "a10-24gb")),
+            ("azure", "Standard_NV72ads_A10_v5", Stated::Size(2, "a10-24gb")),
+            ("azure", "Standard_ND96isr_H100_v5", Stated::Size(8, "h100-sxm5-80gb")),
+            ("azure", "Standard_NC40ads_H100_v5", Stated::Size(1, "h100-nvl-94gb")),
             ("aws", "g6f.large", part("1/8")),
             ("aws", "gr6f.4xlarge", part("1/2")),
-            ("aws", "p5.48xlarge", Said::Size(8, "h100-sxm5-80gb")),
-            ("aws", "g5.12xlarge", Said::Size(4, "a10g-24gb")),
-            ("gcp", "a2-highgpu-8g", Said::Size(8, "a100-sxm4-40gb")),
-            ("gcp", "a3-edgegpu-8g-nolssd", Said::Size(8, "h100-sxm5-80gb")),
+            ("aws", "p5.48xlarge", Stated::Size(8, "h100-sxm5-80gb")),
+            ("aws", "g5.12xlarge", Stated::Size(4, "a10g-24gb")),
+            ("gcp", "a2-highgpu-8g", Stated::Size(8, "a100-sxm4-40gb")),
+            ("gcp", "a3-edgegpu-8g-nolssd", Stated::Size(8, "h100-sxm5-80gb")),
             ("gcp", "g4-standard-12", part("1/4")),
-            ("gcp", "g4-standard-96", Said::Size(2, "rtx-pro-6000-blackwell-96gb")),
+            ("gcp", "g4-standard-96", Stated::Size(2, "rtx-pro-6000-blackwell-96gb")),
             ("x", "A100-MIG-1g.10gb", part("a part")),
             ("x", "h100-3g.40gb", part("a part")),
         ] {
-            assert_eq!(said(provider, instance, "a10"), expected, "{instance}");
+            assert_eq!(stated(provider, instance, "a10"), expected, "{instance}");
         }
     }
 
@@ -326,8 +326,8 @@ mod tests {
         ];
         let all = azure.chain(aws.iter().map(|n| ("aws", n.as_str())));
         for (provider, name) in all.chain(big.map(|n| ("aws", n))).chain(gcp.map(|n| ("gcp", n))) {
-            match said(provider, name, "zz") {
-                Said::Size(_, card) => {
+            match stated(provider, name, "zz") {
+                Stated::Size(_, card) => {
                     assert!(catalog.gpus.iter().any(|gpu| gpu.id == card), "{name}: {card}");
                 }
                 other => assert!(name == "p3.4xlarge", "{name}: {other:?}"),

@@ -1,25 +1,25 @@
-//! Rents of GPUs out of gpuhunt's and SkyPilot's catalogs: CSV, a row for each instance and region.
+//! GPU rents from gpuhunt's and SkyPilot's catalogs: CSV, one row per instance and region.
 //!
 //! The columns are those of gpuhunt 0.1.34 (`_internal/storage.py`) and of skypilot-catalog's `v8/*/vms.csv` (2026-11),
-//! found by their names, since SkyPilot's order differs from cloud to cloud. A price is of an instance and is divided
-//! by its GPUs. Of all regions the lowest price is taken, for each number of GPUs that makes one cheaper; the note says
-//! how many rows there were and how far they go. What a cloud means by its columns stands in `habits`, which card it is
-//! follows from name, instance and memory (`card`), and the count must agree with the instance's name (`count`) and
-//! with `GpuInfo`. A part of a GPU is no price of a GPU.
+//! found by name, since SkyPilot's order differs between clouds. A price is that of an instance and is divided by its
+//! GPUs. The lowest price of all regions is used, once for each larger instance that makes a GPU cheaper; the note says
+//! how many rows there were and their range. `conventions` says what a cloud's columns mean, `card` identifies the card
+//! from name, instance and memory, and the count must agree with the instance's name (`count`) and with `GpuInfo`. The
+//! price of a fraction of a GPU is not the price of a GPU.
 
 mod card;
 mod count;
-mod habits;
+mod conventions;
 
 use std::collections::BTreeMap;
 
 use rust_decimal::Decimal;
 
-use self::card::{Named, Not};
-use self::count::Said;
-use self::habits::{Equal, Habit, Memory};
+use self::card::{Named, NoMatch};
+use self::conventions::{Convention, Equal, Memory};
+use self::count::Stated;
 
-use super::desk::{Bad, Desk};
+use super::intake::{BadField, Intake};
 use super::money::{GPU_HOUR, parse};
 use crate::base::text::shown;
 use crate::{Catalog, Gpu, Rental, RentalKind, Trust};
@@ -29,7 +29,7 @@ const MOST_GPUS: u32 = 1024;
 /// Bytes of a row's other columns that are kept.
 const KEPT_BYTES: usize = 1024;
 
-/// Names of the columns of one of the two.
+/// Column names of one of the two formats.
 #[derive(Debug)]
 pub(super) struct Columns {
     instance: &'static str,
@@ -37,7 +37,7 @@ pub(super) struct Columns {
     count: &'static str,
     memory: &'static str,
     price: &'static str,
-    /// SkyPilot has a second price; gpuhunt a second row, told by this word.
+    /// SkyPilot has a second price here; gpuhunt has a second row, marked by this column.
     spot: &'static str,
     region: &'static str,
     flagged: bool,
@@ -64,7 +64,7 @@ pub(super) const SKYPILOT: Columns = Columns {
     flagged: false,
 };
 
-/// The cheapest row of one card, terms and number of GPUs, and the span of the others.
+/// The cheapest row of one card, terms and number of GPUs, and the range of the others.
 #[derive(Debug)]
 struct Best {
     usd: Decimal,
@@ -78,20 +78,20 @@ struct Best {
 
 type Found = BTreeMap<(String, &'static str, u32), (RentalKind, Best)>;
 
-/// Reads the rows of a CSV file; `provider` is whose it is, in our word.
+/// Reads the rows of a CSV file; `provider` is its provider, by the catalog's name.
 ///
 /// # Errors
-/// A header that cannot be read.
+/// If the header cannot be read.
 pub(super) fn read(
     text: &str,
     columns: &Columns,
     provider: &str,
     catalog: &Catalog,
-    desk: &mut Desk<'_>,
+    intake: &mut Intake<'_>,
 ) -> Result<Vec<Rental>, String> {
     let mut reader = csv::ReaderBuilder::new().flexible(true).from_reader(text.as_bytes());
     let header = reader.headers().map_err(|error| error.to_string())?.clone();
-    let habit = habits::of(provider);
+    let convention = conventions::of(provider);
     let mut found = Found::new();
     let mut record = csv::StringRecord::new();
     let (mut at, mut lines) = (0, 1);
@@ -101,30 +101,36 @@ pub(super) fn read(
             Ok(false) => break,
             Err(error) => return Err(error.to_string()),
         }
-        // The reader's own line is that of the end before: one low after `\r\n` and empty lines.
+        // The CSV reader's line is where the previous record ended: too low after `\r\n` and empty lines.
         let start = record.position().and_then(|place| usize::try_from(place.byte()).ok()).unwrap_or(at);
         let blank =
             text.get(start..).map_or(0, |rest| rest.len() - rest.trim_start_matches(['\r', '\n']).len());
         lines += text.get(at..start + blank).map_or(0, |passed| passed.matches('\n').count());
         at = start + blank;
         let line = Some(lines);
-        desk.rows += 1;
-        let row = Row { columns, header: &header, record: &record, habit };
+        intake.rows += 1;
+        let row = Row { columns, header: &header, record: &record, convention };
         let mut doubt = None;
         match row.read(provider, catalog, &mut found, &mut doubt) {
             Ok(None) => {}
-            Ok(Some(reason)) => desk.pass(reason),
-            Err(bad) => desk.refuse(line, row.get(columns.instance).unwrap_or_default(), bad),
+            Ok(Some(reason)) => intake.skip(reason),
+            Err(bad) => intake.refuse(line, row.get(columns.instance).unwrap_or_default(), bad),
         }
         if let Some(bad) = doubt {
-            desk.refuse(line, row.get(columns.instance).unwrap_or_default(), bad);
+            intake.refuse(line, row.get(columns.instance).unwrap_or_default(), bad);
         }
     }
-    Ok(rentals(found, provider, habit, columns.flagged, desk))
+    Ok(rentals(found, provider, convention, columns.flagged, intake))
 }
 
-/// Cheapest first for one GPU; more GPUs only where they make one cheaper.
-fn rentals(found: Found, provider: &str, habit: &Habit, flagged: bool, desk: &Desk<'_>) -> Vec<Rental> {
+/// The price of a single-GPU instance first; larger instances only if they make a GPU cheaper.
+fn rentals(
+    found: Found,
+    provider: &str,
+    convention: &Convention,
+    flagged: bool,
+    intake: &Intake<'_>,
+) -> Vec<Rental> {
     let mut rows: Vec<Rental> = Vec::new();
     let mut fewer: Option<(String, &str, Decimal)> = None;
     for ((gpu, label, count), (kind, best)) in found {
@@ -140,10 +146,10 @@ fn rentals(found: Found, provider: &str, habit: &Habit, flagged: bool, desk: &De
             rows => format!("{count} GPU, lowest of {rows} rows ({}), highest {}", best.region, best.most),
         };
         if best.guessed {
-            note += "; the file does not say which form of the card";
+            note += "; the file does not state the card's form factor";
         }
-        if let Some(habit) = habit.note.filter(|_| !flagged) {
-            note = format!("{note}; {habit}");
+        if let Some(convention) = convention.note.filter(|_| !flagged) {
+            note = format!("{note}; {convention}");
         }
         rows.push(Rental {
             provider: provider.to_owned(),
@@ -151,12 +157,12 @@ fn rentals(found: Found, provider: &str, habit: &Habit, flagged: bool, desk: &De
             kind,
             usd_per_gpu_hour: best.usd,
             instance: Some(best.instance).filter(|name| !name.is_empty()),
-            observed: Some(desk.observed),
+            observed: Some(intake.observed),
             observed_precision: None,
             observed_from: None,
             observed_to: None,
             note: Some(note),
-            source: desk.source.clone(),
+            source: intake.source.clone(),
             trust: if best.guessed { Trust::Medium } else { Trust::High },
             kept: best.kept,
         });
@@ -168,14 +174,14 @@ struct Row<'a> {
     columns: &'a Columns,
     header: &'a csv::StringRecord,
     record: &'a csv::StringRecord,
-    habit: &'static Habit,
+    convention: &'static Convention,
 }
 
-/// Which card a row is of.
+/// The card that a row describes.
 struct Card<'a> {
     gpu: &'a Gpu,
     count: u32,
-    /// Whether its form had to be guessed.
+    /// Whether its form factor had to be guessed.
     guessed: bool,
 }
 
@@ -185,29 +191,29 @@ impl<'a> Row<'a> {
         self.record.get(at).map(str::trim).filter(|text| !text.is_empty())
     }
 
-    fn bad(&self, name: &str, reason: impl Into<String>) -> Bad {
+    fn bad(&self, name: &str, reason: impl Into<String>) -> BadField {
         let value = self.get(name).map_or("nothing".to_owned(), |text| format!("\"{}\"", shown(text)));
-        Bad { field: name.to_owned(), value, reason: reason.into() }
+        BadField { field: name.to_owned(), value, reason: reason.into() }
     }
 
-    /// Puts the row where it belongs, or says why it is passed over. A second price that cannot be goes into `doubt`, and
-    /// the first is taken.
+    /// Adds the row to `found`, or returns why it is skipped. An implausible second price goes into `doubt`, and the first
+    /// one is used.
     fn read(
         &self,
         provider: &str,
         catalog: &Catalog,
         found: &mut Found,
-        doubt: &mut Option<Bad>,
-    ) -> Result<Option<String>, Bad> {
+        doubt: &mut Option<BadField>,
+    ) -> Result<Option<String>, BadField> {
         let columns = self.columns;
         if self.record.len() != self.header.len() {
             let reason = format!("has {} columns and the header {}", self.record.len(), self.header.len());
-            return Err(Bad { field: "row".to_owned(), value: String::new(), reason });
+            return Err(BadField { field: "row".to_owned(), value: String::new(), reason });
         }
         let Some(name) = self.get(columns.gpu) else { return Ok(Some("no GPU".to_owned())) };
         let Some(count) = self.count()? else { return Ok(Some("no GPU".to_owned())) };
         let Some(instance) = self.get(columns.instance) else {
-            return Ok(Some("the price of an accelerator without its machine".to_owned()));
+            return Ok(Some("the price of an accelerator without a machine".to_owned()));
         };
         let card = match self.card(provider, catalog, name, instance, count) {
             Ok(Ok(card)) => card,
@@ -230,17 +236,17 @@ impl<'a> Row<'a> {
             second => second?,
         };
         if let (Some(one), Some(other)) = (price, second)
-            && self.habit.price == RentalKind::OnDemand
+            && self.convention.price == RentalKind::OnDemand
         {
-            if one == other && self.habit.equal == Equal::Unknown {
+            if one == other && self.convention.equal == Equal::Unknown {
                 let reason = format!(
-                    "repeats {}: whether that is the price on demand or of an interruptible instance is not known for {provider}",
+                    "repeats {}: unknown for {provider} whether that is the on-demand or the spot price",
                     columns.price
                 );
                 return Err(self.bad(columns.spot, reason));
             }
             if other > one {
-                let reason = format!("is more than the price on demand ({one} USD per GPU-hour)");
+                let reason = format!("is more than the on-demand price ({one} USD per GPU-hour)");
                 *doubt = Some(self.bad(columns.spot, reason));
             }
             if other >= one {
@@ -250,11 +256,11 @@ impl<'a> Row<'a> {
         if price.is_none() && second.is_none() {
             return Ok(Some("no price".to_owned()));
         }
-        let hosted = instance.contains("COMMUNITY") && self.habit.price == RentalKind::OnDemand;
-        let steady = if hosted { RentalKind::Community } else { self.habit.price };
-        let first = price.map(|usd| (if spot { RentalKind::Spot } else { steady }, usd));
+        let hosted = instance.contains("COMMUNITY") && self.convention.price == RentalKind::OnDemand;
+        let standard = if hosted { RentalKind::Community } else { self.convention.price };
+        let first = price.map(|usd| (if spot { RentalKind::Spot } else { standard }, usd));
         let second = second.map(|usd| (RentalKind::Spot, usd));
-        // Where both are of one kind the row counts once, at its lower price.
+        // If both have the same terms, the row counts once, at the lower price.
         let second =
             second.filter(|(kind, usd)| first.is_none_or(|(one, first)| one != *kind || *usd < first));
         for (kind, usd) in first.into_iter().chain(second) {
@@ -263,7 +269,7 @@ impl<'a> Row<'a> {
         Ok(None)
     }
 
-    /// The card and its number, which name, instance and `GpuInfo` must agree on; else the reason to pass the row over.
+    /// The card and its count, on which name, instance and `GpuInfo` must agree; else the reason to skip the row.
     fn card<'c>(
         &self,
         provider: &str,
@@ -271,27 +277,30 @@ impl<'a> Row<'a> {
         name: &str,
         instance: &str,
         count: Decimal,
-    ) -> Result<Result<Card<'c>, String>, Bad> {
+    ) -> Result<Result<Card<'c>, String>, BadField> {
         let column = self.columns.count;
         let named = Named::of(catalog, name);
         if count::is_partitioned(name) {
-            return Err(self.bad(self.columns.gpu, NO_PART));
+            return Err(self.bad(self.columns.gpu, IS_FRACTION));
         }
         if !named.known(catalog) {
             return Ok(Err(format!("GPU {} is not in the catalog", shown(name))));
         }
-        let said = count::said(provider, instance, &named.core);
-        if let Said::Part(part) = &said {
-            let of =
-                if part.contains('/') { format!("{part} of a GPU") } else { "a part of a GPU".to_owned() };
-            return Err(self.bad(self.columns.instance, format!("has {of}; {NO_PART_SCALED}")));
+        let stated = count::stated(provider, instance, &named.core);
+        if let Stated::Part(part) = &stated {
+            let fraction = if part.contains('/') {
+                format!("{part} of a GPU")
+            } else {
+                "a fraction of a GPU".to_owned()
+            };
+            return Err(self.bad(self.columns.instance, format!("has {fraction}, {NOT_WHOLE}")));
         }
         if !count.is_integer() {
-            return Err(self.bad(column, NO_PART));
+            return Err(self.bad(column, IS_FRACTION));
         }
         let count = u32::try_from(count.normalize()).ok().filter(|count| *count <= MOST_GPUS);
         let count = count.ok_or_else(|| self.bad(column, "is not a number of GPUs"))?;
-        if let Said::Size(size, id) = said {
+        if let Stated::Size(size, id) = stated {
             if count != size {
                 let reason = format!("contradicts the instance {}, which has {size}", shown(instance));
                 return Err(self.bad(column, reason));
@@ -303,7 +312,7 @@ impl<'a> Row<'a> {
                 let reason = format!("contradicts the instance {}, which has {}", shown(instance), gpu.name);
                 return Err(self.bad(self.columns.gpu, reason));
             }
-        } else if let Said::Count(counts) = said
+        } else if let Stated::Count(counts) = stated
             && !counts.contains(&count)
         {
             let says: Vec<String> = counts.iter().map(u32::to_string).collect();
@@ -315,12 +324,12 @@ impl<'a> Row<'a> {
             return Err(self.bad(column, reason));
         }
         let memory = self.memory(count)?;
-        // SkyPilot may name the form of the card in the column of its memory.
-        let beside = format!("{instance} {}", self.get(self.columns.memory).unwrap_or_default());
-        match card::card(catalog, name, &beside, &memory) {
+        // SkyPilot may state the card's form factor in the memory column.
+        let context = format!("{instance} {}", self.get(self.columns.memory).unwrap_or_default());
+        match card::card(catalog, name, &context, &memory) {
             Ok((gpu, guessed)) => Ok(Ok(Card { gpu, count, guessed })),
-            Err(Not::Card(reason)) => Ok(Err(reason)),
-            Err(Not::Several(several, size)) => {
+            Err(NoMatch::Card(reason)) => Ok(Err(reason)),
+            Err(NoMatch::Several(several, size)) => {
                 let reason =
                     format!("contradicts {}: {size:.0} GB are the memory of {several}", self.columns.memory);
                 Err(self.bad(column, reason))
@@ -328,8 +337,8 @@ impl<'a> Row<'a> {
         }
     }
 
-    /// The number of GPUs as the file has it; `None` without one.
-    fn count(&self) -> Result<Option<Decimal>, Bad> {
+    /// The number of GPUs in the file; `None` without one.
+    fn count(&self) -> Result<Option<Decimal>, BadField> {
         let name = self.columns.count;
         let Some(text) = self.get(name) else { return Ok(None) };
         let number = parse(text).map_err(|reason| self.bad(name, reason))?;
@@ -339,12 +348,13 @@ impl<'a> Row<'a> {
         Ok(Some(number).filter(|number| !number.is_zero()))
     }
 
-    /// The price of one GPU; zero, which some clouds write for "none", is none in the second price.
-    fn price(&self, name: &str, count: u32) -> Result<Option<Decimal>, Bad> {
+    /// The price of one GPU; in the second price, zero means "none", as some clouds write it.
+    fn price(&self, name: &str, count: u32) -> Result<Option<Decimal>, BadField> {
         let Some(text) = self.get(name) else { return Ok(None) };
-        let currency = self.get("Currency").or_else(|| self.get("currency")).unwrap_or(self.habit.currency);
+        let currency =
+            self.get("Currency").or_else(|| self.get("currency")).unwrap_or(self.convention.currency);
         if !currency.eq_ignore_ascii_case("USD") {
-            return Err(self.bad(name, format!("is in {}, and the catalog's prices are in USD; write the converted price into your own prices/rental.toml", shown(currency))));
+            return Err(self.bad(name, format!("is in {}, but the catalog's prices are in USD; put the converted price into your own prices/rental.toml", shown(currency))));
         }
         let price = parse(text).and_then(|whole| {
             if whole.is_zero() && !self.columns.flagged && name == self.columns.spot {
@@ -355,8 +365,8 @@ impl<'a> Row<'a> {
         price.map_err(|reason| self.bad(name, reason))
     }
 
-    /// What one GPU's memory may be, GB: each reading of the file's number.
-    fn memory(&self, count: u32) -> Result<Vec<f64>, Bad> {
+    /// Candidates for one GPU's memory, GB: one per interpretation of the file's number.
+    fn memory(&self, count: u32) -> Result<Vec<f64>, BadField> {
         let Some(text) = self.get(self.columns.memory) else { return Ok(Vec::new()) };
         if self.columns.flagged {
             return Ok(text.parse::<f64>().into_iter().collect());
@@ -370,7 +380,7 @@ impl<'a> Row<'a> {
         let contradicts = |what: String| {
             Err(self.bad(self.columns.count, format!("contradicts {}, which {what}", self.columns.memory)))
         };
-        // Yotta counts kinds of GPU there, and the total is right.
+        // Yotta counts kinds of GPU there, but the total is right.
         let kinds = units == Some(1.0) && total.is_some_and(|total| near(total, size * number));
         if let Some(units) = units.filter(|units| *units > 0.0 && !near(*units, number) && !kinds) {
             return contradicts(format!("counts {units}"));
@@ -379,10 +389,10 @@ impl<'a> Row<'a> {
             && !near(total, size)
             && !near(total, size * number)
         {
-            return contradicts(format!("has {total} MiB in all and {size} each"));
+            return contradicts(format!("has {total} MiB in total and {size} each"));
         }
         let gigabytes = if size >= 1024.0 { size / 1024.0 } else { size };
-        Ok(match self.habit.memory {
+        Ok(match self.convention.memory {
             Memory::Each => vec![gigabytes],
             Memory::All => vec![gigabytes / number],
             Memory::Unknown if size < 1024.0 || count == 1 => vec![gigabytes],
@@ -403,7 +413,7 @@ impl<'a> Row<'a> {
             most: usd,
             rows: 0,
             instance: shown(self.get(self.columns.instance).unwrap_or_default()),
-            region: shown(self.get(self.columns.region).unwrap_or("region not said")),
+            region: shown(self.get(self.columns.region).unwrap_or("unknown region")),
             guessed,
             kept: self.kept(),
         };
@@ -434,8 +444,8 @@ impl<'a> Row<'a> {
     }
 }
 
-const NO_PART: &str = "is a part of a GPU; a price of a part is none of the whole";
-const NO_PART_SCALED: &str = "a price of a part is none of the whole";
+const IS_FRACTION: &str = "is a fraction of a GPU, which does not give the price of a whole one";
+const NOT_WHOLE: &str = "which does not give the price of a whole one";
 
 /// The number above zero after a key: `'SizeInMiB': 81920`, `'Count': '1.0'`.
 fn after(text: &str, key: &str) -> Option<f64> {

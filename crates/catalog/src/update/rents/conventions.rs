@@ -1,44 +1,44 @@
-//! What each cloud's catalog means by its columns, where that is known; `docs/catalog.md` prints the table.
+//! What the columns of each cloud's catalog mean, where that is known; `docs/catalog.md` has the table.
 //!
-//! SkyPilot's catalogs have one header and several meanings: the second price repeats the first on `RunPod`, on Mithril
-//! both are an auction's lowest bid, on Vast the memory is that of all GPUs. A habit stands here only with its evidence
+//! SkyPilot's catalogs share one header but not one meaning: the second price repeats the first on `RunPod`, on Mithril
+//! both are an auction's lowest bid, on Vast the memory is that of all GPUs. A convention is listed only with evidence
 //! (`why`: the fetcher in SkyPilot 0.14.1 or the provider's own list); a cloud without a row is read without assumptions,
-//! and what then has two meanings is refused.
+//! and an ambiguous row is rejected.
 
 use crate::RentalKind;
 
-/// What equal prices in `Price` and `SpotPrice` are.
+/// What it means if `Price` and `SpotPrice` are equal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Equal {
-    /// The price on demand, written twice.
+    /// The on-demand price, written twice.
     OnDemand,
-    /// Not known: the row is refused.
+    /// Unknown: the row is rejected.
     Unknown,
 }
 
-/// Whose memory `SizeInMiB` is.
+/// What `SizeInMiB` measures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Memory {
-    /// One GPU's.
+    /// The memory of one GPU.
     Each,
-    /// All GPUs'.
+    /// The memory of all GPUs.
     All,
-    /// Either: both readings are tried.
+    /// Unknown: both interpretations are tried.
     Unknown,
 }
 
 /// How one cloud's rows are read.
 #[derive(Debug)]
-pub(super) struct Habit {
-    /// The provider, in the catalog's word.
+pub(super) struct Convention {
+    /// The provider, by the catalog's name.
     pub(super) cloud: &'static str,
     /// The terms of `Price`.
     pub(super) price: RentalKind,
-    /// What equal prices are.
+    /// What equal prices mean.
     pub(super) equal: Equal,
-    /// Whose memory is given.
+    /// What the memory column measures.
     pub(super) memory: Memory,
-    /// The currency of the prices; any but USD is refused.
+    /// The currency of the prices; anything but USD is rejected.
     pub(super) currency: &'static str,
     /// What a reader of a SkyPilot price should know.
     pub(super) note: Option<&'static str>,
@@ -50,8 +50,8 @@ pub(super) struct Habit {
     pub(super) why: &'static str,
 }
 
-/// A cloud about which nothing is known.
-const UNKNOWN: Habit = Habit {
+/// A cloud whose conventions are unknown.
+const UNKNOWN: Convention = Convention {
     cloud: "",
     price: RentalKind::OnDemand,
     equal: Equal::Unknown,
@@ -61,79 +61,79 @@ const UNKNOWN: Habit = Habit {
     why: "",
 };
 
-const EACH: Habit = Habit {
+const EACH: Convention = Convention {
     memory: Memory::Each,
     why: "SizeInMiB of an 8-GPU row is that of one card (skypilot-catalog v8, 2026-11)",
     ..UNKNOWN
 };
 
-const HABITS: [Habit; 22] = [
-    Habit {
+const CONVENTIONS: [Convention; 22] = [
+    Convention {
         cloud: "aws",
         equal: Equal::OnDemand,
-        why: "SkyPilot's fetch_aws.py: Price is of the list on demand, SpotPrice of the spot history, which has it as its most",
+        why: "SkyPilot's fetch_aws.py: Price is the on-demand list price, SpotPrice the spot history, which it bounds from above",
         ..UNKNOWN
     },
-    Habit { cloud: "cudo", ..EACH },
-    Habit { cloud: "digitalocean", ..EACH },
-    Habit {
+    Convention { cloud: "cudo", ..EACH },
+    Convention { cloud: "digitalocean", ..EACH },
+    Convention {
         cloud: "hyperbolic",
         price: RentalKind::Community,
         why: "a marketplace of third parties' machines",
         ..EACH
     },
-    Habit { cloud: "hyperstack", ..EACH },
-    Habit { cloud: "jarvislabs", ..EACH },
-    Habit { cloud: "lambda", ..EACH },
-    Habit {
+    Convention { cloud: "hyperstack", ..EACH },
+    Convention { cloud: "jarvislabs", ..EACH },
+    Convention { cloud: "lambda", ..EACH },
+    Convention {
         cloud: "lium",
         price: RentalKind::Community,
         why: "a marketplace of third parties' machines",
         ..EACH
     },
-    Habit {
+    Convention {
         cloud: "mithril",
         price: RentalKind::Spot,
-        note: Some("the lowest bid that its auction takes"),
+        note: Some("the lowest bid that its auction accepts"),
         why: "SkyPilot's fetch_mithril.py writes `minimum_price_cents` of an auction into both columns",
         ..EACH
     },
-    Habit { cloud: "nebius", ..EACH },
-    Habit { cloud: "oci", ..EACH },
-    Habit { cloud: "paperspace", ..EACH },
-    Habit {
+    Convention { cloud: "nebius", ..EACH },
+    Convention { cloud: "oci", ..EACH },
+    Convention { cloud: "paperspace", ..EACH },
+    Convention {
         cloud: "primeintellect",
         memory: Memory::All,
         why: "SizeInMiB of an 8-GPU row is that of all cards (skypilot-catalog v8, 2026-11)",
         ..UNKNOWN
     },
-    Habit {
+    Convention {
         cloud: "runpod",
         equal: Equal::OnDemand,
         why: "SkyPilot's fetch_runpod.py: Price is RunPod's `securePrice`, without interruption",
         ..EACH
     },
-    Habit {
+    Convention {
         cloud: "scaleway",
         currency: "EUR",
         why: "Scaleway's API and price list are in euro; the catalog copies the number",
         ..EACH
     },
-    Habit {
+    Convention {
         cloud: "seeweb",
         currency: "EUR",
         why: "Seeweb's price list is in euro; the catalog copies the API's number",
         ..EACH
     },
-    Habit { cloud: "shadeform", ..EACH },
-    Habit { cloud: "spheron", ..EACH },
-    Habit {
+    Convention { cloud: "shadeform", ..EACH },
+    Convention { cloud: "spheron", ..EACH },
+    Convention {
         cloud: "tensordock",
         price: RentalKind::Community,
         why: "a marketplace of third parties' machines",
         ..UNKNOWN
     },
-    Habit {
+    Convention {
         cloud: "vast",
         price: RentalKind::Community,
         memory: Memory::All,
@@ -141,13 +141,13 @@ const HABITS: [Habit; 22] = [
         why: "SkyPilot's fetch_vast.py: SizeInMiB is `gpu_total_ram`, Price the median of an instance's offers",
         ..UNKNOWN
     },
-    Habit { cloud: "verda", ..EACH },
-    Habit { cloud: "yotta", ..EACH },
+    Convention { cloud: "verda", ..EACH },
+    Convention { cloud: "yotta", ..EACH },
 ];
 
-/// The habit of a provider in the catalog's word.
-pub(super) fn of(provider: &str) -> &'static Habit {
-    HABITS.iter().find(|habit| habit.cloud == provider).unwrap_or(&UNKNOWN)
+/// The convention of a provider, by the catalog's name.
+pub(super) fn of(provider: &str) -> &'static Convention {
+    CONVENTIONS.iter().find(|convention| convention.cloud == provider).unwrap_or(&UNKNOWN)
 }
 
 #[cfg(test)]
@@ -155,16 +155,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_habit_has_evidence_and_a_row_in_the_docs() {
+    fn a_convention_has_evidence_and_a_row_in_the_docs() {
         let docs = include_str!("../../../../../docs/catalog.md");
-        for habit in &HABITS {
-            assert!(!habit.why.is_empty(), "{}", habit.cloud);
+        for convention in &CONVENTIONS {
+            assert!(!convention.why.is_empty(), "{}", convention.cloud);
             assert!(
-                docs.contains(&format!("`{}`", habit.cloud)),
+                docs.contains(&format!("`{}`", convention.cloud)),
                 "{} is not in docs/catalog.md",
-                habit.cloud
+                convention.cloud
             );
-            assert_eq!(super::super::super::names::provider(habit.cloud), habit.cloud);
+            assert_eq!(super::super::super::names::provider(convention.cloud), convention.cloud);
         }
         assert_eq!((of("nobody").equal, of("nobody").memory), (Equal::Unknown, Memory::Unknown));
     }

@@ -1,13 +1,13 @@
-//! What a search for change points can find at all: how many points it takes, and how large a step must be.
+//! The power of the change-point search: how many points it needs, and how large a step must be.
 //!
-//! However large a step, its split is one of few: the values before it in any order, then those after it, or the other
-//! way round. So with n points of which k are on one side the share of orders as good is at least 2 ÷ C(n, k), and no
-//! test on orders can prove a step at a level below that.
+//! However large a step, some permutations have as good a split: the values before it in any order, then those after it, or
+//! the reverse. So with n points of which k are on one side, the share of permutations as good is at least 2 ÷ C(n, k), and
+//! no permutation test can prove a step at a lower level.
 
 use super::change_points::{ChangePoint, Rules};
 use super::quantile::median;
 
-/// Fewest points with which a step can be proven at all: halfway, where the most orders differ.
+/// Minimum number of points to prove a step at all: in the middle, where the number of distinct permutations is largest.
 pub fn points_needed(rules: &Rules) -> usize {
     let provable = |n: &usize| n / 2 >= rules.segment && 2.0 / orders(*n, n / 2) <= rules.p;
     (4..=rules.window).find(provable).unwrap_or(rules.window)
@@ -18,13 +18,13 @@ fn orders(n: usize, k: usize) -> f64 {
     (0..k).map(|i| (n - i) as f64 / (i + 1) as f64).product()
 }
 
-/// Steps, in standard deviations of the noise around a level, that a search finds four times of five when they lie
-/// halfway through so many points: simulated with normal noise, held by a test of `change_simulation`.
+/// The step, in standard deviations of the noise around a level, that a search finds four times out of five in the middle of
+/// this many points: simulated with normal noise, verified by a test in `change_simulation`.
 const FOUND: [(usize, f64); 9] =
     [(14, 4.5), (15, 3.7), (16, 3.4), (18, 3.05), (20, 2.8), (25, 2.4), (30, 2.15), (40, 1.9), (50, 1.75)];
 
-/// The smallest step, as a share of the last level, that would be found four times of five halfway through the last
-/// points, a window of them at most; `None` when they are too few to prove any.
+/// The smallest step, as a fraction of the last level, that would be found four times out of five in the middle of the last
+/// points, at most a window of them; `None` if there are too few to prove any.
 pub fn smallest_step(series: &[f64], changes: &[ChangePoint], rules: &Rules) -> Option<f64> {
     let points = series.len().min(rules.window);
     if series.len() < points_needed(rules) {
@@ -37,7 +37,7 @@ pub fn smallest_step(series: &[f64], changes: &[ChangePoint], rules: &Rules) -> 
     step.is_finite().then(|| step.max(rules.magnitude))
 }
 
-/// Between two entries of the table on the scale of logarithms, on which it is nearly a line.
+/// Interpolates the table on a logarithmic scale, where it is nearly linear.
 fn in_deviations(points: usize) -> Option<f64> {
     let above = FOUND.iter().position(|(n, _)| *n >= points)?;
     let (n, found) = FOUND[above];
@@ -49,9 +49,9 @@ fn in_deviations(points: usize) -> Option<f64> {
     Some((more.ln() + share * (found / more).ln()).exp())
 }
 
-/// Standard deviation around the levels, from the median of the deviations, which an outlier does not move.
+/// Standard deviation around the levels, from the median absolute deviation, which is robust to outliers.
 fn noise(series: &[f64], changes: &[ChangePoint]) -> Option<f64> {
-    /// A normal's standard deviation ÷ its median absolute deviation.
+    /// Standard deviation ÷ median absolute deviation of a normal distribution.
     const NORMAL: f64 = 1.4826;
     let mut from = 0;
     let mut deviations = Vec::with_capacity(series.len());

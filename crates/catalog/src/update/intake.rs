@@ -1,5 +1,5 @@
-//! The desk on which a file's rows are looked through: what is taken, what is refused and by which field, what is
-//! passed over because it is no price of text.
+//! Collects the rows of one price file: those accepted, those rejected with the field at fault, and those skipped because
+//! they are not prices of text tokens.
 
 use std::collections::BTreeMap;
 
@@ -13,17 +13,17 @@ use crate::base::json::{Node, get};
 use crate::base::redact;
 use crate::base::text::shown;
 
-/// Refusals that are told one by one; of the others only the number.
-const MOST_TOLD: usize = 1000;
+/// Rejected rows that are listed one by one; the others are only counted.
+const MAX_LISTED: usize = 1000;
 /// Bytes of a row's other fields that are kept.
 const KEPT_BYTES: usize = 2048;
 
-/// Why a row is not taken.
+/// Why a row is rejected.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refused {
-    /// The line, counted from 1, where it can be told.
+    /// The line, counted from 1, if known.
     pub line: Option<usize>,
-    /// What the file calls the row.
+    /// The row's name in the file.
     pub row: String,
     /// The field, as the file spells it.
     pub field: String,
@@ -52,31 +52,31 @@ impl Refused {
 
 /// A field that makes its row unusable.
 #[derive(Debug)]
-pub(super) struct Bad {
+pub(super) struct BadField {
     pub(super) field: String,
     pub(super) value: String,
     pub(super) reason: String,
 }
 
-/// What became of a row.
+/// How reading a row ended.
 #[derive(Debug)]
-pub(super) enum Took {
-    /// A price; the model's word comes later.
+pub(super) enum RowOutcome {
+    /// A price; the catalog's name of the model is filled in later.
     Price(Box<ApiPrice>),
-    /// No price of text tokens, and why.
-    Pass(String),
+    /// Not a price of text tokens, and why.
+    Skip(String),
 }
 
-/// Which rows are wanted.
+/// Which rows to import.
 #[derive(Debug, Clone, Default)]
-pub struct Sieve {
-    /// Only this provider, in the catalog's word or the file's.
+pub struct Filter {
+    /// Only this provider, by the catalog's name or the file's.
     pub provider: Option<String>,
     /// Only models whose name contains this.
     pub model: Option<String>,
 }
 
-impl Sieve {
+impl Filter {
     pub(super) fn provider(&self, theirs: &str, ours: &str) -> bool {
         let wanted = self.provider.as_deref();
         wanted.is_none_or(|name| name.eq_ignore_ascii_case(ours) || name.eq_ignore_ascii_case(theirs))
@@ -87,7 +87,7 @@ impl Sieve {
     }
 }
 
-/// A price of an API with the names that the file gives.
+/// An API price with the names that the file uses.
 #[derive(Debug)]
 pub(super) struct Api {
     pub(super) theirs: String,
@@ -95,19 +95,19 @@ pub(super) struct Api {
     pub(super) row: ApiPrice,
 }
 
-/// What was read so far.
+/// What has been read so far.
 #[derive(Debug)]
-pub(super) struct Desk<'a> {
+pub(super) struct Intake<'a> {
     lines: Lines<'a>,
-    pub(super) sieve: &'a Sieve,
-    /// The day that stands for the file.
+    pub(super) filter: &'a Filter,
+    /// The day the file's prices are dated.
     pub(super) observed: Date,
-    /// Today: which of several dated prices holds.
+    /// Today, which decides which of several dated prices applies.
     pub(super) today: Date,
-    /// File and tool, as each row's source.
+    /// File and tool, the source of each row.
     pub(super) source: String,
     pub(super) rows: usize,
-    pub(super) sieved: usize,
+    pub(super) filtered_out: usize,
     pub(super) providers: BTreeMap<String, usize>,
     pub(super) api: Vec<Api>,
     pub(super) refused: Vec<Refused>,
@@ -115,16 +115,22 @@ pub(super) struct Desk<'a> {
     pub(super) passed: BTreeMap<String, usize>,
 }
 
-impl<'a> Desk<'a> {
-    pub(super) fn new(text: &'a str, sieve: &'a Sieve, observed: Date, today: Date, source: String) -> Self {
+impl<'a> Intake<'a> {
+    pub(super) fn new(
+        text: &'a str,
+        filter: &'a Filter,
+        observed: Date,
+        today: Date,
+        source: String,
+    ) -> Self {
         Self {
             lines: Lines { text, at: 0, line: 1, misses: 0 },
-            sieve,
+            filter,
             observed,
             today,
             source,
             rows: 0,
-            sieved: 0,
+            filtered_out: 0,
             providers: BTreeMap::new(),
             api: Vec::new(),
             refused: Vec::new(),
@@ -138,26 +144,26 @@ impl<'a> Desk<'a> {
         self.lines.find(name, |before, after| !before.ends_with(':') && after.starts_with(':'))
     }
 
-    /// The line of the next text that is an id.
+    /// The line of the next string that is an id.
     pub(super) fn line_of_id(&mut self, id: &str) -> Option<usize> {
         self.lines.find(id, |before, _| before.ends_with(':'))
     }
 
-    /// Looks at one row of an API's prices, unless it is not wanted.
-    pub(super) fn look(
+    /// Reads one row of API prices, unless the filter excludes it.
+    pub(super) fn add(
         &mut self,
         theirs: &str,
         id: &str,
         line: Option<usize>,
-        read: impl FnOnce(ApiPrice) -> Result<Took, Bad>,
+        read: impl FnOnce(ApiPrice) -> Result<RowOutcome, BadField>,
     ) {
         self.rows += 1;
         let ours = names::provider(theirs);
-        if self.providers.len() < MOST_TOLD || self.providers.contains_key(&ours) {
+        if self.providers.len() < MAX_LISTED || self.providers.contains_key(&ours) {
             *self.providers.entry(ours.clone()).or_default() += 1;
         }
-        if !self.sieve.provider(theirs, &ours) || !self.sieve.model(id) {
-            self.sieved += 1;
+        if !self.filter.provider(theirs, &ours) || !self.filter.model(id) {
+            self.filtered_out += 1;
             return;
         }
         for (field, value) in [("id", id), ("provider", theirs)] {
@@ -166,33 +172,33 @@ impl<'a> Desk<'a> {
                 return self.refuse(
                     line,
                     id,
-                    Bad { field: field.to_owned(), value, reason: "is missing".to_owned() },
+                    BadField { field: field.to_owned(), value, reason: "is missing".to_owned() },
                 );
             }
         }
         match read(self.blank(ours, id)) {
-            Ok(Took::Price(row)) => self.api.push(Api { theirs: theirs.to_owned(), line, row: *row }),
-            Ok(Took::Pass(reason)) => self.pass(reason),
+            Ok(RowOutcome::Price(row)) => self.api.push(Api { theirs: theirs.to_owned(), line, row: *row }),
+            Ok(RowOutcome::Skip(reason)) => self.skip(reason),
             Err(bad) => self.refuse(line, id, bad),
         }
     }
 
-    pub(super) fn pass(&mut self, reason: String) {
-        if self.passed.len() < MOST_TOLD || self.passed.contains_key(&reason) {
+    pub(super) fn skip(&mut self, reason: String) {
+        if self.passed.len() < MAX_LISTED || self.passed.contains_key(&reason) {
             *self.passed.entry(reason).or_default() += 1;
         }
     }
 
-    pub(super) fn refuse(&mut self, line: Option<usize>, row: &str, bad: Bad) {
-        if self.refused.len() >= MOST_TOLD {
+    pub(super) fn refuse(&mut self, line: Option<usize>, row: &str, bad: BadField) {
+        if self.refused.len() >= MAX_LISTED {
             self.refused_more += 1;
             return;
         }
-        let Bad { field, value, reason } = bad;
+        let BadField { field, value, reason } = bad;
         self.refused.push(Refused { line, row: shown(row), field, value, reason });
     }
 
-    /// A row with nothing in it but what the file is.
+    /// A row with only what is the same for the whole file.
     fn blank(&self, provider: String, id: &str) -> ApiPrice {
         ApiPrice {
             provider,
@@ -221,10 +227,10 @@ impl<'a> Desk<'a> {
     }
 }
 
-/// Prices of an object, each in USD per million tokens after `scale`.
+/// The prices in an object, in USD per million tokens when multiplied by `scale`.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Prices<'a> {
-    /// Before each name in a message: `pricing.`.
+    /// Prefix of each field name in a message: `pricing.`.
     pub(super) inside: &'a str,
     pub(super) fields: &'a [(Box<str>, Node)],
     pub(super) scale: Decimal,
@@ -235,20 +241,24 @@ impl<'a> Prices<'a> {
         get(self.fields, name)
     }
 
-    pub(super) fn bad(&self, name: &str, reason: impl Into<String>) -> Bad {
+    pub(super) fn bad(&self, name: &str, reason: impl Into<String>) -> BadField {
         self.bad_value(name, self.get(name), reason)
     }
 
-    pub(super) fn bad_value(&self, name: &str, node: Option<&Node>, reason: impl Into<String>) -> Bad {
-        Bad { field: format!("{}{}", self.inside, shown(name)), value: written(node), reason: reason.into() }
+    pub(super) fn bad_value(&self, name: &str, node: Option<&Node>, reason: impl Into<String>) -> BadField {
+        BadField {
+            field: format!("{}{}", self.inside, shown(name)),
+            value: written(node),
+            reason: reason.into(),
+        }
     }
 
     /// The price of a member, checked; `None` when there is none.
-    pub(super) fn price(&self, name: &str) -> Result<Option<Decimal>, Bad> {
+    pub(super) fn price(&self, name: &str) -> Result<Option<Decimal>, BadField> {
         self.checked(name, self.get(name))
     }
 
-    pub(super) fn checked(&self, name: &str, node: Option<&Node>) -> Result<Option<Decimal>, Bad> {
+    pub(super) fn checked(&self, name: &str, node: Option<&Node>) -> Result<Option<Decimal>, BadField> {
         let price = decimal(node).and_then(|number| {
             let Some(number) = number else { return Ok(None) };
             let scaled = number.checked_mul(self.scale).ok_or("is out of range")?;
@@ -257,25 +267,25 @@ impl<'a> Prices<'a> {
         price.map_err(|reason| self.bad_value(name, node, reason))
     }
 
-    /// A price beside the main ones, where zero says that there is none.
-    pub(super) fn beside(&self, name: &str) -> Result<Option<Decimal>, Bad> {
-        self.beside_node(name, self.get(name))
+    /// An optional price, where zero means that there is none.
+    pub(super) fn extra(&self, name: &str) -> Result<Option<Decimal>, BadField> {
+        self.extra_node(name, self.get(name))
     }
 
-    pub(super) fn beside_node(&self, name: &str, node: Option<&Node>) -> Result<Option<Decimal>, Bad> {
+    pub(super) fn extra_node(&self, name: &str, node: Option<&Node>) -> Result<Option<Decimal>, BadField> {
         match decimal(node) {
             Ok(Some(number)) if number.is_zero() => Ok(None),
             _ => self.checked(name, node),
         }
     }
 
-    /// The price of a member that must be there.
-    pub(super) fn need(&self, name: &str) -> Result<Decimal, Bad> {
+    /// The price of a required member.
+    pub(super) fn required(&self, name: &str) -> Result<Decimal, BadField> {
         self.price(name)?.ok_or_else(|| self.bad(name, "is missing"))
     }
 
-    /// What each request costs, USD: the member divided by `requests`; zero says that it is nothing.
-    pub(super) fn fee(&self, name: &str, requests: u32) -> Result<Option<Decimal>, Bad> {
+    /// The fee per request, USD: the member divided by `requests`; zero means that there is none.
+    pub(super) fn fee(&self, name: &str, requests: u32) -> Result<Option<Decimal>, BadField> {
         let node = self.get(name);
         let fee = decimal(node).and_then(|number| match number {
             Some(number) if !number.is_zero() => REQUEST.check(number / Decimal::from(requests)).map(Some),
@@ -284,28 +294,27 @@ impl<'a> Prices<'a> {
         fee.map_err(|reason| self.bad_value(name, node, reason))
     }
 
-    /// Refuses a row that says another currency.
-    pub(super) fn in_usd(&self) -> Result<(), Bad> {
+    /// Rejects a row in another currency.
+    pub(super) fn in_usd(&self) -> Result<(), BadField> {
         match self.get("currency") {
             Some(Node::Text(word)) if !word.trim().eq_ignore_ascii_case("USD") => {
-                Err(self.bad("currency", "is not USD; nothing is converted"))
+                Err(self.bad("currency", "is not USD; currencies are not converted"))
             }
             _ => Ok(()),
         }
     }
 
-    /// The price of a cached prompt token, which is no more than that of a new one.
+    /// The price of a cached prompt token, at most that of an uncached one.
     pub(super) fn cached(
         &self,
         name: &str,
         node: Option<&Node>,
         input: Decimal,
-    ) -> Result<Option<Decimal>, Bad> {
-        let cached = self.beside_node(name, node)?;
+    ) -> Result<Option<Decimal>, BadField> {
+        let cached = self.extra_node(name, node)?;
         match cached {
             Some(price) if price > input => {
-                let reason =
-                    format!("is more than input that is not cached ({input} USD per million tokens)");
+                let reason = format!("is more than uncached input ({input} USD per million tokens)");
                 Err(self.bad_value(name, node, reason))
             }
             other => Ok(other),
@@ -313,7 +322,7 @@ impl<'a> Prices<'a> {
     }
 }
 
-/// The members that are not `known`, as JSON text, as far as they are short; names of the others in `left_out`.
+/// The members that are not `known`, as JSON text, up to a size limit; names of the others in `left_out`.
 pub(super) fn kept<'a>(
     members: impl Iterator<Item = (&'a str, &'a Node)>,
     known: impl Fn(&str) -> bool,
@@ -356,7 +365,7 @@ pub(super) fn text<'a>(fields: &'a [(Box<str>, Node)], name: &str) -> Option<&'a
     }
 }
 
-/// Texts of the file in their order, each with its line.
+/// Finds the lines of strings in the file, in order.
 #[derive(Debug)]
 struct Lines<'a> {
     text: &'a str,
@@ -366,9 +375,9 @@ struct Lines<'a> {
 }
 
 impl Lines<'_> {
-    /// The line of the next `"name"` whose neighbours are right; `None` when it is not written like that.
+    /// The line of the next `"name"` with the right text around it; `None` if it is not written like that.
     fn find(&mut self, name: &str, neighbours: impl Fn(&str, &str) -> bool) -> Option<usize> {
-        // A file that spells its names in another way is not searched through again and again.
+        // Stop searching a file that escapes its names differently.
         if self.misses >= 3 {
             return None;
         }
@@ -396,13 +405,13 @@ mod tests {
     #[test]
     fn a_row_has_its_line() {
         let text = "{\n \"a\": {\"next\": \"b\"},\n\n \"b\" : {\"id\": \"a\"}}";
-        let sieve = Sieve::default();
+        let filter = Filter::default();
         let day = jiff::civil::date(2026, 11, 25);
-        let mut desk = Desk::new(text, &sieve, day, day, "a file".to_owned());
-        assert_eq!(desk.line_of_member("a"), Some(2));
-        assert_eq!(desk.line_of_member("b"), Some(4), "a value is no member");
-        assert_eq!(desk.line_of_id("a"), Some(4));
-        assert_eq!(desk.line_of_id("c"), None);
+        let mut intake = Intake::new(text, &filter, day, day, "a file".to_owned());
+        assert_eq!(intake.line_of_member("a"), Some(2));
+        assert_eq!(intake.line_of_member("b"), Some(4), "a value is not a member");
+        assert_eq!(intake.line_of_id("a"), Some(4));
+        assert_eq!(intake.line_of_id("c"), None);
     }
 
     #[test]
