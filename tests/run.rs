@@ -1,5 +1,7 @@
 //! `bench run` on synthetic weights: no file, no network, no GPU.
 
+use infercost::engine::fused::Isa;
+
 use crate::support::{Bench, SMALL, quick};
 
 #[test]
@@ -180,6 +182,34 @@ fn two_runs_at_once_never_meet() {
     }
     let records = bench.records();
     assert_eq!(records.len(), 4, "{records:?}");
+}
+
+#[test]
+fn what_cannot_fit_or_run_is_refused_by_the_dry_run_as_by_the_run() {
+    let bench = Bench::new();
+    // An hour of work in a second.
+    let hopeless = ["--model", SMALL, "-p", "512", "-n", "512", "-b", "512", "--max-time", "1s"];
+    for dry in [&["--dry-run"][..], &[]] {
+        let ran = bench.run(&[&["run"], &hopeless[..], dry].concat());
+        assert_eq!(ran.code, 1, "{dry:?}: {}", ran.stderr);
+        assert!(ran.stderr.contains("no row fits into --max-time 1s"), "{dry:?}: {}", ran.stderr);
+        // Before the weights are there.
+        assert!(!ran.stderr.contains("loading"), "{dry:?}: {}", ran.stderr);
+        let shown = ran.stdout.matches("left out unless it is faster").count();
+        assert_eq!(shown, if dry.is_empty() { 0 } else { 2 }, "{}", ran.stdout);
+    }
+    let best = Isa::detect();
+    if let Some(isa) = Isa::ALL.into_iter().find(|isa| *isa > best) {
+        for dry in [&["--dry-run"][..], &[]] {
+            let ran = bench.run(&[&["run", "--model", SMALL, "--isa", isa.label()], dry].concat());
+            assert_eq!(ran.code, 2, "{dry:?}: {}", ran.stderr);
+            assert!(
+                ran.stderr.contains(&format!("{isa}: this processor has {best} at most")),
+                "{}",
+                ran.stderr
+            );
+        }
+    }
 }
 
 #[test]

@@ -63,8 +63,10 @@ pub(super) fn run(
     bar.clear();
     show::plan(args, estimated.plan(), session.place.available, output)?;
     if args.dry_run {
-        return Ok(estimated.check_memory()?);
+        estimated.check_memory()?;
+        return Ok(estimated.check_time()?);
     }
+    estimated.check_time()?;
 
     bar.spin("reading the model's hash");
     let content = estimated.content();

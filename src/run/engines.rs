@@ -101,7 +101,8 @@ impl Kind {
 /// Checks that flags of our own engine are given only where it runs.
 ///
 /// # Errors
-/// [`Usage`] naming the first such flag that was given, and the engine that does not take it.
+/// [`Usage`] naming the first such flag that was given, and the engine that does not take it; for instructions that this
+/// processor does not have.
 pub fn only_for_our_engine(isa: Option<Isa>, kv_type: Option<KvType>, engines: &[Kind]) -> Result<(), Usage> {
     let given = [("--isa", isa.is_some()), ("--kv-type", kv_type.is_some())];
     let (Some((flag, _)), Some(other)) = (given.into_iter().find(|(_, given)| *given), engines.first())
@@ -109,7 +110,12 @@ pub fn only_for_our_engine(isa: Option<Isa>, kv_type: Option<KvType>, engines: &
         return Ok(());
     };
     if engines.contains(&Kind::Fused) {
-        return Ok(());
+        return match isa.filter(|isa| *isa > Isa::detect()) {
+            Some(isa) => {
+                Err(Usage::new("--isa", format!("{isa}: this processor has {} at most", Isa::detect())))
+            }
+            None => Ok(()),
+        };
     }
     let reason = format!(
         "it is for the engine `{}`, and this takes `{}`: candle chooses for itself",

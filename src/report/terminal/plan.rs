@@ -45,7 +45,9 @@ pub fn render_plan(plan: &Plan, available: Option<Bytes>) -> String {
     if let Some(estimate) = &plan.estimate {
         line("time", estimate.to_string());
         for (row, trial) in plan.rows.iter().zip(&estimate.trial_seconds) {
-            line("", format!("{:<24} about {trial} a trial", row.label));
+            let too_long = limits.max_time_seconds.is_some_and(|most| *trial > most);
+            let left_out = if too_long { ", more than --max-time: left out unless it is faster" } else { "" };
+            line("", format!("{:<24} about {trial} a trial{left_out}", row.label));
         }
         if let Some(reason) = &estimate.measuring_seconds_reason {
             line("", format!("the rows' time is not known: {reason}"));

@@ -51,7 +51,7 @@ pub enum Error {
     },
     /// Not one trial of any row fits into the time (exit code 1).
     #[error(
-        "no row fits into --max-time {}: {}; give --max-time {}s for one trial of each, lower -p, -n, -d or -b, or take a smaller model",
+        "no row fits into --max-time {}: {}; give --max-time {} for one trial of each, lower -p, -n, -d or -b, or take a smaller model",
         seconds(*max_time),
         rows.iter().map(|row| format!("{} takes about {}", row.row.label(), row.trial)).collect::<Vec<_>>().join(", "),
         time_for(rows)
@@ -78,8 +78,9 @@ fn seconds(time: Seconds) -> String {
 }
 
 /// Whole seconds in which each of these rows has one trial and the parts of it that are run before.
-fn time_for(rows: &[LeftOut]) -> f64 {
-    (rows.iter().map(|row| row.trial.get()).sum::<f64>() * 1.5).ceil()
+fn time_for(rows: &[LeftOut]) -> String {
+    let seconds = (rows.iter().map(|row| row.trial.get()).sum::<f64>() * 1.5).ceil();
+    if seconds < 300.0 { format!("{seconds}s") } else { format!("{}m", (seconds / 60.0).ceil()) }
 }
 
 /// A row that was not measured for want of time.

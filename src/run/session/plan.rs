@@ -8,6 +8,7 @@ use crate::model::Model;
 use crate::run::engines::{self, Kind};
 use crate::run::estimate::{Estimate, Looked};
 use crate::run::plan::{self, Plan, PlannedRow, Row, rows};
+use crate::run::runner::{self, LeftOut};
 
 use super::settings::Settings;
 use super::{Batch, Content, Error, Place, Ready, Resolved, RunRequest, Session};
@@ -217,6 +218,26 @@ impl<'a> Estimated<'a> {
     /// [`plan::Error::Memory`].
     pub fn check_memory(&self) -> Result<(), plan::Error> {
         self.planned.check_memory()
+    }
+
+    /// Checks that one trial of one row may end in time: what the measured peaks forbid is not tried.
+    ///
+    /// # Errors
+    /// [`runner::Error::NoTime`].
+    pub fn check_time(&self) -> Result<(), runner::Error> {
+        let plan = &self.planned.plan;
+        let (Some(max_time), Ok(pace)) = (plan.limits.max_time_seconds, &self.looked.pace) else {
+            return Ok(());
+        };
+        if plan.rows.iter().any(|planned| pace.least(&planned.row) <= max_time) {
+            return Ok(());
+        }
+        let too_long = |planned: &PlannedRow| LeftOut {
+            row: planned.row,
+            trial: pace.trial(&planned.row),
+            left: max_time,
+        };
+        Err(runner::Error::NoTime { max_time, rows: plan.rows.iter().map(too_long).collect() })
     }
 
     /// Reads what a record keeps of the model's content.
