@@ -4,9 +4,13 @@
 default:
     @just --list --unsorted
 
-# The whole gate: format, lints, tests, documentation, generated files
+# The whole gate: format, lints, tests, documentation, dependencies, fuzz targets
 check:
     scripts/check
+
+# After an edit: format, lints, and the unit tests of the packages that changed, without the slow ones
+quick *arguments:
+    scripts/quick {{arguments}}
 
 # What CI runs, from nothing
 ci:
@@ -116,7 +120,7 @@ check-perplexity *arguments:
 compare *arguments:
     scripts/peer/compare {{arguments}}
 
-# Bytes of a fuzzer through the importers (import) or the price files (prices)
+# Random bytes, guided by coverage, through what reads other people's files: gguf, import, prices, record, stream
 fuzz target *seconds:
     scripts/fuzz {{target}} {{seconds}}
 

@@ -212,7 +212,12 @@ fn a_price_of_a_day_to_come_is_refused_by_name() {
     bench.file("mine/prices/rental.toml", own.as_bytes());
     let ran = bench.run(&["catalog", "prices", "rental", "--config", "mine"]);
     assert_eq!(ran.code, 1, "{}", ran.stderr);
-    assert!(ran.stderr.contains("rental.toml:6: `mine/h100/on_demand` is dated 2999-01-01, which is in the future"), "{}", ran.stderr);
+    assert!(
+        ran.stderr
+            .contains("rental.toml:6: `mine/h100/on_demand` is dated 2999-01-01, which is in the future"),
+        "{}",
+        ran.stderr
+    );
 }
 
 /// 16 MiB of short rows fit a program that may map 600 MiB.

@@ -28,3 +28,4 @@ mod regress; // verdicts, and a gate that holds when things go wrong
 mod regress_commands; // a gate over other engines, and records of other tools
 mod run; // `bench run` on synthetic weights
 mod support;
+mod words; // every help and the views of fixed records, as files

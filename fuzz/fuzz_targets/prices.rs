@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::OnceLock;
 
 use infercost::catalog::Catalog;
-use infercost::catalog::update::{Options, Filter, diff, read_bytes, write};
+use infercost::catalog::update::{Filter, Options, diff, read_bytes, write};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {

@@ -441,7 +441,11 @@ fn the_cards_that_are_rented_most_have_three_fresh_prices_of_different_providers
     for gpu in &catalog.gpus {
         let price = catalog.rental_price(gpu, REFRESHED).unwrap();
         let said = price.warning.unwrap_or_default();
-        assert!(fresh(&gpu.id) > 0 || said.contains("is known") || said.contains("no price known for"), "{}: {said}", gpu.id);
+        assert!(
+            fresh(&gpu.id) > 0 || said.contains("is known") || said.contains("no price known for"),
+            "{}: {said}",
+            gpu.id
+        );
     }
     let h100 = catalog.rental_price(catalog.gpu("h100").unwrap(), REFRESHED).unwrap();
     assert_eq!((h100.usd_per_hour, h100.rows, h100.warning), (usd("4.41"), 13, None));

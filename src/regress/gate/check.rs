@@ -146,8 +146,9 @@ pub fn distinct_inputs(baseline: &[PathBuf], candidate: &[PathBuf]) -> Result<()
     for path in candidate {
         if path.canonicalize().is_ok_and(|found| known.contains(&found) && !is_gate(&found)) {
             let flag = path.display().to_string();
-            let reason = "it would be compared with itself, and is not a gate's folder; name baseline and candidate"
-                .to_owned();
+            let reason =
+                "it would be compared with itself, and is not a gate's folder; name baseline and candidate"
+                    .to_owned();
             return Err(Usage::new(flag, reason).into());
         }
     }

@@ -70,7 +70,9 @@ impl Remote {
             ObjectStoreScheme::GoogleCloudStorage => built!(gcp::GoogleCloudStorageBuilder),
             ObjectStoreScheme::MicrosoftAzure => built!(azure::MicrosoftAzureBuilder),
             _ => {
-                return Err(failed("unknown kind of URL; supported: s3://, gs://, az://, file://".to_owned()));
+                return Err(failed(
+                    "unknown kind of URL; supported: s3://, gs://, az://, file://".to_owned(),
+                ));
             }
         };
         Ok(Self { url: url.to_owned(), store, prefix })

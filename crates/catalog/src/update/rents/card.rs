@@ -268,10 +268,7 @@ mod tests {
         assert_eq!(identify("L40S_PCIE", "L40Sx8_x", &[48.0]), sure("l40s-48gb"));
         let not = |text: &str| Err(NoMatch::Card(text.to_owned()));
         // 80 GB in total or each: two cards of 40 or two of 80.
-        assert_eq!(
-            identify("A100", "2x-A100_SXM4", &[80.0, 40.0]),
-            not("the memory of A100 is ambiguous")
-        );
+        assert_eq!(identify("A100", "2x-A100_SXM4", &[80.0, 40.0]), not("the memory of A100 is ambiguous"));
         // A card with twice the memory of the one that is sold under the name.
         assert_eq!(
             identify("RTX4090", "x", &[47.99]),
