@@ -27,5 +27,6 @@ mod record; // schema, nulls with reasons, fields nobody knows
 mod regress; // verdicts, and a gate that holds when things go wrong
 mod regress_commands; // a gate over other engines, and records of other tools
 mod run; // `bench run` on synthetic weights
+mod serving; // load on servers that answer as they are told, and on a real one
 mod support;
 mod words; // every help and the views of fixed records, as files

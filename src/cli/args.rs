@@ -68,7 +68,7 @@ pub(super) enum Command {
     /// List and show GPUs, models and prices, each with its source
     Catalog(super::catalog::CatalogArgs),
     /// Prove a slowdown: two programs side by side
-    Regress(super::regress::RegressArgs),
+    Regress(Box<super::regress::RegressArgs>),
     /// Print the JSON Schema of a record
     Schema,
     /// Print a completion script for a shell

@@ -69,6 +69,7 @@ fn class(error: &(dyn std::error::Error + 'static)) -> Option<Class> {
         run::plan::Error,
         run::quality::Error,
         run::runner::Error,
+        run::serving::Error,
         run::session::Error,
         telemetry::choose::Error,
         workload::Error,

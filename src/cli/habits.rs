@@ -29,8 +29,10 @@ enum Means {
 
 use Means::{Always, Ours, Reads, Refused};
 
-const ONE_GPU: &str = "one GPU computes; `--device cuda:N` says which. To measure several, use a server: `vllm bench serve --save-result`, then `bench import`";
-const SERVER: &str = "`bench run` loads the model itself and talks to no server. For a server: `vllm bench serve --save-result`, then `bench import RESULT.json --gpu h100`";
+const ONE_GPU: &str = "one GPU computes; `--device cuda:N` says which. To measure several, start a server on them: `bench run --url http://localhost:8000 --gpu h100 --gpus 4`";
+const ADDRESS: &str = "the server's address is one flag: `--url http://localhost:8000`";
+const DATA: &str = "prompts are random, unlike each other and those of the last run; their lengths are -p and -n, or of a trace: `--lengths FILE.jsonl`";
+const PROFILE: &str = "a sweep is a list: `--max-concurrency 1,8,32,128`, or `--request-rate 0.5,1,2`";
 const LOADING: &str =
     "how weights are loaded is not a choice here, and loading is outside the time measured; leave it out";
 const PLACED: &str = "a model is computed as a whole on one device: `--device cpu` or `--device cuda`";
@@ -103,7 +105,7 @@ const LLAMA: &[Habit] = &[
     Habit {
         names: &["-rpc", "--rpc"],
         means: Refused(
-            "one machine computes. To measure several, use a server: `vllm bench serve --save-result`, then `bench import`",
+            "one machine computes. To measure several, start a server on them, and `bench run --url http://localhost:8000`",
         ),
     },
     Habit {
@@ -145,17 +147,10 @@ const MEASURING: &[Habit] = &[
         ],
         means: Refused(ROWS_OUT),
     },
-    Habit { names: &["--progress"], means: Always },
+    Habit { names: &["--progress", "--streaming"], means: Always },
     Habit { names: &["--batch-size"], means: Refused(BATCH) },
     Habit {
-        names: &[
-            "--warmup",
-            "--no-warmup",
-            "--num-iters-warmup",
-            "--num-warmups",
-            "--warmup-requests",
-            "--warmup-percent",
-        ],
+        names: &["--warmup", "--no-warmup", "--num-iters-warmup", "--warmup-percent"],
         means: Refused(WARMED),
     },
     Habit {
@@ -213,39 +208,28 @@ const MEASURING: &[Habit] = &[
         ],
         means: Refused(SAVED),
     },
+    Habit { names: &["--target", "--base-url", "-u"], means: Ours("--url") },
+    Habit { names: &["--rate"], means: Ours("--request-rate") },
+    Habit { names: &["--concurrency"], means: Ours("--max-concurrency") },
+    Habit { names: &["--max-requests", "--request-count"], means: Ours("--num-prompts") },
+    Habit { names: &["--warmup-requests", "--warmup-request-count"], means: Ours("--num-warmups") },
+    Habit { names: &["--goodput"], means: Ours("--slo") },
+    Habit { names: &["--backend", "--endpoint-type", "--endpoint"], means: Reads(backend) },
+    Habit { names: &["--dataset-name"], means: Reads(dataset) },
+    Habit { names: &["--host", "--port"], means: Refused(ADDRESS) },
+    Habit { names: &["--dataset", "--dataset-path", "--data"], means: Refused(DATA) },
+    Habit { names: &["--profile", "--rate-type", "--ramp-up-strategy"], means: Refused(PROFILE) },
     Habit {
-        names: &[
-            "--target",
-            "--url",
-            "-u",
-            "--base-url",
-            "--host",
-            "--port",
-            "--endpoint",
-            "--endpoint-type",
-            "--backend",
-            "--rate",
-            "--rate-type",
-            "--request-rate",
-            "--max-concurrency",
-            "--concurrency",
-            "--burstiness",
-            "--num-prompts",
-            "--max-requests",
-            "--request-count",
-            "--dataset",
-            "--dataset-name",
-            "--dataset-path",
-            "--data",
-            "--profile",
-            "--tokenizer",
-            "--goodput",
-            "--random-range-ratio",
-            "--ignore-eos",
-            "--streaming",
-            "--ramp-up-strategy",
-        ],
-        means: Refused(SERVER),
+        names: &["--tokenizer"],
+        means: Refused(
+            "prompts are sent as token ids, and the server's usage counts what comes; leave it out",
+        ),
+    },
+    Habit {
+        names: &["--api-key"],
+        means: Refused(
+            "no key belongs on a command line, which others can read: `--api-key-file FILE` or `--api-key-env VARIABLE`",
+        ),
     },
 ];
 
@@ -273,6 +257,8 @@ struct Asked {
     value_type: Option<String>,
     repository: Option<String>,
     file: Option<String>,
+    /// Whether a flag is about a server, which is then what is measured.
+    server: bool,
     /// Words of ours, in order.
     words: Vec<OsString>,
 }
@@ -336,6 +322,12 @@ impl Asked {
                 return Err(format!("{flag} and --device both say where the model runs; leave one out"));
             }
             self.words.extend(["--device".into(), device.into()]);
+        }
+        let engine = |word: &OsString| {
+            word.to_str().is_some_and(|word| word == "--engine" || word.starts_with("--engine="))
+        };
+        if self.server && !typed.iter().any(engine) {
+            self.words.extend(["--engine".into(), "endpoint".into()]);
         }
         // llama.cpp takes f16 for the one that is not given.
         if self.key_type.is_some() || self.value_type.is_some() {
@@ -459,6 +451,27 @@ fn hub_file(asked: &mut Asked, value: &str) -> Result<(), String> {
     Ok(())
 }
 
+/// vLLM's and SGLang's names of APIs.
+fn backend(asked: &mut Asked, value: &str) -> Result<(), String> {
+    asked.server = true;
+    match value {
+        "vllm" | "sglang" | "openai" | "llamacpp" | "completions" | "/v1/completions" => Ok(()),
+        "vllm-chat" | "sglang-oai-chat" | "openai-chat" | "chat" | "/v1/chat/completions" => {
+            asked.words.push("--chat".into());
+            Ok(())
+        }
+        _ => {
+            Err("a server is asked by OpenAI's completions, or with `--chat` by its chat completions"
+                .to_owned())
+        }
+    }
+}
+
+fn dataset(asked: &mut Asked, value: &str) -> Result<(), String> {
+    asked.server = true;
+    if value == "random" { Ok(()) } else { Err(DATA.to_owned()) }
+}
+
 fn json_file(asked: &mut Asked, value: &str) -> Result<(), String> {
     if Path::new(value).extension().is_none_or(|extension| extension != "json") {
         return Err("the record's file ends in .json: `--output FILE.json`".to_owned());
@@ -500,6 +513,16 @@ mod tests {
             ("bench run --input-len 8 --output-len=4", "bench run --prompt-tokens 8 --output-tokens 4"),
             ("bench run --runs 3 --max-seconds 30", "bench run --repetitions 3 --max-time 30"),
             ("bench run --export-json x.json", "bench run --output x.json"),
+            (
+                "bench run --base-url http://h:1 --backend openai-chat",
+                "bench run --url http://h:1 --chat --engine endpoint",
+            ),
+            (
+                "bench run --target http://h --rate 2 --goodput ttft:9",
+                "bench run --url http://h --request-rate 2 --slo ttft:9",
+            ),
+            ("bench run --engine endpoint --dataset-name random", "bench run --engine endpoint"),
+            ("bench run --concurrency 4 --request-count 9", "bench run --max-concurrency 4 --num-prompts 9"),
             ("bench --config run run -ngl 0", "bench --config run run --device cpu"),
             ("bench -q run -pg 1,2 -- -ngl 0", "bench -q run --pg 1,2 -- -ngl 0"),
             ("bench cost --target 0.2", "bench cost --target 0.2"),
@@ -520,7 +543,13 @@ mod tests {
             ("bench run -ctk q4_0 -ctv q4_0", "-ctk q4_0: unknown; supported: f16, q8_0"),
             ("bench run -hff f.gguf", "-hff f.gguf: a file of which repository"),
             ("bench run -hft hf_secret", "-hft: a token on a command line"),
-            ("bench run --target http://localhost:8000", "--target: `bench run` loads the model itself"),
+            (
+                "bench run --port 8000",
+                "--port: the server's address is one flag: `--url http://localhost:8000`",
+            ),
+            ("bench run --backend tgi", "--backend tgi: a server is asked by OpenAI's completions"),
+            ("bench run --dataset-name sharegpt", "--dataset-name sharegpt: prompts are random"),
+            ("bench run --api-key sk-secret", "--api-key: no key belongs on a command line"),
             ("bench run --export-json out", "--export-json out: the record's file ends in .json"),
         ] {
             let said = translated(typed).expect_err(typed);

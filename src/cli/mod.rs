@@ -18,6 +18,7 @@ mod one_verdict;
 mod quality;
 mod regress;
 mod run;
+mod serving;
 mod values;
 mod wrong;
 
@@ -93,7 +94,7 @@ fn dispatch(cli: Cli, output: &Output, argv: &[OsString]) -> anyhow::Result<()> 
         Command::Export(args) => export::run(&args, output),
         Command::Import(args) => import::run(&args, &catalog()?, output, argv),
         Command::Catalog(args) => catalog::run(&args, cli.output.config.as_deref(), output),
-        Command::Regress(args) => regress::run(args, &catalog, output, argv),
+        Command::Regress(args) => regress::run(*args, &catalog, output, argv),
         Command::Schema => output.stdout(&(record::write::to_json(&record::json_schema())? + "\n")),
         Command::Completions { shell } => {
             let mut script = Vec::new();

@@ -116,6 +116,7 @@ fn sealed(made: &Made, catalog: &Catalog) -> Record {
             batch: *batch,
             depth: 0,
             phase: phase.into(),
+            requests_per_second: None,
         };
         let tokens = |count: u32| f64::from(count) * f64::from(*batch);
         let rates: Vec<(&str, Cell, f64)> = if made.served {

@@ -56,10 +56,10 @@ enum What {
 #[derive(Debug, Args)]
 struct GateArgs {
     /// The program to compare with: the last release
-    #[arg(long, value_name = "BENCH", required_unless_present = "baseline_command", requires = "candidate")]
+    #[arg(long, value_name = "BENCH", required_unless_present_any = ["baseline_command", "baseline_url"], requires = "candidate")]
     baseline: Option<PathBuf>,
     /// The program in question
-    #[arg(long, value_name = "BENCH", required_unless_present = "candidate_command", requires = "baseline")]
+    #[arg(long, value_name = "BENCH", required_unless_present_any = ["candidate_command", "candidate_url"], requires = "baseline")]
     candidate: Option<PathBuf>,
     /// Any command to compare with, whose result `bench import` reads: llama-bench, `vllm bench serve`, `bench run --json -o -`
     #[arg(long, value_name = "CMD", requires = "candidate_command", conflicts_with_all = ["baseline", "candidate"], help_heading = "Other engines")]
@@ -70,6 +70,12 @@ struct GateArgs {
     /// The file that the commands write their result into [default: their stdout]
     #[arg(long, value_name = "FILE", requires = "baseline_command", help_heading = "Other engines")]
     result: Option<PathBuf>,
+    /// The server to compare with: both get the load of `bench run --url` that stands after `--`, in turn
+    #[arg(long, value_name = "URL", requires = "candidate_url", conflicts_with_all = ["baseline", "candidate", "baseline_command"], help_heading = "Two servers")]
+    baseline_url: Option<String>,
+    /// The server in question
+    #[arg(long, value_name = "URL", requires = "baseline_url", conflicts_with_all = ["baseline", "candidate", "candidate_command"], help_heading = "Two servers")]
+    candidate_url: Option<String>,
     /// Pairs at the first look
     #[arg(long, value_name = "K", default_value_t = 6, value_parser = clap::value_parser!(u16).range(2..), allow_negative_numbers = true)]
     pairs: u16,
@@ -77,7 +83,7 @@ struct GateArgs {
     #[arg(long, value_name = "K", value_parser = clap::value_parser!(u16).range(2..), allow_negative_numbers = true)]
     max_pairs: Option<u16>,
     /// `--max-time 3s` for both programs: replicates of some 5 s with a small model
-    #[arg(long, conflicts_with = "baseline_command")]
+    #[arg(long, conflicts_with_all = ["baseline_command", "baseline_url"])]
     quick: bool,
     /// Longest time of one replicate; it is ended then with all that it started, and tried once more
     #[arg(long, value_name = "TIME", value_parser = time, default_value = "10m")]
@@ -96,7 +102,8 @@ struct GateArgs {
     output: PathBuf,
     #[command(flatten)]
     exports: Exports,
-    /// Arguments of `bench run` for both programs [default: --model synthetic:smollm2-135m:q4_0]
+    /// Arguments of `bench run` for both programs [default: --model synthetic:smollm2-135m:q4_0; for two servers
+    /// --max-concurrency 16 --max-time 20s]
     #[arg(last = true, value_name = "RUN ARGUMENTS", conflicts_with = "baseline_command")]
     run: Vec<String>,
 }
@@ -378,6 +385,9 @@ fn gate(args: GateArgs, catalog: &Catalog, output: &Output, argv: &[OsString]) -
     }
     let mut pairs = vec![first];
     pairs.extend((most > first).then_some(most));
+    let command = |url: Option<&String>| url.map(|url| load_on(url, &args.run)).transpose();
+    let of_servers = [command(args.baseline_url.as_ref())?, command(args.candidate_url.as_ref())?];
+    let [baseline_command, candidate_command] = of_servers;
     let mut arguments = args.run.clone();
     // Two programs may measure two models when none is named.
     if !arguments.iter().any(|argument| names_the_model(argument)) {
@@ -391,8 +401,8 @@ fn gate(args: GateArgs, catalog: &Catalog, output: &Output, argv: &[OsString]) -
         (program, None) => Side::Bench { program: program.unwrap_or_default(), arguments: arguments.clone() },
     };
     let gate = Gate {
-        baseline: side(args.baseline, args.baseline_command),
-        candidate: side(args.candidate, args.candidate_command),
+        baseline: side(args.baseline, args.baseline_command.or(baseline_command)),
+        candidate: side(args.candidate, args.candidate_command.or(candidate_command)),
         patience: args.patience,
         looks: Looks { pairs, alpha: args.rules.alpha },
         margins: args.rules.margins(),
@@ -404,6 +414,33 @@ fn gate(args: GateArgs, catalog: &Catalog, output: &Output, argv: &[OsString]) -
     let result = gate::run(&gate, &reader(catalog, argv), &mut Teller(output), &interrupt)?;
     args.exports.write(&result, output)?;
     publish(&result, output)
+}
+
+/// The command that puts a load on a server: this program's own, with its record on stdout.
+fn load_on(url: &str, load: &[String]) -> Result<String, Error> {
+    let has =
+        |names: &[&str]| load.iter().any(|word| names.contains(&word.split('=').next().unwrap_or_default()));
+    let program =
+        std::env::current_exe().map_err(|source| Error::Io { path: "/proc/self/exe".into(), source })?;
+    let mut words = vec![program.display().to_string(), "run".to_owned(), "--url".to_owned(), url.to_owned()];
+    words.extend(load.iter().cloned());
+    // One row, since a replicate of several takes as many times as long.
+    if !has(&["--max-concurrency", "--concurrency", "--request-rate", "--rate"]) {
+        words.extend(["--max-concurrency", "16"].map(str::to_owned));
+    }
+    if !has(&[
+        "--max-time",
+        "--max-seconds",
+        "--duration",
+        "--num-prompts",
+        "--max-requests",
+        "--request-count",
+    ]) {
+        words.extend(["--max-time", "20s"].map(str::to_owned));
+    }
+    words.extend(["--json", "--quiet", "--output", "-"].map(str::to_owned));
+    let quoted: Vec<String> = words.iter().map(|word| format!("'{}'", word.replace('\'', "'\\''"))).collect();
+    Ok(quoted.join(" "))
 }
 
 /// Whether an argument of `bench run` says where its record goes.

@@ -18,9 +18,9 @@ use crate::record::{Record, Verdict};
 use crate::report::terminal::Bar;
 use crate::run::session::{self, Measured, ModelChoice, Session};
 
-use super::{Output, exit};
+use super::{Output, exit, serving};
 
-pub(super) use flags::RunArgs;
+pub(super) use flags::{RunArgs, RunEngine};
 pub(super) use show::beside;
 
 use show::Shown;
@@ -32,6 +32,9 @@ pub(super) fn run(
     argv: &[OsString],
 ) -> anyhow::Result<()> {
     settle::settle(&mut args, output)?;
+    if serving::is_asked(&args)? {
+        return serving::run(&args, catalog, output, argv);
+    }
     let args = &args;
     let interrupt = sys::Interrupt::install()?;
     session::limit_threads(args.threads)?;

@@ -23,10 +23,7 @@ const MEANT: &[(&[&str], &str)] = &[
         &["bench", "benchmark", "measure", "test", "start", "latency", "throughput", "perf"],
         "`bench run` measures a model",
     ),
-    (
-        &["serve", "server"],
-        "for a server: `vllm bench serve --save-result`, then `bench import RESULT.json --gpu h100`",
-    ),
+    (&["serve", "server"], "for a server: `bench run --url http://localhost:8000 --gpu h100`"),
     (
         &["gpus", "gpu", "models", "classes", "update", "show"],
         "the catalog has it: `bench catalog gpus`, `models`, `prices`, `show ID`",

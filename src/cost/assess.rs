@@ -73,7 +73,12 @@ pub fn assess_hour(measurements: &[Measurement], hour: &Hour, assume: Assumption
             (Some(reason), _) => format!("no price: {reason}"),
             (None, Some(reason)) => reason,
             (None, None) => {
-                cell_less(measurements).unwrap_or_else(|| format!("{missing} was not measured in this run"))
+                let served =
+                    measurements.iter().any(|m| m.cell.as_ref().is_some_and(|c| c.phase == "serving"));
+                let unsteady = || "no row of the load had a steady window, so none has a rate".to_owned();
+                cell_less(measurements)
+                    .or_else(|| served.then(unsteady))
+                    .unwrap_or_else(|| format!("{missing} was not measured in this run"))
             }
         })
     };
@@ -194,7 +199,7 @@ mod tests {
     }
 
     fn cell(prompt_tokens: u32, output_tokens: u32, batch: u32, phase: &str) -> Cell {
-        Cell { prompt_tokens, output_tokens, batch, depth: 0, phase: phase.into() }
+        Cell { prompt_tokens, output_tokens, batch, depth: 0, phase: phase.into(), requests_per_second: None }
     }
 
     fn price_at(rates: &[Measurement], usd_per_hour: Decimal, assume: Assumptions) -> Vec<CostCell> {

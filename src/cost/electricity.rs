@@ -117,7 +117,14 @@ mod tests {
             percentiles: crate::record::Percentiles::default(),
             n: 1,
             method: String::new(),
-            cell: Some(Cell { prompt_tokens, output_tokens, batch, depth: 0, phase: phase.to_owned() }),
+            cell: Some(Cell {
+                prompt_tokens,
+                output_tokens,
+                batch,
+                depth: 0,
+                phase: phase.to_owned(),
+                requests_per_second: None,
+            }),
             cell_reason: None,
             samples: Samples::inline("", vec![]),
             unknown: Unknown::new(),
@@ -134,8 +141,14 @@ mod tests {
             joules("joules_per_output_token", 0, 32, 1, 3.6),
         ];
         let mut cost = assess(&measured, Err("none".into()), Assumptions::default());
-        let headline =
-            Cell { prompt_tokens: 128, output_tokens: 32, batch: 1, depth: 0, phase: "pair".into() };
+        let headline = Cell {
+            prompt_tokens: 128,
+            output_tokens: 32,
+            batch: 1,
+            depth: 0,
+            phase: "pair".into(),
+            requests_per_second: None,
+        };
         cost.headline_cell = Some(headline);
         electricity(&mut cost, &measured, &catalog);
         let found = cost.electricity.expect("measured");

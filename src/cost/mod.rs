@@ -32,7 +32,7 @@ mod whole_records;
 pub use assess::{assess, assess_hour, at_mix, headline_cell, mix};
 pub use cells::Assumptions;
 pub use electricity::{KwhPrice, electricity, electricity_at, kwh_price};
-pub use price::{cpu_price, given_price, gpu_price};
+pub use price::{TOO_LARGE, cpu_price, given_price, gpu_price, of_gpus};
 pub use scenario::Scenario;
 
 use crate::base::failure::{Class, Classed, Usage};

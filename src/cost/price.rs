@@ -40,6 +40,26 @@ pub fn cpu_price(catalog: &Catalog, logical_cpus: usize, today: Date) -> Result<
     )
 }
 
+/// The price of so many GPUs where `price` is of one.
+///
+/// # Errors
+/// When the total is no amount that can be written.
+pub fn of_gpus(price: Price, gpus: u32) -> Result<Price, String> {
+    if gpus == 1 {
+        return Ok(price);
+    }
+    let total = price.usd_per_hour.checked_mul(Decimal::from(gpus));
+    Ok(Price {
+        usd_per_hour: total.ok_or_else(|| TOO_LARGE.to_owned())?,
+        label: format!("{gpus} × {}", price.label),
+        range_usd_per_hour: price.range_usd_per_hour.map(|range| range.map(|end| end * f64::from(gpus))),
+        ..price
+    })
+}
+
+/// Why there is no price of all GPUs together.
+pub const TOO_LARGE: &str = "the price of all GPUs together is too large";
+
 fn of_catalog(price: RentalPrice) -> Price {
     Price {
         usd_per_hour: price.usd_per_hour,

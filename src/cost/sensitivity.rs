@@ -242,7 +242,14 @@ mod tests {
             percentiles: crate::record::Percentiles::default(),
             n: 5,
             method: String::new(),
-            cell: Some(Cell { prompt_tokens, output_tokens, batch: 1, depth: 0, phase: phase.into() }),
+            cell: Some(Cell {
+                prompt_tokens,
+                output_tokens,
+                batch: 1,
+                depth: 0,
+                phase: phase.into(),
+                requests_per_second: None,
+            }),
             cell_reason: None,
             samples: Samples::inline("", vec![]),
             unknown: Unknown::new(),
@@ -287,7 +294,14 @@ mod tests {
             rate("prefill_tokens_per_second", 384, 0, "prefill", 3000.0),
             rate("decode_tokens_per_second", 0, 128, "decode", 300.0),
         ];
-        let cell = Cell { prompt_tokens: 384, output_tokens: 128, batch: 1, depth: 0, phase: "pair".into() };
+        let cell = Cell {
+            prompt_tokens: 384,
+            output_tokens: 128,
+            batch: 1,
+            depth: 0,
+            phase: "pair".into(),
+            requests_per_second: None,
+        };
         let subject = Subject { scenario: &scenario, measurements: &measurements, cell: &cell, ratio: 3.0 };
         let found = sensitivity(&subject, &Catalog::bundled());
         let change = |name: &str, value: f64| {

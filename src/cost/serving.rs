@@ -3,7 +3,8 @@
 //!
 //! Every cell has its total: the rent of its time over all tokens, and over output tokens alone. Apart: over cells of
 //! several mixes at one concurrency by least squares ([`separate`]); else, when asked, at a price ratio, and that is
-//! allocated and not measured; else not at all, with the reason. A separated cell's two prices are the fit's, scaled
+//! allocated and not measured; else not at all, with the reason. In an open loop a server also idles, and idle time is
+//! neither input nor output, so its cells are never fitted. A separated cell's two prices are the fit's, scaled
 //! by the cell's own residual, so that input $ + output $ stays exactly the rent of its time.
 
 use crate::record::{Apart, Cell, CostCell, Figure, Measurement, Separation};
@@ -15,6 +16,8 @@ use super::separate::{self, Fit};
 
 /// What stands under a serving cell where time is not split.
 const MIXED: &str = "a server mixes input and output in its steps, and its totals do not tell them apart";
+/// Why the cells of an open loop are not told apart.
+const IDLES: &str = "not separable: a server that is sent requests by a schedule also idles; with --max-concurrency alone it does not";
 /// Over what a cell is counted when the run's length is not known: so long that whole tokens round nothing away.
 const LONG_SECONDS: f64 = 1e6;
 
@@ -35,8 +38,11 @@ pub(super) fn price_serving(
     rate: &Rate,
     assume: &Assumptions,
 ) -> (Vec<CostCell>, Vec<Separation>) {
-    let served = served(measurements);
-    let (mut cells, mut separations) = (Vec::new(), Vec::new());
+    let (open, served): (Vec<Served<'_>>, Vec<Served<'_>>) =
+        served(measurements).into_iter().partition(|served| served.cell.requests_per_second.is_some());
+    let idles = Err(IDLES.to_owned());
+    let mut cells: Vec<CostCell> = open.iter().map(|served| price(served, &idles, rate, assume)).collect();
+    let mut separations = Vec::new();
     let mut done: Vec<(u32, u32)> = Vec::new();
     for first in &served {
         let key = (first.cell.batch, first.cell.depth);

@@ -27,7 +27,7 @@ fn measured(metric: &str, cell: &Cell, value: f64) -> Measurement {
 }
 
 fn cell(prompt_tokens: u32, output_tokens: u32, batch: u32, phase: &str) -> Cell {
-    Cell { prompt_tokens, output_tokens, batch, depth: 0, phase: phase.into() }
+    Cell { prompt_tokens, output_tokens, batch, depth: 0, phase: phase.into(), requests_per_second: None }
 }
 
 /// A row: prompt, output, batch, seconds of input, seconds of output.

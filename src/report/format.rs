@@ -168,7 +168,14 @@ mod tests {
     #[test]
     fn a_cell_is_named_by_its_phase() {
         let named = |phase: &str, depth, batch| {
-            cell_label(&Cell { prompt_tokens: 128, output_tokens: 32, batch, depth, phase: phase.to_owned() })
+            cell_label(&Cell {
+                prompt_tokens: 128,
+                output_tokens: 32,
+                batch,
+                depth,
+                phase: phase.to_owned(),
+                requests_per_second: None,
+            })
         };
         assert_eq!(named("prefill", 0, 1), "pp128");
         assert_eq!(named("decode", 4096, 8), "tg32 @ d4096 b8");

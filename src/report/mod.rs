@@ -16,6 +16,7 @@ use crate::cost::view::View;
 use crate::record::Record;
 use crate::regress::gate::Margin;
 use crate::regress::history::Line;
+use crate::run::seal;
 
 use format::{percent, signed_percent};
 
@@ -34,7 +35,9 @@ pub struct PricedRow<'a> {
 fn device(record: &Record) -> String {
     match record.environment.gpus.iter().find(|gpu| gpu.used) {
         Some(gpu) => gpu.label().to_owned(),
-        None if record.imported.is_some() && record.engine.device.as_deref() != Some("cpu") => {
+        None if (record.imported.is_some() && record.engine.device.as_deref() != Some("cpu"))
+            || seal::is_elsewhere(record) =>
+        {
             "a device that is not named".to_owned()
         }
         None => record.environment.cpu.clone().unwrap_or_else(|| "CPU".to_owned()),

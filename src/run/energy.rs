@@ -27,7 +27,6 @@ pub fn energy(finished: &Finished, sensors: Result<&Sensors, &String>) -> Energy
     let no_power = description.no_power.as_deref();
     let idle = idle(finished, &sensors.recorded.trace, no_power);
     let idle = idle.as_ref().copied().map_err(String::as_str);
-    let traces = energy::traces(&sensors.recorded.trace);
     let device = Device {
         trace: &sensors.recorded.trace,
         idle,
@@ -36,11 +35,34 @@ pub fn energy(finished: &Finished, sensors: Result<&Sensors, &String>) -> Energy
         other_device: sensors.other_device,
         shortest: energy::shortest_window(sensors.recorded.sensor.as_ref()),
     };
-    let windows: Vec<EnergyWindow> = finished
+    let windows = finished
         .rows
         .iter()
         .filter_map(|row| Some(energy::of_row(&row.trials.row, row.window.as_ref()?, &device)))
         .collect();
+    let unknown =
+        Unknowns { windows: "no row was finished", sensor: "the run ended before they were watched" };
+    of_windows(windows, sensors, idle, unknown)
+}
+
+/// Why something is not known, where it is not.
+#[derive(Debug, Clone, Copy)]
+pub struct Unknowns {
+    /// Why no row has a window.
+    pub windows: &'static str,
+    /// Why nobody knows what the sensors are.
+    pub sensor: &'static str,
+}
+
+/// The energy of a record whose rows took `windows`.
+pub fn of_windows(
+    windows: Vec<EnergyWindow>,
+    sensors: &Sensors,
+    idle: Result<Watts, &str>,
+    unknown: Unknowns,
+) -> Energy {
+    let description = &sensors.recorded.description;
+    let traces = energy::traces(&sensors.recorded.trace);
     let grade = windows.iter().filter_map(|window| window.grade).max();
     let mut reasons: Vec<String> = Vec::new();
     for reason in windows.iter().flat_map(|window| window.reasons.iter().chain(&window.joules_reason)) {
@@ -52,7 +74,7 @@ pub fn energy(finished: &Finished, sensors: Result<&Sensors, &String>) -> Energy
     Energy {
         grade_reason: grade
             .is_none()
-            .then(|| reasons.first().cloned().unwrap_or_else(|| "no row was finished".to_owned())),
+            .then(|| reasons.first().cloned().unwrap_or_else(|| unknown.windows.to_owned())),
         grade,
         reasons,
         source: Some(description.name.to_owned()),
@@ -61,15 +83,11 @@ pub fn energy(finished: &Finished, sensors: Result<&Sensors, &String>) -> Energy
         scope_reason: None,
         device: Some(description.device.clone()),
         device_reason: None,
-        sensor_reason: sensors
-            .recorded
-            .sensor
-            .is_none()
-            .then(|| "the run ended before they were watched".to_owned()),
+        sensor_reason: sensors.recorded.sensor.is_none().then(|| unknown.sensor.to_owned()),
         sensor: sensors.recorded.sensor.clone(),
         idle_watts: idle.ok().map(Watts::get),
         idle_watts_reason: idle.err().map(str::to_owned),
-        windows_reason: windows.is_empty().then(|| "no row was finished".to_owned()),
+        windows_reason: windows.is_empty().then(|| unknown.windows.to_owned()),
         windows,
         traces_reason: traces.is_empty().then(|| "no sensor showed power, clocks or temperature".to_owned()),
         traces,

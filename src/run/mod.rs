@@ -1,5 +1,5 @@
 //! From what was asked to a sealed record: `session` takes the steps plan → runner → measure → validity → seal. Apart from it,
-//! the quality of a text.
+//! a load on a server and the quality of a text.
 
 mod budget;
 mod demand;
@@ -13,5 +13,6 @@ mod prompts;
 pub mod quality;
 pub mod runner;
 pub mod seal;
+pub mod serving;
 pub mod session;
 pub mod validity;

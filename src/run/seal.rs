@@ -199,6 +199,7 @@ pub fn seal(finished: &Finished, s: Sealing<'_>) -> Result<Record, crate::catalo
         telemetry: Some(telemetry),
         telemetry_reason: None,
         imported: None,
+        serving: None,
         energy,
         cost,
         validity,
@@ -426,7 +427,8 @@ fn workload(plan: &Plan, left_out: &[LeftOut]) -> Workload {
             .map(|left_out| RowLeftOut {
                 row: left_out.row.label(),
                 reason: left_out.to_string(),
-                trial_seconds: left_out.trial.get(),
+                trial_seconds: Some(left_out.trial.get()),
+                trial_seconds_reason: None,
                 unknown: Unknown::new(),
             })
             .collect(),
@@ -471,13 +473,20 @@ pub fn unique_id(created: jiff::Timestamp) -> String {
     hasher.finalize().to_hex()[..12].to_owned()
 }
 
+/// Whether a server on another machine did the work.
+pub fn is_elsewhere(record: &Record) -> bool {
+    record.serving.as_ref().is_some_and(|serving| !serving.server.on_this_machine)
+}
+
 /// The file's name without its ending: `<date>-<device>-<model>-<id>`.
 pub fn stem(record: &Record) -> String {
     let date = record.created.split('T').next().unwrap_or_default();
     let device = match record.environment.gpus.iter().find(|gpu| gpu.used) {
         Some(gpu) => gpu.catalog_id.clone().unwrap_or_else(|| gpu.label().to_owned()),
-        // Another tool's file may not say what computed.
-        None if record.imported.is_some() && record.engine.device.as_deref() != Some("cpu") => {
+        // Another tool's file may not say what computed, nor does a server elsewhere.
+        None if (record.imported.is_some() && record.engine.device.as_deref() != Some("cpu"))
+            || is_elsewhere(record) =>
+        {
             "unknown".to_owned()
         }
         None => "cpu".to_owned(),

@@ -59,6 +59,11 @@ pub fn cache_folder() -> PathBuf {
     cache_home().join("infercost")
 }
 
+/// The variable that the user names for a secret of theirs, such as a server's key; `None` when it is unset or empty.
+pub fn secret_named(name: &str) -> Option<String> {
+    non_empty(name)
+}
+
 /// `NO_COLOR` (<https://no-color.org>): no colours, whatever the terminal supports.
 pub fn no_color() -> bool {
     non_empty("NO_COLOR").is_some()

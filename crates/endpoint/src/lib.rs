@@ -16,6 +16,7 @@ mod drive;
 mod exchange;
 mod failure;
 mod http;
+mod metrics;
 mod models;
 pub mod scan;
 pub mod sse;
@@ -33,6 +34,7 @@ use crate::base::failure::{Class, Classed};
 pub use client::Stats;
 pub use drive::{Questions, Report, Stopped, drive};
 pub use failure::{Failure, way_out};
+pub use metrics::generated_tokens;
 pub use models::{Model, models};
 pub use target::{Api, Invalid, Patience, Prompt, Secret, Target, Url};
 

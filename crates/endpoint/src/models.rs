@@ -15,6 +15,8 @@ pub struct Model {
     pub id: String,
     /// Tokens of context, where the server says (`max_model_len`, or llama.cpp's `meta.n_ctx_train`).
     pub context: Option<u64>,
+    /// Whom the server names as its owner: servers name themselves there (`vllm`, `sglang`, `llamacpp`).
+    pub owner: Option<String>,
     /// Size of the vocabulary, where the server says (llama.cpp's `meta.n_vocab`).
     pub vocabulary: Option<u64>,
 }
@@ -34,6 +36,7 @@ pub fn models(target: &Target) -> Result<Vec<Model>, Error> {
         Some(Model {
             id: entry["id"].as_str()?.to_owned(),
             context: entry["max_model_len"].as_u64().or_else(|| entry["meta"]["n_ctx_train"].as_u64()),
+            owner: entry["owned_by"].as_str().map(str::to_owned),
             vocabulary: entry["meta"]["n_vocab"].as_u64(),
         })
     };

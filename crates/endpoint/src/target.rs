@@ -358,6 +358,15 @@ impl Target {
         bytes
     }
 
+    /// A request for the page that servers keep for Prometheus, beside the API's path.
+    pub(crate) fn metrics_request(&self) -> Vec<u8> {
+        let mut beside = self.clone();
+        self.url.base.strip_suffix("/v1").unwrap_or_default().clone_into(&mut beside.url.base);
+        let mut bytes = Vec::new();
+        beside.head("GET", "/metrics", None, &mut bytes);
+        bytes
+    }
+
     /// A request whose body is `body`.
     pub(crate) fn post(&self, body: &[u8]) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(body.len() + 512);

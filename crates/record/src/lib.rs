@@ -15,6 +15,7 @@ pub mod model;
 pub mod quality;
 pub mod read;
 pub mod sensor;
+pub mod serving;
 pub mod several;
 pub mod validity;
 pub mod write;
@@ -38,6 +39,7 @@ pub use measurement::{Cell, Measurement, Percentile, Percentiles, Samples};
 pub use model::{EngineInfo, ModelInfo};
 pub use quality::{Greedy, Quality};
 pub use sensor::{Counter, PowerSensor, Sensor};
+pub use serving::Serving;
 pub use validity::{Check, ROOFLINE, Validity, Verdict};
 
 /// The schema this version writes.
@@ -87,6 +89,9 @@ pub struct Record {
     /// Where the figures came from when another tool measured; absent when this program did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub imported: Option<Imported>,
+    /// The load that was put on a server; absent when the engine ran in this process.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub serving: Option<Serving>,
     /// Fields this version does not know.
     #[serde(flatten)]
     pub unknown: Unknown,
@@ -114,6 +119,7 @@ impl Record {
             quality: self.quality.clone(),
             fingerprint: self.fingerprint.clone(),
             imported: self.imported.clone(),
+            serving: self.serving.clone(),
             unknown: self.unknown.clone(),
         }
     }
@@ -144,7 +150,7 @@ pub struct Command {
 /// What the engine was given to do.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Workload {
-    /// `shapes`: prompts of fixed length that start together, without queueing.
+    /// `shapes`: prompts of fixed length that start together, without queueing. `serving`: requests to a server over time.
     pub kind: String,
     /// The rows in llama-bench's words: `pp512`, `tg128`, `pp512+tg128 @ d4096`.
     pub rows: Vec<String>,
@@ -179,7 +185,10 @@ pub struct RowLeftOut {
     /// Why.
     pub reason: String,
     /// Seconds that one trial of it takes, by its first steps or by the machine's peaks.
-    pub trial_seconds: f64,
+    pub trial_seconds: Option<f64>,
+    /// Why it is `null`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trial_seconds_reason: Option<String>,
     /// Fields this version does not know.
     #[serde(flatten)]
     pub unknown: Unknown,

@@ -59,12 +59,42 @@ pub struct Percentiles {
     /// Why it is `null`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub p90_reason: Option<String>,
+    /// 95th percentile of the samples, as `p90`.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "there")]
+    pub p95: Percentile,
+    /// Why it is `null`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub p95_reason: Option<String>,
     /// 99th percentile of the samples, as `p90`.
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "there")]
     pub p99: Percentile,
     /// Why it is `null`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub p99_reason: Option<String>,
+    /// 95% interval of `p50` by order statistics, low and high; absent in figures that never have one.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "there")]
+    pub p50_ci95: PercentileInterval,
+    /// Why it is `null`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub p50_ci95_reason: Option<String>,
+    /// The same of `p90`.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "there")]
+    pub p90_ci95: PercentileInterval,
+    /// Why it is `null`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub p90_ci95_reason: Option<String>,
+    /// The same of `p95`.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "there")]
+    pub p95_ci95: PercentileInterval,
+    /// Why it is `null`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub p95_ci95_reason: Option<String>,
+    /// The same of `p99`.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "there")]
+    pub p99_ci95: PercentileInterval,
+    /// Why it is `null`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub p99_ci95_reason: Option<String>,
 }
 
 /// A percentile: absent in a figure that is no distribution, `null` where it is not known.
@@ -74,25 +104,34 @@ pub struct Percentiles {
 )]
 pub type Percentile = Option<Option<f64>>;
 
+/// The interval of a percentile, as [`Percentile`].
+#[allow(clippy::option_option, reason = "as above")]
+pub type PercentileInterval = Option<Option<[f64; 2]>>;
+
 /// A field that is there, `null` or not.
 #[allow(clippy::option_option, reason = "as above")]
-fn there<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Percentile, D::Error> {
+fn there<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    deserializer: D,
+) -> Result<Option<Option<T>>, D::Error> {
     Option::deserialize(deserializer).map(Some)
 }
 
 /// The corner of the workload a figure belongs to.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Cell {
     /// Prompt tokens of each sequence; 0 in a pure decode row.
     pub prompt_tokens: u32,
     /// Output tokens of each sequence; 0 in a pure prefill row.
     pub output_tokens: u32,
-    /// Parallel sequences.
+    /// Parallel sequences; of a server the most requests in flight, 0 without such a limit.
     pub batch: u32,
     /// Tokens already in the context before the row.
     pub depth: u32,
-    /// `prefill`, `decode` or `joint`.
+    /// `prefill`, `decode`, `joint` or `serving`.
     pub phase: String,
+    /// Requests due a second, where they come by a schedule; absent otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub requests_per_second: Option<f64>,
 }
 
 /// Raw samples: in place when few, else in a file beside the record that is named by its hash.
@@ -128,7 +167,8 @@ impl Cell {
     pub fn at(&self, row: &str) -> String {
         let depth = if self.depth > 0 { format!(" @ d{}", self.depth) } else { String::new() };
         let batch = if self.batch > 1 { format!(" b{}", self.batch) } else { String::new() };
-        format!("{row}{depth}{batch}")
+        let rate = self.requests_per_second.map_or(String::new(), |rate| format!(" at {rate}/s"));
+        format!("{row}{depth}{batch}{rate}")
     }
 }
 
@@ -162,8 +202,8 @@ impl Measurement {
 
     /// Moves percentiles that stand among the fields of a tool's own to their fields.
     pub fn with_own_percentiles(mut self) -> Self {
-        let Percentiles { p50, p90, p99, .. } = &mut self.percentiles;
-        for (name, field) in [("p50", p50), ("p90", p90), ("p99", p99)] {
+        let Percentiles { p50, p90, p95, p99, .. } = &mut self.percentiles;
+        for (name, field) in [("p50", p50), ("p90", p90), ("p95", p95), ("p99", p99)] {
             if let Some(value) = self.unknown.get(name).and_then(serde_json::Value::as_f64) {
                 self.unknown.remove(name);
                 *field = Some(Some(value));

@@ -11,11 +11,13 @@ use crate::base::units::{Seconds, Watts};
 use crate::engine::fused::{Isa, KvType};
 use crate::hardware::device::DeviceRequest;
 use crate::hardware::telemetry::choose::PowerRequest;
+use crate::run::engines::Kind;
 use crate::run::plan::{Limits, Tier, limits, ranges};
 use crate::run::session::{Batch, LockClocks, RunRequest};
 
 use super::super::destination::Destination;
-use super::super::values::engine::{EngineName, isa, kv_type};
+use super::super::serving::ServingArgs;
+use super::super::values::engine::{isa, kv_type};
 use super::super::values::list::{List, batch, list};
 use super::super::values::number::threads;
 use super::super::values::time::time;
@@ -32,12 +34,12 @@ pub(in crate::cli) struct RunArgs {
     #[arg(short, long, value_name = "MODEL", help_heading = "What")]
     pub(in crate::cli) model: Option<String>,
     /// Engine
-    #[arg(long, value_enum, default_value_t = EngineName::Auto, help_heading = "What")]
-    pub(in crate::cli) engine: EngineName,
-    /// Prompt tokens: one row `ppP` each; lists `128,512` and ranges `128-1024*2` [default: 128, GPU 512]
+    #[arg(long, value_enum, default_value_t = RunEngine::Auto, help_heading = "What")]
+    pub(in crate::cli) engine: RunEngine,
+    /// Prompt tokens: one row `ppP` each; lists `128,512` and ranges `128-1024*2` [default: 128, GPU and --url 512]
     #[arg(short = 'p', long, value_name = "P", value_parser = list, allow_negative_numbers = true, help_heading = "What")]
     pub(in crate::cli) prompt_tokens: Vec<List>,
-    /// Output tokens: one row `tgN` each [default: 32, GPU 128]
+    /// Output tokens: one row `tgN` each; with --url a row for each prompt and output length [default: 32, GPU and --url 128]
     #[arg(short = 'n', long, value_name = "N", value_parser = list, allow_negative_numbers = true, help_heading = "What")]
     pub(in crate::cli) output_tokens: Vec<List>,
     /// A joint row: prompt and output in one go; may be given again (also written -pg)
@@ -50,7 +52,7 @@ pub(in crate::cli) struct RunArgs {
     #[arg(short, long, value_name = "D", value_parser = list, allow_negative_numbers = true, help_heading = "What")]
     pub(in crate::cli) depth: Vec<List>,
 
-    /// GPU this is: a catalog id or family (`h100`), checked against the one found
+    /// GPU this is: a catalog id or family (`h100`), checked against the one found; with --url the server's, for the price
     #[arg(long, value_name = "ID", help_heading = "Where")]
     pub(in crate::cli) gpu: Option<String>,
     /// auto, cpu, cuda or cuda:N
@@ -85,7 +87,7 @@ pub(in crate::cli) struct RunArgs {
     /// Stop a row when its 95% interval is this tight [default: 2%]
     #[arg(long, value_name = "SHARE", value_parser = share::above_zero, allow_hyphen_values = true, help_heading = "How long")]
     pub(in crate::cli) precision: Option<f64>,
-    /// Bound on the measuring of the whole run: `60s`, `5m` [default: 60s]
+    /// Bound on the measuring of the whole run: `60s`, `5m` [default: 60s; with --url 40s a row]
     #[arg(long, value_name = "TIME", value_parser = time, allow_hyphen_values = true, help_heading = "How long")]
     pub(in crate::cli) max_time: Option<Seconds>,
     /// Named lengths: smoke (at most 60 s), nightly (5 trials of 20 s a row), publish (600 s a row)
@@ -114,6 +116,10 @@ pub(in crate::cli) struct RunArgs {
     /// rows instead, and the record is kept in results/
     #[arg(short, long, value_name = "DEST", default_value = "results", value_parser = OsStringValueParser::new().try_map(Destination::parse), help_heading = "Money and output")]
     pub(in crate::cli) output: Destination,
+
+    /// The load on a server.
+    #[command(flatten)]
+    pub(in crate::cli) serving: ServingArgs,
 }
 
 impl RunArgs {
@@ -151,6 +157,30 @@ impl RunArgs {
             usd_per_hour: self.price_per_hour,
             apis: self.api.clone(),
         })
+    }
+}
+
+/// What is measured: an engine in this process, or a server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(in crate::cli) enum RunEngine {
+    /// The best one for this model and machine; with --url the server
+    Auto,
+    /// Our own, on the processor
+    Fused,
+    /// Stock candle-transformers
+    Candle,
+    /// The OpenAI-compatible server at --url
+    Endpoint,
+}
+
+impl RunEngine {
+    /// The engine in this process that was named; a server takes another way.
+    fn kind(self) -> Option<Kind> {
+        match self {
+            Self::Auto | Self::Endpoint => None,
+            Self::Fused => Some(Kind::Fused),
+            Self::Candle => Some(Kind::Candle),
+        }
     }
 }
 

@@ -130,7 +130,22 @@ pub(super) fn comparable_commands(pairs: &[[Record; 2]]) -> Result<(), String> {
         same(first_a, a, |field| field != "workload")?;
         same(first_b, b, |field| field != "workload")?;
     }
+    if first_a.serving.is_some() && first_b.serving.is_some() {
+        // Two servers are two boxes; that they are is named beside the verdict.
+        return Ok(());
+    }
     same(first_a, first_b, |field| field == "measured_by")
+}
+
+/// What a verdict on two servers may be about besides the servers; nothing where there is one.
+pub(super) fn two_servers(a: &Record, b: &Record) -> Option<String> {
+    let (a, b) = a.serving.as_ref().zip(b.serving.as_ref())?;
+    (a.server.url != b.server.url).then(|| {
+        format!(
+            "two servers, {} and {}: where they do not run on one machine, what is found may be the machines'",
+            a.server.url, b.server.url
+        )
+    })
 }
 
 fn same(first: &Record, record: &Record, counts: impl Fn(&str) -> bool) -> Result<(), String> {

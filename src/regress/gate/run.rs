@@ -164,6 +164,7 @@ pub fn run(
     {
         notes.push(format!("the commands measured different things, A vs B: {fields}"));
     }
+    notes.extend(state.pairs.first().and_then(|[a, b]| figures::two_servers(a, b)));
     let named = state.pairs.first().and_then(|[_, b]| named(b));
     let result = GateResult {
         schema: SCHEMA,

@@ -436,6 +436,7 @@ pub(super) fn serving_cell(input: f64, output: f64, concurrency: u32) -> Result<
             batch: concurrency,
             depth: 0,
             phase: "serving".to_owned(),
+            requests_per_second: None,
         }),
         _ => Err("its requests are longer than any model's context".to_owned()),
     }

@@ -136,6 +136,7 @@ fn one(at: &At<'_>) -> Result<Foreign, NoCell> {
         batch: at.small_count("conc")?.unwrap_or(0),
         depth: 0,
         phase: "serving".to_owned(),
+        requests_per_second: None,
     };
     let output_tokens = f64::from(cell.output_tokens);
     let cell = Ok(cell);

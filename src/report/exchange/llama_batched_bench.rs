@@ -80,14 +80,27 @@ fn figures(at: &At<'_>) -> Result<(String, Vec<Measurement>), NoCell> {
     let (input, output) = (f64::from(prompt_tokens), f64::from(output_tokens) * sequences);
     // Without a prompt, or without output, the row has a single phase, and the other's time is meaningless.
     if prompt_tokens == 0 {
-        let cell = Cell { prompt_tokens, output_tokens, batch, depth: 0, phase: "decode".to_owned() };
+        let cell = Cell {
+            prompt_tokens,
+            output_tokens,
+            batch,
+            depth: 0,
+            phase: "decode".to_owned(),
+            requests_per_second: None,
+        };
         let label = cell.label();
         return Ok((label, vec![DECODE.one_run(&Ok(cell), output / at.needed("t_tg")?)]));
     }
     if output_tokens == 0 {
         let read_by = if shared { 1 } else { batch };
-        let cell =
-            Cell { prompt_tokens, output_tokens, batch: read_by, depth: 0, phase: "prefill".to_owned() };
+        let cell = Cell {
+            prompt_tokens,
+            output_tokens,
+            batch: read_by,
+            depth: 0,
+            phase: "prefill".to_owned(),
+            requests_per_second: None,
+        };
         let label = cell.label();
         let rate = input * f64::from(read_by) / at.needed("t_pp")?;
         return Ok((label, vec![PREFILL.one_run(&Ok(cell), rate)]));
@@ -95,10 +108,22 @@ fn figures(at: &At<'_>) -> Result<(String, Vec<Measurement>), NoCell> {
     let input_seconds = at.needed("t_pp")?;
     let output_seconds = at.needed("t_tg")?;
     if shared {
-        let prompt =
-            Cell { prompt_tokens, output_tokens: 0, batch: 1, depth: 0, phase: "prefill".to_owned() };
-        let decode =
-            Cell { prompt_tokens: 0, output_tokens, batch, depth: prompt_tokens, phase: "decode".to_owned() };
+        let prompt = Cell {
+            prompt_tokens,
+            output_tokens: 0,
+            batch: 1,
+            depth: 0,
+            phase: "prefill".to_owned(),
+            requests_per_second: None,
+        };
+        let decode = Cell {
+            prompt_tokens: 0,
+            output_tokens,
+            batch,
+            depth: prompt_tokens,
+            phase: "decode".to_owned(),
+            requests_per_second: None,
+        };
         let label = format!("{} shared, {}", prompt.label(), decode.label());
         let figures = vec![
             PREFILL.one_run(&Ok(prompt), input / input_seconds),
@@ -106,7 +131,14 @@ fn figures(at: &At<'_>) -> Result<(String, Vec<Measurement>), NoCell> {
         ];
         return Ok((label, figures));
     }
-    let cell = Cell { prompt_tokens, output_tokens, batch, depth: 0, phase: "joint".to_owned() };
+    let cell = Cell {
+        prompt_tokens,
+        output_tokens,
+        batch,
+        depth: 0,
+        phase: "joint".to_owned(),
+        requests_per_second: None,
+    };
     let label = cell.label();
     let cell = Ok(cell);
     let input = input * sequences;

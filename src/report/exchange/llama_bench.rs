@@ -6,6 +6,7 @@
 
 use std::path::Path;
 
+use crate::catalog::format_in_name;
 use crate::record::{Cell, Measurement};
 
 use super::cells::{self, DEAD, NoCell};
@@ -15,7 +16,7 @@ use super::foreign::{Foreign, ForeignEngine, ForeignModel, ForeignWorkload, Kept
 use super::json::{Node, shown};
 use super::physical::{self, SHORTEST};
 use super::rows::Rows;
-use super::{Error, devices, llama_names, model};
+use super::{Error, devices, llama_names};
 
 /// Fields of a row that describe its test, not the setup.
 const OF_THE_TEST: [&str; 10] = [
@@ -98,7 +99,14 @@ fn figures(at: &At<'_>) -> Result<(Cell, Vec<Measurement>), NoCell> {
         (0, _) => "decode",
         _ => "joint",
     };
-    let cell = Cell { prompt_tokens, output_tokens, batch: 1, depth, phase: phase.to_owned() };
+    let cell = Cell {
+        prompt_tokens,
+        output_tokens,
+        batch: 1,
+        depth,
+        phase: phase.to_owned(),
+        requests_per_second: None,
+    };
     let (input, output) = (f64::from(prompt_tokens), f64::from(output_tokens));
     let in_cell = Ok(cell.clone());
     let rate = |metric: Metric, tokens| metric.rate_of_trials(&in_cell, tokens, mean_seconds, trials.clone());
@@ -133,7 +141,7 @@ fn setup(at: &At<'_>) -> Result<Foreign, Error> {
     if parts.as_ref().is_some_and(|parts| parts.guessed) {
         notes.push("llama.cpp guessed the file type of its weights".to_owned());
     }
-    let label = at.text("model_filename")?.and_then(model::file_format);
+    let label = at.text("model_filename")?.and_then(format_in_name);
     let format = parts.as_ref().and_then(|parts| parts.format);
     if let (Some(label), Some(format)) = (label, format)
         && !format.to_ascii_uppercase().starts_with(&label.to_ascii_uppercase())

@@ -2,8 +2,6 @@
 //!
 //! A flag may supply what the file does not state, and how many GPUs to count; it may not contradict the file.
 
-use rust_decimal::Decimal;
-
 use crate::base::text;
 use crate::catalog;
 use crate::cost;
@@ -179,7 +177,7 @@ pub(super) fn price(
     let used: Vec<&Gpu> = environment.gpus.iter().filter(|gpu| gpu.used).collect();
     if let Some(usd) = options.price_per_hour {
         // Without --gpus the price is for the whole machine, as in `bench cost`.
-        return times(cost::given_price(usd), options.gpus.unwrap_or(1));
+        return cost::of_gpus(cost::given_price(usd), options.gpus.unwrap_or(1));
     }
     if used.is_empty() {
         return Err(match foreign.engine.device.as_deref() {
@@ -210,28 +208,13 @@ pub(super) fn price(
                 _ => format!("`{name}` is not in the catalog; give its rent with --price-per-hour USD, or its card with --gpu ID"),
             }
         })?;
-        let price = times(cost::gpu_price(options.catalog, row, options.today)?, count)?;
+        let price = cost::of_gpus(cost::gpu_price(options.catalog, row, options.today)?, count)?;
         all = Some(match all {
             None => price,
             Some(before) => sum(before, price)?,
         });
     }
     all.ok_or_else(|| "the file names no GPU".to_owned())
-}
-
-const TOO_LARGE: &str = "the price of all GPUs together is too large";
-
-fn times(price: Price, gpus: u32) -> Result<Price, String> {
-    if gpus == 1 {
-        return Ok(price);
-    }
-    let total = price.usd_per_hour.checked_mul(Decimal::from(gpus));
-    Ok(Price {
-        usd_per_hour: total.ok_or_else(|| TOO_LARGE.to_owned())?,
-        label: format!("{gpus} × {}", price.label),
-        range_usd_per_hour: price.range_usd_per_hour.map(|range| range.map(|end| end * f64::from(gpus))),
-        ..price
-    })
 }
 
 /// The rents of two kinds of GPU in one machine; dated by the older of the two.
@@ -242,7 +225,7 @@ fn sum(one: Price, other: Price) -> Result<Price, String> {
     let source =
         if one.source == other.source { one.source } else { format!("{}; {}", one.source, other.source) };
     Ok(Price {
-        usd_per_hour: total.ok_or_else(|| TOO_LARGE.to_owned())?,
+        usd_per_hour: total.ok_or_else(|| cost::TOO_LARGE.to_owned())?,
         label: format!("{} + {}", one.label, other.label),
         observed,
         observed_reason: one.observed_reason.or(other.observed_reason),

@@ -79,6 +79,7 @@ pub(super) fn seal(
         },
         fingerprint,
         imported: Some(imported(&foreign, source, not_stated)),
+        serving: None,
         measurements: foreign.measurements.into_iter().map(Measurement::with_own_percentiles).collect(),
         unknown: Unknown::new(),
     };

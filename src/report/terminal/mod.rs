@@ -11,6 +11,7 @@ mod progress;
 mod quality;
 mod regress;
 mod result;
+mod serving;
 mod style;
 mod verdict;
 
@@ -25,6 +26,7 @@ pub use progress::Bar;
 pub use quality::render_quality;
 pub use regress::{render_gate, render_history};
 pub use result::{render, render_caveats, render_cost, render_doubts};
+pub use serving::{render_row, render_serving_plan};
 pub use style::Style;
 
 /// What other forms of the same views say alike.

@@ -19,6 +19,9 @@ pub fn render(record: &Record, style: Style) -> String {
     table(&mut out, record, style);
     super::energy::render(&mut out, &record.energy, style);
     cost(&mut out, &record.cost, style);
+    if record.serving.is_some() {
+        super::serving::apart(&mut out, &record.cost, style);
+    }
     if let Some(greedy) = &record.quality.greedy {
         let text = clipped(&greedy.text, 58);
         out.line(format_args!("\nOutput   {}", style.dim(&format!("“{}…”", text.trim()))));
@@ -51,6 +54,9 @@ fn heading(out: &mut Page, record: &Record, style: Style) {
     let name = record.engine.name.as_deref().unwrap_or("engine unknown");
     let version = record.engine.version.as_deref().map_or(String::new(), |version| format!(" {version}"));
     out.line(format_args!("{name}{version} on {}{threads}", shorten(&device, 44)));
+    if let Some(serving) = &record.serving {
+        super::serving::heading(out, serving, style);
+    }
     if model.synthetic == Some(true) {
         out.line(format_args!(
             "{}",
@@ -73,6 +79,11 @@ fn heading(out: &mut Page, record: &Record, style: Style) {
 }
 
 fn table(out: &mut Page, record: &Record, style: Style) {
+    if let Some(serving) = &record.serving {
+        super::serving::table(out, serving, &record.measurements, style);
+        left_out(out, record, style);
+        return;
+    }
     let rows = rows(&record.measurements);
     if rows.is_empty() && record.workload.rows_left_out.is_empty() {
         let outside = record.measurements.iter().find_map(|m| m.cell_reason.as_deref());
@@ -95,19 +106,23 @@ fn table(out: &mut Page, record: &Record, style: Style) {
             row.latency
         ));
     }
-    for left_out in &record.workload.rows_left_out {
-        let text = format!("{} left out: {}", left_out.row, left_out.reason);
-        for (index, text) in wrap(&printable(&text), 76).iter().enumerate() {
-            let indent = if index > 0 { "  " } else { "" };
-            out.line(format_args!("{indent}{}", style.warn(text)));
-        }
-    }
+    left_out(out, record, style);
     for m in &record.measurements {
         let (Some(cell), Some(why)) = (&m.cell, is_a_rows_rate(m).then(|| wild(m)).flatten()) else {
             continue;
         };
         for text in wrap(&format!("{}: {why}", cell_label(cell)), 76) {
             out.line(format_args!("{}", style.warn(&text)));
+        }
+    }
+}
+
+fn left_out(out: &mut Page, record: &Record, style: Style) {
+    for left_out in &record.workload.rows_left_out {
+        let text = format!("{} left out: {}", left_out.row, left_out.reason);
+        for (index, text) in wrap(&printable(&text), 76).iter().enumerate() {
+            let indent = if index > 0 { "  " } else { "" };
+            out.line(format_args!("{indent}{}", style.warn(text)));
         }
     }
 }
@@ -133,7 +148,7 @@ fn is_a_rows_rate(m: &Measurement) -> bool {
 }
 
 /// Half a width in percent; one of more than the value itself says no more than that.
-fn width(share: f64) -> String {
+pub(super) fn width(share: f64) -> String {
     if share > 1.0 { ">100%".to_owned() } else { format!("{:.1}%", share * 100.0) }
 }
 

@@ -231,7 +231,14 @@ mod tests {
 
     fn measured(metric: &str, phase: &str, cell: [u32; 4], seconds: f64) -> Measurement {
         let [prompt_tokens, output_tokens, batch, depth] = cell;
-        let cell = Cell { prompt_tokens, output_tokens, batch, depth, phase: phase.to_owned() };
+        let cell = Cell {
+            prompt_tokens,
+            output_tokens,
+            batch,
+            depth,
+            phase: phase.to_owned(),
+            requests_per_second: None,
+        };
         Measurement { cell: Some(cell), ..of_process(metric, "s", Ok(seconds), "") }
     }
 

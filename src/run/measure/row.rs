@@ -153,6 +153,7 @@ fn gaps(trials: &RowTrials) -> Measurement {
         p90_reason: too_few(20),
         p99: Some(tail(0.99, 100)),
         p99_reason: too_few(100),
+        ..Percentiles::default()
     };
     found
 }

@@ -118,6 +118,7 @@ impl Row {
                 RowKind::Joint { .. } => "joint",
             }
             .to_owned(),
+            requests_per_second: None,
         }
     }
 }

@@ -17,7 +17,7 @@ pub(crate) struct Asked {
     pub(crate) index: u32,
     /// Which request of its connection, from 0.
     pub(crate) on_connection: u32,
-    /// The path.
+    /// The path, without its query.
     pub(crate) path: String,
     /// All header lines.
     pub(crate) head: String,
@@ -262,7 +262,7 @@ fn read(stream: &mut BufReader<impl Read>, requests: &AtomicU32) -> io::Result<O
             break;
         }
     }
-    let path = head.split(' ').nth(1).unwrap_or_default().to_owned();
+    let path = head.split([' ', '?']).nth(1).unwrap_or_default().to_owned();
     let length = head
         .lines()
         .find_map(|line| line.to_ascii_lowercase().strip_prefix("content-length:").map(str::to_owned));
@@ -373,9 +373,12 @@ impl<S: Write> Reply<'_, S> {
 
     fn finish(&mut self, count: u32) -> io::Result<bool> {
         self.chunk(self.event(None, Some("length")).as_bytes())?;
+        // Ids are as many as they are, and new; words are seven tokens, of which three were known.
+        let ids = self.asked.body["prompt"].as_array().map(Vec::len);
+        let (prompt, cached) = ids.map_or((7, 3), |ids| (ids, 0));
         let usage = json!({
-            "prompt_tokens": 7, "completion_tokens": count, "total_tokens": 7 + count,
-            "prompt_tokens_details": {"cached_tokens": 3},
+            "prompt_tokens": prompt, "completion_tokens": count, "total_tokens": prompt + count as usize,
+            "prompt_tokens_details": {"cached_tokens": cached},
         });
         let last = json!({"model": self.model, "choices": [], "usage": usage});
         self.chunk(format!("data: {last}\n\ndata: [DONE]\n\n").as_bytes())?;

@@ -7,9 +7,11 @@ mod grade;
 mod integral;
 mod traces;
 
-use crate::base::event::{ClockSample, Event, Phase, PhaseEdge, Span, ThrottledTime, Trace};
+use crate::base::event::{
+    ClockSample, EnergyEdge, Event, Phase, PhaseEdge, Span, ThrottledTime, Tick, Trace,
+};
 use crate::base::units::{Joules, Seconds, Watts};
-use crate::record::{EnergyWindow, Measurement, Percentiles, Samples, Sensor, Unknown};
+use crate::record::{Cell, EnergyWindow, Measurement, Percentiles, Samples, Sensor, Unknown};
 use crate::run::plan::Row;
 
 pub use traces::{first_reading, traces};
@@ -84,12 +86,35 @@ pub fn sampled_power(trace: &Trace, span: Span) -> Result<Watts, String> {
     integral::integral(&trace.power, kind, reach).map(|joules| joules / reach.length())
 }
 
+/// An edge that is looked for in a trace afterwards, where nobody could wait for the counter at that moment: the first step
+/// that its polls saw from `at` on.
+pub fn edge_in(trace: &Trace, at: Tick) -> PhaseEdge {
+    let before = trace.energy.partition_point(|reading| reading.at < at).saturating_sub(1);
+    let step =
+        trace.energy[before..].windows(2).find(|pair| pair[1].at >= at && pair[1].joules != pair[0].joules);
+    let edge = step.map(|pair| {
+        let uncertainty = pair[1].at.since(pair[0].at);
+        EnergyEdge { reading: pair[1], uncertainty, aligned: true }
+    });
+    PhaseEdge {
+        at: edge.map_or(at, |edge| edge.reading.at),
+        energy: edge.ok_or_else(|| "no step of an energy counter was seen".to_owned()),
+        throttled: ThrottledTime::default(),
+    }
+}
+
 /// What a row took.
 pub fn of_row(row: &Row, window: &Window, device: &Device<'_>) -> EnergyWindow {
+    let runs = window.own.len() as u64 * u64::from(row.batch);
+    let tokens = [row.prompt_tokens(), row.output_tokens()].map(|tokens| runs * u64::from(tokens));
+    of_window(row.cell(), tokens, window, device)
+}
+
+/// What the window of a cell took, with its prompt and output tokens.
+pub fn of_window(cell: Cell, tokens: [u64; 2], window: &Window, device: &Device<'_>) -> EnergyWindow {
     let span = Span { from: window.begin.at, to: window.end.at };
     let total = |spans: &[Span]| spans.iter().fold(Seconds::ZERO, |sum, span| sum + span.length());
     let (own, context) = (total(&window.own), total(&window.context));
-    let runs = window.own.len() as u64 * u64::from(row.batch);
     let counter = counter_joules(window);
     let kind = integral::best_kind(&device.trace.power);
     let integrated = |span: Span| match kind {
@@ -161,14 +186,14 @@ pub fn of_row(row: &Row, window: &Window, device: &Device<'_>) -> EnergyWindow {
     let (mean_watts, mean_watts_reason) = split(mean.map(Watts::get));
     let unsaid = |missing: bool, what: &str| missing.then(|| format!("the device does not say {what}"));
     EnergyWindow {
-        cell: row.cell(),
+        cell,
         begin_seconds_reason: first.is_none().then(|| "the sensors were first read later".to_owned()),
         begin_seconds: first.map(|first| span.from.since(first).get()),
         seconds: span.length().get(),
         own_seconds: own.get(),
         context_seconds: context.get(),
-        input_tokens: runs * u64::from(row.prompt_tokens()),
-        output_tokens: runs * u64::from(row.output_tokens()),
+        input_tokens: tokens[0],
+        output_tokens: tokens[1],
         method_reason: method.is_none().then(|| joules_reason.clone().unwrap_or_default()),
         method,
         grade_reason: grade.is_none().then(|| joules_reason.clone().unwrap_or_default()),
@@ -208,6 +233,7 @@ pub fn measurements(window: &EnergyWindow) -> Vec<Measurement> {
         Some(_) if tokens > 0 && other > 0 => {
             Err(format!("{what} tokens share this row with others; the pure row has its own figure"))
         }
+        Some(_) if tokens == 0 => Err("no token came in the window".to_owned()),
         Some(joules) => Ok(joules / tokens as f64),
         None => Err(reason()),
     };
@@ -235,6 +261,16 @@ pub fn measurements(window: &EnergyWindow) -> Vec<Measurement> {
     if output > 0 {
         let value = per(output, input, "output");
         found.push(one(window, "joules_per_output_token", "J/token", value, "energy ÷ output tokens"));
+    }
+    if window.cell.phase == "serving" {
+        let value = per(input + output, 0, "all");
+        found.push(one(
+            window,
+            "joules_per_total_token",
+            "J/token",
+            value,
+            "energy ÷ input and output tokens",
+        ));
     }
     found
 }

@@ -238,3 +238,21 @@ fn joint_rows_do_not_say_whose_joules_they_are() {
     assert!(of("energy_joules").is_some() && of("power_watts").is_some());
     assert_eq!((of("joules_per_input_token"), of("joules_per_output_token")), (None, None));
 }
+
+#[test]
+fn an_edge_is_found_afterwards_at_the_next_step_that_polls_saw() {
+    let ms = |count: u64| Tick::from_nanos(count * 1_000_000);
+    // Polled every 50 ms, it steps by 40 J every 100 ms.
+    let reading = |n: u64| EnergyReading { at: ms(50 * n), joules: Joules::new((n / 2 * 40) as f64) };
+    let trace = Trace { energy: (0..40).map(reading).collect(), ..Trace::default() };
+    let edge = edge_in(&trace, ms(420));
+    let found = edge.energy.expect("a step");
+    assert_eq!((edge.at, found.reading), (ms(500), reading(10)));
+    assert_eq!((found.uncertainty, found.aligned), (Seconds::new(0.05), true));
+    // A moment at which a step was seen is its own edge.
+    assert_eq!(edge_in(&trace, ms(500)).at, ms(500));
+    assert_eq!(edge_in(&trace, ms(501)).at, ms(600));
+    let late = edge_in(&trace, ms(1960));
+    assert_eq!((late.at, late.energy.is_err()), (ms(1960), true));
+    assert!(edge_in(&Trace::default(), ms(5)).energy.is_err());
+}

@@ -63,6 +63,7 @@ impl Goodput {
             ci95: ci95.ok_or_else(|| "no request kept the goals".to_owned()),
             percentiles: Vec::new(),
             n: usize::try_from(self.due).unwrap_or(usize::MAX),
+            samples: Vec::new(),
             method: "requests that kept every goal ÷ length of the window; Wilson's interval of their share",
         }
     }

@@ -81,6 +81,7 @@ fn pooled(
         ci95: Err(dependent()),
         percentiles: QUANTILES.map(percentile).into(),
         n,
+        samples: Vec::new(),
         method,
     }
 }

@@ -81,6 +81,9 @@ pub struct Figure {
     pub percentiles: Vec<Percentile>,
     /// How many samples there are.
     pub n: usize,
+    /// The samples themselves: of a distribution one a request in the order in which they were due, of a rate one a block
+    /// of the window. Gaps are not kept one by one.
+    pub samples: Vec<f64>,
     /// How value and interval come from the samples.
     pub method: &'static str,
 }
@@ -121,6 +124,7 @@ impl Figure {
             ci95: t_interval_positive(&block_means(samples), CONFIDENCE).ok_or_else(few),
             percentiles: QUANTILES.map(percentile).into(),
             n,
+            samples: samples.to_vec(),
             method: "mean over requests; t interval of the log over the means of 20 blocks of them, effective sample size; \
                      percentiles of type 7 with the intervals of their order statistics",
         }

@@ -23,13 +23,15 @@ pub(super) fn figures(observed: &Observed<'_>, steady: &Steady, due: &[&Request]
         let found = blocks.as_ref().map_err(Clone::clone).and_then(|blocks| Ok((blocks, pick(blocks)?)));
         let value =
             found.clone().map(|(blocks, sums)| sums.iter().sum::<f64>() / blocks.seconds.iter().sum::<f64>());
-        let ci95 = found.and_then(|(blocks, sums)| {
-            let rates: Vec<f64> =
-                sums.iter().zip(&blocks.seconds).map(|(sum, seconds)| sum / seconds).collect();
-            t_interval_positive(&rates, CONFIDENCE).ok_or_else(|| "nothing came in the window".to_owned())
+        let rates = found.map(|(blocks, sums)| {
+            sums.iter().zip(&blocks.seconds).map(|(sum, seconds)| sum / seconds).collect::<Vec<f64>>()
+        });
+        let ci95 = rates.as_deref().map_err(Clone::clone).and_then(|rates| {
+            t_interval_positive(rates, CONFIDENCE).ok_or_else(|| "nothing came in the window".to_owned())
         });
         let n = blocks.as_ref().map_or(0, |blocks| blocks.seconds.len());
-        Figure { metric, unit, value, ci95, percentiles: Vec::new(), n, method: METHOD }
+        let samples = rates.unwrap_or_default();
+        Figure { metric, unit, value, ci95, percentiles: Vec::new(), n, samples, method: METHOD }
     };
     let total = |blocks: &Blocks| {
         let output = blocks.output.clone()?;
@@ -128,6 +130,7 @@ fn of_run(due: &[&Request]) -> Figure {
         ci95: Err("one run".to_owned()),
         percentiles: Vec::new(),
         n: completed.len(),
+        samples: Vec::new(),
         method: RUN,
     }
 }

@@ -1,0 +1,43 @@
+//! What a server counts for all its clients, by the page that it keeps for Prometheus.
+
+use crate::client::Client;
+use crate::target::Target;
+
+/// Counters of output tokens since the server's start: vLLM's, SGLang's, llama.cpp's.
+const GENERATED: [&str; 3] =
+    ["vllm:generation_tokens_total", "sglang:generation_tokens_total", "llamacpp:tokens_predicted_total"];
+
+/// Output tokens that the server has generated since its start, for whomever; `None` where it has no such page or counter.
+pub fn generated_tokens(target: &Target) -> Option<f64> {
+    let page = Client::new(target).ok()?.fetch(target.metrics_request()).ok()?;
+    generated(&String::from_utf8_lossy(&page))
+}
+
+/// The counter's sum over its labels.
+fn generated(page: &str) -> Option<f64> {
+    GENERATED.iter().find_map(|name| {
+        let values = page.lines().filter_map(|line| {
+            let rest = line.strip_prefix(name)?;
+            // Another name may begin the same.
+            rest.starts_with(['{', ' ']).then_some(())?;
+            rest.rsplit('}').next()?.split_whitespace().next()?.parse::<f64>().ok()
+        });
+        values.reduce(|sum, value| sum + value)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_counter_is_summed_over_its_labels() {
+        let page = "# HELP vllm:generation_tokens_total Number.\n# TYPE vllm:generation_tokens_total counter\n\
+                    vllm:generation_tokens_total{engine=\"0\",model_name=\"a b\"} 1200.0\n\
+                    vllm:generation_tokens_total{engine=\"1\",model_name=\"a b\"} 34.0 1700000000000\n\
+                    vllm:generation_tokens_total_created{engine=\"0\"} 1.7e9\n";
+        assert_eq!(generated(page), Some(1234.0));
+        assert_eq!(generated("llamacpp:tokens_predicted_total 99\n"), Some(99.0));
+        assert_eq!(generated("go_goroutines 5\n"), None);
+    }
+}

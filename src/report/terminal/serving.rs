@@ -1,0 +1,183 @@
+//! A load on a server: its rows as a table, each as a line when it is over, and the plan.
+
+use crate::base::text::{count, printable};
+use crate::base::units::{Seconds, figure, significant};
+use crate::record::serving::{Goals, ServedRow};
+use crate::record::{Cost, Measurement, Serving};
+use crate::report::format::{shorten, wrap};
+use crate::run::serving::{Driven, Plan};
+
+use super::result::width;
+use super::{Page, Style};
+
+/// Columns of a row's name.
+const NAME: usize = 18;
+/// What is not known.
+const NOTHING: &str = "–";
+
+/// The line under the engine: where the load went and what it asked.
+pub(super) fn heading(out: &mut Page, serving: &Serving, style: Style) {
+    let text = format!(
+        "load on {} ({}), {}, {} lengths",
+        serving.server.url, serving.server.api, serving.load.prompts, serving.load.lengths
+    );
+    for text in wrap(&printable(&text), 78) {
+        out.line(format_args!("{}", style.dim(&text)));
+    }
+}
+
+/// The rows, and what is to be said of some of them.
+pub(super) fn table(out: &mut Page, serving: &Serving, measurements: &[Measurement], style: Style) {
+    let header = format!(
+        "{:<NAME$} {:>9} {:>6} {:>9} {:>8} {:>8} {:>8} {:>6}",
+        "row", "output/s", "95% ±", "total/s", "TTFT p50", "p95", "TPOT p50", "failed"
+    );
+    out.line(format_args!("\n{}", style.dim(&header)));
+    for row in &serving.rows {
+        let find = |metric: &str| {
+            measurements.iter().find(|m| m.metric == metric && m.cell.as_ref() == Some(&row.cell))
+        };
+        let output = find("output_tokens_per_second");
+        let of = |m: Option<&Measurement>| {
+            m.and_then(|m| m.value).map_or_else(|| NOTHING.to_owned(), |value| figure(value, 4))
+        };
+        let interval = output.and_then(|m| Some(width(m.interval()?.relative_half_width(m.value?))));
+        let first = find("time_to_first_token_seconds").map(|m| &m.percentiles);
+        let each = find("time_per_output_token_seconds").map(|m| &m.percentiles);
+        let time = |value: Option<f64>| {
+            value.map_or_else(|| NOTHING.to_owned(), |value| Seconds::new(value).to_string())
+        };
+        out.line(format_args!(
+            "{:<NAME$} {} {:>6} {:>9} {:>8} {:>8} {:>8} {:>6}",
+            shorten(&printable(&row.row), NAME),
+            style.strong(&format!("{:>9}", of(output))),
+            interval.unwrap_or_else(|| NOTHING.to_owned()),
+            of(find("total_tokens_per_second")),
+            time(first.and_then(|of| of.p50.flatten())),
+            time(first.and_then(|of| of.p95.flatten())),
+            time(each.and_then(|of| of.p50.flatten())),
+            failed(row),
+        ));
+    }
+    out.line(format_args!(
+        "{}",
+        style.dim("tokens per second in the steady window; times from when a request was due")
+    ));
+    for row in &serving.rows {
+        let mut say = |text: String| {
+            for text in wrap(&printable(&format!("{}: {text}", row.row)), 76) {
+                out.line(format_args!("{}", style.warn(&text)));
+            }
+        };
+        if let Some(reason) = &row.steady_seconds_reason {
+            say(format!("no rate, since it had no steady window: {reason}"));
+        }
+        for failure in &row.failures {
+            say(format!(
+                "{} ended as {}, the first so: {}",
+                count(failure.count, "request"),
+                failure.ending,
+                failure.first
+            ));
+        }
+        if row.requests_unsent > 0 {
+            say(format!(
+                "{} had no slot before the end and were never sent",
+                count(row.requests_unsent, "request")
+            ));
+        }
+    }
+    if let Some(goals) = &serving.goals {
+        goodput(out, goals, serving, measurements, style);
+    }
+}
+
+fn goodput(out: &mut Page, goals: &Goals, serving: &Serving, measurements: &[Measurement], style: Style) {
+    let goal = |name: &str, most: Option<f64>| most.map(|most| format!("{name} ≤ {}", Seconds::new(most)));
+    let goals = [
+        goal("TTFT", goals.time_to_first_token_seconds),
+        goal("TPOT", goals.time_per_output_token_seconds),
+        goal("whole request", goals.end_to_end_latency_seconds),
+    ];
+    let goals: Vec<String> = goals.into_iter().flatten().collect();
+    out.line(format_args!("\n{}", style.dim(&format!("goodput: requests with {}", goals.join(", ")))));
+    for row in &serving.rows {
+        let found = measurements
+            .iter()
+            .find(|m| m.metric == "goodput_requests_per_second" && m.cell.as_ref() == Some(&row.cell));
+        let rate =
+            found.and_then(|m| m.value).map_or_else(|| NOTHING.to_owned(), |rate| significant(rate, 3));
+        let share = row.goodput.map_or_else(String::new, |found| {
+            let [low, high] = found.share_ci95.map(|end| end * 100.0);
+            format!(", {:.1}% of {} (95%: {low:.1}% to {high:.1}%)", found.share * 100.0, found.due)
+        });
+        let name = shorten(&printable(&row.row), NAME);
+        out.line(format_args!("{name:<NAME$} {} requests/s{share}", style.strong(&format!("{rate:>9}"))));
+    }
+}
+
+/// Requests that failed.
+fn failed(row: &ServedRow) -> u64 {
+    let failures =
+        row.requests.iter().filter(|(ending, _)| !matches!(ending.as_str(), "completed" | "cut_by_us"));
+    failures.map(|(_, count)| count).sum()
+}
+
+/// Why input and output have no price each, and what gives them one.
+pub(super) fn apart(out: &mut Page, cost: &Cost, style: Style) {
+    let priced = cost.price.is_some() && cost.usd_per_million_total_tokens.is_some();
+    let Some(reason) = cost.usd_per_million_input_tokens_reason.as_ref().filter(|_| priced) else { return };
+    let text = format!(
+        "input and output apart: {reason}. Several mixes at one concurrency: -p 128,512,2048 -n 32,128,512 --max-concurrency 32"
+    );
+    for text in wrap(&text, 76) {
+        out.line(format_args!("  {}", style.dim(&text)));
+    }
+}
+
+/// A row that is over, in a line.
+pub fn render_row(driven: &Driven) -> String {
+    let find = |metric: &str| driven.serving.figures.iter().find(|figure| figure.metric == metric);
+    let output = find("output_tokens_per_second").map(|figure| (&figure.value, &figure.ci95));
+    let mut said = match output {
+        Some((Ok(value), Ok(ci95))) => {
+            let share = width(ci95.relative_half_width(*value));
+            vec![format!("{} output tokens/s, 95% ± {share}", figure(*value, 4))]
+        }
+        Some((Ok(value), Err(_))) => vec![format!("{} output tokens/s", figure(*value, 4))],
+        _ => vec!["no steady state".to_owned()],
+    };
+    for (name, metric) in [("TTFT", "time_to_first_token_seconds"), ("TPOT", "time_per_output_token_seconds")]
+    {
+        let median = find(metric).and_then(|figure| figure.percentiles.first()?.value.clone().ok());
+        said.extend(median.map(|time| format!("{name} {}", Seconds::new(time))));
+    }
+    let endings = &driven.serving.counts.endings;
+    let of = |failure: bool| -> u32 {
+        endings.iter().filter(|(ending, _)| ending.is_failure() == failure).map(|(_, count)| count).sum()
+    };
+    said.push(format!("{}, {} failed", count(of(false), "request"), of(true)));
+    format!("{}: {}", driven.row.label, said.join(", "))
+}
+
+/// What would be asked.
+pub fn render_serving_plan(plan: &Plan, url: &str) -> String {
+    let mut out = Page::default();
+    out.line(format_args!(
+        "load on {url}, {} lengths, {}",
+        plan.lengths_in_words(),
+        count(plan.rows.len(), "row")
+    ));
+    for row in &plan.rows {
+        out.line(format_args!("  {}", row.label));
+    }
+    let each = match (plan.max_time_seconds, plan.row_seconds, plan.num_prompts) {
+        (Some(time), _, Some(number)) => format!("{number} requests a row, {time} in all"),
+        (Some(time), ..) => format!("{time} in all, shared by the rows"),
+        (None, Some(time), _) => format!("{time} a row"),
+        (None, None, Some(number)) => format!("{number} requests a row"),
+        (None, None, None) => "without an end".to_owned(),
+    };
+    out.line(format_args!("{each}; requests in flight at a row's end are waited for"));
+    out.into_text()
+}

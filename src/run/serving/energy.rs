@@ -1,0 +1,58 @@
+//! The energy of a load, where the server's device is in this machine: that of each row's steady window.
+//!
+//! Nobody can wait for a counter's step while requests are sent, so the edges of a window are looked for among the polls
+//! afterwards: each is as sure as the time between two polls.
+
+use crate::base::event::Span;
+use crate::hardware::telemetry::Scope;
+use crate::record::{Energy, EnergyWindow};
+use crate::run::energy::{Sensors, Unknowns, none, of_windows};
+use crate::run::measure::energy::{self, Device, Window};
+
+use super::{Driven, Finished};
+
+const NO_IDLE: &str = "the server had its model loaded before, so its device was not seen idle";
+const UNKNOWN: Unknowns = Unknowns {
+    windows: "no row has a steady window",
+    sensor: "sensors are watched on an idle device, and a server's may be busy; bench doctor --calibrate-power does it",
+};
+
+/// Puts the energy of a load together.
+pub(super) fn energy(finished: &Finished, sensors: Result<&Sensors, &String>) -> Energy {
+    let sensors = match sensors {
+        Ok(sensors) => sensors,
+        Err(reason) => return none(reason),
+    };
+    let recorded = &sensors.recorded;
+    let device = Device {
+        trace: &recorded.trace,
+        idle: Err(NO_IDLE),
+        no_power: recorded.description.no_power.as_deref(),
+        module: recorded.description.scope == Scope::Module,
+        other_device: sensors.other_device,
+        shortest: energy::shortest_window(recorded.sensor.as_ref()),
+    };
+    let windows = finished.rows.iter().filter_map(|row| window(row, &device)).collect();
+    of_windows(windows, sensors, Err(NO_IDLE), UNKNOWN)
+}
+
+/// What a row took in its steady window; nothing where it had none.
+#[allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a rate × a time, both above zero"
+)]
+fn window(row: &Driven, device: &Device<'_>) -> Option<EnergyWindow> {
+    let steady = row.serving.steady.window.as_ref().ok()?;
+    let [begin, end] = [steady.from, steady.to].map(|at| energy::edge_in(device.trace, at));
+    let span = Span { from: begin.at, to: end.at };
+    let rate = |metric: &str| {
+        let figure = row.serving.figures.iter().find(|figure| figure.metric == metric);
+        figure.and_then(|figure| figure.value.clone().ok()).unwrap_or(0.0)
+    };
+    let tokens = ["input_tokens_per_second", "output_tokens_per_second"]
+        .map(|metric| (rate(metric) * span.length().get()).round() as u64);
+    // A server that is loaded has no steps of its own to tell from others: all of the window is.
+    let window = Window { begin, end, own: vec![span], context: Vec::new() };
+    Some(energy::of_window(row.cell.clone(), tokens, &window, device))
+}
