@@ -487,7 +487,7 @@ fn a_wrong_file_is_a_clear_error() {
         (
             "mute.json",
             vllm.replacen("\"total_output_tokens\": 62", "\"total_output_tokens\": 0", 1),
-            "`total_output_tokens` is 0: no token came out",
+            "`total_output_tokens` is 0: no token was generated",
         ),
         (
             "list.json",

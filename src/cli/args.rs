@@ -30,7 +30,7 @@ pub(super) struct OutputArgs {
     /// Colours
     #[arg(long, global = true, value_enum, default_value_t = Color::Auto)]
     pub(super) color: Color,
-    /// Folder with your own catalog files (gpus.toml, models.toml, prices/*.toml); before the one in the
+    /// Folder with your own catalog files (gpus.toml, models.toml, prices/*.toml); overrides the one in the
     /// XDG config folder
     #[arg(long, global = true, value_name = "DIR")]
     pub(super) config: Option<PathBuf>,
@@ -49,25 +49,25 @@ pub(super) enum Color {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
-    /// Measure one model on this machine, write one record, print what it costs
+    /// Measure a model on this machine or a server, write a record, print what it costs
     Run(Box<super::run::RunArgs>),
     /// Compare a record with API prices, or records with each other
     Compare(Box<super::compare::CompareArgs>),
-    /// Price records again: another rent, another utilization, an owned machine; margin and target
+    /// Price records again: other rents, utilization, owned hardware, margins, targets
     Cost(Box<super::cost::CostArgs>),
-    /// Score a text: perplexity, and KL divergence and top-1 agreement against a reference
+    /// Score a text: perplexity, KL divergence and top-1 agreement with a reference
     Quality(Box<super::quality::QualityArgs>),
-    /// Say what this box can do, and how to mend what it cannot
+    /// Check what this machine can do, and how to fix the rest
     Doctor(super::doctor::DoctorArgs),
-    /// Foresee when the falling price of a class of models makes a use case pay
+    /// Forecast when falling prices make a use case pay
     Forecast(Box<super::forecast::ForecastArgs>),
-    /// Write records in another tool's words: llama-bench's rows, vLLM's key names
+    /// Write records in another tool's format: llama-bench's rows, vLLM's keys
     Export(super::export::ExportArgs),
-    /// Take another tool's results as a record: llama-bench, vLLM, SGLang, guidellm, AIPerf …
+    /// Import another tool's results as a record: llama-bench, vLLM, SGLang, guidellm, AIPerf …
     Import(super::import::ImportArgs),
     /// List and show GPUs, models and prices, each with its source
     Catalog(super::catalog::CatalogArgs),
-    /// Prove a slowdown: two programs side by side
+    /// Detect performance regressions: gate, check, history
     Regress(Box<super::regress::RegressArgs>),
     /// Print the JSON Schema of a record
     Schema,

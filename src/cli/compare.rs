@@ -27,37 +27,37 @@ const SLOWDOWN: f64 = 0.05;
 /// `bench compare`.
 #[derive(Debug, Args)]
 pub(super) struct CompareArgs {
-    /// One record: against API prices. Several, or a folder of them: the first against each other one
+    /// One record is compared with API prices; of several, or a folder, the first with each of the others
     #[arg(value_name = "RECORD")]
     records: Vec<PathBuf>,
     #[command(flatten)]
     hour: HourArgs,
-    /// API to compare with next to the hosts of the same model, `provider/model`, or a model for all its hosts; may be
-    /// given again
+    /// API to compare with, besides the hosts of the same model: `provider/model`, or a model for all its hosts;
+    /// repeatable
     #[arg(long, value_name = "ID", value_delimiter = ',', help_heading = "Against APIs")]
     api: Vec<String>,
-    /// Input tokens for each output token [default: the workload's own]
+    /// Input tokens per output token [default: the workload's own]
     #[arg(long, value_name = "RATIO", value_parser = number::blend, allow_hyphen_values = true, help_heading = "Against APIs")]
     mix: Option<f64>,
-    /// Share of the hour in which the engine is busy [default: 100%]
+    /// Share of the time the engine is busy [default: 100%]
     #[arg(long, value_name = "SHARE", value_parser = share::above_zero, allow_hyphen_values = true, help_heading = "Against APIs")]
     utilization: Option<f64>,
-    /// Share of the prompt tokens that are found in the prefix cache, here and there [default: 0]
+    /// Share of prompt tokens found in the prefix cache, here and at the API [default: 0]
     #[arg(long, value_name = "SHARE", value_parser = share::from_zero, allow_hyphen_values = true, help_heading = "Against APIs")]
     cached: Option<f64>,
-    /// What a cached prompt token takes here, as a share of a computed one [default: 0]
+    /// Cost of a cached prompt token here, as a share of a computed one [default: 0]
     #[arg(long, value_name = "SHARE", value_parser = share::from_zero, requires = "cached", allow_hyphen_values = true, help_heading = "Against APIs")]
     cached_cost_share: Option<f64>,
-    /// Tokens a month that are to be served, `20M`, `2.5B`: how many machines, and what each way costs
+    /// Tokens to serve per month, `20M`, `2.5B`: shows how many machines that takes and what each option costs
     #[arg(long, value_name = "N", value_parser = number::tokens, allow_hyphen_values = true, help_heading = "Against APIs")]
     tokens_per_month: Option<f64>,
-    /// Input tokens of the month, `40M`, with --output-per-month: instead of --tokens-per-month and --mix
+    /// Input tokens per month, `40M`; with --output-per-month, instead of --tokens-per-month and --mix
     #[arg(long, value_name = "N", value_parser = number::tokens, requires = "output_per_month", conflicts_with_all = ["tokens_per_month", "mix"], allow_hyphen_values = true, help_heading = "Against APIs")]
     input_per_month: Option<f64>,
-    /// Output tokens of the month
+    /// Output tokens per month
     #[arg(long, value_name = "N", value_parser = number::tokens, requires = "input_per_month", conflicts_with_all = ["tokens_per_month", "mix"], allow_hyphen_values = true, help_heading = "Against APIs")]
     output_per_month: Option<f64>,
-    /// A text of your task, counted by both tokenizers
+    /// A text from your task, to count tokens with both tokenizers
     #[arg(
         long,
         value_name = "FILE",
@@ -73,18 +73,18 @@ pub(super) struct CompareArgs {
     #[arg(long, value_name = "FILE", requires = "text", help_heading = "Against APIs")]
     api_tokenizer: Option<PathBuf>,
 
-    /// Compare records although they differ in this field (`gpu`, `engine`, `quantization` …); may be given again
+    /// Compare records even if they differ in this field (`gpu`, `engine`, `quantization` …); repeatable
     #[arg(long, value_name = "FIELD", value_delimiter = ',', help_heading = "Against records")]
     across: Vec<String>,
-    /// Exit with 10 when a record after the first is proven slower: in a rate, a time or an energy, at 5% over all of them
-    /// together; with 11 when no figure has an interval to prove anything by. What changed between the two runs besides the
-    /// program is in it: `bench regress gate` takes that out
+    /// Exit with 10 if a record after the first is proven slower in a rate, time or energy (at most 5% chance of a false
+    /// alarm over all figures), with 11 if no figure has an interval. Anything that changed between the runs counts, not only
+    /// the program; `bench regress gate` excludes that
     #[arg(long, help_heading = "Against records")]
     fail_on_slowdown: bool,
-    /// Refuse prices that were seen longer ago
+    /// Refuse prices last seen longer ago than this
     #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u32), allow_hyphen_values = true)]
     max_age: Option<u32>,
-    /// Compare a record whose figures are invalid, too
+    /// Compare even records whose figures are invalid
     #[arg(long)]
     allow_invalid: bool,
     /// Print Markdown or JSON instead of text

@@ -1,4 +1,4 @@
-//! `bench cost RECORD…`: prices records again, a new view and never an edit; and, without a record, the speed
+//! `bench cost RECORD…`: prices records again, as a new view that never edits them; and, without a record, the speed
 //! that a cost needs, the cost of a published speed, or what APIs bill for a month's tokens.
 
 use std::path::{Path, PathBuf};
@@ -27,63 +27,63 @@ use crate::report::{self, PricedRow, markdown, terminal};
 /// `bench cost`.
 #[derive(Debug, Args)]
 pub(super) struct CostArgs {
-    /// Records to price, or folders of them; none with --target, --tokens-per-second or --input-per-month
+    /// Records to price, or folders of them; leave out with --target, --tokens-per-second or --input-per-month
     #[arg(value_name = "RECORD")]
     records: Vec<PathBuf>,
     #[command(flatten)]
     hour: HourArgs,
-    /// Share of the hour in which the engine is busy [default: 100%]
+    /// Share of the time the engine is busy [default: 100%]
     #[arg(long, value_name = "SHARE", value_parser = share::above_zero, allow_hyphen_values = true, help_heading = "Use")]
     utilization: Option<f64>,
-    /// Input tokens for each output token in the blended figure [default: 3:1]
+    /// Input tokens per output token in the blended figure [default: 3:1]
     #[arg(long, value_name = "RATIO", value_parser = number::blend, allow_hyphen_values = true, help_heading = "Use")]
     blend: Option<f64>,
-    /// Share of the prompt tokens that are found in the prefix cache [default: 0]
+    /// Share of prompt tokens found in the prefix cache [default: 0]
     #[arg(long, value_name = "SHARE", value_parser = share::from_zero, allow_hyphen_values = true, help_heading = "Use")]
     cached: Option<f64>,
-    /// What a cached prompt token takes, as a share of a computed one [default: 0]
+    /// Cost of a cached prompt token, as a share of a computed one [default: 0]
     #[arg(long, value_name = "SHARE", value_parser = share::from_zero, requires = "cached", allow_hyphen_values = true, help_heading = "Use")]
     cached_cost_share: Option<f64>,
-    /// Share out the totals of a server that cannot be told apart, at this price of output over input: allocated,
-    /// not measured
+    /// Split a server's total into input and output at this price ratio of output to input; an allocation, not a
+    /// measurement
     #[arg(long, value_name = "RATIO", value_parser = number::above_zero, allow_hyphen_values = true, help_heading = "Use")]
     price_ratio: Option<f64>,
-    /// Take the records as one: a server's runs of different input:output ratio
+    /// Treat the records as runs of one server with different input:output ratios
     #[arg(long, help_heading = "Use")]
     together: bool,
 
     /// Gross margin at this selling price, USD per million tokens, `0.60` or `INPUT,OUTPUT`
     #[arg(long, value_name = "USD", value_parser = money::selling, allow_hyphen_values = true, help_heading = "Questions")]
     sell: Option<Selling>,
-    /// The selling price that leaves this gross margin
+    /// Selling price for this gross margin
     #[arg(long, value_name = "SHARE", value_parser = share::margin, allow_hyphen_values = true, help_heading = "Questions")]
     margin: Option<f64>,
-    /// Tokens per second that make a million cost this
+    /// Tokens per second needed for this price per million
     #[arg(long, value_name = "USD", value_parser = money::usd_above_zero, allow_hyphen_values = true, help_heading = "Questions")]
     target: Option<Decimal>,
-    /// What a published speed costs, without a record
+    /// Price a published speed; without a record
     #[arg(long, value_name = "X", value_parser = number::above_zero, conflicts_with = "records", allow_hyphen_values = true, help_heading = "Questions")]
     tokens_per_second: Option<f64>,
-    /// API to compare with next to those that serve this model, `provider/model`, or a model for all its hosts; may be
-    /// given again
+    /// API to compare with, besides those that serve this model: `provider/model`, or a model for all its hosts;
+    /// repeatable
     #[arg(long, value_name = "ID", value_delimiter = ',', help_heading = "Questions")]
     api: Vec<String>,
-    /// Without a record: input tokens of a month, `40M`: what each API bills for them
+    /// Input tokens per month, `40M`: shows what each API bills; without a record
     #[arg(long, value_name = "N", value_parser = number::tokens, requires = "output_per_month", allow_hyphen_values = true, help_heading = "A month")]
     input_per_month: Option<f64>,
-    /// Output tokens of the month
+    /// Output tokens per month
     #[arg(long, value_name = "N", value_parser = number::tokens, requires = "input_per_month", allow_hyphen_values = true, help_heading = "A month")]
     output_per_month: Option<f64>,
-    /// The model that is to be bought: an id of the catalog, or as APIs sell it
+    /// The model to buy: a catalog id, or its name at APIs
     #[arg(long, value_name = "NAME", help_heading = "A month")]
     model: Option<String>,
-    /// A machine with this GPU at the catalog's rent, for the tokens/s that beat each bill
+    /// Shows the tokens/s at which a machine with this GPU, at the catalog's rent, beats each bill
     #[arg(long, value_name = "ID", conflicts_with_all = ["price_per_hour", "purchase"], help_heading = "The hour")]
     gpu: Option<String>,
-    /// Refuse prices that were seen longer ago
+    /// Refuse prices last seen longer ago than this
     #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u32), allow_hyphen_values = true, help_heading = "Questions")]
     max_age: Option<u32>,
-    /// Price a record whose figures are invalid, too
+    /// Price even records whose figures are invalid
     #[arg(long, help_heading = "Questions")]
     allow_invalid: bool,
     /// Print Markdown or JSON instead of text
@@ -288,7 +288,7 @@ fn valid(path: &Path, record: &Record, allow_invalid: bool) -> anyhow::Result<()
     if record.validity.verdict == Verdict::Invalid && !allow_invalid {
         let failed = record.validity.checks.iter().filter(|check| check.verdict == Verdict::Invalid);
         return Err(exit::Invalid(format!(
-            "{} is invalid ({}), so its figures are of something else; --allow-invalid takes it all the same",
+            "{} is invalid ({}); --allow-invalid prices it anyway",
             text::path(path),
             failed.map(|check| check.name.as_str()).collect::<Vec<_>>().join(", ")
         ))

@@ -1,4 +1,4 @@
-//! `bench doctor`: what this box can do, and how to mend what it cannot.
+//! `bench doctor`: what this machine can do, and how to fix the rest.
 
 mod plot;
 mod view;
@@ -16,7 +16,7 @@ use super::{Output, exit};
 /// `bench doctor`.
 #[derive(Debug, Args)]
 pub(super) struct DoctorArgs {
-    /// NVML to load instead of the one that the system finds
+    /// NVML library to load instead of the system's
     #[arg(long, value_name = "PATH")]
     nvml_library: Option<PathBuf>,
     /// Measure the GPU's power sensor: its period, step and window (45 s; the GPU works meanwhile)

@@ -18,59 +18,59 @@ use super::{Output, exit};
 /// `bench forecast`.
 #[derive(Debug, Args)]
 pub(super) struct ForecastArgs {
-    /// Records whose own measured cost stands beside the curve
+    /// Records whose measured cost is shown next to the curve
     #[arg(value_name = "RECORD")]
     records: Vec<PathBuf>,
-    /// Class of capability: a gate on a published score; `bench catalog classes` lists them
+    /// Capability class, defined by a published score; `bench catalog classes` lists them
     #[arg(long, value_name = "NAME", default_value = "gpt-4", help_heading = "Curve")]
     class: String,
-    /// Input tokens for each output token in a price [default: 3:1, with a use case its own]
+    /// Input tokens per output token in a price [default: 3:1, or the use case's own]
     #[arg(long, value_name = "RATIO", value_parser = number::blend, allow_hyphen_values = true, help_heading = "Curve", conflicts_with_all = ["use_case", "input_tokens"])]
     blend: Option<f64>,
     /// Last day of the curve [default: as far as the answer needs]
     #[arg(long, value_name = "DATE", value_parser = date, allow_hyphen_values = true, help_heading = "Curve")]
     until: Option<Date>,
-    /// A price by a day, held against the curve: `0.01@2027-01-01` [default: that one, for class gpt-4]
+    /// Test whether the curve reaches a price by a day: `0.01@2027-01-01` [default: that claim, for class gpt-4]
     #[arg(long, value_name = "USD@DATE", value_parser = claim, allow_hyphen_values = true, help_heading = "Curve")]
     claim: Option<Claim>,
-    /// Write the drawing to a file, too
+    /// Also write the chart to a file
     #[arg(long, value_name = "FILE", help_heading = "Curve")]
     svg: Option<PathBuf>,
 
-    /// Tokens of one call, in and out: `3000,500`
+    /// Input and output tokens per call: `3000,500`
     #[arg(long, value_name = "IN,OUT", value_parser = number::call, allow_hyphen_values = true, help_heading = "Use case", conflicts_with_all = ["input_tokens", "output_tokens"])]
     use_case: Option<(f64, f64)>,
-    /// Input tokens of one call
+    /// Input tokens per call
     #[arg(long, value_name = "N", value_parser = number::tokens_of_a_call, allow_hyphen_values = true, help_heading = "Use case", requires = "output_tokens")]
     input_tokens: Option<f64>,
-    /// Output tokens of one call, reasoning tokens included
+    /// Output tokens per call, including reasoning
     #[arg(long, value_name = "N", value_parser = number::tokens_of_a_call, allow_hyphen_values = true, help_heading = "Use case", requires = "input_tokens")]
     output_tokens: Option<f64>,
-    /// Tasks in a month
+    /// Tasks per month
     #[arg(long, value_name = "N", value_parser = money::amount, allow_hyphen_values = true, help_heading = "Use case")]
     tasks_per_month: Option<f64>,
-    /// What a month may cost
+    /// Budget per month
     #[arg(long, value_name = "USD", value_parser = money::amount, allow_hyphen_values = true, help_heading = "Use case", requires = "tasks_per_month")]
     budget: Option<f64>,
-    /// Calls of a task: retries, steps of an agent
+    /// Calls per task: retries, agent steps
     #[arg(long, value_name = "K", value_parser = money::amount, allow_hyphen_values = true, default_value = "1", help_heading = "Use case")]
     calls_per_task: f64,
-    /// Share of tasks that succeed; the others are paid, too
+    /// Share of tasks that succeed; failed ones are paid for too
     #[arg(long, value_name = "SHARE", value_parser = share::above_zero, allow_hyphen_values = true, default_value = "100%", help_heading = "Use case")]
     success_rate: f64,
-    /// Share of the input that the provider has cached [default: 0]
+    /// Share of input tokens cached at the provider [default: 0]
     #[arg(long, value_name = "SHARE", value_parser = share::from_zero, allow_hyphen_values = true, help_heading = "Use case")]
     cached: Option<f64>,
-    /// What a successful task is worth
+    /// Value of a successful task
     #[arg(long, value_name = "USD", value_parser = money::amount, allow_hyphen_values = true, help_heading = "Use case")]
     value_per_task: Option<f64>,
-    /// Share of the value that must be left over
+    /// Margin: the share of the value that must remain
     #[arg(long, value_name = "SHARE", value_parser = share::margin, allow_hyphen_values = true, default_value = "0", help_heading = "Use case", requires = "value_per_task")]
     margin: f64,
     /// API to pay at today, `provider/model` [default: the cheapest of the class]
     #[arg(long, value_name = "ID", help_heading = "Use case")]
     api: Option<String>,
-    /// Take a record whose figures are invalid, too
+    /// Use even records whose figures are invalid
     #[arg(long)]
     allow_invalid: bool,
 }
@@ -164,9 +164,7 @@ impl ForecastArgs {
             let name = text::path(path);
             let record = record::read::read(path)?;
             if record.validity.verdict == Verdict::Invalid && !self.allow_invalid {
-                let reason = format!(
-                    "{name} is invalid, so its cost would be of something else; --allow-invalid takes it all the same"
-                );
+                let reason = format!("{name} is invalid; --allow-invalid uses it anyway");
                 return Err(exit::Invalid(reason).into());
             }
             found.push(Own::of(&name, &record, blend_ratio, catalog, class).map_err(exit::Invalid)?);

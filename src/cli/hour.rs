@@ -15,38 +15,38 @@ use crate::record::{Price, Record};
 /// What an hour costs, as far as flags say.
 #[derive(Debug, Args)]
 pub(super) struct HourArgs {
-    /// Rent, USD per hour [default: the record's own price]; several, `2.00,2.49`, without a record
+    /// Rent, USD per hour [default: the record's own price]. Without a record several: `2.00,2.49`
     #[arg(long, visible_alias = "hourly-cost", value_name = "USD", value_parser = money::per_hour, value_delimiter = ',', conflicts_with = "purchase", allow_hyphen_values = true, help_heading = "The hour")]
     pub(super) price_per_hour: Vec<Decimal>,
-    /// GPUs that gave the record's tokens; a rent that is given, purchase, power are then of one [default: 1, the
-    /// price is of the whole machine]
+    /// GPUs behind the record; --price-per-hour, --purchase and --watts are then per GPU [default: 1, prices are for the
+    /// whole machine]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000), allow_hyphen_values = true, help_heading = "The hour")]
     pub(super) gpus: Option<u32>,
-    /// What comes on top each hour, of the whole deployment: staff, storage, spares
+    /// Other costs per hour for the whole deployment: staff, storage, spares
     #[arg(long, value_name = "USD", value_parser = money::usd, allow_hyphen_values = true, help_heading = "The hour")]
     pub(super) overhead_per_hour: Option<Decimal>,
-    /// An owned machine: what it cost, all that had to be bought included
+    /// Purchase price of an owned machine, including everything bought with it
     #[arg(long, value_name = "USD", value_parser = money::usd_above_zero, requires = "years", allow_hyphen_values = true, help_heading = "The hour")]
     purchase: Option<Decimal>,
-    /// Years until it is sold or thrown away
+    /// Years in use
     #[arg(long, value_name = "N", value_parser = number::above_zero, requires = "purchase", allow_hyphen_values = true, help_heading = "The hour")]
     years: Option<f64>,
-    /// What it is sold for then: USD, or a share of the purchase [default: 0]
+    /// Resale value at the end: USD, or a share of the purchase price [default: 0]
     #[arg(long, value_name = "USD|%", value_parser = money::residual, requires = "purchase", allow_hyphen_values = true, help_heading = "The hour")]
     residual: Option<Residual>,
-    /// Interest a year [default: 10%]
+    /// Interest per year [default: 10%]
     #[arg(long, value_name = "SHARE", value_parser = share::interest, requires = "purchase", allow_hyphen_values = true, help_heading = "The hour")]
     interest: Option<f64>,
-    /// Space, cooling and connection, USD for each kW provisioned and month [default: 0]
+    /// Colocation (space, cooling, network), USD per provisioned kW and month [default: 0]
     #[arg(long, value_name = "USD", value_parser = money::usd, requires = "provisioned_kw", requires = "purchase", allow_hyphen_values = true, help_heading = "The hour")]
     colocation: Option<Decimal>,
-    /// Kilowatts provisioned, not drawn
+    /// Provisioned power, not average draw
     #[arg(long, value_name = "KW", value_parser = number::above_zero, requires = "colocation", allow_hyphen_values = true, help_heading = "The hour")]
     provisioned_kw: Option<f64>,
-    /// Power drawn, host included [default: what the record measured, of the device alone]
+    /// Power drawn, including the host [default: what the record measured, the device alone]
     #[arg(long, value_name = "W", value_parser = number::above_zero, requires = "purchase", allow_hyphen_values = true, help_heading = "The hour")]
     watts: Option<f64>,
-    /// Power of the building for each watt of the machine [default: owned 1.54, beside a rent 1]
+    /// Power usage effectiveness of the building [default: 1.54 if owned, 1 if rented]
     #[arg(long, value_name = "X", value_parser = number::pue, allow_hyphen_values = true, help_heading = "The hour")]
     pue: Option<f64>,
     /// Electricity: USD per kWh, or a row of `bench catalog prices electricity` [default: us-commercial]

@@ -26,7 +26,7 @@ use super::super::values::{money, share};
 /// `bench run`.
 #[derive(Debug, Args)]
 pub(in crate::cli) struct RunArgs {
-    /// The model, as of --model
+    /// The model, same as --model
     #[arg(value_name = "MODEL", conflicts_with = "model")]
     pub(in crate::cli) positional: Option<String>,
     /// Catalog id with `:quant`, path of a GGUF file or safetensors folder, `hf:org/repo[/file]`, or
@@ -42,7 +42,7 @@ pub(in crate::cli) struct RunArgs {
     /// Output tokens: one row `tgN` each; with --url a row for each prompt and output length [default: 32, GPU and --url 128]
     #[arg(short = 'n', long, value_name = "N", value_parser = list, allow_negative_numbers = true, help_heading = "What")]
     pub(in crate::cli) output_tokens: Vec<List>,
-    /// A joint row: prompt and output in one go; may be given again (also written -pg)
+    /// A joint row: prompt, then output; repeatable (also written -pg)
     #[arg(long, value_name = "P,N", value_parser = ranges::parse_joint, allow_negative_numbers = true, help_heading = "What")]
     pub(in crate::cli) pg: Vec<(u32, u32)>,
     /// Parallel sequences, or `auto`: double until throughput stops rising [default: 1, GPU auto]
@@ -52,7 +52,7 @@ pub(in crate::cli) struct RunArgs {
     #[arg(short, long, value_name = "D", value_parser = list, allow_negative_numbers = true, help_heading = "What")]
     pub(in crate::cli) depth: Vec<List>,
 
-    /// GPU this is: a catalog id or family (`h100`), checked against the one found; with --url the server's, for the price
+    /// Expected GPU: a catalog id or family (`h100`), checked against the one found; with --url the server's, for the price
     #[arg(long, value_name = "ID", help_heading = "Where")]
     pub(in crate::cli) gpu: Option<String>,
     /// auto, cpu, cuda or cuda:N
@@ -62,32 +62,32 @@ pub(in crate::cli) struct RunArgs {
     #[arg(short, long, value_name = "N", value_parser = threads, allow_negative_numbers = true, help_heading = "Where")]
     pub(in crate::cli) threads: Option<u16>,
 
-    /// Hold our own engine to an instruction set: portable, avx2, avx512 or avx512vnni [default: the best there is]
+    /// Limit `fused` to an instruction set: portable, avx2, avx512 or avx512vnni [default: the best available]
     #[arg(long, value_name = "ISA", value_parser = isa, help_heading = "Where")]
     pub(in crate::cli) isa: Option<Isa>,
-    /// Format of our own engine's KV cache: `f16` or `q8_0` [default: f16]
+    /// KV cache format of `fused`: `f16` or `q8_0` [default: f16]
     #[arg(long, value_name = "TYPE", value_parser = kv_type, help_heading = "What")]
     pub(in crate::cli) kv_type: Option<KvType>,
-    /// Sensors of energy: auto (of the device that works), nvml, nvml:GPU (UUID, PCI address or NVML's index), rapl or none
+    /// Energy sensors: auto (the computing device's), nvml, nvml:GPU (UUID, PCI address or NVML index), rapl or none
     #[arg(long, value_name = "SENSORS", default_value = "auto", help_heading = "Where")]
     pub(in crate::cli) power: PowerRequest,
-    /// NVIDIA's management library, when it is not where the system looks
+    /// NVML library to load instead of the system's
     #[arg(long, value_name = "PATH", help_heading = "Where")]
     pub(in crate::cli) nvml_library: Option<PathBuf>,
-    /// Hold the GPU's clocks, at MHZ or at its default application clock, and let them go at the end; needs root
+    /// Lock the GPU's clocks at MHZ or at its default application clock; restored at the end; needs root
     #[arg(long, value_name = "MHZ", num_args = 0..=1, default_missing_value = "default", value_parser = clock, allow_negative_numbers = true, help_heading = "Where")]
     pub(in crate::cli) lock_clocks: Option<LockClocks>,
-    /// Power limit of the GPU, put back at the end; several make a record each: `350,500,700`; needs root
+    /// Power limit of the GPU, restored at the end; several make one record each: `350,500,700`; needs root
     #[arg(long, value_name = "W", value_delimiter = ',', value_parser = watts, allow_negative_numbers = true, help_heading = "Where")]
     pub(in crate::cli) power_limit: Vec<Watts>,
 
-    /// This many trials a row, as far as --max-time reaches
+    /// Trials per row, fewer if --max-time runs out
     #[arg(short, long, value_name = "R", value_parser = clap::value_parser!(u32).range(1..), allow_negative_numbers = true, help_heading = "How long")]
     pub(in crate::cli) repetitions: Option<u32>,
     /// Stop a row when its 95% interval is this tight [default: 2%]
     #[arg(long, value_name = "SHARE", value_parser = share::above_zero, allow_hyphen_values = true, help_heading = "How long")]
     pub(in crate::cli) precision: Option<f64>,
-    /// Bound on the measuring of the whole run: `60s`, `5m` [default: 60s; with --url 40s a row]
+    /// Limit on measuring time of the whole run: `60s`, `5m` [default: 60s; with --url 40s a row]
     #[arg(long, value_name = "TIME", value_parser = time, allow_hyphen_values = true, help_heading = "How long")]
     pub(in crate::cli) max_time: Option<Seconds>,
     /// Named lengths: smoke (at most 60 s), nightly (5 trials of 20 s a row), publish (600 s a row)
@@ -106,14 +106,14 @@ pub(in crate::cli) struct RunArgs {
     /// Rent of this machine, USD per hour [default: the catalog's price for such a machine]
     #[arg(long, value_name = "USD", value_parser = money::per_hour, allow_hyphen_values = true, help_heading = "Money and output")]
     pub(in crate::cli) price_per_hour: Option<Decimal>,
-    /// API to compare with, `provider/model`; may be given again [default: those that serve this model]
+    /// API to compare with, `provider/model`; repeatable [default: those that serve this model]
     #[arg(long, value_name = "ID", value_delimiter = ',', help_heading = "Money and output")]
     pub(in crate::cli) api: Vec<String>,
-    /// Print the plan and the memory it will take, and do nothing
+    /// Print the plan, its memory and its time, and stop
     #[arg(long, help_heading = "Money and output")]
     pub(in crate::cli) dry_run: bool,
-    /// Where the record goes: a folder, FILE.json, or `-` for stdout. `json`, `jsonl`, `csv` or `md` prints llama-bench's
-    /// rows instead, and the record is kept in results/
+    /// Where to write the record: a folder, FILE.json, or `-` for stdout. `json`, `jsonl`, `csv` or `md` prints
+    /// llama-bench's rows instead and keeps the record in results/
     #[arg(short, long, value_name = "DEST", default_value = "results", value_parser = OsStringValueParser::new().try_map(Destination::parse), help_heading = "Money and output")]
     pub(in crate::cli) output: Destination,
 
@@ -163,9 +163,9 @@ impl RunArgs {
 /// What is measured: an engine in this process, or a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(in crate::cli) enum RunEngine {
-    /// The best one for this model and machine; with --url the server
+    /// The best for this model and machine; with --url the server
     Auto,
-    /// Our own, on the processor
+    /// Our own, on CPUs and NVIDIA GPUs
     Fused,
     /// Stock candle-transformers
     Candle,
