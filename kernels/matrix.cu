@@ -11,9 +11,10 @@
 #include "base.cuh"
 #include "blocks.cuh"
 
+// Rows and tokens are offsets from the first ones: half the registers of pointers, without which the widest kernel spills.
 template <u32 ROWS, u32 TOKENS>
-static __device__ __forceinline__ void multiply(const u8 *const rows[ROWS], u32 columns, const float *const in[TOKENS],
-                                                float sums[ROWS][TOKENS]) {
+static __device__ __forceinline__ void multiply(const u8 *rows, const u32 row_offsets[ROWS], u32 columns, const float *in,
+                                                const u32 token_offsets[TOKENS], float sums[ROWS][TOKENS]) {
 #pragma unroll
     for (u32 r = 0; r < ROWS; ++r)
 #pragma unroll
@@ -21,10 +22,10 @@ static __device__ __forceinline__ void multiply(const u8 *const rows[ROWS], u32 
     for (u32 k = threadIdx.x % 32 * 8; k < columns; k += 256) {
         float w[ROWS][8];
 #pragma unroll
-        for (u32 r = 0; r < ROWS; ++r) eight_weights(rows[r], k, w[r]);
+        for (u32 r = 0; r < ROWS; ++r) eight_weights(rows + row_offsets[r], k, w[r]);
 #pragma unroll
         for (u32 t = 0; t < TOKENS; ++t) {
-            const float4 *x = (const float4 *)(in[t] + k);
+            const float4 *x = (const float4 *)(in + (token_offsets[t] + k));
             float4 a = x[0], b = x[1];
 #pragma unroll
             for (u32 r = 0; r < ROWS; ++r) {
@@ -53,14 +54,14 @@ static __device__ __forceinline__ void multiply_all(const u8 *weights, u32 rows,
                                                     u32 in_stride, float *out, u32 out_stride, u32 tokens) {
     u32 row = (blockIdx.x * WARPS + threadIdx.x / 32) * ROWS, token = blockIdx.y * TOKENS;
     if (row >= rows) return;
-    const u8 *of_rows[ROWS];
-    const float *inputs[TOKENS];
+    const u32 stride = row_bytes(columns);
+    u32 row_offsets[ROWS], token_offsets[TOKENS];
 #pragma unroll
-    for (u32 r = 0; r < ROWS; ++r) of_rows[r] = weights + min(row + r, rows - 1) * row_bytes(columns);
+    for (u32 r = 0; r < ROWS; ++r) row_offsets[r] = (min(row + r, rows - 1) - row) * stride;
 #pragma unroll
-    for (u32 t = 0; t < TOKENS; ++t) inputs[t] = in + (u64)min(token + t, tokens - 1) * in_stride;
+    for (u32 t = 0; t < TOKENS; ++t) token_offsets[t] = (min(token + t, tokens - 1) - token) * in_stride;
     float sums[ROWS][TOKENS];
-    multiply<ROWS, TOKENS>(of_rows, columns, inputs, sums);
+    multiply<ROWS, TOKENS>(weights + (u64)row * stride, row_offsets, columns, in + (u64)token * in_stride, token_offsets, sums);
     if (threadIdx.x % 32 != 0) return;
 #pragma unroll
     for (u32 t = 0; t < TOKENS; ++t)
@@ -69,20 +70,21 @@ static __device__ __forceinline__ void multiply_all(const u8 *weights, u32 rows,
             if (token + t < tokens && row + r < rows) out[(u64)(token + t) * out_stride + row + r] = sums[r][t];
 }
 
-// For one token, for a few, and for a prompt.
+// For one token, for a few, and for a prompt. The second bound is the blocks at once: left alone the compiler aims at more of
+// them than the registers allow without spilling.
 extern "C" __global__ void __launch_bounds__(THREADS)
 multiply_one(const u8 *weights, u32 rows, u32 columns, const float *in, u32 in_stride, float *out, u32 out_stride,
              u32 tokens) {
     multiply_all<1, 1>(weights, rows, columns, in, in_stride, out, out_stride, tokens);
 }
 
-extern "C" __global__ void __launch_bounds__(THREADS)
+extern "C" __global__ void __launch_bounds__(THREADS, 4)
 multiply_few(const u8 *weights, u32 rows, u32 columns, const float *in, u32 in_stride, float *out, u32 out_stride,
              u32 tokens) {
     multiply_all<1, 8>(weights, rows, columns, in, in_stride, out, out_stride, tokens);
 }
 
-extern "C" __global__ void __launch_bounds__(THREADS)
+extern "C" __global__ void __launch_bounds__(THREADS, 2)
 multiply_many(const u8 *weights, u32 rows, u32 columns, const float *in, u32 in_stride, float *out, u32 out_stride,
               u32 tokens) {
     multiply_all<4, 8>(weights, rows, columns, in, in_stride, out, out_stride, tokens);
@@ -96,10 +98,10 @@ multiply_experts(const u8 *weights, u32 rows, u32 columns, const u32 *chosen, co
                  float *out, u32 out_stride) {
     u32 row = blockIdx.x * WARPS + threadIdx.x / 32, pair = blockIdx.y;
     if (row >= rows) return;
-    const u8 *of_expert[1] = {weights + ((u64)chosen[pair] * rows + row) * row_bytes(columns)};
-    const float *input[1] = {in + (u64)(pair / share) * in_stride};
+    const u32 first[1] = {0};
     float sum[1][1];
-    multiply<1, 1>(of_expert, columns, input, sum);
+    multiply<1, 1>(weights + ((u64)chosen[pair] * rows + row) * row_bytes(columns), first, columns,
+                   in + (u64)(pair / share) * in_stride, first, sum);
     if (threadIdx.x % 32 == 0) out[(u64)pair * out_stride + row] = sum[0][0];
 }
 
