@@ -100,6 +100,40 @@ pub struct Environment {
     pub unknown: Unknown,
 }
 
+impl Environment {
+    /// A machine of which nothing is known, and why.
+    #[must_use]
+    pub fn unknown(why: &str) -> Self {
+        let why = || Some(why.to_owned());
+        Self {
+            cpu: None,
+            cpu_reason: why(),
+            logical_cpus: None,
+            logical_cpus_reason: why(),
+            instruction_sets: Vec::new(),
+            instruction_sets_reason: why(),
+            memory_bytes: None,
+            memory_bytes_reason: why(),
+            operating_system: None,
+            operating_system_reason: why(),
+            kernel: None,
+            kernel_reason: why(),
+            container: None,
+            container_reason: why(),
+            peaks: None,
+            peaks_reason: why(),
+            gpus: Vec::new(),
+            gpus_reason: why(),
+            unused_gpu: None,
+            driver: None,
+            driver_reason: why(),
+            cuda: None,
+            cuda_reason: why(),
+            unknown: Unknown::new(),
+        }
+    }
+}
+
 /// A GPU that was found and not used: the figures are the CPU's, and say nothing of what this machine costs when its GPU
 /// works.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -133,24 +133,9 @@ pub(super) fn environment(
         })
         .collect();
     let (cpu, cpu_reason) = not_stated.or(foreign.cpu.as_deref().map(clean));
-    let why = || Some(not_stated.why());
     Ok(Environment {
         cpu,
         cpu_reason,
-        logical_cpus: None,
-        logical_cpus_reason: why(),
-        instruction_sets: Vec::new(),
-        instruction_sets_reason: why(),
-        memory_bytes: None,
-        memory_bytes_reason: why(),
-        operating_system: None,
-        operating_system_reason: why(),
-        kernel: None,
-        kernel_reason: why(),
-        container: None,
-        container_reason: why(),
-        peaks: None,
-        peaks_reason: why(),
         gpus_reason: gpus.is_empty().then(|| match (foreign.engine.device.as_deref(), foreign.gpu_count) {
             (Some("cpu"), _) => "the CPU was used".to_owned(),
             (_, Some(count)) => {
@@ -159,12 +144,7 @@ pub(super) fn environment(
             _ => format!("{}; give it with --gpu", not_stated.why()),
         }),
         gpus,
-        unused_gpu: None,
-        driver: None,
-        driver_reason: why(),
-        cuda: None,
-        cuda_reason: why(),
-        unknown: Unknown::new(),
+        ..Environment::unknown(&not_stated.why())
     })
 }
 

@@ -237,32 +237,9 @@ fn named(row: &catalog::Gpu) -> Gpu {
 }
 
 fn elsewhere() -> Environment {
-    let why = || Some(ELSEWHERE.to_owned());
     Environment {
-        cpu: None,
-        cpu_reason: why(),
-        logical_cpus: None,
-        logical_cpus_reason: why(),
-        instruction_sets: Vec::new(),
-        instruction_sets_reason: why(),
-        memory_bytes: None,
-        memory_bytes_reason: why(),
-        operating_system: None,
-        operating_system_reason: why(),
-        kernel: None,
-        kernel_reason: why(),
-        container: None,
-        container_reason: why(),
-        peaks: None,
-        peaks_reason: why(),
-        gpus: Vec::new(),
         gpus_reason: Some(format!("{ELSEWHERE}; --gpu names its GPUs")),
-        unused_gpu: None,
-        driver: None,
-        driver_reason: why(),
-        cuda: None,
-        cuda_reason: why(),
-        unknown: Unknown::new(),
+        ..Environment::unknown(ELSEWHERE)
     }
 }
 
