@@ -110,12 +110,9 @@ pub fn only_for_our_engine(isa: Option<Isa>, kv_type: Option<KvType>, engines: &
         return Ok(());
     };
     if engines.contains(&Kind::Fused) {
-        return match isa.filter(|isa| *isa > Isa::detect()) {
-            Some(isa) => {
-                Err(Usage::new("--isa", format!("{isa}: this processor has {} at most", Isa::detect())))
-            }
-            None => Ok(()),
-        };
+        return isa.map_or(Ok(()), |isa| {
+            isa.check().map_err(|reason| Usage::new("--isa", format!("{isa}: {reason}")))
+        });
     }
     let reason = format!(
         "it is for the engine `{}`, and this takes `{}`: candle chooses for itself",

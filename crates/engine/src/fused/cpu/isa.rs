@@ -37,6 +37,15 @@ impl Isa {
         Self::Portable
     }
 
+    /// Checks that this processor has it.
+    ///
+    /// # Errors
+    /// The best one that it has, in words.
+    pub fn check(self) -> Result<(), String> {
+        let best = Self::detect();
+        if self > best { Err(format!("this processor has {best} at most")) } else { Ok(()) }
+    }
+
     /// Its name in flags and records.
     pub fn label(self) -> &'static str {
         match self {

@@ -69,14 +69,13 @@ impl CpuEngine {
         interrupt: &Interrupt,
         progress: &dyn Fn(f64),
     ) -> Result<Self, Error> {
-        let best = Isa::detect();
-        let isa = options.isa.unwrap_or(best);
-        if isa > best {
-            return Err(super::unsupported(
+        let isa = options.isa.unwrap_or_else(Isa::detect);
+        isa.check().map_err(|reason| {
+            super::unsupported(
                 format!("compute with {isa}"),
-                format!("this processor has {best} at most; leave out `--isa`, or ask for less"),
-            ));
-        }
+                format!("{reason}; leave out `--isa`, or ask for less"),
+            )
+        })?;
         kv_check(network.head_size, options.kv_type)?;
         let threads = options.threads.unwrap_or_else(default_threads);
         let reader = model.open_gguf(interrupt).map_err(|error| unreadable(&error))?;
