@@ -1,6 +1,6 @@
 //! infercost: what a million tokens of this model cost on the hardware in front of you.
 //!
-//! Data goes one way through the rooms; each imports only rooms above it (`docs/architecture.md`).
+//! Data flows one way; each module imports only those above it (`docs/architecture.md`).
 //!
 //! ```text
 //! configs/ + flags ─► plan ─► model ─► engine
@@ -11,7 +11,7 @@
 //! ```
 //!
 //! Start reading at [`run::session`] (a run from what was asked to a sealed record), then [`run::runner`] (the loop that
-//! measures), [`engine`] (the contract of whatever makes tokens) and [`record`] (the contract with
+//! measures), [`engine`] (the contract of an engine) and [`record`] (the contract with
 //! whoever reads a record).
 
 // Units, statistics, the clock, events, and the doors to environment and system.
@@ -26,7 +26,7 @@ pub use infercost_hardware as hardware;
 pub use infercost_model as model;
 // What a server is asked, and when: lengths, arrivals, prompts, the driver of a load.
 pub use infercost_workload as workload;
-// What makes tokens: the traits, the scheduler, our own engine and stock candle.
+// What makes tokens: the traits, the scheduler and our own engine.
 pub use infercost_engine as engine;
 // Load on any OpenAI-compatible server.
 pub use infercost_endpoint as endpoint;

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use crate::support::{Bench, SMALL};
+use crate::support::{Bench, SMALL, ran};
 
 fn data(name: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/exchange").join(name);
@@ -436,6 +436,24 @@ fn a_run_of_our_own_goes_out_in_both_formats() {
 }
 
 /// Each message names file, place, field and value.
+#[test]
+fn a_dash_is_stdin() {
+    let bench = Bench::new();
+    let piped = |text: &str| {
+        let file = bench.file("piped", text.as_bytes());
+        let mut command = bench.command(&["import", "-", "-o", "-"]);
+        ran(&command.stdin(std::fs::File::open(file).expect("a file")).output().expect("the program starts"))
+    };
+    let text = std::fs::read_to_string(data("llama-bench.jsonl")).expect("a file");
+    let [from_stdin, from_file] = [
+        serde_json::from_str(&piped(&text).stdout).expect("a record"),
+        imported(&bench, "llama-bench.jsonl", &[]),
+    ];
+    assert_eq!(figures(&from_stdin), figures(&from_file));
+    let wrong = piped("{}");
+    assert!(wrong.code == 1 && wrong.stderr.contains("stdin: "), "{}", wrong.stderr);
+}
+
 #[test]
 fn a_wrong_file_is_a_clear_error() {
     let bench = Bench::new();

@@ -249,6 +249,33 @@ fn power_that_its_tool_found_valid_is_taken() {
 }
 
 #[test]
+fn a_total_whose_lengths_nobody_recorded_still_has_a_price() {
+    let bench = Bench::new();
+    let more = ["--model", "llama-3.1-8b", "--price-per-hour", "3.60"];
+    let (record, _) = imported(&bench, "vllm-throughput.json", &more);
+    let rate = measured(&record, "total_tokens_per_second")["value"].as_f64().expect("a rate");
+    let cost = &record["cost"];
+    near(&cost["usd_per_million_total_tokens"]["value"], 3.60 / 3600.0 * 1e6 / rate);
+    assert!(cost["usd_per_million_output_tokens"].is_null() && cost["headline_cell"].is_null(), "{cost}");
+}
+
+#[test]
+fn a_rate_that_its_own_totals_contradict_is_named() {
+    let bench = Bench::new();
+    let said = imported(&bench, "vllm-serve-nan.json", &[]).1.stderr;
+    let expected =
+        "contradicts itself: `output_throughput` is 3.10, but total_output_tokens ÷ duration is 0.400";
+    assert!(said.contains(expected), "{said}");
+    for name in ["vllm-serve.json", "vllm-throughput.json", "sglang-serving.jsonl"] {
+        let said = imported(&bench, name, &["--model", "smollm2-135m"]).1.stderr;
+        assert!(!said.contains("contradicts"), "{name}: {said}");
+    }
+    let faster = text("vllm-throughput.json").replace("\"tokens_per_second\": ", "\"tokens_per_second\": 9");
+    let said = of_text(&bench, &faster, &["--model", "smollm2-135m"]).1.stderr;
+    assert!(said.contains("`tokens_per_second` is 9"), "{said}");
+}
+
+#[test]
 fn a_figure_that_was_not_measured_is_null_with_its_reason() {
     let bench = Bench::new();
     let (record, _) = imported(&bench, "vllm-serve-nan.json", &[]);

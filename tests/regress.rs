@@ -233,8 +233,7 @@ fn a_disturbance_of_both_is_named_and_kept_and_only_what_one_lost_more_costs() {
     let ran = here.bench.run(&["regress", "check", result["folder"].as_str().expect("a folder")]);
     assert_eq!(ran.code, 10);
     assert!(
-        ran.stdout
-            .contains("6 of 12 replicates were disturbed and kept (A 3, B 3); each interval is wider by"),
+        ran.stdout.contains("6 of 12 replicates were disturbed and kept (A 3, B 3); each bound is"),
         "{}",
         ran.stdout
     );
@@ -500,7 +499,7 @@ fn a_history_that_cannot_see_a_step_says_so() {
     let level = series(&here, "level", 20, 20, 1.0);
     let ran = look(&level, &[]);
     assert!(
-        ran.code == 0 && ran.stdout.contains("halfway through the last 20 points would be found"),
+        ran.code == 0 && ran.stdout.contains("halfway through the last 20 points would be detected"),
         "{}",
         ran.stdout
     );

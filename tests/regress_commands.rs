@@ -91,6 +91,18 @@ fn two_commands_are_compared_as_two_programs_are() {
     let record = bench.folder().join(folder).join("01-A.json");
     let record: Value = serde_json::from_slice(&fs::read(record).expect("kept")).expect("JSON");
     assert_eq!(record["imported"]["tool"], "llama-bench");
+    // A check of the gate's folder decides as the gate did, finished or not.
+    let verdict = bench.folder().join(folder).join("verdict.json");
+    for finished in [true, false] {
+        if !finished {
+            fs::remove_file(&verdict).expect("removed");
+        }
+        let ran = bench.run(&["regress", "check", folder, "--json"]);
+        let again: Value = serde_json::from_str(&ran.stdout).unwrap_or_default();
+        let findings = again["decision"]["findings"].as_array().map_or(0, Vec::len);
+        assert_eq!((ran.code, findings), (10, 2), "{finished}: {again} {}", ran.stderr);
+        assert!(again["notes"].to_string().contains("threads (2 vs 1)"), "{again}");
+    }
 }
 
 #[test]

@@ -159,7 +159,7 @@ pub(super) fn scenario(args: &CompareArgs, record: &Record, catalog: &Catalog) -
         args.cached_cost_share,
         "--cached-cost-share",
         0.0,
-        "fetching from the cache called free",
+        "fetching from the cache counted as free",
     );
     Ok(scenario)
 }

@@ -314,7 +314,7 @@ fn scenario(
         args.cached_cost_share,
         "--cached-cost-share",
         0.0,
-        "fetching from the cache called free",
+        "fetching from the cache counted as free",
     );
     scenario.price_ratio = args.price_ratio;
     Ok(scenario)
@@ -453,6 +453,10 @@ fn a_month(
         today: clock::today(),
     };
     let mut view = month::month(&asked, machine.as_ref().map(|(machine, _)| machine), catalog)?;
+    if let Some(id) = &args.gpu {
+        let gpus = args.hour.gpus.unwrap_or(1);
+        view.notes.extend(month::too_large(model, catalog.gpu(id)?, gpus, catalog));
+    }
     if let Some((_, scenario)) = &machine {
         view.assumptions = scenario.assumptions().into_iter().filter(|a| !about_a_record(a.name)).collect();
         if args.hour.owned() && !args.hour.says_watts() {

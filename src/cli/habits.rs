@@ -257,6 +257,8 @@ struct Asked {
     value_type: Option<String>,
     repository: Option<String>,
     file: Option<String>,
+    /// Whether attention is to be computed in blocks, which only `fused` does.
+    in_blocks: bool,
     /// Whether a flag is about a server, which is then what is measured.
     server: bool,
     /// Words of ours, in order.
@@ -323,6 +325,13 @@ impl Asked {
             }
             self.words.extend(["--device".into(), device.into()]);
         }
+        let candle = typed.iter().any(|word| word == "--engine=candle")
+            || typed.windows(2).any(|pair| pair[0] == "--engine" && pair[1] == "candle");
+        if self.in_blocks && candle {
+            return Err(
+                "-fa: `--engine candle` computes attention all at once; leave out one of them".to_owned()
+            );
+        }
         let engine = |word: &OsString| {
             word.to_str().is_some_and(|word| word == "--engine" || word.starts_with("--engine="))
         };
@@ -359,6 +368,18 @@ impl Asked {
         }
         Ok(self.words)
     }
+}
+
+/// An error about a device, with the flag that asked for it where that was llama.cpp's.
+pub(super) fn as_typed(text: String, argv: &[OsString]) -> String {
+    let names = ["-ngl", "--n-gpu-layers", "--gpu-layers", "-mg", "--main-gpu", "-dev"];
+    let is_one = |word: &&str| names.contains(&word.split('=').next().unwrap_or_default());
+    let words: Vec<&str> = argv.iter().filter_map(|word| word.to_str()).collect();
+    let found = words.iter().position(|word| is_one(&word)).filter(|_| text.starts_with("--device "));
+    let Some(at) = found else { return text };
+    let value = if words[at].contains('=') { None } else { words.get(at + 1) };
+    let typed: Vec<&str> = std::iter::once(words[at]).chain(value.copied()).collect();
+    format!("{} (here {}", typed.join(" "), text.replacen(": ", "): ", 1))
 }
 
 fn gpu_layers(asked: &mut Asked, value: &str) -> Result<(), String> {
@@ -411,11 +432,15 @@ fn split_mode(_: &mut Asked, value: &str) -> Result<(), String> {
     if value == "none" { Ok(()) } else { Err(ONE_GPU.to_owned()) }
 }
 
-fn flash_attention(_: &mut Asked, value: &str) -> Result<(), String> {
-    if value == "auto" {
-        return Ok(());
+fn flash_attention(asked: &mut Asked, value: &str) -> Result<(), String> {
+    match value {
+        "auto" => Ok(()),
+        "1" | "on" => {
+            asked.in_blocks = true;
+            Ok(())
+        }
+        _ => Err("the `fused` engine always computes attention in blocks, as FlashAttention does; `--engine candle` computes it all at once".to_owned()),
     }
-    Err("how attention is computed is the engine's choice (`fused` in blocks, as FlashAttention does; `candle` all at once); leave it out".to_owned())
 }
 
 fn kv_format(value: &str) -> Result<Option<String>, String> {
@@ -500,6 +525,8 @@ mod tests {
             ("bench run -ngl 99 -m a.gguf", "bench run -m a.gguf --device cuda"),
             ("bench run -ngl=999", "bench run --device cuda"),
             ("bench run -ngl -1 -fa auto -sm none --progress", "bench run"),
+            ("bench run -fa 1", "bench run"),
+            ("bench run --flash-attn=on --engine fused", "bench run --engine fused"),
             ("bench run -ngl 99 -mg 1", "bench run --device cuda:1"),
             ("bench run -mg 1 -ngl 99", "bench run --device cuda:1"),
             ("bench run -mg 1 -ngl 0", "bench run --device cpu"),
@@ -538,6 +565,8 @@ mod tests {
             ("bench run -ngl 20", "-ngl 20: a model is computed as a whole"),
             ("bench run -ngl 0,99", "-ngl 0,99: a run has one device"),
             ("bench run -ngl", "-ngl needs a value"),
+            ("bench run -fa 0", "-fa 0: the `fused` engine always computes attention in blocks"),
+            ("bench run -fa 1 --engine candle", "-fa: `--engine candle` computes attention all at once"),
             ("bench run -ngl 0 --device cuda", "-ngl and --device both say"),
             ("bench run -ctk q8_0", "-ctk q8_0: keys and values have one format"),
             ("bench run -ctk q4_0 -ctv q4_0", "-ctk q4_0: unknown; supported: f16, q8_0"),
@@ -555,6 +584,23 @@ mod tests {
             let said = translated(typed).expect_err(typed);
             assert!(said.starts_with(says) && !said.contains("secret"), "{typed}: {said}");
         }
+    }
+
+    #[test]
+    fn an_error_about_a_device_names_the_flag_that_was_typed() {
+        let said = |line: &str, text: &str| {
+            let argv: Vec<OsString> = line.split(' ').map(Into::into).collect();
+            as_typed(text.to_owned(), &argv)
+        };
+        let absent = "--device cuda:0: no such GPU: none found";
+        for (line, expected) in [
+            ("bench run -ngl 99", "-ngl 99 (here --device cuda:0): no such GPU: none found"),
+            ("bench run -mg=1", "-mg=1 (here --device cuda:0): no such GPU: none found"),
+            ("bench run --device cuda", absent),
+        ] {
+            assert_eq!(said(line, absent), expected);
+        }
+        assert_eq!(said("bench run -ngl 99", "no model: x"), "no model: x");
     }
 
     /// A flag of ours must never be taken for another tool's.

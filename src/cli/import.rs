@@ -21,7 +21,7 @@ use crate::run::seal;
 /// `bench import`.
 #[derive(Debug, Args)]
 pub(super) struct ImportArgs {
-    /// Results of llama-bench, vLLM, SGLang, guidellm, AIPerf, trtllm-bench …
+    /// Results of llama-bench, vLLM, SGLang, guidellm, AIPerf, trtllm-bench …; `-` reads stdin
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
     /// The model, where the file does not say it or says it otherwise: catalog id with `:quant`, or
@@ -64,7 +64,16 @@ pub(super) fn run(
         argv: &argv,
     };
     // All are read before any is written: one bad file, and nothing is left half done.
-    let read = |path: &PathBuf| exchange::import(path, &options).map(|records| (path.clone(), records));
+    let read = |path: &PathBuf| {
+        let (path, records) = if path == Path::new("-") {
+            let stdin = PathBuf::from("stdin");
+            let records = exchange::import_from(&stdin, std::io::stdin().lock(), &options);
+            (stdin, records)
+        } else {
+            (path.clone(), exchange::import(path, &options))
+        };
+        records.map(|records| (path, records))
+    };
     let found = args.files.iter().map(read).collect::<Result<Vec<(PathBuf, Vec<Record>)>, ImportError>>()?;
     for (file, records) in &found {
         for line in remarks(records) {

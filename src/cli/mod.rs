@@ -68,7 +68,7 @@ pub fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             if error.downcast_ref::<exit::Silent>().is_none() {
-                output.failed(&error);
+                output.failed(&error, |text| habits::as_typed(text, &argv));
             }
             ExitCode::from(exit::code(&error))
         }
@@ -209,7 +209,8 @@ impl Output {
         }
     }
 
-    fn failed(&self, error: &anyhow::Error) {
+    /// Prints an error, its flags as `as_typed` names them.
+    fn failed(&self, error: &anyhow::Error, as_typed: impl Fn(String) -> String) {
         let style = self.style(io::stderr().is_terminal());
         let mut text = error.to_string();
         // Many a message names its cause already.
@@ -218,6 +219,6 @@ impl Output {
                 text = format!("{text}: {cause}");
             }
         }
-        eprintln!("{} {}", style.bad("error:"), redact::text(&text));
+        eprintln!("{} {}", style.bad("error:"), redact::text(&as_typed(text)));
     }
 }

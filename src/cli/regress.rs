@@ -55,46 +55,46 @@ enum What {
 
 #[derive(Debug, Args)]
 struct GateArgs {
-    /// The program to compare with: the last release
-    #[arg(long, value_name = "BENCH", required_unless_present_any = ["baseline_command", "baseline_url"], requires = "candidate")]
-    baseline: Option<PathBuf>,
-    /// The program in question
-    #[arg(long, value_name = "BENCH", required_unless_present_any = ["candidate_command", "candidate_url"], requires = "baseline")]
-    candidate: Option<PathBuf>,
-    /// Any command to compare with, whose result `bench import` reads: llama-bench, `vllm bench serve`, `bench run --json -o -`
-    #[arg(long, value_name = "CMD", requires = "candidate_command", conflicts_with_all = ["baseline", "candidate"], help_heading = "Other engines")]
+    /// Baseline command, whose result `bench import` reads: llama-bench, `vllm bench serve`, `bench run --json -o -`
+    #[arg(long, value_name = "CMD", requires = "candidate_command", conflicts_with_all = ["baseline", "candidate"], help_heading = "Two commands")]
     baseline_command: Option<String>,
-    /// The command in question
-    #[arg(long, value_name = "CMD", requires = "baseline_command", conflicts_with_all = ["baseline", "candidate"], help_heading = "Other engines")]
+    /// Candidate command
+    #[arg(long, value_name = "CMD", requires = "baseline_command", conflicts_with_all = ["baseline", "candidate"], help_heading = "Two commands")]
     candidate_command: Option<String>,
     /// The file that the commands write their result into [default: their stdout]
-    #[arg(long, value_name = "FILE", requires = "baseline_command", help_heading = "Other engines")]
+    #[arg(long, value_name = "FILE", requires = "baseline_command", help_heading = "Two commands")]
     result: Option<PathBuf>,
-    /// The server to compare with: both get the load of `bench run --url` that stands after `--`, in turn
+    /// Baseline server; both get the load of `bench run --url` given after `--`, in turn
     #[arg(long, value_name = "URL", requires = "candidate_url", conflicts_with_all = ["baseline", "candidate", "baseline_command"], help_heading = "Two servers")]
     baseline_url: Option<String>,
-    /// The server in question
+    /// Candidate server
     #[arg(long, value_name = "URL", requires = "baseline_url", conflicts_with_all = ["baseline", "candidate", "candidate_command"], help_heading = "Two servers")]
     candidate_url: Option<String>,
+    /// Baseline executable: the last release
+    #[arg(long, value_name = "BENCH", required_unless_present_any = ["baseline_command", "baseline_url"], requires = "candidate", help_heading = "Two builds of bench")]
+    baseline: Option<PathBuf>,
+    /// Candidate executable
+    #[arg(long, value_name = "BENCH", required_unless_present_any = ["candidate_command", "candidate_url"], requires = "baseline", help_heading = "Two builds of bench")]
+    candidate: Option<PathBuf>,
+    /// `--max-time 3s` for both executables: replicates of some 5 s with a small model
+    #[arg(long, conflicts_with_all = ["baseline_command", "baseline_url"], help_heading = "Two builds of bench")]
+    quick: bool,
     /// Pairs at the first look
     #[arg(long, value_name = "K", default_value_t = 6, value_parser = clap::value_parser!(u16).range(2..), allow_negative_numbers = true)]
     pairs: u16,
-    /// Pairs at the second look, which is taken when the first does not decide [default: twice --pairs]
+    /// Pairs at the second look, taken if the first is inconclusive [default: twice --pairs]
     #[arg(long, value_name = "K", value_parser = clap::value_parser!(u16).range(2..), allow_negative_numbers = true)]
     max_pairs: Option<u16>,
-    /// `--max-time 3s` for both programs: replicates of some 5 s with a small model
-    #[arg(long, conflicts_with_all = ["baseline_command", "baseline_url"])]
-    quick: bool,
-    /// Longest time of one replicate; it is ended then with all that it started, and tried once more
+    /// Time limit of one replicate; its process group is then killed, and the replicate retried once
     #[arg(long, value_name = "TIME", value_parser = time, default_value = "10m")]
     timeout: Seconds,
-    /// How long to wait for a quiet box and to measure disturbed replicates again, all together; what is disturbed after
-    /// that is kept and widens the interval
+    /// Total time to wait for a quiet machine and repeat disturbed replicates; those still disturbed are kept and widen
+    /// the interval
     #[arg(long, value_name = "TIME", value_parser = time_or_none, default_value = "3m")]
     patience: Seconds,
     #[command(flatten)]
     rules: Rules,
-    /// The candidate in a word, for histories [default: its commit]
+    /// Label of the candidate in histories [default: its commit]
     #[arg(long, value_name = "TEXT")]
     label: Option<String>,
     /// Folder for gates
@@ -102,7 +102,7 @@ struct GateArgs {
     output: PathBuf,
     #[command(flatten)]
     exports: Exports,
-    /// Arguments of `bench run` for both programs [default: --model synthetic:smollm2-135m:q4_0; for two servers
+    /// Arguments of `bench run` for both builds or servers [default: --model synthetic:smollm2-135m:q4_0; for two servers
     /// --max-concurrency 16 --max-time 20s]
     #[arg(last = true, value_name = "RUN ARGUMENTS", conflicts_with = "baseline_command")]
     run: Vec<String>,

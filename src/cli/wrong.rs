@@ -49,6 +49,30 @@ const MEANT: &[(&[&str], &str)] = &[
     (&["version"], "`bench --version` prints it"),
 ];
 
+/// Flags that are not ours, where they are typed, and what was meant; an empty command is any that has the flag.
+const MEANT_FLAGS: &[(&[&str], &str, &str, &str)] = &[
+    (
+        &[
+            "--price",
+            "--rent",
+            "--hourly",
+            "--hourly-price",
+            "--usd-per-hour",
+            "--cost-per-hour",
+            "--gpu-price",
+        ],
+        "",
+        "price-per-hour",
+        "the rent is --price-per-hour USD",
+    ),
+    (
+        &["--tokens-per-month", "--monthly-tokens"],
+        "bench cost",
+        "input-per-month",
+        "here a month is --input-per-month N --output-per-month N; `bench compare` takes --tokens-per-month with --mix",
+    ),
+];
+
 /// Where the command stands among the words: the first that is no flag, and no flag's value.
 pub(super) fn command_at(argv: &[OsString]) -> Option<usize> {
     let mut value = false;
@@ -74,6 +98,9 @@ pub(super) fn said(error: &clap::Error, argv: &[OsString]) -> Option<String> {
     let value = text(ContextKind::InvalidValue);
     Some(match error.kind() {
         ErrorKind::UnknownArgument if !argument.starts_with('-') => surplus(&path, &argument),
+        ErrorKind::UnknownArgument if let Some(meant) = meant_flag(command, &path, &argument) => {
+            format!("unknown flag {argument} for `{path}`; {meant}")
+        }
         ErrorKind::UnknownArgument => {
             let flags = command.get_arguments().chain(cli.get_arguments()).filter_map(clap::Arg::get_long);
             let near = nearest(argument.trim_start_matches('-'), flags).map(|near| format!("--{near}"));
@@ -175,6 +202,14 @@ fn surplus(path: &str, word: &str) -> String {
         );
     }
     format!("`{word}` is one too many for `{path}`; `{path} --help` says what it takes")
+}
+
+fn meant_flag(command: &Command, path: &str, flag: &str) -> Option<&'static str> {
+    let has = |long: &str| command.get_arguments().any(|argument| argument.get_long() == Some(long));
+    let found = MEANT_FLAGS
+        .iter()
+        .find(|(names, of, ours, _)| names.contains(&flag) && (of.is_empty() || path == *of) && has(ours));
+    found.map(|(.., meant)| *meant)
 }
 
 fn unknown_flag(cli: &Command, path: &str, flag: &str, near: &str) -> String {
@@ -291,6 +326,13 @@ fn whole_number(value: &str, source: &str) -> String {
 }
 
 fn missing(path: &str, arguments: &str) -> String {
+    if path == "bench regress gate" {
+        // clap would name only the last of three ways.
+        return format!(
+            "`{path}` needs two commands (--baseline-command CMD --candidate-command CMD), two servers (--baseline-url URL \
+             --candidate-url URL) or two builds of bench (--baseline BENCH --candidate BENCH); `{path} --help` says more"
+        );
+    }
     let needed: Vec<String> =
         arguments.split(", ").map(|one| one.replace(['<', '>'], "").replace("...", "")).collect();
     format!("`{path}` needs {}; `{path} --help` says more", needed.join(" and "))

@@ -67,7 +67,8 @@ pub fn assess_hour(measurements: &[Measurement], hour: &Hour, assume: Assumption
         || solo("output_tokens_per_second", &["serving"]),
         |cell| Some(cell.usd_per_million_all_output_tokens),
     );
-    let total = top.and_then(mix);
+    // A total whose lengths nobody recorded is still a price of all tokens alike.
+    let total = top.map_or_else(|| solo("total_tokens_per_second", &[]), mix);
     let why = |missing: &str| {
         Some(match (&price_reason, top.and_then(|cell| cell.usd_per_million_input_tokens_reason.clone())) {
             (Some(reason), _) => format!("no price: {reason}"),

@@ -80,7 +80,7 @@ impl Scenario {
                 None,
                 "--cached-cost-share",
                 0.0,
-                "fetching from the cache called free",
+                "fetching from the cache counted as free",
             ),
             price_ratio: None,
             usd_per_kwh: Chosen::flag(None, "--electricity", 0.0, "a rent contains it"),

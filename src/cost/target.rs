@@ -1,6 +1,6 @@
 //! Without a record: the speed that a cost needs, and the cost that a published speed has.
 //!
-//! Which tokens are counted is the caller's to say: input and output alike, or output alone with input called free.
+//! Which tokens are counted is the caller's to say: input and output alike, or output alone, whose price then carries the input.
 
 use serde::Serialize;
 

@@ -38,9 +38,13 @@ pub(super) fn about(model: &str, quantization: Option<&str>, series: &BTreeMap<S
             let number = field("gpus").filter(|number| *number != "1");
             Some(number.map_or_else(|| gpu.to_owned(), |number| format!("{number} × {gpu}")))
         }
-        (None, Some(cpu)) => Some(
-            field("threads").map_or_else(|| cpu.to_owned(), |threads| format!("{cpu}, {threads} threads")),
-        ),
+        (None, Some(cpu)) => Some(field("threads").map_or_else(
+            || cpu.to_owned(),
+            |threads| {
+                let s = if threads == "1" { "" } else { "s" };
+                format!("{cpu}, {threads} thread{s}")
+            },
+        )),
         (None, None) => None,
     };
     let by = field("measured_by").or_else(|| field("engine")).map(str::to_owned);

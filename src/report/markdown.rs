@@ -116,7 +116,7 @@ fn one(row: &PricedRow<'_>) -> String {
         ("input", cost.usd_per_million_input_tokens),
         ("output", cost.usd_per_million_output_tokens),
         (blended.as_str(), cost.usd_per_million_blended_tokens),
-        ("all output, input called free", cost.usd_per_million_all_output_tokens),
+        ("all output (all of the cost ÷ output tokens)", cost.usd_per_million_all_output_tokens),
         ("own mix", cost.usd_per_million_total_tokens),
     ];
     let lines: Vec<Vec<String>> = figures

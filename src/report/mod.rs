@@ -89,12 +89,12 @@ fn sight(line: &Line) -> String {
         ),
         Some(step) => {
             format!(
-                "a step of {:.1}% halfway through the last {} would be found four times of five",
+                "a step of {:.1}% halfway through the last {} would be detected 4 times in 5",
                 step * 100.0,
                 count(line.n.min(50), "point")
             )
         }
-        None => format!("{points}: how small a step would be found is not known"),
+        None => format!("{points}: the smallest detectable step is unknown"),
     }
 }
 

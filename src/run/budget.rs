@@ -8,8 +8,8 @@ use crate::base::sys::Interrupt;
 use crate::base::units::Seconds;
 use crate::engine::Schedule;
 
-/// A run may be over its bound by this share before a schedule is cut: a slow trial that is cut makes the others look
-/// fast, so less than this is let pass.
+/// A run may exceed its bound by this share before a schedule is cut: cutting a slow trial makes the others look
+/// fast.
 const OVER: f64 = 0.1;
 
 /// What a run may take.
@@ -60,7 +60,7 @@ pub(super) struct Watch<'a> {
     pub(super) cut: Option<Seconds>,
 }
 
-/// One phase of a schedule: of so many units, tokens fed or steps, so many are done.
+/// One phase of a schedule: its units (tokens fed or steps), and how many are done.
 #[derive(Debug, Clone, Copy, Default)]
 struct Part {
     units: f64,

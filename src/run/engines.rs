@@ -101,8 +101,8 @@ impl Kind {
 /// Checks that flags of our own engine are given only where it runs.
 ///
 /// # Errors
-/// [`Usage`] naming the first such flag that was given, and the engine that does not take it; for instructions that this
-/// processor does not have.
+/// [`Usage`] naming the first such flag that was given, and the engine that does not take it, or instructions that this
+/// processor lacks.
 pub fn only_for_our_engine(isa: Option<Isa>, kv_type: Option<KvType>, engines: &[Kind]) -> Result<(), Usage> {
     let given = [("--isa", isa.is_some()), ("--kv-type", kv_type.is_some())];
     let (Some((flag, _)), Some(other)) = (given.into_iter().find(|(_, given)| *given), engines.first())
@@ -115,7 +115,7 @@ pub fn only_for_our_engine(isa: Option<Isa>, kv_type: Option<KvType>, engines: &
         });
     }
     let reason = format!(
-        "it is for the engine `{}`, and this takes `{}`: candle chooses for itself",
+        "it is for the engine `{}`, but this uses `{}`: candle chooses for itself",
         Kind::Fused.name(),
         other.name()
     );

@@ -2,8 +2,8 @@
 //! what the machine's processors were measured to do at most.
 //!
 //! [`Pace`] has the time of one piece of work, at least (at the peaks) and typically (at the share of them that the
-//! engine reaches). [`Estimate`] adds a run up. Both only announce and spare hopeless attempts: what a row really takes
-//! is told by its own first steps.
+//! engine reaches). [`Estimate`] adds a run up. Both only announce and avoid hopeless attempts: its own first steps
+//! show what a row really takes.
 
 use serde::Serialize;
 
@@ -111,7 +111,7 @@ impl Pace {
 /// What the machine can do, looked at before anything is loaded.
 #[derive(Debug)]
 pub struct Looked {
-    /// The processors' peaks; `None` where they are measured behind the run, since memory that was taken for them could
+    /// The processors' peaks; `None` where they are measured after the run, since memory taken for them could
     /// not be told from the model's.
     pub peaks: Option<Result<CpuPeaks, String>>,
     /// How long work takes by them.
@@ -138,7 +138,7 @@ impl Looked {
         let pace = match &peaks {
             Some(Ok(peaks)) => Ok(Pace::new(model, &plan.engine, kv_type, peaks)),
             Some(Err(reason)) => Err(reason.clone()),
-            None => Err("this system's peaks are measured behind the run".to_owned()),
+            None => Err("this system's peaks are measured after the run".to_owned()),
         };
         Self { peaks, pace, seconds: clock::now().since(begin) }
     }
@@ -167,7 +167,7 @@ pub(super) fn ceiling(peaks: &CpuPeaks) -> Ceiling {
 pub struct Estimate {
     /// Reading and packing the weights, a download apart.
     pub load_seconds: Seconds,
-    /// Measuring the machine itself: its peaks, which took so long before this was told, and its power at rest.
+    /// Measuring the machine itself: its peaks (already measured by now), and its power at rest.
     pub machine_seconds: Seconds,
     /// All rows with the fewest trials; `null` when the peaks were not measured.
     pub measuring_seconds: Option<Seconds>,

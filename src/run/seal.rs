@@ -442,7 +442,7 @@ fn workload(plan: &Plan, left_out: &[LeftOut]) -> Workload {
     }
 }
 
-/// Adds to the facts of the GPU whose sensors were read, which are from before, what this run set on it.
+/// Adds what this run set on the GPU whose sensors were read to its facts, which are from before.
 fn set_by_this_run(gpu: Option<&mut Gpu>, power_limit: Option<Watts>, settings: &[(&'static str, String)]) {
     let Some(gpu) = gpu else { return };
     if let Some(limit) = power_limit {

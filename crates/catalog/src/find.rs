@@ -110,9 +110,14 @@ impl Catalog {
         }
     }
 
-    /// Every host's price for one model, by the name in [`ModelRow::api_model`].
+    /// Every host's price for one model, by the name in [`ModelRow::api_model`]; of several rows of one endpoint, the one
+    /// checked last.
     pub fn api_hosts(&self, model: &str) -> Vec<&ApiPrice> {
-        self.api_prices.iter().filter(|row| row.model.eq_ignore_ascii_case(model)).collect()
+        let all: Vec<&ApiPrice> =
+            self.api_prices.iter().filter(|row| row.model.eq_ignore_ascii_case(model)).collect();
+        let newer =
+            |row: &ApiPrice| all.iter().any(|other| other.as_of > row.as_of && same_endpoint(other, row));
+        all.iter().copied().filter(|row| !newer(row)).collect()
     }
 
     /// Rejects a provider that no GPU, machine or API price names.
@@ -245,4 +250,13 @@ pub(super) fn unknown(
     known: impl Iterator<Item = String>,
 ) -> Error {
     Error::Unknown { kind, listing, id: id.to_owned(), nearest: nearest(id, known) }
+}
+/// Whether two rows are of one endpoint of one provider; a source may put its own name for the provider before the
+/// model's.
+fn same_endpoint(a: &ApiPrice, b: &ApiPrice) -> bool {
+    let ends = |long: &str, short: &str| {
+        long.strip_suffix(short).is_some_and(|rest| rest.is_empty() || rest.ends_with('/'))
+    };
+    let [a_id, b_id] = [&a.source_model_id, &b.source_model_id];
+    a.provider == b.provider && a.model == b.model && (ends(a_id, b_id) || ends(b_id, a_id))
 }

@@ -81,7 +81,10 @@ fn names_lead_to_rows() {
     let mini = catalog.api("openai/gpt-4o-mini").unwrap();
     assert_eq!((mini.input_usd_per_mtok, mini.output_usd_per_mtok), (usd("0.15"), usd("0.6")));
     assert_eq!(catalog.api_hosts("llama-3.1-8b").len(), 6);
-    // Two packages disagree about this price; the one checked last is taken.
+    // Two packages disagree about this price; the one checked last is taken, alone or among the model's hosts.
+    let hosts = catalog.api_hosts("llama-3.3-70b");
+    let of_together: Vec<_> = hosts.iter().filter(|row| row.provider == "together").collect();
+    assert!(matches!(of_together[..], [row] if row.input_usd_per_mtok == usd("1.04")), "{of_together:?}");
     assert_eq!(catalog.api("together/llama-3.3-70b").unwrap().input_usd_per_mtok, usd("1.04"));
     assert_eq!(
         catalog.api("together/meta-llama/Llama-3.3-70B-Instruct-Turbo").unwrap().input_usd_per_mtok,

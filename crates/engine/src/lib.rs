@@ -2,8 +2,8 @@
 //!
 //! [`Engine`] is what the runner sees. It runs a [`Schedule`] and reports every step and token as an
 //! event of `base::event`, so that `measure` is the same for every engine.
-//! [`StepEngine`] is one floor lower: a back end that advances a batch by one step and leaves the
-//! choice of what to step to [`schedule`], which makes an `Engine` of it. An engine that is not a scheduler over a
+//! [`StepEngine`] is one level lower: a back end that advances a batch by one step and leaves
+//! the choice of input to [`schedule`], which makes it an `Engine`. An engine that is not a scheduler over a
 //! `StepEngine` (candle: static batches of equal length) implements `Engine` itself.
 //!
 //! The contract of a step's times: `start` is read before the host prepares the step, `end` after the
@@ -15,7 +15,7 @@ mod options;
 pub mod schedule;
 mod step;
 
-// Rooms go by their own names here: `crate::base::text`, not `infercost_base::text`.
+// Crates have short names here: `crate::base::text`, not `infercost_base::text`.
 use infercost_base as base;
 use infercost_hardware as hardware;
 use infercost_model as model;
@@ -100,7 +100,7 @@ pub struct Capabilities {
     pub version: String,
     /// The device in words: `cpu`, `cuda:0`.
     pub device: String,
-    /// Threads that compute, where that is the engine's to say.
+    /// Compute threads, where the engine decides that.
     pub threads: Option<usize>,
     /// Largest number of parallel sequences.
     pub max_batch: u32,
@@ -110,7 +110,7 @@ pub struct Capabilities {
     pub kv_type: &'static str,
     /// What it does wrong or differently on this very model; each makes the record suspect.
     pub caveats: Vec<String>,
-    /// What it chose on this machine by trying, with what the trial gave; no result hangs on it, only speed.
+    /// What it chose on this machine by trial, and the outcome; this affects only speed, not results.
     pub choices: Vec<String>,
     /// blake3 of the kernels that were compiled at run time, where it has such.
     pub kernels: Option<String>,
@@ -144,7 +144,7 @@ pub struct SequencePlan {
     pub output_tokens: u32,
 }
 
-/// What a schedule left behind beside its events.
+/// What a schedule produced besides its events.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outcome {
     /// The output tokens of each sequence, in the schedule's order.
@@ -180,16 +180,16 @@ pub trait Engine {
     ) -> Result<Outcome, Error>;
 
     /// Feeds these equally long token sequences as one batch, the way a row's contexts are fed, and gives the
-    /// logits behind each one's last token, `[sequences][vocabulary]`. Nothing is timed; what was in the KV cache
+    /// logits after each one's last token, `[sequences][vocabulary]`. Nothing is timed; what was in the KV cache
     /// is gone.
     ///
     /// # Errors
     /// As [`run`](Self::run).
     fn logits(&mut self, contexts: &[Vec<u32>], interrupt: &Interrupt) -> Result<Vec<Vec<f32>>, Error>;
 
-    /// Feeds one sequence from an empty cache and hands the logits behind each of its tokens from the `from`-th on to
-    /// `each`, in order and with that token's position. A few rows are in memory at a time, so their number is bounded
-    /// by nothing but the context. Nothing is timed; what was in the KV cache is gone.
+    /// Feeds one sequence from an empty cache and passes the logits after each token from the `from`-th on to
+    /// `each`, in order and with that token's position. Only a few rows are in memory at a time, so only
+    /// the context bounds their number. Nothing is timed; what was in the KV cache is gone.
     ///
     /// # Errors
     /// As [`run`](Self::run).

@@ -1,4 +1,4 @@
-//! One floor below [`Engine`](super::Engine): a back end that advances live sequences by one step.
+//! One level below [`Engine`](super::Engine): a back end that advances live sequences by one step.
 //!
 //! [`schedule`](super::schedule) decides what each step feeds and where its keys and values go; a back end
 //! computes it. Everything a step needs lies flat in three arrays, so that a back end reads the tokens of all
@@ -35,8 +35,8 @@ pub trait StepEngine {
     /// Feeds each sequence its tokens: their keys and values go into the sequence's pages, and `output` is
     /// overwritten with the next token of each sequence that yields one.
     ///
-    /// The scheduler promises that no two sequences of a step write to the same page, that a page that several
-    /// hold is only read, and that every position before [`StepSequence::position`] was written by an earlier step.
+    /// The scheduler promises that no two sequences of a step write to the same page, that a shared page
+    /// is only read, and that every position before [`StepSequence::position`] was written by an earlier step.
     /// When this returns, the tokens are on the host and the device is done.
     ///
     /// # Errors
@@ -122,7 +122,7 @@ pub struct StepSequence {
     pub first_page: usize,
     /// How many pages hold its positions from 0 to the last token fed.
     pub page_count: usize,
-    /// Whether the token behind its last one is wanted: not for a chunk that others follow.
+    /// Whether the token after its last one is wanted: not if another chunk follows.
     pub yields: bool,
 }
 

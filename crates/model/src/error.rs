@@ -1,4 +1,4 @@
-//! Why a model cannot be had or used. Each message names the file or id, the field, the value found
+//! Why a model is absent or unusable. Each message names the file or id, the field, the value found
 //! and the way out.
 
 use std::path::PathBuf;
@@ -24,7 +24,7 @@ pub enum Error {
         /// What was looked for, and the way out.
         reason: String,
     },
-    /// The hub did not give it, which says nothing about whether it has it (exit code 13).
+    /// The hub did not send it, which does not mean that it lacks it (exit code 13).
     #[error("cannot get {what}: {reason}")]
     Unreachable {
         /// The repository or file.

@@ -1,7 +1,7 @@
 //! The SHA-256 of a model's files, computed once.
 //!
 //! A 40 GB file takes a minute or two, so the result is kept under the cache folder, by the file's path,
-//! size and time of last change: when one of them differs, the file is read again. A memory that cannot be
+//! size and time of last change: when one of them differs, the file is read again. A cache that cannot be
 //! read or written costs that time and nothing else.
 //!
 //! For a safetensors folder it is the SHA-256 of the text that `sha256sum` prints for the files with weights

@@ -14,7 +14,7 @@ pub struct Header {
     pub name: String,
     /// Shape of the network.
     pub spec: ModelSpec,
-    /// The field's name for the weights' format: `Q4_K_M`, `Q8_0`, `F16`.
+    /// The usual name for the weights' format: `Q4_K_M`, `Q8_0`, `F16`.
     pub quantization: String,
     /// What the file or its name says instead, when the weights are something else.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -27,7 +27,7 @@ pub struct Header {
     pub has_tokenizer: bool,
 }
 
-/// What stands behind the name of a model with random weights, before the seed.
+/// Follows the name of a model with random weights, before the seed.
 pub(super) const SYNTHETIC_MARK: &str = " (synthetic, seed ";
 
 impl Header {

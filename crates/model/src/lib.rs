@@ -2,9 +2,9 @@
 //!
 //! Start at [`Request`] (what the user typed), follow it to [`Model`] (a header and a source that can
 //! be read), and leave with [`Model::open_gguf`] or [`Source::Safetensors`] in an engine's loader.
-//! `run::plan` may use nothing of this room but [`header`].
+//! `run::plan` may use only [`header`] of this crate.
 
-// Rooms go by their own names here: `crate::base::text`, not `infercost_base::text`.
+// Crates have short names here: `crate::base::text`, not `infercost_base::text`.
 use infercost_base as base;
 use infercost_catalog as catalog;
 

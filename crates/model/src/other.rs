@@ -1,4 +1,4 @@
-//! What a folder or a repository is that holds no model which can be run: told by the names of its files.
+//! Tells by file names what a folder or a repository without a runnable model is.
 //!
 //! The names are those that the field's writers use: PEFT (`adapter_config.json`), diffusers (`model_index.json`),
 //! sentence-transformers (`modules.json`), transformers (`pytorch_model.bin`, `tf_model.h5`), Meta (`consolidated.*.pth`).

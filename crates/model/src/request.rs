@@ -6,7 +6,7 @@
 //! 3. What has a `/` or a `\`, or ends in `.gguf`, was meant as a path, and it is missing.
 //! 4. Anything else is a catalog id, with an optional `:quant`.
 //!
-//! Only form is judged here; whether the catalog or the hub knows the name is [`super::resolve`]'s to say.
+//! Only form is judged here; [`super::resolve`] says whether the catalog or the hub knows the name.
 
 use std::fmt;
 use std::path::{Path, PathBuf};

@@ -9,7 +9,7 @@ use super::{Error, Header, Model, Request, Source, Synthetic, gguf, safetensors}
 use crate::base::sys::Interrupt;
 use crate::catalog::{Catalog, ModelRow};
 
-/// Where models come from. Nothing here is decided by the environment but `hub`, at the caller's wish.
+/// Where models come from. Only `hub` may come from the environment, if the caller wants that.
 pub struct Sources<'a> {
     /// Rows by id, for `ID[:QUANT]` and for the shapes of synthetic models.
     pub catalog: &'a Catalog,
@@ -159,7 +159,7 @@ fn place(row: &ModelRow, quant: Option<&str>) -> Result<(HubName, Option<String>
     Err(Error::BadName { name: row.id.clone(), reason })
 }
 
-/// An id that says `f16` must not stand over weights in `bf16`.
+/// An id that says `f16` must not label weights in `bf16`.
 fn refuse_other_type(
     row: &ModelRow,
     quant: Option<&str>,

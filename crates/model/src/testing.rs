@@ -1,4 +1,4 @@
-//! What the tests of this room share: small GGUF files made on the spot.
+//! What this crate's tests share: small GGUF files made on the spot.
 
 use std::path::Path;
 

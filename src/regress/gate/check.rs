@@ -11,6 +11,7 @@ use super::Read;
 use super::decide::{Decision, Looks, Verdict};
 use super::disturbance::{self, Disturbed};
 use super::figures::{self, Margins};
+use super::folder::VERDICT;
 use super::result::{GateResult, Program, SCHEMA};
 use super::run::{about, named};
 
@@ -62,7 +63,11 @@ pub fn check(
                 .to_owned(),
         );
     }
-    match decided(&a, &b, margins, alpha, &mut result.disturbed) {
+    let commands = baseline == candidate && baseline.iter().any(|folder| compares_commands(folder, &a));
+    if let (true, Some((first_a, first_b))) = (commands, a.first().zip(b.first())) {
+        result.notes.extend(figures::on_commands(first_a, first_b));
+    }
+    match decided(&a, &b, commands, margins, alpha, &mut result.disturbed) {
         Ok(decision) => {
             result.verdict = decision.verdict;
             result.decision = Some(decision);
@@ -72,9 +77,11 @@ pub fn check(
     Ok(result)
 }
 
+/// `commands`: the two sides are two commands of a gate, which may differ in what they measured.
 fn decided(
     a: &[Record],
     b: &[Record],
+    commands: bool,
     margins: &Margins,
     alpha: f64,
     disturbed: &mut Option<Disturbed>,
@@ -93,11 +100,12 @@ fn decided(
         ));
     }
     let all = || a.iter().chain(b);
-    figures::comparable(all()).and_then(|()| figures::same_clocks(all()))?;
+    let pairs: Vec<[&Record; 2]> = a.iter().zip(b).map(|(a, b)| [a, b]).collect();
+    let same = if commands { figures::comparable_commands(&pairs) } else { figures::comparable(all()) };
+    same.and_then(|()| figures::same_clocks(all()))?;
     for record in all() {
         figures::check_valid(record).map_err(|reason| format!("{}: {reason}", record.id))?;
     }
-    let pairs: Vec<[&Record; 2]> = a.iter().zip(b).map(|(a, b)| [a, b]).collect();
     *disturbed = match disturbance::of_pairs(&pairs, alpha) {
         Ok(found) => found,
         Err((found, reason)) => {
@@ -158,8 +166,19 @@ pub fn distinct_inputs(baseline: &[PathBuf], candidate: &[PathBuf]) -> Result<()
 /// Whether this is the folder of a gate, finished or not: it has records of A and of B.
 fn is_gate(folder: &Path) -> bool {
     let Ok(names) = json(folder) else { return false };
-    folder.join("verdict.json").exists()
+    folder.join(VERDICT).exists()
         || ['A', 'B'].iter().all(|program| names.iter().any(|path| of_gate(path, *program)))
+}
+
+/// Whether a gate's folder, whose records of A are given, is of two commands or servers: the user named what differs.
+fn compares_commands(folder: &Path, a: &[Record]) -> bool {
+    let verdict = std::fs::read(folder.join(VERDICT)).ok();
+    let verdict: Option<serde_json::Value> = verdict.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+    match verdict {
+        Some(verdict) => verdict.pointer("/baseline/command").is_some_and(serde_json::Value::is_string),
+        // An unfinished gate: a program of ours measures by itself.
+        None => a.first().is_some_and(|record| record.imported.is_some() || record.serving.is_some()),
+    }
 }
 
 fn of_gate(path: &Path, program: char) -> bool {

@@ -123,7 +123,7 @@ pub(super) fn comparable<'a>(records: impl IntoIterator<Item = &'a Record>) -> R
 ///
 /// # Errors
 /// One sentence that names the fields.
-pub(super) fn comparable_commands(pairs: &[[Record; 2]]) -> Result<(), String> {
+pub(super) fn comparable_commands(pairs: &[[&Record; 2]]) -> Result<(), String> {
     let Some([first_a, first_b]) = pairs.first() else { return Err("no records".to_owned()) };
     for [a, b] in pairs {
         // The name of a server's row contains its mean lengths; cells are compared for each figure.
@@ -137,8 +137,15 @@ pub(super) fn comparable_commands(pairs: &[[Record; 2]]) -> Result<(), String> {
     same(first_a, first_b, |field| field == "measured_by")
 }
 
+/// What to know about a verdict on two commands: what they measured differently, and whether they are two servers.
+pub(super) fn on_commands(a: &Record, b: &Record) -> Vec<String> {
+    let differing =
+        differences(a, b).map(|fields| format!("the commands measured different things, A vs B: {fields}"));
+    differing.into_iter().chain(two_servers(a, b)).collect()
+}
+
 /// What a verdict on two servers may be about besides the servers; nothing where there is one.
-pub(super) fn two_servers(a: &Record, b: &Record) -> Option<String> {
+fn two_servers(a: &Record, b: &Record) -> Option<String> {
     let (a, b) = a.serving.as_ref().zip(b.serving.as_ref())?;
     (a.server.url != b.server.url).then(|| {
         format!(
@@ -178,7 +185,7 @@ pub(super) fn box_unknown(record: &Record) -> bool {
 }
 
 /// The fields of the series in which two commands differ, with their values; `None` if there are none.
-pub(super) fn differences(a: &Record, b: &Record) -> Option<String> {
+fn differences(a: &Record, b: &Record) -> Option<String> {
     let fields = differing(&a.fingerprint.series_fields, &b.fingerprint.series_fields);
     (!fields.is_empty()).then_some(fields)
 }

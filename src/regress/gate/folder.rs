@@ -8,7 +8,7 @@ use crate::record::{self, Record};
 use crate::regress::Error;
 
 /// The file whose presence marks a gate as finished.
-const VERDICT: &str = "verdict.json";
+pub(super) const VERDICT: &str = "verdict.json";
 
 /// The lock that ensures one gate at a time on this machine.
 #[derive(Debug)]

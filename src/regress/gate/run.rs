@@ -159,12 +159,9 @@ pub fn run(
         Ok(decision) => (decision.verdict, None, Some(decision)),
         Err(reason) => (Verdict::Incomparable, Some(reason), None),
     };
-    if let (Some([a, b]), true) = (state.pairs.first(), b.command.is_some())
-        && let Some(fields) = figures::differences(a, b)
-    {
-        notes.push(format!("the commands measured different things, A vs B: {fields}"));
+    if let (Some([a, b]), true) = (state.pairs.first(), b.command.is_some()) {
+        notes.extend(figures::on_commands(a, b));
     }
-    notes.extend(state.pairs.first().and_then(|[a, b]| figures::two_servers(a, b)));
     let named = state.pairs.first().and_then(|[_, b]| named(b));
     let result = GateResult {
         schema: SCHEMA,
@@ -263,15 +260,15 @@ impl State<'_> {
                 }
             }
             let all = || self.pairs.iter().flatten();
+            let pairs: Vec<[&Record; 2]> = self.pairs.iter().map(|[a, b]| [a, b]).collect();
             let same = if self.launches[0].foreign.is_some() {
-                figures::comparable_commands(&self.pairs)
+                figures::comparable_commands(&pairs)
             } else {
                 figures::comparable(all())
             };
             if let Err(reason) = same.and_then(|()| figures::same_clocks(all())) {
                 return Ok(Err(reason));
             }
-            let pairs: Vec<[&Record; 2]> = self.pairs.iter().map(|[a, b]| [a, b]).collect();
             let alpha = self.gate.looks.alpha;
             let disturbed = disturbance::of_pairs(&pairs, alpha);
             let width = match disturbed {

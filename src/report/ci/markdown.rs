@@ -39,13 +39,13 @@ pub fn markdown(result: &GateResult) -> String {
         }
         let pairs = decision.findings.first().map_or(0, |finding| finding.pairs);
         let pairs = count(pairs, "pair");
-        text.push_str(&format!("\n{pairs} on one box; negative is faster."));
+        text.push_str(&format!("\n{pairs} on one machine; a negative slowdown is a speedup."));
         for finding in decision.findings.iter().filter(|finding| finding.verdict == Verdict::Inconclusive) {
             let needed = finding
                 .pairs_needed
                 .map_or_else(String::new, |pairs| format!("; {pairs} pairs would decide it"));
             text.push_str(&format!(
-                " {}: a slowdown under {:.1}% could not have been seen{needed}.",
+                " {}: a slowdown under {:.1}% would not be detected{needed}.",
                 cell(&finding.metric),
                 finding.smallest_seen * 100.0
             ));

@@ -3,6 +3,7 @@
 //! Tokens and time cover the whole run, so the rates are tokens ÷ its wall time, including ramp-up and drain; the cell has
 //! the actual mean lengths of a request, not the requested ones.
 
+use crate::base::units::significant;
 use crate::record::{Cell, Measurement, Unknown};
 
 use super::Error;
@@ -42,8 +43,8 @@ pub(super) struct Run {
     pub(super) cell: Result<Cell, String>,
     pub(super) completed: u64,
     pub(super) measurements: Vec<Measurement>,
-    /// What a reader should know about the samples.
-    pub(super) note: Option<String>,
+    /// What a reader should know about the figures and samples.
+    pub(super) notes: Vec<String>,
 }
 
 /// Reads the totals of a run.
@@ -65,19 +66,29 @@ pub(super) fn read(at: &At<'_>, formulas: &Formulas) -> Result<Run, NoCell> {
     let (mean_input, mean_output) = (input / requests, output / requests);
     let cell = serving_cell(mean_input, mean_output, concurrency);
     // The tools compute totals over the run's duration, so a missing or NaN rate is derived the same way.
-    let rate = |field: &str, computed: f64| -> Result<f64, Error> {
-        Ok(at.figure(field)?.and_then(|figure| figure.value()).unwrap_or(computed))
+    let mut notes = Vec::new();
+    let mut rate = |field: &str, computed: f64, of: &str| -> Result<f64, Error> {
+        let stated = at.figure(field)?.and_then(|figure| figure.value());
+        notes.extend(stated.and_then(|stated| contradiction(field, stated, computed, of)));
+        Ok(stated.unwrap_or(computed))
     };
 
     let mut found = Vec::new();
     if input > 0.0 {
-        found.push(formulas.input.single(&cell, rate("input_throughput", input / duration)?));
+        found.push(
+            formulas
+                .input
+                .single(&cell, rate("input_throughput", input / duration, "total_input_tokens ÷ duration")?),
+        );
     }
     // Both tools have always written this field; without it, the file is a different one, or truncated.
-    let output_rate = at.needed("output_throughput")?;
+    at.needed("output_throughput")?;
+    let output_rate = rate("output_throughput", output / duration, "total_output_tokens ÷ duration")?;
     found.push(formulas.output.single(&cell, output_rate));
-    found.push(formulas.total.single(&cell, rate(formulas.total_field, (input + output) / duration)?));
-    found.push(formulas.requests.single(&cell, rate("request_throughput", requests / duration)?));
+    let all = "(total_input_tokens + total_output_tokens) ÷ duration";
+    found.push(formulas.total.single(&cell, rate(formulas.total_field, (input + output) / duration, all)?));
+    let request_rate = rate("request_throughput", requests / duration, "completed ÷ duration")?;
+    found.push(formulas.requests.single(&cell, request_rate));
     found.push(formulas.duration.single(&cell, duration));
     let own = Requests::of(at, completed);
     for (metric, field, mean) in [
@@ -96,7 +107,21 @@ pub(super) fn read(at: &At<'_>, formulas: &Formulas) -> Result<Run, NoCell> {
         let why = no_second_token(mean_output).filter(|_| between);
         found.extend(time(at, words, samples, *metric, &cell, why)?);
     }
-    Ok(Run { cell, completed, measurements: found, note: own.note })
+    notes.extend(own.note);
+    Ok(Run { cell, completed, measurements: found, notes })
+}
+
+/// A note where a file's rate is not the quotient of its own totals.
+pub(super) fn contradiction(field: &str, stated: f64, computed: f64, of: &str) -> Option<String> {
+    /// Relative difference that rounding and a slightly different window may cause.
+    const ALLOWED: f64 = 0.02;
+    let differs = (stated - computed).abs() > ALLOWED * computed.max(stated);
+    differs.then(|| {
+        let [stated, computed] = [stated, computed].map(|rate| significant(rate, 3));
+        format!(
+            "the file contradicts itself: `{field}` is {stated}, but {of} is {computed}; priced by `{field}`"
+        )
+    })
 }
 
 /// A time over requests: the tool's mean and percentiles, with the per-request samples.

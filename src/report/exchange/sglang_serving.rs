@@ -76,7 +76,7 @@ pub(super) fn read(path: &Path, rows: &mut Rows<'_>) -> Result<Vec<Foreign>, Err
             },
             gpu_count,
             measured: measured.map(|when| when.time),
-            notes: measured.and_then(When::note).into_iter().chain(run.note).chain(of_gpus).collect(),
+            notes: measured.and_then(When::note).into_iter().chain(run.notes).chain(of_gpus).collect(),
             completed: Some(run.completed),
             failed: failed(at, run.completed)?,
             measurements: run.measurements,

@@ -1,7 +1,7 @@
 //! `vllm bench throughput` and `vllm bench latency`, both in-process without a server.
 //!
-//! Neither records the lengths of its requests, so its figures have no cell and cannot be priced by input and output; the
-//! throughput file counts prompt and output tokens together.
+//! Neither records the lengths of its requests, so its figures have no cell and cannot be priced by input and output. The
+//! throughput file counts prompt and output tokens together, so all of them together have a price.
 
 use std::path::Path;
 
@@ -14,6 +14,7 @@ use super::fields::At;
 use super::foreign::{Foreign, ForeignEngine, ForeignModel, ForeignWorkload, Kept, Metric, mean};
 use super::json::Node;
 use super::rows::Rows;
+use super::served::contradiction;
 
 const TOTAL: Metric = Metric::rate("total_tokens_per_second", "vllm.throughput.tokens_per_second");
 const REQUESTS: Metric = Metric::requests("requests_per_second", "vllm.throughput.requests_per_second");
@@ -34,13 +35,21 @@ pub(super) fn throughput(path: &Path, rows: &mut Rows<'_>) -> Result<Vec<Foreign
         let value = |field: &str| -> Result<Option<f64>, Error> {
             Ok(at.figure(field)?.and_then(|figure| figure.value()))
         };
-        let rate = value("tokens_per_second")?.unwrap_or(tokens / seconds);
-        let request_rate = value("requests_per_second")?.unwrap_or(requests as f64 / seconds);
+        let mut notes = Vec::new();
+        let mut rate = |field: &str, computed: f64, of: &str| -> Result<f64, Error> {
+            let stated = value(field)?;
+            notes.extend(stated.and_then(|stated| contradiction(field, stated, computed, of)));
+            Ok(stated.unwrap_or(computed))
+        };
+        let token_rate = rate("tokens_per_second", tokens / seconds, "total_num_tokens ÷ elapsed_time")?;
+        let request_rate =
+            rate("requests_per_second", requests as f64 / seconds, "num_requests ÷ elapsed_time")?;
         let cell = no_cell("vllm bench throughput");
         let mut found = offline(at, "vllm bench throughput", "serving", "lengths unknown, all at once")?;
         found.completed = Some(requests);
+        found.notes.extend(notes);
         found.measurements = vec![
-            TOTAL.single(&cell, rate),
+            TOTAL.single(&cell, token_rate),
             REQUESTS.single(&cell, request_rate),
             DURATION.single(&cell, seconds),
         ];

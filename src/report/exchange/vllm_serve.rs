@@ -59,7 +59,7 @@ pub(super) fn read(path: &Path, rows: &mut Rows<'_>) -> Result<Vec<Foreign>, Err
         kept.row(at.fields());
         let found = Foreign {
             tool: "vllm bench serve",
-            notes: measured.and_then(When::note).into_iter().chain(run.note).collect(),
+            notes: measured.and_then(When::note).into_iter().chain(run.notes).collect(),
             measured: measured.map(|when| when.time),
             model: ForeignModel { name: model.map(str::to_owned), ..ForeignModel::default() },
             workload: ForeignWorkload {

@@ -47,13 +47,10 @@ pub fn render_compare_api(record: &Record, view: &View, style: Style) -> String 
         "a month"
     );
     out.line(format_args!("\n{}", style.dim(&header)));
-    out.line(format_args!(
-        "{} {:<8} {:>8}   {}",
-        style.strong(&format!("{:<38}", "here")),
-        "",
-        usd(here.usd_per_million.value),
-        range(here.usd_per_million.ci95, usd)
-    ));
+    let interval = here.usd_per_million.ci95.map(|ci95| format!(", 95%: {}", range(Some(ci95), usd)));
+    let name = format!("here{}", interval.unwrap_or_default());
+    let name = style.strong(&format!("{name:<38}"));
+    out.line(format_args!("{name} {:<8} {:>8}", "", usd(here.usd_per_million.value)));
     let told = view.verdict.as_ref().is_some_and(|verdict| verdict.answer != Answer::NoVerdict);
     for row in &view.rows {
         let tier = tier(row.tier);
@@ -89,13 +86,14 @@ pub fn render_compare_api(record: &Record, view: &View, style: Style) -> String 
     out.line(format_args!(
         "{}",
         style.dim(
-            "cheaper here when busy for this share of the time, or with so many tokens a month, always on;"
+            "busy, a month: the utilization, and the tokens a month, from which this machine is cheaper;"
         )
     ));
     let capacity = tokens(here.capacity_tokens_per_month);
+    let starred = if view.rows.iter().all(|row| row.same_model) { "" } else { "; * another model" };
     out.line(format_args!(
         "{}",
-        style.dim(&format!("one machine serves at most {capacity} a month; * another model"))
+        style.dim(&format!("one machine serves at most {capacity} a month{starred}"))
     ));
     if let Some(counted) = view.counted {
         let text = format!(
@@ -151,7 +149,7 @@ pub fn render_compare_api(record: &Record, view: &View, style: Style) -> String 
 /// Months of the API prices that are shown.
 const MONTHS: usize = 5;
 
-/// What is to be kept in mind about prices, each remark once with all it is about.
+/// Remarks about prices, each once with all the prices that it is about.
 fn row_notes(out: &mut Page, rows: &[Row], style: Style) {
     let mut said: Vec<(&str, Vec<&str>)> = Vec::new();
     for (note, api) in

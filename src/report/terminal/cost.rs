@@ -119,12 +119,17 @@ pub fn render_hours(hours: &[HourView], style: Style) -> String {
             percent(published.utilization)
         ));
     }
-    let about = "of the tokens that are counted: all of them, or output alone with input called free";
+    let about = "for the tokens you count: all of them, or only output, whose price then carries the input";
     out.line(format_args!("{}", style.dim(about)));
     if let Some(first) = hours.first() {
-        // The price is in the table; what else was assumed is the same for each.
-        let rest: Vec<Assumption> =
-            first.assumptions.iter().filter(|a| a.name != "price_per_hour").cloned().collect();
+        // A price that was typed is in the table; what else was assumed is the same for each.
+        let typed = |a: &&Assumption| a.name == "price_per_hour" && a.from == Origin::Flag;
+        let rest: Vec<Assumption> = first.assumptions.iter().filter(|a| !typed(a)).cloned().collect();
+        if rest.iter().any(|a| a.name == "price_per_hour") {
+            for text in wrap(&first.price.label, 78) {
+                out.line(format_args!("{}", style.dim(&text)));
+            }
+        }
         assumptions(&mut out, &rest, style);
         let said: Vec<String> = first.notes.iter().map(|note| (*note).to_owned()).collect();
         notes(&mut out, &said, style);
@@ -299,7 +304,13 @@ fn sensitivities(out: &mut Page, rows: &[Sensitivity], style: Style) {
 
 pub(super) fn assumptions(out: &mut Page, rows: &[Assumption], style: Style) {
     out.line(format_args!("\n{}", style.strong("Assumed")));
+    let several = rows.iter().any(|row| row.name == "gpus" && row.value > 1.0);
     for row in rows {
+        // A record's own price is of all its GPUs.
+        let name = match row.name {
+            "price_per_hour" if several && row.from != Origin::Record => "price per GPU hour".to_owned(),
+            name => name.replace('_', " "),
+        };
         let from = match row.from {
             Origin::Flag => row.source.clone(),
             Origin::Record => format!("the record: {}", row.source),
@@ -307,7 +318,7 @@ pub(super) fn assumptions(out: &mut Page, rows: &[Assumption], style: Style) {
             Origin::Default => format!("default: {}", row.source),
         };
         let seen = row.observed.as_ref().map_or(String::new(), |day| format!(", {day}"));
-        let head = format!("{} {}", row.name.replace('_', " "), value(row.value, row.unit));
+        let head = format!("{name} {}", value(row.value, row.unit));
         let mut lines = wrap(&format!("{from}{seen}"), 50).into_iter();
         out.line(format_args!("  {head:<26} {}", style.dim(&lines.next().unwrap_or_default())));
         for text in lines {
@@ -333,7 +344,7 @@ fn value(value: f64, unit: &str) -> String {
     match unit {
         "share" | "share/year" | "of the measured" => percent(value),
         "USD" => format!("${}", thousands_or(value)),
-        "USD/h" => format!("${}/h", trimmed(value, 4)),
+        "USD/h" => format!("${}/h", cents(&trimmed(value, 4))),
         "USD/kWh" => format!("${}/kWh", trimmed(value, 4)),
         "input : 1" => format!("{}:1", trimmed(value, 4)),
         "output : input" => format!("{} to 1", trimmed(value, 4)),
@@ -342,8 +353,14 @@ fn value(value: f64, unit: &str) -> String {
     }
 }
 
+/// An amount with both digits of its cents: `2.70`, but `3`.
+fn cents(amount: &str) -> String {
+    let one_digit = amount.split_once('.').is_some_and(|(_, digits)| digits.len() == 1);
+    if one_digit { format!("{amount}0") } else { amount.to_owned() }
+}
+
 fn thousands_or(value: f64) -> String {
-    if value >= 1000.0 { number(value) } else { trimmed(value, 4) }
+    if value >= 1000.0 { number(value) } else { cents(&trimmed(value, 4)) }
 }
 
 #[cfg(test)]
@@ -356,6 +373,8 @@ mod tests {
             (0.4, "share", "40%"),
             (0.085, "share", "8.5%"),
             (2.49, "USD/h", "$2.49/h"),
+            (2.7, "USD/h", "$2.70/h"),
+            (3.0, "USD/h", "$3/h"),
             (40_000.0, "USD", "$40,000"),
             (3.0, "input : 1", "3:1"),
             (1.73, "kW", "1.73 kW"),

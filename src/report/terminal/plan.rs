@@ -1,5 +1,6 @@
 //! A plan as text, for `--dry-run`.
 
+use crate::base::text::count;
 use crate::base::units::Bytes;
 use crate::run::plan::Plan;
 
@@ -13,7 +14,7 @@ pub fn render_plan(plan: &Plan, available: Option<Bytes>) -> String {
     if let Some(note) = &plan.quantization_note {
         line("weights", note.clone());
     }
-    let threads = plan.threads.map_or(String::new(), |threads| format!(", {threads} threads"));
+    let threads = plan.threads.map_or(String::new(), |threads| format!(", {}", count(threads, "thread")));
     let isa = plan.isa.as_ref().map_or(String::new(), |isa| format!(", {isa}"));
     let cache = plan.kv_type.as_ref().map_or(String::new(), |kv_type| format!(", {kv_type} KV cache"));
     line("engine", format!("{} on {}{threads}{isa}{cache}", plan.engine, plan.device));

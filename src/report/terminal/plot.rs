@@ -180,7 +180,7 @@ fn years(scale: &Scale) -> String {
     line.iter().collect()
 }
 
-/// What the signs in `grid` mean; a sign that is not there is not explained.
+/// What the symbols in `grid` mean; those that are absent are left out.
 fn legend(plot: &LogPlot, grid: &[Vec<Ink>]) -> Vec<(Ink, String)> {
     let drawn = |ink: Ink| grid.iter().flatten().any(|found| *found == ink);
     let mut entries: Vec<(Ink, String)> = plot

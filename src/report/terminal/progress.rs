@@ -19,7 +19,7 @@ use super::result::row_line;
 
 /// What the line says while weights are read.
 const LOADING: &str = "loading the model";
-/// Columns of the bar: at most, and fewer than which it says nothing.
+/// Columns of the bar: the most, and the fewest that say anything.
 const BAR: (usize, usize) = (24, 8);
 /// Columns of a terminal that does not say how many it has.
 const UNKNOWN_COLUMNS: usize = 40;
@@ -270,7 +270,7 @@ impl Fetch {
     }
 }
 
-/// Columns that `text` takes at most: signs beyond Latin may be two wide.
+/// Most columns of `text`: non-Latin characters may be two wide.
 fn columns(text: &str) -> usize {
     text.chars().map(|sign| if sign < '\u{300}' || matches!(sign, '━' | '╸' | '…') { 1 } else { 2 }).sum()
 }

@@ -1,5 +1,6 @@
 //! `bench quality` as a few lines.
 
+use crate::base::text::count;
 use crate::base::units::thousands;
 use crate::run::quality::view::{Assessment, Figure, Subject};
 
@@ -45,7 +46,8 @@ fn subject(out: &mut Page, label: &str, subject: &Subject, style: Style) {
     let model = &subject.model;
     out.line(format_args!("{label}{}", style.strong(&model.label())));
     if let Some(engine) = &subject.engine {
-        let threads = engine.threads.map_or(String::new(), |threads| format!(", {threads} threads"));
+        let threads =
+            engine.threads.map_or(String::new(), |threads| format!(", {}", count(threads, "thread")));
         out.line(format_args!(
             "         {} {} on {}{threads}, KV {}",
             engine.engine, engine.version, engine.device, engine.kv_type

@@ -26,7 +26,7 @@ pub fn render_gate(result: &GateResult, style: Style) -> String {
         out.line(format_args!(""));
         out.line(format_args!(
             "{}",
-            style.dim(&format!("{:<38} {:>9}  {:<18} {:>7}", "metric", "B slower", "interval", "pair SD"))
+            style.dim(&format!("{:<38} {:>9}  {:<18} {:>7}", "metric", "slowdown", "interval", "pair SD"))
         ));
         for finding in &decision.findings {
             let text = row(&finding.metric, finding.slowdown, finding.interval, finding.pair_sd);
@@ -39,7 +39,10 @@ pub fn render_gate(result: &GateResult, style: Style) -> String {
         out.line(format_args!(""));
         out.line(format_args!(
             "{}",
-            style.dim(&format!("each end of an interval holds with {:.0}%", (1.0 - decision.alpha) * 100.0))
+            style.dim(&format!(
+                "slowdown of B against A, negative where B is faster; each bound holds with {:.0}% confidence",
+                (1.0 - decision.alpha) * 100.0
+            ))
         ));
         out.line(format_args!("{}", style.dim(&margins(decision))));
         for finding in decision.findings.iter().filter(|finding| finding.verdict == Verdict::Inconclusive) {
@@ -59,7 +62,7 @@ pub fn render_gate(result: &GateResult, style: Style) -> String {
     let retried = result.replicates.iter().filter(|replicate| replicate.retried_because.is_some()).count();
     if retried > 0 {
         let were = if retried == 1 { "was" } else { "were" };
-        out.line(format_args!("{} {were} tried again", count(retried, "replicate")));
+        out.line(format_args!("{} {were} retried", count(retried, "replicate")));
     }
     let reason = result.reason.as_ref().map_or(String::new(), |reason| format!(": {reason}"));
     out.line(format_args!("{}{reason}", word(result.verdict, style)));
@@ -79,9 +82,9 @@ fn kept(disturbed: &Disturbed, result: &GateResult) -> String {
     };
     let price = match disturbed.width.exp_m1() * 100.0 {
         some if some >= 0.05 => {
-            format!("each interval is wider by {some:.1}% to either side for what one lost more")
+            format!("each bound is {some:.1}% wider, since one side was disturbed more")
         }
-        _ => "the two lost about the same".to_owned(),
+        _ => "both sides lost about the same".to_owned(),
     };
     format!("{lost}; {price}")
 }
@@ -96,7 +99,7 @@ fn noise(decision: &Decision) -> String {
     let (_, seen) = of(&|finding| finding.smallest_seen);
     let pairs = decision.findings.first().map_or(0, |finding| finding.pairs);
     format!(
-        "pair SD {:.1}% to {:.1}% over {}: a slowdown of {:.1}% is seen four times of five",
+        "pair SD {:.1}% to {:.1}% over {}: a slowdown of {:.1}% would be detected 4 times in 5",
         low * 100.0,
         high * 100.0,
         count(pairs, "pair"),
@@ -130,11 +133,11 @@ fn margins(decision: &Decision) -> String {
 fn undecided(finding: &Finding, gate: bool) -> String {
     let way_out = match finding.pairs_needed {
         Some(pairs) if gate => format!("{pairs} pairs would decide it (--max-pairs {pairs})"),
-        Some(pairs) => format!("{pairs} pairs would decide it, and here are {}", finding.pairs),
+        Some(pairs) => format!("{pairs} pairs would decide it; there are {}", finding.pairs),
         None => "no reasonable number of pairs would decide it: it lies on the margin".to_owned(),
     };
     format!(
-        "{}: a slowdown under {:.1}% could not have been seen; {way_out}",
+        "{}: a slowdown under {:.1}% would not be detected; {way_out}",
         finding.metric,
         finding.smallest_seen * 100.0
     )

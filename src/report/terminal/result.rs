@@ -40,7 +40,8 @@ fn heading(out: &mut Page, record: &Record, style: Style) {
             out.line(format_args!("{}", style.warn(&text)));
         }
     }
-    let threads = record.engine.threads.map_or(String::new(), |threads| format!(", {threads} threads"));
+    let threads =
+        record.engine.threads.map_or(String::new(), |threads| format!(", {}", count(threads, "thread")));
     let device = crate::report::device(record);
     let said = [
         model.architecture.clone(),
@@ -147,7 +148,7 @@ fn is_a_rows_rate(m: &Measurement) -> bool {
     )
 }
 
-/// Half a width in percent; one of more than the value itself says no more than that.
+/// Half a width in percent; if larger than the value itself, it says only that.
 pub(super) fn width(share: f64) -> String {
     if share > 1.0 { ">100%".to_owned() } else { format!("{:.1}%", share * 100.0) }
 }
@@ -263,11 +264,14 @@ fn cost(out: &mut Page, cost: &Cost, style: Style) {
         ));
     }
     let blended = format!("blended {}:1", cost.blend_ratio);
+    let of_unknown_lengths =
+        cost.usd_per_million_total_tokens.filter(|_| cost.usd_per_million_all_output_tokens.is_none());
     for (name, figure, note) in [
         ("input", cost.usd_per_million_input_tokens, ""),
         ("output", cost.usd_per_million_output_tokens, ""),
         (blended.as_str(), cost.usd_per_million_blended_tokens, ""),
-        ("all output", cost.usd_per_million_all_output_tokens, "input called free"),
+        ("all output", cost.usd_per_million_all_output_tokens, "all of the cost ÷ output tokens"),
+        ("all tokens", of_unknown_lengths, "input and output alike"),
     ] {
         if let Some(figure) = figure {
             let value = style.strong(&format!("{:>10}", usd(figure.value)));
@@ -396,7 +400,7 @@ fn by_reason<'a>(unmade: &[&'a Check]) -> Vec<(&'a str, Vec<&'a str>)> {
     groups
 }
 
-/// For the head of a view: that a GPU was there and did not compute, and that nobody held the figures against what the
+/// For the head of a view: that a GPU was there but unused, and that the figures were not checked against what the
 /// device can do; nothing when neither is so.
 pub fn render_caveats(record: &Record, style: Style) -> String {
     let mut out = Page::default();

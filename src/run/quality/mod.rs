@@ -1,4 +1,4 @@
-//! How well a model foresees a text, and how far it is from a reference: perplexity, KL divergence, top-1 agreement.
+//! How well a model predicts a text, and how far it is from a reference: perplexity, KL divergence, top-1 agreement.
 //!
 //! The protocol is llama-perplexity's, so that the figures can be compared: the text is cut into chunks of as many
 //! tokens as the context has, what is left over is not used, each chunk starts from an empty cache and, when the model
@@ -59,7 +59,7 @@ pub enum Error {
         /// Which engine.
         engine: &'static str,
     },
-    /// A flag says what cannot be (exit code 2).
+    /// A flag is invalid (exit code 2).
     #[error(transparent)]
     Usage(#[from] Usage),
     /// A model cannot be found or read.
@@ -144,7 +144,7 @@ impl Text {
         self.bos.is_some()
     }
 
-    /// The first token of a chunk behind which logits are looked at: they say what is thought of the one after it.
+    /// The first token of a chunk after which logits are used: they predict the token that follows.
     pub fn scored_from(&self) -> usize {
         self.context / 2
     }

@@ -68,7 +68,7 @@ pub struct Protocol {
     pub context: usize,
     /// Chunks that were scored.
     pub chunks: usize,
-    /// First token of a chunk behind which logits are looked at.
+    /// First token of a chunk after which logits are used.
     pub scored_from: usize,
     /// Tokens that were scored.
     pub scored_tokens: usize,

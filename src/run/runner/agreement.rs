@@ -1,4 +1,4 @@
-//! The largest batch against its sequences alone: whether one sequence reads what is another's.
+//! The largest batch against its sequences alone: whether a sequence reads another's data.
 
 use crate::base::units::Seconds;
 use crate::engine::{Schedule, SequencePlan};
@@ -68,7 +68,7 @@ pub(super) fn seconds(pace: &Pace, batch: u32) -> Seconds {
 }
 
 impl Runner<'_> {
-    /// Feeds the largest batch that ran some tokens and lets it go on, and its first, middle and last sequence alone.
+    /// Feeds some tokens to the largest batch and lets it go on, and to its first, middle and last sequence alone.
     pub(super) fn agreement(&mut self, finished: &mut Finished) -> Result<(), Error> {
         let batch = finished.rows.iter().map(|row| row.trials.row.batch).max().unwrap_or(1);
         if batch < 2 {
@@ -105,7 +105,7 @@ impl Runner<'_> {
         if self.engine.accepts(&schedule).is_ok() {
             let outcome = self.engine.run(&schedule, &mut Vec::new(), self.job.interrupt)?;
             for sequence in sequences {
-                // Fewer tokens than asked for are another check's to find.
+                // Another check finds fewer tokens than asked for.
                 let Some((last, before)) = outcome.tokens[sequence].split_last() else { continue };
                 let fed = [&contexts[sequence][..], before].concat();
                 let alone = self.engine.logits(&[fed], self.job.interrupt)?;

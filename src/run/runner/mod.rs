@@ -405,7 +405,7 @@ impl Runner<'_> {
         Ok(())
     }
 
-    /// The time of a row of which as many wait, itself among them.
+    /// A row's time when `waiting` rows wait, itself included.
     fn share(&self, waiting: usize) -> Option<Seconds> {
         // Rows of larger batches may follow, so a growing run keeps time back for them.
         let waiting = waiting + if self.job.next_batch.is_some() { 4 } else { 0 };

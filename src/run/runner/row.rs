@@ -2,7 +2,7 @@
 //!
 //! A row whose trial is long against its share, or unknown, is begun with parts of itself, a sixteenth and a quarter as
 //! long, and a sixty-fourth where nothing is known: from them the trial's length is told before it begins, and they warm the engine up. A trial begins when it is
-//! expected to end within the share. What cannot have a single trial is given back with what one would take.
+//! expected to end within the share. A row too long for one trial is returned with the time one would take.
 
 use crate::base::event::{Event, PhaseEdge, Tick};
 use crate::base::units::Seconds;
@@ -21,7 +21,7 @@ pub(super) const MOST_WARMUP: usize = 5;
 const WARMUP_SHARE: f64 = 0.25;
 /// Two successive warm-up trials that differ by less than this are steady.
 const STEADY: f64 = 0.03;
-/// A trial that is foreseen to take less than the share ÷ this is not looked ahead for: the estimate may be that wrong.
+/// A trial predicted to take less than the share ÷ this gets no look-ahead: the estimate may be that wrong.
 const FAR_OFF: f64 = 10.0;
 /// Parts of a row that are run before it; the first where nothing foretells its length.
 const PARTS: [u32; 3] = [64, 16, 4];
@@ -223,7 +223,7 @@ impl Runner<'_> {
             let Some(part) = row.part(divisor).filter(|part| before != Some(*part)) else { continue };
             before = Some(part);
             let room = end.since(self.budget.now());
-            // A longer part takes at most what the shorter one before makes believe.
+            // A longer part takes at most what the shorter one before it suggests.
             let of_part = known.map(|known| known * (1.0 / f64::from(divisor)));
             let of_part = of_part.or(self.foreseen(&part).map(|(seconds, _)| seconds));
             if of_part.is_some_and(|seconds| seconds > room) {
@@ -257,7 +257,7 @@ impl Runner<'_> {
         }
     }
 
-    /// By how much the machine is slower than its peaks made believe.
+    /// By how much the machine is slower than its peaks suggest.
     fn compare_with_foreseen(&mut self, row: &Row, trial: &Trial) {
         if let Some(pace) = self.job.pace {
             self.slower = (trial.length().get() / pace.trial(row).get().max(f64::MIN_POSITIVE)).max(1.0);

@@ -52,7 +52,7 @@ impl Session<'_> {
     /// The model that is measured when none is named.
     pub(super) fn default_model(&self) -> DefaultModel {
         let too_large = |name: &str| {
-            // What is wrong with the flags is said when the run itself is planned.
+            // Wrong flags are reported when the run itself is planned.
             let planned = self.plan(self.resolve(name, Reach::Weights, &()).ok()?).ok()?;
             planned.check_memory().err()?;
             let available = self.place.available?;
@@ -67,7 +67,7 @@ impl Session<'_> {
 }
 
 impl DefaultModel {
-    /// The first lines of a run: what is measured when nobody said what.
+    /// The first lines of a run: what is measured when none was named.
     pub(super) fn announcement(&self) -> String {
         let smaller = self.reason.as_ref().map_or_else(String::new, |why| format!(";\n{why}"));
         format!(

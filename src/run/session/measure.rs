@@ -18,7 +18,7 @@ use super::{Content, Error, Hour, Planned, Session, Watch};
 /// Gives the engine with the model in it, and tells now and then which share of the weights is ready.
 pub type Load<'a> = dyn Fn(&Options, &dyn Fn(f64)) -> Result<Box<dyn Engine>, EngineError> + 'a;
 
-/// All is set: what is left is to measure. What the run changed on a GPU is put back when this is dropped.
+/// All is set; only measuring is left. Dropping this puts back what the run changed on a GPU.
 pub struct Ready<'a> {
     pub(super) planned: Planned<'a>,
     pub(super) looked: Looked,

@@ -1,5 +1,5 @@
-//! A run on this machine's own engines, from what was asked to a sealed record. Each step is a type that only the step
-//! before gives:
+//! A run on this machine's own engines, from what was asked to a sealed record. Each step is a type made only by the
+//! step before:
 //!
 //! | step | type | known afterwards |
 //! |---|---|---|
@@ -10,9 +10,9 @@
 //! | [`Estimated::ready`] | [`Ready`] | clocks and power limit are set |
 //! | [`Ready::measure`] | [`Measured`] | a record for each power limit |
 //!
-//! A caller may go back to any step: several models share a session, several power limits share a [`Ready`]. What has
-//! nothing to do with an engine of our own stands alone: [`Hour`] (the price), [`Resolved::find`], [`content_hash`].
-//! Nothing here prints: a [`Watch`] is told what is being done.
+//! A caller may go back to any step: several models share a session, several power limits share a [`Ready`]. What needs
+//! no engine of our own stands alone: [`Hour`] (the price), [`Resolved::find`], [`content_hash`].
+//! Nothing here prints; progress is reported to a [`Watch`].
 
 mod content;
 mod default_model;
@@ -48,10 +48,10 @@ pub use plan::{EngineSetup, Estimated, Planned};
 pub use price::Hour;
 pub use request::{Batch, LockClocks, RunRequest};
 
-/// Why a session cannot go on: the error of the room that refused.
+/// Why a session cannot go on: the error of whatever refused.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// A flag says what cannot be.
+    /// A flag is invalid.
     #[error(transparent)]
     Usage(#[from] Usage),
     /// A GPU or an API that the catalog does not have.
@@ -63,7 +63,7 @@ pub enum Error {
     /// The NVML library that was named cannot be used.
     #[error(transparent)]
     Library(#[from] nvml::Absent),
-    /// The sensors that were asked for cannot be read, or a setting of the GPU not made.
+    /// The requested sensors cannot be read, or a GPU setting cannot be made.
     #[error(transparent)]
     Sensors(#[from] choose::Error),
     /// What was asked for cannot be planned.
@@ -94,16 +94,16 @@ impl Classed for Error {
 
 /// Is told what a session is doing; called between measurements, never inside one.
 pub trait Watch: Observer + FetchProgress {
-    /// Work that is not measured is being done.
+    /// Unmeasured work is in progress.
     fn busy(&self, what: &str);
 
-    /// As many of `all` parts are done of such work.
+    /// `done` of the `all` parts of it are done.
     fn parts(&self, done: usize, all: usize, what: &str);
 
     /// It is over: whatever shows it makes room for other output.
     fn clear(&self);
 
-    /// What is told which share of the weights is ready.
+    /// A callback for the share of weights ready.
     fn loading(&self) -> Box<dyn Fn(f64)>;
 }
 
@@ -134,7 +134,7 @@ impl<'a> Session<'a> {
     ///
     /// # Errors
     /// [`Error::Catalog`] for a GPU or an API that the catalog does not have; [`Error::Library`], [`Error::Device`] and
-    /// [`Error::Sensors`] where what was asked for by name is not here or cannot be used.
+    /// [`Error::Sensors`] where something asked for by name is missing or unusable.
     pub fn begin(
         request: &'a RunRequest,
         catalog: &'a Catalog,

@@ -1,4 +1,4 @@
-//! A batch that says something else than its sequences alone: keys and values of one sequence read by another, a
+//! A batch whose output differs from its sequences alone: keys and values of one sequence read by another, a
 //! padded row taken for a real one. Rounding differs with the shape of a matrix, so a tolerance is needed.
 
 use super::{Check, Evidence, Verdict, check, unmade};

@@ -2,7 +2,7 @@
 
 use super::{Check, Evidence, Verdict, check, unmade};
 
-/// What counters say that went back or stood still; the energy is null then, and the reason begins so.
+/// How reasons begin when a counter went back or stood still; the energy is null then.
 const BROKEN: [&str; 3] = ["the counter went back", "the counter did not move", "the counter stopped"];
 
 pub(super) fn run(evidence: &Evidence<'_>) -> Check {

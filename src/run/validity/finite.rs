@@ -1,4 +1,4 @@
-//! Non-finite logits: the arithmetic broke, and its speed is the speed of nothing.
+//! Non-finite logits: the arithmetic broke, so its speed means nothing.
 
 use super::{Check, Evidence, Verdict, check, labels, unmade};
 

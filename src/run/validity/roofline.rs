@@ -1,4 +1,4 @@
-//! Faster than this device can be: such a time is of less work than was asked for.
+//! Faster than this device can be: less work was done than was asked for.
 
 use crate::run::measure::roofline::Utilization;
 

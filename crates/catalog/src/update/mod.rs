@@ -205,7 +205,8 @@ pub fn read_bytes(
             Format::Litellm => litellm::read(&root, &mut intake),
             Format::GenaiPrices => genai_prices::read(&root, &mut intake),
             Format::ModelsDev => models_dev::read(&root, &mut intake),
-            _ => openrouter::read(&root, &mut intake),
+            // The other two are CSV, and never the answer here.
+            Format::OpenRouter | Format::Gpuhunt | Format::Skypilot => openrouter::read(&root, &mut intake),
         }
         (format, intake, Vec::new())
     } else {

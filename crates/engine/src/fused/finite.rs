@@ -1,4 +1,4 @@
-//! Weights that are no numbers, found before anything is multiplied by them.
+//! Non-finite weights, found before anything is multiplied by them.
 //!
 //! A block-quantized type can hold a NaN or an infinity only in its scales, so only these are looked at: a 16th of
 //! the bytes at most.

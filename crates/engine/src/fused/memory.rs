@@ -51,7 +51,7 @@ pub fn memory_foreseen(header: &Header, demand: Demand, kv_type: KvType) -> Memo
     ])
 }
 
-/// Tables of angles: blocks with a window turn by one of their own where positions are scaled in the others alone.
+/// Number of angle tables: windowed blocks need their own where only the other blocks scale positions.
 pub(super) fn tables(spec: &ModelSpec) -> u64 {
     let windows = architecture::named(&spec.architecture).and_then(|architecture| architecture.windows);
     let local = windows.is_some_and(|windows| !windows.scaled) && spec.windowed_layers > 0;

@@ -1,4 +1,4 @@
-//! The angles of positions: a table of sines and cosines, times the magnitude that the rotated have, made once.
+//! A table of sines and cosines of the positions' angles, times the rotated elements' magnitude, made once.
 
 use super::network::Rotation;
 

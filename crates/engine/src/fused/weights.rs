@@ -1,7 +1,7 @@
 //! A model's tensors where its back end wants them: matrices as a [`Store`] keeps them, vectors in single precision.
 //!
 //! The file is read once, in pieces of some megabytes: while the next piece is read, the store fills in the last one and
-//! checks it for weights that are no numbers. So loading needs little more than what stays. (A mapped file would count its own
+//! checks it for weights that are no numbers. So loading needs little more than its result. (A mapped file would count its own
 //! pages beside the packed ones, and has no huge pages.)
 
 use std::fmt::Debug;
@@ -43,7 +43,7 @@ pub(super) trait Store: Debug + Send {
     fn matrix(stack: &Self::Stack, index: usize) -> Self::Matrix;
 
     /// Fills in the rows from number `first` on, counted over all matrices of the tensor, from `bytes` as the file has
-    /// them, and gives the index of the first weight among them that is no number. The rows are of one matrix, or of
+    /// them, and returns the index of the first non-finite weight among them. The rows are of one matrix, or of
     /// several whose rows are a multiple of [`GROUP`](Self::GROUP).
     ///
     /// # Errors
@@ -107,7 +107,7 @@ pub(super) enum Feed<S: Store> {
     Experts(Experts<S>),
 }
 
-/// A mixture of experts: who chooses, and who can be chosen.
+/// A mixture of experts: the router and the experts.
 #[derive(Debug)]
 pub(super) struct Experts<S: Store> {
     pub(super) router: S::Matrix,
@@ -117,7 +117,7 @@ pub(super) struct Experts<S: Store> {
     pub(super) biases: Option<Biases<S>>,
 }
 
-/// What is added to what a mixture's matrices give: a number for each row, of one expert behind the other.
+/// Biases added to the outputs of a mixture's matrices: one per row, expert after expert.
 #[derive(Debug)]
 pub(super) struct Biases<S: Store> {
     pub(super) router: S::Vector,
@@ -159,7 +159,7 @@ pub(super) struct Weights<S: Store> {
     pub(super) rope_factors: Option<Vec<f32>>,
 }
 
-/// Whether `tensor` is a matrix; biases of experts have rows, and are none.
+/// Whether `tensor` is a matrix; experts' biases have rows but are not.
 #[allow(clippy::case_sensitive_file_extension_comparisons, reason = "names of tensors are no files")]
 pub(super) fn is_matrix(tensor: &TensorInfo) -> bool {
     tensor.shape.len() > 1 && !tensor.name.ends_with(".bias")

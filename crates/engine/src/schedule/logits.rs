@@ -1,4 +1,4 @@
-//! Logits in place of tokens: behind the last token of each sequence, or behind every token of one.
+//! Logits instead of tokens: after the last token of each sequence, or after every token of one.
 //!
 //! Nothing is timed. What was in the cache is gone before and after.
 

@@ -6,8 +6,8 @@
 //! between contexts, prompts and outputs, and [`Scheduled::serve`] runs requests that come and go, where a step may
 //! feed prompts and outputs together. `check` names what cannot be run before the first step.
 //!
-//! Once a batch runs, a decode step allocates nothing: all arrays keep their room, and that for a sequence's tokens
-//! and pages is made when it is submitted.
+//! Once a batch runs, a decode step allocates nothing: all arrays keep their capacity, and a sequence's tokens
+//! and pages get theirs when it is submitted.
 
 mod batcher;
 mod check;
@@ -76,8 +76,8 @@ impl<S: StepEngine> Scheduled<S> {
         }
     }
 
-    /// Plans a step and has it done; gives the moments at which its preparation began and its tokens were on the
-    /// host, or nothing when there is nothing to do. The caller books it ([`Batcher::apply`]).
+    /// Plans and runs a step; returns when its preparation began and when its tokens were on the
+    /// host, or nothing when there is nothing to do. The caller applies it ([`Batcher::apply`]).
     fn step(
         &mut self,
         lane: Lane,

@@ -49,8 +49,8 @@ impl Pages {
         self.prefixes.is_some()
     }
 
-    /// Takes a page for one holder; what it held is gone. The contents that were let go of the longest ago
-    /// are given up when no page is free without that.
+    /// Takes a page for one holder; what it held is gone. The contents released longest ago
+    /// are given up when no page is free otherwise.
     pub(super) fn take(&mut self) -> Option<u32> {
         let page = self.free.pop().or_else(|| self.prefixes.as_mut()?.give_up_oldest())?;
         debug_assert_eq!(self.holders[page as usize], 0, "page {page} was held and free");
@@ -68,7 +68,7 @@ impl Pages {
         }
     }
 
-    /// Lets go of all of a sequence's pages from the `keep`-th on, the last one first: of a prefix that is let go of
+    /// Releases all of a sequence's pages from the `keep`-th on, the last one first: of a prefix released
     /// whole, the end is given up before the beginning, without which it could not be found.
     pub(super) fn release_from(&mut self, pages: &mut Vec<u32>, keep: usize) {
         while pages.len() > keep {
@@ -86,7 +86,7 @@ impl Pages {
         }
     }
 
-    /// How many of `pages` count among the available ones now and will not once they are held.
+    /// How many of `pages` are available now but will not be once they are held.
     pub(super) fn idle_among(&self, pages: &[u32]) -> usize {
         pages.iter().filter(|page| self.holders[**page as usize] == 0).count()
     }

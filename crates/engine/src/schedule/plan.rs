@@ -25,7 +25,7 @@ impl Plan {
         self.tokens.reserve(tokens);
         self.sequences.reserve(sequences);
         self.slots.reserve(sequences);
-        // Shared pages may stand here more than once; then the array grows when that happens first.
+        // Shared pages may appear more than once; the array grows the first time that happens.
         self.pages.reserve(pages);
     }
 
@@ -88,7 +88,7 @@ impl Plan {
         StepBatch { tokens: &self.tokens, pages: &self.pages, sequences: &self.sequences, logits }
     }
 
-    /// What a step without a barrier before it was for.
+    /// The phase of a step without a barrier before it.
     pub(super) fn phase(&self) -> Phase {
         match (self.prompt_tokens, self.fed_output_tokens) {
             (_, 0) => Phase::Prefill,

@@ -1,12 +1,12 @@
-//! Which full pages hold which tokens, so that a sequence that begins alike reads them in place of computing them.
+//! Which full pages hold which tokens, so that a sequence with the same beginning reuses them.
 //!
 //! A page's keys and values depend on all tokens before it, so a page is known by its own tokens and by the
-//! page before it: each page that is made findable gets a number that is never given again (its *link*), and the map's
+//! page before it: each page that is made findable gets a number that is never reused (its *link*), and the map's
 //! key is the link of the page before together with the page's 64 tokens. Keys are compared whole. A hash only says
 //! where to look, so two prefixes that collide in it are two entries and never one page.
 //!
 //! A findable page that nobody holds rests until its place is needed, and the one that rests longest goes first.
-//! When a page goes, those behind it cannot be found any more; they were let go of before it, so they go sooner.
+//! When a page goes, those after it cannot be found any more; they were released before it, so they go sooner.
 
 use std::collections::{HashMap, VecDeque};
 

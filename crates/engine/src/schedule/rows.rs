@@ -1,6 +1,6 @@
 //! A row of `-p -n -b -d` as pure steps: first all contexts, then all prompts, then all outputs.
 //!
-//! Between the three stands a barrier, so that every step belongs wholly to one kind and its time needs no splitting.
+//! A barrier separates the three, so that every step belongs wholly to one kind and its time needs no splitting.
 //! Within the first two, steps are filled from one sequence after the other: the model's matrices see full steps, and
 //! attention long chunks of few sequences.
 //!

@@ -27,7 +27,7 @@ pub(super) struct Sequence {
     pub(super) computed: usize,
     /// Output tokens still to be yielded.
     pub(super) left: u32,
-    /// Whether more tokens will be given behind these, so that nothing is to be chosen at their end.
+    /// Whether more tokens will follow these, so that nothing is to be chosen at their end.
     pub(super) silent: bool,
     /// Whether all that was asked for was yielded.
     pub(super) done: bool,

@@ -1,7 +1,7 @@
 //! Requests that come and go: the batcher with a clock.
 //!
-//! Before each step the scheduler looks at what is due: requests that came wait behind the others, requests that were
-//! taken back lose their place at once. A step then feeds whatever there is, prompts and outputs together. When there is
+//! Before each step the scheduler looks at what is due: requests that came wait behind the others, cancelled
+//! requests lose their place at once. A step then feeds whatever there is, prompts and outputs together. When there is
 //! nothing to feed it rests until the next request is due.
 
 use std::time::Duration;
@@ -14,7 +14,7 @@ use crate::base::event::{Event, EventSink, RequestChange, RequestEvent, Tick, To
 use crate::base::sys::Interrupt;
 use crate::base::units::Seconds;
 
-/// The share of all pages, one in so many, that stays free when a request is admitted beside others.
+/// One page in this many stays free when a request is admitted beside others.
 const SPARE_SHARE: usize = 100;
 
 /// Longest rest before the interrupt is looked at again.
@@ -29,7 +29,7 @@ pub struct Request {
     pub prompt: Vec<u32>,
     /// Output tokens that it wants; 0 has its prompt processed only.
     pub output_tokens: u32,
-    /// When it is taken back if it is not over by then, from the start of the run.
+    /// When it is cancelled if it is not over by then, from the start of the run.
     pub cancel: Option<Seconds>,
 }
 
@@ -64,7 +64,7 @@ pub struct ServedRequest {
     pub ending: Ending,
 }
 
-/// What a run left behind beside its events.
+/// What a run produced besides its events.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Served {
     /// One for each request, in their order.
@@ -101,7 +101,7 @@ impl Time for ClockTime {
     }
 }
 
-/// Something that is due at a moment: a request comes, or is taken back.
+/// Something due at a moment: a request arrives or is cancelled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Due {
     at: Tick,

@@ -34,8 +34,8 @@ pub struct Architecture {
     pub windows: Option<Windows>,
     /// Whether the embedding is multiplied by the root of the width.
     pub scaled_embedding: bool,
-    /// Scores are divided by the root of a head's size. In a model of this many blocks it is the width over the number of
-    /// heads in the size's place, and no key says so.
+    /// Scores are divided by the root of a head's size. In a model of this many blocks, width over number of heads
+    /// replaces that size, and no key says so.
     pub wide_scores_at: Option<u32>,
 }
 

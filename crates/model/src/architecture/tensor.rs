@@ -76,7 +76,7 @@ pub enum Role {
 pub enum Kind {
     /// A matrix, or several, that may be quantized.
     Matrix,
-    /// A matrix that never is: a slip of a logit would choose another expert.
+    /// A matrix that never is: a rounded logit might choose another expert.
     Router,
     /// Factors near one.
     Norm,
@@ -131,7 +131,7 @@ impl Role {
 pub enum When {
     /// In every model.
     Always,
-    /// Where the feed-forward layer is one.
+    /// With a dense feed-forward layer.
     Dense,
     /// Where it is a mixture of experts.
     Experts,

@@ -65,7 +65,7 @@ fn kind(start: &[u8]) -> String {
         };
     }
     if start.iter().all(|byte| *byte == 0) {
-        return "zeros; its place was reserved and the download did not come, fetch it again".to_owned();
+        return "zeros; its place was reserved but never filled; fetch it again".to_owned();
     }
     text(start).unwrap_or_else(|| "check the path, or fetch the file again".to_owned())
 }

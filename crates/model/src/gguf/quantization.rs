@@ -1,6 +1,6 @@
 //! What the weights of a file are, whatever its `general.file_type` and its name say.
 //!
-//! A label stands when the type that most weights of the blocks have is the one it stands for. As llama-quantize does,
+//! A label is kept when it stands for the type of most weights in the blocks. As llama-quantize does,
 //! a `Q4_K_M` is `Q4_K` with some tensors of more bits, and where a row is no multiple of 256 weights a type with
 //! blocks of 32 takes the place of a K-quant. Embedding and head are left out: in a small model they outweigh the rest
 //! and often have a type of their own. A label that does not stand is replaced, with a note that keeps it.

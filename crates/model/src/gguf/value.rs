@@ -221,7 +221,7 @@ impl Array {
         self.element
     }
 
-    /// The strings, as bytes: a vocabulary's are UTF-8 as a rule and not by law.
+    /// The strings, as bytes: a vocabulary's are usually, not always, UTF-8.
     pub fn strings(&self) -> Option<impl Iterator<Item = &[u8]>> {
         let mut rest = self.bytes.as_slice();
         (self.element == ValueType::String).then(|| {

@@ -1,6 +1,6 @@
 //! Which file of a repository is meant when none is named.
 //!
-//! A guess here would measure another model than the user thinks, so only one answer is an answer:
+//! A guess here would measure another model than the user thinks, so only a unique match is taken:
 //! anything else lists the choices.
 
 /// The one GGUF file meant: the only one there is, or the only one whose name carries the quantization.

@@ -26,7 +26,7 @@ pub fn unpack_scale(packed: [u8; 12], index: usize) -> (u8, u8) {
     ((low & 15) | (packed[index - 4] >> 6 << 4), (low >> 4) | (packed[index] >> 6 << 4))
 }
 
-/// The numbers of the sixteen codes of a 4-bit float (E2M1), each twice, so that all are whole.
+/// The values of the sixteen codes of a 4-bit float (E2M1), doubled to be whole.
 pub const FP4_TWICE: [i8; 16] = [0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12];
 
 /// Half of the scale that byte `exponent` of `MXFP4` stands for, 2^(`exponent` − 127): what [`FP4_TWICE`] is multiplied

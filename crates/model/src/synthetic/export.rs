@@ -1,7 +1,7 @@
 //! A virtual file made real, so that other programs load the same bytes.
 //!
 //! It is written beside its final name and linked there when it is whole: an existing file is never replaced, and
-//! whoever stops the writing finds nothing, by whatever signal but SIGKILL.
+//! nothing is left if writing is stopped, by any signal but SIGKILL.
 
 use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _};

@@ -1,6 +1,6 @@
 //! The metadata keys of a model, and what is in its tensors, from a preset's shape.
 //!
-//! Which tensors there are, the architecture's table says ([`architecture`]). Weights of a matrix with rows of n elements
+//! The architecture's table says which tensors there are ([`architecture`]). Weights of a matrix with rows of n elements
 //! have the deviation 1/√n, so that its outputs are as large as its inputs; norm weights are near 1.
 #![allow(clippy::cast_possible_truncation, reason = "GGUF's keys and the weights are single precision")]
 
@@ -13,7 +13,7 @@ use crate::gguf::write::Planned;
 use crate::header::SYNTHETIC_MARK;
 use crate::quantize::Distribution;
 
-/// Elements of the largest model that is not a slip of the pen.
+/// Elements of the largest model that is not a typo.
 const MAX_PARAMETERS: u128 = 10_000_000_000_000;
 /// Largest width, vocabulary and so on; the GGUF reader has the same limit.
 const MAX_DIMENSION: u32 = 1 << 24;

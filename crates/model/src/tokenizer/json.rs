@@ -85,7 +85,7 @@ fn special(folder: &Path, inner: &tokenizers::Tokenizer, rows: u32) -> Result<Sp
         })
     };
     let bos = id("bos_token");
-    // Without a word on it, what the file's own post-processor does to an empty text decides.
+    // If unset, what the file's own post-processor does to an empty text decides.
     let adds_bos = tokenizer["add_bos_token"].as_bool().unwrap_or_else(|| {
         inner
             .encode_fast("", true)

@@ -103,7 +103,7 @@ impl Tokenizer {
         Ok(bos.into_iter().chain(encoding.get_ids().iter().copied()).collect())
     }
 
-    /// The same tokenizer, to which a special token written out in a text is text like any other.
+    /// The same tokenizer, but a special token written out in a text is plain text.
     #[must_use]
     pub fn literal(mut self) -> Self {
         self.inner.set_encode_special_tokens(true);

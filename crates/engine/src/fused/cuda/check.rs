@@ -82,7 +82,7 @@ fn compare(kernels: &Kernels, matrix: &Matrix) -> Result<(), Wrong> {
                 let w = &weights[row * columns..(row + 1) * columns];
                 let products = || w.iter().zip(x).map(|(w, x)| f64::from(*w) * f64::from(*x));
                 let (expected, size) = (products().sum::<f64>(), products().map(f64::abs).sum::<f64>());
-                // What is no number is not within any tolerance.
+                // A NaN is not within any tolerance.
                 let near = (f64::from(found) - expected).abs() <= TOLERANCE * size;
                 if !near {
                     return Err(Wrong::Kernel(format!(

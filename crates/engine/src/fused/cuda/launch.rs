@@ -110,7 +110,7 @@ pub(super) struct Kernels {
     largest: Function,
 }
 
-/// A kernel's argument that is a size; none of ours comes near the end of the numbers.
+/// A kernel's argument that is a size; none of ours comes near `u32::MAX`.
 fn number(value: usize) -> Argument {
     Argument::Number(u32::try_from(value).unwrap_or(u32::MAX))
 }
@@ -128,7 +128,7 @@ fn grid(x: usize, y: usize) -> Grid {
     Grid { blocks: [x, y, 1], threads: THREADS }
 }
 
-/// Refuses a launch whose kernel would leave its places.
+/// Refuses a launch whose kernel would go out of bounds.
 fn within(kernel: &str, holds: &[bool]) -> Result<(), Fault> {
     if holds.iter().all(|holds| *holds) {
         return Ok(());

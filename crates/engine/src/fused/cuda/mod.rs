@@ -138,7 +138,7 @@ impl CudaEngine {
                 engine: NAME,
                 what: format!("a KV cache of {positions} positions"),
                 reason: format!(
-                    "{} MiB are left on the GPU behind the weights; lower --depth, -p or -n, or take a smaller model",
+                    "{} MiB are left on the GPU after the weights; lower --depth, -p or -n, or take a smaller model",
                     free >> 20
                 ),
             });

@@ -1,4 +1,4 @@
-//! One step through the network on the device: launches in order, none of which waits for another's host.
+//! One step through the network on the device: launches in order, with no host wait in between.
 //!
 //! The tokens of all sequences are the rows of one matrix. Only the tokens' ids, positions and pages go to the device, and
 //! only the chosen tokens come back, with logits where they are asked for.

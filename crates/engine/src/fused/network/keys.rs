@@ -44,7 +44,7 @@ impl Keys<'_> {
         }
     }
 
-    /// What is there and cannot be read must not be taken for absent: the model would compute something else.
+    /// An unreadable key must not be taken for an absent one: the model would compute something else.
     fn odd(&self, key: &str, value: &Value, wanted: &str) -> Error {
         unsupported(
             format!("read `{}.{key}`", self.architecture),
@@ -101,7 +101,7 @@ impl Keys<'_> {
         }
     }
 
-    /// Refuses logits and scores that are bent towards a bound.
+    /// Refuses soft-capped logits and scores.
     pub(super) fn refuse_caps(&self) -> Result<(), Error> {
         for key in ["final_logit_softcapping", "attn_logit_softcapping"] {
             if let Some(bound) = self.fraction(key)? {

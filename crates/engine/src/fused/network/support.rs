@@ -65,7 +65,7 @@ pub fn supports(header: &Header) -> Result<(), Error> {
     for wanted in architecture.input.iter().chain(architecture.output) {
         check(wanted, wanted.name.to_owned())?;
     }
-    // Without a tensor that has no place in the forward pass the model would compute something else.
+    // Ignoring a tensor that the forward pass has no place for would change what the model computes.
     match header.tensors.iter().find(|tensor| !known.contains(&tensor.name)) {
         Some(tensor) => Err(unsupported(
             format!("use tensor `{}`", tensor.name),

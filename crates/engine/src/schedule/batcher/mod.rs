@@ -2,8 +2,8 @@
 //!
 //! Everything goes by age. Sequences are admitted in the order in which they came, and when pages run out the youngest
 //! one gives its own back and waits in front of those that never ran. So running and waiting sequences, one list
-//! behind the other, are always sorted by age, the oldest always gets on, and there is no circle in which two take
-//! pages from each other for ever.
+//! after the other, are always sorted by age, the oldest always makes progress, and no two sequences take
+//! pages from each other forever.
 
 mod planning;
 
@@ -111,7 +111,7 @@ impl Batcher {
         self.plan.clear();
     }
 
-    /// Lets a sequence wait behind all others. `left` tokens are to be yielded behind `tokens`; a `silent` one will be
+    /// Queues a sequence behind all others. `left` tokens are to be yielded after `tokens`; a `silent` one will be
     /// given more.
     pub(super) fn submit(&mut self, owner: u32, tokens: &[u32], left: u32, silent: bool) {
         let slot = self.vacant.pop().unwrap_or_else(|| {
@@ -196,7 +196,7 @@ impl Batcher {
         &self.admitted
     }
 
-    /// Owners of the sequences that the last plan took the pages of.
+    /// Owners of the sequences that the last plan preempted.
     pub(super) fn preempted(&self) -> &[u32] {
         &self.preempted
     }
