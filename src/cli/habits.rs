@@ -375,7 +375,7 @@ pub(super) fn as_typed(text: String, argv: &[OsString]) -> String {
     let names = ["-ngl", "--n-gpu-layers", "--gpu-layers", "-mg", "--main-gpu", "-dev"];
     let is_one = |word: &&str| names.contains(&word.split('=').next().unwrap_or_default());
     let words: Vec<&str> = argv.iter().filter_map(|word| word.to_str()).collect();
-    let found = words.iter().position(|word| is_one(&word)).filter(|_| text.starts_with("--device "));
+    let found = words.iter().position(is_one).filter(|_| text.starts_with("--device "));
     let Some(at) = found else { return text };
     let value = if words[at].contains('=') { None } else { words.get(at + 1) };
     let typed: Vec<&str> = std::iter::once(words[at]).chain(value.copied()).collect();

@@ -262,7 +262,7 @@ fn to_beat(bill: f64, tokens: f64, machine: &Machine) -> ToBeat {
 /// What to know where a model cannot run on this many of a GPU: its weights alone, at 4.5 bits each, exceed their memory.
 /// `None` where it fits, or its size is unknown.
 pub fn too_large(model: &str, gpu: &Gpu, gpus: u32, catalog: &Catalog) -> Option<String> {
-    /// Bytes of a weight in Q4_K: 144 for 256 of them. Fewer bits are rarely served.
+    /// Bytes of a weight in `Q4_K`: 144 for 256 of them. Fewer bits are rarely served.
     const BYTES: f64 = 144.0 / 256.0;
     let sold = model.rsplit('/').next().unwrap_or(model);
     let row = catalog.model(sold).ok().or_else(|| {
