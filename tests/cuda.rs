@@ -149,3 +149,33 @@ fn what_keeps_a_gpu_from_computing_is_a_sentence() {
         assert!(ran.stderr.contains(says), "{says}: {}", ran.stderr);
     }
 }
+
+#[test]
+fn kernels_are_compiled_without_a_gpu_and_what_they_take_is_said() {
+    let bench = Bench::new();
+    let Some(nvrtc) = Places::here().find(Kind::Nvrtc, None) else {
+        assert_ne!(std::env::var("CI").as_deref(), Ok("true"), "CI needs NVRTC: scripts/fetch-nvrtc");
+        eprintln!("skipped: NVRTC is not here; get it with scripts/fetch-nvrtc");
+        return;
+    };
+    let check = |more: &[&str]| {
+        let mut command = bench.command(&[&["kernels", "check", "--arch", "sm_90a"], more].concat());
+        command.env("LD_LIBRARY_PATH", nvrtc.path.parent().expect("a folder"));
+        ran(&command.output().expect("the program starts"))
+    };
+    let found: Value = serde_json::from_str(&check(&["--json"]).stdout).expect("JSON");
+    let kernels = found["kernels"].as_array().expect("a list");
+    let of = |kernel: &str, variant: &str| {
+        let found = kernels.iter().find(|entry| entry["kernel"] == kernel && entry["variant"] == variant);
+        found.unwrap_or_else(|| panic!("no {kernel} for {variant}"))
+    };
+    assert_eq!(found["spilling"], 0, "{found}");
+    let one = of("multiply_one", "Q4_K");
+    assert!(one["registers"].as_u64().is_some_and(|registers| (16..=64).contains(&registers)), "{one}");
+    assert!(of("attend", "head 128 q8_0")["shared_bytes"].as_u64() > Some(0), "{found}");
+    let said = check(&[]).stdout;
+    assert!(
+        said.contains(&format!("{} kernels compiled in", kernels.len())) && said.contains("no spills"),
+        "{said}"
+    );
+}

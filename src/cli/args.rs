@@ -15,24 +15,24 @@ pub(super) struct Cli {
     pub(super) output: OutputArgs,
 }
 
-/// How to say it.
+/// How to say it. In a help text they come after the command's own flags.
 #[derive(Debug, Clone, Args)]
 pub(super) struct OutputArgs {
     /// Machine output on stdout and nothing else; human output goes to stderr
-    #[arg(long, global = true)]
+    #[arg(long, global = true, display_order = 900)]
     pub(super) json: bool,
     /// Say less: no progress, no notes
-    #[arg(short, long, global = true)]
+    #[arg(short, long, global = true, display_order = 901)]
     pub(super) quiet: bool,
     /// Say more
-    #[arg(short, long, global = true, action = ArgAction::Count)]
+    #[arg(short, long, global = true, display_order = 902, action = ArgAction::Count)]
     pub(super) verbose: u8,
     /// Colours
-    #[arg(long, global = true, value_enum, default_value_t = Color::Auto)]
+    #[arg(long, global = true, display_order = 903, value_enum, default_value_t = Color::Auto)]
     pub(super) color: Color,
     /// Folder with your own catalog files (gpus.toml, models.toml, prices/*.toml); overrides the one in the
     /// XDG config folder
-    #[arg(long, global = true, value_name = "DIR")]
+    #[arg(long, global = true, display_order = 904, value_name = "DIR")]
     pub(super) config: Option<PathBuf>,
 }
 
@@ -59,6 +59,8 @@ pub(super) enum Command {
     Quality(Box<super::quality::QualityArgs>),
     /// Check what this machine can do, and how to fix the rest
     Doctor(super::doctor::DoctorArgs),
+    /// Compile the GPU kernels without a GPU: registers, spills, shared memory
+    Kernels(super::kernels::KernelsArgs),
     /// Forecast when falling prices make a use case pay
     Forecast(Box<super::forecast::ForecastArgs>),
     /// Write records in another tool's format: llama-bench's rows, vLLM's keys

@@ -13,6 +13,7 @@ mod forecast;
 mod habits;
 mod hour;
 mod import;
+mod kernels;
 #[cfg(test)]
 mod one_verdict;
 mod quality;
@@ -89,6 +90,7 @@ fn dispatch(cli: Cli, output: &Output, argv: &[OsString]) -> anyhow::Result<()> 
         Command::Compare(args) => compare::run(&args, &catalog()?, output),
         Command::Cost(args) => cost::run(&args, &catalog()?, output),
         Command::Doctor(args) => doctor::run(args, output),
+        Command::Kernels(args) => kernels::run(&args, output),
         Command::Forecast(args) => forecast::run(&args, &catalog()?, output),
         Command::Quality(args) => quality::run(&args, &catalog, output, argv),
         Command::Export(args) => export::run(&args, output),

@@ -11,6 +11,7 @@ mod load;
 mod module;
 mod nvrtc;
 mod queue;
+pub mod survey;
 #[cfg(test)]
 mod standin;
 #[cfg(test)]

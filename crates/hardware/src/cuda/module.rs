@@ -149,36 +149,4 @@ mod tests {
         let ptx = code(Form::Ptx).expect("compiled");
         assert!(ptx.ends_with(b"\0") && String::from_utf8_lossy(&ptx).contains(".target sm_90a"));
     }
-
-    /// Types of matrices that there are kernels for.
-    const KINDS: [&str; 12] =
-        ["F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q4_K", "Q5_K", "Q6_K", "MXFP4"];
-
-    #[test]
-    fn every_kernel_compiles_for_every_generation_without_spills() {
-        let Some(nvrtc) = super::super::testing::nvrtc() else { return };
-        let matrices = KINDS.map(|kind| (MATRIX, vec![format!("-DKIND={kind}")]));
-        let heads = [(64, 0), (64, 1), (80, 0), (128, 0), (128, 1), (256, 0)];
-        let attention = heads.map(|(head, eight_bits)| {
-            (ATTENTION, vec![format!("-DHEAD={head}"), format!("-DEIGHT_BITS={eight_bits}")])
-        });
-        let all: Vec<(Kernel, Vec<String>)> =
-            matrices.into_iter().chain(attention).chain([(LAYER, Vec::new())]).collect();
-        for (kernel, defines) in &all {
-            let options: Vec<&str> =
-                OPTIONS.iter().copied().chain(defines.iter().map(String::as_str)).collect();
-            for (major, minor) in [(8, 0), (9, 0), (12, 0)] {
-                let architecture = Architecture { major, minor };
-                let what = format!("{} {defines:?} {architecture}", kernel.name);
-                let compiled = nvrtc.compile(*kernel, &options, architecture, Form::Cubin);
-                let log = compiled.unwrap_or_else(|error| panic!("{what}: {error}")).log;
-                let (all, none) = ("bytes spill stores", " 0 bytes spill stores");
-                assert!(log.contains(all), "{what}: {log}");
-                assert_eq!(log.matches(all).count(), log.matches(none).count(), "{what}: {log}");
-            }
-        }
-        let unknown =
-            nvrtc.compile(MATRIX, &["-DKIND=Q2_K"], HOPPER, Form::Cubin).expect_err("no such kernel");
-        assert!(unknown.contains("no type that there is a kernel for"), "{unknown}");
-    }
 }

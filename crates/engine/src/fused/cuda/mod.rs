@@ -106,7 +106,13 @@ impl CudaEngine {
         let reader = model.open_gguf(interrupt).map_err(|error| unreadable(&error))?;
         let store = Resident::new(std::sync::Arc::clone(kernels.queue()));
         let weights = Weights::load(reader, file, &network, store, progress)?;
-        let checked = check::matrices(&kernels, &weights).map_err(|wrong| match wrong {
+        let layout = KvLayout {
+            layers: network.layers.len(),
+            kv_heads: network.kv_heads,
+            head_size: network.head_size,
+            kv_type: options.kv_type,
+        };
+        let checked = check::all(&kernels, &network, &weights, layout).map_err(|wrong| match wrong {
             check::Wrong::Device(fault) => not_done("the check of its kernels", fault),
             check::Wrong::Kernel(reason) => not_loaded(format!(
                 "{} computes wrongly: {reason}; look at it with `bench doctor`, or take --device cpu",
@@ -118,12 +124,6 @@ impl CudaEngine {
         let batch = options.max_batch.unwrap_or(1);
         let tokens = TOKENS_PER_STEP.max(batch);
         let wanted = batch.saturating_mul(pages_of(positions)).max(1);
-        let layout = KvLayout {
-            layers: network.layers.len(),
-            kv_heads: network.kv_heads,
-            head_size: network.head_size,
-            kv_type: options.kv_type,
-        };
         let factors = weights.rope_factors.as_deref();
         let shape = (tokens as usize, wanted as usize);
         let buffers = Buffers::new(kernels.queue(), &network, shape, (positions as usize, factors))
@@ -156,7 +156,7 @@ impl CudaEngine {
                 kv_type: options.kv_type.label(),
                 caveats: Vec::new(),
                 choices: vec![format!(
-                    "kernels: plain, single precision, NVRTC {}; checked at load: {}",
+                    "kernels: plain, single precision, NVRTC {}; all checked at load, matrices of {}",
                     nvrtc.version(),
                     checked.join(", ")
                 )],

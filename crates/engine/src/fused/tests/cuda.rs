@@ -346,7 +346,7 @@ fn no_function_is_called_that_was_not_looked_for() {
     assert!(output.status.success() && out.contains("done: it ran"), "{out}{err}");
 }
 
-/// Sums of a warp that take the wrong lanes, planted in the code that the cache keeps.
+/// Sums of a warp that take the wrong lanes, and one cell off, planted in the code that the cache keeps.
 #[test]
 fn a_kernel_that_computes_wrongly_is_found_when_a_model_is_loaded() {
     if !can_compile() {
@@ -360,17 +360,29 @@ fn a_kernel_that_computes_wrongly_is_found_when_a_model_is_loaded() {
     };
     let right = once();
     assert!(right.contains("done: it ran"), "{right}");
-    let mut planted = 0;
-    for entry in fs::read_dir(cache.path().join("infercost/cubins")).expect("a cache") {
-        let file = entry.expect("an entry").path();
-        let code = fs::read(&file).expect("code");
-        let Ok(text) = String::from_utf8(code) else { continue };
-        if text.contains(".entry multiply_many") && text.contains("shfl.sync.bfly") {
-            fs::write(&file, text.replace("shfl.sync.bfly", "shfl.sync.up")).expect("other code");
-            planted += 1;
+    for (entry, from, to, says) in [
+        ("multiply_many", "shfl.sync.bfly", "shfl.sync.up", "its kernel for Q8_0"),
+        ("rms_norm", "shfl.sync.bfly", "shfl.sync.up", "its kernel rms_norm"),
+        ("attend", "shfl.sync.bfly", "shfl.sync.up", "its kernel attend"),
+    ] {
+        let mut planted = Vec::new();
+        for found in fs::read_dir(cache.path().join("infercost/cubins")).expect("a cache") {
+            let file = found.expect("an entry").path();
+            let code = fs::read(&file).expect("code");
+            let Ok(text) = String::from_utf8(code) else { continue };
+            if text.contains(&format!(".entry {entry}")) && text.contains(from) {
+                fs::write(&file, text.replace(from, to)).expect("other code");
+                planted.push((file, text));
+            }
+        }
+        assert!(!planted.is_empty(), "no code of {entry} in the cache");
+        let wrong = once();
+        assert!(
+            wrong.contains("reason: ") && wrong.contains(&format!("computes wrongly: {says}")),
+            "{wrong}"
+        );
+        for (file, text) in planted {
+            fs::write(file, text).expect("the code as it was");
         }
     }
-    assert!(planted > 0, "no code of a matrix kernel in the cache");
-    let wrong = once();
-    assert!(wrong.contains("reason: ") && wrong.contains("computes wrongly: its kernel for Q8_0"), "{wrong}");
 }

@@ -1,0 +1,68 @@
+//! What the GPU kernels take of each kind of GPU.
+
+use crate::base::text::count;
+use crate::base::units::Seconds;
+use crate::hardware::cuda::survey::Entry;
+
+use super::{Page, Style};
+
+/// `bench kernels check`: a line for each kernel and variant, with its registers on each kind of GPU.
+pub fn render_kernels(entries: &[Entry], seconds: Seconds, style: Style) -> String {
+    let mut out = Page::default();
+    let mut architectures: Vec<&str> = Vec::new();
+    let mut kernels: Vec<(&str, &str)> = Vec::new();
+    for entry in entries {
+        if !architectures.contains(&&*entry.architecture) {
+            architectures.push(&entry.architecture);
+        }
+        let named = (&*entry.kernel, &*entry.variant);
+        if !kernels.contains(&named) {
+            kernels.push(named);
+        }
+    }
+    let header: String = architectures.iter().map(|name| format!(" {name:>7}")).collect();
+    out.line(format_args!("{}", style.dim(&format!("{:<16} {:<13}{header}", "kernel", "for"))));
+    for (kernel, variant) in &kernels {
+        let cells: String = architectures
+            .iter()
+            .map(|name| {
+                let found = entries.iter().find(|entry| {
+                    (&*entry.kernel, &*entry.variant, &*entry.architecture) == (*kernel, *variant, *name)
+                });
+                let cell = found.map_or("–".to_owned(), |entry| {
+                    let spill = if entry.spills() { "!" } else { "" };
+                    format!("{}{spill}/{}", entry.registers, entry.blocks_per_multiprocessor)
+                });
+                let cell = format!(" {cell:>7}");
+                if found.is_some_and(Entry::spills) { style.bad(&cell) } else { cell }
+            })
+            .collect();
+        out.line(format_args!("{kernel:<16} {variant:<13}{cells}"));
+    }
+    out.line(format_args!(
+        "{}",
+        style.dim("registers of a thread / blocks of 128 threads resident on a multiprocessor")
+    ));
+    let spilling: Vec<&Entry> = entries.iter().filter(|entry| entry.spills()).collect();
+    for entry in &spilling {
+        out.line(format_args!(
+            "{}",
+            style.bad(&format!(
+                "! {} ({}) on {} spills: {} bytes stored and {} loaded a thread",
+                entry.kernel,
+                entry.variant,
+                entry.architecture,
+                entry.spill_store_bytes,
+                entry.spill_load_bytes
+            ))
+        ));
+    }
+    let verdict =
+        if spilling.is_empty() { "no spills".to_owned() } else { format!("{} spill", spilling.len()) };
+    out.line(format_args!(
+        "{} compiled in {:.0} s, {verdict}",
+        count(entries.len(), "kernel"),
+        seconds.get()
+    ));
+    out.into_text()
+}
