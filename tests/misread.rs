@@ -433,7 +433,7 @@ fn a_record_that_is_there_twice_is_counted_once() {
     let ran = bench.run(&["cost", "--json", "kept"]);
     let found: Value = serde_json::from_str(&ran.stdout).expect("JSON");
     assert_eq!(found["records"].as_array().map(Vec::len), Some(3), "{}", ran.stderr);
-    assert!(ran.stderr.contains("imported at two prices; both are taken"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("imported twice, at two prices; both are taken"), "{}", ran.stderr);
     // Two records that differ and claim one id are both taken, and said to be so.
     let mut changed = one;
     changed["created"] = "2026-01-01T00:00:00Z".into();

@@ -106,6 +106,15 @@ fn two_commands_are_compared_as_two_programs_are() {
 }
 
 #[test]
+fn a_result_that_is_printed_again_is_no_replicate() {
+    let bench = Bench::new();
+    let kept = printing(&bench, "kept", &[lines(1.0, 2, "4d3b1f2a9")], "");
+    let (code, result, said) = gate(&bench, &kept, &llama(&bench, "b", 1.0, 2), &["--pairs", "2"]);
+    let reason = result["reason"].as_str().unwrap_or_default();
+    assert!(code == 12 && reason.contains("pairs 1 and 2 of A have the same time"), "{code} {reason} {said}");
+}
+
+#[test]
 fn a_result_is_read_from_the_file_that_the_command_writes() {
     let bench = Bench::new();
     let served = |factor: f64| {
@@ -220,7 +229,8 @@ fn a_commands_whole_group_ends_with_it() {
     );
     let leaves = script(&bench, "leaves", &text).display().to_string();
     let (code, _, said) = gate(&bench, &leaves, &leaves, &["--pairs", "2", "--max-pairs", "2"]);
-    assert!(matches!(code, 0 | 11), "{code}: {said}");
+    // It prints one result each time.
+    assert_eq!(code, 12, "{said}");
     soon("one was left", || last().is_some_and(|pid| !alive(&pid)));
 }
 

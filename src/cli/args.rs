@@ -61,7 +61,7 @@ pub(super) enum Command {
     Doctor(super::doctor::DoctorArgs),
     /// Compile the GPU kernels without a GPU: registers, spills, shared memory
     Kernels(super::kernels::KernelsArgs),
-    /// Forecast when falling prices make a use case pay
+    /// How fast prices of a class of models fall, and when a use case pays
     Forecast(Box<super::forecast::ForecastArgs>),
     /// Write records in another tool's format: llama-bench's rows, vLLM's keys
     Export(super::export::ExportArgs),

@@ -77,7 +77,8 @@ pub(super) struct CostArgs {
     /// The model to buy: a catalog id, or its name at APIs
     #[arg(long, value_name = "NAME", help_heading = "A month")]
     model: Option<String>,
-    /// Shows the tokens/s at which a machine with this GPU, at the catalog's rent, beats each bill
+    /// Without a record: the catalog's rent of this GPU, for --target, --tokens-per-second, or the tokens/s that beat each
+    /// bill
     #[arg(long, value_name = "ID", conflicts_with_all = ["price_per_hour", "purchase"], help_heading = "The hour")]
     gpu: Option<String>,
     /// Refuse prices last seen longer ago than this

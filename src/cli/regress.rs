@@ -363,7 +363,13 @@ fn reader<'a>(
             Err(ImportError::File(exchange::Error::NoModel { .. })) => import(Some(UNNAMED)),
             done => done,
         }
-        .map_err(|error| error.to_string())
+        .map_err(|error| match error {
+            // Nothing here takes the name of a format.
+            ImportError::File(exchange::Error::Unrecognised { path, seen, known }) => {
+                format!("{}: {seen}; supported: {known}, and records of infercost", path.display())
+            }
+            other => other.to_string(),
+        })
     }
 }
 

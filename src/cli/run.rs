@@ -67,6 +67,7 @@ pub(super) fn run(
     show::plan(args, estimated.plan(), session.place.available, output)?;
     if args.dry_run {
         estimated.check_memory()?;
+        estimated.check_settings()?;
         return Ok(estimated.check_time()?);
     }
     estimated.check_time()?;

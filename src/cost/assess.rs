@@ -5,6 +5,7 @@ use crate::record::{Cost, CostCell, Figure, Measurement, Price, Unknown};
 use super::cells::{Assumptions, price_cells};
 use super::hour::Hour;
 use super::part::{Part, combine};
+use super::scenario::BY_JOULES;
 use super::serving::price_serving;
 
 /// Ratios of input to output closer than this are one mix.
@@ -40,6 +41,7 @@ pub fn assess_hour(measurements: &[Measurement], hour: &Hour, assume: Assumption
         separations = fits;
         let no_power = !measurements.iter().any(|m| m.metric == "power_watts" && m.value.is_some());
         if let Some(price) = price.as_mut().filter(|_| rate.needs_watts() && no_power) {
+            price.label = price.label.replace(BY_JOULES, "");
             price
                 .warnings
                 .push("electricity is not in it: the record measured no power; give --watts".to_owned());

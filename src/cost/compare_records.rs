@@ -127,7 +127,7 @@ pub fn compare(baseline: Side<'_>, other: Side<'_>, across: &[String]) -> Result
     let refused: Vec<&FieldDifference> =
         series.iter().filter(|found| !allowed.contains(&found.field)).collect();
     if !refused.is_empty() {
-        return Err(incomparable(baseline.record, other.record, &refused));
+        return Err(incomparable(baseline.record, other.record, &refused, across));
     }
     let fingerprints = Fingerprints {
         same_series: a.series_key == b.series_key,
@@ -148,7 +148,10 @@ pub fn compare(baseline: Side<'_>, other: Side<'_>, across: &[String]) -> Result
     Ok(Comparison {
         baseline: baseline.record.id.clone(),
         other: other.record.id.clone(),
-        caveats: caveats(&fingerprints, baseline.cost, other.cost),
+        caveats: caveats(&fingerprints, baseline.cost, other.cost)
+            .into_iter()
+            .chain(defined_differently(baseline.record, other.record))
+            .collect(),
         fingerprints,
         metrics,
         dollars,
@@ -216,10 +219,11 @@ fn differences(a: &BTreeMap<String, String>, b: &BTreeMap<String, String>) -> Ve
         .collect()
 }
 
-fn incomparable(a: &Record, b: &Record, refused: &[&FieldDifference]) -> Error {
-    let names: Vec<&str> = refused.iter().map(|found| found.field.as_str()).collect();
+fn incomparable(a: &Record, b: &Record, refused: &[&FieldDifference], given: &[String]) -> Error {
+    let refused_names = refused.iter().map(|found| found.field.as_str());
+    let names: Vec<&str> = given.iter().map(String::as_str).chain(refused_names).collect();
     Error::Incomparable(format!(
-        "{} and {} cannot be compared: they differ in {}; when that is the question, say so: --across {}",
+        "{} and {} cannot be compared: they differ in {}; to compare them anyway: --across {}",
         a.id,
         b.id,
         list(refused),
@@ -261,6 +265,28 @@ fn caveats(found: &Fingerprints, a: &Cost, b: &Cost) -> Vec<String> {
         caveats.push(format!("dollars at {a} USD an hour against {b}; --price-per-hour makes them one"));
     }
     caveats
+}
+
+/// The figures that both have and that are not compared, since two tools define them differently.
+fn defined_differently(baseline: &Record, other: &Record) -> Option<String> {
+    let mut names: Vec<String> = Vec::new();
+    for a in &baseline.measurements {
+        let differs = |b: &&crate::record::Measurement| {
+            (&b.metric, &b.cell) == (&a.metric, &a.cell) && b.formula != a.formula
+        };
+        if let Some(b) = other.measurements.iter().find(differs) {
+            let name = format!("{} ({} against {})", a.metric, a.formula, b.formula);
+            if !names.contains(&name) {
+                names.push(name);
+            }
+        }
+    }
+    (!names.is_empty()).then(|| {
+        format!(
+            "not compared, since the two tools define them differently (docs/metrics.md): {}",
+            names.join(", ")
+        )
+    })
 }
 
 fn metrics(baseline: &Record, other: &Record) -> Vec<FigureRatio> {

@@ -76,13 +76,15 @@ pub fn interval(figure: Figure) -> String {
     range(figure.ci95, usd)
 }
 
-/// A cell in llama-bench's words, by its phase: `pp512`, `tg128 @ d4096 b8`, `served 128+32`.
+/// A cell in llama-bench's words, by its phase: `pp512`, `tg128 @ d4096 b8`, `served 128+32`; `pp512+tg128` is one row,
+/// `pp512 and tg128` a prompt row and an output row put together.
 pub fn cell_label(cell: &Cell) -> String {
     let Cell { prompt_tokens, output_tokens, .. } = cell;
     match cell.phase.as_str() {
         "prefill" => cell.at(&format!("pp{prompt_tokens}")),
         "decode" => cell.at(&format!("tg{output_tokens}")),
         "serving" => cell.at(&format!("served {prompt_tokens}+{output_tokens}")),
+        "pair" => cell.at(&format!("pp{prompt_tokens} and tg{output_tokens}")),
         _ => cell.at(&format!("pp{prompt_tokens}+tg{output_tokens}")),
     }
 }

@@ -130,7 +130,7 @@ fn doubt(doubt: &Doubt) -> String {
             "the CPU was measured, and the GPU that was found was not used".to_owned()
         }
         Doubt::AnotherModel => "no API in the catalog sells this model".to_owned(),
-        Doubt::NoInterval => "the cost here has no interval".to_owned(),
+        Doubt::NoInterval => "the cost here at this mix has no interval".to_owned(),
     }
 }
 
@@ -232,7 +232,7 @@ mod tests {
         ];
         assert_eq!(
             words(&none).sentence(),
-            "no verdict: the record is suspect (a, b, c and 1 more); the cost here has no interval: $0.0500 a million \
+            "no verdict: the record is suspect (a, b, c and 1 more); the cost here at this mix has no interval: $0.0500 a million \
              tokens here, 100% busy, against $0.100 of groq/llama-3.1-8b (the cheapest host of the same model, batch)"
         );
         (none.doubts, none.same_model) = (vec![Doubt::AnotherModel], false);

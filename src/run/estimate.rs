@@ -218,9 +218,11 @@ impl std::fmt::Display for Estimate {
         let most = self.max_time_seconds;
         let bounded = |seconds: Seconds| most.filter(|most| *most < seconds).unwrap_or(seconds);
         let least = self.measuring_seconds.map(bounded);
-        let around = self.load_seconds + self.machine_seconds;
+        // The sum of what is said of each part.
+        let up = |seconds: Seconds| Seconds::new(seconds.get().ceil().max(1.0));
         if let Some(measuring) = least.or(most) {
-            write!(f, "takes about {}: ", whole(around + measuring))?;
+            let all = up(self.load_seconds) + up(measuring) + up(self.machine_seconds);
+            write!(f, "takes about {}: ", whole(all))?;
         }
         write!(f, "{} to load the model, ", whole(self.load_seconds))?;
         match (least, most) {
@@ -299,22 +301,22 @@ mod tests {
             (
                 Some(12.4),
                 Some(60.0),
-                "takes about 17 s: 3 s to load the model, 13 s to measure it (1 min 0 s at most, --max-time), 2 s for the machine itself",
+                "takes about 18 s: 3 s to load the model, 13 s to measure it (1 min 0 s at most, --max-time), 2 s for the machine itself",
             ),
             (
                 Some(400.0),
                 Some(30.0),
-                "takes about 34 s: 3 s to load the model, 30 s to measure it (--max-time), 2 s for the machine itself",
+                "takes about 35 s: 3 s to load the model, 30 s to measure it (--max-time), 2 s for the machine itself",
             ),
             (
                 None,
                 Some(30.0),
-                "takes about 34 s: 3 s to load the model, 30 s to measure it (--max-time), 2 s for the machine itself",
+                "takes about 35 s: 3 s to load the model, 30 s to measure it (--max-time), 2 s for the machine itself",
             ),
             (
                 Some(1200.0),
                 None,
-                "takes about 20 min 4 s: 3 s to load the model, 20 min 0 s to measure it, 2 s for the machine itself",
+                "takes about 20 min 5 s: 3 s to load the model, 20 min 0 s to measure it, 2 s for the machine itself",
             ),
         ] {
             assert_eq!(estimate(measuring, most).to_string(), said);

@@ -120,6 +120,13 @@ impl Catalog {
         all.iter().copied().filter(|row| !newer(row)).collect()
     }
 
+    /// The name at APIs of a model that is called so, `deepseek-ai/DeepSeek-R1-0528`, though the catalog has no row of it.
+    pub fn sold_as(&self, name: &str) -> Option<&str> {
+        let wanted = plain(name.rsplit(['/', ':']).next().unwrap_or(name));
+        let mut all = self.api_prices.iter().map(|row| row.model.as_str());
+        all.find(|model| plain(model) == wanted)
+    }
+
     /// Rejects a provider that no GPU, machine or API price names.
     ///
     /// # Errors

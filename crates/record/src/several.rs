@@ -115,14 +115,15 @@ pub fn once(records: Vec<(PathBuf, Record)>) -> Several {
         });
         if let Some((first, other)) = again {
             let same_price = usd_per_hour(other) == usd_per_hour(&record);
-            let (names, of) = (format!("{} and {}", first.display(), path.display()), file_of(&record));
+            let names = format!("{} and {}", first.display(), path.display());
+            let [one, two] = [file_of(other), file_of(&record)];
+            let of =
+                if one == two { format!("{one} imported twice") } else { format!("from {one} and {two}") };
             if same_price {
-                found.notes.push(format!("{names} are one measurement, {of} imported twice; counted once"));
+                found.notes.push(format!("{names} are one measurement, {of}; counted once"));
                 continue;
             }
-            found
-                .notes
-                .push(format!("{names} are one measurement, {of} imported at two prices; both are taken"));
+            found.notes.push(format!("{names} are one measurement, {of}, at two prices; both are taken"));
         }
         if let Some(same_series) = same_series {
             same_series.push(found.records.len());

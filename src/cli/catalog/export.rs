@@ -34,7 +34,7 @@ pub(super) fn export(
     let synthetic = Synthetic::new(row, quant.as_deref().unwrap_or(DEFAULT_SYNTHETIC_QUANT), seed)?;
     let interrupt = Interrupt::install()?;
     let bar = output.bar();
-    bar.start(&text::path(path), Bytes::new(synthetic.length()), Bytes::default());
+    bar.writing(&text::path(path), Bytes::new(synthetic.length()));
     let written = synthetic.export(path, &interrupt, &|bytes| bar.advance(bytes));
     bar.done();
     bar.clear();

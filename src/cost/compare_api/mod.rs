@@ -292,7 +292,7 @@ pub fn compare(
         ))
     })?;
     let mut notes = Vec::new();
-    let served = served_as(subject.catalog_id, catalog);
+    let served = served_as(subject.catalog_id, catalog).or_else(|| catalog.sold_as(subject.model));
     let prices = prices(served, asked.named, catalog, &mut notes)?;
     let mut rows = Vec::new();
     for price in &prices {

@@ -63,7 +63,15 @@ pub fn check(
                 .to_owned(),
         );
     }
-    let commands = baseline == candidate && baseline.iter().any(|folder| compares_commands(folder, &a));
+    let folder = baseline.first().filter(|_| baseline == candidate);
+    let named = folder.and_then(|folder| commands_of(folder));
+    // An unfinished gate has named nothing; a program of ours measures by itself.
+    let foreign = || a.first().is_some_and(|record| record.imported.is_some() || record.serving.is_some());
+    let unfinished = || folder.is_some_and(|folder| is_gate(folder) && !folder.join(VERDICT).exists());
+    let commands = named.is_some() || unfinished() && foreign();
+    if let Some([of_a, of_b]) = named {
+        (result.baseline.command, result.candidate.command) = (Some(of_a), Some(of_b));
+    }
     if let (true, Some((first_a, first_b))) = (commands, a.first().zip(b.first())) {
         result.notes.extend(figures::on_commands(first_a, first_b));
     }
@@ -102,7 +110,7 @@ fn decided(
     let all = || a.iter().chain(b);
     let pairs: Vec<[&Record; 2]> = a.iter().zip(b).map(|(a, b)| [a, b]).collect();
     let same = if commands { figures::comparable_commands(&pairs) } else { figures::comparable(all()) };
-    same.and_then(|()| figures::same_clocks(all()))?;
+    same.and_then(|()| figures::distinct(&pairs)).and_then(|()| figures::same_clocks(all()))?;
     for record in all() {
         figures::check_valid(record).map_err(|reason| format!("{}: {reason}", record.id))?;
     }
@@ -170,15 +178,12 @@ fn is_gate(folder: &Path) -> bool {
         || ['A', 'B'].iter().all(|program| names.iter().any(|path| of_gate(path, *program)))
 }
 
-/// Whether a gate's folder, whose records of A are given, is of two commands or servers: the user named what differs.
-fn compares_commands(folder: &Path, a: &[Record]) -> bool {
-    let verdict = std::fs::read(folder.join(VERDICT)).ok();
-    let verdict: Option<serde_json::Value> = verdict.and_then(|bytes| serde_json::from_slice(&bytes).ok());
-    match verdict {
-        Some(verdict) => verdict.pointer("/baseline/command").is_some_and(serde_json::Value::is_string),
-        // An unfinished gate: a program of ours measures by itself.
-        None => a.first().is_some_and(|record| record.imported.is_some() || record.serving.is_some()),
-    }
+/// The two commands that a finished gate compared, if that is this folder: the user named what differs between them.
+fn commands_of(folder: &Path) -> Option<[String; 2]> {
+    let verdict: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(folder.join(VERDICT)).ok()?).ok()?;
+    let command = |side: &str| verdict[side]["command"].as_str().map(str::to_owned);
+    Some([command("baseline")?, command("candidate")?])
 }
 
 fn of_gate(path: &Path, program: char) -> bool {

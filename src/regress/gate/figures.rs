@@ -137,6 +137,29 @@ pub(super) fn comparable_commands(pairs: &[[&Record; 2]]) -> Result<(), String> 
     same(first_a, first_b, |field| field == "measured_by")
 }
 
+/// Refuses replicates of one side that are one measurement: a command that prints a result it kept.
+///
+/// # Errors
+/// One sentence that names the pairs.
+pub(super) fn distinct(pairs: &[[&Record; 2]]) -> Result<(), String> {
+    let measured = |record: &Record| record.imported.as_ref().map(|of| of.measured.clone());
+    let alike = |a: &Record, b: &Record| {
+        measured(a).is_some() && measured(a) == measured(b) && a.measurements == b.measurements
+    };
+    for (side, name) in ['A', 'B'].into_iter().enumerate() {
+        for (number, pair) in pairs.iter().enumerate() {
+            if let Some(first) = pairs[..number].iter().position(|other| alike(other[side], pair[side])) {
+                return Err(format!(
+                    "pairs {} and {} of {name} have the same time and the same figures: one result was read twice, so the noise is unknown",
+                    first + 1,
+                    number + 1
+                ));
+            }
+        }
+    }
+    Ok(())
+}
+
 /// What to know about a verdict on two commands: what they measured differently, and whether they are two servers.
 pub(super) fn on_commands(a: &Record, b: &Record) -> Vec<String> {
     let differing =

@@ -266,6 +266,7 @@ impl State<'_> {
             } else {
                 figures::comparable(all())
             };
+            let same = same.and_then(|()| figures::distinct(&pairs));
             if let Err(reason) = same.and_then(|()| figures::same_clocks(all())) {
                 return Ok(Err(reason));
             }

@@ -151,16 +151,27 @@ impl Watch for Bar {
     }
 }
 
-impl FetchProgress for Bar {
-    fn start(&self, file: &str, total: Bytes, already: Bytes) {
+impl Bar {
+    /// A file that is written here.
+    pub fn writing(&self, file: &str, total: Bytes) {
+        self.transfer("writing", file, total, Bytes::default());
+    }
+
+    fn transfer(&self, verb: &str, file: &str, total: Bytes, already: Bytes) {
         let file = text::shown(file.rsplit('/').next().unwrap_or(file));
         if self.log.is_some() {
-            self.say(&format!("downloading {file}, {total}"));
+            self.say(&format!("{verb} {file}, {total}"));
         }
         if let Some(line) = &self.line {
             let fetch = Fetch { file, total, already, came: already, since: clock::now() };
             line.change(true, |shown| shown.fetch = Some(fetch));
         }
+    }
+}
+
+impl FetchProgress for Bar {
+    fn start(&self, file: &str, total: Bytes, already: Bytes) {
+        self.transfer("downloading", file, total, already);
     }
 
     fn advance(&self, bytes: Bytes) {

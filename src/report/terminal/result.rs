@@ -153,7 +153,7 @@ pub(super) fn width(share: f64) -> String {
     if share > 1.0 { ">100%".to_owned() } else { format!("{:.1}%", share * 100.0) }
 }
 
-/// What made an interval wider than its value: one wild trial, or trials that lie anywhere.
+/// What made an interval wider than its value: a drift, one wild trial, or trials that lie anywhere.
 fn wild(m: &Measurement) -> Option<String> {
     let (interval, value) = m.interval().zip(m.value)?;
     if interval.relative_half_width(value) <= 1.0 || !m.samples.unit.starts_with("seconds") {
@@ -165,6 +165,12 @@ fn wild(m: &Measurement) -> Option<String> {
     let close =
         |trials: &[f64]| trials.last().zip(trials.first()).is_some_and(|(last, first)| *last < first * ALIKE);
     match seconds.as_slice() {
+        [first, .., last] if *last < first * ALIKE => Some(format!(
+            "its {} trials took {} to {} and drift, so they count as few independent ones",
+            seconds.len(),
+            text(*first),
+            text(*last)
+        )),
         [rest @ .., slow] if rest.len() > 1 && close(rest) => Some(format!(
             "one wild trial of {}, the others took {} to {}",
             text(*slow),
@@ -210,7 +216,18 @@ fn rows(measurements: &[Measurement]) -> Vec<TableRow> {
             ("decode_tokens_per_second", "decode") => {
                 same(m, "time_per_output_token_seconds").map(|time| format!("TPOT {time}"))
             }
-            ("total_tokens_per_second", "joint" | "serving") => {
+            // The rate of the row counts input as well.
+            ("total_tokens_per_second", "serving") => {
+                let output = measurements
+                    .iter()
+                    .find(|b| b.metric == "output_tokens_per_second" && b.cell == m.cell)
+                    .and_then(|m| m.value)
+                    .map(|rate| format!("output {}/s", figure(rate, 3)));
+                let first = same(m, "time_to_first_token_seconds").map(|time| format!("TTFT {time}"));
+                let each = same(m, "time_per_output_token_seconds").map(|time| format!("TPOT {time}"));
+                Some([output, first, each].into_iter().flatten().collect::<Vec<_>>().join(", "))
+            }
+            ("total_tokens_per_second", "joint") => {
                 let first = same(m, "time_to_first_token_seconds");
                 first
                     .zip(same(m, "end_to_end_latency_seconds"))

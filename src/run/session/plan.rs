@@ -245,6 +245,15 @@ impl<'a> Estimated<'a> {
         Content::read(&self.planned.resolved.model, self.planned.session.interrupt)
     }
 
+    /// Checks that the GPU's clocks and power limit can be set where that was asked for; changes nothing.
+    ///
+    /// # Errors
+    /// As [`ready`](Self::ready).
+    pub fn check_settings(&self) -> Result<(), Error> {
+        let session = self.planned.session;
+        Settings::check(session.request, session.sensors.as_ref().ok()).map(drop)
+    }
+
     /// Sets the GPU's clocks and power limit where that was asked for.
     ///
     /// # Errors

@@ -2,7 +2,7 @@
 
 use crate::base::failure::Usage;
 use crate::base::units::Watts;
-use crate::hardware::nvml::{self, ClockLock, PowerLimit};
+use crate::hardware::nvml::{self, ClockLock, Gpu, PowerLimit};
 use crate::hardware::telemetry::choose::{self, Chosen};
 
 use super::{Error, LockClocks, RunRequest};
@@ -15,13 +15,15 @@ pub(super) struct Settings {
 }
 
 impl Settings {
-    /// Makes the changes that were asked for, on the GPU whose sensors are read.
-    pub(super) fn apply(request: &RunRequest, chosen: Option<&Chosen>) -> Result<Self, Error> {
+    /// Whether the changes that were asked for can be made; the GPU whose sensors are read, if any were.
+    pub(super) fn check<'a>(
+        request: &RunRequest,
+        chosen: Option<&'a Chosen>,
+    ) -> Result<Option<&'a Gpu>, Error> {
         if request.lock_clocks.is_none() && request.power_limits.is_empty() {
-            return Ok(Self::default());
+            return Ok(None);
         }
         let flag = if request.lock_clocks.is_some() { "--lock-clocks" } else { "--power-limit" };
-        let unusable = |flag: &str, reason: String| choose::Error::Unusable(format!("{flag}: {reason}"));
         let gpu = chosen.and_then(Chosen::gpu).ok_or_else(|| {
             choose::Error::Absent(format!(
                 "{flag}: no GPU is measured by this run; it takes one that computes, or --power nvml[:GPU]"
@@ -33,6 +35,13 @@ impl Settings {
         if let Some(LockClocks::At(mhz)) = request.lock_clocks {
             nvml::check_clocks(gpu, mhz).map_err(|reason| Usage::new("--lock-clocks", reason))?;
         }
+        Ok(Some(gpu))
+    }
+
+    /// Makes the changes that were asked for, on the GPU whose sensors are read.
+    pub(super) fn apply(request: &RunRequest, chosen: Option<&Chosen>) -> Result<Self, Error> {
+        let Some(gpu) = Self::check(request, chosen)? else { return Ok(Self::default()) };
+        let unusable = |flag: &str, reason: String| choose::Error::Unusable(format!("{flag}: {reason}"));
         let clocks = match request.lock_clocks {
             None => None,
             Some(asked) => {

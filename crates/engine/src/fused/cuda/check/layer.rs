@@ -101,7 +101,9 @@ fn rotations(kernels: &Kernels, network: &Network) -> Result<(), Wrong> {
                     head[first] = a * cosine - b * sine;
                     head[second] = a * sine + b * cosine;
                 }
-                head.iter_mut().for_each(|element| *element *= f64::from(SCALE));
+                for element in head.iter_mut() {
+                    *element *= f64::from(SCALE);
+                }
             }
         }
         near("rotate", &scratch.floats(rows.place, input.len())?, &expected, TOLERANCE)?;
