@@ -63,3 +63,22 @@ pub(super) fn is_of_ours(text: &str) -> bool {
         schema.starts_with("infercost.") && !schema.starts_with("infercost.record/")
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::write::to_json;
+
+    /// One of a real run, one of a run of a test, both written by an earlier version.
+    #[test]
+    fn a_record_that_is_read_is_written_byte_by_byte() {
+        for name in ["llama-3.2-1b-cpu", "tiny"] {
+            let path = format!("../../tests/data/records/{name}.json");
+            let text = fs::read_to_string(&path).expect("a record");
+            let written = to_json(&parse(&text).expect("readable")).expect("JSON");
+            let differs = text.lines().zip(written.lines()).find(|(read, written)| read != written);
+            assert_eq!(differs, None, "{name}");
+            assert_eq!(text.trim_end(), written, "{name}");
+        }
+    }
+}
