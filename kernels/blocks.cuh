@@ -3,8 +3,8 @@
 // The numbers of types are ours; a name that is none of them is 0. The first of the eight is a multiple of 8, so that all
 // eight share their scale. Layouts: ggml-common.h of https://github.com/ggml-org/ggml. Each weight is what
 // `quantize::dequantize` gives, but for the rounding of a minimum that is added in the same operation. A row begins where
-// the one before ends, so no load is wider than blocks are aligned: 2 bytes for Q4_0, Q5_0, Q8_0 and Q6_K, 1 for MXFP4, 4
-// for Q4_1 and Q5_1, 16 for the others.
+// the one before ends, so no load is wider than blocks are aligned: 2 bytes for Q4_0, Q5_0, Q8_0, Q6_K, Q3_K and IQ4_NL, 1
+// for MXFP4, 4 for Q4_1, Q5_1 and Q2_K, 8 for IQ4_XS, 16 for the others.
 
 #define F32 1
 #define F16 2
@@ -18,13 +18,17 @@
 #define Q5_K 10
 #define Q6_K 11
 #define MXFP4 12
+#define Q2_K 13
+#define Q3_K 14
+#define IQ4_NL 15
+#define IQ4_XS 16
 
 // Bytes of a block, and its weights.
 #if KIND == F32
 static constexpr u32 BLOCK_BYTES = 4, BLOCK_WEIGHTS = 1;
 #elif KIND == F16 || KIND == BF16
 static constexpr u32 BLOCK_BYTES = 2, BLOCK_WEIGHTS = 1;
-#elif KIND == Q4_0
+#elif KIND == Q4_0 || KIND == IQ4_NL
 static constexpr u32 BLOCK_BYTES = 18, BLOCK_WEIGHTS = 32;
 #elif KIND == Q4_1
 static constexpr u32 BLOCK_BYTES = 20, BLOCK_WEIGHTS = 32;
@@ -36,6 +40,12 @@ static constexpr u32 BLOCK_BYTES = 24, BLOCK_WEIGHTS = 32;
 static constexpr u32 BLOCK_BYTES = 34, BLOCK_WEIGHTS = 32;
 #elif KIND == MXFP4
 static constexpr u32 BLOCK_BYTES = 17, BLOCK_WEIGHTS = 32;
+#elif KIND == Q2_K
+static constexpr u32 BLOCK_BYTES = 84, BLOCK_WEIGHTS = 256;
+#elif KIND == Q3_K
+static constexpr u32 BLOCK_BYTES = 110, BLOCK_WEIGHTS = 256;
+#elif KIND == IQ4_XS
+static constexpr u32 BLOCK_BYTES = 136, BLOCK_WEIGHTS = 256;
 #elif KIND == Q4_K
 static constexpr u32 BLOCK_BYTES = 144, BLOCK_WEIGHTS = 256;
 #elif KIND == Q5_K
@@ -89,6 +99,14 @@ static __device__ __forceinline__ void scale_and_minimum(const u8 *packed, u32 s
     }
     scale = (float)s;
     minimum = (float)m;
+}
+#endif
+
+#if KIND == IQ4_NL || KIND == IQ4_XS
+// The number of a code of 4 bits.
+static __device__ __forceinline__ float looked_up(u32 code) {
+    u64 numbers = code & 8 ? 0x7159453526190d01ull : 0xf6eaddcfbfad9881ull;
+    return (float)(i8)(numbers >> (8 * (code & 7)));
 }
 #endif
 
@@ -150,6 +168,37 @@ static __device__ __forceinline__ void eight_weights(const u8 *row, u32 k, float
         q |= (byte_of(upper_low, upper_high, i) >> (2 * run) & 3) << 4;
         w[i] = ((float)q - 32.0f) * scale;
     }
+#elif KIND == Q2_K || KIND == Q3_K
+    u32 within = k % 256, half = within / 128, run = within % 128 / 32, i0 = within % 32;
+    u32 part = 8 * half + 2 * run + i0 / 16;
+#if KIND == Q2_K
+    eight_bytes<4>(block + 16 + 32 * half + i0, low, high);
+    float scale = from_f16(half_at(block + 80)) * (float)(block[part] & 15);
+    float minimum = from_f16(half_at(block + 82)) * (float)(block[part] >> 4);
+#else
+    u32 upper_low, upper_high;
+    eight_bytes<2>(block + 32 + 32 * half + i0, low, high);
+    eight_bytes<2>(block + i0, upper_low, upper_high);
+    u32 s = (block[96 + part % 8] >> (4 * (part / 8)) & 15) | (block[104 + part % 4] >> (2 * (part / 4)) & 3) << 4;
+    float scale = from_f16(half_at(block + 108)) * ((float)s - 32.0f);
+#endif
+#pragma unroll
+    for (u32 i = 0; i < 8; ++i) {
+        u32 q = byte_of(low, high, i) >> (2 * run) & 3;
+#if KIND == Q2_K
+        w[i] = fmaf((float)q, scale, -minimum);
+#else
+        q |= (byte_of(upper_low, upper_high, i) >> (4 * half + run) & 1) << 2;
+        w[i] = ((float)q - 4.0f) * scale;
+#endif
+    }
+#elif KIND == IQ4_XS
+    u32 sub = k % 256 / 32, shift = k % 32 < 16 ? 0 : 4;
+    eight_bytes<8>(block + 8 + 16 * sub + k % 16, low, high);
+    u32 s = (block[4 + sub / 2] >> (4 * (sub & 1)) & 15) | (half_at(block + 2) >> (2 * sub) & 3) << 4;
+    float scale = from_f16(half_at(block)) * ((float)s - 32.0f);
+#pragma unroll
+    for (u32 i = 0; i < 8; ++i) w[i] = looked_up(byte_of(low, high, i) >> shift & 15) * scale;
 #elif KIND == Q8_0
     eight_bytes<2>(block + 2 + k % 32, low, high);
     float scale = from_f16(half_at(block));
@@ -172,7 +221,7 @@ static __device__ __forceinline__ void eight_weights(const u8 *row, u32 k, float
     }
 #else
     float scale = from_f16(half_at(block));
-#if KIND == Q4_0
+#if KIND == Q4_0 || KIND == IQ4_NL
     eight_bytes<2>(block + 2 + i0, low, high);
 #elif KIND == Q4_1
     float minimum = from_f16(half_at(block + 2));
@@ -190,6 +239,8 @@ static __device__ __forceinline__ void eight_weights(const u8 *row, u32 k, float
         u32 q = byte_of(low, high, i) >> shift & 15;
 #if KIND == Q4_0
         w[i] = ((float)q - 8.0f) * scale;
+#elif KIND == IQ4_NL
+        w[i] = looked_up(q) * scale;
 #elif KIND == Q4_1
         w[i] = fmaf((float)q, scale, minimum);
 #elif KIND == Q5_0

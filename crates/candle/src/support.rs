@@ -93,7 +93,8 @@ pub fn supports(header: &Header) -> Result<(), Error> {
     }
     // Of safetensors candle's Mistral is a Llama with heads of any size, untied and without scaled angles.
     let any_head = family == Family::Llama && !is_gguf(header) && !spec.tied_head && !header.has_rope_factors;
-    if let Some(tensor) = header.tensors.iter().find(|tensor| tensor.dtype == TensorType::MXFP4) {
+    let unknown = [TensorType::MXFP4, TensorType::IQ4_NL, TensorType::IQ4_XS];
+    if let Some(tensor) = header.tensors.iter().find(|tensor| unknown.contains(&tensor.dtype)) {
         return Err(unsupported(
             format!("read tensor `{}` of type {}", tensor.name, tensor.dtype),
             "candle does not know the type; take a file in another one (Q4_K_M or Q8_0, say)",

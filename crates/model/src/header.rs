@@ -205,6 +205,10 @@ tensor_types! {
     Q6_K = 14, "Q6_K", 256 in 210;
     /// 8 bits in super-blocks; activations only.
     Q8_K = 15, "Q8_K", 256 in 292;
+    /// 4 bits that choose from sixteen numbers, and a scale.
+    IQ4_NL = 20, "IQ4_NL", 32 in 18;
+    /// 4 bits that choose from sixteen numbers, in super-blocks.
+    IQ4_XS = 23, "IQ4_XS", 256 in 136;
     /// The upper half of a single.
     BF16 = 30, "BF16", 1 in 2;
     /// Floats of 4 bits and a scale that is a power of two.

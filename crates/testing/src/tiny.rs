@@ -8,12 +8,13 @@ use std::path::Path;
 use candle_core::quantized::gguf_file::{self, Value};
 use candle_core::quantized::{GgmlDType, QTensor};
 use candle_core::{Device, Tensor};
+use half::f16;
 
 use infercost_model::architecture::{
     self, Architecture, Kind, Pairing, Presence, Role, Sizes, Tensor as Row, Variant,
 };
 use infercost_model::gguf::write::{Planned, head};
-use infercost_model::quantize::dequantize;
+use infercost_model::quantize::{IQ4, dequantize};
 use infercost_model::{Header, TensorInfo, TensorType, gguf, safetensors};
 
 /// A tiny model's shape.
@@ -35,6 +36,8 @@ pub struct Tiny {
     pub dtype: GgmlDType,
     /// Whether experts are stored in `MXFP4`, whatever `dtype` says.
     pub mxfp4_experts: bool,
+    /// `IQ4_NL` or `IQ4_XS`, where all matrices are stored so whatever `dtype` says.
+    pub iq4: Option<TensorType>,
     /// Whether the rotation's frequencies are divided; in a phi3 by other factors beyond 256 positions.
     pub rope_factors: bool,
     /// Metadata to leave out, by the end of their keys.
@@ -123,6 +126,7 @@ impl Tiny {
             tied: !matches!(architecture, "phi3" | "gpt-oss"),
             dtype: GgmlDType::Q8_0,
             mxfp4_experts: false,
+            iq4: None,
             rope_factors: false,
             without: &[],
             with: Vec::new(),
@@ -283,8 +287,11 @@ impl Tiny {
             quantized.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
         let mut file = File::create(path).unwrap();
         gguf_file::write(&mut file, &entries, &tensors).unwrap();
+        if let Some(dtype) = self.iq4 {
+            rewrite(path, dtype, |tensor| tensor.shape.len() > 1 && tensor.dtype != TensorType::F32);
+        }
         if self.mxfp4_experts {
-            experts_to_mxfp4(path);
+            rewrite(path, TensorType::MXFP4, |tensor| tensor.name.ends_with("_exps.weight"));
         }
         gguf::read(path).unwrap().header
     }
@@ -376,14 +383,19 @@ impl Tiny {
     }
 }
 
-/// Rewrites the file at `path` with its experts in `MXFP4`, which candle cannot write.
-fn experts_to_mxfp4(path: &Path) {
+/// Rewrites the file at `path` with some of its tensors in `dtype`, one that candle cannot write.
+fn rewrite(path: &Path, dtype: TensorType, chosen: impl Fn(&TensorInfo) -> bool) {
     let file = gguf::read(path).unwrap();
     let bytes = std::fs::read(path).unwrap();
-    let expert = |tensor: &TensorInfo| tensor.name.ends_with("_exps.weight");
+    let block = match dtype {
+        TensorType::MXFP4 => mxfp4,
+        TensorType::IQ4_NL => iq4_nl,
+        TensorType::IQ4_XS => iq4_xs,
+        _ => panic!("candle writes {dtype}"),
+    };
     let plan = |tensor: &TensorInfo| Planned {
         name: tensor.name.clone(),
-        dtype: if expert(tensor) { TensorType::MXFP4 } else { tensor.dtype },
+        dtype: if chosen(tensor) { dtype } else { tensor.dtype },
         shape: tensor.shape.clone(),
     };
     let metadata: Vec<_> = file.metadata.iter().map(|(key, value)| (key.to_owned(), value.clone())).collect();
@@ -393,8 +405,9 @@ fn experts_to_mxfp4(path: &Path) {
     for (tensor, placed) in file.header.tensors.iter().zip(&head.tensors) {
         out.resize(size(placed.offset), 0);
         let data = &bytes[size(tensor.offset)..][..size(tensor.bytes().get())];
-        if expert(tensor) {
-            out.extend(dequantize(tensor.dtype, data).unwrap().chunks(32).flat_map(mxfp4));
+        if chosen(tensor) {
+            let elements = size(dtype.block_elements());
+            out.extend(dequantize(tensor.dtype, data).unwrap().chunks(elements).flat_map(block));
         } else {
             out.extend(data);
         }
@@ -418,6 +431,45 @@ fn mxfp4(block: &[f32]) -> Vec<u8> {
     let (first, second) = block.split_at(16);
     let quants = first.iter().zip(second).map(|(low, high)| code(*low) | code(*high) << 4);
     std::iter::once(u8::try_from(exponent).unwrap()).chain(quants).collect()
+}
+
+/// Codes of 32 weights as multiples of a scale: the nearest of the sixteen numbers of `IQ4`.
+fn iq4_codes(block: &[f32], scale: f32) -> impl Iterator<Item = u8> {
+    let code = move |x: f32| {
+        let wanted = if scale == 0.0 { 0.0 } else { x / scale };
+        let off = |code: &usize| (f32::from(IQ4[*code]) - wanted).abs();
+        u8::try_from((0..16).min_by(|one, other| off(one).total_cmp(&off(other))).unwrap()).unwrap()
+    };
+    let (first, second) = block.split_at(16);
+    first.iter().zip(second).map(move |(low, high)| code(*low) | code(*high) << 4)
+}
+
+/// The scale by which the largest of 32 weights becomes the largest of the sixteen numbers.
+fn iq4_scale(block: &[f32]) -> f32 {
+    block.iter().fold(0f32, |largest, x| largest.max(x.abs())) / 127.0
+}
+
+/// A block of 32 weights in `IQ4_NL`.
+fn iq4_nl(block: &[f32]) -> Vec<u8> {
+    let scale = f16::from_f32(iq4_scale(block));
+    scale.to_le_bytes().into_iter().chain(iq4_codes(block, scale.to_f32())).collect()
+}
+
+/// A super-block of 256 weights in `IQ4_XS`, its blocks' scales of both signs by turns.
+fn iq4_xs(block: &[f32]) -> Vec<u8> {
+    let scales: Vec<f32> = block.chunks(32).map(iq4_scale).collect();
+    let whole = f16::from_f32(scales.iter().fold(0f32, |largest, scale| largest.max(*scale)) / 31.0);
+    let (mut upper, mut lower, mut codes) = (0u16, [0u8; 4], Vec::new());
+    for (sub, (block, scale)) in block.chunks(32).zip(&scales).enumerate() {
+        let size = (scale / whole.to_f32().max(1e-30)).round();
+        let size = if sub % 2 == 0 { size } else { -size };
+        codes.extend(iq4_codes(block, whole.to_f32() * size));
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "1 to 63")]
+        let bits = (size + 32.0) as u8;
+        lower[sub / 2] |= (bits & 15) << (sub % 2 * 4);
+        upper |= u16::from(bits >> 4) << (sub * 2);
+    }
+    [&whole.to_le_bytes()[..], &upper.to_le_bytes(), &lower, &codes].concat()
 }
 
 /// Llama 3.1's scaling of rotary angles, here so strong that it matters within a short prompt.

@@ -22,6 +22,8 @@ pub(super) fn first_non_finite(dtype: TensorType, bytes: &[u8]) -> Option<u64> {
         }
         TensorType::Q4_1 | TensorType::Q5_1 | TensorType::Q4_K | TensorType::Q5_K => &[0, 2],
         TensorType::Q6_K => &[208],
+        TensorType::Q2_K => &[80, 82],
+        TensorType::Q3_K => &[108],
         _ => &[0],
     };
     let whole = |b: &[u8]| scales.iter().all(|at| f16::from_le_bytes([b[*at], b[at + 1]]).is_finite());
@@ -46,6 +48,8 @@ mod tests {
             let fields: &[usize] = match dtype {
                 TensorType::Q4_1 | TensorType::Q5_1 | TensorType::Q4_K | TensorType::Q5_K => &[0, 2],
                 TensorType::Q6_K => &[208],
+                TensorType::Q2_K => &[80, 82],
+                TensorType::Q3_K => &[108],
                 _ => &[0],
             };
             for field in fields {

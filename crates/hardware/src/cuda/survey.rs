@@ -11,8 +11,10 @@ use super::module::{ATTENTION, LAYER, LOAD, MATRIX, OPTIONS};
 use super::{Architecture, Form, Kernel, Nvrtc};
 
 /// Types of matrices that there are kernels for.
-pub const MATRIX_TYPES: [&str; 12] =
-    ["F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q4_K", "Q5_K", "Q6_K", "MXFP4"];
+pub const MATRIX_TYPES: [&str; 16] = [
+    "F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q4_K", "Q5_K", "Q6_K", "MXFP4", "Q2_K",
+    "Q3_K", "IQ4_NL", "IQ4_XS",
+];
 /// Head sizes of the models in the catalog.
 const HEAD_SIZES: [u32; 5] = [64, 80, 96, 128, 256];
 /// Those of caches in `q8_0`, whose blocks have 32 elements.
@@ -242,7 +244,7 @@ mod tests {
             assert!(!entry.spills() && entry.registers > 0, "{entry:?}");
             assert!(entry.blocks_per_multiprocessor > 0, "{entry:?}");
         }
-        let unknown = nvrtc.compile(MATRIX, &["-DKIND=Q2_K"], GENERATIONS[3], Form::Cubin);
+        let unknown = nvrtc.compile(MATRIX, &["-DKIND=IQ2_S"], GENERATIONS[3], Form::Cubin);
         let unknown = unknown.expect_err("no such kernel");
         assert!(unknown.contains("no type that there is a kernel for"), "{unknown}");
     }

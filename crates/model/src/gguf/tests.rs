@@ -208,9 +208,9 @@ fn bad_files() -> Vec<(&'static str, Vec<u8>, &'static [&'static str])> {
             &["`odd.weight`", "128 elements", "Q4_K", "256"],
         ),
         (
-            "type IQ4_NL",
-            patch(good(), "token_embd.weight", 20, &[20]),
-            &["`token_embd.weight`", "type 20 (IQ4_NL)", "Q4_K"],
+            "type IQ3_S",
+            patch(good(), "token_embd.weight", 20, &[21]),
+            &["`token_embd.weight`", "type 21 (IQ3_S)", "Q4_K"],
         ),
         ("type 77", patch(good(), "token_embd.weight", 20, &[77]), &["`token_embd.weight`", "type 77,"]),
         (

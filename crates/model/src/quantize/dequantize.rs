@@ -2,12 +2,12 @@
 
 use half::{bf16, f16};
 
-use super::{FP4_TWICE, mxfp4_half_scale, unpack_scale};
+use super::{FP4_TWICE, IQ4, mxfp4_half_scale, unpack_iq4_scale, unpack_q3_scale, unpack_scale};
 use crate::TensorType;
 
 /// The weights in `bytes`, whole blocks of type `dtype`, appended to nothing: the result has exactly the
-/// blocks' elements. `None` when the type has no reference here (`Q2_K`, `Q3_K`, `Q8_1`, `Q8_K`) or the
-/// bytes are no whole number of blocks.
+/// blocks' elements. `None` when the type is one of activations alone (`Q8_1`, `Q8_K`) or the bytes are
+/// no whole number of blocks.
 pub fn dequantize(dtype: TensorType, bytes: &[u8]) -> Option<Vec<f32>> {
     match dtype {
         TensorType::F32 => each(bytes, |block: &[u8; 4], out| out.push(f32::from_le_bytes(*block))),
@@ -24,7 +24,11 @@ pub fn dequantize(dtype: TensorType, bytes: &[u8]) -> Option<Vec<f32>> {
         TensorType::Q5_K => each(bytes, q5_k),
         TensorType::Q6_K => each(bytes, q6_k),
         TensorType::MXFP4 => each(bytes, mxfp4),
-        TensorType::Q8_1 | TensorType::Q2_K | TensorType::Q3_K | TensorType::Q8_K => None,
+        TensorType::Q2_K => each(bytes, q2_k),
+        TensorType::Q3_K => each(bytes, q3_k),
+        TensorType::IQ4_NL => each(bytes, iq4_nl),
+        TensorType::IQ4_XS => each(bytes, iq4_xs),
+        TensorType::Q8_1 | TensorType::Q8_K => None,
     }
 }
 
@@ -69,6 +73,55 @@ fn mxfp4(block: &[u8; 17], out: &mut Vec<f32>) {
     let weight = |code: u8| f32::from(FP4_TWICE[usize::from(code)]) * scale;
     out.extend(block[1..].iter().map(|byte| weight(byte & 15)));
     out.extend(block[1..].iter().map(|byte| weight(byte >> 4)));
+}
+
+/// Scale, then 16 bytes as in `Q4_0`, each half the code of a number.
+fn iq4_nl(block: &[u8; 18], out: &mut Vec<f32>) {
+    let scale = half_at(block, 0);
+    let weight = |code: u8| f32::from(IQ4[usize::from(code)]) * scale;
+    out.extend(block[2..].iter().map(|byte| weight(byte & 15)));
+    out.extend(block[2..].iter().map(|byte| weight(byte >> 4)));
+}
+
+/// Super-scale, six bytes of scales with offset 32, then the 16 bytes of `IQ4_NL` for each of eight sub-blocks.
+fn iq4_xs(block: &[u8; 136], out: &mut Vec<f32>) {
+    let super_scale = half_at(block, 0);
+    let packed = std::array::from_fn(|byte| block[2 + byte]);
+    for (sub, bytes) in block[8..].chunks(16).enumerate() {
+        let scale = super_scale * (f32::from(unpack_iq4_scale(packed, sub)) - 32.0);
+        let weight = |code: u8| f32::from(IQ4[usize::from(code)]) * scale;
+        out.extend(bytes.iter().map(|byte| weight(byte & 15)));
+        out.extend(bytes.iter().map(|byte| weight(byte >> 4)));
+    }
+}
+
+/// 16 bytes of scales below and minima above, for 16 elements each, then 64 of pairs, super-scale and super-minimum.
+///
+/// Each half of the block has four runs of 32 elements, run r in bits 2r and 2r + 1 of its 32 bytes.
+fn q2_k(block: &[u8; 84], out: &mut Vec<f32>) {
+    let (super_scale, super_minimum) = (half_at(block, 80), half_at(block, 82));
+    for part in 0..16 {
+        let scale = super_scale * f32::from(block[part] & 15);
+        let minimum = super_minimum * f32::from(block[part] >> 4);
+        let bytes = &block[16 + part / 8 * 32 + part % 2 * 16..][..16];
+        out.extend(bytes.iter().map(|byte| f32::from(byte >> (part / 2 % 4 * 2) & 3) * scale - minimum));
+    }
+}
+
+/// 32 bytes of third bits (bit s of byte i belongs to element i of sub-block s), 64 of pairs as in `Q2_K`, 12 of scales
+/// with offset 32, for 16 elements each, and the super-scale; offset 4.
+fn q3_k(block: &[u8; 110], out: &mut Vec<f32>) {
+    let super_scale = half_at(block, 108);
+    let packed = std::array::from_fn(|byte| block[96 + byte]);
+    for part in 0..16 {
+        let scale = super_scale * (f32::from(unpack_q3_scale(packed, part)) - 32.0);
+        let bytes = &block[32 + part / 8 * 32 + part % 2 * 16..][..16];
+        let thirds = &block[part % 2 * 16..][..16];
+        out.extend(bytes.iter().zip(thirds).map(|(byte, third)| {
+            let number = byte >> (part / 2 % 4 * 2) & 3 | (third >> (part / 2) & 1) << 2;
+            scale * (f32::from(number) - 4.0)
+        }));
+    }
 }
 
 /// The 32 five-bit numbers of four bytes of high bits (bit i for element i) and 16 bytes as in `Q4_0`.

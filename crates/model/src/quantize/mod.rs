@@ -5,9 +5,9 @@
 //! reference that fast kernels and other programs are compared with. [`Weights`] makes blocks that
 //! real quantizers could have written, any range of a tensor at a time.
 //!
-//! Layouts: ggml-common.h of <https://github.com/ggml-org/ggml> (`block_q4_0` … `block_q6_K`, `block_mxfp4`); the numbers
-//! of `MXFP4`: OCP Microscaling Formats (MX) Specification 1.0, FP4 (E2M1) and E8M0. Formats that
-//! no engine here computes with (`Q2_K`, `Q3_K`, `Q8_1`, `Q8_K`) are refused by name.
+//! Layouts: ggml-common.h of <https://github.com/ggml-org/ggml> (`block_q4_0` … `block_q6_K`, `block_iq4_nl`, `block_iq4_xs`, `block_mxfp4`); the numbers
+//! of `MXFP4`: OCP Microscaling Formats (MX) Specification 1.0, FP4 (E2M1) and E8M0. Formats of
+//! activations (`Q8_1`, `Q8_K`) are refused by name.
 
 mod dequantize;
 mod random;
@@ -28,6 +28,22 @@ pub fn unpack_scale(packed: [u8; 12], index: usize) -> (u8, u8) {
 
 /// The values of the sixteen codes of a 4-bit float (E2M1), doubled to be whole.
 pub const FP4_TWICE: [i8; 16] = [0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12];
+
+/// The numbers of the sixteen codes of `IQ4_NL` and `IQ4_XS`.
+pub const IQ4: [i8; 16] = [-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113];
+
+/// The 6-bit scale of part `index` (0 to 15, of 16 elements each) in the 12 packed bytes of `Q3_K`, 32 too high.
+pub fn unpack_q3_scale(packed: [u8; 12], index: usize) -> u8 {
+    let low = packed[index % 8] >> (index / 8 * 4) & 15;
+    low | (packed[8 + index % 4] >> (index / 4 * 2) & 3) << 4
+}
+
+/// The 6-bit scale of sub-block `index` (0 to 7) in the 6 bytes of scales of `IQ4_XS`, 32 too high: two bytes of upper
+/// pairs, then four of lower halves.
+pub fn unpack_iq4_scale(packed: [u8; 6], index: usize) -> u8 {
+    let low = packed[2 + index / 2] >> (index % 2 * 4) & 15;
+    low | (packed[index / 4] >> (index % 4 * 2) & 3) << 4
+}
 
 /// Half of the scale that byte `exponent` of `MXFP4` stands for, 2^(`exponent` − 127): what [`FP4_TWICE`] is multiplied
 /// with. 255 is no number.

@@ -13,7 +13,7 @@
 use half::f16;
 use half::slice::HalfFloatSliceExt;
 
-use super::pack_scales;
+use super::{IQ4, pack_scales};
 use crate::TensorType;
 
 /// Elements made at once of a type without blocks.
@@ -66,6 +66,7 @@ impl Weights {
             // K-quants subtract their minimum.
             TensorType::Q4_K => 7.5,
             TensorType::Q5_K => 15.5,
+            TensorType::Q2_K => 1.5,
             _ => 0.0,
         };
         let minima = scales.map(|scale| f16::from_f32(scale.to_f32() * centre).to_bits());
@@ -142,7 +143,7 @@ impl Weights {
                     *byte = byte.cast_signed().max(-127).cast_unsigned();
                 }
             }
-            TensorType::Q4_0 | TensorType::Q5_0 => {
+            TensorType::Q4_0 | TensorType::Q5_0 | TensorType::IQ4_NL => {
                 out[..2].copy_from_slice(&signed.to_le_bytes());
                 words.fill(&mut out[2..]);
             }
@@ -166,12 +167,32 @@ impl Weights {
                 }
                 out[208..].copy_from_slice(&scale.to_le_bytes());
             }
+            TensorType::Q2_K => {
+                words.fill(&mut out[..80]);
+                for byte in &mut out[..16] {
+                    // A scale of 5 to 12 and its minimum, 2 to 15.
+                    let scale = 5 + (*byte & 7);
+                    *byte = scale | (scale + (*byte >> 3 & 3) - (*byte >> 5 & 3)) << 4;
+                }
+                out[80..82].copy_from_slice(&scale.to_le_bytes());
+                out[82..].copy_from_slice(&self.minima[pick].to_le_bytes());
+            }
+            TensorType::Q3_K => {
+                words.fill(&mut out[..108]);
+                far_from_the_middle(&mut out[104..108]);
+                out[108..].copy_from_slice(&scale.to_le_bytes());
+            }
+            TensorType::IQ4_XS => {
+                out[..2].copy_from_slice(&scale.to_le_bytes());
+                words.fill(&mut out[2..]);
+                far_from_the_middle(&mut out[2..4]);
+            }
             TensorType::MXFP4 => {
                 out[0] = scale as u8;
                 words.fill(&mut out[1..]);
             }
             // `new` has refused them.
-            TensorType::Q8_1 | TensorType::Q2_K | TensorType::Q3_K | TensorType::Q8_K => out.fill(0),
+            TensorType::Q8_1 | TensorType::Q8_K => out.fill(0),
         }
     }
 
@@ -209,9 +230,30 @@ fn rms_of_unit_scale(dtype: TensorType) -> Option<f32> {
         TensorType::MXFP4 => 68.5 / 8.0,
         // Scales are 64 to 127.
         TensorType::Q6_K => (spread(64.0) + 0.25) * (spread(64.0) + 95.5 * 95.5),
-        TensorType::Q8_1 | TensorType::Q2_K | TensorType::Q3_K | TensorType::Q8_K => return None,
+        // Scales are 5 to 12; a minimum differs from its scale by a difference of two digits of base four.
+        TensorType::Q2_K => (spread(8.0) + 8.5 * 8.5) * spread(4.0) + 1.5 * 1.5 * 2.0 * spread(4.0),
+        TensorType::Q3_K => (spread(8.0) + 0.25) * FAR_SQUARE,
+        TensorType::IQ4_NL => iq4_square(),
+        TensorType::IQ4_XS => iq4_square() * FAR_SQUARE,
+        TensorType::Q8_1 | TensorType::Q8_K => return None,
     };
     Some(mean_square.sqrt())
+}
+
+/// Mean of the squares of the numbers of `IQ4_NL`.
+fn iq4_square() -> f32 {
+    IQ4.iter().map(|number| f32::from(*number) * f32::from(*number)).sum::<f32>() / 16.0
+}
+
+/// Mean of the squares of 6-bit scales that [`far_from_the_middle`] has moved: −32 to −17 and 16 to 31.
+const FAR_SQUARE: f32 = (16.0 * 16.0 - 1.0) / 12.0 + (24.5 * 24.5 + 23.5 * 23.5) / 2.0;
+
+/// Makes the two upper bits of 6-bit scales with offset 32 the same, four scales a byte: a real scale is rarely small.
+fn far_from_the_middle(uppers: &mut [u8]) {
+    for byte in uppers {
+        let one = *byte & 0x55;
+        *byte = one | one << 1;
+    }
 }
 
 /// Scale bytes of `MXFP4` whose powers of two have the root mean square `unit`, to about a fiftieth.

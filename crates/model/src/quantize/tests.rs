@@ -20,16 +20,16 @@ fn bytes(dtype: TensorType, deviation: f32, elements: u64) -> Vec<u8> {
 }
 
 #[test]
-fn the_twelve_formats_of_the_engines_can_be_made() {
-    assert_eq!(made().len(), 12);
-    assert!(!can_make(TensorType::Q2_K) && dequantize(TensorType::Q2_K, &[0; 84]).is_none());
+fn the_sixteen_formats_of_the_engines_can_be_made() {
+    assert_eq!(made().len(), 16);
+    assert!(!can_make(TensorType::Q8_K) && dequantize(TensorType::Q8_K, &[0; 292]).is_none());
     assert!(dequantize(TensorType::Q4_K, &[0; 143]).is_none());
 }
 
 #[test]
 fn candle_reads_the_same_weights_from_our_blocks() {
-    // candle has no MXFP4.
-    for dtype in made().into_iter().filter(|dtype| *dtype != TensorType::MXFP4) {
+    let unknown = [TensorType::MXFP4, TensorType::IQ4_NL, TensorType::IQ4_XS];
+    for dtype in made().into_iter().filter(|dtype| !unknown.contains(dtype)) {
         let bytes = bytes(dtype, 0.02, 4096);
         let ours = dequantize(dtype, &bytes).unwrap();
         let theirs = qtensor_from_ggml(candle_type(dtype), &bytes, vec![4, 1024], &Device::Cpu)
@@ -68,6 +68,26 @@ fn mxfp4_is_a_power_of_two_times_the_specification_s_sixteen_numbers() {
         );
     }
     assert!(mxfp4_half_scale(255).is_nan());
+}
+
+#[test]
+fn iq4_looks_sixteen_numbers_up_and_scales_them() {
+    let codes: Vec<u8> = (0..16).map(|code| code | (15 - code) << 4).collect();
+    let looked_up = |scale: f32| -> Vec<f32> {
+        let of = |k: usize| f32::from(IQ4[if k < 16 { k } else { 31 - k }]) * scale;
+        (0..32).map(of).collect()
+    };
+    let half = half::f16::from_f32(0.25).to_le_bytes();
+    let block = [&half[..], &codes].concat();
+    assert_eq!(dequantize(TensorType::IQ4_NL, &block).unwrap(), looked_up(0.25));
+    // Scales 0, 9, 18 … 63 less 32: lower halves side by side, upper pairs from the lowest bits on.
+    let scales = [0u8, 9, 18, 27, 36, 45, 54, 63];
+    let pair = |at: usize| (scales[at] & 15) | (scales[at + 1] & 15) << 4;
+    let upper = scales.iter().rev().fold(0u16, |bits, scale| bits << 2 | u16::from(scale >> 4));
+    let lower = [pair(0), pair(2), pair(4), pair(6)];
+    let block = [&half[..], &upper.to_le_bytes(), &lower, &codes.repeat(8)].concat();
+    let expected = scales.iter().flat_map(|scale| looked_up((f32::from(*scale) - 32.0) * 0.25));
+    assert_eq!(dequantize(TensorType::IQ4_XS, &block).unwrap(), expected.collect::<Vec<_>>());
 }
 
 /// candle's own name for a type, by the number that both share.

@@ -18,8 +18,9 @@ use crate::fused::kv::{KvType, PAGE};
 use super::activations::for_each_isa;
 use super::isa::Isa;
 use super::kv::{Cell, Eight, Half, KvCache, Part};
-use super::lanes::{LANES, Lanes, Plain, ask};
+use super::lanes::{LANES, Lanes, Plain, ask_as};
 use super::pack::BLOCK;
+use super::prefetch::{Prefetch, hint};
 
 /// Most rows of one call.
 pub(super) const MOST_ROWS: usize = 64;
@@ -39,6 +40,31 @@ pub(super) struct Span<'a> {
     pub(super) to: usize,
     /// What this thread reads next, asked for meanwhile.
     pub(super) then: Option<Part>,
+    /// How it asks, as the weights do.
+    pub(super) prefetch: Prefetch,
+}
+
+/// What is read after the page at hand.
+#[derive(Clone, Copy)]
+struct Next {
+    part: Part,
+    /// Whether it is asked into the second cache, else into all.
+    second: bool,
+}
+
+impl Next {
+    /// Asks for `bytes` from `at` on.
+    #[inline(always)]
+    unsafe fn ask<V: Lanes>(self, at: *const u8, bytes: usize) {
+        // SAFETY: the caller's: the processor has what `V` needs.
+        unsafe {
+            if self.second {
+                ask_as::<V, { hint::SECOND }>(at, bytes);
+            } else {
+                ask_as::<V, { hint::ALL }>(at, bytes);
+            }
+        }
+    }
 }
 
 /// Query rows: `[rows][head_size]`, rotated and scaled, and which positions each may see.
@@ -110,6 +136,7 @@ unsafe fn attend_to<V: Lanes, C: Cell>(span: Span<'_>, rows: Rows<'_>, shares: *
             } else {
                 span.then
             };
+            let next = next.map(|part| Next { part, second: span.prefetch == Prefetch::SecondCache });
             scores::<V, C>(part, rows.queries, count, next, shares);
             for row in 0..count {
                 let (sees_from, sees_to) = rows.sees[row];
@@ -129,7 +156,7 @@ unsafe fn scores<V: Lanes, C: Cell>(
     part: Part,
     queries: *const f32,
     rows: usize,
-    next: Option<Part>,
+    next: Option<Next>,
     scores: *mut f32,
 ) {
     let mut row = 0;
@@ -138,7 +165,7 @@ unsafe fn scores<V: Lanes, C: Cell>(
         while row < rows {
             let queries = queries.add(row * part.head_size);
             let to = scores.add(row * PAGE);
-            let next = next.filter(|_| row == 0).map(|next| next.keys.cast_const());
+            let next = next.filter(|_| row == 0);
             // Sums of a block fill the registers: 6 × 4 of 32, or 3 × 2 pairs of 16.
             if V::REGISTERS >= 32 {
                 row += match rows - row {
@@ -167,7 +194,7 @@ unsafe fn scores<V: Lanes, C: Cell>(
 unsafe fn scores_of<V: Lanes, C: Cell, const ROWS: usize, const WIDE: usize>(
     part: Part,
     queries: *const f32,
-    next: Option<*const u8>,
+    next: Option<Next>,
     to: *mut f32,
 ) -> usize {
     let step = if C::SCALED { BLOCK } else { part.head_size };
@@ -178,7 +205,8 @@ unsafe fn scores_of<V: Lanes, C: Cell, const ROWS: usize, const WIDE: usize>(
                 let mut sums = [[V::splat(0.0); WIDE]; ROWS];
                 for element in first..first + step {
                     if let Some(next) = next {
-                        ask::<V>(next.add((element * PAGE + positions) * C::BYTES), WIDE * LANES * C::BYTES);
+                        let at = next.part.keys.add((element * PAGE + positions) * C::BYTES);
+                        next.ask::<V>(at, WIDE * LANES * C::BYTES);
                     }
                     let mut key = [V::splat(0.0); WIDE];
                     for (wide, key) in key.iter_mut().enumerate() {
@@ -271,7 +299,7 @@ unsafe fn mix<V: Lanes, C: Cell>(
     seen: Range<usize>,
     shares: *const f32,
     rows: usize,
-    next: Option<Part>,
+    next: Option<Next>,
     mixed: *mut f32,
 ) {
     let mut row = 0;
@@ -298,7 +326,7 @@ unsafe fn mix_rows<V: Lanes, C: Cell, const ROWS: usize>(
     part: Part,
     seen: Range<usize>,
     shares: *const f32,
-    next: Option<Part>,
+    next: Option<Next>,
     mixed: *mut f32,
 ) -> usize {
     let mut at = 0;
@@ -352,14 +380,13 @@ unsafe fn mix_block<V: Lanes, C: Cell, const ROWS: usize, const WIDE: usize>(
     at: usize,
     seen: Range<usize>,
     shares: *const f32,
-    next: Option<Part>,
+    next: Option<Next>,
     mixed: *mut f32,
 ) -> usize {
     let head_size = part.head_size;
     // SAFETY: the caller's.
     unsafe {
         let values = part.values::<C>();
-        let next = next.map(|next| next.values::<C>().cast_const());
         let mut sums = [[V::splat(0.0); WIDE]; ROWS];
         for (row, sums) in sums.iter_mut().enumerate() {
             for (wide, sum) in sums.iter_mut().enumerate() {
@@ -368,7 +395,8 @@ unsafe fn mix_block<V: Lanes, C: Cell, const ROWS: usize, const WIDE: usize>(
         }
         for position in seen {
             if let Some(next) = next {
-                ask::<V>(next.add((position * head_size + at) * C::BYTES), WIDE * LANES * C::BYTES);
+                let at = next.part.values::<C>().add((position * head_size + at) * C::BYTES);
+                next.ask::<V>(at, WIDE * LANES * C::BYTES);
             }
             let mut value = [V::splat(0.0); WIDE];
             for (wide, value) in value.iter_mut().enumerate() {

@@ -436,26 +436,36 @@ impl Pass<'_> {
         }
     }
 
-    /// Multiplies this thread's share of the groups of `matrices`, whose outputs lie one behind the other.
-    unsafe fn multiply(&self, matrices: &[Matrix], rows: *const f32, out: Output, thread: usize) {
-        let all: usize = matrices.iter().map(Matrix::groups).sum();
-        let mine = share(all, thread, self.threads);
-        let mut before = 0;
+    /// Multiplies this thread's share of the groups of `matrices`, whose outputs lie one behind the other: as many bytes of
+    /// weights as every other thread's, since types may differ.
+    ///
+    /// `rows` are the input of matrices that are not quantized, with the distance from one to the next.
+    unsafe fn multiply(
+        &self,
+        matrices: &[Matrix],
+        (rows, stride): (*const f32, usize),
+        out: Output,
+        thread: usize,
+    ) {
+        let bytes = |matrix: &Matrix| matrix.groups() * matrix.layout.group_bytes;
+        let mine = share(matrices.iter().map(bytes).sum(), thread, self.threads);
+        let (mut before, mut groups_before) = (0, 0);
         for matrix in matrices {
             let groups = matrix.groups();
-            let from = mine.start.clamp(before, before + groups) - before;
-            let to = mine.end.clamp(before, before + groups) - before;
+            let until = |at: usize| (at.saturating_sub(before) / matrix.layout.group_bytes).min(groups);
             let weights = matmul::Weights {
                 layout: matrix.layout.asked(self.prefetch),
                 groups: self.weights.store.bytes(matrix.region).as_ptr(),
             };
-            let input = Input { tokens: self.tokens, tiles: self.tiles, rows };
+            let input = Input { tokens: self.tokens, tiles: self.tiles, rows, stride };
             // SAFETY: the groups are this thread's, the output has a place for each.
             unsafe {
-                let first = out.first.add(before * ROWS);
-                matmul::multiply(self.isa, weights, from..to, input, Output { first, ..out });
+                let first = out.first.add(groups_before * ROWS);
+                let mine = until(mine.start)..until(mine.end);
+                matmul::multiply(self.isa, weights, mine, input, Output { first, ..out });
             }
-            before += groups;
+            before += bytes(matrix);
+            groups_before += groups;
         }
     }
 
@@ -467,7 +477,7 @@ impl Pass<'_> {
             self.barrier.wait();
             self.norm_input(&block.attention_norm, &block.qkv, thread);
             self.barrier.wait();
-            self.multiply(&block.qkv, self.normed, Output { first: self.qkv, stride }, thread);
+            self.multiply(&block.qkv, (self.normed, width), Output { first: self.qkv, stride }, thread);
             self.barrier.wait();
             for sequence in self.batch.sequences {
                 self.store_keys(layer, block, sequence, thread);
@@ -492,7 +502,8 @@ impl Pass<'_> {
             }
             self.barrier.wait();
             let stride = padded(width);
-            self.multiply(&[block.output], self.attended, Output { first: self.out, stride }, thread);
+            let out = Output { first: self.out, stride };
+            self.multiply(&[block.output], (self.attended, queries), out, thread);
             self.barrier.wait();
             self.add_output(block.output_bias.as_deref(), block.post_attention_norm.as_deref(), thread);
         }
@@ -602,6 +613,7 @@ impl Pass<'_> {
                     let pages = self.batch.pages_of(&self.batch.sequences[then.sequence]);
                     pages.get(then.from / PAGE).map(|page| self.cache.part(*page, layer, then.head))
                 }),
+                prefetch: self.prefetch,
             };
             let seen = Rows { queries, sees: &sees[..rows] };
             if let Some(part) = task.part {
@@ -690,13 +702,12 @@ impl Pass<'_> {
             self.norm_input(&block.feed_norm, gate_up, thread);
             self.barrier.wait();
             let to = Output { first: self.gate_up, stride: 2 * half };
-            self.multiply(gate_up, self.normed, to, thread);
+            self.multiply(gate_up, (self.normed, width), to, thread);
             self.barrier.wait();
             self.activate(feed, half, is_quantized(down.layout.kind), thread);
             self.barrier.wait();
-            // The rows of a float matrix lie behind one another; see `activate`.
             let to = Output { first: self.out, stride: padded(width) };
-            self.multiply(&[down], self.gate_up, to, thread);
+            self.multiply(&[down], (self.gate_up, 2 * half), to, thread);
             self.barrier.wait();
             self.add_output(None, block.post_feed_norm.as_deref(), thread);
         }
@@ -713,19 +724,6 @@ impl Pass<'_> {
                 activate(self.network.activation, self.isa, gate, up, part.len());
                 if quantized {
                     self.quantize(row, token, feed, part.clone());
-                }
-            }
-        }
-        if !quantized && self.tokens > 1 {
-            self.barrier.wait();
-            // Rows closer together: each thread would overwrite another's, so one does it, from the first on.
-            if thread == 0 {
-                for token in 1..self.tokens {
-                    // SAFETY: a row moves towards the front, all before it have moved.
-                    unsafe {
-                        let from = self.gate_up.add(token * 2 * half);
-                        std::ptr::copy(from, self.gate_up.add(token * feed), feed);
-                    }
                 }
             }
         }
@@ -801,7 +799,7 @@ fn head(engine: &mut CpuEngine, rows: &[(usize, Option<usize>)]) {
                 layout: weights.head.layout.asked(prefetch),
                 groups: weights.store.bytes(weights.head.region).as_ptr(),
             };
-            let input = Input { tokens: rows.len(), tiles: tiles.get(), rows: last.get() };
+            let input = Input { tokens: rows.len(), tiles: tiles.get(), rows: last.get(), stride: width };
             matmul::multiply(isa, matrix, groups.clone(), input, Output { first: out.get(), stride });
             let mine = groups.start * ROWS..(groups.end * ROWS).min(vocabulary);
             for number in 0..rows.len() {

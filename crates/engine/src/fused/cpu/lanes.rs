@@ -12,6 +12,8 @@
 
 use half::f16;
 
+use super::prefetch::hint;
+
 /// Lanes of a vector.
 pub(super) const LANES: usize = 16;
 
@@ -55,8 +57,8 @@ pub(super) trait Lanes: Copy {
     unsafe fn mul_add(self, factor: Self, sum: Self) -> Self;
     unsafe fn reduce_add(self) -> f32;
     unsafe fn reduce_max(self) -> f32;
-    /// Asks the memory for the 64 bytes around `at`, which will be read soon.
-    unsafe fn ask(at: *const u8);
+    /// Asks the memory for the 64 bytes around `at`, which will be read soon, as [`hint`] says.
+    unsafe fn ask<const HINT: u8>(at: *const u8);
     /// e^x; a NaN stays one.
     unsafe fn exp(self) -> Self;
     /// Rounded to nearest even as 8-bit integers; the numbers must be within ±127.
@@ -65,15 +67,15 @@ pub(super) trait Lanes: Copy {
     unsafe fn rounded_sums(self) -> [i32; 2];
 }
 
-/// Asks for the cache lines of `bytes` bytes; whether they are there does not matter.
+/// Asks for the cache lines of `bytes` bytes, as [`hint`] says; whether they are there does not matter.
 ///
 /// # Safety
 /// The processor must have what `V` needs.
 #[inline(always)]
-pub(super) unsafe fn ask<V: Lanes>(first: *const u8, bytes: usize) {
+pub(super) unsafe fn ask_as<V: Lanes, const HINT: u8>(first: *const u8, bytes: usize) {
     for line in (0..bytes).step_by(64) {
         // SAFETY: the caller's.
-        unsafe { V::ask(first.wrapping_add(line)) };
+        unsafe { V::ask::<HINT>(first.wrapping_add(line)) };
     }
 }
 
@@ -199,7 +201,7 @@ impl Lanes for Plain {
     }
 
     #[inline(always)]
-    unsafe fn ask(_: *const u8) {}
+    unsafe fn ask<const HINT: u8>(_: *const u8) {}
 
     #[inline(always)]
     unsafe fn reduce_add(self) -> f32 {
@@ -257,7 +259,7 @@ mod x86 {
 
     use std::arch::x86_64::*;
 
-    use super::{EXP_LEAST, EXP2, LANES, LEAST_POWER, Lanes};
+    use super::{EXP_LEAST, EXP2, LANES, LEAST_POWER, Lanes, hint};
 
     /// One register of AVX-512.
     #[derive(Clone, Copy)]
@@ -364,9 +366,15 @@ mod x86 {
         }
 
         #[inline(always)]
-        unsafe fn ask(at: *const u8) {
+        unsafe fn ask<const HINT: u8>(at: *const u8) {
             // SAFETY: asking for what is not there does nothing.
-            unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast()) };
+            unsafe {
+                match HINT {
+                    hint::PAST => _mm_prefetch::<_MM_HINT_NTA>(at.cast()),
+                    hint::SECOND => _mm_prefetch::<_MM_HINT_T1>(at.cast()),
+                    _ => _mm_prefetch::<_MM_HINT_T0>(at.cast()),
+                }
+            }
         }
 
         #[inline(always)]
@@ -557,9 +565,15 @@ mod x86 {
         }
 
         #[inline(always)]
-        unsafe fn ask(at: *const u8) {
+        unsafe fn ask<const HINT: u8>(at: *const u8) {
             // SAFETY: asking for what is not there does nothing.
-            unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast()) };
+            unsafe {
+                match HINT {
+                    hint::PAST => _mm_prefetch::<_MM_HINT_NTA>(at.cast()),
+                    hint::SECOND => _mm_prefetch::<_MM_HINT_T1>(at.cast()),
+                    _ => _mm_prefetch::<_MM_HINT_T0>(at.cast()),
+                }
+            }
         }
 
         #[inline(always)]

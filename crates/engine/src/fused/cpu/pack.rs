@@ -5,14 +5,16 @@
 //! Four neighbouring quants of a row lie side by side, as the int8 dot product takes them: no kernel shuffles, and one
 //! broadcast of four activations serves sixteen rows. 8-bit quants are stored as q + 128, since the instruction wants
 //! one side without sign. The K types have a *chunk* for each super-block of 256 instead of scales and minima: its
-//! f16 scales, its f16 scales of the minima (`Q4_K`, `Q5_K`), then the bytes of the packed scales in the file's order,
-//! sixteen of each. `MXFP4` has a byte for a scale, an exponent of two. No weight takes more bits than in the file, and
+//! f16 scales, its f16 scales of the minima (`Q2_K`, `Q4_K`, `Q5_K`), then the bytes of the packed scales in the file's
+//! order, sixteen of each; `IQ4_XS` has such chunks too. `MXFP4` has a byte for a scale, an exponent of two. No weight takes more bits than in the file, and
 //! none is changed.
 
 use half::{bf16, f16};
 
 use crate::model::TensorType;
-use crate::model::quantize::{FP4_TWICE, mxfp4_half_scale, unpack_scale};
+use crate::model::quantize::{
+    FP4_TWICE, IQ4, mxfp4_half_scale, unpack_iq4_scale, unpack_q3_scale, unpack_scale,
+};
 
 use super::bits::{FOURS, PACKED_SCALES, PLANE, SUPER, fours, from_planes, quant_bits, to_planes};
 use super::prefetch::Prefetch;
@@ -44,10 +46,12 @@ impl Layout {
     pub(super) fn of(kind: TensorType, columns: usize) -> Option<Self> {
         let blocks = columns / BLOCK;
         let (quants, scales, minima) = match kind {
-            TensorType::Q4_0 | TensorType::Q5_0 | TensorType::Q8_0 => (quant_bits(kind)?, blocks * HALVES, 0),
+            TensorType::Q4_0 | TensorType::Q5_0 | TensorType::Q8_0 | TensorType::IQ4_NL => {
+                (quant_bits(kind)?, blocks * HALVES, 0)
+            }
             TensorType::Q4_1 | TensorType::Q5_1 => (quant_bits(kind)?, blocks * HALVES, blocks * HALVES),
             TensorType::MXFP4 => (quant_bits(kind)?, blocks * ROWS, 0),
-            TensorType::Q4_K | TensorType::Q5_K | TensorType::Q6_K if columns.is_multiple_of(SUPER) => {
+            _ if is_super(kind) && columns.is_multiple_of(SUPER) => {
                 (quant_bits(kind)?, columns / SUPER * chunk_bytes(kind), 0)
             }
             TensorType::F16 | TensorType::BF16 => (BLOCK * ROWS * 2 / PLANE, 0, 0),
@@ -140,6 +144,19 @@ impl Layout {
                     half(chunk, 208);
                     (chunk + HALVES, &bytes[192..208])
                 }
+                TensorType::Q2_K => {
+                    half(chunk, 80);
+                    half(chunk + HALVES, 82);
+                    (chunk + 2 * HALVES, &bytes[..16])
+                }
+                TensorType::Q3_K => {
+                    half(chunk, 108);
+                    (chunk + HALVES, &bytes[96..108])
+                }
+                TensorType::IQ4_XS => {
+                    half(chunk, 0);
+                    (chunk + HALVES, &bytes[2..8])
+                }
                 kind => {
                     half(self.scales + number * HALVES, 0);
                     if matches!(kind, TensorType::Q4_1 | TensorType::Q5_1) {
@@ -208,6 +225,35 @@ impl Layout {
                 }
                 return;
             }
+            TensorType::Q2_K => {
+                let (scale, minimum) = (half_at(chunk + lane * 2), half_at(chunk + HALVES + lane * 2));
+                for (k, (quant, to)) in quants.enumerate() {
+                    let part = group[chunk + 2 * HALVES + (2 * sub + k / 16) * ROWS + lane];
+                    *to = f32::from(quant) * (scale * f32::from(part & 15)) - minimum * f32::from(part >> 4);
+                }
+                return;
+            }
+            TensorType::Q3_K => {
+                let packed = std::array::from_fn(|byte| group[chunk + HALVES + byte * ROWS + lane]);
+                let scale = half_at(chunk + lane * 2);
+                for (k, (quant, to)) in quants.enumerate() {
+                    let part = f32::from(unpack_q3_scale(packed, 2 * sub + k / 16)) - 32.0;
+                    *to = scale * part * (f32::from(quant) - 4.0);
+                }
+                return;
+            }
+            TensorType::IQ4_NL | TensorType::IQ4_XS => {
+                let scale = if self.kind == TensorType::IQ4_NL {
+                    half_at(self.scales + (block * ROWS + lane) * 2)
+                } else {
+                    let packed = std::array::from_fn(|byte| group[chunk + HALVES + byte * ROWS + lane]);
+                    half_at(chunk + lane * 2) * (f32::from(unpack_iq4_scale(packed, sub)) - 32.0)
+                };
+                for (code, to) in quants {
+                    *to = f32::from(IQ4[usize::from(code & 15)]) * scale;
+                }
+                return;
+            }
             TensorType::MXFP4 => {
                 let scale = mxfp4_half_scale(group[self.scales + block * ROWS + lane]);
                 for (code, to) in quants {
@@ -243,6 +289,9 @@ pub(super) const fn chunk_bytes(kind: TensorType) -> usize {
     match kind {
         TensorType::Q4_K | TensorType::Q5_K => 2 * HALVES + PACKED_SCALES * ROWS,
         TensorType::Q6_K => HALVES + 16 * ROWS,
+        TensorType::Q2_K => 2 * HALVES + 16 * ROWS,
+        TensorType::Q3_K => HALVES + 12 * ROWS,
+        TensorType::IQ4_XS => HALVES + 6 * ROWS,
         _ => 0,
     }
 }
@@ -271,7 +320,11 @@ pub(super) mod tests {
     use crate::base::random::SplitMix64;
     use crate::model::quantize::dequantize;
 
-    pub(in super::super) const KINDS: [TensorType; 12] = [
+    pub(in super::super) const KINDS: [TensorType; 16] = [
+        TensorType::Q2_K,
+        TensorType::Q3_K,
+        TensorType::IQ4_NL,
+        TensorType::IQ4_XS,
         TensorType::MXFP4,
         TensorType::Q4_K,
         TensorType::Q6_K,
@@ -309,6 +362,20 @@ pub(super) mod tests {
                 TensorType::Q6_K => {
                     bytes.extend(any(208, &mut random));
                     bytes.extend(f16::from_f32(number * 0.001).to_le_bytes());
+                }
+                TensorType::Q2_K => {
+                    bytes.extend(any(80, &mut random));
+                    bytes.extend(f16::from_f32(number * 0.05).to_le_bytes());
+                    bytes.extend(f16::from_f32(random.unit() as f32 * 0.08 - 0.04).to_le_bytes());
+                }
+                TensorType::Q3_K => {
+                    bytes.extend(any(108, &mut random));
+                    bytes.extend(f16::from_f32(number * 0.02).to_le_bytes());
+                }
+                TensorType::IQ4_NL | TensorType::IQ4_XS => {
+                    let scale = if kind == TensorType::IQ4_NL { 0.02 } else { 0.001 };
+                    bytes.extend(f16::from_f32(number * scale).to_le_bytes());
+                    bytes.extend(any(if kind == TensorType::IQ4_NL { 16 } else { 134 }, &mut random));
                 }
                 TensorType::Q4_K | TensorType::Q5_K => {
                     bytes.extend(f16::from_f32(number * 0.003).to_le_bytes());

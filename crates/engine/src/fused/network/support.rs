@@ -13,7 +13,7 @@ const MOST_HEAD: u32 = 512;
 const MOST_GROUP: u32 = 64;
 
 /// Types of matrices that there are kernels for.
-pub(in crate::fused) const MATRIX_TYPES: [TensorType; 12] = [
+pub(in crate::fused) const MATRIX_TYPES: [TensorType; 16] = [
     TensorType::F32,
     TensorType::F16,
     TensorType::BF16,
@@ -25,6 +25,10 @@ pub(in crate::fused) const MATRIX_TYPES: [TensorType; 12] = [
     TensorType::Q4_K,
     TensorType::Q5_K,
     TensorType::Q6_K,
+    TensorType::Q2_K,
+    TensorType::Q3_K,
+    TensorType::IQ4_NL,
+    TensorType::IQ4_XS,
     TensorType::MXFP4,
 ];
 

@@ -11,12 +11,12 @@ use candle_core::quantized::GgmlDType;
 
 use super::reference::Reference;
 use super::serving;
-use super::{ALL, POSITIONS, ROUNDED_TOLERANCE, TYPES, distance, greedy, mxfp4, open, tiny, tokens};
+use super::{ALL, POSITIONS, ROUNDED_TOLERANCE, TYPES, distance, greedy, iq4, mxfp4, open, tiny, tokens};
 use crate::base::env;
 use crate::base::sys::Interrupt;
 use crate::fused::{KvType, gpu_back_end, load};
 use crate::hardware::cuda::{Kind, Places};
-use crate::model::{Header, Model, Source};
+use crate::model::{Header, Model, Source, TensorType};
 use crate::schedule::{Request, Scheduled, ServeOptions};
 use crate::{Device, Engine, Options, SequencePlan};
 use infercost_testing::Tiny;
@@ -131,7 +131,11 @@ fn logits_of(architecture: &'static str) {
     let fp4 = (architecture == "gpt-oss").then(|| ("MXFP4".to_owned(), Tiny { layers: 2, ..mxfp4() }));
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("tiny.gguf");
-    for (what, shape) in types.chain(fp4) {
+    let looked_up = (architecture == "llama").then(|| {
+        [TensorType::IQ4_NL, TensorType::IQ4_XS]
+            .map(|dtype| (dtype.to_string(), Tiny { layers: 2, ..iq4("llama", dtype) }))
+    });
+    for (what, shape) in types.chain(fp4).chain(looked_up.into_iter().flatten()) {
         let header = shape.write(&path);
         // A page and a part of the next one for unquantized weights; the types themselves need no length.
         let prompt = tokens(if what == "F32" { 70 } else { 9 }, 4);

@@ -200,7 +200,7 @@ impl Mixture<'_> {
             // SAFETY: the token's row was written before the barrier, and these logits are this thread's.
             unsafe {
                 let rows = pass.normed.add(token * pass.network.width);
-                let input = Input { tokens: 1, tiles: self.view.single, rows };
+                let input = Input { tokens: 1, tiles: self.view.single, rows, stride: 0 };
                 let to = Output { first: self.view.logits.add(token * stride), stride };
                 matmul::multiply(pass.isa, weights, group..group + count, input, to);
             }
@@ -308,6 +308,7 @@ impl Mixture<'_> {
                     tokens: slots.len(),
                     tiles: self.view.tiles.add(slots.start * activations::packed_bytes(1, columns)),
                     rows: rows.add(slots.start * columns),
+                    stride: columns,
                 };
                 for (number, (stack, out)) in stacks.iter().enumerate() {
                     let matrix = stack.expert(index);

@@ -1,8 +1,12 @@
-//! Quants of five and six bits, of super-blocks, and 4-bit floats, where the processor has dot products of bytes:
-//! AVX-512 with VNNI.
+//! Quants of two, three, five and six bits, of super-blocks, 4-bit floats and looked-up numbers, where the processor has
+//! dot products of bytes: AVX-512 with VNNI.
 //!
-//! A super-block's integer scales become single precision with the f16 scale in them, once a block and sixteen rows;
-//! only the two of a block of six bits are applied to the dot products, since their f16 scale can wait. A 4-bit float is looked up as twice its number, 16 too high.
+//! A super-block's integer scales become single precision with the f16 scale in them, once a block and sixteen rows; that
+//! is exact for the two of a block of six bits, which have 19 bits then. Two scales of a block of two or three bits are
+//! multiplied with its quants instead: a scaled quant still fits a byte, so that one dot product serves the block. Two
+//! bytes are multiplied at once as a number of 16 bits, since no product reaches beyond its byte; with 3 bits it is minus
+//! the scale times (quant − 4), and 128 more, which lies between 0 and 252. A 4-bit float is looked up as twice its
+//! number, 16 too high, the numbers of `IQ4` 128 too high.
 #![allow(
     clippy::inline_always,
     reason = "generic kernels become instructions only inside the wrapper that enables them"
@@ -13,10 +17,12 @@
 use crate::model::TensorType;
 
 use super::super::activations::{BLOCK_BYTES, numbers, tiles};
-use super::super::bits::{PLANE, SUPER, fp4_above};
+use super::super::bits::{PLANE, SUPER, fp4_above, iq4_above};
 use super::super::lanes::Lanes;
 use super::super::pack::{BLOCK, HALVES, Layout, ROWS, chunk_bytes};
-use super::registers::{Ahead, Dots, half, number, plane, unpack_scales, word};
+use super::registers::{
+    Ahead, Dots, half, number, plane, unpack_iq4_scales, unpack_q3_scales, unpack_scales, word,
+};
 use super::{Input, Output};
 
 /// Blocks of a super-block.
@@ -35,6 +41,10 @@ pub(super) unsafe fn multiply<W: Enabled>(layout: &Layout, group: *const u8, inp
             TensorType::Q6_K => tiles_of::<W, Q6_K>(layout, group, input, to),
             TensorType::Q5_1 => tiles_of::<W, Q5_1>(layout, group, input, to),
             TensorType::MXFP4 => tiles_of::<W, MXFP4>(layout, group, input, to),
+            TensorType::Q2_K => tiles_of::<W, Q2_K>(layout, group, input, to),
+            TensorType::Q3_K => tiles_of::<W, Q3_K>(layout, group, input, to),
+            TensorType::IQ4_NL => tiles_of::<W, IQ4_NL>(layout, group, input, to),
+            TensorType::IQ4_XS => tiles_of::<W, IQ4_XS>(layout, group, input, to),
             _ => tiles_of::<W, Q5_0>(layout, group, input, to),
         }
     }
@@ -47,6 +57,26 @@ const Q6_K: u8 = 2;
 const Q5_0: u8 = 3;
 const Q5_1: u8 = 4;
 const MXFP4: u8 = 5;
+const Q2_K: u8 = 6;
+const Q3_K: u8 = 7;
+const IQ4_NL: u8 = 8;
+const IQ4_XS: u8 = 9;
+
+/// Planes of a block.
+const fn planes(format: u8) -> usize {
+    match format {
+        Q2_K => 2,
+        Q3_K => 3,
+        Q4_K | MXFP4 | IQ4_NL | IQ4_XS => 4,
+        Q6_K => 6,
+        _ => 5,
+    }
+}
+
+/// Whether a block has a minimum for all of it, which is multiplied with the sum of its activations.
+const fn has_minimum(format: u8) -> bool {
+    matches!(format, Q4_K | Q5_K | Q5_1)
+}
 
 /// Registers whose instructions a function enables.
 pub(super) trait Enabled: Dots {
@@ -135,11 +165,16 @@ macro_rules! for_each_four {
 }
 
 /// What a block's dot products are multiplied with, sixteen rows each.
-struct Scales<V> {
-    scale: V,
+struct Scales<W: Dots> {
+    scale: W::Numbers,
+    minimum: W::Numbers,
     /// Of the first and second half of a block of six bits.
-    factors: [V; 2],
-    minimum: V,
+    halves: [W::Numbers; 2],
+    /// What the quants of each half of a block of two or three bits are multiplied with, and what is added to them.
+    times: [W; 2],
+    above: [W; 2],
+    /// Minima of each half of a block of two bits.
+    minima: [W; 2],
 }
 
 #[inline(always)]
@@ -152,19 +187,20 @@ unsafe fn tile_of<W: Dots, const FORMAT: u8, const TOKENS: usize>(
     // SAFETY: all places lie within the group and the tile, by their layouts.
     unsafe {
         let [scale_at, _, _, sum_at, ..] = numbers(TOKENS);
-        let planes = match FORMAT {
-            Q4_K | MXFP4 => 4,
-            Q6_K => 6,
-            _ => 5,
-        };
+        let planes = planes(FORMAT);
         let mut unpacked = [0u8; 2 * SUBS * ROWS];
         let mut sums = [W::Numbers::splat(0.0); TOKENS];
-        let ahead = Ahead::new(layout, group);
+        let ahead = Ahead::new(layout, group, TOKENS);
         for block in 0..layout.columns / BLOCK {
             let tile = tile.add(block * TOKENS * BLOCK_BYTES);
             let chunk = group.add(layout.scales + block / SUBS * chunk_bytes(layout.kind));
-            if block % SUBS == 0 && (FORMAT == Q4_K || FORMAT == Q5_K) {
-                unpack_scales::<W>(chunk.add(2 * HALVES), unpacked.as_mut_ptr());
+            if block % SUBS == 0 {
+                match FORMAT {
+                    Q4_K | Q5_K => unpack_scales::<W>(chunk.add(2 * HALVES), unpacked.as_mut_ptr()),
+                    Q3_K => unpack_q3_scales::<W>(chunk.add(HALVES), unpacked.as_mut_ptr()),
+                    IQ4_XS => unpack_iq4_scales(chunk.add(HALVES), unpacked.as_mut_ptr()),
+                    _ => {}
+                }
             }
             let scales = scales::<W, FORMAT>(layout, group, chunk, block, unpacked.as_ptr());
             let at = group.add(block * planes * PLANE);
@@ -180,10 +216,12 @@ unsafe fn tile_of<W: Dots, const FORMAT: u8, const TOKENS: usize>(
                     // −8·Σ twice.
                     let start: W = word(at.add(starts[1]));
                     parts[0][token] = start.add(start);
+                } else if FORMAT == Q3_K || FORMAT == IQ4_NL || FORMAT == IQ4_XS {
+                    parts[0][token] = word(at.add(starts[2]));
                 }
             }
             for_each_four!(FOUR => {
-                let quants = quants::<W, FORMAT, FOUR>(at);
+                let quants = quants::<W, FORMAT, FOUR>(at, &scales);
                 // Two chains where one token's would wait for itself, or where each half has its factor.
                 let part = if FORMAT == Q6_K || TOKENS == 1 { FOUR / 4 } else { 0 };
                 for token in 0..TOKENS {
@@ -193,17 +231,24 @@ unsafe fn tile_of<W: Dots, const FORMAT: u8, const TOKENS: usize>(
             });
             for token in 0..TOKENS {
                 let at = tile.add(token * 4);
-                let dot = if FORMAT == Q6_K {
-                    let first = parts[0][token].numbers().mul(scales.factors[0]);
-                    parts[1][token].numbers().mul_add(scales.factors[1], first)
-                } else if TOKENS == 1 {
-                    parts[0][token].add(parts[1][token]).numbers()
-                } else {
-                    parts[0][token].numbers()
-                };
-                sums[token] = dot.mul_add(scales.scale.mul(number::<W>(at.add(scale_at))), sums[token]);
-                if FORMAT != Q6_K && FORMAT != Q5_0 && FORMAT != MXFP4 {
+                let scale = number::<W>(at.add(scale_at));
+                if FORMAT == Q6_K {
+                    let first = parts[0][token].numbers().mul(scales.halves[0]);
+                    let both = parts[1][token].numbers().mul_add(scales.halves[1], first);
+                    sums[token] = both.mul_add(scale, sums[token]);
+                    continue;
+                }
+                let dot = if TOKENS == 1 { parts[0][token].add(parts[1][token]) } else { parts[0][token] };
+                sums[token] = dot.numbers().mul_add(scales.scale.mul(scale), sums[token]);
+                if has_minimum(FORMAT) {
                     sums[token] = scales.minimum.mul_add(number::<W>(at.add(sum_at)), sums[token]);
+                }
+                if FORMAT == Q2_K {
+                    // −32·Σ of each half times its minimum.
+                    let (first, second): (W, W) = (word(at.add(starts[4])), word(at.add(starts[5])));
+                    let least = W::splat(0).dot_pairs(scales.minima[0], first);
+                    let least = least.dot_pairs(scales.minima[1], second).numbers();
+                    sums[token] = least.mul_add(scales.minimum.mul(scale), sums[token]);
                 }
             }
         }
@@ -222,14 +267,43 @@ unsafe fn bytes<W: Dots>(byte: u8) -> W {
 
 /// Four quants of each row, from the planes of a block; see [`bits`](super::super::bits).
 #[inline(always)]
-unsafe fn quants<W: Dots, const FORMAT: u8, const FOUR: usize>(at: *const u8) -> W {
+unsafe fn quants<W: Dots, const FORMAT: u8, const FOUR: usize>(at: *const u8, scales: &Scales<W>) -> W {
     // SAFETY: the caller's.
     unsafe {
         match (FORMAT, FOUR) {
-            (Q4_K | MXFP4, _) => {
+            (Q4_K | MXFP4 | IQ4_NL | IQ4_XS, _) => {
                 let both: W = plane(at, FOUR % 4);
                 let codes = if FOUR < 4 { both } else { both.down::<4>() }.and(bytes(0x0f));
-                if FORMAT == MXFP4 { codes.of_table(W::table(&const { fp4_above(16) })) } else { codes }
+                match FORMAT {
+                    MXFP4 => codes.of_table(W::table(&const { fp4_above(16) })),
+                    IQ4_NL | IQ4_XS => codes.of_table(W::table(&const { iq4_above() })),
+                    _ => codes,
+                }
+            }
+            (Q2_K, _) => {
+                let all: W = plane(at, FOUR / 4);
+                let moved = match FOUR % 4 {
+                    0 => all,
+                    1 => all.down::<2>(),
+                    2 => all.down::<4>(),
+                    _ => all.down::<6>(),
+                };
+                moved.and(bytes(3)).times_16(scales.times[FOUR / 4])
+            }
+            (Q3_K, _) => {
+                let quants = match FOUR {
+                    6 => plane::<W>(at, 0)
+                        .down::<6>()
+                        .and(bytes(3))
+                        .or(plane::<W>(at, 2).down::<4>().and(bytes(4))),
+                    7 => plane::<W>(at, 1)
+                        .down::<6>()
+                        .and(bytes(3))
+                        .or(plane::<W>(at, 2).down::<5>().and(bytes(4))),
+                    _ if FOUR % 2 == 0 => plane::<W>(at, FOUR / 2).and(bytes(7)),
+                    _ => plane::<W>(at, FOUR / 2).down::<3>().and(bytes(7)),
+                };
+                quants.times_16(scales.times[FOUR / 4]).add_16(scales.above[FOUR / 4])
             }
             (Q6_K, 3 | 7) => {
                 let first = FOUR / 4 * 3;
@@ -262,11 +336,18 @@ unsafe fn scales<W: Dots, const FORMAT: u8>(
     chunk: *const u8,
     block: usize,
     unpacked: *const u8,
-) -> Scales<W::Numbers> {
+) -> Scales<W> {
     // SAFETY: the caller's.
     unsafe {
-        let zero = W::Numbers::splat(0.0);
-        let none = Scales { scale: zero, factors: [zero; 2], minimum: zero };
+        let (zero, nothing) = (W::Numbers::splat(0.0), [W::splat(0); 2]);
+        let none = Scales {
+            scale: zero,
+            minimum: zero,
+            halves: [zero; 2],
+            times: nothing,
+            above: nothing,
+            minima: nothing,
+        };
         match FORMAT {
             Q4_K | Q5_K => {
                 let at = unpacked.add(block % SUBS * ROWS);
@@ -276,8 +357,37 @@ unsafe fn scales<W: Dots, const FORMAT: u8>(
             }
             Q6_K => {
                 let at = chunk.add(HALVES + block % SUBS * 2 * ROWS).cast::<i8>();
-                let factors = [W::Numbers::load_i8(at), W::Numbers::load_i8(at.add(ROWS))];
-                Scales { scale: half::<W>(chunk), factors, ..none }
+                let scale = half::<W>(chunk);
+                let halves =
+                    [W::Numbers::load_i8(at).mul(scale), W::Numbers::load_i8(at.add(ROWS)).mul(scale)];
+                Scales { halves, ..none }
+            }
+            Q2_K => {
+                let at = chunk.add(2 * HALVES + block % SUBS * 2 * ROWS);
+                let both = [W::twice::<false>(at), W::twice::<false>(at.add(ROWS))];
+                let low = W::splat(0x000f_000f);
+                Scales {
+                    scale: half::<W>(chunk),
+                    minimum: half::<W>(chunk.add(HALVES)).mul(W::Numbers::splat(1.0 / 32.0)),
+                    times: [both[0].and(low), both[1].and(low)],
+                    minima: [both[0].down::<4>(), both[1].down::<4>()],
+                    ..none
+                }
+            }
+            Q3_K => {
+                let at = unpacked.add(block % SUBS * 2 * ROWS);
+                let high = W::splat(0x0020_0020);
+                let times =
+                    [high.sub_16(W::twice::<false>(at)), high.sub_16(W::twice::<false>(at.add(ROWS)))];
+                // 128 − 4 times the factor, in both bytes of a number of 16 bits.
+                let (middle, fours) = (bytes::<W>(128), bytes::<W>(4));
+                let above =
+                    [middle.sub_16(times[0].times_16(fours)), middle.sub_16(times[1].times_16(fours))];
+                Scales { scale: zero.sub(half::<W>(chunk)), times, above, ..none }
+            }
+            IQ4_XS => {
+                let factors = W::Numbers::load_i8(unpacked.add(block % SUBS * ROWS).cast());
+                Scales { scale: half::<W>(chunk).mul(factors), ..none }
             }
             MXFP4 => {
                 let powers = W::Numbers::load_powers(group.add(layout.scales + block * ROWS));

@@ -16,9 +16,10 @@ use crate::model::TensorType;
 
 use super::super::activations::{for_each_isa, tiles};
 use super::super::isa::Isa;
-use super::super::lanes::{LANES, Lanes, Plain, ask};
+use super::super::lanes::{LANES, Lanes, Plain, ask_as};
 use super::super::pack::ROWS;
-use super::{AHEAD, Input, Output, Weights};
+use super::super::prefetch::{Prefetch, hint};
+use super::{Input, Output, Weights};
 
 /// Formats as constants, so that the choice is made outside the loops.
 const F32: u8 = 0;
@@ -64,8 +65,9 @@ unsafe fn groups_in<V: Lanes, const FORMAT: u8>(
             let bytes = weights.groups.add(group * weights.layout.group_bytes);
             let to = Output { first: output.first.add(group * ROWS), ..output };
             if input.tokens < MANY {
-                let whole = Part { groups: bytes, stride: 0, columns: 0..weights.layout.columns };
-                tiles_of::<V, FORMAT, 1>(&whole, weights.layout.columns, input, to);
+                let (columns, prefetch) = (0..weights.layout.columns, weights.layout.prefetch);
+                let whole = Part { groups: bytes, stride: 0, columns, prefetch };
+                tiles_of::<V, FORMAT, 1>(&whole, input, to);
                 group += 1;
             } else if V::REGISTERS >= 32 && group + 2 <= groups.end {
                 pieces_of::<V, FORMAT, 2>(weights, bytes, input, to);
@@ -86,6 +88,8 @@ struct Part {
     stride: usize,
     /// Which columns of the matrix they are.
     columns: Range<usize>,
+    /// How a token alone asks for the weights.
+    prefetch: Prefetch,
 }
 
 /// A piece of up to two groups in single precision.
@@ -113,37 +117,34 @@ unsafe fn pieces_of<V: Lanes, const FORMAT: u8, const GROUPS: usize>(
                     self::weights::<V, FORMAT>(group, k).store(to.add((k - from) * LANES));
                 }
             }
-            let part = Part { groups: piece.0.as_ptr().cast(), stride, columns: from..until };
-            tiles_of::<V, F32, GROUPS>(&part, columns, input, to);
+            let (groups, prefetch) = (piece.0.as_ptr().cast(), Prefetch::Off);
+            let part = Part { groups, stride, columns: from..until, prefetch };
+            tiles_of::<V, F32, GROUPS>(&part, input, to);
         }
     }
 }
 
-/// The products of a part of a matrix of `columns` columns with all tokens.
+/// The products of a part of a matrix with all tokens.
 #[inline(always)]
-unsafe fn tiles_of<V: Lanes, const FORMAT: u8, const GROUPS: usize>(
-    part: &Part,
-    columns: usize,
-    input: Input,
-    to: Output,
-) {
+unsafe fn tiles_of<V: Lanes, const FORMAT: u8, const GROUPS: usize>(part: &Part, input: Input, to: Output) {
     for (first, width) in tiles(input.tokens) {
         // SAFETY: the tokens are within the input, their rows within the output.
         unsafe {
-            let rows = input.rows.add(first * columns + part.columns.start);
+            let stride = input.stride;
+            let rows = input.rows.add(first * stride + part.columns.start);
             let to = Output { first: to.first.add(first * to.stride), ..to };
             match width {
                 // Eight sums of sixteen lanes are all the registers that AVX2 has.
                 8 if V::REGISTERS < 32 => {
-                    some::<V, FORMAT, GROUPS, 4>(part, rows, columns, to);
+                    some::<V, FORMAT, GROUPS, 4>(part, rows, stride, to);
                     let to = Output { first: to.first.add(4 * to.stride), ..to };
-                    some::<V, FORMAT, GROUPS, 4>(part, rows.add(4 * columns), columns, to);
+                    some::<V, FORMAT, GROUPS, 4>(part, rows.add(4 * stride), stride, to);
                 }
-                8 => some::<V, FORMAT, GROUPS, 8>(part, rows, columns, to),
-                4 => some::<V, FORMAT, GROUPS, 4>(part, rows, columns, to),
-                2 => some::<V, FORMAT, GROUPS, 2>(part, rows, columns, to),
-                _ if input.tokens < MANY => one::<V, FORMAT>(columns, part.groups, rows, to),
-                _ => some::<V, FORMAT, GROUPS, 1>(part, rows, columns, to),
+                8 => some::<V, FORMAT, GROUPS, 8>(part, rows, stride, to),
+                4 => some::<V, FORMAT, GROUPS, 4>(part, rows, stride, to),
+                2 => some::<V, FORMAT, GROUPS, 2>(part, rows, stride, to),
+                _ if input.tokens < MANY => one::<V, FORMAT>(part, rows, to),
+                _ => some::<V, FORMAT, GROUPS, 1>(part, rows, stride, to),
             }
         }
     }
@@ -162,7 +163,7 @@ unsafe fn weights<V: Lanes, const FORMAT: u8>(group: *const u8, k: usize) -> V {
     }
 }
 
-/// Adds the products to the sums in the output, or begins them; `stride` elements from one token's row to the next.
+/// Adds the products to the sums in the output, or begins them; `stride` elements from one row of the input to the next.
 #[inline(always)]
 unsafe fn some<V: Lanes, const FORMAT: u8, const GROUPS: usize, const TOKENS: usize>(
     part: &Part,
@@ -202,14 +203,21 @@ unsafe fn some<V: Lanes, const FORMAT: u8, const GROUPS: usize, const TOKENS: us
 
 /// One token: four sums side by side, since each addition waits for the one before. Columns are a multiple of 32.
 #[inline(always)]
-unsafe fn one<V: Lanes, const FORMAT: u8>(columns: usize, group: *const u8, row: *const f32, to: Output) {
+unsafe fn one<V: Lanes, const FORMAT: u8>(part: &Part, row: *const f32, to: Output) {
     const CHAINS: usize = 4;
     let bytes = LANES * if FORMAT == F32 { 4 } else { 2 };
+    let (group, ahead) = (part.groups, part.prefetch.ahead());
     // SAFETY: the caller's.
     unsafe {
         let mut sums = [V::splat(0.0); CHAINS];
-        for k in (0..columns).step_by(CHAINS) {
-            ask::<V>(group.wrapping_add(k * bytes + AHEAD), CHAINS * bytes);
+        for k in (0..part.columns.len()).step_by(CHAINS) {
+            let at = group.wrapping_add(k * bytes + ahead);
+            match part.prefetch {
+                Prefetch::AllCaches => ask_as::<V, { hint::ALL }>(at, CHAINS * bytes),
+                Prefetch::SecondCache => ask_as::<V, { hint::SECOND }>(at, CHAINS * bytes),
+                Prefetch::NonTemporal => ask_as::<V, { hint::PAST }>(at, CHAINS * bytes),
+                Prefetch::Off => {}
+            }
             for (chain, sum) in sums.iter_mut().enumerate() {
                 *sum = weights::<V, FORMAT>(group, k + chain).mul_add(V::splat(*row.add(k + chain)), *sum);
             }

@@ -23,9 +23,6 @@ use std::ops::Range;
 use super::isa::Isa;
 use super::pack::{Layout, ROWS, is_quantized};
 
-/// Bytes ahead of the reading that are asked for.
-const AHEAD: usize = 2048;
-
 /// A packed matrix in memory.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Weights {
@@ -42,6 +39,8 @@ pub(super) struct Input {
     pub(super) tiles: *const u8,
     /// Rows of as many elements as the matrix has columns.
     pub(super) rows: *const f32,
+    /// Elements from one row to the next.
+    pub(super) stride: usize,
 }
 
 /// Where the results go: `stride` elements from one token to the next, at least sixteen times the number of groups.

@@ -6,7 +6,8 @@
 //! products of 5 bits, 31,496 at most; with 6 bits the start value −32·Σ makes the sum that of signed quants, 32,512
 //! at most, and until it is whole it may wrap. 8 bits times 8 bits do not fit 16 twice over, so each pair is widened at
 //! once; there the signs go to the activations, |w| × (x with w's sign), since one side must have none. A 4-bit float is
-//! looked up as twice its number, 32 too high, and starts with −32·Σ as 6 bits do: 16 × 12 × 127 = 24,384 in the end.
+//! looked up as twice its number, 32 too high, and starts with −32·Σ as 6 bits do: 16 × 12 × 127 = 24,384 in the end. So
+//! does a quant of 3 bits, taken eight times, 8 × 32 × 127 = 32,512. The numbers of `IQ4` are like 8 bits.
 //!
 //! The widening to 32 bits, a multiplication by ones for plain blocks, multiplies by a super-block's integer scales,
 //! which thereby cost nothing. What they scale is added over the super-block in single precision, exact to 24 bits, and
@@ -20,10 +21,13 @@
 use crate::model::TensorType;
 
 use super::super::activations::{BLOCK_BYTES, numbers, tiles};
-use super::super::bits::{FOURS, PLANE, SUPER, fp4_above};
+use super::super::bits::{FOURS, PLANE, SUPER, fp4_above, iq4_above};
 use super::super::lanes::Lanes;
 use super::super::pack::{BLOCK, HALVES, Layout, ROWS, chunk_bytes};
-use super::registers::{Ahead, Halves, Pairs, Whole, half, number, plane, unpack_scales, word};
+use super::registers::{
+    Ahead, Halves, Pairs, Whole, half, number, plane, unpack_iq4_scales, unpack_q3_scales, unpack_scales,
+    word,
+};
 use super::{Input, Output};
 
 /// Blocks of a super-block.
@@ -37,6 +41,10 @@ pub(super) unsafe fn multiply<W: Enabled>(layout: &Layout, group: *const u8, inp
     // SAFETY: the caller's.
     unsafe {
         match layout.kind {
+            TensorType::Q2_K => tiles_of::<W, Supers<2>>(layout, group, input, to),
+            TensorType::Q3_K => tiles_of::<W, Supers<3>>(layout, group, input, to),
+            TensorType::IQ4_NL => tiles_of::<W, Blocks<LOOKED_UP, false>>(layout, group, input, to),
+            TensorType::IQ4_XS => tiles_of::<W, Supers<LOOKED_UP>>(layout, group, input, to),
             TensorType::Q4_K => tiles_of::<W, Supers<4>>(layout, group, input, to),
             TensorType::Q5_K => tiles_of::<W, Supers<5>>(layout, group, input, to),
             TensorType::Q6_K => tiles_of::<W, Supers<6>>(layout, group, input, to),
@@ -48,6 +56,17 @@ pub(super) unsafe fn multiply<W: Enabled>(layout: &Layout, group: *const u8, inp
             _ => tiles_of::<W, Blocks<4, false>>(layout, group, input, to),
         }
     }
+}
+
+/// In place of a number of bits: codes of 4 bits whose numbers are looked up.
+const LOOKED_UP: usize = 0;
+
+/// The bits of eight times a quant of 3 bits.
+const EIGHTS: u8 = 0x38;
+
+/// Planes of a block of quants with `bits` bits, or [`LOOKED_UP`].
+const fn planes_of(bits: usize) -> usize {
+    if bits == LOOKED_UP { 4 } else { bits }
 }
 
 /// A way of storing quants.
@@ -177,6 +196,55 @@ unsafe fn block<W: Pairs, const BITS: usize, const TOKENS: usize, const WIDTH: u
     unsafe {
         let mut dots = [W::splat(0); TOKENS];
         match BITS {
+            2 => {
+                let mut sums = [W::splat(0); TOKENS];
+                for part in 0..2 {
+                    dots = [W::splat(0); TOKENS];
+                    let all: W = plane(planes, part);
+                    feed::<W, TOKENS, WIDTH>(&mut dots, bits::<W, 0>(all, 3), tile, part * 4);
+                    feed::<W, TOKENS, WIDTH>(&mut dots, bits::<W, 0>(all.down::<2>(), 3), tile, part * 4 + 1);
+                    feed::<W, TOKENS, WIDTH>(&mut dots, bits::<W, 0>(all.down::<4>(), 3), tile, part * 4 + 2);
+                    feed::<W, TOKENS, WIDTH>(&mut dots, bits::<W, 0>(all.down::<6>(), 3), tile, part * 4 + 3);
+                    for token in 0..TOKENS {
+                        sums[token] = sums[token].add(dots[token].pairs_times(factors[part]));
+                    }
+                }
+                sums
+            }
+            3 => {
+                let starts = numbers(WIDTH);
+                let mut sums = [W::splat(0); TOKENS];
+                let last: W = plane(planes, 2);
+                for part in 0..2 {
+                    for token in 0..TOKENS {
+                        dots[token] = word(tile.add(starts[4 + part] + token * 4));
+                    }
+                    let first: W = plane(planes, part * 2);
+                    feed::<W, TOKENS, WIDTH>(
+                        &mut dots,
+                        bits::<W, 0>(first.up::<3>(), EIGHTS),
+                        tile,
+                        part * 4,
+                    );
+                    feed::<W, TOKENS, WIDTH>(&mut dots, bits::<W, 0>(first, EIGHTS), tile, part * 4 + 1);
+                    if part == 0 {
+                        let second: W = plane(planes, 1);
+                        feed::<W, TOKENS, WIDTH>(&mut dots, bits::<W, 0>(second.up::<3>(), EIGHTS), tile, 2);
+                        feed::<W, TOKENS, WIDTH>(&mut dots, bits::<W, 0>(second, EIGHTS), tile, 3);
+                    } else {
+                        let low = bits::<W, 0>(plane::<W>(planes, 0).down::<3>(), 0x18);
+                        let seventh = low.or(bits::<W, 0>(last.down::<1>(), 0x20));
+                        feed::<W, TOKENS, WIDTH>(&mut dots, seventh, tile, 6);
+                        let low = bits::<W, 0>(plane::<W>(planes, 1).down::<3>(), 0x18);
+                        let eighth = low.or(bits::<W, 0>(last.down::<2>(), 0x20));
+                        feed::<W, TOKENS, WIDTH>(&mut dots, eighth, tile, 7);
+                    }
+                    for token in 0..TOKENS {
+                        sums[token] = sums[token].add(dots[token].pairs_times(factors[part]));
+                    }
+                }
+                sums
+            }
             4 => {
                 for four in 0..4 {
                     let both: W = plane(planes, four);
@@ -228,10 +296,18 @@ unsafe fn block<W: Pairs, const BITS: usize, const TOKENS: usize, const WIDTH: u
             }
             _ => {
                 for four in 0..FOURS {
-                    let (sizes, signs) = plane::<W>(planes, four).sizes_and_signs();
+                    let quants = if BITS == LOOKED_UP {
+                        let both: W = plane(planes, four % 4);
+                        let codes = bits::<W, 0>(if four < 4 { both } else { both.down::<4>() }, 15);
+                        codes.of_table(W::table(&const { iq4_above() }))
+                    } else {
+                        plane::<W>(planes, four)
+                    };
+                    let (sizes, signs) = quants.sizes_and_signs();
                     for token in 0..TOKENS {
                         let x = word::<W>(tile.add((four * WIDTH + token) * 4));
-                        dots[token] = dots[token].add(sizes.products(x.turned(signs)).pair_sums());
+                        let products = sizes.products(x.turned(signs));
+                        dots[token] = dots[token].add(products.pairs_times(factors[0]));
                     }
                 }
                 dots
@@ -264,13 +340,13 @@ impl<const BITS: usize, const MINIMA: bool> Format for Blocks<BITS, MINIMA> {
         unsafe {
             let [scale_at, start_at, _, sum_at, ..] = numbers(WIDTH);
             let mut sums = [W::Numbers::splat(0.0); TOKENS];
-            let (mut tile, ahead) = (tile.add(from * 4), Ahead::new(layout, group));
+            let (mut tile, ahead) = (tile.add(from * 4), Ahead::new(layout, group, TOKENS));
             let ones = W::splat(0x0001_0001);
             for block_number in 0..layout.columns / BLOCK {
-                let planes = group.add(block_number * BITS * PLANE);
-                ahead.ask::<W, TOKENS>(block_number, BITS);
+                let planes = group.add(block_number * planes_of(BITS) * PLANE);
+                ahead.ask::<W, TOKENS>(block_number, planes_of(BITS));
                 let mut dots = block::<W, BITS, TOKENS, WIDTH>(planes, tile, [ones; 2]);
-                if !MINIMA && BITS < 8 {
+                if !MINIMA && BITS < 8 && BITS != LOOKED_UP {
                     for token in 0..TOKENS {
                         let start = word(tile.add(start_at + token * 4));
                         dots[token] = dots[token].add(start);
@@ -317,7 +393,7 @@ impl Format for Floats {
             let table = W::table(&const { fp4_above(32) });
             let (ones, half) = (W::splat(0x0001_0001), W::Numbers::splat(0.5));
             let mut sums = [W::Numbers::splat(0.0); TOKENS];
-            let (mut tile, ahead) = (tile.add(from * 4), Ahead::new(layout, group));
+            let (mut tile, ahead) = (tile.add(from * 4), Ahead::new(layout, group, TOKENS));
             for block in 0..layout.columns / BLOCK {
                 let planes = group.add(block * 4 * PLANE);
                 ahead.ask::<W, TOKENS>(block, 4);
@@ -345,7 +421,7 @@ impl Format for Floats {
     }
 }
 
-/// Super-blocks of 4, 5 or 6 bits.
+/// Super-blocks of 2 to 6 bits, or [`LOOKED_UP`].
 struct Supers<const BITS: usize>;
 
 impl<const BITS: usize> Format for Supers<BITS> {
@@ -359,27 +435,41 @@ impl<const BITS: usize> Format for Supers<BITS> {
     ) {
         // SAFETY: all places lie within the group and the tile, by their layouts.
         unsafe {
-            let [scale_at, _, _, sum_at, ..] = numbers(WIDTH);
+            let [scale_at, _, _, sum_at, first_at, second_at] = numbers(WIDTH);
             let zero = W::Numbers::splat(0.0);
             let mut sums = [zero; TOKENS];
-            let (mut tile, ahead) = (tile.add(from * 4), Ahead::new(layout, group));
+            let (mut tile, ahead) = (tile.add(from * 4), Ahead::new(layout, group, TOKENS));
             for number_of_super in 0..layout.columns / SUPER {
                 let chunk = group.add(layout.scales + number_of_super * chunk_bytes(layout.kind));
                 let mut unpacked = [0u8; 2 * SUBS * ROWS];
-                if BITS < 6 {
-                    unpack_scales::<W>(chunk.add(2 * HALVES), unpacked.as_mut_ptr());
+                match BITS {
+                    3 => unpack_q3_scales::<W>(chunk.add(HALVES), unpacked.as_mut_ptr()),
+                    4 | 5 => unpack_scales::<W>(chunk.add(2 * HALVES), unpacked.as_mut_ptr()),
+                    LOOKED_UP => unpack_iq4_scales(chunk.add(HALVES), unpacked.as_mut_ptr()),
+                    _ => {}
                 }
                 let unpacked = unpacked.as_ptr();
                 let mut scaled = [zero; TOKENS];
                 for sub in 0..SUBS {
                     let at = tile.add(sub * WIDTH * BLOCK_BYTES);
-                    let planes = group.add((number_of_super * SUBS + sub) * BITS * PLANE);
-                    ahead.ask::<W, TOKENS>(number_of_super * SUBS + sub, BITS);
-                    let factors = if BITS == 6 {
-                        let factors = chunk.add(HALVES + sub * 2 * ROWS);
-                        [W::twice::<true>(factors), W::twice::<true>(factors.add(ROWS))]
-                    } else {
-                        [W::twice::<false>(unpacked.add(sub * ROWS)); 2]
+                    let planes = group.add((number_of_super * SUBS + sub) * planes_of(BITS) * PLANE);
+                    ahead.ask::<W, TOKENS>(number_of_super * SUBS + sub, planes_of(BITS));
+                    let factors = match BITS {
+                        2 => {
+                            let (at, low) = (chunk.add(2 * HALVES + sub * 2 * ROWS), W::splat(0x000f_000f));
+                            [W::twice::<false>(at).and(low), W::twice::<false>(at.add(ROWS)).and(low)]
+                        }
+                        3 => {
+                            let (at, high) = (unpacked.add(sub * 2 * ROWS), W::splat(0x0020_0020));
+                            let first = W::twice::<false>(at).sub_16(high);
+                            [first, W::twice::<false>(at.add(ROWS)).sub_16(high)]
+                        }
+                        6 => {
+                            let factors = chunk.add(HALVES + sub * 2 * ROWS);
+                            [W::twice::<true>(factors), W::twice::<true>(factors.add(ROWS))]
+                        }
+                        LOOKED_UP => [W::twice::<true>(unpacked.add(sub * ROWS)); 2],
+                        _ => [W::twice::<false>(unpacked.add(sub * ROWS)); 2],
                     };
                     let dots = block::<W, BITS, TOKENS, WIDTH>(planes, at, factors);
                     for token in 0..TOKENS {
@@ -387,11 +477,37 @@ impl<const BITS: usize> Format for Supers<BITS> {
                         scaled[token] = dots[token].numbers().mul_add(scale, scaled[token]);
                     }
                 }
-                let scales = half::<W>(chunk);
+                let mut scales = half::<W>(chunk);
+                if BITS == 3 {
+                    scales = scales.mul(W::Numbers::splat(1.0 / 8.0));
+                }
                 for token in 0..TOKENS {
                     sums[token] = scaled[token].mul_add(scales, sums[token]);
                 }
-                if BITS < 6 {
+                if BITS == 2 {
+                    let mut scaled = [zero; TOKENS];
+                    for sub in 0..SUBS {
+                        let at = tile.add(sub * WIDTH * BLOCK_BYTES);
+                        let both = chunk.add(2 * HALVES + sub * 2 * ROWS);
+                        let minima = [
+                            W::twice::<false>(both).down::<4>(),
+                            W::twice::<false>(both.add(ROWS)).down::<4>(),
+                        ];
+                        for token in 0..TOKENS {
+                            // −32·Σ of each half times its minimum.
+                            let at = at.add(token * 4);
+                            let first = word::<W>(at.add(first_at)).pairs_times(minima[0]);
+                            let least = first.add(word::<W>(at.add(second_at)).pairs_times(minima[1]));
+                            let scale = number::<W>(at.add(scale_at));
+                            scaled[token] = least.numbers().mul_add(scale, scaled[token]);
+                        }
+                    }
+                    let scales = half::<W>(chunk.add(HALVES)).mul(W::Numbers::splat(1.0 / 32.0));
+                    for token in 0..TOKENS {
+                        sums[token] = scaled[token].mul_add(scales, sums[token]);
+                    }
+                }
+                if BITS == 4 || BITS == 5 {
                     let mut scaled = [zero; TOKENS];
                     for sub in 0..SUBS {
                         let at = tile.add(sub * WIDTH * BLOCK_BYTES + sum_at);

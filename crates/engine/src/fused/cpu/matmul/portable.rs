@@ -3,10 +3,10 @@
 use half::f16;
 
 use crate::model::TensorType;
-use crate::model::quantize::{mxfp4_half_scale, unpack_scale};
+use crate::model::quantize::{mxfp4_half_scale, unpack_iq4_scale, unpack_q3_scale, unpack_scale};
 
 use super::super::activations::{BLOCK_BYTES, WIDEST, numbers, tiles};
-use super::super::bits::{FOURS, PLANE, SUPER, fp4_above, from_planes, quant_bits};
+use super::super::bits::{FOURS, PLANE, SUPER, fp4_above, from_planes, iq4_above, quant_bits};
 use super::super::pack::{BLOCK, HALVES, Layout, ROWS, chunk_bytes};
 use super::{Input, Output};
 
@@ -16,6 +16,8 @@ const PART: usize = 16;
 /// How much too high the doubled numbers of `MXFP4` are, and the numbers.
 const FP4_ZERO: u8 = 16;
 const FP4: [u8; 16] = fp4_above(FP4_ZERO);
+/// The numbers of `IQ4_NL` and `IQ4_XS`, 128 too high.
+const IQ4_HIGH: [u8; 16] = iq4_above();
 
 /// Multiplies one group.
 ///
@@ -47,13 +49,15 @@ pub(super) unsafe fn multiply(layout: &Layout, group: *const u8, input: Input, t
     }
 }
 
-/// A block of a row: weights are `scale` × the part's factor × (quant − `zero`) + `minimum`.
+/// A block of a row: weights are `scale` × the part's factor × (quant − `zero`) + `minimum` × the part's minimum.
 struct Block {
     quants: [u8; BLOCK],
     zero: i32,
     scale: f32,
     factors: [i32; 2],
     minimum: Option<f32>,
+    /// Where each part has one of its own.
+    minima: Option<[i32; 2]>,
 }
 
 impl Block {
@@ -72,7 +76,23 @@ impl Block {
         let place = block * HALVES + row * 2;
         let chunk = layout.scales + block / (SUPER / BLOCK) * chunk_bytes(layout.kind);
         let sub = block % (SUPER / BLOCK);
+        let mut minima = None;
         let (scale, factors, minimum) = match layout.kind {
+            TensorType::Q2_K => {
+                let parts = [0, 1].map(|part| group[chunk + 2 * HALVES + (2 * sub + part) * ROWS + row]);
+                minima = Some(parts.map(|part| i32::from(part >> 4)));
+                let factors = parts.map(|part| i32::from(part & 15));
+                (half_at(chunk + row * 2), factors, Some(-half_at(chunk + HALVES + row * 2)))
+            }
+            TensorType::Q3_K => {
+                let packed = std::array::from_fn(|byte| group[chunk + HALVES + byte * ROWS + row]);
+                let factor = |part: usize| i32::from(unpack_q3_scale(packed, 2 * sub + part)) - 32;
+                (half_at(chunk + row * 2), [0, 1].map(factor), None)
+            }
+            TensorType::IQ4_XS => {
+                let packed = std::array::from_fn(|byte| group[chunk + HALVES + byte * ROWS + row]);
+                (half_at(chunk + row * 2), [i32::from(unpack_iq4_scale(packed, sub)) - 32; 2], None)
+            }
             TensorType::Q4_K | TensorType::Q5_K => {
                 let packed = std::array::from_fn(|byte| group[chunk + 2 * HALVES + byte * ROWS + row]);
                 let (factor, minimum) = unpack_scale(packed, sub);
@@ -93,15 +113,19 @@ impl Block {
         if layout.kind == TensorType::MXFP4 {
             quants = quants.map(|code| FP4[usize::from(code)]);
         }
+        if matches!(layout.kind, TensorType::IQ4_NL | TensorType::IQ4_XS) {
+            quants = quants.map(|code| IQ4_HIGH[usize::from(code)]);
+        }
         let zero = match layout.kind {
             TensorType::Q4_0 => 8,
             TensorType::Q5_0 => 16,
             TensorType::Q6_K => 32,
-            TensorType::Q8_0 => 128,
+            TensorType::Q3_K => 4,
+            TensorType::Q8_0 | TensorType::IQ4_NL | TensorType::IQ4_XS => 128,
             TensorType::MXFP4 => i32::from(FP4_ZERO),
             _ => 0,
         };
-        Self { quants, zero, scale, factors, minimum }
+        Self { quants, zero, scale, factors, minimum, minima }
     }
 
     /// Its product with a token's activations.
@@ -111,16 +135,20 @@ impl Block {
             f32::from_le_bytes([tile[at], tile[at + 1], tile[at + 2], tile[at + 3]])
         };
         let [scale_at, _, _, sum_at, ..] = numbers(width);
-        let mut dot = 0;
+        let (mut dot, mut least) = (0, 0);
         for (part, factor) in self.factors.into_iter().enumerate() {
-            let products = (part * PART..(part + 1) * PART).map(|k| {
-                let activation = tile[(k / 4 * width + token) * 4 + k % 4].cast_signed();
-                (i32::from(self.quants[k]) - self.zero) * i32::from(activation)
-            });
-            dot += factor * products.sum::<i32>();
+            let (mut products, mut activations) = (0, 0);
+            for k in part * PART..(part + 1) * PART {
+                let activation = i32::from(tile[(k / 4 * width + token) * 4 + k % 4].cast_signed());
+                products += (i32::from(self.quants[k]) - self.zero) * activation;
+                activations += activation;
+            }
+            dot += factor * products;
+            least += self.minima.map_or(0, |minima| minima[part]) * activations;
         }
         #[allow(clippy::cast_precision_loss, reason = "rounded to 24 bits, as every kernel does")]
-        let product = dot as f32 * (self.scale * number(scale_at));
-        product + self.minimum.map_or(0.0, |minimum| minimum * number(sum_at))
+        let (product, least) = (dot as f32 * (self.scale * number(scale_at)), least as f32);
+        let sum = if self.minima.is_some() { least * number(scale_at) } else { number(sum_at) };
+        product + self.minimum.map_or(0.0, |minimum| minimum * sum)
     }
 }

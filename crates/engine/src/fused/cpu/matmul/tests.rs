@@ -77,7 +77,7 @@ fn with(
     let stride = groups * ROWS;
     let mut out = vec![0.0f32; tokens * stride];
     let weights = Weights { layout, groups: arena.bytes(region).as_ptr() };
-    let input = Input { tokens, tiles: tiles.as_ptr(), rows: x.as_ptr() };
+    let input = Input { tokens, tiles: tiles.as_ptr(), rows: x.as_ptr(), stride: columns };
     kernel(weights, groups, input, Output { first: out.as_mut_ptr(), stride });
     (0..tokens).flat_map(|token| out[token * stride..token * stride + rows].to_vec()).collect()
 }
@@ -147,7 +147,12 @@ fn extremes_neither_overflow_nor_vanish() {
     let block = |kind: TensorType, quant: u8| -> Vec<u8> {
         let mut bytes = vec![quant; usize::try_from(kind.block_bytes()).unwrap()];
         let (scale, minimum) = (f16::from_f32(0.5).to_le_bytes(), f16::from_f32(-1.0).to_le_bytes());
-        let at = if kind == TensorType::Q6_K { 208 } else { 0 };
+        let at = match kind {
+            TensorType::Q6_K => 208,
+            TensorType::Q2_K => 80,
+            TensorType::Q3_K => 108,
+            _ => 0,
+        };
         if kind == TensorType::MXFP4 {
             bytes[0] = 126;
             return bytes;
@@ -155,6 +160,9 @@ fn extremes_neither_overflow_nor_vanish() {
         bytes[at..at + 2].copy_from_slice(&scale);
         if matches!(kind, TensorType::Q4_1 | TensorType::Q5_1 | TensorType::Q4_K | TensorType::Q5_K) {
             bytes[2..4].copy_from_slice(&minimum);
+        }
+        if kind == TensorType::Q2_K {
+            bytes[82..84].copy_from_slice(&minimum);
         }
         bytes
     };

@@ -69,7 +69,7 @@ unsafe fn four_bit_512<const TOKENS: usize, const MINIMA: bool>(
         let [scale_at, start_at, _, sum_at, ..] = numbers(TOKENS);
         let low_half = _mm512_set1_epi8(15);
         let mut sums = [_mm512_setzero_ps(); TOKENS];
-        let (mut tile, ahead) = (tile, Ahead::new(layout, group));
+        let (mut tile, ahead) = (tile, Ahead::new(layout, group, TOKENS));
         for block in 0..layout.columns / BLOCK {
             let quants = group.add(block * 256);
             ahead.ask::<Whole, TOKENS>(block, 4);
@@ -132,7 +132,7 @@ unsafe fn eight_bit_512<const TOKENS: usize>(layout: &Layout, group: *const u8, 
     unsafe {
         let [scale_at, _, start_at, ..] = numbers(TOKENS);
         let mut sums = [_mm512_setzero_ps(); TOKENS];
-        let (mut tile, ahead) = (tile, Ahead::new(layout, group));
+        let (mut tile, ahead) = (tile, Ahead::new(layout, group, TOKENS));
         for block in 0..layout.columns / BLOCK {
             let quants = group.add(block * 512);
             ahead.ask::<Whole, TOKENS>(block, 8);
