@@ -245,8 +245,9 @@ fn iq4_square() -> f32 {
     IQ4.iter().map(|number| f32::from(*number) * f32::from(*number)).sum::<f32>() / 16.0
 }
 
-/// Mean of the squares of 6-bit scales that [`far_from_the_middle`] has moved: −32 to −17 and 16 to 31.
-const FAR_SQUARE: f32 = (16.0 * 16.0 - 1.0) / 12.0 + (24.5 * 24.5 + 23.5 * 23.5) / 2.0;
+/// Mean of the squares of 6-bit scales that [`far_from_the_middle`] has moved, −32 to −17 and 16 to 31: sixteen numbers'
+/// variance of 21.25, and half of the squares of the means −24.5 and 23.5 each.
+const FAR_SQUARE: f32 = 21.25 + 576.25;
 
 /// Makes the two upper bits of 6-bit scales with offset 32 the same, four scales a byte: a real scale is rarely small.
 fn far_from_the_middle(uppers: &mut [u8]) {
