@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use infercost::base::clock;
 use infercost::base::event::Span;
+use infercost::base::known::Known;
 use infercost::hardware::nvml::{self, NvmlSource, Wanted};
 use infercost::hardware::telemetry::{Rate, Recorder, Source as _, calibration};
 use infercost::record::{EnergyWindow, Grade};
@@ -73,20 +74,20 @@ fn relative(found: Option<f64>, truth: f64) -> f64 {
 #[test]
 fn known_energy_is_found() {
     for (name, window, truth) in measured_together(table::traces()) {
-        let counter = relative(window.joules, truth);
-        let integral = relative(window.integral_joules, truth);
+        let counter = relative(*window.joules, truth);
+        let integral = relative(*window.integral_joules, truth);
         assert_eq!(window.method.as_deref(), Some("counter"), "{name}: {window:?}");
         assert!(counter.abs() < 0.01, "{name}: counter {counter:+.4}: {window:?}");
         assert!(integral.abs() < 0.02, "{name}: integral {integral:+.4}: {window:?}");
-        assert!(matches!(window.grade, Some(Grade::A | Grade::B)), "{name}: {:?}", window.reasons);
+        assert!(matches!(*window.grade, Some(Grade::A | Grade::B)), "{name}: {:?}", window.reasons);
     }
 }
 
 #[test]
 fn each_fault_is_seen() {
     for (fault, window, truth) in measured_together(table::faults()) {
-        let error = relative(window.joules, truth);
-        assert!(window.grade != Some(Grade::A), "{}: no fault was seen: {window:?}", fault.name);
+        let error = relative(*window.joules, truth);
+        assert!(*window.grade != Some(Grade::A), "{}: no fault was seen: {window:?}", fault.name);
         let said = serde_json::to_string(&window).expect("JSON");
         assert!(said.contains(fault.word), "{}: `{}` is not said: {said}", fault.name, fault.word);
         assert_eq!(window.joules.is_none(), fault.null, "{}: {window:?}", fault.name);
@@ -181,12 +182,11 @@ fn a_calibration_of_this_gpu_and_driver_is_taken_over() {
     let source = NvmlSource::open(&gpu).expect("it can be reached");
     let trace = infercost::base::event::Trace::default();
     let mut sensor = infercost::hardware::telemetry::sensor::analyse(&trace, None, Err("none"));
-    sensor.counter = Some(infercost::record::Counter {
+    sensor.counter = Known::new(infercost::record::Counter {
         period_seconds: 0.1,
         step_joules: 30.0,
         steps: 200,
-        shortest_window_seconds: Some(7.5),
-        shortest_window_seconds_reason: None,
+        shortest_window_seconds: Known::new(7.5),
     });
     let day = jiff::civil::date(2026, 11, 20);
     let cache = bench.folder().join(".cache/infercost");

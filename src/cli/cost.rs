@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use super::hour::{HourArgs, hour, record_price};
 use super::values::{Form, money, number, share};
 use super::{Output, exit, usage};
+use crate::base::known::Known;
 use crate::base::{clock, text};
 use crate::catalog::Catalog;
 use crate::cost::assumption::{Chosen, Origin};
@@ -208,7 +209,7 @@ pub(super) fn price_again<'a>(
     if matches!(scenario.basis, Basis::Rent(_)) {
         cost::electricity_at(&mut view.cost, measurements, &kwh, args.hour.pue());
     } else {
-        view.cost.electricity_reason = Some("an owned machine's electricity is in its hour".to_owned());
+        view.cost.electricity = Known::unknown("an owned machine's electricity is in its hour");
     }
     let asked = compare_api::Asked::own_mix(&args.api, days(args.max_age), today);
     let against = compare_api::fill(&mut view.cost, subject, &scenario, &asked, catalog)?;
@@ -390,7 +391,7 @@ fn rents(args: &CostArgs, catalog: &Catalog) -> anyhow::Result<Vec<Chosen<Result
         )?;
         return Ok(vec![Chosen {
             source: price.source.clone(),
-            observed: price.observed.clone(),
+            observed: price.observed.clone().into_option(),
             value: Ok(price),
             origin: Origin::Catalog,
         }]);

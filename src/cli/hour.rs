@@ -82,11 +82,11 @@ pub(super) fn record_price(hour: &HourArgs, record: &Record) -> Chosen<Result<Pr
         return Chosen::flag(Some(Ok(cost::given_price(*usd))), "--price-per-hour", Err(String::new()), "");
     }
     let none = || "the record has no price; give one with --price-per-hour USD".to_owned();
-    let price = record.cost.price.clone();
+    let price = record.cost.price.as_ref();
     Chosen {
-        source: price.as_ref().map_or_else(none, |price| price.source.clone()),
-        observed: price.as_ref().and_then(|price| price.observed.clone()),
-        value: price.ok_or_else(none),
+        source: price.map_or_else(none, |price| price.source.clone()),
+        observed: price.and_then(|price| price.observed.clone().into_option()),
+        value: price.cloned().ok_or_else(none),
         origin: Origin::Record,
     }
 }
@@ -155,7 +155,7 @@ pub(super) fn hour(
         usd_per_kwh,
         pue: Chosen::flag(args.pue, "--pue", pue, why),
         watts: args.watts,
-        idle_watts: record.and_then(|record| record.energy.idle_watts),
+        idle_watts: record.and_then(|record| *record.energy.idle_watts),
         ..Scenario::as_measured(Err(String::new()))
     })
 }

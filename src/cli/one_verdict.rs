@@ -8,12 +8,12 @@ use proptest::prelude::*;
 use rust_decimal::Decimal;
 use serde_json::Value;
 
+use crate::base::known::Known;
 use crate::catalog::Catalog;
 use crate::cost::compare_api::{Subject, fill_record};
 use crate::cost::{Assumptions, assess, given_price};
 use crate::record::{
-    Answer, ApiVerdict, Cell, Check, Measurement, Record, Samples, Tier, Unknown, UnusedGpu, Validity,
-    Verdict,
+    Answer, ApiVerdict, Cell, Check, Measurement, Metric, Phase, Record, Tier, UnusedGpu, Validity, Verdict,
 };
 use crate::report::terminal::{self, Style};
 use crate::report::verdict::words;
@@ -73,32 +73,22 @@ fn made() -> impl Strategy<Value = Made> {
     )
 }
 
-fn measured(metric: &str, cell: &Cell, value: f64, width: Option<f64>) -> Measurement {
+fn measured(metric: Metric, cell: &Cell, value: f64, width: Option<f64>) -> Measurement {
+    let ends = width.map(|width| [value * (1.0 - width), value * (1.0 + width)]);
     Measurement {
-        metric: metric.into(),
-        formula: "test/1".into(),
-        unit: String::new(),
-        value: Some(value),
-        value_reason: None,
-        ci95: width.map(|width| [value * (1.0 - width), value * (1.0 + width)]),
-        ci95_reason: width.is_none().then(|| "one sample".to_owned()),
-        percentiles: crate::record::Percentiles::default(),
+        ci95: ends.ok_or("one sample").into(),
         n: width.map_or(1, |_| 5),
-        method: String::new(),
-        cell: Some(cell.clone()),
-        cell_reason: None,
-        samples: Samples::inline("", vec![value]),
-        unknown: Unknown::new(),
+        ..Measurement::new(metric, Known::new(cell.clone()), Known::new(value), "")
     }
 }
 
 /// The record as `bench run` or `bench import` would have sealed it.
 fn sealed(made: &Made, catalog: &Catalog) -> Record {
     let mut record: Record = serde_json::from_str(REAL).expect("a record");
-    record.model.catalog_id = made.model.map(str::to_owned);
+    record.model.catalog_id = made.model.map(str::to_owned).ok_or("none").into();
     record.environment.unused_gpu = made.unused_gpu.then(|| {
         UnusedGpu::new(
-            Ok("NVIDIA L4".to_owned()),
+            Known::new("NVIDIA L4".to_owned()),
             "this build has no engine for it",
             "scripts/build-candle-cuda",
         )
@@ -110,30 +100,30 @@ fn sealed(made: &Made, catalog: &Catalog) -> Record {
     }]);
     record.measurements = Vec::new();
     for (prompt, output, batch, input_seconds, output_seconds, width) in &made.cells {
-        let phase = |phase: &str, prompt: u32, output: u32| Cell {
+        let cell = |phase: Phase, prompt: u32, output: u32| Cell {
             prompt_tokens: prompt,
             output_tokens: output,
             batch: *batch,
             depth: 0,
-            phase: phase.into(),
+            phase,
             requests_per_second: None,
         };
         let tokens = |count: u32| f64::from(count) * f64::from(*batch);
-        let rates: Vec<(&str, Cell, f64)> = if made.served {
-            let cell = phase("serving", *prompt, *output);
+        let rates: Vec<(Metric, Cell, f64)> = if made.served {
+            let cell = cell(Phase::Serving, *prompt, *output);
             let seconds = input_seconds + output_seconds;
             vec![
-                ("input_tokens_per_second", cell.clone(), tokens(*prompt) / seconds),
-                ("output_tokens_per_second", cell.clone(), tokens(*output) / seconds),
-                ("total_tokens_per_second", cell.clone(), tokens(prompt + output) / seconds),
-                ("requests_per_second", cell.clone(), f64::from(*batch) / seconds),
-                ("duration_seconds", cell, 50.0),
+                (Metric::InputTokensPerSecond, cell.clone(), tokens(*prompt) / seconds),
+                (Metric::OutputTokensPerSecond, cell.clone(), tokens(*output) / seconds),
+                (Metric::TotalTokensPerSecond, cell.clone(), tokens(prompt + output) / seconds),
+                (Metric::RequestsPerSecond, cell.clone(), f64::from(*batch) / seconds),
+                (Metric::DurationSeconds, cell, 50.0),
             ]
         } else {
-            let (prefill, decode) = (phase("prefill", *prompt, 0), phase("decode", 0, *output));
+            let (prefill, decode) = (cell(Phase::Prefill, *prompt, 0), cell(Phase::Decode, 0, *output));
             vec![
-                ("prefill_tokens_per_second", prefill, tokens(*prompt) / input_seconds),
-                ("decode_tokens_per_second", decode, tokens(*output) / output_seconds),
+                (Metric::PrefillTokensPerSecond, prefill, tokens(*prompt) / input_seconds),
+                (Metric::DecodeTokensPerSecond, decode, tokens(*output) / output_seconds),
             ]
         };
         for (metric, cell, value) in rates {
@@ -162,7 +152,10 @@ fn of_cost(record: &Record, more: &[&str], catalog: &Catalog) -> (Option<ApiVerd
     let priced =
         cost::price_again(&args, catalog, "record.json".to_owned(), record, &subject).expect("priced");
     let json = priced.json(&args).expect("JSON");
-    (priced.view.cost.verdict.clone(), json["cost"]["verdict"]["text"].as_str().map(str::to_owned))
+    (
+        priced.view.cost.verdict.clone().into_option(),
+        json["cost"]["verdict"]["text"].as_str().map(str::to_owned),
+    )
 }
 
 /// The verdict of `bench compare` and its words.
@@ -195,7 +188,7 @@ fn printed(record: &Record, style: Style) -> String {
 
 /// The least that buys as much as the record's kind of service, by the rows that the record keeps.
 fn rival(record: &Record) -> f64 {
-    let served = record.cost.headline_cell.as_ref().is_some_and(|cell| cell.phase == "serving");
+    let served = record.cost.headline_cell.as_ref().is_some_and(|cell| cell.phase == Phase::Serving);
     let rows = record.cost.api_comparison.iter().filter(|api| api.same_model);
     let rows = rows.filter(|api| !served || api.tier == Tier::Standard);
     rows.map(|api| api.mix_usd_per_million).fold(f64::INFINITY, f64::min)
@@ -208,7 +201,7 @@ proptest! {
     fn run_cost_and_compare_say_the_same(made in made(), utilization in prop::sample::select(vec![100u32, 40, 7])) {
         let catalog = Catalog::bundled();
         let record = sealed(&made, &catalog);
-        let run = record.cost.verdict.clone();
+        let run = record.cost.verdict.clone().into_option();
         let said = run.as_ref().map(|verdict| words(verdict).sentence());
         prop_assert_eq!(of_cost(&record, &[], &catalog), (run.clone(), said.clone()));
         prop_assert_eq!(of_compare(&record, &[], &catalog), (run.clone(), said.clone()));
@@ -235,7 +228,7 @@ proptest! {
         }
 
         let Some(verdict) = run else {
-            prop_assert!(record.cost.headline_cell.is_none() && record.cost.verdict_reason.is_some());
+            prop_assert!(record.cost.headline_cell.is_none() && record.cost.verdict.reason().is_some());
             return Ok(());
         };
         let said = words(&verdict);

@@ -1,6 +1,7 @@
 //! A record's cost object: every cell priced, and the cheapest one's figures at the top.
 
-use crate::record::{Cost, CostCell, Figure, Measurement, Price, Unknown};
+use crate::base::known::Known;
+use crate::record::{Cost, CostCell, Figure, Measurement, Metric, Phase, Price, Unknown};
 
 use super::cells::{Assumptions, price_cells};
 use super::hour::Hour;
@@ -20,17 +21,13 @@ pub fn assess(measurements: &[Measurement], price: Result<Price, String>, assume
 
 /// Why no figure has a cell, where another tool's file does not say what its figures are of.
 fn cell_less(measurements: &[Measurement]) -> Option<String> {
-    let rest = |m: &Measurement| m.cell.is_some() || m.cell_reason.is_none();
-    let reason = measurements.first().and_then(|m| m.cell_reason.clone())?;
-    (!measurements.iter().any(rest)).then_some(reason)
+    let reason = measurements.first()?.cell.reason()?;
+    measurements.iter().all(|m| m.cell.reason().is_some()).then(|| reason.to_owned())
 }
 
 /// [`assess`] at the cost of any hour, an owned machine's too.
 pub fn assess_hour(measurements: &[Measurement], hour: &Hour, assume: Assumptions) -> Cost {
-    let (mut price, price_reason) = match hour.price.clone() {
-        Ok(price) => (Some(price), None),
-        Err(reason) => (None, Some(reason)),
-    };
+    let mut price = hour.price.clone();
     let rate = hour.rate(assume.utilization);
     let (mut cells, mut separations) = (Vec::new(), Vec::new());
     if let Some(rate) = &rate {
@@ -38,77 +35,70 @@ pub fn assess_hour(measurements: &[Measurement], hour: &Hour, assume: Assumption
         let (serving, fits) = price_serving(measurements, rate, &assume);
         cells.extend(serving);
         separations = fits;
-        let no_power = !measurements.iter().any(|m| m.metric == "power_watts" && m.value.is_some());
-        if let Some(price) = price.as_mut().filter(|_| rate.needs_watts() && no_power) {
+        let no_power = !measurements.iter().any(|m| m.metric == Metric::PowerWatts && m.value.is_some());
+        if let Ok(price) = price.as_mut()
+            && rate.needs_watts()
+            && no_power
+        {
             price
                 .warnings
                 .push("electricity is not in it: the record measured no power; give --watts".to_owned());
         }
     }
     let top = headline(&cells);
-    let solo = |metric: &str, phases: &[&str]| {
+    let solo = |metric: Metric, phases: &[Phase]| {
         let rates = measurements.iter().filter(|m| {
-            m.metric == metric && m.cell.as_ref().is_none_or(|cell| phases.contains(&cell.phase.as_str()))
+            m.metric == metric && m.cell.as_ref().is_none_or(|cell| phases.contains(&cell.phase))
         });
         let rate = rate.as_ref()?;
         let figures: Vec<Figure> = rates.filter_map(|m| Some(Part::at_rate(m, 1.0)?.figure(rate))).collect();
         cheapest(figures.iter(), |figure| Some(*figure)).copied()
     };
     let input = top.map_or_else(
-        || solo("prefill_tokens_per_second", &["prefill"]),
-        |cell| cell.usd_per_million_input_tokens,
+        || solo(Metric::PrefillTokensPerSecond, &[Phase::Prefill]),
+        |cell| *cell.usd_per_million_input_tokens,
     );
     let output = top.map_or_else(
-        || solo("decode_tokens_per_second", &["decode"]),
-        |cell| cell.usd_per_million_output_tokens,
+        || solo(Metric::DecodeTokensPerSecond, &[Phase::Decode]),
+        |cell| *cell.usd_per_million_output_tokens,
     );
-    let blended = top.and_then(|cell| cell.usd_per_million_blended_tokens);
+    let blended = top.and_then(|cell| *cell.usd_per_million_blended_tokens);
     let all_output = top.map_or_else(
-        || solo("output_tokens_per_second", &["serving"]),
+        || solo(Metric::OutputTokensPerSecond, &[Phase::Serving]),
         |cell| Some(cell.usd_per_million_all_output_tokens),
     );
     // A total whose lengths nobody recorded is still a price of all tokens alike.
-    let total = top.map_or_else(|| solo("total_tokens_per_second", &[]), mix);
-    let why = |missing: &str| {
-        Some(match (&price_reason, top.and_then(|cell| cell.usd_per_million_input_tokens_reason.clone())) {
-            (Some(reason), _) => format!("no price: {reason}"),
-            (None, Some(reason)) => reason,
-            (None, None) => {
-                let served =
-                    measurements.iter().any(|m| m.cell.as_ref().is_some_and(|c| c.phase == "serving"));
-                let unsteady = || "no row of the load had a steady window, so none has a rate".to_owned();
-                cell_less(measurements)
-                    .or_else(|| served.then(unsteady))
-                    .unwrap_or_else(|| format!("{missing} was not measured in this run"))
-            }
-        })
+    let total = top.map_or_else(|| solo(Metric::TotalTokensPerSecond, &[]), mix);
+    let why = |missing: &str| match (&price, top.and_then(|cell| cell.usd_per_million_input_tokens.reason()))
+    {
+        (Err(reason), _) => format!("no price: {reason}"),
+        (Ok(_), Some(reason)) => reason.to_owned(),
+        (Ok(_), None) => {
+            let served =
+                measurements.iter().any(|m| m.cell.as_ref().is_some_and(|c| c.phase == Phase::Serving));
+            let unsteady = || "no row of the load had a steady window, so none has a rate".to_owned();
+            cell_less(measurements)
+                .or_else(|| served.then(unsteady))
+                .unwrap_or_else(|| format!("{missing} was not measured in this run"))
+        }
     };
     let pair = "a prompt row (-p) together with an output row (-n) of the same batch and depth";
     Cost {
-        usd_per_million_input_tokens_reason: input.is_none().then(|| why("a prompt row (-p)")).flatten(),
-        usd_per_million_output_tokens_reason: output.is_none().then(|| why("an output row (-n)")).flatten(),
-        usd_per_million_blended_tokens_reason: blended.is_none().then(|| why(pair)).flatten(),
-        usd_per_million_all_output_tokens_reason: all_output.is_none().then(|| why(pair)).flatten(),
-        usd_per_million_total_tokens_reason: total.is_none().then(|| why(pair)).flatten(),
-        headline_cell_reason: top.is_none().then(|| why(pair)).flatten(),
-        usd_per_million_input_tokens: input,
-        usd_per_million_output_tokens: output,
-        usd_per_million_blended_tokens: blended,
-        usd_per_million_all_output_tokens: all_output,
-        usd_per_million_total_tokens: total,
+        usd_per_million_input_tokens: input.ok_or_else(|| why("a prompt row (-p)")).into(),
+        usd_per_million_output_tokens: output.ok_or_else(|| why("an output row (-n)")).into(),
+        usd_per_million_blended_tokens: blended.ok_or_else(|| why(pair)).into(),
+        usd_per_million_all_output_tokens: all_output.ok_or_else(|| why(pair)).into(),
+        usd_per_million_total_tokens: total.ok_or_else(|| why(pair)).into(),
         blend_ratio: assume.blend_ratio,
         utilization: assume.utilization,
-        headline_cell: top.map(|c| c.cell.clone()),
-        electricity: None,
-        electricity_reason: Some("not looked at".to_owned()),
+        headline_cell: top.map(|c| c.cell.clone()).ok_or_else(|| why(pair)).into(),
+        electricity: Known::unknown("not looked at"),
         cells,
         separations,
         api_comparison: Vec::new(),
         api_comparison_reason: Some("not compared".to_owned()),
-        verdict: None,
-        verdict_reason: Some("not compared".to_owned()),
-        price,
-        price_reason,
+        verdict: Known::unknown("not compared"),
+        price: price.into(),
         unknown: Unknown::new(),
     }
 }
@@ -128,7 +118,7 @@ pub fn mix(cell: &CostCell) -> Option<Figure> {
 
 /// USD per million tokens at `ratio` input tokens for each output token; none where they were not told apart.
 pub fn at_mix(cell: &CostCell, ratio: f64) -> Option<Figure> {
-    let parts = cell.usd_per_million_input_tokens.zip(cell.usd_per_million_output_tokens);
+    let parts = cell.usd_per_million_input_tokens.zip(*cell.usd_per_million_output_tokens);
     parts.map(|(input, output)| combine(input, ratio / (ratio + 1.0), output, 1.0 / (ratio + 1.0)))
 }
 
@@ -160,14 +150,14 @@ fn headline(cells: &[CostCell]) -> Option<&CostCell> {
     let ratio = |cell: &CostCell| cell.tokens[0] as f64 / cell.tokens[1] as f64;
     let one_mix = cells.windows(2).all(|pair| {
         let lengths = |at: usize| (pair[at].cell.prompt_tokens, pair[at].cell.output_tokens);
-        let served = pair.iter().all(|cell| cell.cell.phase == "serving");
+        let served = pair.iter().all(|cell| cell.cell.phase == Phase::Serving);
         lengths(0) == lengths(1) || served && same_mix(ratio(&pair[0]), ratio(&pair[1]))
     });
     let apart = cells.iter().all(|cell| cell.usd_per_million_blended_tokens.is_some());
     cheapest(
         cells.iter(),
         |cell| {
-            if one_mix || !apart { mix(cell) } else { cell.usd_per_million_blended_tokens }
+            if one_mix || !apart { mix(cell) } else { *cell.usd_per_million_blended_tokens }
         },
     )
 }
@@ -178,29 +168,15 @@ mod tests {
 
     use super::*;
     use crate::cost::given_price;
-    use crate::record::{Apart, Cell, Samples};
+    use crate::record::{Apart, Cell};
 
-    fn rate(metric: &str, cell: Cell, value: f64, relative: f64) -> Measurement {
-        Measurement {
-            metric: metric.into(),
-            formula: String::new(),
-            unit: String::new(),
-            value: Some(value),
-            value_reason: None,
-            ci95: Some([value * (1.0 - relative), value * (1.0 + relative)]),
-            ci95_reason: None,
-            percentiles: crate::record::Percentiles::default(),
-            n: 5,
-            method: String::new(),
-            cell: Some(cell),
-            cell_reason: None,
-            samples: Samples::inline("", vec![]),
-            unknown: Unknown::new(),
-        }
+    fn rate(metric: Metric, cell: Cell, value: f64, relative: f64) -> Measurement {
+        let ci95 = Known::new([value * (1.0 - relative), value * (1.0 + relative)]);
+        Measurement { ci95, n: 5, ..Measurement::new(metric, Known::new(cell), Known::new(value), "") }
     }
 
-    fn cell(prompt_tokens: u32, output_tokens: u32, batch: u32, phase: &str) -> Cell {
-        Cell { prompt_tokens, output_tokens, batch, depth: 0, phase: phase.into(), requests_per_second: None }
+    fn cell(prompt_tokens: u32, output_tokens: u32, batch: u32, phase: Phase) -> Cell {
+        Cell { prompt_tokens, output_tokens, batch, depth: 0, phase, requests_per_second: None }
     }
 
     fn price_at(rates: &[Measurement], usd_per_hour: Decimal, assume: Assumptions) -> Vec<CostCell> {
@@ -209,8 +185,8 @@ mod tests {
 
     fn pair(prefill: f64, decode: f64, batch: u32) -> Vec<Measurement> {
         vec![
-            rate("prefill_tokens_per_second", cell(512, 0, batch, "prefill"), prefill, 0.02),
-            rate("decode_tokens_per_second", cell(0, 128, batch, "decode"), decode, 0.02),
+            rate(Metric::PrefillTokensPerSecond, cell(512, 0, batch, Phase::Prefill), prefill, 0.02),
+            rate(Metric::DecodeTokensPerSecond, cell(0, 128, batch, Phase::Decode), decode, 0.02),
         ]
     }
 
@@ -220,7 +196,7 @@ mod tests {
         let cells =
             price_at(&pair(3_458.333_333, 3_458.333_333, 1), Decimal::new(249, 2), Assumptions::default());
         let cell = &cells[0];
-        for figure in [cell.usd_per_million_input_tokens, cell.usd_per_million_blended_tokens, mix(cell)] {
+        for figure in [*cell.usd_per_million_input_tokens, *cell.usd_per_million_blended_tokens, mix(cell)] {
             assert!((figure.expect("priced").value - 0.2).abs() < 1e-9, "{figure:?}");
         }
         // All output: 512 input tokens ride on 128 output tokens, so five times the price.
@@ -237,15 +213,15 @@ mod tests {
         rates.extend(pair(1000.0, 600.0, 32));
         let cost = assess(&rates, Ok(given_price(Decimal::ONE)), Assumptions::default());
         assert_eq!(cost.cells.len(), 3);
-        assert_eq!(cost.headline_cell, Some(cell(512, 128, 8, "pair")));
+        assert_eq!(cost.headline_cell, Some(cell(512, 128, 8, Phase::Pair)));
     }
 
     #[test]
     fn what_was_not_measured_or_priced_is_null_with_a_reason() {
         let cost = assess(&pair(1.0, 1.0, 1), Err("no GPU".into()), Assumptions::default());
         assert_eq!(cost.usd_per_million_input_tokens, None);
-        assert_eq!(cost.usd_per_million_input_tokens_reason.as_deref(), Some("no price: no GPU"));
-        assert_eq!(cost.price_reason.as_deref(), Some("no GPU"));
+        assert_eq!(cost.usd_per_million_input_tokens.reason(), Some("no price: no GPU"));
+        assert_eq!(cost.price.reason(), Some("no GPU"));
     }
 
     #[test]
@@ -268,26 +244,26 @@ mod tests {
         let cached = price_at(&pair(1000.0, 100.0, 1), Decimal::TWO, assume);
         let usd = |figure: Option<Figure>| figure.expect("priced").value;
         let of = |f: fn(&CostCell) -> Option<Figure>| usd(f(&cached[0])) / usd(f(&full[0]));
-        assert!((of(|cell| cell.usd_per_million_input_tokens) - 0.55).abs() < 1e-12);
-        assert!((of(|cell| cell.usd_per_million_output_tokens) - 1.0).abs() < 1e-12);
+        assert!((of(|cell| *cell.usd_per_million_input_tokens) - 0.55).abs() < 1e-12);
+        assert!((of(|cell| *cell.usd_per_million_output_tokens) - 1.0).abs() < 1e-12);
         assert_eq!(cached[0].tokens, full[0].tokens, "prompt tokens are counted whether computed or not");
     }
 
     /// 3,000 in and 1,000 out tokens a second at 3.60 USD an hour: 0.001 USD a second.
     fn serving(relative: Option<f64>) -> Vec<Measurement> {
-        let cell = cell(1500, 500, 64, "serving");
+        let cell = cell(1500, 500, 64, Phase::Serving);
         let mut rates: Vec<Measurement> = [
-            ("input_tokens_per_second", 3000.0),
-            ("output_tokens_per_second", 1000.0),
-            ("total_tokens_per_second", 4000.0),
-            ("requests_per_second", 2.0),
-            ("duration_seconds", 50.0),
+            (Metric::InputTokensPerSecond, 3000.0),
+            (Metric::OutputTokensPerSecond, 1000.0),
+            (Metric::TotalTokensPerSecond, 4000.0),
+            (Metric::RequestsPerSecond, 2.0),
+            (Metric::DurationSeconds, 50.0),
         ]
         .map(|(metric, value)| rate(metric, cell.clone(), value, relative.unwrap_or(0.0)))
         .into();
         if relative.is_none() {
             for rate in &mut rates {
-                rate.ci95 = None;
+                rate.ci95 = Known::unknown("one run");
             }
         }
         rates
@@ -301,11 +277,11 @@ mod tests {
         let [low, high] = total.ci95.expect("an interval");
         assert!((low - 0.25 / 1.1).abs() < 1e-12 && (high - 0.25 / 0.9).abs() < 1e-12);
         assert!((cost.usd_per_million_all_output_tokens.expect("priced").value - 1.0).abs() < 1e-12);
-        assert_eq!((cost.usd_per_million_input_tokens, cost.usd_per_million_blended_tokens), (None, None));
-        let reason = cost.usd_per_million_input_tokens_reason.expect("a reason");
+        assert!(cost.usd_per_million_input_tokens.is_none() && cost.usd_per_million_blended_tokens.is_none());
+        let reason = cost.usd_per_million_input_tokens.reason().expect("a reason").to_owned();
         assert!(reason.contains("1 input:output ratio was measured, 3 are needed"), "{reason}");
         let cell = &cost.cells[0];
-        assert_eq!((cell.tokens, cell.total_seconds, cell.seconds), ([150_000, 50_000], Some(50.0), None));
+        assert_eq!((cell.tokens, cell.total_seconds, *cell.seconds), ([150_000, 50_000], Some(50.0), None));
         assert_eq!(cell.apart, Apart::Together);
     }
 
@@ -314,7 +290,7 @@ mod tests {
     fn at_a_price_ratio_the_cost_is_allocated_and_labelled_so() {
         let assume = Assumptions { price_ratio: Some(4.0), ..Assumptions::default() };
         let cost = assess(&serving(None), Ok(given_price(Decimal::new(36, 1))), assume);
-        let [input, output] = [cost.usd_per_million_input_tokens, cost.usd_per_million_output_tokens]
+        let [input, output] = [*cost.usd_per_million_input_tokens, *cost.usd_per_million_output_tokens]
             .map(|figure| figure.expect("allocated").value);
         assert!((input - 1.0 / 7.0).abs() < 1e-12 && (output - 4.0 / 7.0).abs() < 1e-12, "{input} {output}");
         assert_eq!(cost.cells[0].apart, Apart::Allocated);
@@ -325,17 +301,17 @@ mod tests {
         let (a, b) = (1.0 / 20_000.0, 1.0 / 2500.0);
         let mut rates = Vec::new();
         for (prompt, output) in [(8192, 128), (2048, 512), (1024, 1024), (256, 1024)] {
-            let cell = cell(prompt, output, 64, "serving");
+            let cell = cell(prompt, output, 64, Phase::Serving);
             let requests = 1.0 / (a * f64::from(prompt) + b * f64::from(output));
-            rates.push(rate("requests_per_second", cell.clone(), requests, 0.01));
-            rates.push(rate("request_input_tokens", cell.clone(), f64::from(prompt), 0.0));
-            rates.push(rate("request_output_tokens", cell, f64::from(output), 0.0));
+            rates.push(rate(Metric::RequestsPerSecond, cell.clone(), requests, 0.01));
+            rates.push(rate(Metric::RequestInputTokens, cell.clone(), f64::from(prompt), 0.0));
+            rates.push(rate(Metric::RequestOutputTokens, cell, f64::from(output), 0.0));
         }
         let cost = assess(&rates, Ok(given_price(Decimal::new(249, 2))), Assumptions::default());
         let usd = |figure: Option<Figure>| figure.expect("separated").value;
         // 2.49 / 3600 · 1e6 = 691.67 USD per million seconds.
-        assert!((usd(cost.usd_per_million_input_tokens) - 0.034_583).abs() < 1e-6);
-        assert!((usd(cost.usd_per_million_output_tokens) - 0.276_667).abs() < 1e-6);
+        assert!((usd(*cost.usd_per_million_input_tokens) - 0.034_583).abs() < 1e-6);
+        assert!((usd(*cost.usd_per_million_output_tokens) - 0.276_667).abs() < 1e-6);
         assert!(cost.cells.iter().all(|cell| cell.apart == Apart::Separated));
         let fit = &cost.separations[0];
         assert_eq!((fit.batch, fit.cells), (64, 4));
@@ -345,16 +321,16 @@ mod tests {
     #[test]
     fn an_owned_machines_electricity_follows_the_measured_power_of_each_part() {
         let mut rates = pair(1000.0, 100.0, 1);
-        rates.push(rate("power_watts", cell(512, 0, 1, "prefill"), 700.0, 0.0));
-        rates.push(rate("power_watts", cell(0, 128, 1, "decode"), 400.0, 0.0));
+        rates.push(rate(Metric::PowerWatts, cell(512, 0, 1, Phase::Prefill), 700.0, 0.0));
+        rates.push(rate(Metric::PowerWatts, cell(0, 128, 1, Phase::Decode), 400.0, 0.0));
         let drawn = super::super::hour::Drawn { usd_per_kwh: 0.1, pue: 1.5, idle_watts: None };
         let hour = Hour { price: Ok(given_price(Decimal::TWO)), drawn: Some(drawn) };
         let cost = assess_hour(&rates, &hour, Assumptions::default());
         // 2 + 0.7 · 1.5 · 0.1 = 2.105 USD an hour of input, 2.06 of output.
         let usd = |figure: Option<Figure>| figure.expect("priced").value;
-        assert!((usd(cost.usd_per_million_input_tokens) - 2.105 / 3.6).abs() < 1e-9);
-        assert!((usd(cost.usd_per_million_output_tokens) - 20.6 / 3.6).abs() < 1e-9);
+        assert!((usd(*cost.usd_per_million_input_tokens) - 2.105 / 3.6).abs() < 1e-9);
+        assert!((usd(*cost.usd_per_million_output_tokens) - 20.6 / 3.6).abs() < 1e-9);
         let without = assess_hour(&pair(1000.0, 100.0, 1), &hour, Assumptions::default());
-        assert!(without.price.expect("a price").warnings[0].contains("electricity is not in it"));
+        assert!(without.price.as_ref().expect("a price").warnings[0].contains("electricity is not in it"));
     }
 }

@@ -1,5 +1,6 @@
 //! An assumption: a value, and where it came from.
 
+use crate::base::known::{self, Known};
 use serde::Serialize;
 
 /// Who said so.
@@ -46,21 +47,24 @@ impl<T> Chosen<T> {
             unit,
             from: self.origin,
             source: self.source.clone(),
-            observed: self.observed.clone(),
-            observed_reason: self.observed.is_none().then(|| {
-                match self.origin {
-                    Origin::Flag => "given on the command line",
-                    Origin::Default => "a default has no day",
-                    Origin::Record | Origin::Catalog => "its source bears no date",
-                }
-                .to_owned()
-            }),
+            observed: self
+                .observed
+                .clone()
+                .ok_or_else(|| {
+                    match self.origin {
+                        Origin::Flag => "given on the command line",
+                        Origin::Default => "a default has no day",
+                        Origin::Record | Origin::Catalog => "its source bears no date",
+                    }
+                    .to_owned()
+                })
+                .into(),
         }
     }
 }
 
 /// One line of the list of assumptions.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, known::Serialize)]
 pub struct Assumption {
     /// `utilization`, `price_per_hour` …
     pub name: &'static str,
@@ -73,8 +77,5 @@ pub struct Assumption {
     /// The flag, the source, or the reason of a default.
     pub source: String,
     /// The day on which a price was seen (YYYY-MM-DD).
-    pub observed: Option<String>,
-    /// Why it is `null`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub observed_reason: Option<String>,
+    pub observed: Known<String>,
 }

@@ -1,7 +1,8 @@
 //! Cells whose parts were timed apart: each prompt row with each output row at one batch and depth, and each
 //! joint row.
 
-use crate::record::{Apart, Cell, CostCell, Measurement};
+use crate::base::known::Known;
+use crate::record::{Apart, Cell, CostCell, Measurement, Metric, Phase};
 
 use super::hour::Rate;
 use super::part::{Part, combine};
@@ -45,17 +46,18 @@ impl Assumptions {
 /// Prices every cell that the measurements allow, without those of a server.
 pub(super) fn price_cells(measurements: &[Measurement], rate: &Rate, assume: &Assumptions) -> Vec<CostCell> {
     let watts = |cell: &Cell| {
-        let of = measurements.iter().find(|m| m.metric == "power_watts" && m.cell.as_ref() == Some(cell));
-        of.and_then(|m| m.value)
+        let of =
+            measurements.iter().find(|m| m.metric == Metric::PowerWatts && m.cell.as_ref() == Some(cell));
+        of.and_then(|m| *m.value)
     };
     let mut cells = Vec::new();
-    for (input_cell, prefill) in of(measurements, "prefill_tokens_per_second", "prefill") {
-        for (output_cell, decode) in of(measurements, "decode_tokens_per_second", "decode") {
+    for (input_cell, prefill) in of(measurements, Metric::PrefillTokensPerSecond, Phase::Prefill) {
+        for (output_cell, decode) in of(measurements, Metric::DecodeTokensPerSecond, Phase::Decode) {
             if (input_cell.batch, input_cell.depth) != (output_cell.batch, output_cell.depth) {
                 continue;
             }
             let cell =
-                Cell { output_tokens: output_cell.output_tokens, phase: "pair".into(), ..input_cell.clone() };
+                Cell { output_tokens: output_cell.output_tokens, phase: Phase::Pair, ..input_cell.clone() };
             let [input, output] = tokens(&cell);
             let parts = Part::at_rate(prefill, input).zip(Part::at_rate(decode, output));
             cells.extend(parts.map(|(input, output)| {
@@ -64,8 +66,8 @@ pub(super) fn price_cells(measurements: &[Measurement], rate: &Rate, assume: &As
             }));
         }
     }
-    for (cell, input_time) in of(measurements, "input_time_seconds", "joint") {
-        let mut outputs = of(measurements, "output_time_seconds", "joint");
+    for (cell, input_time) in of(measurements, Metric::InputTimeSeconds, Phase::Joint) {
+        let mut outputs = of(measurements, Metric::OutputTimeSeconds, Phase::Joint);
         let Some((_, output_time)) = outputs.find(|(other, _)| *other == cell) else { continue };
         let [input, output] = tokens(cell);
         let parts = Part::in_seconds(input_time, input).zip(Part::in_seconds(output_time, output));
@@ -78,11 +80,11 @@ pub(super) fn price_cells(measurements: &[Measurement], rate: &Rate, assume: &As
 }
 
 /// The measurements of one metric in one phase, with their cells.
-pub(super) fn of<'a>(
-    measurements: &'a [Measurement],
-    metric: &'a str,
-    phase: &'a str,
-) -> impl Iterator<Item = (&'a Cell, &'a Measurement)> {
+pub(super) fn of(
+    measurements: &[Measurement],
+    metric: Metric,
+    phase: Phase,
+) -> impl Iterator<Item = (&Cell, &Measurement)> {
     measurements.iter().filter_map(move |m| {
         let cell = m.cell.as_ref()?;
         (m.metric == metric && cell.phase == phase).then_some((cell, m))
@@ -107,25 +109,20 @@ fn price_cell(cell: Cell, input: Part, output: Part, rate: &Rate, assume: &Assum
     let all = tokens[0] + tokens[1];
     CostCell {
         cell,
-        usd_per_million_input_tokens: Some(input_usd),
-        usd_per_million_input_tokens_reason: None,
-        usd_per_million_output_tokens: Some(output_usd),
-        usd_per_million_output_tokens_reason: None,
-        usd_per_million_blended_tokens: Some(combine(
+        usd_per_million_input_tokens: Known::new(input_usd),
+        usd_per_million_output_tokens: Known::new(output_usd),
+        usd_per_million_blended_tokens: Known::new(combine(
             input_usd,
             ratio / (ratio + 1.0),
             output_usd,
             1.0 / (ratio + 1.0),
         )),
-        usd_per_million_blended_tokens_reason: None,
         usd_per_million_all_output_tokens: combine(input_usd, tokens[0] / tokens[1], output_usd, 1.0),
         usd_per_million_total_tokens: Some(combine(input_usd, tokens[0] / all, output_usd, tokens[1] / all)),
         apart: Apart::Measured,
-        seconds: Some([input.seconds, output.seconds]),
-        seconds_reason: None,
+        seconds: Known::new([input.seconds, output.seconds]),
         total_seconds: Some(input.seconds + output.seconds),
         tokens: tokens.map(|count| count as u64),
-        mixed_time_share: Some(0.0),
-        mixed_time_share_reason: None,
+        mixed_time_share: Known::new(0.0),
     }
 }

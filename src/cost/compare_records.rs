@@ -10,8 +10,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 
 use crate::base::failure::Usage;
+use crate::base::known::{self, Known};
 use crate::base::stats::{holm, normal_tail};
-use crate::record::{Cell, Cost, CostCell, Figure, Record};
+use crate::record::{Cell, Cost, CostCell, Direction, Figure, Metric, Record};
 
 use super::Error;
 use super::assess::mix;
@@ -70,15 +71,12 @@ pub enum Difference {
 }
 
 /// One figure in both records.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, known::Serialize)]
 pub struct FigureRatio {
     /// Name of the metric or of the price.
     pub metric: String,
     /// Its cell; `null` for figures of the whole process.
-    pub cell: Option<Cell>,
-    /// Why it is `null`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub cell_reason: Option<String>,
+    pub cell: Known<Cell>,
     /// In the baseline.
     pub baseline: f64,
     /// In the other.
@@ -266,20 +264,19 @@ fn caveats(found: &Fingerprints, a: &Cost, b: &Cost) -> Vec<String> {
 fn metrics(baseline: &Record, other: &Record) -> Vec<FigureRatio> {
     let mut found = Vec::new();
     for a in &baseline.measurements {
-        let same = |b: &&crate::record::Measurement| (&b.metric, &b.cell) == (&a.metric, &a.cell);
+        let same = |b: &&crate::record::Measurement| b.metric == a.metric && *b.cell == *a.cell;
         let Some(b) = other.measurements.iter().find(same) else { continue };
         if a.formula != b.formula {
             continue;
         }
-        let Some((x, y)) = a.value.zip(b.value).filter(|(x, y)| *x > 0.0 && *y > 0.0) else { continue };
-        let ratio = ratio((x, a.ci95), (y, b.ci95));
+        let Some((x, y)) = a.value.zip(*b.value).filter(|(x, y)| *x > 0.0 && *y > 0.0) else { continue };
+        let ratio = ratio((x, *a.ci95), (y, *b.ci95));
         found.push(FigureRatio {
-            metric: a.metric.clone(),
+            metric: a.metric.to_string(),
             cell: a.cell.clone(),
-            cell_reason: a.cell_reason.clone(),
             baseline: x,
             other: y,
-            difference: difference(ratio, direction(&a.metric)),
+            difference: difference(ratio, a.metric.good()),
             ratio,
         });
     }
@@ -295,8 +292,7 @@ fn dollars(baseline: &Cost, other: &Cost) -> Vec<FigureRatio> {
             let ratio = ratio((x.value, x.ci95), (y.value, y.ci95));
             found.push(FigureRatio {
                 metric: name.to_owned(),
-                cell: Some(a.cell.clone()),
-                cell_reason: None,
+                cell: Known::new(a.cell.clone()),
                 baseline: x.value,
                 other: y.value,
                 difference: difference(ratio, Some(Direction::Low)),
@@ -317,8 +313,8 @@ const PRICES: [&str; 4] = [
 
 fn prices(cell: &CostCell) -> [Option<Figure>; 4] {
     [
-        cell.usd_per_million_input_tokens,
-        cell.usd_per_million_output_tokens,
+        *cell.usd_per_million_input_tokens,
+        *cell.usd_per_million_output_tokens,
         mix(cell),
         Some(cell.usd_per_million_all_output_tokens),
     ]
@@ -352,17 +348,19 @@ pub fn slower(comparison: &Comparison, alpha: f64) -> Slower {
     /// Half the width of a 95% interval of a normal.
     const HALF: f64 = 1.959_964;
     // What loading took, and memory, is no speed of a token.
-    let counts = |metric: &str| {
-        metric.ends_with("tokens_per_second")
-            || metric.starts_with("joules_per_")
-            || (metric.ends_with("_seconds") && metric != "model_load_seconds")
+    let counts = |metric: &Metric| {
+        let name = metric.as_str();
+        name.ends_with("tokens_per_second")
+            || name.starts_with("joules_per_")
+            || (metric.unit() == "s" && *metric != Metric::ModelLoadSeconds)
     };
     let judged: Vec<(&FigureRatio, f64)> = comparison
         .metrics
         .iter()
-        .filter(|figure| counts(&figure.metric))
-        .filter_map(|figure| {
-            let ([low, high], good) = (figure.ratio.ci95?, direction(&figure.metric)?);
+        .map(|figure| (figure, Metric::from(figure.metric.as_str())))
+        .filter(|(_, metric)| counts(metric))
+        .filter_map(|(figure, metric)| {
+            let ([low, high], good) = (figure.ratio.ci95?, metric.good()?);
             let worse = match good {
                 Direction::High => -figure.ratio.value.ln(),
                 Direction::Low => figure.ratio.value.ln(),
@@ -377,27 +375,6 @@ pub fn slower(comparison: &Comparison, alpha: f64) -> Slower {
         format!("{}{cell}", figure.metric)
     });
     Slower { judged: judged.len(), proven: proven.collect() }
-}
-
-/// Which side of a metric is good.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Direction {
-    High,
-    Low,
-}
-
-fn direction(metric: &str) -> Option<Direction> {
-    let ends = |ends: &[&str]| ends.iter().any(|end| metric.ends_with(end));
-    if ends(&["_per_second"]) {
-        Some(Direction::High)
-    } else if ends(&["_seconds", "_bytes", "_joules", "_joules_per_token"])
-        || metric.starts_with("joules_per_")
-    {
-        // How long a benchmark was let run is nobody's merit.
-        (metric != "duration_seconds").then_some(Direction::Low)
-    } else {
-        None
-    }
 }
 
 fn difference(ratio: Estimate, good: Option<Direction>) -> Difference {
@@ -435,16 +412,16 @@ mod tests {
     #[test]
     fn a_difference_is_shown_only_when_the_interval_leaves_one() {
         let estimate = |low, high| Estimate { value: 1.1, ci95: Some([low, high]) };
-        let faster = direction("decode_tokens_per_second");
+        let faster = Metric::DecodeTokensPerSecond.good();
         assert_eq!(difference(estimate(1.05, 1.2), faster), Difference::Better);
         assert_eq!(difference(estimate(0.99, 1.2), faster), Difference::NoDifferenceShown);
         assert_eq!(difference(estimate(0.8, 0.9), faster), Difference::Worse);
         assert_eq!(
-            difference(estimate(0.8, 0.9), direction("time_to_first_token_seconds")),
+            difference(estimate(0.8, 0.9), Metric::TimeToFirstTokenSeconds.good()),
             Difference::Better
         );
         assert_eq!(
-            difference(estimate(0.8, 0.9), direction("model_bandwidth_utilization")),
+            difference(estimate(0.8, 0.9), Metric::ModelBandwidthUtilization.good()),
             Difference::Lower
         );
         assert_eq!(difference(Estimate { value: 2.0, ci95: None }, faster), Difference::NoInterval);
@@ -458,8 +435,7 @@ mod tests {
             let interval = |value: f64| half.map(|half| [value * (1.0 - half), value * (1.0 + half)]);
             FigureRatio {
                 metric: metric.to_owned(),
-                cell: None,
-                cell_reason: None,
+                cell: Known::unknown("none"),
                 baseline,
                 other,
                 ratio: ratio((baseline, interval(baseline)), (other, interval(other))),

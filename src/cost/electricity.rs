@@ -2,8 +2,9 @@
 
 use rust_decimal::prelude::ToPrimitive as _;
 
+use crate::base::known::Known;
 use crate::catalog::{self, Catalog};
-use crate::record::{Cost, Electricity, Measurement};
+use crate::record::{Cost, Electricity, Measurement, Metric};
 
 /// The row of the catalog that is taken: data centres buy as commercial customers do.
 const DEFAULT: &str = "us-commercial";
@@ -13,10 +14,7 @@ const JOULES_PER_KWH: f64 = 3.6e6;
 pub fn electricity(cost: &mut Cost, measurements: &[Measurement], catalog: &Catalog) {
     match kwh_price(None, catalog) {
         Ok(price) => electricity_at(cost, measurements, &price, None),
-        Err(error) => {
-            cost.electricity = None;
-            cost.electricity_reason = Some(error.to_string());
-        }
+        Err(error) => cost.electricity = Known::unknown(error.to_string()),
     }
 }
 
@@ -54,7 +52,7 @@ pub fn kwh_price(given: Option<&str>, catalog: &Catalog) -> Result<KwhPrice, cat
 /// Fills the electricity of `cost` from the joules per token of the headline cell, else of the first row; with `pue`
 /// the building's share is in it.
 pub fn electricity_at(cost: &mut Cost, measurements: &[Measurement], price: &KwhPrice, pue: Option<f64>) {
-    let of = |metric: &str| {
+    let of = |metric: Metric| {
         let mut all = measurements.iter().filter(|m| m.metric == metric && m.value.is_some());
         let wanted = cost.headline_cell.as_ref();
         let in_headline = |m: &&Measurement| {
@@ -68,67 +66,38 @@ pub fn electricity_at(cost: &mut Cost, measurements: &[Measurement], price: &Kwh
             Some(_) => all.find(in_headline),
             None => all.next(),
         }
-        .and_then(|m| m.value)
+        .and_then(|m| *m.value)
         .ok_or_else(|| "no energy was measured for this cell".to_owned())
     };
-    let (input, output) = (of("joules_per_input_token"), of("joules_per_output_token"));
+    let (input, output) = (of(Metric::JoulesPerInputToken), of(Metric::JoulesPerOutputToken));
     if let (Err(reason), Err(_)) = (&input, &output) {
-        cost.electricity_reason = Some(reason.clone());
+        cost.electricity = Known::unknown(reason.as_str());
         return;
     }
     let usd_per_kwh = price.usd;
     let all = pue.unwrap_or(1.0);
-    let usd = |joules: Result<f64, String>| match joules {
-        Ok(joules) => (Some(1e6 * joules * all / JOULES_PER_KWH * usd_per_kwh), None),
-        Err(reason) => (None, Some(reason)),
-    };
-    let ((input, input_reason), (output, output_reason)) = (usd(input), usd(output));
-    cost.electricity = Some(Electricity {
+    let usd = |joules: f64| 1e6 * joules * all / JOULES_PER_KWH * usd_per_kwh;
+    cost.electricity = Known::new(Electricity {
         usd_per_kwh,
         label: price.label.clone(),
         source: price.source.clone(),
-        observed: price.observed.clone(),
-        observed_reason: price.observed.is_none().then(|| "given on the command line".to_owned()),
+        observed: price.observed.clone().ok_or("given on the command line").into(),
         pue,
-        usd_per_million_input_tokens: input,
-        usd_per_million_input_tokens_reason: input_reason,
-        usd_per_million_output_tokens: output,
-        usd_per_million_output_tokens_reason: output_reason,
+        usd_per_million_input_tokens: input.map(usd).into(),
+        usd_per_million_output_tokens: output.map(usd).into(),
     });
-    cost.electricity_reason = None;
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::cost::{Assumptions, assess};
-    use crate::record::{Cell, Samples, Unknown};
+    use crate::record::{Cell, Phase};
 
-    fn joules(metric: &str, prompt_tokens: u32, output_tokens: u32, batch: u32, value: f64) -> Measurement {
-        let phase = if prompt_tokens > 0 { "prefill" } else { "decode" };
-        Measurement {
-            metric: metric.to_owned(),
-            formula: String::new(),
-            unit: "J/token".to_owned(),
-            value: Some(value),
-            value_reason: None,
-            ci95: None,
-            ci95_reason: None,
-            percentiles: crate::record::Percentiles::default(),
-            n: 1,
-            method: String::new(),
-            cell: Some(Cell {
-                prompt_tokens,
-                output_tokens,
-                batch,
-                depth: 0,
-                phase: phase.to_owned(),
-                requests_per_second: None,
-            }),
-            cell_reason: None,
-            samples: Samples::inline("", vec![]),
-            unknown: Unknown::new(),
-        }
+    fn joules(metric: Metric, prompt_tokens: u32, output_tokens: u32, batch: u32, value: f64) -> Measurement {
+        let phase = if prompt_tokens > 0 { Phase::Prefill } else { Phase::Decode };
+        let cell = Cell { prompt_tokens, output_tokens, batch, depth: 0, phase, requests_per_second: None };
+        Measurement::new(metric, Known::new(cell), Known::new(value), "")
     }
 
     /// By hand: 3.6 J/token is 1 kWh per million tokens.
@@ -136,9 +105,9 @@ mod tests {
     fn joules_become_dollars_at_the_price_of_a_kwh() {
         let catalog = Catalog::bundled();
         let measured = [
-            joules("joules_per_input_token", 128, 0, 1, 0.36),
-            joules("joules_per_output_token", 0, 32, 8, 1.0),
-            joules("joules_per_output_token", 0, 32, 1, 3.6),
+            joules(Metric::JoulesPerInputToken, 128, 0, 1, 0.36),
+            joules(Metric::JoulesPerOutputToken, 0, 32, 8, 1.0),
+            joules(Metric::JoulesPerOutputToken, 0, 32, 1, 3.6),
         ];
         let mut cost = assess(&measured, Err("none".into()), Assumptions::default());
         let headline = Cell {
@@ -146,14 +115,14 @@ mod tests {
             output_tokens: 32,
             batch: 1,
             depth: 0,
-            phase: "pair".into(),
+            phase: Phase::Pair,
             requests_per_second: None,
         };
-        cost.headline_cell = Some(headline);
+        cost.headline_cell = Known::new(headline);
         electricity(&mut cost, &measured, &catalog);
-        let found = cost.electricity.expect("measured");
+        let found = cost.electricity.as_ref().expect("measured");
         let kwh = catalog.electricity(DEFAULT).expect("bundled").usd_per_kwh.to_f64().expect("a number");
-        let [input, output] = [found.usd_per_million_input_tokens, found.usd_per_million_output_tokens];
+        let [input, output] = [*found.usd_per_million_input_tokens, *found.usd_per_million_output_tokens];
         assert!((output.expect("its row") - kwh).abs() < 1e-12, "{output:?}");
         assert!((input.expect("its row") - kwh / 10.0).abs() < 1e-12, "{input:?}");
     }
@@ -163,6 +132,6 @@ mod tests {
         let mut cost = assess(&[], Err("none".into()), Assumptions::default());
         electricity(&mut cost, &[], &Catalog::bundled());
         assert_eq!(cost.electricity, None);
-        assert!(cost.electricity_reason.expect("a reason").contains("no energy"));
+        assert!(cost.electricity.reason().expect("a reason").contains("no energy"));
     }
 }

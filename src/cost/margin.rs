@@ -6,6 +6,7 @@
 
 use serde::Serialize;
 
+use crate::base::known::{self, Known};
 pub use crate::record::Estimate;
 use crate::record::Figure;
 
@@ -68,7 +69,7 @@ impl CostLine {
 }
 
 /// The margin at a selling price.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, known::Serialize)]
 pub struct Margin {
     /// What tokens sell for.
     pub sell: Selling,
@@ -83,10 +84,7 @@ pub struct Margin {
     /// Share that is added to the cost.
     pub markup: Estimate,
     /// Utilization at which nothing is left; above 1 no load is enough.
-    pub break_even_utilization: Option<Estimate>,
-    /// Why it is `null`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub break_even_utilization_reason: Option<String>,
+    pub break_even_utilization: Known<Estimate>,
     /// Gross margin by utilization.
     pub by_utilization: Vec<MarginAt>,
     /// Gross margin by mix, at the utilization asked for; empty when input and output were not told apart.
@@ -141,10 +139,9 @@ pub fn margin(costs: &Costs<'_>, sell: Selling) -> Margin {
         cost_usd_per_million: costs.now,
         gross_margin: Estimate::of(costs.now, |cost| 1.0 - cost / price),
         markup: Estimate::of(costs.now, |cost| price / cost - 1.0),
-        break_even_utilization_reason: break_even
-            .is_none()
-            .then(|| "the price does not even pay for the electricity of the work".to_owned()),
-        break_even_utilization: break_even,
+        break_even_utilization: break_even
+            .ok_or("the price does not even pay for the electricity of the work")
+            .into(),
         by_utilization: UTILIZATIONS.iter().map(|u| at(*u, price, costs.line.at(*u))).collect(),
         by_mix_reason: by_mix
             .is_empty()
@@ -155,7 +152,7 @@ pub fn margin(costs: &Costs<'_>, sell: Selling) -> Margin {
 }
 
 /// The price that leaves a margin.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, known::Serialize)]
 pub struct PriceForMargin {
     /// The margin asked for.
     pub gross_margin: f64,
@@ -164,36 +161,23 @@ pub struct PriceForMargin {
     /// USD per million tokens, input and output alike, at the headline cell's mix.
     pub usd_per_million_total_tokens: Figure,
     /// USD per million input tokens at that margin on input alone.
-    pub usd_per_million_input_tokens: Option<Figure>,
-    /// Why it is `null`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub usd_per_million_input_tokens_reason: Option<String>,
+    pub usd_per_million_input_tokens: Known<Figure>,
     /// USD per million output tokens at that margin on output alone.
-    pub usd_per_million_output_tokens: Option<Figure>,
-    /// Why it is `null`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub usd_per_million_output_tokens_reason: Option<String>,
+    pub usd_per_million_output_tokens: Known<Figure>,
     /// What margin is and is not.
     pub statement: &'static str,
 }
 
 /// The price that leaves `gross_margin` on these costs: of all tokens, of input, of output.
-pub fn price_for(
-    gross_margin: f64,
-    total: Figure,
-    [input, output]: [Option<Figure>; 2],
-    why: Option<&str>,
-) -> PriceForMargin {
+pub fn price_for(gross_margin: f64, total: Figure, [input, output]: [&Known<Figure>; 2]) -> PriceForMargin {
     let price = |cost: Figure| super::part::times(cost, 1.0 / (1.0 - gross_margin));
-    let reason = |part: Option<Figure>| part.is_none().then(|| why.unwrap_or("not told apart").to_owned());
+    let part = |cost: &Known<Figure>| cost.as_result().copied().map(price).into();
     PriceForMargin {
         gross_margin,
         markup: gross_margin / (1.0 - gross_margin),
         usd_per_million_total_tokens: price(total),
-        usd_per_million_input_tokens: input.map(price),
-        usd_per_million_input_tokens_reason: reason(input),
-        usd_per_million_output_tokens: output.map(price),
-        usd_per_million_output_tokens_reason: reason(output),
+        usd_per_million_input_tokens: part(input),
+        usd_per_million_output_tokens: part(output),
         statement: MARGIN_IS_NOT_MARKUP,
     }
 }
@@ -235,11 +219,15 @@ mod tests {
     /// Revenue 6.45 times the cost: a markup of 545% and a margin of 84.5%.
     #[test]
     fn a_markup_is_not_a_margin() {
-        let price = price_for(0.844_961_240_310, figure(1.0, 0.1), [None, Some(figure(2.0, 0.1))], None);
+        let price = price_for(
+            0.844_961_240_310,
+            figure(1.0, 0.1),
+            [&Known::unknown("not told apart"), &Known::new(figure(2.0, 0.1))],
+        );
         assert!((price.markup - 5.45).abs() < 1e-6, "{price:?}");
         assert!((price.usd_per_million_total_tokens.value - 6.45).abs() < 1e-6);
         assert!((price.usd_per_million_output_tokens.expect("known").value - 12.9).abs() < 1e-6);
-        assert!(price.usd_per_million_input_tokens_reason.is_some());
+        assert!(price.usd_per_million_input_tokens.reason() == Some("not told apart"));
     }
 
     /// fixed 3, work 1: at half utilization 7; a price of 4 breaks even at 1, of 2.5 at 2, of 1 never.

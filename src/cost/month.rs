@@ -9,6 +9,7 @@ use rust_decimal::Decimal;
 use rust_decimal::prelude::ToPrimitive as _;
 use serde::Serialize;
 
+use crate::base::known::{self, Known};
 use crate::catalog::{ApiPrice, Catalog, Gpu, age_days};
 use crate::record::{Price, Tier};
 
@@ -83,15 +84,12 @@ pub struct Bill {
 }
 
 /// Tokens per second, input and output alike at the month's mix, above which a machine is cheaper.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, known::Serialize)]
 pub struct ToBeat {
     /// While busy, of a machine that is kept as busy as was said, whatever the month's tokens are.
     pub tokens_per_second_kept_busy: f64,
     /// While busy, for the month's tokens alone; `null` where one machine costs more than the bill.
-    pub tokens_per_second_this_month: Option<f64>,
-    /// Why it is `null`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub tokens_per_second_this_month_reason: Option<String>,
+    pub tokens_per_second_this_month: Known<f64>,
     /// Machines that together cost less than the bill.
     pub machines: u64,
     /// Tokens a month at this mix whose bill is what one machine costs.
@@ -99,7 +97,7 @@ pub struct ToBeat {
 }
 
 /// What a month costs.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, known::Serialize)]
 pub struct View {
     /// The model, as asked.
     pub model: String,
@@ -110,10 +108,7 @@ pub struct View {
     /// Share of the input that the provider has cached.
     pub cached_share: f64,
     /// The price of a machine's hour; `null` when none was given.
-    pub price: Option<Price>,
-    /// Why it is `null`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub price_reason: Option<String>,
+    pub price: Known<Price>,
     /// USD a month of one machine that is always on.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub machine_usd_per_month: Option<f64>,
@@ -172,11 +167,11 @@ pub fn month(asked: &Asked<'_>, machine: Option<&Machine>, catalog: &Catalog) ->
         input_tokens_per_month: asked.input_tokens,
         output_tokens_per_month: asked.output_tokens,
         cached_share: asked.cached_share,
-        price_reason: machine
-            .is_none()
-            .then(|| "no machine was named; --gpu ID or --price-per-hour USD does".to_owned()),
         machine_usd_per_month: machine.map(|machine| usd(&machine.price.usd_per_hour) * HOURS_PER_MONTH),
-        price: machine.map(|machine| machine.price.clone()),
+        price: machine
+            .map(|machine| machine.price.clone())
+            .ok_or("no machine was named; --gpu ID or --price-per-hour USD does")
+            .into(),
         utilization: machine.map_or(1.0, |machine| machine.utilization),
         bills,
         assumptions: Vec::new(),
@@ -244,7 +239,7 @@ fn to_beat(bill: f64, tokens: f64, machine: &Machine) -> ToBeat {
     let machines = ((bill / month).ceil() - 1.0).max(0.0);
     let this_month = (machines >= 1.0)
         .then(|| tokens / (machines * SECONDS_PER_MONTH * machine.utilization))
-        .ok_or_else(|| "one machine costs more than the bill at any speed".to_owned());
+        .ok_or("one machine costs more than the bill at any speed");
     #[allow(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
@@ -252,8 +247,7 @@ fn to_beat(bill: f64, tokens: f64, machine: &Machine) -> ToBeat {
     )]
     ToBeat {
         tokens_per_second_kept_busy: hour / 3600.0 * tokens / (machine.utilization * bill),
-        tokens_per_second_this_month_reason: this_month.as_ref().err().cloned(),
-        tokens_per_second_this_month: this_month.ok(),
+        tokens_per_second_this_month: this_month.into(),
         machines: machines as u64,
         break_even_tokens_per_month: month / bill * tokens,
     }
@@ -313,9 +307,9 @@ mod tests {
             let found = to_beat(bill, tokens, &machine("1", 1.0));
             assert_eq!(found.machines, machines, "{bill}");
             let close = |a: f64, b: f64| (a / b - 1.0).abs() < 1e-12;
-            match (found.tokens_per_second_this_month, rate) {
+            match (*found.tokens_per_second_this_month, rate) {
                 (Some(found), Some(expected)) => assert!(close(found, expected), "{bill}: {found}"),
-                (None, None) => assert!(found.tokens_per_second_this_month_reason.is_some()),
+                (None, None) => assert!(found.tokens_per_second_this_month.reason().is_some()),
                 other => panic!("{bill}: {other:?}"),
             }
             // Kept busy, a million tokens cost what the API asks for them.

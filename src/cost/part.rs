@@ -25,7 +25,7 @@ impl Part {
     /// From measured seconds.
     pub(super) fn in_seconds(seconds: &Measurement, tokens: f64) -> Option<Self> {
         let value = seconds.value.filter(|value| *value > 0.0)?;
-        Some(Self { seconds: value, ci95: seconds.ci95, tokens, watts: None })
+        Some(Self { seconds: value, ci95: *seconds.ci95, tokens, watts: None })
     }
 
     /// The same part with a power.

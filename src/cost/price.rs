@@ -4,6 +4,7 @@ use jiff::civil::Date;
 use rust_decimal::Decimal;
 use rust_decimal::prelude::ToPrimitive as _;
 
+use crate::base::known::Known;
 use crate::catalog::{Catalog, Gpu, RentalPrice};
 use crate::record::Price;
 
@@ -13,8 +14,7 @@ pub fn given_price(usd_per_hour: Decimal) -> Price {
         usd_per_hour,
         label: "the price given with --price-per-hour".to_owned(),
         source: "--price-per-hour".to_owned(),
-        observed: None,
-        observed_reason: Some("given on the command line".to_owned()),
+        observed: Known::unknown("given on the command line"),
         range_usd_per_hour: None,
         warnings: Vec::new(),
     }
@@ -65,8 +65,7 @@ fn of_catalog(price: RentalPrice) -> Price {
         usd_per_hour: price.usd_per_hour,
         label: price.label,
         source: price.source,
-        observed: price.observed.map(|day| day.to_string()),
-        observed_reason: price.observed.is_none().then(|| "its rows bear no date".to_owned()),
+        observed: price.observed.map(|day| day.to_string()).ok_or("its rows bear no date").into(),
         range_usd_per_hour: price.min.to_f64().zip(price.max.to_f64()).map(|(min, max)| [min, max]),
         warnings: price.warning.into_iter().collect(),
     }

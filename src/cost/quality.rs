@@ -1,19 +1,15 @@
 //! A quality figure beside a price: a million tokens of a small model and of a large one do not do the same work.
 
-use serde::Serialize;
-
+use crate::base::known::{self, Known};
 use crate::catalog::Catalog;
 
 /// What is known of how well a model answers.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, known::Serialize)]
 pub struct QualityNote {
     /// The model, in the word of the API rows or of the record.
     pub model: String,
     /// Its published score in words; `null` when the catalog has none.
-    pub figure: Option<String>,
-    /// Why it is `null`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub figure_reason: Option<String>,
+    pub figure: Known<String>,
     /// The score itself, in percent.
     pub percent: Option<f64>,
     /// The benchmark it is of: `mmlu`.
@@ -37,12 +33,11 @@ pub fn quality_note(model: &str, catalog: &Catalog) -> QualityNote {
                 score.setting,
                 score.source
             )
-        }),
-        figure_reason: score.is_none().then(|| {
+        }).ok_or_else(|| {
             format!(
                 "no quality figure in the catalog for {model}: compare only what does your task equally well"
             )
-        }),
+        }).into(),
         percent: score.map(|score| score.percent),
         benchmark: score.map(|score| score.benchmark.clone()),
         source: score.map(|score| score.source.clone()),
@@ -61,14 +56,15 @@ mod tests {
         let catalog = Catalog::bundled();
         let known = quality_note("gpt-4o-mini", &catalog);
         assert_eq!((known.percent, known.benchmark.as_deref()), (Some(82.0), Some("mmlu")));
-        let figure = known.figure.expect("a score");
+        let figure = known.figure.as_ref().expect("a score");
         assert!(
             figure.starts_with("gpt-4o-mini: MMLU 82 (0-shot") && figure.contains("simple-evals"),
             "{figure}"
         );
         let unknown = quality_note("smollm2-135m", &catalog);
         assert!(
-            unknown.figure.is_none() && unknown.figure_reason.is_some_and(|why| why.contains("smollm2-135m"))
+            unknown.figure.is_none()
+                && unknown.figure.reason().is_some_and(|why| why.contains("smollm2-135m"))
         );
     }
 }

@@ -8,6 +8,7 @@
 use rust_decimal::Decimal;
 use rust_decimal::prelude::ToPrimitive as _;
 
+use crate::base::known::Known;
 use crate::record::{Cell, Cost, Figure, Measurement, Price};
 
 use super::assess::{assess_hour, at_mix, mix};
@@ -182,8 +183,7 @@ impl Scenario {
                 .ok_or_else(|| "owning it costs nothing an hour, which cannot be".to_owned())?,
             label: format!("owned: {} USD an hour{apart}", parts.join(" + ")),
             source: "--purchase".to_owned(),
-            observed: None,
-            observed_reason: Some("given on the command line".to_owned()),
+            observed: Known::unknown("given on the command line"),
             range_usd_per_hour: None,
             warnings: Vec::new(),
         })

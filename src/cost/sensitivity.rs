@@ -227,33 +227,15 @@ impl Table<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::known::Known;
     use crate::cost::owned::Owned;
-    use crate::record::{Samples, Unknown};
+    use crate::record::{Metric, Phase};
 
-    fn rate(metric: &str, prompt_tokens: u32, output_tokens: u32, phase: &str, value: f64) -> Measurement {
-        Measurement {
-            metric: metric.into(),
-            formula: String::new(),
-            unit: String::new(),
-            value: Some(value),
-            value_reason: None,
-            ci95: Some([0.98 * value, 1.02 * value]),
-            ci95_reason: None,
-            percentiles: crate::record::Percentiles::default(),
-            n: 5,
-            method: String::new(),
-            cell: Some(Cell {
-                prompt_tokens,
-                output_tokens,
-                batch: 1,
-                depth: 0,
-                phase: phase.into(),
-                requests_per_second: None,
-            }),
-            cell_reason: None,
-            samples: Samples::inline("", vec![]),
-            unknown: Unknown::new(),
-        }
+    fn rate(metric: Metric, prompt_tokens: u32, output_tokens: u32, phase: Phase, value: f64) -> Measurement {
+        let cell =
+            Cell { prompt_tokens, output_tokens, batch: 1, depth: 0, phase, requests_per_second: None };
+        let ci95 = Known::new([0.98 * value, 1.02 * value]);
+        Measurement { ci95, n: 5, ..Measurement::new(metric, Known::new(cell), Known::new(value), "") }
     }
 
     fn chosen<T>(value: T) -> Chosen<T> {
@@ -291,15 +273,15 @@ mod tests {
             idle_watts: None,
         };
         let measurements = [
-            rate("prefill_tokens_per_second", 384, 0, "prefill", 3000.0),
-            rate("decode_tokens_per_second", 0, 128, "decode", 300.0),
+            rate(Metric::PrefillTokensPerSecond, 384, 0, Phase::Prefill, 3000.0),
+            rate(Metric::DecodeTokensPerSecond, 0, 128, Phase::Decode, 300.0),
         ];
         let cell = Cell {
             prompt_tokens: 384,
             output_tokens: 128,
             batch: 1,
             depth: 0,
-            phase: "pair".into(),
+            phase: Phase::Pair,
             requests_per_second: None,
         };
         let subject = Subject { scenario: &scenario, measurements: &measurements, cell: &cell, ratio: 3.0 };

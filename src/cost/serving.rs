@@ -7,7 +7,8 @@
 //! neither input nor output, so its cells are never fitted. A separated cell's two prices are the fit's, scaled
 //! by the cell's own residual, so that input $ + output $ stays exactly the rent of its time.
 
-use crate::record::{Apart, Cell, CostCell, Figure, Measurement, Separation};
+use crate::base::known::Known;
+use crate::record::{Apart, Cell, CostCell, Figure, Measurement, Metric, Phase, Separation};
 
 use super::cells::{Assumptions, of};
 use super::hour::Rate;
@@ -64,32 +65,35 @@ pub(super) fn price_serving(
 /// The serving cells whose tokens per second are known for input and for output.
 fn served(measurements: &[Measurement]) -> Vec<Served<'_>> {
     let mut cells: Vec<&Cell> = Vec::new();
-    for cell in measurements.iter().filter_map(|m| m.cell.as_ref()).filter(|cell| cell.phase == "serving") {
+    for cell in
+        measurements.iter().filter_map(|m| m.cell.as_ref()).filter(|cell| cell.phase == Phase::Serving)
+    {
         if !cells.contains(&cell) {
             cells.push(cell);
         }
     }
     let rates = |cell: &'_ Cell| {
-        let find = |metric: &'static str| {
-            of(measurements, metric, "serving").find(|(other, _)| *other == cell).map(|(_, m)| m)
+        let find = |metric: Metric| {
+            of(measurements, metric, Phase::Serving).find(|(other, _)| *other == cell).map(|(_, m)| m)
         };
-        let value = |metric| find(metric).and_then(|m| m.value).filter(|value| *value > 0.0);
+        let value = |metric: Metric| find(metric).and_then(|m| *m.value).filter(|value| *value > 0.0);
         let [input, output, total] =
-            ["input_tokens_per_second", "output_tokens_per_second", "total_tokens_per_second"].map(value);
-        let requests = value("requests_per_second");
-        let each = |metric| requests.zip(value(metric)).map(|(requests, tokens)| requests * tokens);
+            [Metric::InputTokensPerSecond, Metric::OutputTokensPerSecond, Metric::TotalTokensPerSecond]
+                .map(value);
+        let requests = value(Metric::RequestsPerSecond);
+        let each = |metric: Metric| requests.zip(value(metric)).map(|(requests, tokens)| requests * tokens);
         let rest =
             |part: Option<f64>| total.zip(part).map(|(total, part)| total - part).filter(|rest| *rest > 0.0);
-        let input = input.or_else(|| rest(output)).or_else(|| each("request_input_tokens"))?;
-        let output = output.or_else(|| rest(Some(input))).or_else(|| each("request_output_tokens"))?;
-        let relative = |metric| {
+        let input = input.or_else(|| rest(output)).or_else(|| each(Metric::RequestInputTokens))?;
+        let output = output.or_else(|| rest(Some(input))).or_else(|| each(Metric::RequestOutputTokens))?;
+        let relative = |metric: Metric| {
             let m: &Measurement = find(metric)?;
             let value = m.value.filter(|value| *value > 0.0)?;
             m.ci95.filter(|ci| ci[0] > 0.0).map(|ci| ci.map(|end| end / value))
         };
-        let relative = ["total_tokens_per_second", "output_tokens_per_second"].map(relative);
-        let seconds = value("duration_seconds").unwrap_or(LONG_SECONDS);
-        Some(([input, output], relative, seconds, value("power_watts")))
+        let relative = [Metric::TotalTokensPerSecond, Metric::OutputTokensPerSecond].map(relative);
+        let seconds = value(Metric::DurationSeconds).unwrap_or(LONG_SECONDS);
+        Some(([input, output], relative, seconds, value(Metric::PowerWatts)))
     };
     cells
         .into_iter()
@@ -134,52 +138,47 @@ fn price(served: &Served<'_>, fit: &Result<Fit, String>, rate: &Rate, assume: &A
         Figure { value, ci95: relative.map(|[low, high]| [value / high, value / low]) }
     };
     let (total, output_alone) = (figure(all, served.relative[0]), figure(output, served.relative[1]));
-    let (apart, parts, why) = match (fit, assume.price_ratio) {
+    let (apart, parts) = match (fit, assume.price_ratio) {
         (Ok(fit), _) => {
             let closure = 1.0 / (fit.input_seconds * input + fit.output_seconds * output);
             let of = |value: f64, ci95: [f64; 2]| {
                 times(Figure { value, ci95: Some(ci95) }, 1e6 * usd_per_second * closure)
             };
             let parts = [of(fit.input_seconds, fit.input_ci95), of(fit.output_seconds, fit.output_ci95)];
-            (Apart::Separated, Some(parts), None)
+            (Apart::Separated, Ok(parts))
         }
         (Err(_), Some(ratio)) => {
             let input_usd = times(total, all / (input + ratio * output));
-            (Apart::Allocated, Some([input_usd, times(input_usd, ratio)]), None)
+            (Apart::Allocated, Ok([input_usd, times(input_usd, ratio)]))
         }
-        (Err(reason), None) => (Apart::Together, None, Some(reason.clone())),
+        (Err(reason), None) => (Apart::Together, Err(reason.as_str())),
     };
     // A prompt token from the cache takes less of the input's time; output's stays.
     let parts = parts.map(|[input, output]| [times(input, assume.input_factor()), output]);
     let whole = |weights: [f64; 2], without_cache: Figure| {
-        let Some([input, output]) = parts.filter(|_| assume.input_factor() < 1.0) else {
+        let Some([input, output]) = parts.ok().filter(|_| assume.input_factor() < 1.0) else {
             return without_cache;
         };
         let value = weights[0] * input.value + weights[1] * output.value;
         times(without_cache, value / without_cache.value)
     };
     let ratio = assume.blend_ratio;
-    let [input_part, output_part] = parts.map_or([None, None], |parts| parts.map(Some));
     let seconds = parts.map(|[i, o]| {
         [i.value * input, o.value * output].map(|usd| usd / 1e6 / usd_per_second * served.seconds)
     });
     CostCell {
         cell: served.cell.clone(),
-        usd_per_million_input_tokens: input_part,
-        usd_per_million_input_tokens_reason: why.clone(),
-        usd_per_million_output_tokens: output_part,
-        usd_per_million_output_tokens_reason: why.clone(),
+        usd_per_million_input_tokens: parts.map(|[input, _]| input).into(),
+        usd_per_million_output_tokens: parts.map(|[_, output]| output).into(),
         usd_per_million_blended_tokens: parts
-            .map(|[input, output]| combine(input, ratio / (ratio + 1.0), output, 1.0 / (ratio + 1.0))),
-        usd_per_million_blended_tokens_reason: why.clone(),
+            .map(|[input, output]| combine(input, ratio / (ratio + 1.0), output, 1.0 / (ratio + 1.0)))
+            .into(),
         usd_per_million_all_output_tokens: whole([input / output, 1.0], output_alone),
         usd_per_million_total_tokens: Some(whole([input / all, output / all], total)),
         apart,
-        seconds,
-        seconds_reason: why,
+        seconds: seconds.into(),
         total_seconds: Some(seconds.map_or(served.seconds, |[input, output]| input + output)),
         tokens: served.rates.map(|rate| (rate * served.seconds).round() as u64),
-        mixed_time_share: None,
-        mixed_time_share_reason: Some(MIXED.to_owned()),
+        mixed_time_share: Known::unknown(MIXED),
     }
 }

@@ -79,13 +79,10 @@ pub(super) fn decide<'a>(
         same_model: row.same_model,
         here_usd_per_million: here.usd_per_million,
         api_usd_per_million: row.comparable(),
-        ratio: told.then_some(ratio),
-        ratio_reason: (!told).then(|| "the figures carry no verdict".to_owned()),
+        ratio: told.then_some(ratio).ok_or("the figures carry no verdict").into(),
         utilization: here.utilization,
-        break_even_utilization: row.break_even_utilization.map(finite),
-        break_even_utilization_reason: row.break_even_utilization_reason.clone(),
-        break_even_tokens_per_month: row.break_even_tokens_per_month,
-        break_even_tokens_per_month_reason: row.break_even_tokens_per_month_reason.clone(),
+        break_even_utilization: row.break_even_utilization.as_result().copied().map(finite).into(),
+        break_even_tokens_per_month: row.break_even_tokens_per_month.clone(),
         month,
     };
     Some((verdict, row))

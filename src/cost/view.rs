@@ -68,7 +68,7 @@ pub fn view(measurements: &[Measurement], scenario: &Scenario, asked: Asked, cat
     let Some((cell, now)) =
         headline_cell(&view.cost).cloned().and_then(|cell| mix(&cell).map(|now| (cell, now)))
     else {
-        let why = view.cost.headline_cell_reason.as_deref().unwrap_or("no cell was priced");
+        let why = view.cost.headline_cell.reason().unwrap_or("no cell was priced");
         if asked.sell.is_some() || asked.margin.is_some() || asked.target.is_some() {
             view.notes.push(format!("no margin and no target without a cost: {why}"));
         }
@@ -100,8 +100,8 @@ pub fn view(measurements: &[Measurement], scenario: &Scenario, asked: Asked, cat
     view.margin =
         asked.sell.zip(line).map(|(sell, line)| margin(&Costs { now, line, ratio, at_mix: &other }, sell));
     view.price_for_margin = asked.margin.map(|share| {
-        let parts = [cell.usd_per_million_input_tokens, cell.usd_per_million_output_tokens];
-        price_for(share, now, parts, cell.usd_per_million_input_tokens_reason.as_deref())
+        let parts = [&cell.usd_per_million_input_tokens, &cell.usd_per_million_output_tokens];
+        price_for(share, now, parts)
     });
     if let Some((usd, line)) = asked.target.zip(line) {
         let measured = tokens_per_second(&cell);

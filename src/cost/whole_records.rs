@@ -3,31 +3,17 @@
 use proptest::prelude::*;
 use rust_decimal::Decimal;
 
-use crate::record::{Cell, Cost, Figure, Measurement, Samples, Unknown};
+use crate::base::known::Known;
+use crate::record::{Cell, Cost, Figure, Measurement, Metric, Phase};
 
 use super::{Assumptions, assess, given_price};
 
-fn measured(metric: &str, cell: &Cell, value: f64) -> Measurement {
-    Measurement {
-        metric: metric.into(),
-        formula: String::new(),
-        unit: String::new(),
-        value: Some(value),
-        value_reason: None,
-        ci95: None,
-        ci95_reason: Some("one sample".into()),
-        percentiles: crate::record::Percentiles::default(),
-        n: 1,
-        method: String::new(),
-        cell: Some(cell.clone()),
-        cell_reason: None,
-        samples: Samples::inline("", vec![value]),
-        unknown: Unknown::new(),
-    }
+fn measured(metric: Metric, cell: &Cell, value: f64) -> Measurement {
+    Measurement::new(metric, Known::new(cell.clone()), Known::new(value), "")
 }
 
-fn cell(prompt_tokens: u32, output_tokens: u32, batch: u32, phase: &str) -> Cell {
-    Cell { prompt_tokens, output_tokens, batch, depth: 0, phase: phase.into(), requests_per_second: None }
+fn cell(prompt_tokens: u32, output_tokens: u32, batch: u32, phase: Phase) -> Cell {
+    Cell { prompt_tokens, output_tokens, batch, depth: 0, phase, requests_per_second: None }
 }
 
 /// A row: prompt, output, batch, seconds of input, seconds of output.
@@ -43,22 +29,22 @@ fn record(pairs: &[Row], joint: &[Row], served: &[Row]) -> Vec<Measurement> {
     let mut found = Vec::new();
     for (prompt, output, batch, input_seconds, output_seconds) in pairs {
         let count = |tokens: &u32| f64::from(*tokens) * f64::from(*batch);
-        let (p, n) = (cell(*prompt, 0, *batch, "prefill"), cell(0, *output, *batch, "decode"));
-        found.push(measured("prefill_tokens_per_second", &p, count(prompt) / input_seconds));
-        found.push(measured("decode_tokens_per_second", &n, count(output) / output_seconds));
+        let (p, n) = (cell(*prompt, 0, *batch, Phase::Prefill), cell(0, *output, *batch, Phase::Decode));
+        found.push(measured(Metric::PrefillTokensPerSecond, &p, count(prompt) / input_seconds));
+        found.push(measured(Metric::DecodeTokensPerSecond, &n, count(output) / output_seconds));
     }
     for (prompt, output, batch, input_seconds, output_seconds) in joint {
-        let cell = cell(*prompt, *output, *batch, "joint");
-        found.push(measured("input_time_seconds", &cell, *input_seconds));
-        found.push(measured("output_time_seconds", &cell, *output_seconds));
+        let cell = cell(*prompt, *output, *batch, Phase::Joint);
+        found.push(measured(Metric::InputTimeSeconds, &cell, *input_seconds));
+        found.push(measured(Metric::OutputTimeSeconds, &cell, *output_seconds));
     }
     for (prompt, output, batch, input_seconds, output_seconds) in served {
-        let cell = cell(*prompt, *output, *batch, "serving");
+        let cell = cell(*prompt, *output, *batch, Phase::Serving);
         let seconds = input_seconds + output_seconds;
         let requests = (seconds * 3.0).ceil();
-        found.push(measured("input_tokens_per_second", &cell, requests * f64::from(*prompt) / seconds));
-        found.push(measured("output_tokens_per_second", &cell, requests * f64::from(*output) / seconds));
-        found.push(measured("duration_seconds", &cell, seconds));
+        found.push(measured(Metric::InputTokensPerSecond, &cell, requests * f64::from(*prompt) / seconds));
+        found.push(measured(Metric::OutputTokensPerSecond, &cell, requests * f64::from(*output) / seconds));
+        found.push(measured(Metric::DurationSeconds, &cell, seconds));
     }
     found
 }
@@ -90,9 +76,9 @@ proptest! {
             let all_output = dollars(cell.usd_per_million_all_output_tokens, cell.tokens[1]);
             prop_assert!((all_output / rent(seconds) - 1.0).abs() < 1e-9, "{cell:?}");
             let Some((input, output)) =
-                cell.usd_per_million_input_tokens.zip(cell.usd_per_million_output_tokens)
+                cell.usd_per_million_input_tokens.zip(*cell.usd_per_million_output_tokens)
             else {
-                prop_assert!(cell.usd_per_million_input_tokens_reason.is_some());
+                prop_assert!(cell.usd_per_million_input_tokens.reason().is_some());
                 continue;
             };
             let apart = dollars(input, cell.tokens[0]) + dollars(output, cell.tokens[1]);

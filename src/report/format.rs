@@ -3,7 +3,7 @@
 use rust_decimal::Decimal;
 
 use crate::base::units::{figure, significant};
-use crate::record::{Cell, Figure};
+use crate::record::{Cell, Figure, Phase};
 
 /// Dollars: three significant digits, at least cents below $100, thousands separated: `$0.0123`, `$37.50`, `$2,938`.
 ///
@@ -79,10 +79,10 @@ pub fn interval(figure: Figure) -> String {
 /// A cell in llama-bench's words, by its phase: `pp512`, `tg128 @ d4096 b8`, `served 128+32`.
 pub fn cell_label(cell: &Cell) -> String {
     let Cell { prompt_tokens, output_tokens, .. } = cell;
-    match cell.phase.as_str() {
-        "prefill" => cell.at(&format!("pp{prompt_tokens}")),
-        "decode" => cell.at(&format!("tg{output_tokens}")),
-        "serving" => cell.at(&format!("served {prompt_tokens}+{output_tokens}")),
+    match cell.phase {
+        Phase::Prefill => cell.at(&format!("pp{prompt_tokens}")),
+        Phase::Decode => cell.at(&format!("tg{output_tokens}")),
+        Phase::Serving => cell.at(&format!("served {prompt_tokens}+{output_tokens}")),
         _ => cell.at(&format!("pp{prompt_tokens}+tg{output_tokens}")),
     }
 }
@@ -167,20 +167,20 @@ mod tests {
 
     #[test]
     fn a_cell_is_named_by_its_phase() {
-        let named = |phase: &str, depth, batch| {
+        let named = |phase: Phase, depth, batch| {
             cell_label(&Cell {
                 prompt_tokens: 128,
                 output_tokens: 32,
                 batch,
                 depth,
-                phase: phase.to_owned(),
+                phase,
                 requests_per_second: None,
             })
         };
-        assert_eq!(named("prefill", 0, 1), "pp128");
-        assert_eq!(named("decode", 4096, 8), "tg32 @ d4096 b8");
-        assert_eq!(named("joint", 0, 1), "pp128+tg32");
-        assert_eq!(named("serving", 0, 16), "served 128+32 b16");
+        assert_eq!(named(Phase::Prefill, 0, 1), "pp128");
+        assert_eq!(named(Phase::Decode, 4096, 8), "tg32 @ d4096 b8");
+        assert_eq!(named(Phase::Joint, 0, 1), "pp128+tg32");
+        assert_eq!(named(Phase::Serving, 0, 16), "served 128+32 b16");
     }
 
     #[test]

@@ -76,9 +76,9 @@ pub fn cost(rows: &[PricedRow<'_>]) -> String {
                     .as_ref()
                     .map_or("–".to_owned(), |price| price.usd_per_hour.normalize().to_string()),
                 percent(cost.utilization),
-                figure(cost.usd_per_million_input_tokens),
-                figure(cost.usd_per_million_output_tokens),
-                figure(cost.usd_per_million_total_tokens),
+                figure(*cost.usd_per_million_input_tokens),
+                figure(*cost.usd_per_million_output_tokens),
+                figure(*cost.usd_per_million_total_tokens),
             ]
         })
         .collect();
@@ -100,8 +100,8 @@ pub fn cost(rows: &[PricedRow<'_>]) -> String {
 fn one(row: &PricedRow<'_>) -> String {
     let cost = &row.view.cost;
     let mut text = format!("### {} on {}\n\n", cell(&row.record.model.label()), cell(&device(row.record)));
-    let Some(price) = &cost.price else {
-        let reason = cost.price_reason.as_deref().unwrap_or("unknown");
+    let Some(price) = &*cost.price else {
+        let reason = cost.price.reason().unwrap_or("unknown");
         return format!("{text}No cost: {}\n", cell(reason));
     };
     let at = cost.headline_cell.as_ref().map_or(String::new(), |cell| format!(", at {}", cell_label(cell)));
@@ -113,11 +113,11 @@ fn one(row: &PricedRow<'_>) -> String {
     ));
     let blended = format!("blended {}:1", cost.blend_ratio);
     let figures = [
-        ("input", cost.usd_per_million_input_tokens),
-        ("output", cost.usd_per_million_output_tokens),
-        (blended.as_str(), cost.usd_per_million_blended_tokens),
-        ("all output (all of the cost ÷ output tokens)", cost.usd_per_million_all_output_tokens),
-        ("own mix", cost.usd_per_million_total_tokens),
+        ("input", *cost.usd_per_million_input_tokens),
+        ("output", *cost.usd_per_million_output_tokens),
+        (blended.as_str(), *cost.usd_per_million_blended_tokens),
+        ("all output (all of the cost ÷ output tokens)", *cost.usd_per_million_all_output_tokens),
+        ("own mix", *cost.usd_per_million_total_tokens),
     ];
     let lines: Vec<Vec<String>> = figures
         .into_iter()
@@ -136,7 +136,7 @@ fn one(row: &PricedRow<'_>) -> String {
         text.push('\n');
         text.push_str(&table(&["the same tokens from", "tier", "USD per million"], 2, &lines));
     }
-    if let Some(found) = &cost.verdict {
+    if let Some(found) = &*cost.verdict {
         text.push_str(&verdict(found));
     }
     text + &doubts(row.record) + &notes(&row.view.notes)

@@ -40,7 +40,7 @@ fn device(record: &Record) -> String {
         {
             "a device that is not named".to_owned()
         }
-        None => record.environment.cpu.clone().unwrap_or_else(|| "CPU".to_owned()),
+        None => record.environment.cpu.as_deref().unwrap_or("CPU").to_owned(),
     }
 }
 

@@ -37,7 +37,7 @@ pub fn words(verdict: &Verdict) -> Words {
         }
         None => (String::new(), format!(", {} busy", percent(verdict.utilization))),
     };
-    let than = match (verdict.answer, verdict.ratio) {
+    let than = match (verdict.answer, *verdict.ratio) {
         (Answer::Cheaper, Some(ratio)) => {
             let turned = |value: f64| 1.0 / value;
             let ratio = Estimate {
@@ -67,7 +67,7 @@ pub fn words(verdict: &Verdict) -> Words {
 
 /// The answer in a few words, for a table.
 pub fn short(verdict: &Verdict) -> String {
-    match (verdict.answer, verdict.ratio) {
+    match (verdict.answer, *verdict.ratio) {
         (Answer::Cheaper, Some(ratio)) => format!("{}× cheaper here", times(1.0 / ratio.value)),
         (Answer::Dearer, Some(ratio)) => format!("{}× dearer here", times(ratio.value)),
         (Answer::NotToldApart, _) => "not told apart".to_owned(),
@@ -100,9 +100,9 @@ fn bills(verdict: &Verdict) -> String {
 
 /// From which load one machine is cheaper.
 fn load(verdict: &Verdict) -> String {
-    let Some(u) = verdict.break_even_utilization else { return "no load makes it cheaper".to_owned() };
+    let Some(u) = *verdict.break_even_utilization else { return "no load makes it cheaper".to_owned() };
     let [low, high] = u.ci95.unwrap_or([u.value; 2]);
-    match verdict.break_even_tokens_per_month {
+    match *verdict.break_even_tokens_per_month {
         _ if low > 1.0 => {
             format!("no load makes it cheaper (break-even at {} utilization)", percent(u.value))
         }
@@ -168,6 +168,7 @@ pub(super) fn times(factor: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::known::Known;
     use crate::record::{Figure, MonthBills};
 
     fn verdict(answer: Answer, ratio: f64, width: f64) -> Verdict {
@@ -181,13 +182,10 @@ mod tests {
             same_model: true,
             here_usd_per_million: Figure { value: 0.1 * ratio, ci95: None },
             api_usd_per_million: 0.1,
-            ratio: told.then(|| of(ratio)),
-            ratio_reason: None,
+            ratio: told.then(|| of(ratio)).ok_or("no verdict").into(),
             utilization: 1.0,
-            break_even_utilization: Some(of(ratio)),
-            break_even_utilization_reason: None,
-            break_even_tokens_per_month: (ratio <= 1.0).then_some(3e9),
-            break_even_tokens_per_month_reason: None,
+            break_even_utilization: Known::new(of(ratio)),
+            break_even_tokens_per_month: (ratio <= 1.0).then_some(3e9).ok_or("no load").into(),
             month: None,
         }
     }

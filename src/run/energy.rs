@@ -1,6 +1,7 @@
 //! The energy of a record: each row's window, the device they belong to, and the worst grade of all.
 
 use crate::base::event::Trace;
+use crate::base::known::Known;
 use crate::base::units::Watts;
 use crate::hardware::telemetry::{Recorded, Scope};
 use crate::record::{Energy, EnergyWindow, Unknown};
@@ -63,30 +64,27 @@ pub fn of_windows(
 ) -> Energy {
     let description = &sensors.recorded.description;
     let traces = energy::traces(&sensors.recorded.trace);
-    let grade = windows.iter().filter_map(|window| window.grade).max();
+    let grade = windows.iter().filter_map(|window| *window.grade).max();
     let mut reasons: Vec<String> = Vec::new();
-    for reason in windows.iter().flat_map(|window| window.reasons.iter().chain(&window.joules_reason)) {
-        if !reasons.contains(reason) {
-            reasons.push(reason.clone());
+    for reason in windows
+        .iter()
+        .flat_map(|window| window.reasons.iter().map(String::as_str).chain(window.joules.reason()))
+    {
+        if !reasons.iter().any(|other| other == reason) {
+            reasons.push(reason.to_owned());
         }
     }
     let scope = if sensors.other_device { "other-device" } else { description.scope.name() };
     Energy {
-        grade_reason: grade
-            .is_none()
-            .then(|| reasons.first().cloned().unwrap_or_else(|| unknown.windows.to_owned())),
-        grade,
+        grade: grade
+            .ok_or_else(|| reasons.first().cloned().unwrap_or_else(|| unknown.windows.to_owned()))
+            .into(),
         reasons,
-        source: Some(description.name.to_owned()),
-        source_reason: None,
-        scope: Some(scope.to_owned()),
-        scope_reason: None,
-        device: Some(description.device.clone()),
-        device_reason: None,
-        sensor_reason: sensors.recorded.sensor.is_none().then(|| unknown.sensor.to_owned()),
-        sensor: sensors.recorded.sensor.clone(),
-        idle_watts: idle.ok().map(Watts::get),
-        idle_watts_reason: idle.err().map(str::to_owned),
+        source: Known::new(description.name.to_owned()),
+        scope: Known::new(scope.to_owned()),
+        device: Known::new(description.device.clone()),
+        sensor: sensors.recorded.sensor.clone().ok_or(unknown.sensor).into(),
+        idle_watts: idle.map(Watts::get).into(),
         windows_reason: windows.is_empty().then(|| unknown.windows.to_owned()),
         windows,
         traces_reason: traces.is_empty().then(|| "no sensor showed power, clocks or temperature".to_owned()),
@@ -108,25 +106,18 @@ fn idle(finished: &Finished, trace: &Trace, no_power: Option<&str>) -> Result<Wa
 
 /// The energy of a run without sensors.
 pub fn none(reason: &str) -> Energy {
-    let why = || Some(reason.to_owned());
     Energy {
-        grade: None,
-        grade_reason: why(),
+        grade: Known::unknown(reason),
         reasons: Vec::new(),
-        source: None,
-        source_reason: why(),
-        scope: None,
-        scope_reason: why(),
-        device: None,
-        device_reason: why(),
-        sensor: None,
-        sensor_reason: why(),
-        idle_watts: None,
-        idle_watts_reason: why(),
+        source: Known::unknown(reason),
+        scope: Known::unknown(reason),
+        device: Known::unknown(reason),
+        sensor: Known::unknown(reason),
+        idle_watts: Known::unknown(reason),
         windows: Vec::new(),
-        windows_reason: why(),
+        windows_reason: Some(reason.to_owned()),
         traces: Vec::new(),
-        traces_reason: why(),
+        traces_reason: Some(reason.to_owned()),
         unknown: Unknown::new(),
     }
 }

@@ -5,8 +5,7 @@
 //! engine reaches). [`Estimate`] adds a run up. Both only announce and avoid hopeless attempts: its own first steps
 //! show what a row really takes.
 
-use serde::Serialize;
-
+use crate::base::known::{self, Known};
 use crate::base::units::Seconds;
 use crate::base::{clock, sys};
 use crate::hardware::device::peaks::{self, CpuPeaks};
@@ -163,17 +162,14 @@ pub(super) fn ceiling(peaks: &CpuPeaks) -> Ceiling {
 }
 
 /// How long a run will take.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, known::Serialize)]
 pub struct Estimate {
     /// Reading and packing the weights, a download apart.
     pub load_seconds: Seconds,
     /// Measuring the machine itself: its peaks (already measured by now), and its power at rest.
     pub machine_seconds: Seconds,
     /// All rows with the fewest trials; `null` when the peaks were not measured.
-    pub measuring_seconds: Option<Seconds>,
-    /// Why it is `null`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub measuring_seconds_reason: Option<String>,
+    pub measuring_seconds: Known<Seconds>,
     /// `--max-time`; `null` when each row is measured for its own time.
     pub max_time_seconds: Option<Seconds>,
     /// One trial of each row, in the plan's order; empty when the peaks were not measured.
@@ -193,8 +189,7 @@ impl Estimate {
         Self {
             load_seconds: Seconds::new(plan.weight_bytes.get() as f64 / rate),
             machine_seconds: looked.seconds + if idle { IDLE } else { Seconds::ZERO },
-            measuring_seconds: pace.ok().map(|pace| Seconds::new(measuring(pace))),
-            measuring_seconds_reason: pace.err().cloned(),
+            measuring_seconds: pace.map(|pace| Seconds::new(measuring(pace))).map_err(Clone::clone).into(),
             max_time_seconds: plan.limits.max_time_seconds,
             trial_seconds: pace.map_or(Vec::new(), |pace| rows().map(|row| pace.trial(&row)).collect()),
             grows: plan.grow_batch,
@@ -285,8 +280,7 @@ mod tests {
         Estimate {
             load_seconds: Seconds::new(2.2),
             machine_seconds: Seconds::new(1.5),
-            measuring_seconds: measuring.map(Seconds::new),
-            measuring_seconds_reason: None,
+            measuring_seconds: measuring.map(Seconds::new).ok_or("no pace").into(),
             max_time_seconds: most.map(Seconds::new),
             trial_seconds: Vec::new(),
             grows: false,

@@ -126,7 +126,7 @@ fn machine(inputs: &Inputs<'_>, gpu: Option<&Gpu>) -> Fields {
 fn treatment(inputs: &Inputs<'_>) -> Fields {
     let limits = &inputs.plan.limits;
     let tool = inputs.tool;
-    let binary = tool.binary_blake3.clone();
+    let binary = tool.binary_blake3.clone().into_option();
     let by_version = || format!("{} {} {}", tool.version, tool.profile, tool.features.join(","));
     let seconds = |seconds: crate::base::units::Seconds| seconds.get().to_string();
     let mut fields = fields([
@@ -149,9 +149,9 @@ fn treatment(inputs: &Inputs<'_>) -> Fields {
 /// The weights themselves. A synthetic model is its recipe; a file that was not hashed to its end is told by what
 /// its header says, never by its path.
 fn content(model: &ModelInfo) -> String {
-    match &model.sha256 {
+    match &*model.sha256 {
         Some(sha256) => sha256.clone(),
-        None if model.synthetic == Some(true) => model.source.clone(),
+        None if *model.synthetic == Some(true) => model.source.clone(),
         None => format!(
             "not hashed: {}, {} parameters, {} bytes",
             model.name,
@@ -194,6 +194,7 @@ fn ranges(cpus: &[usize]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::known::Known;
     use crate::base::units::{Bytes, Seconds};
     use crate::engine::MemoryForeseen;
     use crate::run::plan::Limits;
@@ -321,16 +322,16 @@ mod tests {
             ]
         };
         let (series, machine, treatment) = ([true, false, false], [false, true, false], [false, false, true]);
-        assert_eq!(changed(|c| c.model.sha256 = Some("other".into())), series);
+        assert_eq!(changed(|c| c.model.sha256 = Known::new("other".into())), series);
         assert_eq!(changed(|c| c.workload.rows.push("tg64".into())), series);
         assert_eq!(changed(|c| c.plan.grow_batch = true), series);
         assert_eq!(changed(|c| c.plan.seed = 1), series);
-        assert_eq!(changed(|c| c.engine.threads = Some(4)), series);
+        assert_eq!(changed(|c| c.engine.threads = Known::new(4)), series);
         assert_eq!(changed(|c| c.environment.instruction_sets.truncate(1)), series);
         assert_eq!(changed(|c| c.host.boot_id = Some("next".into())), machine);
         assert_eq!(changed(|c| c.host.microcode = None), machine);
         assert_eq!(changed(|c| c.host.affinity = Some(vec![0])), machine);
-        assert_eq!(changed(|c| c.tool.binary_blake3 = Some("next".into())), treatment);
+        assert_eq!(changed(|c| c.tool.binary_blake3 = Known::new("next".into())), treatment);
         assert_eq!(changed(|c| c.settings.push(("lock_clocks", "1500".into()))), treatment);
         // The engine that has kernels of its own is held to one set of instructions; what else the processor has
         // is then nothing to it.
@@ -339,9 +340,9 @@ mod tests {
         // Neither where the file lies, nor the engine's version beside the binary, nor what it was called.
         assert_eq!(changed(|c| c.model.source = "/elsewhere/b.gguf".into()), [false; 3]);
         assert_eq!(changed(|c| c.model.id = "./b.gguf".into()), [false; 3]);
-        assert_eq!(changed(|c| c.engine.version = Some("0.12".into())), [false; 3]);
+        assert_eq!(changed(|c| c.engine.version = Known::new("0.12".into())), [false; 3]);
         // The processor of a box changes both: it is another kind of device, and another one.
-        assert_eq!(changed(|c| c.environment.cpu = None), [true, true, false]);
+        assert_eq!(changed(|c| c.environment.cpu = Known::unknown("hidden")), [true, true, false]);
     }
 
     #[test]
@@ -372,10 +373,10 @@ mod tests {
     #[test]
     fn a_model_without_a_hash_is_told_by_its_recipe_or_its_header() {
         let mut case = Case::new(Asked::default(), false);
-        case.model.sha256 = None;
+        case.model.sha256 = Known::unknown("not hashed");
         let content = |case: &Case| case.fingerprint().series_fields["model_content"].clone();
         assert_eq!(content(&case), "not hashed: A, 100 parameters, 60 bytes");
-        (case.model.synthetic, case.model.source) = (Some(true), "synthetic, seed 7".into());
+        (case.model.synthetic, case.model.source) = (Known::new(true), "synthetic, seed 7".into());
         assert_eq!(content(&case), "synthetic, seed 7");
     }
 }

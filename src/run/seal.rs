@@ -2,6 +2,7 @@
 
 use crate::base::clock::{self, ClockQuality};
 use crate::base::event::{Event, EventSink as _, Phase, StepEvent};
+use crate::base::known::Known;
 use crate::base::units::{Seconds, Watts};
 use crate::base::{redact, stats, sys};
 use crate::catalog::Catalog;
@@ -12,8 +13,8 @@ use crate::hardware::device::{self, Found};
 use crate::hardware::telemetry::host::HostWindow;
 use crate::model::Model;
 use crate::record::{
-    Command, EngineInfo, Gpu, Greedy, Measurement, ModelInfo, Peaks, Price, Quality, Record, RowLeftOut,
-    SCHEMA, Telemetry, Tool, Unknown, UnusedGpu, Workload,
+    Command, EngineInfo, Gpu, Greedy, Measurement, Metric, ModelInfo, Peaks, Price, Quality, Record,
+    RowLeftOut, SCHEMA, Telemetry, Tool, Unknown, UnusedGpu, Workload,
 };
 
 use super::demand;
@@ -86,14 +87,12 @@ pub fn seal(finished: &Finished, s: Sealing<'_>) -> Result<Record, crate::catalo
         finished.rows.iter().flat_map(|row| measure::measurements(&row.trials)).collect();
     let peak = s.usage.map(|usage| usage.peak_memory.get() as f64);
     measurements.push(measure::of_process(
-        "model_load_seconds",
-        "s",
+        Metric::ModelLoadSeconds,
         finished.load.map(Seconds::get).ok_or_else(|| "the model was not loaded".to_owned()),
         "from the first byte read to an engine that can step",
     ));
     measurements.push(measure::of_process(
-        "peak_memory_bytes",
-        "bytes",
+        Metric::PeakMemoryBytes,
         peak.ok_or_else(|| "the system does not say".to_owned()),
         "largest resident set of the process (getrusage)",
     ));
@@ -137,11 +136,9 @@ pub fn seal(finished: &Finished, s: Sealing<'_>) -> Result<Record, crate::catalo
         roofline: rows.as_deref().map_err(String::as_str),
     };
     let validity = validity::validate(&evidence);
-    let mut telemetry =
-        telemetry(clock_quality, meter, validity::shortest_step(&evidence), s.host, s.sensors.as_ref().ok());
-    telemetry.measuring_seconds = finished.measuring.map(Seconds::get);
-    telemetry.measuring_seconds_reason =
-        finished.measuring.is_none().then(|| "the model was not loaded".to_owned());
+    let shortest = validity::shortest_step(&evidence);
+    let telemetry =
+        telemetry(clock_quality, meter, shortest, finished.measuring, s.host, s.sensors.as_ref().ok());
 
     let mut cost = cost::assess(&measurements, s.price, Assumptions::default());
     cost::electricity(&mut cost, &measurements, s.catalog);
@@ -152,9 +149,7 @@ pub fn seal(finished: &Finished, s: Sealing<'_>) -> Result<Record, crate::catalo
     let read = s.found.gpus.iter().position(|gpu| energy.device.as_ref() == Some(&gpu.id));
     let read = read.and_then(|index| environment.gpus.get_mut(index));
     set_by_this_run(read, s.power_limit, &s.settings);
-    let (found_peaks, peaks_reason) = split(peaks);
-    environment.peaks = found_peaks.map(record_peaks);
-    environment.peaks_reason = peaks_reason;
+    environment.peaks = peaks.map(record_peaks).into();
     let model = model_info(s.model, s.sha256, s.catalog_id);
     let engine = engine_info(capabilities, s.plan);
     let workload = workload(s.plan, &finished.left_out);
@@ -170,7 +165,6 @@ pub fn seal(finished: &Finished, s: Sealing<'_>) -> Result<Record, crate::catalo
         power_limit_watts: s.power_limit.map_or_else(|| power_limit(s.found, s.gpu), |limit| Ok(limit.get())),
         settings: &s.settings,
     });
-    let (greedy, greedy_reason) = split(s.greedy);
     let mut record = Record {
         schema: SCHEMA.to_owned(),
         id: s.id,
@@ -179,8 +173,7 @@ pub fn seal(finished: &Finished, s: Sealing<'_>) -> Result<Record, crate::catalo
         command: Command {
             argv: redact::words(&s.argv),
             plan: redact::value("plan", serde_json::to_value(s.plan).unwrap_or_default(), &mut Vec::new()),
-            seed: Some(s.plan.seed),
-            seed_reason: None,
+            seed: Known::new(s.plan.seed),
             interrupted_reason: Some(match &finished.stopped {
                 Some(stopped) if stopped.by_user() => {
                     format!("the signal came while {}", stopped.stage.name())
@@ -196,20 +189,15 @@ pub fn seal(finished: &Finished, s: Sealing<'_>) -> Result<Record, crate::catalo
         engine,
         workload,
         measurements,
-        telemetry: Some(telemetry),
-        telemetry_reason: None,
+        telemetry: Known::new(telemetry),
         imported: None,
         serving: None,
         energy,
         cost,
         validity,
         quality: Quality {
-            greedy,
-            greedy_reason,
-            perplexity: None,
-            perplexity_reason: Some(
-                "`bench run` does not measure it; `bench quality --text FILE` does".to_owned(),
-            ),
+            greedy: s.greedy.into(),
+            perplexity: Known::unknown("`bench run` does not measure it; `bench quality --text FILE` does"),
             unknown: Unknown::new(),
         },
         fingerprint,
@@ -217,13 +205,6 @@ pub fn seal(finished: &Finished, s: Sealing<'_>) -> Result<Record, crate::catalo
     };
     cost::compare_api::fill_record(&mut record, s.apis, s.catalog, s.today)?;
     Ok(record)
-}
-
-fn split<T>(known: Result<T, String>) -> (Option<T>, Option<String>) {
-    match known {
-        Ok(value) => (Some(value), None),
-        Err(reason) => (None, Some(reason)),
-    }
 }
 
 /// Cost of metering one step: two readings of the clock and two events kept, the mean of many.
@@ -254,39 +235,35 @@ fn telemetry(
     clock: ClockQuality,
     meter: Seconds,
     shortest: Option<f64>,
+    measuring: Option<Seconds>,
     host: HostWindow,
     sensors: Option<&Sensors>,
 ) -> Telemetry {
     let sampler = sensors.map(|sensors| &sensors.recorded);
     let sampler_time = sampler.and_then(|recorded| recorded.processor_time);
-    let unsaid = |missing: bool| missing.then(|| "the system does not say".to_owned());
+    const UNSAID: &str = "the system does not say";
     let share = shortest.map(|step| meter.get() / step);
     Telemetry {
-        measuring_seconds: None,
-        measuring_seconds_reason: None,
+        measuring_seconds: measuring.map(Seconds::get).ok_or("the model was not loaded").into(),
         clock_precision_seconds: clock.precision.get(),
         clock_overhead_seconds: clock.overhead.get(),
         meter_overhead_seconds_per_step: meter.get(),
-        meter_overhead_share_reason: share.is_none().then(|| "no step was measured".to_owned()),
-        meter_overhead_share: share,
+        meter_overhead_share: share.ok_or("no step was measured").into(),
         timing_method: "host".to_owned(),
-        involuntary_switches_reason: unsaid(host.involuntary_switches.is_none()),
-        involuntary_switches: host.involuntary_switches,
-        foreign_processor_share_reason: unsaid(host.foreign_share.is_none()),
-        foreign_processor_share: host.foreign_share,
-        stolen_processor_share_reason: unsaid(host.stolen_share.is_none()),
-        stolen_processor_share: host.stolen_share,
-        quota_held_back_share_reason: unsaid(host.quota_share.is_none()),
-        quota_held_back_share: host.quota_share,
-        thermal_events_reason: unsaid(host.thermal_events.is_none()),
-        thermal_events: host.thermal_events,
+        involuntary_switches: host.involuntary_switches.ok_or(UNSAID).into(),
+        foreign_processor_share: host.foreign_share.ok_or(UNSAID).into(),
+        stolen_processor_share: host.stolen_share.ok_or(UNSAID).into(),
+        quota_held_back_share: host.quota_share.ok_or(UNSAID).into(),
+        thermal_events: host.thermal_events.ok_or(UNSAID).into(),
         clock_step_seconds: host.clock_step_seconds,
         sampler_readings: sampler.map_or(0, |r| r.trace.energy.len().max(r.trace.power.len())),
-        sampler_processor_seconds_reason: sampler_time.is_none().then(|| match sampler {
-            Some(_) => "the system does not say".to_owned(),
-            None => "no sensor was read beside the run".to_owned(),
-        }),
-        sampler_processor_seconds: sampler_time.map(Seconds::get),
+        sampler_processor_seconds: sampler_time
+            .map(Seconds::get)
+            .ok_or_else(|| match sampler {
+                Some(_) => "the system does not say".to_owned(),
+                None => "no sensor was read beside the run".to_owned(),
+            })
+            .into(),
         unknown: Unknown::new(),
     }
 }
@@ -299,11 +276,12 @@ fn record_peaks(peaks: CpuPeaks) -> Peaks {
         copy_bytes_per_second: peaks::best(&peaks.copy),
         flops_per_second: peaks::best(&peaks.flops),
         flops_instruction_set: peaks.instruction_set.to_owned(),
-        narrow_operations_per_second: peaks.narrow.as_ref().map(|(rounds, _)| peaks::best(rounds)),
-        narrow_operations_per_second_reason: peaks
+        narrow_operations_per_second: peaks
             .narrow
-            .is_none()
-            .then(|| "this processor has no 8-bit dot products that this program knows".to_owned()),
+            .as_ref()
+            .map(|(rounds, _)| peaks::best(rounds))
+            .ok_or("this processor has no 8-bit dot products that this program knows")
+            .into(),
         narrow_instruction_set: peaks.narrow.as_ref().map(|(_, name)| (*name).to_owned()),
         array_bytes: peaks.bytes.get(),
         rounds: [peaks.read, peaks.write, peaks.copy, peaks.flops],
@@ -334,17 +312,12 @@ fn others_on_the_gpu(sensors: &Sensors) -> Option<u32> {
 /// This program, as a record names it.
 pub fn tool() -> Tool {
     let commit = option_env!("INFERCOST_COMMIT").map(str::to_owned);
-    let (binary_blake3, binary_blake3_reason) = split(binary_hash());
     let cuda = cfg!(feature = "candle-cuda");
     Tool {
         name: env!("CARGO_PKG_NAME").to_owned(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        commit_reason: commit
-            .is_none()
-            .then(|| "whoever built this program did not say; INFERCOST_COMMIT does".to_owned()),
-        commit,
-        binary_blake3,
-        binary_blake3_reason,
+        commit: commit.ok_or("whoever built this program did not say; INFERCOST_COMMIT does").into(),
+        binary_blake3: binary_hash().into(),
         profile: if cfg!(debug_assertions) { "debug" } else { "release" }.to_owned(),
         features: if cuda { vec!["candle-cuda".to_owned()] } else { Vec::new() },
         cuda_linkage: if cuda { "link time" } else { "run time" }.to_owned(),
@@ -363,33 +336,22 @@ fn binary_hash() -> Result<String, String> {
 
 /// What a record says of a model; `catalog_id` is the row whose API prices are its own.
 pub fn model_info(model: &Model, sha256: Result<String, String>, catalog_id: Option<String>) -> ModelInfo {
-    let (sha256, sha256_reason) = split(sha256);
     let spec = &model.header.spec;
     ModelInfo {
         id: redact::text(&model.id).into_owned(),
         name: redact::text(&model.header.name).into_owned(),
         source: redact::text(&model.origin).into_owned(),
-        synthetic: Some(model.header.is_synthetic()),
-        synthetic_reason: None,
-        architecture: Some(spec.architecture.clone()),
-        architecture_reason: None,
-        parameters: Some(model.header.parameters()),
-        parameters_reason: None,
-        quantization: Some(model.header.quantization.clone()),
-        quantization_reason: None,
+        synthetic: Known::new(model.header.is_synthetic()),
+        architecture: Known::new(spec.architecture.clone()),
+        parameters: Known::new(model.header.parameters()),
+        quantization: Known::new(model.header.quantization.clone()),
         quantization_note: model.header.quantization_note.clone(),
-        weight_bytes: Some(model.header.weight_bytes().get()),
-        weight_bytes_reason: None,
-        context_length: Some(spec.context_length),
-        context_length_reason: None,
-        layers: Some(spec.layers),
-        layers_reason: None,
-        vocabulary: Some(spec.vocabulary),
-        vocabulary_reason: None,
-        sha256,
-        sha256_reason,
-        catalog_id_reason: catalog_id.is_none().then(|| "no row of the catalog is this model".to_owned()),
-        catalog_id,
+        weight_bytes: Known::new(model.header.weight_bytes().get()),
+        context_length: Known::new(spec.context_length),
+        layers: Known::new(spec.layers),
+        vocabulary: Known::new(spec.vocabulary),
+        sha256: sha256.into(),
+        catalog_id: catalog_id.ok_or("no row of the catalog is this model").into(),
         unknown: Unknown::new(),
     }
 }
@@ -398,20 +360,14 @@ fn engine_info(capabilities: Option<&Capabilities>, plan: &Plan) -> EngineInfo {
     let not_loaded = || "the model was not loaded".to_owned();
     let threads = capabilities.and_then(|c| c.threads);
     EngineInfo {
-        name: Some(plan.engine.clone()),
-        name_reason: None,
-        version_reason: capabilities.is_none().then(not_loaded),
-        version: capabilities.map(|c| c.version.clone()),
-        device: Some(plan.device.clone()),
-        device_reason: None,
-        threads_reason: threads
-            .is_none()
-            .then(|| if capabilities.is_some() { "a GPU computes".to_owned() } else { not_loaded() }),
-        threads,
-        kv_type_reason: capabilities.is_none().then(not_loaded),
-        kv_type: capabilities.map(|c| c.kv_type.to_owned()),
-        foreseen_memory_bytes: Some(plan.memory.total().get()),
-        foreseen_memory_bytes_reason: None,
+        name: Known::new(plan.engine.clone()),
+        version: capabilities.map(|c| c.version.clone()).ok_or_else(not_loaded).into(),
+        device: Known::new(plan.device.clone()),
+        threads: threads
+            .ok_or_else(|| if capabilities.is_some() { "a GPU computes".to_owned() } else { not_loaded() })
+            .into(),
+        kv_type: capabilities.map(|c| c.kv_type.to_owned()).ok_or_else(not_loaded).into(),
+        foreseen_memory_bytes: Known::new(plan.memory.total().get()),
         caveats: capabilities.map_or_else(Vec::new, |c| c.caveats.clone()),
         choices: capabilities.map_or_else(Vec::new, |c| c.choices.clone()),
         unknown: Unknown::new(),
@@ -427,17 +383,13 @@ fn workload(plan: &Plan, left_out: &[LeftOut]) -> Workload {
             .map(|left_out| RowLeftOut {
                 row: left_out.row.label(),
                 reason: left_out.to_string(),
-                trial_seconds: Some(left_out.trial.get()),
-                trial_seconds_reason: None,
+                trial_seconds: Known::new(left_out.trial.get()),
                 unknown: Unknown::new(),
             })
             .collect(),
-        tokens: Some("random, uniform over the vocabulary, new in each trial".to_owned()),
-        tokens_reason: None,
-        sampling: Some("greedy".to_owned()),
-        sampling_reason: None,
-        prefix_cache: Some(false),
-        prefix_cache_reason: None,
+        tokens: Known::new("random, uniform over the vocabulary, new in each trial".to_owned()),
+        sampling: Known::new("greedy".to_owned()),
+        prefix_cache: Known::new(false),
         unknown: Unknown::new(),
     }
 }
@@ -482,7 +434,7 @@ pub fn is_elsewhere(record: &Record) -> bool {
 pub fn stem(record: &Record) -> String {
     let date = record.created.split('T').next().unwrap_or_default();
     let device = match record.environment.gpus.iter().find(|gpu| gpu.used) {
-        Some(gpu) => gpu.catalog_id.clone().unwrap_or_else(|| gpu.label().to_owned()),
+        Some(gpu) => gpu.catalog_id.clone().into_option().unwrap_or_else(|| gpu.label().to_owned()),
         // Another tool's file may not say what computed, nor does a server elsewhere.
         None if (record.imported.is_some() && record.engine.device.as_deref() != Some("cpu"))
             || is_elsewhere(record) =>
@@ -506,7 +458,7 @@ pub fn stem(record: &Record) -> String {
 pub fn widest(record: &Record) -> Option<f64> {
     let widths = record.measurements.iter().filter(|m| m.unit == "tokens/s").filter_map(|m| {
         let interval: stats::Interval = m.interval()?;
-        Some(interval.relative_half_width(m.value?))
+        Some(interval.relative_half_width((*m.value)?))
     });
     widths.max_by(f64::total_cmp)
 }

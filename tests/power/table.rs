@@ -99,19 +99,19 @@ fn print() {
     for (name, window, truth) in measured_together(traces()) {
         eprintln!(
             "| {name} | {truth:.0} J | {} | {} | {} |",
-            percent(relative(window.joules, truth)),
-            percent(relative(window.integral_joules, truth)),
+            percent(relative(*window.joules, truth)),
+            percent(relative(*window.integral_joules, truth)),
             window.grade.map_or("–".to_owned(), |grade| format!("{grade:?}")),
         );
     }
     eprintln!("| **fault** | **true energy** | **figure given** | **method** | **grade, reason** |");
     for (fault, window, truth) in measured_together(faults()) {
-        let why = window.reasons.first().cloned().or(window.joules_reason.clone()).unwrap_or_default();
+        let why = window.reasons.first().map(String::as_str).or(window.joules.reason()).unwrap_or_default();
         eprintln!(
             "| {} | {truth:.0} J | {} | {} | {} {why} |",
             fault.name,
-            percent(relative(window.joules, truth)),
-            window.method.unwrap_or_else(|| "null".to_owned()),
+            percent(relative(*window.joules, truth)),
+            window.method.as_deref().unwrap_or("null").to_owned(),
             window.grade.map_or(String::new(), |grade| format!("{grade:?}:")),
         );
     }

@@ -5,55 +5,33 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Cell, Unknown};
+use crate::base::known::{self, Known};
 
 /// What a million tokens cost at the price of the hour.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, known::Serialize, known::Deserialize, known::JsonSchema)]
 pub struct Cost {
     /// The price of the hour; `null` when none is known.
-    pub price: Option<Price>,
-    /// Why `price` is `null`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub price_reason: Option<String>,
+    #[reason = "Why `price` is `null`."]
+    pub price: Known<Price>,
     /// USD per million input tokens of the headline cell.
-    pub usd_per_million_input_tokens: Option<Figure>,
-    /// Why it is `null`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub usd_per_million_input_tokens_reason: Option<String>,
+    pub usd_per_million_input_tokens: Known<Figure>,
     /// USD per million output tokens of the headline cell.
-    pub usd_per_million_output_tokens: Option<Figure>,
-    /// Why it is `null`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub usd_per_million_output_tokens_reason: Option<String>,
+    pub usd_per_million_output_tokens: Known<Figure>,
     /// USD per million tokens, input and output blended at `blend_ratio`.
-    pub usd_per_million_blended_tokens: Option<Figure>,
-    /// Why it is `null`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub usd_per_million_blended_tokens_reason: Option<String>,
+    pub usd_per_million_blended_tokens: Known<Figure>,
     /// USD per million output tokens when input is called free: the naive figure others quote.
-    pub usd_per_million_all_output_tokens: Option<Figure>,
-    /// Why it is `null`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub usd_per_million_all_output_tokens_reason: Option<String>,
+    pub usd_per_million_all_output_tokens: Known<Figure>,
     /// USD per million tokens, input and output counted alike, at the headline cell's own mix.
     #[serde(default)]
-    pub usd_per_million_total_tokens: Option<Figure>,
-    /// Why it is `null`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub usd_per_million_total_tokens_reason: Option<String>,
+    pub usd_per_million_total_tokens: Known<Figure>,
     /// Input tokens for each output token in the blended figure.
     pub blend_ratio: f64,
     /// Share of the hour in which the engine is busy: 1 as measured.
     pub utilization: f64,
     /// The cell that the figures above repeat.
-    pub headline_cell: Option<Cell>,
-    /// Why it is `null`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub headline_cell_reason: Option<String>,
+    pub headline_cell: Known<Cell>,
     /// The electricity of a million tokens, beside the rent and never added to it.
-    pub electricity: Option<Electricity>,
-    /// Why it is `null`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub electricity_reason: Option<String>,
+    pub electricity: Known<Electricity>,
     /// One entry for each prompt length, output length, batch and depth.
     pub cells: Vec<CostCell>,
     /// Fits that told input and output apart in serving cells, one for each concurrency and depth.
@@ -66,17 +44,14 @@ pub struct Cost {
     pub api_comparison_reason: Option<String>,
     /// Whether this machine is cheaper than the cheapest of them that sells as much; absent in older records.
     #[serde(default)]
-    pub verdict: Option<ApiVerdict>,
-    /// Why it is `null`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub verdict_reason: Option<String>,
+    pub verdict: Known<ApiVerdict>,
     /// Fields this version does not know.
     #[serde(flatten)]
     pub unknown: Unknown,
 }
 
 /// The price of one hour of what the model ran on.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, known::Serialize, known::Deserialize, known::JsonSchema)]
 pub struct Price {
     /// USD for one hour.
     #[serde(with = "rust_decimal::serde::float")]
@@ -87,10 +62,8 @@ pub struct Price {
     /// Where the price comes from.
     pub source: String,
     /// The day the price was seen (YYYY-MM-DD).
-    pub observed: Option<String>,
-    /// Why `observed` is `null`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub observed_reason: Option<String>,
+    #[reason = "Why `observed` is `null`."]
+    pub observed: Known<String>,
     /// Lowest and highest price among the rows it was taken from, USD per hour.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub range_usd_per_hour: Option<[f64; 2]>,
@@ -109,7 +82,7 @@ pub struct Figure {
 }
 
 /// What the measured energy costs: the device's alone, without its host, fans and the building.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, known::Serialize, known::Deserialize, known::JsonSchema)]
 pub struct Electricity {
     /// USD per kWh.
     pub usd_per_kwh: f64,
@@ -118,45 +91,28 @@ pub struct Electricity {
     /// Where the price comes from.
     pub source: String,
     /// The day the price can have been checked (YYYY-MM-DD).
-    pub observed: Option<String>,
-    /// Why `observed` is `null`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub observed_reason: Option<String>,
+    #[reason = "Why `observed` is `null`."]
+    pub observed: Known<String>,
     /// Power of the building for each watt of the device; absent when it was left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pue: Option<f64>,
     /// USD of electricity per million input tokens of the headline cell.
-    pub usd_per_million_input_tokens: Option<f64>,
-    /// Why it is `null`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub usd_per_million_input_tokens_reason: Option<String>,
+    pub usd_per_million_input_tokens: Known<f64>,
     /// USD of electricity per million output tokens of the headline cell.
-    pub usd_per_million_output_tokens: Option<f64>,
-    /// Why it is `null`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub usd_per_million_output_tokens_reason: Option<String>,
+    pub usd_per_million_output_tokens: Known<f64>,
 }
 
 /// The cost of one cell.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, known::Serialize, known::Deserialize, known::JsonSchema)]
 pub struct CostCell {
     /// Which cell.
     pub cell: Cell,
     /// USD per million input tokens; `null` when input and output were not told apart.
-    pub usd_per_million_input_tokens: Option<Figure>,
-    /// Why it is `null`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub usd_per_million_input_tokens_reason: Option<String>,
+    pub usd_per_million_input_tokens: Known<Figure>,
     /// USD per million output tokens.
-    pub usd_per_million_output_tokens: Option<Figure>,
-    /// Why it is `null`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub usd_per_million_output_tokens_reason: Option<String>,
+    pub usd_per_million_output_tokens: Known<Figure>,
     /// USD per million tokens at the blend ratio.
-    pub usd_per_million_blended_tokens: Option<Figure>,
-    /// Why it is `null`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub usd_per_million_blended_tokens_reason: Option<String>,
+    pub usd_per_million_blended_tokens: Known<Figure>,
     /// USD per million output tokens when input is called free.
     pub usd_per_million_all_output_tokens: Figure,
     /// USD per million tokens, input and output counted alike, at the cell's own mix; absent in older records.
@@ -166,20 +122,14 @@ pub struct CostCell {
     #[serde(default)]
     pub apart: Apart,
     /// Seconds the cell takes, input part and output part.
-    pub seconds: Option<[f64; 2]>,
-    /// Why it is `null`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub seconds_reason: Option<String>,
+    pub seconds: Known<[f64; 2]>,
     /// Seconds of both parts together; absent in older records.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub total_seconds: Option<f64>,
     /// Tokens of the cell, input and output, summed over the batch; of a serving cell over the run.
     pub tokens: [u64; 2],
     /// Share of the time in steps that mixed input and output, which had to be split by a model.
-    pub mixed_time_share: Option<f64>,
-    /// Why it is `null`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub mixed_time_share_reason: Option<String>,
+    pub mixed_time_share: Known<f64>,
 }
 
 /// How the cost of input and that of output were told apart.
@@ -225,7 +175,7 @@ pub struct Separation {
 }
 
 /// The same tokens bought from an API.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, known::Serialize, known::Deserialize, known::JsonSchema)]
 pub struct ApiComparison {
     /// `provider/model`.
     pub api: String,
@@ -251,10 +201,8 @@ pub struct ApiComparison {
     pub ratio: f64,
     /// Low and high end of the ratio's 95% interval; `null` when the cost here has none, and in older records.
     #[serde(default)]
-    pub ratio_ci95: Option<[f64; 2]>,
-    /// Why there is no interval.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub ratio_ci95_reason: Option<String>,
+    #[reason = "Why there is no interval."]
+    pub ratio_ci95: Known<[f64; 2]>,
     /// Whether it is the same model or another that was named.
     pub same_model: bool,
     /// Where the price comes from.
@@ -333,7 +281,7 @@ pub enum Doubt {
 }
 
 /// The answer to whether a million tokens is cheaper here, and what it rests on.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, known::Serialize, known::Deserialize, known::JsonSchema)]
 pub struct ApiVerdict {
     /// The answer.
     pub answer: Answer,
@@ -350,22 +298,13 @@ pub struct ApiVerdict {
     /// What the API asks for them.
     pub api_usd_per_million: f64,
     /// Here ÷ API, of the month's bills where tokens a month were given; `null` without an answer.
-    pub ratio: Option<Estimate>,
-    /// Why it is `null`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub ratio_reason: Option<String>,
+    pub ratio: Known<Estimate>,
     /// Share of the hour in which the engine is taken to be busy.
     pub utilization: f64,
     /// Utilization from which one machine is cheaper; above 1 none is enough.
-    pub break_even_utilization: Option<Estimate>,
-    /// Why it is `null`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub break_even_utilization_reason: Option<String>,
+    pub break_even_utilization: Known<Estimate>,
     /// Tokens a month from which one machine that is always on is cheaper.
-    pub break_even_tokens_per_month: Option<f64>,
-    /// Why it is `null`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub break_even_tokens_per_month_reason: Option<String>,
+    pub break_even_tokens_per_month: Known<f64>,
     /// The two bills of a month, where its tokens were given: the answer is then about them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub month: Option<MonthBills>,

@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Cell, Samples, Sensor, Unknown};
+use crate::base::known::{self, Known};
 
 /// How far a figure of energy can be trusted, best first; the reasons stand beside it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
@@ -19,42 +20,24 @@ pub enum Grade {
 }
 
 /// The energy of a run.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, known::Serialize, known::Deserialize, known::JsonSchema)]
 pub struct Energy {
     /// The worst grade of the windows; `null` when no energy was measured.
-    pub grade: Option<Grade>,
-    /// Why it is `null`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub grade_reason: Option<String>,
+    pub grade: Known<Grade>,
     /// What lowered the grade.
     pub reasons: Vec<String>,
     /// Sensors the energy was read from: `nvml` or `rapl`; in an imported record, whose samples they were.
-    pub source: Option<String>,
-    /// Why it is `null`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub source_reason: Option<String>,
+    pub source: Known<String>,
     /// What the sensors cover: `gpu`, `module`, `package`, `package+dram`, or `other-device` when the device
     /// they belong to did not do the work.
-    pub scope: Option<String>,
-    /// Why it is `null`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub scope_reason: Option<String>,
+    pub scope: Known<String>,
     /// The device they belong to: a GPU's UUID, the names of the packages.
-    pub device: Option<String>,
-    /// Why it is `null`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub device_reason: Option<String>,
+    pub device: Known<String>,
     /// What these sensors are: measured before the model was loaded, or read from the device's calibration.
     #[serde(default)]
-    pub sensor: Option<Sensor>,
-    /// Why it is `null`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub sensor_reason: Option<String>,
+    pub sensor: Known<Sensor>,
     /// Power of the device before the model was loaded.
-    pub idle_watts: Option<f64>,
-    /// Why it is `null`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub idle_watts_reason: Option<String>,
+    pub idle_watts: Known<f64>,
     /// What each row took.
     #[serde(default)]
     pub windows: Vec<EnergyWindow>,
@@ -84,16 +67,13 @@ pub struct SensorTrace {
 }
 
 /// The energy of one row's trials, taken together.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, known::Serialize, known::Deserialize, known::JsonSchema)]
 pub struct EnergyWindow {
     /// Which row.
     pub cell: Cell,
     /// The first edge, in seconds since the sensors were first read: the clock of `traces`.
     #[serde(default)]
-    pub begin_seconds: Option<f64>,
-    /// Why it is `null`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub begin_seconds_reason: Option<String>,
+    pub begin_seconds: Known<f64>,
     /// From edge to edge, in seconds.
     pub seconds: f64,
     /// Of these, spent in the row's own steps.
@@ -105,77 +85,35 @@ pub struct EnergyWindow {
     /// Output tokens yielded in the window.
     pub output_tokens: u64,
     /// Energy of the row's own steps.
-    pub joules: Option<f64>,
-    /// Why it is `null`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub joules_reason: Option<String>,
+    pub joules: Known<f64>,
     /// How `joules` was found: `counter` or `samples`.
-    pub method: Option<String>,
-    /// Why it is `null`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub method_reason: Option<String>,
+    pub method: Known<String>,
     /// Bound of its error from the edges and from what was not the row's own, as a share; the sensor's own gain
     /// (5% on measured boards) is not in it.
-    pub error_bound_share: Option<f64>,
-    /// Why it is `null`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub error_bound_share_reason: Option<String>,
+    pub error_bound_share: Known<f64>,
     /// `joules` without what the idle device would have taken in the same time.
-    pub idle_subtracted_joules: Option<f64>,
-    /// Why it is `null`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub idle_subtracted_joules_reason: Option<String>,
+    pub idle_subtracted_joules: Known<f64>,
     /// The counter's difference over the whole window.
-    pub counter_joules: Option<f64>,
-    /// Why it is `null`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub counter_joules_reason: Option<String>,
+    pub counter_joules: Known<f64>,
     /// The power samples' integral over the whole window.
-    pub integral_joules: Option<f64>,
-    /// Why it is `null`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub integral_joules_reason: Option<String>,
+    pub integral_joules: Known<f64>,
     /// Mean power in the row's own steps.
-    pub mean_watts: Option<f64>,
-    /// Why it is `null`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub mean_watts_reason: Option<String>,
+    pub mean_watts: Known<f64>,
     /// Highest power sample.
-    pub peak_watts: Option<f64>,
-    /// Why it is `null`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub peak_watts_reason: Option<String>,
+    pub peak_watts: Known<f64>,
     /// Share of the window in which heat, the power brake or the board held the clocks back.
-    pub throttled_share: Option<f64>,
-    /// Why it is `null`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub throttled_share_reason: Option<String>,
+    pub throttled_share: Known<f64>,
     /// Share of the window at the power limit, which is normal on a capped board.
-    pub power_capped_share: Option<f64>,
-    /// Why it is `null`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub power_capped_share_reason: Option<String>,
+    pub power_capped_share: Known<f64>,
     /// Temperature at the beginning and at the end, in degrees Celsius.
-    pub celsius: Option<[f64; 2]>,
-    /// Why it is `null`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub celsius_reason: Option<String>,
+    pub celsius: Known<[f64; 2]>,
     /// Lowest and highest clock of the compute units, in MHz.
-    pub sm_mhz: Option<[u32; 2]>,
-    /// Why it is `null`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub sm_mhz_reason: Option<String>,
+    pub sm_mhz: Known<[u32; 2]>,
     /// Lowest and highest clock of the memory, in MHz.
     #[serde(default)]
-    pub memory_mhz: Option<[u32; 2]>,
-    /// Why it is `null`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub memory_mhz_reason: Option<String>,
+    pub memory_mhz: Known<[u32; 2]>,
     /// How far it can be trusted.
-    pub grade: Option<Grade>,
-    /// Why it is `null`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub grade_reason: Option<String>,
+    pub grade: Known<Grade>,
     /// What lowered the grade.
     pub reasons: Vec<String>,
 }

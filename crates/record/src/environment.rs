@@ -1,12 +1,10 @@
 //! The program and the machine, as far as they bear on the figures.
 
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
-
 use super::Unknown;
+use crate::base::known::{self, Known};
 
 /// The program that wrote the record; it measured as well, unless the record is imported.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, known::Serialize, known::Deserialize, known::JsonSchema)]
 pub struct Tool {
     /// `infercost`.
     pub name: String,
@@ -14,15 +12,9 @@ pub struct Tool {
     pub version: String,
     /// Commit it was built from, when whoever built it said so (`INFERCOST_COMMIT`).
     #[serde(default)]
-    pub commit: Option<String>,
-    /// Why it is `null`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub commit_reason: Option<String>,
+    pub commit: Known<String>,
     /// blake3 of the running executable.
-    pub binary_blake3: Option<String>,
-    /// Why it is `null`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub binary_blake3_reason: Option<String>,
+    pub binary_blake3: Known<String>,
     /// `release` or `debug`: a debug build's speed says nothing.
     pub profile: String,
     /// Cargo features it was built with.
@@ -35,48 +27,27 @@ pub struct Tool {
 }
 
 /// The machine.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, known::Serialize, known::Deserialize, known::JsonSchema)]
 pub struct Environment {
     /// The processor's name.
-    pub cpu: Option<String>,
-    /// Why it is `null`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub cpu_reason: Option<String>,
+    pub cpu: Known<String>,
     /// Logical processors the process may use.
-    pub logical_cpus: Option<usize>,
-    /// Why it is `null`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub logical_cpus_reason: Option<String>,
+    pub logical_cpus: Known<usize>,
     /// Instruction sets that matter to inference.
     pub instruction_sets: Vec<String>,
     /// Why it is empty.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instruction_sets_reason: Option<String>,
     /// Installed memory, or the container's limit.
-    pub memory_bytes: Option<u64>,
-    /// Why it is `null`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub memory_bytes_reason: Option<String>,
+    pub memory_bytes: Known<u64>,
     /// Name and version of the operating system.
-    pub operating_system: Option<String>,
-    /// Why it is `null`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub operating_system_reason: Option<String>,
+    pub operating_system: Known<String>,
     /// Version of the kernel.
-    pub kernel: Option<String>,
-    /// Why it is `null`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub kernel_reason: Option<String>,
+    pub kernel: Known<String>,
     /// Container the process runs in.
-    pub container: Option<String>,
-    /// Why it is `null`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub container_reason: Option<String>,
+    pub container: Known<String>,
     /// What the processors can do at most; `null` when a GPU computed.
-    pub peaks: Option<Peaks>,
-    /// Why it is `null`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub peaks_reason: Option<String>,
+    pub peaks: Known<Peaks>,
     /// GPUs found, used or not.
     pub gpus: Vec<Gpu>,
     /// Why `gpus` is empty.
@@ -86,15 +57,9 @@ pub struct Environment {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unused_gpu: Option<UnusedGpu>,
     /// NVIDIA driver.
-    pub driver: Option<String>,
-    /// Why it is `null`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub driver_reason: Option<String>,
+    pub driver: Known<String>,
     /// Newest CUDA that the driver can run.
-    pub cuda: Option<String>,
-    /// Why it is `null`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub cuda_reason: Option<String>,
+    pub cuda: Known<String>,
     /// Fields this version does not know.
     #[serde(flatten)]
     pub unknown: Unknown,
@@ -104,31 +69,21 @@ impl Environment {
     /// A machine of which nothing is known, and why.
     #[must_use]
     pub fn unknown(why: &str) -> Self {
-        let why = || Some(why.to_owned());
         Self {
-            cpu: None,
-            cpu_reason: why(),
-            logical_cpus: None,
-            logical_cpus_reason: why(),
+            cpu: Known::unknown(why),
+            logical_cpus: Known::unknown(why),
             instruction_sets: Vec::new(),
-            instruction_sets_reason: why(),
-            memory_bytes: None,
-            memory_bytes_reason: why(),
-            operating_system: None,
-            operating_system_reason: why(),
-            kernel: None,
-            kernel_reason: why(),
-            container: None,
-            container_reason: why(),
-            peaks: None,
-            peaks_reason: why(),
+            instruction_sets_reason: Some(why.to_owned()),
+            memory_bytes: Known::unknown(why),
+            operating_system: Known::unknown(why),
+            kernel: Known::unknown(why),
+            container: Known::unknown(why),
+            peaks: Known::unknown(why),
             gpus: Vec::new(),
-            gpus_reason: why(),
+            gpus_reason: Some(why.to_owned()),
             unused_gpu: None,
-            driver: None,
-            driver_reason: why(),
-            cuda: None,
-            cuda_reason: why(),
+            driver: Known::unknown(why),
+            cuda: Known::unknown(why),
             unknown: Unknown::new(),
         }
     }
@@ -136,13 +91,10 @@ impl Environment {
 
 /// A GPU that was found and not used: the figures are the CPU's, and say nothing of what this machine costs when its GPU
 /// works.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, known::Serialize, known::Deserialize, known::JsonSchema)]
 pub struct UnusedGpu {
     /// Its name.
-    pub name: Option<String>,
-    /// Why it is `null`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub name_reason: Option<String>,
+    pub name: Known<String>,
     /// Why it was not used.
     pub reason: String,
     /// The command that leads to a run that uses it.
@@ -154,18 +106,8 @@ pub struct UnusedGpu {
 
 impl UnusedGpu {
     /// A GPU of this name, when it is known.
-    pub fn new(name: Result<String, String>, reason: impl Into<String>, command: &str) -> Self {
-        let (name, name_reason) = match name {
-            Ok(name) => (Some(name), None),
-            Err(reason) => (None, Some(reason)),
-        };
-        Self {
-            name,
-            name_reason,
-            reason: reason.into(),
-            command: command.to_owned(),
-            unknown: Unknown::new(),
-        }
+    pub fn new(name: Known<String>, reason: impl Into<String>, command: &str) -> Self {
+        Self { name, reason: reason.into(), command: command.to_owned(), unknown: Unknown::new() }
     }
 }
 
@@ -178,7 +120,7 @@ impl std::fmt::Display for UnusedGpu {
 }
 
 /// What the processors did at most, measured behind the run: the best of several rounds.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, known::Serialize, known::Deserialize, known::JsonSchema)]
 pub struct Peaks {
     /// Threads that worked at once: the engine's number.
     pub threads: usize,
@@ -194,10 +136,7 @@ pub struct Peaks {
     pub flops_instruction_set: String,
     /// Operations on 8-bit numbers per second: what quantized weights are multiplied with.
     #[serde(default)]
-    pub narrow_operations_per_second: Option<f64>,
-    /// Why it is `null`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub narrow_operations_per_second_reason: Option<String>,
+    pub narrow_operations_per_second: Known<f64>,
     /// Instruction set that did them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub narrow_instruction_set: Option<String>,
@@ -208,28 +147,16 @@ pub struct Peaks {
 }
 
 /// One GPU, as NVML describes it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, known::Serialize, known::Deserialize, known::JsonSchema)]
 pub struct Gpu {
     /// Name of the product: `NVIDIA H100 80GB HBM3`.
-    pub name: Option<String>,
-    /// Why it is `null`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub name_reason: Option<String>,
+    pub name: Known<String>,
     /// The board's unique id.
-    pub uuid: Option<String>,
-    /// Why it is `null`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub uuid_reason: Option<String>,
+    pub uuid: Known<String>,
     /// Row of the catalog it is.
-    pub catalog_id: Option<String>,
-    /// Why it is `null`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub catalog_id_reason: Option<String>,
+    pub catalog_id: Known<String>,
     /// Memory, all of it.
-    pub memory_bytes: Option<u64>,
-    /// Why it is `null`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub memory_bytes_reason: Option<String>,
+    pub memory_bytes: Known<u64>,
     /// Whether the run used it.
     pub used: bool,
     /// What NVML said of it before the run, the unit in each key: PCI address, firmware, power limits, clocks, ECC,
@@ -249,14 +176,11 @@ impl Gpu {
 }
 
 /// What was watched beside the run, and what watching cost.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, known::Serialize, known::Deserialize, known::JsonSchema)]
 pub struct Telemetry {
     /// Seconds from the loaded model to the end of the last row and check: what `--max-time` bounds.
     #[serde(default)]
-    pub measuring_seconds: Option<f64>,
-    /// Why it is `null`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub measuring_seconds_reason: Option<String>,
+    pub measuring_seconds: Known<f64>,
     /// Smallest difference the clock shows.
     pub clock_precision_seconds: f64,
     /// Cost of reading the clock once.
@@ -264,33 +188,18 @@ pub struct Telemetry {
     /// Cost of metering one step: two readings of the clock and the events kept.
     pub meter_overhead_seconds_per_step: f64,
     /// That cost as a share of the shortest measured step.
-    pub meter_overhead_share: Option<f64>,
-    /// Why it is `null`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub meter_overhead_share_reason: Option<String>,
+    pub meter_overhead_share: Known<f64>,
     /// How intervals were timed: `host` clock with the device synchronised, or `device` events.
     pub timing_method: String,
     /// Share of all processors' time, from load to end, that other processes used.
-    pub foreign_processor_share: Option<f64>,
-    /// Why it is `null`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub foreign_processor_share_reason: Option<String>,
+    pub foreign_processor_share: Known<f64>,
     /// Share of it that the hypervisor gave to somebody else.
-    pub stolen_processor_share: Option<f64>,
-    /// Why it is `null`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub stolen_processor_share_reason: Option<String>,
+    pub stolen_processor_share: Known<f64>,
     /// Share of all processors' time for which a container's quota stopped this process's threads.
     #[serde(default)]
-    pub quota_held_back_share: Option<f64>,
-    /// Why it is `null`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub quota_held_back_share_reason: Option<String>,
+    pub quota_held_back_share: Known<f64>,
     /// Times a processor was slowed down by heat.
-    pub thermal_events: Option<u64>,
-    /// Why it is `null`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub thermal_events_reason: Option<String>,
+    pub thermal_events: Known<u64>,
     /// What the wall clock moved beside the monotonic one.
     #[serde(default)]
     pub clock_step_seconds: f64,
@@ -298,15 +207,9 @@ pub struct Telemetry {
     #[serde(default)]
     pub sampler_readings: usize,
     /// Processor time that taking them cost.
-    pub sampler_processor_seconds: Option<f64>,
-    /// Why it is `null`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub sampler_processor_seconds_reason: Option<String>,
+    pub sampler_processor_seconds: Known<f64>,
     /// Times the scheduler took the processor away from a working thread during the run.
-    pub involuntary_switches: Option<u64>,
-    /// Why it is `null`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub involuntary_switches_reason: Option<String>,
+    pub involuntary_switches: Known<u64>,
     /// Fields this version does not know.
     #[serde(flatten)]
     pub unknown: Unknown,

@@ -1,20 +1,15 @@
 //! Where figures came from that another tool measured.
 
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
-
 use super::Unknown;
+use crate::base::known::{self, Known};
 
 /// The file that was imported, and what of it has no place elsewhere in the record.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, known::Serialize, known::Deserialize, known::JsonSchema)]
 pub struct Imported {
     /// The tool that measured: `llama-bench`, `vllm bench serve`.
     pub tool: String,
     /// Its version, as far as the file says.
-    pub tool_version: Option<String>,
-    /// Why it is `null`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub tool_version_reason: Option<String>,
+    pub tool_version: Known<String>,
     /// Format of the file: `llama-bench-jsonl`.
     pub format: String,
     /// The file's name, without its folder.
@@ -22,20 +17,12 @@ pub struct Imported {
     /// sha256 of the whole file.
     pub sha256: String,
     /// When it was measured (RFC 3339); `created` repeats it.
-    pub measured: Option<String>,
-    /// Why it is `null`; `created` is then the time of the import.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub measured_reason: Option<String>,
+    #[reason = "Why it is `null`; `created` is then the time of the import."]
+    pub measured: Known<String>,
     /// Requests that came to their end.
-    pub requests_completed: Option<u64>,
-    /// Why it is `null`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub requests_completed_reason: Option<String>,
+    pub requests_completed: Known<u64>,
     /// Requests that did not.
-    pub requests_failed: Option<u64>,
-    /// Why it is `null`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub requests_failed_reason: Option<String>,
+    pub requests_failed: Known<u64>,
     /// The file's own fields under their own names, those that are not too long.
     pub fields: Unknown,
     /// The same of each row, for a file of rows that share `fields`.

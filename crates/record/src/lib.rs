@@ -1,8 +1,8 @@
 //! The record: one measured run as plain data, written once and never edited.
 //!
 //! The types are the contract with everyone who reads a record; the rooms below fill them. Three rules
-//! hold for all of them. A thing not known, `x`, is `null` with a sibling `x_reason`. The unit stands in
-//! the key. Fields this version does not know survive a read and a write.
+//! hold for all of them. A thing not known, `x`, is `null` with a sibling `x_reason`: here one field of type [`Known`].
+//! The unit stands in the key. Fields this version does not know survive a read and a write.
 
 pub mod cost;
 pub mod energy;
@@ -11,6 +11,7 @@ pub mod error;
 pub mod fingerprint;
 pub mod imported;
 pub mod measurement;
+pub mod metric;
 pub mod model;
 pub mod quality;
 pub mod read;
@@ -23,8 +24,7 @@ pub mod write;
 // Rooms go by their own names here: `crate::base::text`, not `infercost_base::text`.
 use infercost_base as base;
 
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use crate::base::known::{self, Known};
 
 pub use cost::{
     Answer, Apart, ApiComparison, ApiVerdict, Cost, CostCell, Doubt, Electricity, Estimate, Figure,
@@ -35,7 +35,8 @@ pub use environment::{Environment, Gpu, Peaks, Telemetry, Tool, UnusedGpu};
 pub use error::Error;
 pub use fingerprint::Fingerprint;
 pub use imported::Imported;
-pub use measurement::{Cell, Measurement, Percentile, Percentiles, Samples};
+pub use measurement::{Cell, Measurement, Percentiles, Samples};
+pub use metric::{Direction, Metric, Phase};
 pub use model::{EngineInfo, ModelInfo};
 pub use quality::{Greedy, Quality};
 pub use sensor::{Counter, PowerSensor, Sensor};
@@ -49,7 +50,7 @@ pub const SCHEMA: &str = "infercost.record/1";
 pub type Unknown = serde_json::Map<String, serde_json::Value>;
 
 /// One run, as it is stored.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, known::Serialize, known::Deserialize, known::JsonSchema)]
 pub struct Record {
     /// Name and version of the schema: `infercost.record/1`.
     pub schema: String,
@@ -72,10 +73,7 @@ pub struct Record {
     /// Every figure, each with the cell it belongs to.
     pub measurements: Vec<Measurement>,
     /// What was watched beside the run, and what watching cost.
-    pub telemetry: Option<Telemetry>,
-    /// Why it is `null`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub telemetry_reason: Option<String>,
+    pub telemetry: Known<Telemetry>,
     /// Energy: how far its figures can be trusted.
     pub energy: Energy,
     /// Dollars.
@@ -112,7 +110,6 @@ impl Record {
             workload: self.workload.clone(),
             measurements,
             telemetry: self.telemetry.clone(),
-            telemetry_reason: self.telemetry_reason.clone(),
             energy: self.energy.clone(),
             cost: self.cost.clone(),
             validity: self.validity.clone(),
@@ -126,17 +123,14 @@ impl Record {
 }
 
 /// What was asked for, and what it was resolved to.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, known::Serialize, known::Deserialize, known::JsonSchema)]
 pub struct Command {
     /// The command line as typed, the program's name first.
     pub argv: Vec<String>,
     /// Every choice after defaults, files and catalog were applied.
     pub plan: serde_json::Value,
     /// Seed of every random choice.
-    pub seed: Option<u64>,
-    /// Why it is `null`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub seed_reason: Option<String>,
+    pub seed: Known<u64>,
     /// Exit code of the signal that ended the run early: 130 or 143; `null` when it ran to its end.
     pub interrupted: Option<u8>,
     /// Why `interrupted` is `null`, or in which phase the signal came.
@@ -148,7 +142,7 @@ pub struct Command {
 }
 
 /// What the engine was given to do.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, known::Serialize, known::Deserialize, known::JsonSchema)]
 pub struct Workload {
     /// `shapes`: prompts of fixed length that start together, without queueing. `serving`: requests to a server over time.
     pub kind: String,
@@ -158,37 +152,25 @@ pub struct Workload {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub rows_left_out: Vec<RowLeftOut>,
     /// Where the prompts' tokens come from.
-    pub tokens: Option<String>,
-    /// Why it is `null`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub tokens_reason: Option<String>,
+    pub tokens: Known<String>,
     /// How the next token is chosen: `greedy`.
-    pub sampling: Option<String>,
-    /// Why it is `null`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub sampling_reason: Option<String>,
+    pub sampling: Known<String>,
     /// Whether a prompt's keys and values may be shared with another's: never when measuring.
-    pub prefix_cache: Option<bool>,
-    /// Why it is `null`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub prefix_cache_reason: Option<String>,
+    pub prefix_cache: Known<bool>,
     /// Fields this version does not know.
     #[serde(flatten)]
     pub unknown: Unknown,
 }
 
 /// A row that was asked for and not measured.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, known::Serialize, known::Deserialize, known::JsonSchema)]
 pub struct RowLeftOut {
     /// Its name, as in `rows`.
     pub row: String,
     /// Why.
     pub reason: String,
     /// Seconds that one trial of it takes, by its first steps or by the machine's peaks.
-    pub trial_seconds: Option<f64>,
-    /// Why it is `null`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub trial_seconds_reason: Option<String>,
+    pub trial_seconds: Known<f64>,
     /// Fields this version does not know.
     #[serde(flatten)]
     pub unknown: Unknown,

@@ -1,30 +1,28 @@
 //! Figures and the raw samples under them.
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 
-use super::Unknown;
+use super::{Metric, Phase, Unknown};
+use crate::base::known::{self, Known};
 use crate::base::stats::Interval;
 
 /// One figure with everything needed to judge it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, known::Serialize, known::Deserialize, known::JsonSchema)]
 pub struct Measurement {
     /// Name of the metric: `decode_tokens_per_second`.
-    pub metric: String,
+    #[schemars(with = "String")]
+    pub metric: Metric,
     /// Id of the formula, explained in `docs/metrics.md`: tools share names and not formulas.
     pub formula: String,
     /// Unit of `value`: `tokens/s`, `s`, `bytes`.
     pub unit: String,
     /// The figure.
-    pub value: Option<f64>,
-    /// Why `value` is `null`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub value_reason: Option<String>,
+    #[reason = "Why `value` is `null`."]
+    pub value: Known<f64>,
     /// 95% confidence interval, low and high.
-    pub ci95: Option<[f64; 2]>,
-    /// Why `ci95` is `null`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub ci95_reason: Option<String>,
+    #[reason = "Why `ci95` is `null`."]
+    pub ci95: Known<[f64; 2]>,
     /// Percentiles of the samples, where the figure is a distribution.
     #[serde(flatten)]
     pub percentiles: Percentiles,
@@ -33,10 +31,8 @@ pub struct Measurement {
     /// How `value` and `ci95` come from the samples.
     pub method: String,
     /// What was being run; `null` for figures of the whole process.
-    pub cell: Option<Cell>,
-    /// Why `cell` is `null`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub cell_reason: Option<String>,
+    #[reason = "Why `cell` is `null`."]
+    pub cell: Known<Cell>,
     /// The raw samples.
     pub samples: Samples,
     /// Fields this version does not know.
@@ -45,75 +41,24 @@ pub struct Measurement {
 }
 
 /// Percentiles of a figure's samples; each absent in a figure that is no distribution.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Default, known::Serialize, known::Deserialize, known::JsonSchema)]
 pub struct Percentiles {
     /// Median of the samples; `null` when there are none.
-    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "there")]
-    pub p50: Percentile,
-    /// Why it is `null`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub p50_reason: Option<String>,
+    pub p50: Option<Known<f64>>,
     /// 90th percentile of the samples; `null` when they are too few.
-    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "there")]
-    pub p90: Percentile,
-    /// Why it is `null`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub p90_reason: Option<String>,
+    pub p90: Option<Known<f64>>,
     /// 95th percentile of the samples, as `p90`.
-    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "there")]
-    pub p95: Percentile,
-    /// Why it is `null`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub p95_reason: Option<String>,
+    pub p95: Option<Known<f64>>,
     /// 99th percentile of the samples, as `p90`.
-    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "there")]
-    pub p99: Percentile,
-    /// Why it is `null`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub p99_reason: Option<String>,
+    pub p99: Option<Known<f64>>,
     /// 95% interval of `p50` by order statistics, low and high; absent in figures that never have one.
-    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "there")]
-    pub p50_ci95: PercentileInterval,
-    /// Why it is `null`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub p50_ci95_reason: Option<String>,
+    pub p50_ci95: Option<Known<[f64; 2]>>,
     /// The same of `p90`.
-    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "there")]
-    pub p90_ci95: PercentileInterval,
-    /// Why it is `null`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub p90_ci95_reason: Option<String>,
+    pub p90_ci95: Option<Known<[f64; 2]>>,
     /// The same of `p95`.
-    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "there")]
-    pub p95_ci95: PercentileInterval,
-    /// Why it is `null`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub p95_ci95_reason: Option<String>,
+    pub p95_ci95: Option<Known<[f64; 2]>>,
     /// The same of `p99`.
-    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "there")]
-    pub p99_ci95: PercentileInterval,
-    /// Why it is `null`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub p99_ci95_reason: Option<String>,
-}
-
-/// A percentile: absent in a figure that is no distribution, `null` where it is not known.
-#[allow(
-    clippy::option_option,
-    reason = "a field may be absent, null or a number, and each says something else"
-)]
-pub type Percentile = Option<Option<f64>>;
-
-/// The interval of a percentile, as [`Percentile`].
-#[allow(clippy::option_option, reason = "as above")]
-pub type PercentileInterval = Option<Option<[f64; 2]>>;
-
-/// A field that is there, `null` or not.
-#[allow(clippy::option_option, reason = "as above")]
-fn there<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
-    deserializer: D,
-) -> Result<Option<Option<T>>, D::Error> {
-    Option::deserialize(deserializer).map(Some)
+    pub p99_ci95: Option<Known<[f64; 2]>>,
 }
 
 /// The corner of the workload a figure belongs to.
@@ -128,22 +73,21 @@ pub struct Cell {
     /// Tokens already in the context before the row.
     pub depth: u32,
     /// `prefill`, `decode`, `joint` or `serving`.
-    pub phase: String,
+    #[schemars(with = "String")]
+    pub phase: Phase,
     /// Requests due a second, where they come by a schedule; absent otherwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub requests_per_second: Option<f64>,
 }
 
 /// Raw samples: in place when few, else in a file beside the record that is named by its hash.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, known::Serialize, known::Deserialize, known::JsonSchema)]
 pub struct Samples {
     /// What one sample is, with its unit: `seconds per trial`.
     pub unit: String,
     /// The samples in the order they were taken; `null` when they are in `file`.
-    pub values: Option<Vec<f64>>,
-    /// Why `values` is `null`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub values_reason: Option<String>,
+    #[reason = "Why `values` is `null`."]
+    pub values: Known<Vec<f64>>,
     /// Name of the file beside the record that holds them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub file: Option<String>,
@@ -175,26 +119,40 @@ impl Cell {
 impl Samples {
     /// Samples kept in place.
     pub fn inline(unit: impl Into<String>, values: Vec<f64>) -> Self {
-        Self { unit: unit.into(), values: Some(values), values_reason: None, file: None, warmup: Vec::new() }
+        Self { unit: unit.into(), values: Known::new(values), file: None, warmup: Vec::new() }
     }
 }
 
 impl Measurement {
+    /// A figure by this program's formula that is its own only sample; what differs is set after it.
+    pub fn new(metric: Metric, cell: Known<Cell>, value: Known<f64>, method: &str) -> Self {
+        Self {
+            formula: metric.formula(),
+            unit: metric.unit().to_owned(),
+            ci95: Known::unknown("one sample"),
+            percentiles: Percentiles::default(),
+            n: usize::from(value.is_some()),
+            method: method.to_owned(),
+            cell,
+            samples: Samples::inline(metric.unit(), value.iter().copied().collect()),
+            metric,
+            value,
+            unknown: Unknown::new(),
+        }
+    }
+
     /// The same figure over other samples; its own, which may be very many, are not copied.
     pub(super) fn with_samples(&self, samples: Samples) -> Self {
         Self {
             metric: self.metric.clone(),
             formula: self.formula.clone(),
             unit: self.unit.clone(),
-            value: self.value,
-            value_reason: self.value_reason.clone(),
-            ci95: self.ci95,
-            ci95_reason: self.ci95_reason.clone(),
+            value: self.value.clone(),
+            ci95: self.ci95.clone(),
             percentiles: self.percentiles.clone(),
             n: self.n,
             method: self.method.clone(),
             cell: self.cell.clone(),
-            cell_reason: self.cell_reason.clone(),
             samples,
             unknown: self.unknown.clone(),
         }
@@ -206,7 +164,7 @@ impl Measurement {
         for (name, field) in [("p50", p50), ("p90", p90), ("p95", p95), ("p99", p99)] {
             if let Some(value) = self.unknown.get(name).and_then(serde_json::Value::as_f64) {
                 self.unknown.remove(name);
-                *field = Some(Some(value));
+                *field = Some(Known::new(value));
             }
         }
         self
@@ -215,5 +173,45 @@ impl Measurement {
     /// The interval as a pair of numbers, when there is one.
     pub fn interval(&self) -> Option<Interval> {
         self.ci95.map(|[low, high]| Interval { low, high })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A newer program's metric and phase, a percentile of each kind, and a field that this version does not know.
+    #[test]
+    fn a_measurement_of_a_newer_program_is_written_as_it_was_read() {
+        let text = concat!(
+            r#"{"metric":"accepted_tokens_per_second","formula":"newer/1","unit":"tokens/s","value":null,"#,
+            r#""value_reason":"no draft","ci95":[1.0,2.0],"p50":1.5,"p90":null,"p90_reason":"9 gaps; it takes 20","n":9,"#,
+            r#""method":"mean","cell":{"prompt_tokens":0,"output_tokens":8,"batch":1,"depth":0,"phase":"speculate"},"#,
+            r#""samples":{"unit":"s","values":null,"values_reason":"not kept"},"drafts":3}"#
+        );
+        let read: Measurement = serde_json::from_str(text).expect("a measurement");
+        assert!(matches!(read.metric, Metric::Other(_)) && read.value.is_none());
+        assert!(matches!(&*read.cell, Some(Cell { phase: Phase::Other(_), .. })));
+        assert_eq!(read.percentiles.p90, Some(Known::unknown("9 gaps; it takes 20")));
+        assert_eq!((&read.percentiles.p99, read.unknown.len()), (&None, 1));
+        assert_eq!(serde_json::to_string(&read).expect("JSON"), text);
+    }
+
+    #[test]
+    fn a_new_figure_is_its_own_only_sample() {
+        let known = Measurement::new(
+            Metric::PowerWatts,
+            Known::unknown("it belongs to the whole process"),
+            Known::new(7.0),
+            "mean",
+        );
+        assert_eq!(
+            (known.unit.as_str(), known.formula.as_str(), known.n),
+            ("W", "infercost.power_watts/1", 1)
+        );
+        assert_eq!(known.samples.values, Some(vec![7.0]));
+        let unknown =
+            Measurement::new(Metric::PowerWatts, Known::unknown(""), Known::unknown("no sensor"), "");
+        assert_eq!((unknown.n, unknown.samples.values.as_deref()), (0, Some(&[][..])));
     }
 }

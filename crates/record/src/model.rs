@@ -1,12 +1,10 @@
 //! Which model ran, and in which engine.
 
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
-
 use super::Unknown;
+use crate::base::known::{self, Known};
 
 /// The model that was measured.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, known::Serialize, known::Deserialize, known::JsonSchema)]
 pub struct ModelInfo {
     /// As asked for: catalog id, path or hub name.
     pub id: String,
@@ -15,58 +13,28 @@ pub struct ModelInfo {
     /// Where the bytes came from: path, hub address with revision, or the recipe of a synthetic model.
     pub source: String,
     /// True shapes and formats with random values: speed is real, text and quality are not.
-    pub synthetic: Option<bool>,
-    /// Why it is `null`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub synthetic_reason: Option<String>,
+    pub synthetic: Known<bool>,
     /// Architecture in GGUF's words.
-    pub architecture: Option<String>,
-    /// Why it is `null`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub architecture_reason: Option<String>,
+    pub architecture: Known<String>,
     /// Number of weights, shared ones counted once.
-    pub parameters: Option<u64>,
-    /// Why it is `null`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub parameters_reason: Option<String>,
+    pub parameters: Known<u64>,
     /// Format of the weights.
-    pub quantization: Option<String>,
-    /// Why it is `null`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub quantization_reason: Option<String>,
+    pub quantization: Known<String>,
     /// What the file, its name or the report says instead, where the weights are something else.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quantization_note: Option<String>,
     /// Bytes of all tensors as stored.
-    pub weight_bytes: Option<u64>,
-    /// Why it is `null`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub weight_bytes_reason: Option<String>,
+    pub weight_bytes: Known<u64>,
     /// Longest context the model was made for.
-    pub context_length: Option<u32>,
-    /// Why it is `null`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub context_length_reason: Option<String>,
+    pub context_length: Known<u32>,
     /// Transformer blocks.
-    pub layers: Option<u32>,
-    /// Why it is `null`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub layers_reason: Option<String>,
+    pub layers: Known<u32>,
     /// Entries in the vocabulary.
-    pub vocabulary: Option<u32>,
-    /// Why it is `null`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub vocabulary_reason: Option<String>,
+    pub vocabulary: Known<u32>,
     /// sha256 of the file; of the files' hashes in name order for a folder.
-    pub sha256: Option<String>,
-    /// Why it is `null`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub sha256_reason: Option<String>,
+    pub sha256: Known<String>,
     /// Row of the catalog whose API prices are this model's.
-    pub catalog_id: Option<String>,
-    /// Why it is `null`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub catalog_id_reason: Option<String>,
+    pub catalog_id: Known<String>,
     /// Fields this version does not know.
     #[serde(flatten)]
     pub unknown: Unknown,
@@ -80,38 +48,20 @@ impl ModelInfo {
 }
 
 /// The engine that ran the model.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, known::Serialize, known::Deserialize, known::JsonSchema)]
 pub struct EngineInfo {
     /// Its name: `candle`.
-    pub name: Option<String>,
-    /// Why it is `null`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub name_reason: Option<String>,
+    pub name: Known<String>,
     /// Its version.
-    pub version: Option<String>,
-    /// Why it is `null`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub version_reason: Option<String>,
+    pub version: Known<String>,
     /// Device it computed on: `cpu`, `cuda:0`.
-    pub device: Option<String>,
-    /// Why it is `null`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub device_reason: Option<String>,
+    pub device: Known<String>,
     /// Threads that computed.
-    pub threads: Option<usize>,
-    /// Why it is `null`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub threads_reason: Option<String>,
+    pub threads: Known<usize>,
     /// Format of the KV cache.
-    pub kv_type: Option<String>,
-    /// Why it is `null`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub kv_type_reason: Option<String>,
+    pub kv_type: Known<String>,
     /// Memory foreseen before loading, by part.
-    pub foreseen_memory_bytes: Option<u64>,
-    /// Why it is `null`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub foreseen_memory_bytes_reason: Option<String>,
+    pub foreseen_memory_bytes: Known<u64>,
     /// What the engine does wrong or differently on this model.
     pub caveats: Vec<String>,
     /// What the engine chose on this machine by trying, with what the trial gave. Results do not depend on it, speed does.

@@ -4,20 +4,15 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Unknown;
+use crate::base::known::{self, Known};
 
 /// Evidence that the load was not broken.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, known::Serialize, known::Deserialize, known::JsonSchema)]
 pub struct Quality {
     /// The greedy continuation of a fixed prompt.
-    pub greedy: Option<Greedy>,
-    /// Why it is `null`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub greedy_reason: Option<String>,
+    pub greedy: Known<Greedy>,
     /// Perplexity of a text.
-    pub perplexity: Option<f64>,
-    /// Why it is `null`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub perplexity_reason: Option<String>,
+    pub perplexity: Known<f64>,
     /// Fields this version does not know.
     #[serde(flatten)]
     pub unknown: Unknown,

@@ -63,3 +63,24 @@ pub(super) fn is_of_ours(text: &str) -> bool {
         schema.starts_with("infercost.") && !schema.starts_with("infercost.record/")
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::write::to_json;
+
+    /// One of a real run, one of a test's run. A number may differ in its last digit, as JSON readers go.
+    #[test]
+    fn a_record_that_is_read_is_written_as_it_was() {
+        let words = |line: &str| line.replace(|c: char| c.is_ascii_digit(), "");
+        for name in ["llama-3.2-1b-cpu", "tiny"] {
+            let path = format!("../../tests/data/records/{name}.json");
+            let read = fs::read_to_string(&path).expect("a record");
+            let written = to_json(&parse(&read).expect("readable")).expect("JSON");
+            let differs =
+                read.lines().zip(written.lines()).find(|(read, written)| words(read) != words(written));
+            assert_eq!(differs, None, "{name}");
+            assert_eq!(read.lines().count(), written.lines().count(), "{name}");
+        }
+    }
+}

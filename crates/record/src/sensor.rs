@@ -1,38 +1,30 @@
 //! What a device's sensors of energy are: how often they publish, in which steps, over which stretch of time.
 
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
-
 use super::Unknown;
+use crate::base::known::{self, Known};
 
 /// What was found of a device's sensors. A figure that cannot be had bears its reason.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, known::Serialize, known::Deserialize, known::JsonSchema)]
 pub struct Sensor {
     /// Where this is from: `measured at start`, or `calibrated on 2026-11-23 with driver 580.65.06`.
     #[serde(default)]
     pub origin: String,
     /// The counter of energy.
-    pub counter: Option<Counter>,
-    /// Why it is `null`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub counter_reason: Option<String>,
+    pub counter: Known<Counter>,
     /// Each kind of power that is published.
     pub power: Vec<PowerSensor>,
     /// Why `power` is empty.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub power_reason: Option<String>,
     /// Median time between two polls: what all times here are uncertain by.
-    pub poll_seconds: Option<f64>,
-    /// Why it is `null`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub poll_seconds_reason: Option<String>,
+    pub poll_seconds: Known<f64>,
     /// Fields this version does not know.
     #[serde(flatten)]
     pub unknown: Unknown,
 }
 
 /// A counter's habits.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, known::Serialize, known::Deserialize, known::JsonSchema)]
 pub struct Counter {
     /// Median time between two steps.
     pub period_seconds: f64,
@@ -41,30 +33,18 @@ pub struct Counter {
     /// Steps seen.
     pub steps: usize,
     /// Shortest window in which every stretch of a constant load agreed with the whole within 1%.
-    pub shortest_window_seconds: Option<f64>,
-    /// Why it is `null`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub shortest_window_seconds_reason: Option<String>,
+    pub shortest_window_seconds: Known<f64>,
 }
 
 /// A power sensor's habits.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, known::Serialize, known::Deserialize, known::JsonSchema)]
 pub struct PowerSensor {
     /// `instant`, `average` or `unspecified`.
     pub kind: String,
     /// Median time between two changes of the figure.
-    pub period_seconds: Option<f64>,
-    /// Why it is `null`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub period_seconds_reason: Option<String>,
+    pub period_seconds: Known<f64>,
     /// The stretch of time that one figure averages over.
-    pub window_seconds: Option<f64>,
-    /// Why it is `null`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub window_seconds_reason: Option<String>,
+    pub window_seconds: Known<f64>,
     /// Time from the end of that stretch to the figure's appearance.
-    pub lag_seconds: Option<f64>,
-    /// Why it is `null`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub lag_seconds_reason: Option<String>,
+    pub lag_seconds: Known<f64>,
 }

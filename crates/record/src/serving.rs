@@ -6,19 +6,17 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Cell, Unknown};
+use crate::base::known::{self, Known};
 
 /// What a record of a load has beside the figures, which are among `measurements`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, known::Serialize, known::Deserialize, known::JsonSchema)]
 pub struct Serving {
     /// The server.
     pub server: Server,
     /// What its requests had in common.
     pub load: Load,
     /// The most a request may take to be good; `null` when no goal was given.
-    pub goals: Option<Goals>,
-    /// Why it is `null`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub goals_reason: Option<String>,
+    pub goals: Known<Goals>,
     /// One entry a row, in the order in which they ran.
     pub rows: Vec<ServedRow>,
     /// Fields this version does not know.
@@ -27,7 +25,7 @@ pub struct Serving {
 }
 
 /// The server, as far as it tells.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, known::Serialize, known::Deserialize, known::JsonSchema)]
 pub struct Server {
     /// Its address up to the version, without query and secrets.
     pub url: String,
@@ -36,22 +34,13 @@ pub struct Server {
     /// The model's name in requests.
     pub model: String,
     /// Whom its list of models names as owner: `vllm`, `llamacpp`.
-    pub owned_by: Option<String>,
-    /// Why it is `null`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub owned_by_reason: Option<String>,
+    pub owned_by: Known<String>,
     /// Tokens of context, by its list of models.
-    pub context_tokens: Option<u64>,
-    /// Why it is `null`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub context_tokens_reason: Option<String>,
+    pub context_tokens: Known<u64>,
     /// Whether it runs on the machine that sent the requests: its address is this machine's, and so is the GPU that was named.
     pub on_this_machine: bool,
     /// GPUs that the price counts.
-    pub gpus: Option<u32>,
-    /// Why it is `null`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub gpus_reason: Option<String>,
+    pub gpus: Known<u32>,
     /// Fields this version does not know.
     #[serde(flatten)]
     pub unknown: Unknown,
@@ -88,7 +77,7 @@ pub struct Goals {
 }
 
 /// What a row came to.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, known::Serialize, known::Deserialize, known::JsonSchema)]
 pub struct ServedRow {
     /// The row's name: `512+128 c8`, `512+128 at 2/s`.
     pub row: String,
@@ -97,20 +86,11 @@ pub struct ServedRow {
     /// `closed`: a request follows another. `open`: requests come by a schedule.
     pub pace: String,
     /// The most requests in flight.
-    pub max_concurrency: Option<u32>,
-    /// Why it is `null`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub max_concurrency_reason: Option<String>,
+    pub max_concurrency: Known<u32>,
     /// Requests due a second.
-    pub requests_per_second: Option<f64>,
-    /// Why it is `null`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub requests_per_second_reason: Option<String>,
+    pub requests_per_second: Known<f64>,
     /// Shape of the Gamma distribution of the gaps between requests: 1 is Poisson.
-    pub burstiness: Option<f64>,
-    /// Why it is `null`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub burstiness_reason: Option<String>,
+    pub burstiness: Known<f64>,
     /// What ended the sending: `time`, `requests`, or what cut it short.
     pub ended_by: String,
     /// Requests of the warm-up, which are in no figure.
@@ -118,17 +98,11 @@ pub struct ServedRow {
     /// From the end of the warm-up to the end of sending.
     pub measured_seconds: f64,
     /// Length of the steady window; `null` when there was none, and then no rate is given either.
-    pub steady_seconds: Option<f64>,
-    /// Why it is `null`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub steady_seconds_reason: Option<String>,
+    pub steady_seconds: Known<f64>,
     /// Mean number of requests in flight over the window, over all that was measured when there is none.
     pub in_flight: f64,
     /// Rate × mean time ÷ mean number in flight: 1 by Little's law.
-    pub littles_law: Option<f64>,
-    /// Why it is `null`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub littles_law_reason: Option<String>,
+    pub littles_law: Known<f64>,
     /// Measured requests by how they ended: `completed`, `cut_by_us`, and every failure by its kind.
     pub requests: BTreeMap<String, u64>,
     /// Requests that were due and never sent: the limit of requests in flight held them back until the end.
@@ -138,25 +112,13 @@ pub struct ServedRow {
     /// Completed requests by who counted their output tokens.
     pub tokens_counted_by: BTreeMap<String, u64>,
     /// Prompts of completed requests, by the server's count where it gives one.
-    pub prompt_tokens: Option<TokenLengths>,
-    /// Why it is `null`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub prompt_tokens_reason: Option<String>,
+    pub prompt_tokens: Known<TokenLengths>,
     /// Answers of completed requests.
-    pub output_tokens: Option<TokenLengths>,
-    /// Why it is `null`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub output_tokens_reason: Option<String>,
+    pub output_tokens: Known<TokenLengths>,
     /// Prompt tokens that the server found in its cache ÷ all prompt tokens.
-    pub cached_share: Option<f64>,
-    /// Why it is `null`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub cached_share_reason: Option<String>,
+    pub cached_share: Known<f64>,
     /// Requests that kept every goal.
-    pub goodput: Option<Goodput>,
-    /// Why it is `null`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub goodput_reason: Option<String>,
+    pub goodput: Known<Goodput>,
     /// What the client itself did.
     pub client: Client,
     /// What failed, with what was seen the first time.
@@ -191,27 +153,18 @@ pub struct Goodput {
 }
 
 /// What the client did, and how late it was.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, known::Serialize, known::Deserialize, known::JsonSchema)]
 pub struct Client {
     /// Connections opened.
     pub connections_opened: u64,
     /// Requests sent again since the server had closed the connection that they were first sent on.
     pub requests_sent_again: u64,
     /// Processor time that it took.
-    pub processor_seconds: Option<f64>,
-    /// Why it is `null`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub processor_seconds_reason: Option<String>,
+    pub processor_seconds: Known<f64>,
     /// 99th percentile, or with few requests the largest, of how late requests were taken up.
-    pub send_lag_p99_seconds: Option<f64>,
-    /// Why it is `null`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub send_lag_p99_seconds_reason: Option<String>,
+    pub send_lag_p99_seconds: Known<f64>,
     /// The same of how long bytes lay in a socket before they were read.
-    pub receive_lag_p99_seconds: Option<f64>,
-    /// Why it is `null`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub receive_lag_p99_seconds_reason: Option<String>,
+    pub receive_lag_p99_seconds: Known<f64>,
 }
 
 /// A way in which requests failed.

@@ -8,6 +8,7 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use super::{Error, Measurement, Record, Samples};
+use crate::base::known::Known;
 
 /// Most raw samples of one measurement that stay inside the record.
 pub const INLINE_SAMPLES: usize = 512;
@@ -91,8 +92,7 @@ fn apart(samples: &Samples, folder: &Path) -> Result<Samples, Error> {
         })?;
     }
     Ok(Samples {
-        values: None,
-        values_reason: Some(format!("{} samples, kept in `file`", values.len())),
+        values: Known::unknown(format!("{} samples, kept in `file`", values.len())),
         file: Some(name),
         unit: samples.unit.clone(),
         warmup: samples.warmup.clone(),

@@ -1,5 +1,6 @@
 //! The examination for people: a line a fact, the command under what is not in order; the sensor as a table.
 
+use crate::base::known::Known;
 use crate::base::units::{Seconds, significant};
 use crate::hardware::doctor::{Calibration, Examination, Line, Status};
 use crate::report::terminal::{Style, WIDTH};
@@ -87,38 +88,35 @@ pub(super) fn calibration(examination: &Examination, style: Style) -> String {
 }
 
 fn rows(found: &Calibration) -> Vec<(String, String)> {
-    let time = |seconds: Option<f64>, reason: Option<&String>| match (seconds, reason) {
-        (Some(seconds), _) => Seconds::new(seconds).to_string(),
-        (None, Some(reason)) => format!("null: {reason}"),
-        (None, None) => "null".to_owned(),
-    };
+    let unknown =
+        |reason: Option<&str>| reason.map_or_else(|| "null".to_owned(), |reason| format!("null: {reason}"));
+    let seconds = |seconds: f64| Seconds::new(seconds).to_string();
+    let time = |time: &Known<f64>| time.map_or_else(|| unknown(time.reason()), seconds);
     let sensor = &found.sensor;
-    let mut rows = vec![("polled every".to_owned(), time(sensor.poll_seconds, None))];
-    match &sensor.counter {
+    let mut rows =
+        vec![("polled every".to_owned(), sensor.poll_seconds.map_or_else(|| unknown(None), seconds))];
+    match &*sensor.counter {
         Some(counter) => {
-            rows.push(("counter: period".to_owned(), time(Some(counter.period_seconds), None)));
+            rows.push(("counter: period".to_owned(), seconds(counter.period_seconds)));
             rows.push(("counter: step".to_owned(), format!("{} J", significant(counter.step_joules, 3))));
-            rows.push((
-                "counter: shortest window".to_owned(),
-                time(counter.shortest_window_seconds, counter.shortest_window_seconds_reason.as_ref()),
-            ));
+            rows.push(("counter: shortest window".to_owned(), time(&counter.shortest_window_seconds)));
         }
-        None => rows.push(("counter".to_owned(), time(None, sensor.counter_reason.as_ref()))),
+        None => rows.push(("counter".to_owned(), unknown(sensor.counter.reason()))),
     }
     for power in &sensor.power {
         let name = |what: &str| format!("power, {}: {what}", power.kind);
-        rows.push((name("period"), time(power.period_seconds, power.period_seconds_reason.as_ref())));
-        rows.push((name("window"), time(power.window_seconds, power.window_seconds_reason.as_ref())));
-        if let Some(lag) = power.lag_seconds {
-            rows.push((name("lag"), time(Some(lag), None)));
+        rows.push((name("period"), time(&power.period_seconds)));
+        rows.push((name("window"), time(&power.window_seconds)));
+        if let Some(lag) = *power.lag_seconds {
+            rows.push((name("lag"), seconds(lag)));
         }
     }
     if let Some(reason) = &found.no_load {
         rows.push(("load".to_owned(), format!("none: {reason}")));
     }
-    match (&found.kept_in, &found.kept_in_reason) {
-        (Some(path), _) => rows.push(("kept for bench run in".to_owned(), path.display().to_string())),
-        (None, reason) => rows.push(("kept for bench run".to_owned(), time(None, reason.as_ref()))),
+    match &*found.kept_in {
+        Some(path) => rows.push(("kept for bench run in".to_owned(), path.display().to_string())),
+        None => rows.push(("kept for bench run".to_owned(), unknown(found.kept_in.reason()))),
     }
     for failure in &found.failures {
         rows.push(("failed readings".to_owned(), failure.clone()));

@@ -61,7 +61,7 @@ fn an_engine_that_fails_in_its_last_row_leaves_the_rows_before_it() {
     let error = ended.expect_err("the engine failed");
     let kept = records(folder.path());
     let [record] = &kept[..] else { panic!("{} records", kept.len()) };
-    let rates = |metric: &str| record.measurements.iter().filter(|m| m.metric == metric).count();
+    let rates = |metric: &str| record.measurements.iter().filter(|m| m.metric.as_str() == metric).count();
     assert_eq!((rates("prefill_tokens_per_second"), rates("decode_tokens_per_second")), (2, 2));
     assert_eq!(record.validity.verdict, Verdict::Invalid);
     let complete = record.validity.checks.iter().find(|check| check.name == "run_complete").expect("made");

@@ -14,6 +14,7 @@ use jiff::civil::Date;
 use serde::Serialize;
 
 use crate::base::failure::{Class, Classed};
+use crate::base::known::{self, Known};
 use crate::base::stats;
 use crate::catalog::{ApiPrice, Catalog};
 use crate::record::{Cell, Cost, CostCell, Figure, Measurement, Record};
@@ -173,7 +174,7 @@ impl Volume {
 }
 
 /// A record against APIs.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, known::Serialize)]
 pub struct View {
     /// This machine.
     pub here: Here,
@@ -185,10 +186,7 @@ pub struct View {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub volume: Option<Volume>,
     /// One text in both models' tokens.
-    pub counted: Option<Counted>,
-    /// Why it is `null`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub counted_reason: Option<String>,
+    pub counted: Known<Counted>,
     /// How well each model answers, as far as the catalog knows.
     pub quality: Vec<QualityNote>,
     /// The answer; with tokens a month about their two bills. `null` without a price.
@@ -217,23 +215,22 @@ pub fn fill(
     asked: &Asked<'_>,
     catalog: &Catalog,
 ) -> Result<Option<View>, CompareError> {
-    (cost.api_comparison, cost.verdict) = (Vec::new(), None);
+    cost.api_comparison = Vec::new();
     if headline_cell(cost).and_then(mix).is_none() {
         for id in asked.named {
             catalog.api_or_hosts(id)?;
         }
-        let reason =
-            cost.headline_cell_reason.clone().unwrap_or_else(|| "there is no priced cell".to_owned());
-        cost.api_comparison_reason = Some(format!("nothing to compare: {reason}"));
-        cost.verdict_reason.clone_from(&cost.api_comparison_reason);
+        let reason = cost.headline_cell.reason().unwrap_or("there is no priced cell");
+        let reason = format!("nothing to compare: {reason}");
+        cost.verdict = Known::unknown(reason.as_str());
+        cost.api_comparison_reason = Some(reason);
         return Ok(None);
     }
     let view = compare(subject, cost, scenario, asked, catalog)?;
     cost.api_comparison = view.rows.iter().map(|row| row.recorded(&view.here)).collect();
-    cost.verdict.clone_from(&view.verdict);
-    let none = || Some("no API in the catalog has a price to compare with".to_owned());
-    cost.api_comparison_reason = if cost.api_comparison.is_empty() { none() } else { None };
-    cost.verdict_reason = if cost.verdict.is_none() { none() } else { None };
+    let none = "no API in the catalog has a price to compare with";
+    cost.api_comparison_reason = cost.api_comparison.is_empty().then(|| none.to_owned());
+    cost.verdict = view.verdict.clone().ok_or(none).into();
     Ok(Some(view))
 }
 
@@ -247,7 +244,7 @@ pub fn fill_record(
     catalog: &Catalog,
     today: Date,
 ) -> Result<(), crate::catalog::Error> {
-    let price = record.cost.price.clone().ok_or_else(|| "the record has no price".to_owned());
+    let price = record.cost.price.clone().into_option().ok_or_else(|| "the record has no price".to_owned());
     let mut cost = record.cost.clone();
     let asked = Asked::own_mix(named, None, today);
     match fill(&mut cost, &Subject::of(record), &Scenario::as_measured(price), &asked, catalog) {
@@ -255,7 +252,7 @@ pub fn fill_record(
         Err(CompareError::Catalog(error)) => return Err(error),
         Err(CompareError::Cost(error)) => {
             cost.api_comparison_reason = Some(error.to_string());
-            cost.verdict_reason = Some(error.to_string());
+            cost.verdict = Known::unknown(error.to_string());
         }
     }
     record.cost = cost;
@@ -275,7 +272,7 @@ pub fn compare(
     catalog: &Catalog,
 ) -> Result<View, CompareError> {
     let cell = headline(cost, asked.mix).ok_or_else(|| {
-        let reason = cost.headline_cell_reason.as_deref().unwrap_or("no cell was priced");
+        let reason = cost.headline_cell.reason().unwrap_or("no cell was priced");
         Error::Incomparable(format!("{} has no cost to compare: {reason}", subject.id))
     })?;
     let at = |utilization: f64| scenario.at_utilization(utilization).assess(subject.measurements);
@@ -285,7 +282,7 @@ pub fn compare(
         here(cell, [ends[0].cells.get(at)?, ends[1].cells.get(at)?], scenario, asked)
     };
     let (here, line) = here_of(cell).ok_or_else(|| {
-        let reason = cell.usd_per_million_input_tokens_reason.as_deref().unwrap_or("not told apart");
+        let reason = cell.usd_per_million_input_tokens.reason().unwrap_or("not told apart");
         Error::Incomparable(format!(
             "another mix needs input and output apart, and in {} they are not: {reason}",
             subject.id
@@ -359,10 +356,13 @@ pub fn compare(
     Ok(View {
         spread: [Tier::Standard, Tier::Batch].into_iter().filter_map(|tier| spread(&rows, tier)).collect(),
         volume,
-        counted: asked.counted.copied(),
-        counted_reason: asked.counted.is_none().then(|| {
-            "no text was counted; --text FILE --tokenizer FILE --api-tokenizer FILE does".to_owned()
-        }),
+        counted: asked
+            .counted
+            .copied()
+            .ok_or_else(|| {
+                "no text was counted; --text FILE --tokenizer FILE --api-tokenizer FILE does".to_owned()
+            })
+            .into(),
         quality: models.into_iter().map(|model| quality_note(model, catalog)).collect(),
         // There is no blend here: the mix is the workload's own, or the one asked for.
         assumptions: scenario.assumptions().into_iter().filter(|a| a.name != "blend_ratio").collect(),
@@ -419,7 +419,7 @@ fn here(
     let [full, half] = ends.map(at);
     let line = CostLine::through(full?, half?.value);
     let mix_measured = asked.mix.is_none_or(|mix| same_mix(ratio(cell), mix));
-    let tokens_per_second = match (asked.mix, cell.seconds) {
+    let tokens_per_second = match (asked.mix, *cell.seconds) {
         // So many tokens of the mix in a second: each kind takes its own time.
         (Some(ratio), Some([input, output])) => {
             let each = [input / cell.tokens[0] as f64, output / cell.tokens[1] as f64];
@@ -428,7 +428,11 @@ fn here(
         _ => tokens_per_second(cell),
     };
     let here = Here {
-        service: if cell.cell.phase == "serving" { Service::Online } else { Service::Offline },
+        service: if cell.cell.phase == crate::record::Phase::Serving {
+            Service::Online
+        } else {
+            Service::Offline
+        },
         input_to_output: asked.mix.unwrap_or_else(|| ratio(cell)),
         usd_per_million: now,
         usd_per_hour: line.at(1.0) * tokens_per_second * 3600.0 / 1e6,

@@ -4,6 +4,7 @@ use rust_decimal::Decimal;
 use rust_decimal::prelude::ToPrimitive as _;
 use serde::Serialize;
 
+use crate::base::known::{self, Known};
 use crate::base::units::figure;
 use crate::catalog::{ApiPrice, age_days};
 
@@ -29,7 +30,7 @@ pub struct Counted {
 }
 
 /// One price against this machine.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, known::Serialize)]
 pub struct Row {
     /// `provider/model`.
     pub api: String,
@@ -50,27 +51,18 @@ pub struct Row {
     /// USD per million tokens at the mix, the fee of a request of the cell's lengths included.
     pub usd_per_million: f64,
     /// USD for the text of a million of the record's tokens; `null` when the two are not known to be the same.
-    pub usd_per_million_own_tokens: Option<f64>,
-    /// Why it is `null`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub usd_per_million_own_tokens_reason: Option<String>,
+    pub usd_per_million_own_tokens: Known<f64>,
     /// USD per million characters of the text that was counted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub usd_per_million_characters: Option<f64>,
     /// This machine ÷ API, below 1 this machine is cheaper; token for token where they were not counted.
     pub ratio: Estimate,
     /// Utilization from which this machine is cheaper; above 1 never.
-    pub break_even_utilization: Option<Estimate>,
-    /// Why it is `null`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub break_even_utilization_reason: Option<String>,
+    pub break_even_utilization: Known<Estimate>,
     /// Whether any load makes this machine cheaper.
     pub can_win: bool,
     /// Tokens a month from which one machine that is always on is cheaper.
-    pub break_even_tokens_per_month: Option<f64>,
-    /// Why it is `null`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub break_even_tokens_per_month_reason: Option<String>,
+    pub break_even_tokens_per_month: Known<f64>,
     /// What the API asks for the tokens a month that are to be served.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub usd_per_month: Option<f64>,
@@ -104,8 +96,7 @@ impl Row {
             mix_usd_per_million: self.usd_per_million,
             here_usd_per_million: here.usd_per_million.value,
             ratio: self.ratio.value,
-            ratio_ci95: self.ratio.ci95,
-            ratio_ci95_reason: self.ratio.ci95.is_none().then(|| "the cost here has no interval".to_owned()),
+            ratio_ci95: self.ratio.ci95.ok_or("the cost here has no interval").into(),
             same_model: self.same_model,
             source: self.source.clone(),
             observed: self.observed.clone(),
@@ -158,17 +149,15 @@ impl Context<'_> {
             (true, _) => Ok(mix),
             // The API takes its own tokens for the text of a million of ours.
             (false, Some(counted)) => Ok(mix * counted.api_tokens as f64 / counted.own_tokens as f64),
-            (false, None) => Err("another model's tokens, and no text was counted in both".to_owned()),
+            (false, None) => Err("another model's tokens, and no text was counted in both"),
         };
-        let rival = own.as_ref().copied().unwrap_or(mix);
+        let rival = own.unwrap_or(mix);
         let break_even = self.line.break_even(rival);
         let can_win = break_even.is_some_and(|u| u.value <= 1.0);
         let per_month = break_even
             .map(|u| u.value * self.here.capacity_tokens_per_month)
             .filter(|_| can_win)
-            .ok_or_else(|| {
-                "no load makes this machine cheaper: it would need more tokens than it can serve".to_owned()
-            });
+            .ok_or("no load makes this machine cheaper: it would need more tokens than it can serve");
         let counted = self.asked.counted;
         Some(Row {
             api: price.id(),
@@ -179,20 +168,17 @@ impl Context<'_> {
             output_usd_per_million: output,
             usd_per_request: asked.usd_per_request.map(|fee| usd(&fee)),
             usd_per_million: mix,
-            usd_per_million_own_tokens_reason: own.as_ref().err().cloned(),
-            usd_per_million_own_tokens: own.ok(),
+            usd_per_million_own_tokens: own.into(),
             usd_per_million_characters: counted.map(|counted| {
                 let tokens = if self.same_model { counted.own_tokens } else { counted.api_tokens };
                 mix * tokens as f64 / counted.characters as f64
             }),
             ratio: Estimate::of(self.here.usd_per_million, |here| here / rival),
-            break_even_utilization: break_even,
-            break_even_utilization_reason: break_even
-                .is_none()
-                .then(|| "the API asks less than the electricity of the work alone".to_owned()),
+            break_even_utilization: break_even
+                .ok_or("the API asks less than the electricity of the work alone")
+                .into(),
             can_win,
-            break_even_tokens_per_month_reason: per_month.as_ref().err().cloned(),
-            break_even_tokens_per_month: per_month.ok(),
+            break_even_tokens_per_month: per_month.into(),
             usd_per_month: self.asked.tokens_per_month.map(|tokens| tokens * rival / 1e6),
             notes,
             source: price.source.clone(),

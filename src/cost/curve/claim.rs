@@ -6,6 +6,7 @@ use serde::Serialize;
 use super::fit::{Fit, PriceAt, days};
 use super::points::{Point, Series};
 use super::when::{DayInterval, day_below};
+use crate::base::known::{self, Known};
 
 /// "Below this price by that day."
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
@@ -17,7 +18,7 @@ pub struct Claim {
 }
 
 /// What the fit says to a claim.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, known::Serialize)]
 pub struct ClaimTest {
     /// The claim.
     #[serde(flatten)]
@@ -27,37 +28,19 @@ pub struct ClaimTest {
     /// In a sentence.
     pub reason: String,
     /// The price that the fit foresees on the day; `null` without a fit.
-    pub foreseen: Option<PriceAt>,
-    /// Why it is `null`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub foreseen_reason: Option<String>,
+    pub foreseen: Known<PriceAt>,
     /// Probability of a record-low at or below the price on the day, if the model of the fit holds; `null` without a fit.
-    pub probability: Option<f64>,
-    /// Why it is `null`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub probability_reason: Option<String>,
+    pub probability: Known<f64>,
     /// Points of the fit.
     pub n: usize,
     /// When the fit has the price; `null` without a fit.
-    pub reached: Option<DayInterval>,
-    /// Why it is `null`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub reached_reason: Option<String>,
+    pub reached: Known<DayInterval>,
     /// The lowest price so far; `null` without any.
-    pub lowest_so_far: Option<Point>,
-    /// Why it is `null`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub lowest_so_far_reason: Option<String>,
+    pub lowest_so_far: Known<Point>,
     /// The same against the fit through dated prices alone; `null` without one.
-    pub dated_only: Option<Second>,
-    /// Why it is `null`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub dated_only_reason: Option<String>,
+    pub dated_only: Known<Second>,
     /// By how much the lowest price so far has still to fall.
-    pub factor_to_go: Option<f64>,
-    /// Why it is `null`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub factor_to_go_reason: Option<String>,
+    pub factor_to_go: Known<f64>,
     /// Days from today to the day; negative when it has passed.
     pub days_to_go: i32,
 }
@@ -102,9 +85,9 @@ pub fn test_claim(
     today: Date,
 ) -> ClaimTest {
     let Claim { usd_per_million: usd, by } = claim;
-    let foreseen = fit.ok().map(|fit| fit.price_at(by));
+    let foreseen = Known::from(fit.map(|fit| fit.price_at(by)));
     let reached = series.record_lows.iter().find(|low| low.usd_per_million <= usd && low.date <= by);
-    let (verdict, reason) = match (reached, &foreseen) {
+    let (verdict, reason) = match (reached, &*foreseen) {
         (Some(low), _) => (
             ClaimVerdict::True,
             format!("{}/{} is listed at {:.4} on {}", low.provider, low.model, low.usd_per_million, low.date),
@@ -124,8 +107,7 @@ pub fn test_claim(
         (None, None) => (ClaimVerdict::Untested, fit.err().unwrap_or_default().to_owned()),
     };
     let lowest = series.record_lows.last().cloned();
-    let no_fit = || fit.err().map(ToOwned::to_owned);
-    let no_price = || lowest.is_none().then(|| "the class has no price".to_owned());
+    let lowest = lowest.ok_or("the class has no price");
     let second = |fit: &Fit| {
         let foreseen = fit.price_at(by);
         let probability = fit.probability_below(by, usd);
@@ -135,20 +117,14 @@ pub fn test_claim(
         claim,
         verdict,
         reason,
-        foreseen_reason: no_fit(),
-        probability: fit.ok().map(|fit| fit.probability_below(by, usd)),
-        probability_reason: no_fit(),
+        probability: fit.map(|fit| fit.probability_below(by, usd)).into(),
         n: series.record_lows.len(),
-        reached: fit.ok().map(|fit| day_below(fit, usd)),
-        reached_reason: no_fit(),
-        dated_only: dated_only.ok().map(second),
-        dated_only_reason: dated_only.err().map(ToOwned::to_owned),
-        lowest_so_far_reason: no_price(),
-        factor_to_go: lowest.as_ref().map(|low| low.usd_per_million / usd),
-        factor_to_go_reason: no_price(),
+        reached: fit.map(|fit| day_below(fit, usd)).into(),
+        dated_only: dated_only.map(second).into(),
+        factor_to_go: lowest.as_ref().map(|low| low.usd_per_million / usd).map_err(|why| *why).into(),
         days_to_go: days(today, by),
         foreseen,
-        lowest_so_far: lowest,
+        lowest_so_far: lowest.into(),
     }
 }
 
@@ -212,9 +188,9 @@ mod tests {
         let claim = Claim { usd_per_million: 0.01, by: date(2027, 1, 1) };
         let found = test_claim(claim, &empty, Err("n = 0"), Err("n = 0"), TODAY);
         assert_eq!(
-            (found.verdict, found.probability, found.factor_to_go),
+            (found.verdict, *found.probability, *found.factor_to_go),
             (ClaimVerdict::Untested, None, None)
         );
-        assert!(found.probability_reason.is_some() && found.lowest_so_far_reason.is_some());
+        assert!(found.probability.reason().is_some() && found.lowest_so_far.reason().is_some());
     }
 }

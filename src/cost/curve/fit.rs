@@ -6,6 +6,7 @@
 use jiff::civil::Date;
 use serde::Serialize;
 
+use crate::base::known::{self, Known};
 use crate::base::stats::{Band, Interval, Line, TheilSen, theil_sen};
 
 use super::{CONFIDENCE, DAYS_PER_YEAR};
@@ -48,7 +49,7 @@ pub struct PriceAt {
 }
 
 /// What a fit says, for a reader.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, known::Serialize)]
 pub struct FitFigures {
     /// The model that was fitted.
     pub formula: &'static str,
@@ -73,10 +74,7 @@ pub struct FitFigures {
     /// By how much a price falls in a year: `e^(−b)`.
     pub yearly_factor: Estimate,
     /// Months in which a price halves; `null` when the curve does not fall.
-    pub halving_months: Option<Estimate>,
-    /// Why it is `null`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub halving_months_reason: Option<String>,
+    pub halving_months: Known<Estimate>,
     /// The slope that no single point can bend.
     pub theil_sen: RobustFigures,
 }
@@ -169,8 +167,7 @@ impl Fit {
             residual_sd_ci95: [sd.low, sd.high],
             r_squared: self.line.r_squared,
             yearly_factor: self.yearly_factor(),
-            halving_months_reason: halving.is_none().then(|| "the fitted curve does not fall".to_owned()),
-            halving_months: halving,
+            halving_months: halving.ok_or("the fitted curve does not fall").into(),
             theil_sen: RobustFigures {
                 slope: self.robust.slope,
                 slope_ci95: [self.robust.interval.low, self.robust.interval.high],
@@ -239,7 +236,7 @@ mod tests {
         near(found.yearly_factor.value, 4.434_297_510_799_729);
         near(found.yearly_factor.ci95.0, 2.977_603_418_150_233_3);
         near(found.yearly_factor.ci95.1.expect("an end"), 6.603_631_059_269_754);
-        let halving = found.halving_months.expect("it falls");
+        let halving = found.halving_months.as_ref().expect("it falls");
         near(halving.value, 5.584_757_714_960_963);
         assert!((halving.ci95.0 - 12.0 * 2f64.ln() / 6.603_631_f64.ln()).abs() < 1e-5);
         near(found.theil_sen.slope, -1.473_889_352_582_749_4);
@@ -266,7 +263,7 @@ mod tests {
         let fit = Fit::of(&points).expect("five points");
         let found = fit.figures();
         assert!((found.yearly_factor.value - 2.0).abs() < 1e-9);
-        assert!((found.halving_months.expect("it falls").value - 12.0).abs() < 1e-9);
+        assert!((found.halving_months.as_ref().expect("it falls").value - 12.0).abs() < 1e-9);
         let price = fit.price_at(date(2021, 1, 1));
         assert!((price.usd_per_million - 0.5).abs() < 1e-3, "{price:?}");
         assert!((price.prediction95[1] / price.prediction95[0] - 1.0).abs() < 1e-6);
@@ -281,7 +278,7 @@ mod tests {
             (date(2026, 1, 1), 0.4),
         ];
         let found = Fit::of(&points).expect("four points").figures();
-        let halving = found.halving_months.expect("it falls a little");
+        let halving = found.halving_months.as_ref().expect("it falls a little");
         assert_eq!(halving.ci95.1, None);
         assert!(halving.ci95_reason.is_some() && found.yearly_factor.ci95.0 < 1.0);
         let rising = [
@@ -292,6 +289,6 @@ mod tests {
         ];
         let found = Fit::of(&rising).expect("four points").figures();
         assert_eq!(found.halving_months, None);
-        assert!(found.halving_months_reason.is_some() && found.yearly_factor.value < 1.0);
+        assert!(found.halving_months.reason().is_some() && found.yearly_factor.value < 1.0);
     }
 }

@@ -1,8 +1,8 @@
 //! The whole answer: curve, checks, claim and use case put together, as `bench forecast --json` prints it.
 
 use jiff::civil::Date;
-use serde::Serialize;
 
+use crate::base::known::{self, Known};
 use crate::catalog::{ApiPrice, Catalog, Class};
 
 use super::checks::{HeldOut, Milestone, held_out, milestone};
@@ -41,7 +41,7 @@ pub struct Ask<'a> {
 }
 
 /// The answer.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, known::Serialize)]
 pub struct Forecast {
     /// The day on which it was given.
     pub as_of: Date,
@@ -58,48 +58,27 @@ pub struct Forecast {
     /// Prices left out.
     pub excluded: Excluded,
     /// The fit; `null` with too few points.
-    pub fit: Option<FitFigures>,
-    /// Why it is `null`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub fit_reason: Option<String>,
+    pub fit: Known<FitFigures>,
     /// The same through the record-lows among the prices whose first day is known.
-    pub fit_dated_only: Option<FitFigures>,
-    /// Why it is `null`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub fit_dated_only_reason: Option<String>,
+    pub fit_dated_only: Known<FitFigures>,
     /// The fit's price for today.
-    pub today: Option<PriceAt>,
-    /// Why it is `null`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub today_reason: Option<String>,
+    pub today: Known<PriceAt>,
     /// The fit's price on days from the first point to the last day asked for; empty without a fit.
     pub curve: Vec<PriceAt>,
     /// The last record-low, foreseen from the others.
-    pub held_out: Option<HeldOut>,
-    /// Why it is `null`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub held_out_reason: Option<String>,
+    pub held_out: Known<HeldOut>,
     /// The fall that is often quoted.
-    pub milestone: Option<Milestone>,
-    /// Why it is `null`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub milestone_reason: Option<String>,
+    pub milestone: Known<Milestone>,
     /// The claim.
-    pub claim: Option<ClaimTest>,
-    /// Why it is `null`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub claim_reason: Option<String>,
+    pub claim: Known<ClaimTest>,
     /// Machines' own measured costs: beside the curve, never in it.
     pub own: Vec<Own>,
     /// The use case.
-    pub use_case: Option<UseCaseForecast>,
-    /// Why it is `null`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub use_case_reason: Option<String>,
+    pub use_case: Known<UseCaseForecast>,
 }
 
 /// A use case, today and later.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, known::Serialize)]
 pub struct UseCaseForecast {
     /// What was asked.
     #[serde(flatten)]
@@ -107,37 +86,19 @@ pub struct UseCaseForecast {
     /// Calls paid for each successful task.
     pub calls_per_success: f64,
     /// What a task may cost.
-    pub limit: Option<Limit>,
-    /// Why it is `null`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub limit_reason: Option<String>,
+    pub limit: Known<Limit>,
     /// What a task costs today, the basis of the verdict first.
     pub standings: Vec<Standing>,
     /// Whether the task pays today at the first of them.
-    pub viable_now: Option<bool>,
-    /// Why it is `null`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub viable_now_reason: Option<String>,
+    pub viable_now: Known<bool>,
     /// The list price at the task's own mix that it needs, USD per million tokens.
-    pub needed_usd_per_million: Option<f64>,
-    /// Why it is `null`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub needed_usd_per_million_reason: Option<String>,
+    pub needed_usd_per_million: Known<f64>,
     /// The first price of the class that was low enough; `null` when none was.
-    pub reached: Option<Point>,
-    /// Why it is `null`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub reached_reason: Option<String>,
+    pub reached: Known<Point>,
     /// When the class's curve is low enough.
-    pub day: Option<DayInterval>,
-    /// Why it is `null`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub day_reason: Option<String>,
+    pub day: Known<DayInterval>,
     /// When the first standing's price is, if it falls at the curve's rate from today on.
-    pub by_rate: Option<ByRate>,
-    /// Why it is `null`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub by_rate_reason: Option<String>,
+    pub by_rate: Known<ByRate>,
 }
 
 /// The answer to `ask`.
@@ -145,15 +106,9 @@ pub fn forecast(catalog: &Catalog, ask: &Ask<'_>) -> Forecast {
     let found = series(catalog, ask.class, ask.blend_ratio, ask.today);
     let fit = fit_of(&found.record_lows);
     let dated = fit_of(&dated_only(&found));
-    let (fit_figures, fit_reason) = apart(fit.as_ref().map(Fit::figures).map_err(Clone::clone));
-    let (fit_dated_only, fit_dated_only_reason) =
-        apart(dated.as_ref().map(Fit::figures).map_err(Clone::clone));
-    let (held_out, held_out_reason) = apart(held_out(&found.record_lows));
-    let (milestone, milestone_reason) = apart(milestone(catalog, ask.class));
-    let claim = ask.claim.map(|claim| {
-        let (fit, dated) = (fit.as_ref().map_err(String::as_str), dated.as_ref().map_err(String::as_str));
-        test_claim(claim, &found, fit, dated, ask.today)
-    });
+    let fitted = fit.as_ref().map_err(String::as_str);
+    let dated = dated.as_ref().map_err(String::as_str);
+    let claim = ask.claim.map(|claim| test_claim(claim, &found, fitted, dated, ask.today));
     let use_case = ask.use_case.map(|case| use_case(catalog, ask, case, &found.record_lows, &fit));
     let until = ask.until.unwrap_or_else(|| horizon(ask, use_case.as_ref()));
     Forecast {
@@ -162,23 +117,14 @@ pub fn forecast(catalog: &Catalog, ask: &Ask<'_>) -> Forecast {
         blend_ratio: ask.blend_ratio,
         assumptions: assumptions(ask),
         curve: fit.as_ref().map(|fit| curve(fit, until)).unwrap_or_default(),
-        today: fit.as_ref().ok().map(|fit| fit.price_at(ask.today)),
-        today_reason: fit_reason.clone(),
-        fit: fit_figures,
-        fit_reason,
-        fit_dated_only,
-        fit_dated_only_reason,
-        held_out,
-        held_out_reason,
-        milestone,
-        milestone_reason,
-        claim_reason: claim.is_none().then(|| "no claim was given; --claim USD@DATE tests one".to_owned()),
-        claim,
+        today: fitted.map(|fit| fit.price_at(ask.today)).into(),
+        fit: fitted.map(Fit::figures).into(),
+        fit_dated_only: dated.map(Fit::figures).into(),
+        held_out: held_out(&found.record_lows).into(),
+        milestone: milestone(catalog, ask.class).into(),
+        claim: claim.ok_or("no claim was given; --claim USD@DATE tests one").into(),
         own: ask.own.to_vec(),
-        use_case_reason: use_case
-            .is_none()
-            .then(|| "no use case was given; --use-case IN,OUT prices one".to_owned()),
-        use_case,
+        use_case: use_case.ok_or("no use case was given; --use-case IN,OUT prices one").into(),
         points: found.points,
         record_lows: found.record_lows,
         excluded: found.excluded,
@@ -192,59 +138,54 @@ fn use_case(
     lows: &[Point],
     fit: &Result<Fit, String>,
 ) -> UseCaseForecast {
-    let (limit, limit_reason) = apart(limit(&case));
-    let (list, list_reason) = apart(match ask.api {
+    let limit = Known::from(limit(&case));
+    let list = match ask.api {
         Some(row) => Ok(api_basis(row, BasisKind::Api, &case, ask.today)),
         None => cheapest_basis(catalog, ask.class, &case, ask.today),
-    });
+    };
+    let unlisted = list.as_ref().err().cloned().unwrap_or_default();
     let own = ask.own.iter().map(Own::basis);
     // A named API or a record is what was asked about; the cheapest of the class is what stands beside it.
     let bases: Vec<Basis> =
         if ask.api.is_some() { list.into_iter().chain(own).collect() } else { own.chain(list).collect() };
-    let standings: Vec<Standing> = bases.iter().map(|basis| standing(&case, basis, limit)).collect();
+    let standings: Vec<Standing> = bases.iter().map(|basis| standing(&case, basis, *limit)).collect();
     let listed = standings.iter().find(|standing| standing.basis.kind != BasisKind::Record);
     // What caching leaves of the price is a list price's own; without one, input is paid in full.
     let cache_factor = listed.map_or(1.0, |standing| standing.cache_factor);
     let needed = limit.map(|limit| needed_price(&case, limit, cache_factor));
     let first = standings.first();
     let reached = needed.and_then(|usd| lows.iter().find(|low| low.usd_per_million <= usd)).cloned();
-    let unbounded = || limit_reason.clone().unwrap_or_default();
-    let (day, day_reason) = apart(match (needed, fit) {
+    let unbounded = || limit.reason().unwrap_or_default().to_owned();
+    let day = match (needed, fit) {
         (None, _) => Err(unbounded()),
         (_, Err(reason)) => Err(reason.clone()),
         (Some(usd), Ok(fit)) => Ok(day_below(fit, usd)),
-    });
-    let (by_rate, by_rate_reason) = apart(match (limit, first, fit) {
+    };
+    let by_rate = match (*limit, first, fit) {
         (None, _, _) => Err(unbounded()),
-        (_, None, _) => Err(list_reason.clone().unwrap_or_default()),
+        (_, None, _) => Err(unlisted.clone()),
         (_, _, Err(reason)) => Err(reason.clone()),
         (Some(limit), Some(first), Ok(fit)) => {
             let share = limit.usd_per_task / first.usd_per_task;
             let now = first.mix_usd_per_million;
             Ok(ByRate::of(fit, now, now * share, ask.today))
         }
-    });
-    let viable_now = first.and_then(|standing| standing.viable);
+    };
+    let viable_now = first.and_then(|standing| *standing.viable);
     UseCaseForecast {
         case,
         calls_per_success: case.calls_per_success(),
-        viable_now,
-        viable_now_reason: viable_now
-            .is_none()
-            .then(|| limit_reason.clone().or(list_reason).unwrap_or_default()),
-        needed_usd_per_million: needed,
-        needed_usd_per_million_reason: needed.is_none().then(unbounded),
-        reached_reason: reached.is_none().then(|| match needed {
-            Some(_) => "no price of the class was low enough so far".to_owned(),
-            None => unbounded(),
-        }),
-        reached,
-        day,
-        day_reason,
-        by_rate,
-        by_rate_reason,
+        viable_now: viable_now.ok_or_else(|| limit.reason().map_or(unlisted, str::to_owned)).into(),
+        needed_usd_per_million: needed.ok_or_else(unbounded).into(),
+        reached: reached
+            .ok_or_else(|| match needed {
+                Some(_) => "no price of the class was low enough so far".to_owned(),
+                None => unbounded(),
+            })
+            .into(),
+        day: day.into(),
+        by_rate: by_rate.into(),
         limit,
-        limit_reason,
         standings,
     }
 }
@@ -254,18 +195,11 @@ fn fit_of(points: &[Point]) -> Result<Fit, String> {
     Fit::of(&points)
 }
 
-fn apart<T>(result: Result<T, String>) -> (Option<T>, Option<String>) {
-    match result {
-        Ok(found) => (Some(found), None),
-        Err(reason) => (None, Some(reason)),
-    }
-}
-
 /// A year past today, or past what was asked about when that is nearer than ten years.
 fn horizon(ask: &Ask<'_>, case: Option<&UseCaseForecast>) -> Date {
-    let day = case.filter(|case| case.viable_now == Some(false)).and_then(|case| case.day.as_ref());
+    let day = case.filter(|case| *case.viable_now == Some(false)).and_then(|case| case.day.as_ref());
     let asked =
-        [ask.claim.map(|claim| claim.by), day.and_then(|day| day.expected), day.and_then(|day| day.latest)];
+        [ask.claim.map(|claim| claim.by), day.and_then(|day| *day.expected), day.and_then(|day| *day.latest)];
     let far = plus_days(ask.today, 3653);
     let last = asked.into_iter().flatten().filter(|day| *day < far).max().unwrap_or(ask.today).max(ask.today);
     plus_days(last, 365)
@@ -385,16 +319,17 @@ mod tests {
         let catalog = Catalog::bundled();
         let class = catalog.class("gpt-4").expect("bundled");
         let answer = forecast(&catalog, &ask(class, Some(case(200.0))));
-        let found = answer.use_case.expect("a use case");
+        let found = answer.use_case.as_ref().expect("a use case");
         assert_eq!(found.viable_now, Some(false));
         assert!((found.needed_usd_per_million.expect("a bound") - 0.05).abs() < 1e-12);
-        let day = found.day.expect("a fit");
-        assert!(day.earliest < day.expected && day.expected < day.latest, "{day:?}");
+        let day = found.day.as_ref().expect("a fit");
+        assert!(*day.earliest < *day.expected && *day.expected < *day.latest, "{day:?}");
         assert!(day.expected.expect("a day") > TODAY && found.reached.is_none());
-        assert!(answer.curve.last().is_some_and(|last| Some(last.date) > day.latest));
-        let rich = forecast(&catalog, &ask(class, Some(case(1e6)))).use_case.expect("a use case");
+        assert!(answer.curve.last().is_some_and(|last| Some(last.date) > *day.latest));
+        let rich =
+            forecast(&catalog, &ask(class, Some(case(1e6)))).use_case.into_option().expect("a use case");
         assert_eq!(
-            (rich.viable_now, rich.reached.map(|low| low.date)),
+            (*rich.viable_now, rich.reached.as_ref().map(|low| low.date)),
             (Some(true), Some(date(2023, 3, 14)))
         );
     }

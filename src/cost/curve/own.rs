@@ -1,8 +1,8 @@
 //! A machine's own measured cost, to stand beside a price curve.
 
 use jiff::civil::Date;
-use serde::Serialize;
 
+use crate::base::known::{self, Known};
 use crate::catalog::{Catalog, Class};
 use crate::record::{Figure, Record};
 
@@ -10,7 +10,7 @@ use super::points::blended;
 use super::use_case::{Basis, BasisKind};
 
 /// What a million tokens cost on one machine on the day of its run.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, known::Serialize)]
 pub struct Own {
     /// The record's file.
     pub record: String,
@@ -19,19 +19,13 @@ pub struct Own {
     /// The model that ran.
     pub model: String,
     /// Whether it is in the class; `null` when no score of it is known, and its cost then buys something else.
-    pub in_class: Option<bool>,
-    /// Why it is `null`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub in_class_reason: Option<String>,
+    pub in_class: Known<bool>,
     /// Day of the run.
     pub date: Date,
     /// USD per million tokens, blended as the curve is.
     pub usd_per_million: f64,
     /// Its 95% interval; `null` when one of its parts has none.
-    pub usd_per_million_ci95: Option<[f64; 2]>,
-    /// Why it is `null`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub usd_per_million_ci95_reason: Option<&'static str>,
+    pub usd_per_million_ci95: Known<[f64; 2]>,
     /// USD per million input tokens.
     pub input: Figure,
     /// USD per million output tokens.
@@ -57,16 +51,15 @@ impl Own {
         class: &Class,
     ) -> Result<Self, String> {
         let cost = &record.cost;
-        let missing = |name: &str, reason: Option<&String>| {
-            let reason = reason.map_or("the record does not say why", String::as_str);
-            format!("{path} has no price of {name} tokens ({reason}); `bench cost {path}` shows what it has")
+        let priced = |name: &str, price: &Known<Figure>| {
+            price.as_result().copied().map_err(|reason| {
+                format!(
+                    "{path} has no price of {name} tokens ({reason}); `bench cost {path}` shows what it has"
+                )
+            })
         };
-        let input = cost.usd_per_million_input_tokens;
-        let input =
-            input.ok_or_else(|| missing("input", cost.usd_per_million_input_tokens_reason.as_ref()))?;
-        let output = cost.usd_per_million_output_tokens;
-        let output =
-            output.ok_or_else(|| missing("output", cost.usd_per_million_output_tokens_reason.as_ref()))?;
+        let input = priced("input", &cost.usd_per_million_input_tokens)?;
+        let output = priced("output", &cost.usd_per_million_output_tokens)?;
         let created = record.created.parse::<jiff::Timestamp>();
         let created = created.map_err(|_| format!("{path}: created = {:?} is no time", record.created))?;
         let value = blended(input.value, output.value, ratio);
@@ -78,21 +71,25 @@ impl Own {
         let row = record.model.catalog_id.as_deref().and_then(|id| catalog.model(id).ok());
         let sold = row.and_then(|row| row.api_model.as_deref()).or(record.model.catalog_id.as_deref());
         let score = sold.and_then(|name| catalog.score(name, &class.benchmark));
-        let synthetic = record.model.synthetic == Some(true);
+        let synthetic = *record.model.synthetic == Some(true);
         let in_class = score.filter(|_| !synthetic).map(|score| score.percent >= class.at_least);
         Ok(Self {
             record: path.to_owned(),
             id: record.id.clone(),
             model: record.model.id.clone(),
-            in_class,
-            in_class_reason: in_class.is_none().then(|| {
-                let known = if synthetic { "its weights are synthetic" } else { "no score of it is known" };
-                format!("{known}, so nothing says that it is in the {}", class.name)
-            }),
+            in_class: in_class
+                .ok_or_else(|| {
+                    let known =
+                        if synthetic { "its weights are synthetic" } else { "no score of it is known" };
+                    format!("{known}, so nothing says that it is in the {}", class.name)
+                })
+                .into(),
             date: created.to_zoned(jiff::tz::TimeZone::UTC).date(),
             usd_per_million: value,
-            usd_per_million_ci95_reason: ends.is_none().then_some(NO_INTERVAL),
-            usd_per_million_ci95: ends.map(|(i, o)| [value - side(0, i, o), value + side(1, i, o)]),
+            usd_per_million_ci95: ends
+                .map(|(i, o)| [value - side(0, i, o), value + side(1, i, o)])
+                .ok_or(NO_INTERVAL)
+                .into(),
             input,
             output,
             utilization: cost.utilization,
@@ -109,13 +106,10 @@ impl Own {
             kind: BasisKind::Record,
             name: self.record.clone(),
             input_usd_per_million: self.input.value,
-            input_ci95: self.input.ci95,
-            input_ci95_reason: self.input.ci95.is_none().then_some(NO_INTERVAL),
-            cached_input_usd_per_million: None,
-            cached_input_usd_per_million_reason: Some("measured without a cache"),
+            input_ci95: self.input.ci95.ok_or(NO_INTERVAL).into(),
+            cached_input_usd_per_million: Known::unknown("measured without a cache"),
             output_usd_per_million: self.output.value,
-            output_ci95: self.output.ci95,
-            output_ci95_reason: self.output.ci95.is_none().then_some(NO_INTERVAL),
+            output_ci95: self.output.ci95.ok_or(NO_INTERVAL).into(),
             usd_per_call: None,
             source: format!("measured, {}", self.price),
             observed: self.date.to_string(),

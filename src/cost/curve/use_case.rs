@@ -5,6 +5,7 @@ use rust_decimal::prelude::ToPrimitive as _;
 use serde::Serialize;
 use serde::ser::{SerializeMap as _, Serializer};
 
+use crate::base::known::{self, Known};
 use crate::base::stats::Interval;
 use crate::catalog::{ApiPrice, Catalog, Class};
 
@@ -115,7 +116,7 @@ pub fn limit(case: &UseCase) -> Result<Limit, String> {
 }
 
 /// A pair of prices that a task can be paid at today.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, known::Serialize)]
 pub struct Basis {
     /// What it is.
     pub kind: BasisKind,
@@ -124,22 +125,13 @@ pub struct Basis {
     /// USD per million input tokens.
     pub input_usd_per_million: f64,
     /// Its 95% interval; `null` for a list price.
-    pub input_ci95: Option<[f64; 2]>,
-    /// Why it is `null`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub input_ci95_reason: Option<&'static str>,
+    pub input_ci95: Known<[f64; 2]>,
     /// USD per million cached input tokens; `null` when the source has none and input is paid in full.
-    pub cached_input_usd_per_million: Option<f64>,
-    /// Why it is `null`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub cached_input_usd_per_million_reason: Option<&'static str>,
+    pub cached_input_usd_per_million: Known<f64>,
     /// USD per million output tokens.
     pub output_usd_per_million: f64,
     /// Its 95% interval; `null` for a list price.
-    pub output_ci95: Option<[f64; 2]>,
-    /// Why it is `null`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub output_ci95_reason: Option<&'static str>,
+    pub output_ci95: Known<[f64; 2]>,
     /// What each call costs besides its tokens, USD; absent when nothing.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub usd_per_call: Option<f64>,
@@ -175,13 +167,10 @@ pub fn api_basis(row: &ApiPrice, kind: BasisKind, case: &UseCase, today: Date) -
         kind,
         name: row.id(),
         input_usd_per_million: usd(asked.input),
-        input_ci95: None,
-        input_ci95_reason: Some(LIST),
-        cached_input_usd_per_million: asked.cached_input.map(usd),
-        cached_input_usd_per_million_reason: asked.cached_input.is_none().then_some(UNCACHED),
+        input_ci95: Known::unknown(LIST),
+        cached_input_usd_per_million: asked.cached_input.map(usd).ok_or(UNCACHED).into(),
         output_usd_per_million: usd(asked.output),
-        output_ci95: None,
-        output_ci95_reason: Some(LIST),
+        output_ci95: Known::unknown(LIST),
         usd_per_call: asked.usd_per_request.map(usd),
         source: row.source.clone(),
         observed: row.as_of.to_string(),
@@ -210,38 +199,26 @@ pub fn cheapest_basis(
 }
 
 /// What the task costs at one basis.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, known::Serialize)]
 pub struct Standing {
     /// The prices.
     pub basis: Basis,
     /// USD of a successful task.
     pub usd_per_task: f64,
     /// Its 95% interval; `null` for list prices, which have none.
-    pub usd_per_task_ci95: Option<[f64; 2]>,
-    /// Why it is `null`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub usd_per_task_ci95_reason: Option<&'static str>,
+    pub usd_per_task_ci95: Known<[f64; 2]>,
     /// USD per million tokens at the task's mix, cached input at its price.
     pub mix_usd_per_million: f64,
     /// What caching leaves of the price: `mix_usd_per_million` over the same without a cache.
     pub cache_factor: f64,
     /// USD of a month; `null` without a number of tasks.
-    pub usd_per_month: Option<f64>,
-    /// Why it is `null`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub usd_per_month_reason: Option<&'static str>,
+    pub usd_per_month: Known<f64>,
     /// Successful tasks for a dollar.
     pub tasks_per_usd: f64,
     /// Successful tasks that the budget buys in a month; `null` without a budget.
-    pub tasks_in_budget: Option<f64>,
-    /// Why it is `null`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub tasks_in_budget_reason: Option<&'static str>,
+    pub tasks_in_budget: Known<f64>,
     /// Whether the task costs no more than it may; `null` without a bound.
-    pub viable: Option<bool>,
-    /// Why it is `null`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub viable_reason: Option<&'static str>,
+    pub viable: Known<bool>,
 }
 
 /// What the task costs at `basis`, and whether that is within `limit`.
@@ -251,7 +228,7 @@ pub fn standing(case: &UseCase, basis: &Basis, limit: Option<Limit>) -> Standing
     let fees = basis.usd_per_call.unwrap_or(0.0) * case.calls_per_success();
     let usd_per_task = case.usd_per_task(input, cached, output) + fees;
     // Input and output are measured apart: half widths add in quadrature, each side by itself.
-    let ends = basis.input_ci95.zip(basis.output_ci95).map(|(i, o)| {
+    let ends = basis.input_ci95.zip(*basis.output_ci95).map(|(i, o)| {
         let k = case.calls_per_success() / 1e6;
         let side = |end: usize| {
             let (a, b) = (case.input_tokens * (i[end] - input), case.output_tokens * (o[end] - output));
@@ -263,20 +240,26 @@ pub fn standing(case: &UseCase, basis: &Basis, limit: Option<Limit>) -> Standing
     Standing {
         basis: basis.clone(),
         usd_per_task,
-        usd_per_task_ci95: ends,
-        usd_per_task_ci95_reason: ends.is_none().then(|| {
-            let parts = basis.input_ci95_reason.or(basis.output_ci95_reason);
-            parts.unwrap_or("a part of it has no interval")
-        }),
+        usd_per_task_ci95: ends
+            .ok_or_else(|| {
+                let parts = basis.input_ci95.reason().or(basis.output_ci95.reason());
+                parts.unwrap_or("a part of it has no interval")
+            })
+            .into(),
         mix_usd_per_million: usd_per_task * 1e6 / case.tokens(),
         cache_factor: usd_per_task / uncached,
-        usd_per_month: case.tasks_per_month.map(|tasks| tasks * usd_per_task),
-        usd_per_month_reason: case.tasks_per_month.is_none().then_some("no number of tasks was given"),
+        usd_per_month: case
+            .tasks_per_month
+            .map(|tasks| tasks * usd_per_task)
+            .ok_or("no number of tasks was given")
+            .into(),
         tasks_per_usd: 1.0 / usd_per_task,
-        tasks_in_budget: case.budget_usd_per_month.map(|usd| usd / usd_per_task),
-        tasks_in_budget_reason: case.budget_usd_per_month.is_none().then_some("no budget was given"),
-        viable: limit.map(|limit| usd_per_task <= limit.usd_per_task),
-        viable_reason: limit.is_none().then_some("no bound was given"),
+        tasks_in_budget: case
+            .budget_usd_per_month
+            .map(|usd| usd / usd_per_task)
+            .ok_or("no budget was given")
+            .into(),
+        viable: limit.map(|limit| usd_per_task <= limit.usd_per_task).ok_or("no bound was given").into(),
     }
 }
 
@@ -359,13 +342,10 @@ mod tests {
             kind: BasisKind::Api,
             name: "host/model".to_owned(),
             input_usd_per_million: 2.0,
-            input_ci95: None,
-            input_ci95_reason: Some(LIST),
-            cached_input_usd_per_million: Some(0.5),
-            cached_input_usd_per_million_reason: None,
+            input_ci95: Known::unknown(LIST),
+            cached_input_usd_per_million: Known::new(0.5),
             output_usd_per_million: 8.0,
-            output_ci95: None,
-            output_ci95_reason: Some(LIST),
+            output_ci95: Known::unknown(LIST),
             usd_per_call: None,
             source: "a list".to_owned(),
             observed: "2026-11-01".to_owned(),
@@ -403,7 +383,7 @@ mod tests {
         let share = needed * 4000.0 / (3000.0 * 2.0 + 1000.0 * 8.0);
         let cheaper = Basis {
             input_usd_per_million: 2.0 * share,
-            cached_input_usd_per_million: Some(0.5 * share),
+            cached_input_usd_per_million: Known::new(0.5 * share),
             output_usd_per_million: 8.0 * share,
             ..basis()
         };
@@ -426,9 +406,9 @@ mod tests {
     #[test]
     fn a_measured_cost_keeps_its_interval() {
         let own = Basis {
-            input_ci95: Some([1.8, 2.4]),
-            output_ci95: Some([7.6, 8.3]),
-            cached_input_usd_per_million: None,
+            input_ci95: Known::new([1.8, 2.4]),
+            output_ci95: Known::new([7.6, 8.3]),
+            cached_input_usd_per_million: Known::unknown("measured without a cache"),
             ..basis()
         };
         let found = standing(&case(), &own, None);

@@ -5,42 +5,30 @@
 
 use jiff::Span;
 use jiff::civil::Date;
-use serde::Serialize;
 
+use crate::base::known::{self, Known};
 use crate::base::stats::{Band, Crossing};
 
 use super::fit::{Fit, days};
 use super::{CONFIDENCE, DAYS_PER_YEAR};
 
 /// When the curve gets below a price.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, known::Serialize)]
 pub struct DayInterval {
     /// The price, USD per million tokens.
     pub usd_per_million: f64,
     /// The day on which the curve itself is there; `null` when it never is.
-    pub expected: Option<Date>,
-    /// Why it is `null`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub expected_reason: Option<String>,
+    pub expected: Known<Date>,
     /// First day of the 95% interval.
-    pub earliest: Option<Date>,
-    /// Why it is `null`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub earliest_reason: Option<String>,
+    pub earliest: Known<Date>,
     /// Last day of the 95% interval.
-    pub latest: Option<Date>,
-    /// Why it is `null`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub latest_reason: Option<String>,
+    pub latest: Known<Date>,
     /// What the interval is of.
     pub interval: &'static str,
     /// Points behind it.
     pub n: usize,
     /// Years from the last point to the expected day: how far it is beyond the data; negative within it.
-    pub years_beyond_data: Option<f64>,
-    /// Why it is `null`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub years_beyond_data_reason: Option<String>,
+    pub years_beyond_data: Known<f64>,
 }
 
 const NEVER: &str = "the slope's interval holds zero: the price may never be reached";
@@ -61,25 +49,21 @@ pub fn day_below(fit: &Fit, usd: f64) -> DayInterval {
         Crossing::Until(last) => (None, Some(last)),
         Crossing::Anywhere => (None, None),
     };
-    let reason = |t: Option<f64>, found: Option<Date>, unbounded: &str| match (t, found) {
-        (_, Some(_)) => None,
-        (Some(_), None) => Some(FAR.to_owned()),
-        (None, None) => Some(if falls { unbounded } else { LEVEL }.to_owned()),
+    let known = |t: Option<f64>, unbounded: &'static str| {
+        let t = t.ok_or(if falls { unbounded } else { LEVEL });
+        t.and_then(|t| day(fit.first(), t).ok_or(FAR)).into()
     };
-    let earliest = low.and_then(|t| day(fit.first(), t));
-    let latest = high.and_then(|t| day(fit.first(), t));
     DayInterval {
         usd_per_million: usd,
-        expected: expected_day,
-        expected_reason: reason(expected, expected_day, LEVEL),
-        earliest,
-        earliest_reason: reason(low, earliest, "the slope's interval holds zero: no day is excluded"),
-        latest,
-        latest_reason: reason(high, latest, NEVER),
+        expected: known(expected, LEVEL),
+        earliest: known(low, "the slope's interval holds zero: no day is excluded"),
+        latest: known(high, NEVER),
         interval: "95%: the days whose prediction interval holds the price",
         n: fit.n(),
-        years_beyond_data: expected_day.map(|day| f64::from(days(fit.last(), day)) / DAYS_PER_YEAR),
-        years_beyond_data_reason: expected_day.is_none().then(|| "there is no expected day".to_owned()),
+        years_beyond_data: expected_day
+            .map(|day| f64::from(days(fit.last(), day)) / DAYS_PER_YEAR)
+            .ok_or("there is no expected day")
+            .into(),
     }
 }
 
@@ -141,7 +125,7 @@ mod tests {
         ];
         let found = day_below(&Fit::of(&points).expect("four points"), 0.001);
         assert!(found.expected.is_some() && found.earliest.is_some());
-        assert_eq!((found.latest, found.latest_reason.as_deref()), (None, Some(NEVER)));
+        assert_eq!(found.latest, Known::unknown(NEVER));
         let rising = [
             (date(2023, 1, 1), 1.0),
             (date(2024, 1, 1), 2.0),
@@ -149,8 +133,8 @@ mod tests {
             (date(2026, 1, 1), 5.0),
         ];
         let found = day_below(&Fit::of(&rising).expect("four points"), 0.001);
-        assert_eq!((found.expected, found.earliest, found.latest), (None, None, None));
-        assert_eq!(found.latest_reason.as_deref(), Some(LEVEL));
+        assert_eq!((*found.expected, *found.earliest, *found.latest), (None, None, None));
+        assert_eq!(found.latest.reason(), Some(LEVEL));
     }
 
     #[test]

@@ -38,7 +38,7 @@ pub fn check(
         blake3: records
             .first()
             .filter(|record| record.imported.is_none())
-            .and_then(|record| record.tool.binary_blake3.clone()),
+            .and_then(|record| record.tool.binary_blake3.clone().into_option()),
     };
     let mut result = GateResult {
         schema: SCHEMA,

@@ -53,9 +53,9 @@ fn suspect(record: &Record) -> impl Iterator<Item = &Check> {
 fn counted(record: &Record) -> Option<f64> {
     let telemetry = record.telemetry.as_ref();
     let shares = [
-        telemetry.and_then(|telemetry| telemetry.foreign_processor_share),
-        telemetry.and_then(|telemetry| telemetry.stolen_processor_share),
-        telemetry.and_then(|telemetry| telemetry.quota_held_back_share),
+        telemetry.and_then(|telemetry| *telemetry.foreign_processor_share),
+        telemetry.and_then(|telemetry| *telemetry.stolen_processor_share),
+        telemetry.and_then(|telemetry| *telemetry.quota_held_back_share),
         record.unknown.get(KEPT).and_then(serde_json::Value::as_f64),
     ];
     shares.iter().any(Option::is_some).then(|| shares.into_iter().flatten().sum::<f64>().clamp(0.0, 1.0))
@@ -70,7 +70,7 @@ fn lost(record: &Record, check: &str) -> f64 {
         // Intervals use the monotonic clock, which is never set.
         "clock_step" => Some(0.0),
         "clocks_held_back" => {
-            let shares = record.energy.windows.iter().filter_map(|window| window.throttled_share);
+            let shares = record.energy.windows.iter().filter_map(|window| *window.throttled_share);
             shares.reduce(f64::max).filter(|share| *share > 0.0)
         }
         _ => counted(record),

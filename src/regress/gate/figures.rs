@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::record::{Cell, Measurement, Percentile, Record, Verdict as Validity};
+use crate::record::{Cell, Direction, Measurement, Metric, Phase, Record, Verdict as Validity};
 
 use super::decide::{Decision, Margin, Pairs, Reported, decide_wider};
 
@@ -22,17 +22,17 @@ impl Default for Margins {
 }
 
 impl Margins {
-    /// The gated metrics: name, whether higher is better, margin. Tails are not gated, nor are dollars: at a fixed price they
+    /// The gated metrics with their margins. Tails are not gated, nor are dollars: at a fixed price they
     /// are the inverse of throughput. Equal slowdowns are listed in this order: rates before times, times before joules.
-    fn gated(&self) -> [(&'static str, bool, Margin); 7] {
+    fn gated(&self) -> [(Metric, Margin); 7] {
         [
-            ("prefill_tokens_per_second", true, self.throughput),
-            ("decode_tokens_per_second", true, self.throughput),
-            ("output_tokens_per_second", true, self.throughput),
-            ("time_to_first_token_seconds", false, self.others),
-            ("time_per_output_token_seconds", false, self.others),
-            ("joules_per_input_token", false, self.others),
-            ("joules_per_output_token", false, self.others),
+            (Metric::PrefillTokensPerSecond, self.throughput),
+            (Metric::DecodeTokensPerSecond, self.throughput),
+            (Metric::OutputTokensPerSecond, self.throughput),
+            (Metric::TimeToFirstTokenSeconds, self.others),
+            (Metric::TimePerOutputTokenSeconds, self.others),
+            (Metric::JoulesPerInputToken, self.others),
+            (Metric::JoulesPerOutputToken, self.others),
         ]
     }
 }
@@ -49,7 +49,8 @@ pub(super) fn decision(records: &[[&Record; 2]], margins: &Margins, alpha: f64, 
 fn pairs(records: &[[&Record; 2]], margins: &Margins) -> Vec<Pairs> {
     let Some([first, _]) = records.first() else { return Vec::new() };
     let mut found = Vec::new();
-    for (metric, more_is_better, margin) in margins.gated() {
+    for (metric, margin) in margins.gated() {
+        let more_is_better = metric.good() == Some(Direction::High);
         for cell in first.measurements.iter().filter(|m| m.metric == metric).filter_map(|m| m.cell.as_ref()) {
             let figure = |record: &Record| {
                 let mut all = record.measurements.iter();
@@ -71,7 +72,7 @@ fn alike(a: &Cell, b: &Cell) -> bool {
     /// Relative difference allowed between mean lengths of the same load.
     const LENGTHS: f64 = 0.05;
     let near = |a: u32, b: u32| f64::from(a.abs_diff(b)) <= LENGTHS * f64::from(a.max(b));
-    let served = a.phase == "serving"
+    let served = a.phase == Phase::Serving
         && (&a.phase, a.batch, a.depth) == (&b.phase, b.batch, b.depth)
         && near(a.prompt_tokens, b.prompt_tokens)
         && near(a.output_tokens, b.output_tokens);
@@ -79,20 +80,21 @@ fn alike(a: &Cell, b: &Cell) -> bool {
 }
 
 /// Selects a percentile of a measurement.
-type Pick = fn(&Measurement) -> Percentile;
+type Pick = fn(&Measurement) -> Option<f64>;
 
 /// The tails of the gaps between tokens, if all records have enough gaps.
 fn tails(records: &[[&Record; 2]]) -> Vec<Pairs> {
-    const METRIC: &str = "inter_token_latency_seconds";
+    const METRIC: Metric = Metric::InterTokenLatencySeconds;
     let Some([first, _]) = records.first() else { return Vec::new() };
     let mut found = Vec::new();
     for cell in first.measurements.iter().filter(|m| m.metric == METRIC).filter_map(|m| m.cell.as_ref()) {
-        let tails: [(&str, Pick); 2] = [("p90", |m| m.percentiles.p90), ("p99", |m| m.percentiles.p99)];
+        let tails: [(&str, Pick); 2] =
+            [("p90", |m| **m.percentiles.p90.as_ref()?), ("p99", |m| **m.percentiles.p99.as_ref()?)];
         for (tail, pick) in tails {
             let figure = |record: &Record| {
                 let mut all = record.measurements.iter();
                 let measured = all.find(|m| m.metric == METRIC && m.cell.as_ref() == Some(cell))?;
-                pick(measured)?.filter(|value| *value > 0.0)
+                pick(measured).filter(|value| *value > 0.0)
             };
             let values: Option<Vec<[f64; 2]>> =
                 records.iter().map(|[a, b]| Some([figure(a)?, figure(b)?])).collect();
@@ -220,7 +222,7 @@ pub(super) fn same_clocks<'a>(records: impl IntoIterator<Item = &'a Record>) -> 
     let clocks: Vec<f64> = records
         .into_iter()
         .filter_map(|record| {
-            let windows = record.energy.windows.iter().filter_map(|window| window.sm_mhz);
+            let windows = record.energy.windows.iter().filter_map(|window| *window.sm_mhz);
             let middle: Vec<f64> =
                 windows.map(|[low, high]| f64::midpoint(f64::from(low), f64::from(high))).collect();
             crate::base::stats::mean(&middle)

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 use crate::base::text::shown;
-use crate::record::{Cell, Unknown, Verdict};
+use crate::record::{Cell, Metric, Unknown, Verdict};
 use crate::regress::label;
 
 /// One figure of one file.
@@ -34,13 +34,13 @@ pub(super) struct Entry {
 }
 
 /// A record's metrics that have a history.
-const METRICS: [&str; 6] = [
-    "prefill_tokens_per_second",
-    "decode_tokens_per_second",
-    "output_tokens_per_second",
-    "total_tokens_per_second",
-    "joules_per_input_token",
-    "joules_per_output_token",
+const METRICS: [Metric; 6] = [
+    Metric::PrefillTokensPerSecond,
+    Metric::DecodeTokensPerSecond,
+    Metric::OutputTokensPerSecond,
+    Metric::TotalTokensPerSecond,
+    Metric::JoulesPerInputToken,
+    Metric::JoulesPerOutputToken,
 ];
 
 #[derive(Deserialize)]
@@ -97,7 +97,7 @@ struct Validity {
 
 #[derive(Deserialize)]
 struct Measured {
-    metric: String,
+    metric: Metric,
     value: Option<f64>,
     ci95: Option<[f64; 2]>,
     cell: Option<Cell>,
@@ -236,7 +236,7 @@ fn record(file: RecordFile) -> Entry {
     };
     let points = file.measurements.into_iter().filter_map(|m| {
         let (cell, value) = (m.cell?, m.value.filter(|value| value.is_finite() && *value > 0.0)?);
-        let wanted = METRICS.contains(&m.metric.as_str());
+        let wanted = METRICS.contains(&m.metric);
         let point = Point { created: file.created.clone(), label: label.clone(), value, interval: m.ci95 };
         wanted.then(|| (format!("{} {}", m.metric, cell.label()), point))
     });

@@ -5,31 +5,42 @@
 
 use std::path::Path;
 
-use crate::record::{Cell, Measurement};
+use crate::record::{Cell, Measurement, Metric};
 
 use super::Error;
 use super::cells::{self, DEAD, NoCell};
 use super::dates::{self, When};
 use super::fields::At;
 use super::foreign::{
-    Foreign, ForeignModel, ForeignWorkload, Kept, Metric, no_second_token, serving_cell, serving_row,
+    Foreign, ForeignModel, ForeignWorkload, Formula, Kept, no_second_token, serving_cell, serving_row,
 };
 use super::rows::Rows;
 use super::unmeasured::Figure;
 
-const INPUT: Metric = Metric::rate("input_tokens_per_second", "aiperf.input_token_throughput");
-const OUTPUT: Metric = Metric::rate("output_tokens_per_second", "aiperf.output_token_throughput");
-const TOTAL: Metric = Metric::rate("total_tokens_per_second", "aiperf.total_token_throughput");
-const REQUESTS: Metric = Metric::requests("requests_per_second", "aiperf.request_throughput");
-const GOODPUT: Metric = Metric::requests("goodput_requests_per_second", "aiperf.goodput");
-const DURATION: Metric = Metric::duration("aiperf.benchmark_duration");
-const INPUT_LENGTH: Metric = Metric::tokens("request_input_tokens", "aiperf.input_sequence_length");
-const OUTPUT_LENGTH: Metric = Metric::tokens("request_output_tokens", "aiperf.output_sequence_length");
-const TIMES: [(&str, Metric); 4] = [
-    ("time_to_first_token", Metric::time("time_to_first_token_seconds", "aiperf.time_to_first_token")),
-    ("inter_token_latency", Metric::time("time_per_output_token_seconds", "aiperf.inter_token_latency")),
-    ("inter_chunk_latency", Metric::time("inter_token_latency_seconds", "aiperf.inter_chunk_latency")),
-    ("request_latency", Metric::time("end_to_end_latency_seconds", "aiperf.request_latency")),
+const INPUT: Formula = Formula::of_run(Metric::InputTokensPerSecond, "aiperf.input_token_throughput");
+const OUTPUT: Formula = Formula::of_run(Metric::OutputTokensPerSecond, "aiperf.output_token_throughput");
+const TOTAL: Formula = Formula::of_run(Metric::TotalTokensPerSecond, "aiperf.total_token_throughput");
+const REQUESTS: Formula = Formula::of_run(Metric::RequestsPerSecond, "aiperf.request_throughput");
+const GOODPUT: Formula = Formula::of_run(Metric::GoodputRequestsPerSecond, "aiperf.goodput");
+const DURATION: Formula = Formula::of_run(Metric::DurationSeconds, "aiperf.benchmark_duration");
+const INPUT_LENGTH: Formula =
+    Formula::of_requests(Metric::RequestInputTokens, "aiperf.input_sequence_length");
+const OUTPUT_LENGTH: Formula =
+    Formula::of_requests(Metric::RequestOutputTokens, "aiperf.output_sequence_length");
+const TIMES: [(&str, Formula); 4] = [
+    (
+        "time_to_first_token",
+        Formula::of_requests(Metric::TimeToFirstTokenSeconds, "aiperf.time_to_first_token"),
+    ),
+    (
+        "inter_token_latency",
+        Formula::of_requests(Metric::TimePerOutputTokenSeconds, "aiperf.inter_token_latency"),
+    ),
+    (
+        "inter_chunk_latency",
+        Formula::of_requests(Metric::InterTokenLatencySeconds, "aiperf.inter_chunk_latency"),
+    ),
+    ("request_latency", Formula::of_requests(Metric::EndToEndLatencySeconds, "aiperf.request_latency")),
 ];
 
 /// The records in these reports.
@@ -77,9 +88,9 @@ fn report(at: &At<'_>, tool: &'static str) -> Result<Foreign, NoCell> {
     for (metric, value) in [(INPUT_LENGTH, input), (OUTPUT_LENGTH, output)] {
         measurements.push(metric.single(&cell, value));
     }
-    for (field, metric) in TIMES {
+    for (field, formula) in TIMES {
         let why = no_second_token(output).filter(|_| field.starts_with("inter_"));
-        measurements.extend(time(metrics, field, metric, &cell, why)?);
+        measurements.extend(time(metrics, field, &formula, &cell, why)?);
     }
 
     let failed = average(metrics, "error_request_count")?.map(whole);
@@ -197,7 +208,7 @@ fn model<'a>(config: &At<'a>) -> Result<Option<&'a str>, Error> {
 fn time(
     at: &At<'_>,
     field: &str,
-    metric: Metric,
+    formula: &Formula,
     cell: &Result<Cell, String>,
     why: Option<&str>,
 ) -> Result<Option<Measurement>, Error> {
@@ -216,9 +227,9 @@ fn time(
     let Some(figure) = block.figure("avg")? else { return Ok(None) };
     let figure = figure.map(|mean| mean * unit).because(why);
     if figure.value().is_none() {
-        return Ok(Some(metric.figure(cell, figure)));
+        return Ok(Some(formula.figure(cell, figure)));
     }
-    let mut found = metric.figure(cell, figure);
+    let mut found = formula.figure(cell, figure);
     for name in ["p50", "p90", "p95", "p99", "std"] {
         if let Some(value) = block.optional_figure(name)? {
             found.unknown.insert(name.to_owned(), (value * unit).into());

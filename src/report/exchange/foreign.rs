@@ -6,9 +6,10 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::path::Path;
 
+use crate::base::known::Known;
 use crate::base::redact;
 use crate::base::stats::{self, t_interval_positive};
-use crate::record::{Cell, EnergyWindow, Measurement, Percentiles, Samples, Unknown};
+use crate::record::{Cell, EnergyWindow, Measurement, Metric, Phase, Samples, Unknown};
 
 use super::Error;
 use super::cells::LeftOut;
@@ -246,14 +247,13 @@ impl Kept {
     }
 }
 
-/// A figure's metric, the tool's formula id, the unit, and the method.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Metric {
-    pub(super) name: &'static str,
+/// What a tool's figure is of, the id of the tool's formula, and the method.
+#[derive(Debug, Clone)]
+pub(super) struct Formula {
+    pub(super) metric: Metric,
     /// `vllm.serve.mean_ttft`; the record's formula id is this with its version.
-    pub(super) formula: &'static str,
-    pub(super) unit: &'static str,
-    pub(super) method: &'static str,
+    id: &'static str,
+    method: &'static str,
 }
 
 /// The method of a figure over the whole run.
@@ -261,61 +261,47 @@ const OVER_THE_RUN: &str = "over the whole run, ramp-up and drain included; the 
 /// The method of a mean over requests.
 const OVER_REQUESTS: &str = "mean over the requests that came to their end; the tool's own figure";
 
-impl Metric {
-    /// Tokens per second over a whole run.
-    pub(super) const fn rate(name: &'static str, formula: &'static str) -> Self {
-        Self { name, formula, unit: "tokens/s", method: OVER_THE_RUN }
+impl Formula {
+    pub(super) const fn new(metric: Metric, id: &'static str, method: &'static str) -> Self {
+        Self { metric, id, method }
     }
 
-    /// Requests per second over a whole run.
-    pub(super) const fn requests(name: &'static str, formula: &'static str) -> Self {
-        Self { name, formula, unit: "requests/s", method: OVER_THE_RUN }
+    /// A total, or a rate, over a whole run.
+    pub(super) const fn of_run(metric: Metric, id: &'static str) -> Self {
+        Self::new(metric, id, OVER_THE_RUN)
     }
 
-    /// A mean time over requests.
-    pub(super) const fn time(name: &'static str, formula: &'static str) -> Self {
-        Self { name, formula, unit: "s", method: OVER_REQUESTS }
-    }
-
-    /// A mean number of tokens over requests.
-    pub(super) const fn tokens(name: &'static str, formula: &'static str) -> Self {
-        Self { name, formula, unit: "tokens", method: OVER_REQUESTS }
-    }
-
-    /// The length of a run.
-    pub(super) const fn duration(formula: &'static str) -> Self {
-        Self { name: "duration_seconds", formula, unit: "s", method: OVER_THE_RUN }
+    /// A mean over requests.
+    pub(super) const fn of_requests(metric: Metric, id: &'static str) -> Self {
+        Self::new(metric, id, OVER_REQUESTS)
     }
 
     /// A figure that the tool reports as one number, which is a mean or a total and not a sample.
-    pub(super) fn single(self, cell: &Result<Cell, String>, value: f64) -> Measurement {
-        let mut found = self.of(cell, value, Samples::inline(self.unit, Vec::new()));
-        found.ci95_reason = Some("the tool reports a single number".to_owned());
-        found
+    pub(super) fn single(&self, cell: &Result<Cell, String>, value: f64) -> Measurement {
+        let ci95 = Known::unknown("the tool reports a single number");
+        self.of(cell, Known::new(value), ci95, Samples::inline(self.metric.unit(), Vec::new()))
     }
 
     /// The figure of a single run, which is its only sample.
-    pub(super) fn one_run(self, cell: &Result<Cell, String>, value: f64) -> Measurement {
-        let mut found = self.of(cell, value, Samples::inline(self.unit, vec![value]));
-        found.ci95_reason = Some("one run; an interval needs at least two".to_owned());
-        found
+    pub(super) fn one_run(&self, cell: &Result<Cell, String>, value: f64) -> Measurement {
+        let ci95 = Known::unknown("one run; an interval needs at least two");
+        self.of(cell, Known::new(value), ci95, Samples::inline(self.metric.unit(), vec![value]))
     }
 
     /// The tool's figure with the requests' samples, which are sequential and yield no interval.
     pub(super) fn sampled(
-        self,
+        &self,
         cell: &Result<Cell, String>,
         value: f64,
         unit: &str,
         samples: Vec<f64>,
     ) -> Measurement {
-        let mut found = self.of(cell, value, Samples::inline(unit, samples));
-        found.ci95_reason = Some("requests of one run are not independent".to_owned());
-        found
+        let ci95 = Known::unknown("requests of one run are not independent");
+        self.of(cell, Known::new(value), ci95, Samples::inline(unit, samples))
     }
 
     /// A figure that the tool reports as one number, or the reason why it has none.
-    pub(super) fn figure(self, cell: &Result<Cell, String>, figure: Figure) -> Measurement {
+    pub(super) fn figure(&self, cell: &Result<Cell, String>, figure: Figure) -> Measurement {
         match figure {
             Figure::Value(value) => self.single(cell, value),
             Figure::Unmeasured(reason) => self.unmeasured(cell, reason),
@@ -323,17 +309,14 @@ impl Metric {
     }
 
     /// A figure that the tool writes although nothing was measured.
-    pub(super) fn unmeasured(self, cell: &Result<Cell, String>, reason: String) -> Measurement {
-        let mut found = self.of(cell, 0.0, Samples::inline(self.unit, Vec::new()));
-        found.value = None;
-        found.ci95_reason = Some(reason.clone());
-        found.value_reason = Some(reason);
-        found
+    pub(super) fn unmeasured(&self, cell: &Result<Cell, String>, reason: String) -> Measurement {
+        let samples = Samples::inline(self.metric.unit(), Vec::new());
+        self.of(cell, Known::unknown(reason.clone()), Known::unknown(reason), samples)
     }
 
     /// The rate of `tokens` per trial, from the tool's seconds: tokens ÷ mean seconds.
     pub(super) fn rate_of_trials(
-        self,
+        &self,
         cell: &Result<Cell, String>,
         tokens: f64,
         mean_seconds: f64,
@@ -345,7 +328,7 @@ impl Metric {
 
     /// The mean seconds of trials.
     pub(super) fn time_of_trials(
-        self,
+        &self,
         cell: &Result<Cell, String>,
         mean_seconds: f64,
         trials: Vec<f64>,
@@ -354,50 +337,40 @@ impl Metric {
     }
 
     fn of_trials(
-        self,
+        &self,
         cell: &Result<Cell, String>,
         mean_seconds: f64,
         trials: Vec<f64>,
         map: impl Fn(f64) -> f64,
     ) -> Measurement {
         let interval = t_interval_positive(&trials, CONFIDENCE).map(|interval| interval.map(&map));
-        let n = trials.len();
-        let mut found = self.of(cell, map(mean_seconds), Samples::inline("seconds per trial", trials));
-        found.ci95 =
-            interval.map(|interval| [interval.low, interval.high]).filter(|ends| ends[1].is_finite());
-        if found.ci95.is_none() {
-            found.ci95_reason = Some(match n {
-                0 => "the file has no samples".to_owned(),
-                1 => "one trial; an interval needs at least two".to_owned(),
-                _ => "the trials vary too much for an interval".to_owned(),
-            });
-        }
-        found
+        let ends = interval.map(|interval| [interval.low, interval.high]).filter(|ends| ends[1].is_finite());
+        let ci95 = ends.ok_or(match trials.len() {
+            0 => "the file has no samples",
+            1 => "one trial; an interval needs at least two",
+            _ => "the trials vary too much for an interval",
+        });
+        let value = Known::new(map(mean_seconds));
+        self.of(cell, value, ci95.into(), Samples::inline("seconds per trial", trials))
     }
 
-    fn of(self, cell: &Result<Cell, String>, value: f64, samples: Samples) -> Measurement {
-        let (cell, cell_reason) = super::split(cell.clone());
-        let mut samples = samples;
+    fn of(
+        &self,
+        cell: &Result<Cell, String>,
+        value: Known<f64>,
+        ci95: Known<[f64; 2]>,
+        mut samples: Samples,
+    ) -> Measurement {
         let n = samples.values.as_ref().map_or(0, Vec::len);
         if n == 0 {
-            samples.values = None;
-            samples.values_reason = Some("not in the file".to_owned());
+            samples.values = Known::unknown("not in the file");
         }
         Measurement {
-            metric: self.name.to_owned(),
-            formula: format!("{}/1", self.formula),
-            unit: self.unit.to_owned(),
-            value: Some(value),
-            value_reason: None,
-            ci95: None,
-            ci95_reason: None,
-            percentiles: Percentiles::default(),
+            formula: format!("{}/1", self.id),
+            ci95,
             n,
-            method: self.method.to_owned(),
-            cell,
-            cell_reason,
             samples,
-            unknown: Unknown::new(),
+            ..Measurement::new(self.metric.clone(), cell.clone().into(), value, self.method)
         }
     }
 }
@@ -435,7 +408,7 @@ pub(super) fn serving_cell(input: f64, output: f64, concurrency: u32) -> Result<
             output_tokens,
             batch: concurrency,
             depth: 0,
-            phase: "serving".to_owned(),
+            phase: Phase::Serving,
             requests_per_second: None,
         }),
         _ => Err("its requests are longer than any model's context".to_owned()),

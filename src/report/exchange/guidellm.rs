@@ -5,60 +5,61 @@
 
 use std::path::Path;
 
-use crate::record::{Cell, Measurement};
+use crate::record::{Cell, Measurement, Metric};
 
 use super::Error;
 use super::cells::{DEAD, NoCell, RowFilter};
 use super::dates::{self, When};
 use super::fields::At;
 use super::foreign::{
-    Foreign, ForeignModel, ForeignWorkload, Kept, Metric, merge, no_second_token, serving_cell, serving_row,
+    Foreign, ForeignModel, ForeignWorkload, Formula, Kept, merge, no_second_token, serving_cell, serving_row,
 };
 use super::json::Node;
 use super::rows::Rows;
 use super::unmeasured::Figure;
 
-const RATES: [(&str, Metric); 3] = [
+const RATES: [(&str, Formula); 3] = [
     (
         "prompt_tokens_per_second",
-        Metric::rate("input_tokens_per_second", "guidellm.prompt_tokens_per_second"),
+        Formula::of_run(Metric::InputTokensPerSecond, "guidellm.prompt_tokens_per_second"),
     ),
     (
         "output_tokens_per_second",
-        Metric::rate("output_tokens_per_second", "guidellm.output_tokens_per_second"),
+        Formula::of_run(Metric::OutputTokensPerSecond, "guidellm.output_tokens_per_second"),
     ),
-    ("tokens_per_second", Metric::rate("total_tokens_per_second", "guidellm.tokens_per_second")),
+    ("tokens_per_second", Formula::of_run(Metric::TotalTokensPerSecond, "guidellm.tokens_per_second")),
 ];
-const REQUESTS: Metric = Metric::requests("requests_per_second", "guidellm.requests_per_second");
-const GOODPUT: Metric = Metric::requests("goodput_requests_per_second", "guidellm.request_goodput");
-const DURATION: Metric = Metric::duration("guidellm.duration");
-const INPUT_LENGTH: Metric = Metric::tokens("request_input_tokens", "guidellm.prompt_token_count");
-const OUTPUT_LENGTH: Metric = Metric::tokens("request_output_tokens", "guidellm.output_token_count");
+const REQUESTS: Formula = Formula::of_run(Metric::RequestsPerSecond, "guidellm.requests_per_second");
+const GOODPUT: Formula = Formula::of_run(Metric::GoodputRequestsPerSecond, "guidellm.request_goodput");
+const DURATION: Formula = Formula::of_run(Metric::DurationSeconds, "guidellm.duration");
+const INPUT_LENGTH: Formula = Formula::of_requests(Metric::RequestInputTokens, "guidellm.prompt_token_count");
+const OUTPUT_LENGTH: Formula =
+    Formula::of_requests(Metric::RequestOutputTokens, "guidellm.output_token_count");
 /// The block, a request's own field, its unit in seconds, and the metric.
-const TIMES: [(&str, &str, f64, Metric); 4] = [
+const TIMES: [(&str, &str, f64, Formula); 4] = [
     (
         "time_to_first_token_ms",
         "time_to_first_token_ms",
         1e-3,
-        Metric::time("time_to_first_token_seconds", "guidellm.time_to_first_token"),
+        Formula::of_requests(Metric::TimeToFirstTokenSeconds, "guidellm.time_to_first_token"),
     ),
     (
         "inter_token_latency_ms",
         "inter_token_latency_ms",
         1e-3,
-        Metric::time("time_per_output_token_seconds", "guidellm.inter_token_latency"),
+        Formula::of_requests(Metric::TimePerOutputTokenSeconds, "guidellm.inter_token_latency"),
     ),
     (
         "time_per_output_token_ms",
         "time_per_output_token_ms",
         1e-3,
-        Metric::time("latency_per_output_token_seconds", "guidellm.time_per_output_token"),
+        Formula::of_requests(Metric::LatencyPerOutputTokenSeconds, "guidellm.time_per_output_token"),
     ),
     (
         "request_latency",
         "request_latency",
         1.0,
-        Metric::time("end_to_end_latency_seconds", "guidellm.request_latency"),
+        Formula::of_requests(Metric::EndToEndLatencySeconds, "guidellm.request_latency"),
     ),
 ];
 
@@ -191,13 +192,13 @@ fn benchmark(at: &At<'_>) -> Result<Foreign, NoCell> {
         measurements.push(metric.sampled(&cell, value, "tokens per request", samples(requests, field, 1.0)?));
     }
     let before_0_4 = at.get("run_stats").is_some() && at.get("worker").is_some();
-    for (block, field, unit, metric) in TIMES {
+    for (block, field, unit, formula) in TIMES {
         if before_0_4 && block == "time_per_output_token_ms" {
             continue;
         }
         let why = no_second_token(output).filter(|_| block == "inter_token_latency_ms");
         let samples = samples(requests, field, unit)?;
-        measurements.extend(time(&metrics, block, samples, unit, metric, &cell, why)?);
+        measurements.extend(time(&metrics, block, samples, unit, &formula, &cell, why)?);
     }
     let stats = ["run_stats", "scheduler_metrics"].map(|name| at.inner(name));
     let mut measured = dates::date(at, &["start_time"])?;
@@ -254,15 +255,15 @@ fn time(
     block: &str,
     samples: Vec<f64>,
     unit: f64,
-    metric: Metric,
+    formula: &Formula,
     cell: &Result<Cell, String>,
     why: Option<&str>,
 ) -> Result<Option<Measurement>, Error> {
     let Some(block) = successful(metrics, block)? else { return Ok(None) };
     let Some(figure) = block.figure("mean")? else { return Ok(None) };
     let mut found = match figure.map(|mean| mean * unit).because(why) {
-        Figure::Value(mean) => metric.sampled(cell, mean, "seconds", samples),
-        unmeasured @ Figure::Unmeasured(_) => return Ok(Some(metric.figure(cell, unmeasured))),
+        Figure::Value(mean) => formula.sampled(cell, mean, "seconds", samples),
+        unmeasured @ Figure::Unmeasured(_) => return Ok(Some(formula.figure(cell, unmeasured))),
     };
     let percentiles = block.inner("percentiles")?;
     for (at, name) in [(Some(&block), "median"), (Some(&block), "std_dev")]

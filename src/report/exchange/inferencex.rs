@@ -6,26 +6,26 @@
 
 use std::path::Path;
 
-use crate::record::Cell;
+use crate::record::{Cell, Metric, Phase};
 
 use super::cells::{self, DEAD, NoCell};
 use super::dates::{self, When};
 use super::fields::At;
 use super::foreign::{
-    Foreign, ForeignEngine, ForeignModel, ForeignWorkload, Kept, Metric, no_second_token, serving_row,
+    Foreign, ForeignEngine, ForeignModel, ForeignWorkload, Formula, Kept, no_second_token, serving_row,
 };
 use super::json::{Node, shown};
 use super::rows::Rows;
 use super::{Error, power};
 
-const INPUT: Metric = Metric::rate("input_tokens_per_second", "inferencex.input_tput_per_gpu");
-const OUTPUT: Metric = Metric::rate("output_tokens_per_second", "inferencex.output_tput_per_gpu");
-const TOTAL: Metric = Metric::rate("total_tokens_per_second", "inferencex.tput_per_gpu");
-const TIMES: [(&str, Metric); 4] = [
-    ("ttft", Metric::time("time_to_first_token_seconds", "inferencex.ttft")),
-    ("tpot", Metric::time("time_per_output_token_seconds", "inferencex.tpot")),
-    ("itl", Metric::time("inter_token_latency_seconds", "inferencex.itl")),
-    ("e2el", Metric::time("end_to_end_latency_seconds", "inferencex.e2el")),
+const INPUT: Formula = Formula::of_run(Metric::InputTokensPerSecond, "inferencex.input_tput_per_gpu");
+const OUTPUT: Formula = Formula::of_run(Metric::OutputTokensPerSecond, "inferencex.output_tput_per_gpu");
+const TOTAL: Formula = Formula::of_run(Metric::TotalTokensPerSecond, "inferencex.tput_per_gpu");
+const TIMES: [(&str, Formula); 4] = [
+    ("ttft", Formula::of_requests(Metric::TimeToFirstTokenSeconds, "inferencex.ttft")),
+    ("tpot", Formula::of_requests(Metric::TimePerOutputTokenSeconds, "inferencex.tpot")),
+    ("itl", Formula::of_requests(Metric::InterTokenLatencySeconds, "inferencex.itl")),
+    ("e2el", Formula::of_requests(Metric::EndToEndLatencySeconds, "inferencex.e2el")),
 ];
 /// Fields that identify a deployment; rows that agree in them become one record.
 const DEPLOYMENT: [&str; 14] = [
@@ -135,7 +135,7 @@ fn one(at: &At<'_>) -> Result<Foreign, NoCell> {
         output_tokens: at.required("osl", at.small_count("osl")?)?,
         batch: at.small_count("conc")?.unwrap_or(0),
         depth: 0,
-        phase: "serving".to_owned(),
+        phase: Phase::Serving,
         requests_per_second: None,
     };
     let output_tokens = f64::from(cell.output_tokens);

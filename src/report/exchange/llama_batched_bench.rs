@@ -5,12 +5,12 @@
 
 use std::path::Path;
 
-use crate::record::{Cell, Measurement};
+use crate::record::{Cell, Measurement, Metric, Phase};
 
 use super::Error;
 use super::cells::{self, DEAD, NoCell};
 use super::fields::At;
-use super::foreign::{Foreign, ForeignEngine, ForeignWorkload, Kept, Metric};
+use super::foreign::{Foreign, ForeignEngine, ForeignWorkload, Formula, Kept};
 use super::json::Node;
 use super::rows::Rows;
 
@@ -18,22 +18,13 @@ const OF_THE_TEST: [&str; 11] =
     ["pp", "tg", "pl", "n_kv", "t_pp", "speed_pp", "t_tg", "speed_tg", "t", "speed", "is_pp_shared"];
 
 const ONCE: &str = "one run, without repetition; the tool's own figure";
-const INPUT: Metric =
-    Metric { name: "input_time_seconds", formula: "llama-batched-bench.t_pp", unit: "s", method: ONCE };
-const OUTPUT: Metric = Metric { name: "output_time_seconds", formula: "llama-batched-bench.t_tg", ..INPUT };
-const ALL: Metric = Metric { name: "end_to_end_latency_seconds", formula: "llama-batched-bench.t", ..INPUT };
-const PREFILL: Metric = Metric {
-    name: "prefill_tokens_per_second",
-    formula: "llama-batched-bench.speed_pp",
-    unit: "tokens/s",
-    method: ONCE,
-};
-const DECODE: Metric =
-    Metric { name: "decode_tokens_per_second", formula: "llama-batched-bench.speed_tg", ..PREFILL };
-const OUTPUT_RATE: Metric =
-    Metric { name: "output_tokens_per_second", formula: "llama-batched-bench.output", ..PREFILL };
-const TOTAL_RATE: Metric =
-    Metric { name: "total_tokens_per_second", formula: "llama-batched-bench.speed", ..PREFILL };
+const INPUT: Formula = Formula::new(Metric::InputTimeSeconds, "llama-batched-bench.t_pp", ONCE);
+const OUTPUT: Formula = Formula::new(Metric::OutputTimeSeconds, "llama-batched-bench.t_tg", ONCE);
+const ALL: Formula = Formula::new(Metric::EndToEndLatencySeconds, "llama-batched-bench.t", ONCE);
+const PREFILL: Formula = Formula::new(Metric::PrefillTokensPerSecond, "llama-batched-bench.speed_pp", ONCE);
+const DECODE: Formula = Formula::new(Metric::DecodeTokensPerSecond, "llama-batched-bench.speed_tg", ONCE);
+const OUTPUT_RATE: Formula = Formula::new(Metric::OutputTokensPerSecond, "llama-batched-bench.output", ONCE);
+const TOTAL_RATE: Formula = Formula::new(Metric::TotalTokensPerSecond, "llama-batched-bench.speed", ONCE);
 
 /// The records in these rows.
 pub(super) fn read(path: &Path, rows: &mut Rows<'_>) -> Result<Vec<Foreign>, Error> {
@@ -85,7 +76,7 @@ fn figures(at: &At<'_>) -> Result<(String, Vec<Measurement>), NoCell> {
             output_tokens,
             batch,
             depth: 0,
-            phase: "decode".to_owned(),
+            phase: Phase::Decode,
             requests_per_second: None,
         };
         let label = cell.label();
@@ -98,7 +89,7 @@ fn figures(at: &At<'_>) -> Result<(String, Vec<Measurement>), NoCell> {
             output_tokens,
             batch: read_by,
             depth: 0,
-            phase: "prefill".to_owned(),
+            phase: Phase::Prefill,
             requests_per_second: None,
         };
         let label = cell.label();
@@ -113,7 +104,7 @@ fn figures(at: &At<'_>) -> Result<(String, Vec<Measurement>), NoCell> {
             output_tokens: 0,
             batch: 1,
             depth: 0,
-            phase: "prefill".to_owned(),
+            phase: Phase::Prefill,
             requests_per_second: None,
         };
         let decode = Cell {
@@ -121,7 +112,7 @@ fn figures(at: &At<'_>) -> Result<(String, Vec<Measurement>), NoCell> {
             output_tokens,
             batch,
             depth: prompt_tokens,
-            phase: "decode".to_owned(),
+            phase: Phase::Decode,
             requests_per_second: None,
         };
         let label = format!("{} shared, {}", prompt.label(), decode.label());
@@ -136,7 +127,7 @@ fn figures(at: &At<'_>) -> Result<(String, Vec<Measurement>), NoCell> {
         output_tokens,
         batch,
         depth: 0,
-        phase: "joint".to_owned(),
+        phase: Phase::Joint,
         requests_per_second: None,
     };
     let label = cell.label();

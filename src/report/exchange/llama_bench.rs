@@ -7,12 +7,12 @@
 use std::path::Path;
 
 use crate::catalog::format_in_name;
-use crate::record::{Cell, Measurement};
+use crate::record::{Cell, Measurement, Metric, Phase};
 
 use super::cells::{self, DEAD, NoCell};
 use super::dates::{self, When};
 use super::fields::At;
-use super::foreign::{Foreign, ForeignEngine, ForeignModel, ForeignWorkload, Kept, Metric, mean};
+use super::foreign::{Foreign, ForeignEngine, ForeignModel, ForeignWorkload, Formula, Kept, mean};
 use super::json::{Node, shown};
 use super::physical::{self, SHORTEST};
 use super::rows::Rows;
@@ -32,22 +32,16 @@ const OF_THE_TEST: [&str; 10] = [
     "samples_ts",
 ];
 
-const PREFILL: Metric = Metric {
-    name: "prefill_tokens_per_second",
-    formula: "llama-bench.pp",
-    unit: "tokens/s",
-    method: "tokens ÷ mean of the trials' seconds; t interval of the log of seconds",
-};
-const DECODE: Metric = Metric { name: "decode_tokens_per_second", formula: "llama-bench.tg", ..PREFILL };
-const JOINT_TOTAL: Metric = Metric { name: "total_tokens_per_second", formula: "llama-bench.pg", ..PREFILL };
-const JOINT_OUTPUT: Metric =
-    Metric { name: "output_tokens_per_second", formula: "llama-bench.pg_output", ..PREFILL };
-const JOINT_TIME: Metric = Metric {
-    name: "end_to_end_latency_seconds",
-    formula: "llama-bench.pg_time",
-    unit: "s",
-    method: "mean of the trials' seconds; t interval of the log",
-};
+const RATE: &str = "tokens ÷ mean of the trials' seconds; t interval of the log of seconds";
+const PREFILL: Formula = Formula::new(Metric::PrefillTokensPerSecond, "llama-bench.pp", RATE);
+const DECODE: Formula = Formula::new(Metric::DecodeTokensPerSecond, "llama-bench.tg", RATE);
+const JOINT_TOTAL: Formula = Formula::new(Metric::TotalTokensPerSecond, "llama-bench.pg", RATE);
+const JOINT_OUTPUT: Formula = Formula::new(Metric::OutputTokensPerSecond, "llama-bench.pg_output", RATE);
+const JOINT_TIME: Formula = Formula::new(
+    Metric::EndToEndLatencySeconds,
+    "llama-bench.pg_time",
+    "mean of the trials' seconds; t interval of the log",
+);
 
 /// The records in these rows.
 pub(super) fn read(path: &Path, rows: &mut Rows<'_>) -> Result<Vec<Foreign>, Error> {
@@ -95,27 +89,28 @@ fn figures(at: &At<'_>) -> Result<(Cell, Vec<Measurement>), NoCell> {
         (0, 0) => {
             return Err(at.error("n_prompt", "and `n_gen` are both 0, which is not a valid test").into());
         }
-        (_, 0) => "prefill",
-        (0, _) => "decode",
-        _ => "joint",
+        (_, 0) => Phase::Prefill,
+        (0, _) => Phase::Decode,
+        _ => Phase::Joint,
     };
     let cell = Cell {
         prompt_tokens,
         output_tokens,
         batch: 1,
         depth,
-        phase: phase.to_owned(),
+        phase: phase.clone(),
         requests_per_second: None,
     };
     let (input, output) = (f64::from(prompt_tokens), f64::from(output_tokens));
     let in_cell = Ok(cell.clone());
-    let rate = |metric: Metric, tokens| metric.rate_of_trials(&in_cell, tokens, mean_seconds, trials.clone());
+    let rate =
+        |formula: &Formula, tokens| formula.rate_of_trials(&in_cell, tokens, mean_seconds, trials.clone());
     let figures = match phase {
-        "prefill" => vec![rate(PREFILL, input)],
-        "decode" => vec![rate(DECODE, output)],
+        Phase::Prefill => vec![rate(&PREFILL, input)],
+        Phase::Decode => vec![rate(&DECODE, output)],
         _ => vec![
-            rate(JOINT_TOTAL, input + output),
-            rate(JOINT_OUTPUT, output),
+            rate(&JOINT_TOTAL, input + output),
+            rate(&JOINT_OUTPUT, output),
             JOINT_TIME.time_of_trials(&in_cell, mean_seconds, trials.clone()),
         ],
     };

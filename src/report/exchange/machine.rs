@@ -2,6 +2,7 @@
 //!
 //! A flag may supply what the file does not state, and how many GPUs to count; it may not contradict the file.
 
+use crate::base::known::Known;
 use crate::base::text;
 use crate::catalog;
 use crate::cost;
@@ -116,26 +117,24 @@ pub(super) fn environment(
     let gpus: Vec<Gpu> = names
         .into_iter()
         .map(|(name, row)| Gpu {
-            catalog_id_reason: row.is_none().then(|| match slice(&name) {
-                Some(kind) => format!("it is {kind}, which is not in the catalog"),
-                None => "not in the catalog; name the card with --gpu".to_owned(),
-            }),
-            name: Some(name),
-            name_reason: None,
-            uuid: None,
-            uuid_reason: Some(not_stated.why()),
-            catalog_id: row.map(|row| row.id.clone()),
-            memory_bytes: None,
-            memory_bytes_reason: Some(not_stated.why()),
+            uuid: Known::unknown(not_stated.why()),
+            catalog_id: row
+                .map(|row| row.id.clone())
+                .ok_or_else(|| match slice(&name) {
+                    Some(kind) => format!("it is {kind}, which is not in the catalog"),
+                    None => "not in the catalog; name the card with --gpu".to_owned(),
+                })
+                .into(),
+            name: Known::new(name),
+            memory_bytes: Known::unknown(not_stated.why()),
             used: true,
             facts: Unknown::new(),
             unknown: Unknown::new(),
         })
         .collect();
-    let (cpu, cpu_reason) = not_stated.or(foreign.cpu.as_deref().map(clean));
+    let cpu = not_stated.or(foreign.cpu.as_deref().map(clean));
     Ok(Environment {
         cpu,
-        cpu_reason,
         gpus_reason: gpus.is_empty().then(|| match (foreign.engine.device.as_deref(), foreign.gpu_count) {
             (Some("cpu"), _) => "the CPU was used".to_owned(),
             (_, Some(count)) => {
@@ -169,7 +168,7 @@ pub(super) fn price(
     let mut kinds: Vec<(&Gpu, u32)> = Vec::new();
     for gpu in used {
         match kinds.iter_mut().find(|(known, _)| {
-            known.catalog_id == gpu.catalog_id && (gpu.catalog_id.is_some() || known.name == gpu.name)
+            *known.catalog_id == *gpu.catalog_id && (gpu.catalog_id.is_some() || *known.name == *gpu.name)
         }) {
             Some((_, count)) => *count = count.saturating_add(1),
             None => kinds.push((gpu, 1)),
@@ -200,7 +199,10 @@ pub(super) fn price(
 /// The rents of two kinds of GPU in one machine; dated by the older of the two.
 fn sum(one: Price, other: Price) -> Result<Price, String> {
     let total = one.usd_per_hour.checked_add(other.usd_per_hour);
-    let observed = one.observed.clone().zip(other.observed.clone()).map(|(a, b)| a.min(b));
+    let observed = match (one.observed.as_result(), other.observed.as_result()) {
+        (Ok(one), Ok(other)) => Known::new(one.min(other).clone()),
+        (Err(why), _) | (_, Err(why)) => Known::unknown(why),
+    };
     let range = one.range_usd_per_hour.zip(other.range_usd_per_hour);
     let source =
         if one.source == other.source { one.source } else { format!("{}; {}", one.source, other.source) };
@@ -208,7 +210,6 @@ fn sum(one: Price, other: Price) -> Result<Price, String> {
         usd_per_hour: total.ok_or_else(|| cost::TOO_LARGE.to_owned())?,
         label: format!("{} + {}", one.label, other.label),
         observed,
-        observed_reason: one.observed_reason.or(other.observed_reason),
         range_usd_per_hour: range.map(|(a, b)| [a[0] + b[0], a[1] + b[1]]),
         warnings: one.warnings.into_iter().chain(other.warnings).collect(),
         source,

@@ -173,11 +173,3 @@ fn reject_future_date(path: &Path, foreign: &foreign::Foreign, options: &Options
     let reason = format!("its date, {measured}, is in the future; correct it");
     Err(Error::Refused { path: path.to_owned(), reason })
 }
-
-/// A value, or its reason.
-fn split<T>(known: Result<T, String>) -> (Option<T>, Option<String>) {
-    match known {
-        Ok(value) => (Some(value), None),
-        Err(reason) => (None, Some(reason)),
-    }
-}

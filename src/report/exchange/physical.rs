@@ -22,7 +22,7 @@ pub(super) const KIND: &str = "with impossible figures";
 pub(super) fn check(at: &At<'_>, found: &Foreign) -> Result<(), NoCell> {
     let gpus = found.gpu_count.unwrap_or(1).max(1) as f64;
     for measured in &found.measurements {
-        let Some(value) = measured.value else { continue };
+        let Some(value) = *measured.value else { continue };
         let wrong = match measured.unit.as_str() {
             "tokens/s" if value > MOST_TOKENS * gpus => {
                 format!("{value:.3e} tokens/s, more than any machine reaches")
@@ -37,7 +37,7 @@ pub(super) fn check(at: &At<'_>, found: &Foreign) -> Result<(), NoCell> {
         // The tool's own name for the figure: `vllm.serve.output_throughput/1`.
         let formula = measured.formula.split('/').next().unwrap_or_default();
         let field = formula.rsplit('.').next().filter(|field| at.get(field).is_some());
-        let name = field.unwrap_or(&measured.metric);
+        let name = field.unwrap_or(measured.metric.as_str());
         return Err(at.no_cell(KIND, name, format!("is {wrong}; wrong unit?")));
     }
     Ok(())

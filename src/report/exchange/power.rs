@@ -4,62 +4,46 @@
 //! per-token figures are the total energy over input tokens, over output tokens and over all: three ways to distribute one
 //! amount, which must not be added up.
 
-use crate::record::{Cell, EnergyWindow, Grade, Measurement};
+use crate::base::known::Known;
+use crate::record::{Cell, EnergyWindow, Grade, Measurement, Metric};
 
 use super::Error;
 use super::fields::At;
-use super::foreign::Metric;
+use super::foreign::Formula;
 use super::json::Node;
 
-const POWER: Metric = Metric {
-    name: "power_watts",
-    formula: "inferencex.avg_total_gpu_power_w",
-    unit: "W",
-    method: "mean over the run, of all boards; the tool's own figure",
-};
-const ENERGY: Metric = Metric {
-    name: "energy_joules",
-    formula: "inferencex.total_gpu_energy_j",
-    unit: "J",
-    method: "power samples of each board, integrated over the run; the tool's own figure",
-};
+const POWER: Formula = Formula::new(
+    Metric::PowerWatts,
+    "inferencex.avg_total_gpu_power_w",
+    "mean over the run, of all boards; the tool's own figure",
+);
+const ENERGY: Formula = Formula::new(
+    Metric::EnergyJoules,
+    "inferencex.total_gpu_energy_j",
+    "power samples of each board, integrated over the run; the tool's own figure",
+);
+const NOT_STATED: &str = "imported; inferencex's file does not state it";
 const OVER: &str = "energy of the whole run ÷ these tokens; the tool's own figure";
-const BY_TOKEN: [(&str, Metric); 4] = [
+const BY_TOKEN: [(&str, Formula); 4] = [
     (
         "joules_per_total_token",
-        Metric {
-            name: "joules_per_total_token",
-            formula: "inferencex.joules_per_total_token",
-            unit: "J/token",
-            method: OVER,
-        },
+        Formula::new(Metric::JoulesPerTotalToken, "inferencex.joules_per_total_token", OVER),
     ),
     (
         "joules_per_output_token",
-        Metric {
-            name: "joules_per_output_token_alone",
-            formula: "inferencex.joules_per_output_token",
-            unit: "J/token",
-            method: OVER,
-        },
+        Formula::new(Metric::JoulesPerOutputTokenAlone, "inferencex.joules_per_output_token", OVER),
     ),
     (
         "joules_per_input_token",
-        Metric {
-            name: "joules_per_input_token_alone",
-            formula: "inferencex.joules_per_input_token",
-            unit: "J/token",
-            method: OVER,
-        },
+        Formula::new(Metric::JoulesPerInputTokenAlone, "inferencex.joules_per_input_token", OVER),
     ),
     (
         "joules_per_successful_query",
-        Metric {
-            name: "joules_per_request",
-            formula: "inferencex.joules_per_successful_query",
-            unit: "J/request",
-            method: "energy of the whole run ÷ requests that came to their end; the tool's own figure",
-        },
+        Formula::new(
+            Metric::JoulesPerRequest,
+            "inferencex.joules_per_successful_query",
+            "energy of the whole run ÷ requests that came to their end; the tool's own figure",
+        ),
     ),
 ];
 
@@ -105,10 +89,10 @@ pub(super) fn read(
     let mut measurements = Vec::new();
     measurements.extend(watts.map(|watts| POWER.single(cell, watts)));
     measurements.extend(joules.map(|joules| ENERGY.single(cell, joules)));
-    let mut by_token = [None; BY_TOKEN.len()];
-    for (found, (field, metric)) in by_token.iter_mut().zip(BY_TOKEN) {
+    let mut by_token = [None; 4];
+    for (found, (field, formula)) in by_token.iter_mut().zip(BY_TOKEN) {
         *found = figure(field)?;
-        measurements.extend(found.map(|joules| metric.single(cell, joules)));
+        measurements.extend(found.map(|joules| formula.single(cell, joules)));
     }
     let [_, per_output, per_input, _] = by_token;
     let window = match (cell, watts, joules) {
@@ -150,45 +134,28 @@ impl Window<'_> {
             reason = "finite, positive; saturates"
         )]
         let tokens = |each: Option<f64>| each.map_or(0, |each| (self.joules / each).round() as u64);
-        let not_stated = || Some("imported; inferencex's file does not state it".to_owned());
-        let no_counter = || Some("InferenceX integrates power samples".to_owned());
         EnergyWindow {
             cell: self.cell.clone(),
-            begin_seconds: None,
-            begin_seconds_reason: not_stated(),
+            begin_seconds: Known::unknown(NOT_STATED),
             seconds,
             own_seconds: seconds,
             context_seconds: 0.0,
             input_tokens: tokens(self.per_input),
             output_tokens: tokens(self.per_output),
-            joules: Some(self.joules),
-            joules_reason: None,
-            method: Some("samples".to_owned()),
-            method_reason: None,
-            error_bound_share: None,
-            error_bound_share_reason: not_stated(),
-            idle_subtracted_joules: None,
-            idle_subtracted_joules_reason: not_stated(),
-            counter_joules: None,
-            counter_joules_reason: no_counter(),
-            integral_joules: Some(self.joules),
-            integral_joules_reason: None,
-            mean_watts: Some(self.watts),
-            mean_watts_reason: None,
-            peak_watts: None,
-            peak_watts_reason: not_stated(),
-            throttled_share: None,
-            throttled_share_reason: not_stated(),
-            power_capped_share: None,
-            power_capped_share_reason: not_stated(),
-            celsius: None,
-            celsius_reason: not_stated(),
-            sm_mhz: None,
-            sm_mhz_reason: not_stated(),
-            memory_mhz: None,
-            memory_mhz_reason: not_stated(),
-            grade: Some(Grade::C),
-            grade_reason: None,
+            joules: Known::new(self.joules),
+            method: Known::new("samples".to_owned()),
+            error_bound_share: Known::unknown(NOT_STATED),
+            idle_subtracted_joules: Known::unknown(NOT_STATED),
+            counter_joules: Known::unknown("InferenceX integrates power samples"),
+            integral_joules: Known::new(self.joules),
+            mean_watts: Known::new(self.watts),
+            peak_watts: Known::unknown(NOT_STATED),
+            throttled_share: Known::unknown(NOT_STATED),
+            power_capped_share: Known::unknown(NOT_STATED),
+            celsius: Known::unknown(NOT_STATED),
+            sm_mhz: Known::unknown(NOT_STATED),
+            memory_mhz: Known::unknown(NOT_STATED),
+            grade: Known::new(Grade::C),
             reasons: vec![SAMPLED.to_owned(), ROUNDED.to_owned()],
         }
     }

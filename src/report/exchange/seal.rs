@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::base::known::Known;
 use crate::base::redact;
 use crate::cost::{self, Assumptions};
 use crate::record::{
@@ -14,7 +15,7 @@ use crate::run::seal;
 
 use super::foreign::Foreign;
 use super::model::{Named, clean};
-use super::{ImportError, Options, Source, machine, power, split};
+use super::{ImportError, Options, Source, machine, power};
 
 /// Builds a record.
 ///
@@ -55,8 +56,7 @@ pub(super) fn seal(
                 "gpus": options.gpus,
                 "price_per_hour": options.price_per_hour.map(|usd| usd.to_string()),
             }),
-            seed: foreign.seed,
-            seed_reason: foreign.seed.is_none().then(|| not_stated.why()),
+            seed: foreign.seed.ok_or_else(|| not_stated.why()).into(),
             interrupted: None,
             interrupted_reason: Some("imported".to_owned()),
             unknown: Unknown::new(),
@@ -65,16 +65,13 @@ pub(super) fn seal(
         model,
         engine,
         workload,
-        telemetry: None,
-        telemetry_reason: Some(not_stated.why()),
+        telemetry: Known::unknown(not_stated.why()),
         energy: energy(&foreign, not_stated),
         cost,
         validity: validity(&foreign),
         quality: Quality {
-            greedy: None,
-            greedy_reason: Some(not_stated.why()),
-            perplexity: None,
-            perplexity_reason: Some(not_stated.why()),
+            greedy: Known::unknown(not_stated.why()),
+            perplexity: Known::unknown(not_stated.why()),
             unknown: Unknown::new(),
         },
         fingerprint,
@@ -97,71 +94,52 @@ impl NotStated {
     }
 
     /// A value, or its reason.
-    pub(super) fn or<T>(self, value: Option<T>) -> (Option<T>, Option<String>) {
-        split(value.ok_or_else(|| self.why()))
+    pub(super) fn or<T>(self, value: Option<T>) -> Known<T> {
+        value.ok_or_else(|| self.why()).into()
     }
 }
 
 fn model_info(foreign: &Foreign, named: Named, not_stated: NotStated) -> ModelInfo {
     let said = &foreign.model;
-    let (architecture, architecture_reason) = not_stated.or(said.architecture.as_deref().map(clean));
-    let (parameters, parameters_reason) = not_stated.or(said.parameters);
-    let (quantization, quantization_reason) = not_stated.or(named.quantization);
-    let (weight_bytes, weight_bytes_reason) = not_stated.or(said.weight_bytes);
-    let (synthetic, synthetic_reason) = not_stated.or(said.synthetic);
+    let architecture = not_stated.or(said.architecture.as_deref().map(clean));
+    let parameters = not_stated.or(said.parameters);
+    let quantization = not_stated.or(named.quantization);
+    let weight_bytes = not_stated.or(said.weight_bytes);
+    let synthetic = not_stated.or(said.synthetic);
     ModelInfo {
         source: format!("imported from {}", foreign.tool),
         id: named.id,
         name: named.name,
         synthetic,
-        synthetic_reason,
         architecture,
-        architecture_reason,
         parameters,
-        parameters_reason,
         quantization,
-        quantization_reason,
         quantization_note: None,
         weight_bytes,
-        weight_bytes_reason,
-        context_length: None,
-        context_length_reason: Some(not_stated.why()),
-        layers: None,
-        layers_reason: Some(not_stated.why()),
-        vocabulary: None,
-        vocabulary_reason: Some(not_stated.why()),
-        sha256: None,
-        sha256_reason: Some(not_stated.why()),
-        catalog_id_reason: named
-            .catalog_id
-            .is_none()
-            .then(|| "not in the catalog; name the model with --model".to_owned()),
-        catalog_id: named.catalog_id,
+        context_length: Known::unknown(not_stated.why()),
+        layers: Known::unknown(not_stated.why()),
+        vocabulary: Known::unknown(not_stated.why()),
+        sha256: Known::unknown(not_stated.why()),
+        catalog_id: named.catalog_id.ok_or("not in the catalog; name the model with --model").into(),
         unknown: Unknown::new(),
     }
 }
 
 fn engine(foreign: &Foreign, on_gpu: bool, not_stated: NotStated) -> EngineInfo {
     let said = &foreign.engine;
-    let (name, name_reason) = not_stated.or(said.name.as_deref().map(clean));
-    let (version, version_reason) = not_stated.or(said.version.as_deref().map(clean));
+    let name = not_stated.or(said.name.as_deref().map(clean));
+    let version = not_stated.or(said.version.as_deref().map(clean));
     let given = || on_gpu.then(|| "gpu".to_owned());
-    let (device, device_reason) = not_stated.or(said.device.as_deref().map(clean).or_else(given));
-    let (threads, threads_reason) = not_stated.or(said.threads);
-    let (kv_type, kv_type_reason) = not_stated.or(said.kv_type.as_deref().map(clean));
+    let device = not_stated.or(said.device.as_deref().map(clean).or_else(given));
+    let threads = not_stated.or(said.threads);
+    let kv_type = not_stated.or(said.kv_type.as_deref().map(clean));
     EngineInfo {
         name,
-        name_reason,
         version,
-        version_reason,
         device,
-        device_reason,
         threads,
-        threads_reason,
         kv_type,
-        kv_type_reason,
-        foreseen_memory_bytes: None,
-        foreseen_memory_bytes_reason: Some("imported; not estimated".to_owned()),
+        foreseen_memory_bytes: Known::unknown("imported; not estimated"),
         caveats: Vec::new(),
         choices: Vec::new(),
         unknown: Unknown::new(),
@@ -170,46 +148,37 @@ fn engine(foreign: &Foreign, on_gpu: bool, not_stated: NotStated) -> EngineInfo 
 
 fn workload(foreign: &Foreign, not_stated: NotStated) -> Workload {
     let said = &foreign.workload;
-    let (tokens, tokens_reason) = not_stated.or(said.tokens.as_deref().map(clean));
-    let (sampling, sampling_reason) = not_stated.or(said.sampling.as_deref().map(clean));
-    let (prefix_cache, prefix_cache_reason) = not_stated.or(said.prefix_cache);
+    let tokens = not_stated.or(said.tokens.as_deref().map(clean));
+    let sampling = not_stated.or(said.sampling.as_deref().map(clean));
+    let prefix_cache = not_stated.or(said.prefix_cache);
     Workload {
         rows_left_out: Vec::new(),
         kind: said.kind.to_owned(),
         rows: said.rows.iter().map(|row| clean(row)).collect(),
         tokens,
-        tokens_reason,
         sampling,
-        sampling_reason,
         prefix_cache,
-        prefix_cache_reason,
         unknown: Unknown::new(),
     }
 }
 
 /// The energy that the tool measured; graded no better than the worst of its windows.
 fn energy(foreign: &Foreign, not_stated: NotStated) -> Energy {
-    let why = || Some(not_stated.why());
-    let grade = foreign.energy.iter().filter_map(|window| window.grade).max();
-    let unless = || if foreign.energy.is_empty() { why() } else { None };
+    let why = || not_stated.why();
+    let measured = !foreign.energy.is_empty();
+    let worst = foreign.energy.iter().filter_map(|window| *window.grade).max();
     Energy {
-        grade,
-        grade_reason: unless(),
-        reasons: if foreign.energy.is_empty() { Vec::new() } else { vec![power::SAMPLED.to_owned()] },
-        source: (!foreign.energy.is_empty()).then(|| format!("{}'s power samples", foreign.tool)),
-        source_reason: unless(),
-        scope: (!foreign.energy.is_empty()).then(|| "gpu".to_owned()),
-        scope_reason: unless(),
-        device: None,
-        device_reason: why(),
-        idle_watts: None,
-        idle_watts_reason: why(),
-        sensor: None,
-        sensor_reason: why(),
+        grade: not_stated.or(worst),
+        reasons: if measured { vec![power::SAMPLED.to_owned()] } else { Vec::new() },
+        source: not_stated.or(measured.then(|| format!("{}'s power samples", foreign.tool))),
+        scope: not_stated.or(measured.then(|| "gpu".to_owned())),
+        device: Known::unknown(why()),
+        idle_watts: Known::unknown(why()),
+        sensor: Known::unknown(why()),
         windows: foreign.energy.clone(),
-        windows_reason: unless(),
+        windows_reason: (!measured).then(why),
         traces: Vec::new(),
-        traces_reason: why(),
+        traces_reason: Some(why()),
         unknown: Unknown::new(),
     }
 }
@@ -240,23 +209,19 @@ fn validity(foreign: &Foreign) -> Validity {
 }
 
 fn imported(foreign: &Foreign, source: &Source<'_>, not_stated: NotStated) -> Imported {
-    let (tool_version, tool_version_reason) = not_stated.or(foreign.tool_version.as_deref().map(clean));
-    let (measured, measured_reason) = not_stated.or(foreign.measured.map(|time| time.to_string()));
-    let (requests_completed, requests_completed_reason) = not_stated.or(foreign.completed);
-    let (requests_failed, requests_failed_reason) = not_stated.or(foreign.failed);
+    let tool_version = not_stated.or(foreign.tool_version.as_deref().map(clean));
+    let measured = not_stated.or(foreign.measured.map(|time| time.to_string()));
+    let requests_completed = not_stated.or(foreign.completed);
+    let requests_failed = not_stated.or(foreign.failed);
     Imported {
         tool: foreign.tool.to_owned(),
         tool_version,
-        tool_version_reason,
         format: format!("{}-{}", source.format.name(), source.form),
         file: clean(&source.path.file_name().unwrap_or_default().to_string_lossy()),
         sha256: source.sha256.clone(),
         measured,
-        measured_reason,
         requests_completed,
-        requests_completed_reason,
         requests_failed,
-        requests_failed_reason,
         fields: foreign.kept.fields.clone(),
         rows: foreign.kept.rows.clone(),
         left_out: foreign.kept.left_out(),

@@ -9,21 +9,21 @@ use crate::record::{Cell, Measurement, Unknown};
 use super::Error;
 use super::cells::{DEAD, NoCell};
 use super::fields::At;
-use super::foreign::{Metric, mean, no_second_token, serving_cell};
+use super::foreign::{Formula, mean, no_second_token, serving_cell};
 use super::requests::Requests;
 use super::unmeasured::Figure;
 
 /// The formulas of one tool.
 pub(super) struct Formulas {
-    pub(super) input: Metric,
-    pub(super) output: Metric,
-    pub(super) total: Metric,
-    pub(super) requests: Metric,
-    pub(super) duration: Metric,
-    pub(super) input_length: Metric,
-    pub(super) output_length: Metric,
+    pub(super) input: Formula,
+    pub(super) output: Formula,
+    pub(super) total: Formula,
+    pub(super) requests: Formula,
+    pub(super) duration: Formula,
+    pub(super) input_length: Formula,
+    pub(super) output_length: Formula,
     /// The names used by different versions, such as `ttft`, the field with per-request figures, and the metric.
-    pub(super) times: &'static [(&'static [&'static str], Option<Samples>, Metric)],
+    pub(super) times: &'static [(&'static [&'static str], Option<Samples>, Formula)],
     /// The field with the total rate.
     pub(super) total_field: &'static str,
 }
@@ -92,12 +92,12 @@ pub(super) fn read(at: &At<'_>, formulas: &Formulas) -> Result<Run, NoCell> {
     found.push(formulas.duration.single(&cell, duration));
     let own = Requests::of(at, completed);
     for (metric, field, mean) in [
-        (formulas.input_length, "input_lens", mean_input),
-        (formulas.output_length, "output_lens", mean_output),
+        (&formulas.input_length, "input_lens", mean_input),
+        (&formulas.output_length, "output_lens", mean_output),
     ] {
         found.push(metric.sampled(&cell, mean, "tokens per request", own.list(at, field)?));
     }
-    for (words, samples, metric) in formulas.times {
+    for (words, samples, formula) in formulas.times {
         let samples = match samples {
             None => Vec::new(),
             Some(Samples::List(field)) => own.list(at, field)?,
@@ -105,7 +105,7 @@ pub(super) fn read(at: &At<'_>, formulas: &Formulas) -> Result<Run, NoCell> {
         };
         let between = ["tpot", "itl"].contains(&words[0]);
         let why = no_second_token(mean_output).filter(|_| between);
-        found.extend(time(at, words, samples, *metric, &cell, why)?);
+        found.extend(time(at, words, samples, formula, &cell, why)?);
     }
     notes.extend(own.note);
     Ok(Run { cell, completed, measurements: found, notes })
@@ -129,7 +129,7 @@ fn time(
     at: &At<'_>,
     words: &[&str],
     samples: Vec<f64>,
-    metric: Metric,
+    formula: &Formula,
     cell: &Result<Cell, String>,
     why: Option<&str>,
 ) -> Result<Option<Measurement>, Error> {
@@ -143,8 +143,8 @@ fn time(
     }
     let value = figure.as_ref().and_then(Figure::value).or_else(|| mean(&samples).filter(|mean| *mean > 0.0));
     let mut found = match (value, figure) {
-        (Some(value), _) => metric.sampled(cell, value, "seconds", samples),
-        (None, Some(figure)) => metric.figure(cell, figure.because(why)),
+        (Some(value), _) => formula.sampled(cell, value, "seconds", samples),
+        (None, Some(figure)) => formula.figure(cell, figure.because(why)),
         (None, None) => return Ok(None),
     };
     found.unknown = percentiles(at, word)?;

@@ -3,37 +3,42 @@
 use std::path::Path;
 
 use crate::base::text;
+use crate::record::Metric;
 
 use super::Error;
 use super::cells;
 use super::dates::{self, When};
 use super::fields::At;
-use super::foreign::{Foreign, ForeignEngine, ForeignModel, ForeignWorkload, Kept, Metric, serving_row};
+use super::foreign::{Foreign, ForeignEngine, ForeignModel, ForeignWorkload, Formula, Kept, serving_row};
 use super::rows::Rows;
 use super::served::{self, Formulas, Samples};
 use super::vllm_serve::{failed, request_rate};
 
 const FORMULAS: Formulas = Formulas {
-    input: Metric::rate("input_tokens_per_second", "sglang.serving.input_throughput"),
-    output: Metric::rate("output_tokens_per_second", "sglang.serving.output_throughput"),
-    total: Metric::rate("total_tokens_per_second", "sglang.serving.total_throughput"),
-    requests: Metric::requests("requests_per_second", "sglang.serving.request_throughput"),
-    duration: Metric::duration("sglang.serving.duration"),
-    input_length: Metric::tokens("request_input_tokens", "sglang.serving.input_lens"),
-    output_length: Metric::tokens("request_output_tokens", "sglang.serving.output_lens"),
+    input: Formula::of_run(Metric::InputTokensPerSecond, "sglang.serving.input_throughput"),
+    output: Formula::of_run(Metric::OutputTokensPerSecond, "sglang.serving.output_throughput"),
+    total: Formula::of_run(Metric::TotalTokensPerSecond, "sglang.serving.total_throughput"),
+    requests: Formula::of_run(Metric::RequestsPerSecond, "sglang.serving.request_throughput"),
+    duration: Formula::of_run(Metric::DurationSeconds, "sglang.serving.duration"),
+    input_length: Formula::of_requests(Metric::RequestInputTokens, "sglang.serving.input_lens"),
+    output_length: Formula::of_requests(Metric::RequestOutputTokens, "sglang.serving.output_lens"),
     times: &[
         (
             &["ttft"],
             Some(Samples::List("ttfts")),
-            Metric::time("time_to_first_token_seconds", "sglang.serving.ttft"),
+            Formula::of_requests(Metric::TimeToFirstTokenSeconds, "sglang.serving.ttft"),
         ),
-        (&["tpot"], None, Metric::time("time_per_output_token_seconds", "sglang.serving.tpot")),
+        (&["tpot"], None, Formula::of_requests(Metric::TimePerOutputTokenSeconds, "sglang.serving.tpot")),
         (
             &["itl"],
             Some(Samples::Lists("itls")),
-            Metric::time("inter_token_latency_seconds", "sglang.serving.itl"),
+            Formula::of_requests(Metric::InterTokenLatencySeconds, "sglang.serving.itl"),
         ),
-        (&["e2e_latency"], None, Metric::time("end_to_end_latency_seconds", "sglang.serving.e2e_latency")),
+        (
+            &["e2e_latency"],
+            None,
+            Formula::of_requests(Metric::EndToEndLatencySeconds, "sglang.serving.e2e_latency"),
+        ),
     ],
     total_field: "total_throughput",
 };

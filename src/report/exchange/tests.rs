@@ -56,11 +56,11 @@ fn import_all(bytes: &[u8], format: Option<Format>) -> Result<usize, String> {
     let records = import_from(Path::new("f"), bytes, &options).map_err(|error| error.to_string())?;
     for record in &records {
         for measured in &record.measurements {
-            match measured.value {
+            match *measured.value {
                 Some(value) => {
                     assert!(value.is_finite() && value >= 0.0, "{} is {value}", measured.metric);
                 }
-                None => assert!(measured.value_reason.is_some(), "{} has no reason", measured.metric),
+                None => assert!(measured.value.reason().is_some(), "{} has no reason", measured.metric),
             }
             let samples = measured.samples.values.iter().flatten();
             assert!(samples.copied().all(f64::is_finite), "{}", measured.metric);

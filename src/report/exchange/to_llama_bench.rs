@@ -6,7 +6,7 @@
 use serde_json::{Map, Value, json};
 
 use crate::base::stats;
-use crate::record::{Cell, Measurement, Record};
+use crate::record::{Cell, Measurement, Metric, Phase, Record};
 
 use super::Error;
 use super::json::number_value;
@@ -77,7 +77,7 @@ fn setup(record: &Record) -> Map<String, Value> {
     let used: Vec<&str> =
         record.environment.gpus.iter().filter(|gpu| gpu.used).filter_map(|gpu| gpu.name.as_deref()).collect();
     let device = engine.device.as_deref().map(|name| name.split(':').next().unwrap_or(name).to_uppercase());
-    let kind = model.architecture.as_ref().zip(model.parameters).zip(model.quantization.as_ref());
+    let kind = model.architecture.as_ref().zip(*model.parameters).zip(model.quantization.as_ref());
     let kv = engine.kv_type.as_deref().map(|kind| kind.split_once(" and ").unwrap_or((kind, kind)));
     // The program that measured: for an import another one, whose version may be unknown.
     let build = match &record.imported {
@@ -156,12 +156,12 @@ fn known(list: Vec<Value>) -> Value {
 }
 
 /// The tokens that a test of this metric counts.
-fn tokens(metric: &str, cell: &Cell) -> Option<f64> {
+fn tokens(metric: &Metric, cell: &Cell) -> Option<f64> {
     let (input, output) = (f64::from(cell.prompt_tokens), f64::from(cell.output_tokens));
-    let tokens = match (metric, cell.phase.as_str()) {
-        ("prefill_tokens_per_second", "prefill") => input,
-        ("decode_tokens_per_second", "decode") => output,
-        ("total_tokens_per_second", "joint") => input + output,
+    let tokens = match (metric, &cell.phase) {
+        (Metric::PrefillTokensPerSecond, Phase::Prefill) => input,
+        (Metric::DecodeTokensPerSecond, Phase::Decode) => output,
+        (Metric::TotalTokensPerSecond, Phase::Joint) => input + output,
         _ => return None,
     };
     Some(tokens).filter(|tokens| *tokens > 0.0)

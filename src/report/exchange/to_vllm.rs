@@ -6,17 +6,17 @@
 use serde_json::{Map, Value, json};
 
 use crate::base::stats;
-use crate::record::{Cell, Measurement, Record};
+use crate::record::{Cell, Measurement, Metric, Phase, Record};
 
 use super::Error;
 use super::json::number_value;
 
 /// A metric and its name in vLLM's keys.
-const TIMES: [(&str, &str, Option<&str>); 4] = [
-    ("time_to_first_token_seconds", "ttft", Some("ttfts")),
-    ("time_per_output_token_seconds", "tpot", None),
-    ("inter_token_latency_seconds", "itl", None),
-    ("end_to_end_latency_seconds", "e2el", Some("latencies")),
+const TIMES: [(Metric, &str, Option<&str>); 4] = [
+    (Metric::TimeToFirstTokenSeconds, "ttft", Some("ttfts")),
+    (Metric::TimePerOutputTokenSeconds, "tpot", None),
+    (Metric::InterTokenLatencySeconds, "itl", None),
+    (Metric::EndToEndLatencySeconds, "e2el", Some("latencies")),
 ];
 /// Minimum number of requests for a meaningful tail.
 const ENOUGH: usize = 100;
@@ -28,7 +28,7 @@ const ENOUGH: usize = 100;
 pub fn vllm_objects(record: &Record) -> Result<Vec<Value>, Error> {
     let mut cells: Vec<&Cell> = Vec::new();
     for cell in record.measurements.iter().filter_map(|measured| measured.cell.as_ref()) {
-        if matches!(cell.phase.as_str(), "serving" | "joint") && !cells.contains(&cell) {
+        if matches!(cell.phase, Phase::Serving | Phase::Joint) && !cells.contains(&cell) {
             cells.push(cell);
         }
     }
@@ -44,18 +44,18 @@ pub fn vllm_objects(record: &Record) -> Result<Vec<Value>, Error> {
 }
 
 fn object(record: &Record, cell: &Cell) -> Option<Value> {
-    let find = |metric: &str| {
+    let find = |metric: Metric| {
         record.measurements.iter().find(|m| m.metric == metric && m.cell.as_ref() == Some(cell))
     };
-    let value = |metric: &str| find(metric).and_then(|m| m.value).filter(|value| *value > 0.0);
-    let total = value("total_tokens_per_second")?;
-    let output = value("output_tokens_per_second")?;
-    let run = Run::of(record, cell, value, find("end_to_end_latency_seconds"));
+    let value = |metric: Metric| find(metric).and_then(|m| *m.value).filter(|value| *value > 0.0);
+    let total = value(Metric::TotalTokensPerSecond)?;
+    let output = value(Metric::OutputTokensPerSecond)?;
+    let run = Run::of(record, cell, value, find(Metric::EndToEndLatencySeconds));
     let date = created(record).map(|text| {
         let digits: String = text.chars().filter(char::is_ascii_digit).take(14).collect();
         format!("{}-{}", digits.get(..8).unwrap_or_default(), digits.get(8..).unwrap_or_default())
     });
-    let request_rate = value("requests_per_second").or_else(|| Some(run.completed? / run.duration?));
+    let request_rate = value(Metric::RequestsPerSecond).or_else(|| Some(run.completed? / run.duration?));
     let tokens = |length: Option<f64>| Some((length? * run.completed?).round());
     let mut out: Map<String, Value> = Map::new();
     for (name, value) in [
@@ -71,8 +71,8 @@ fn object(record: &Record, cell: &Cell) -> Option<Value> {
         ("total_input_tokens", tokens(run.input_length).map(number_value)),
         ("total_output_tokens", tokens(run.output_length).map(number_value)),
         ("request_throughput", request_rate.map(Value::from)),
-        ("request_goodput", find("goodput_requests_per_second").and_then(|m| m.value).map(Value::from)),
-        ("input_throughput", value("input_tokens_per_second").map(Value::from)),
+        ("request_goodput", find(Metric::GoodputRequestsPerSecond).and_then(|m| *m.value).map(Value::from)),
+        ("input_throughput", value(Metric::InputTokensPerSecond).map(Value::from)),
         ("output_throughput", Some(json!(output))),
         ("total_token_throughput", Some(json!(total))),
     ] {
@@ -100,10 +100,10 @@ impl Run {
     fn of(
         record: &Record,
         cell: &Cell,
-        value: impl Fn(&str) -> Option<f64>,
+        value: impl Fn(Metric) -> Option<f64>,
         latency: Option<&Measurement>,
     ) -> Self {
-        if cell.phase == "joint" {
+        if cell.phase == Phase::Joint {
             // The run consists of its trials in sequence, and every sequence of a trial is a request of these lengths.
             let trials = latency.and_then(|m| m.samples.values.as_deref()).unwrap_or_default();
             let seconds: f64 = trials.iter().sum();
@@ -116,11 +116,11 @@ impl Run {
                 output_length: Some(f64::from(cell.output_tokens)),
             };
         }
-        let duration = value("duration_seconds");
+        let duration = value(Metric::DurationSeconds);
         // A record counts the requests of all its cells in total.
         let imported = record.imported.as_ref().filter(|_| record.workload.rows.len() == 1);
         let of_the_cell = || {
-            let requests = value("requests_per_second")? * duration?;
+            let requests = value(Metric::RequestsPerSecond)? * duration?;
             let whole = requests.round();
             ((requests - whole).abs() < 1e-6 * whole).then_some(whole)
         };
@@ -129,10 +129,10 @@ impl Run {
                 Some(imported) => imported.requests_completed.map(|requests| requests as f64),
                 None => of_the_cell(),
             },
-            failed: imported.and_then(|imported| imported.requests_failed).map(|requests| requests as f64),
+            failed: imported.and_then(|imported| *imported.requests_failed).map(|requests| requests as f64),
             duration,
-            input_length: value("request_input_tokens"),
-            output_length: value("request_output_tokens"),
+            input_length: value(Metric::RequestInputTokens),
+            output_length: value(Metric::RequestOutputTokens),
         }
     }
 
@@ -178,9 +178,14 @@ fn times(out: &mut Map<String, Value>, measured: &Measurement, word: &str, list:
     let tail = || (samples.len() >= ENOUGH).then(|| stats::quantile(samples, 0.99)).flatten();
     for (name, seconds) in [
         ("mean", value.or_else(|| stats::mean(samples))),
-        ("median", kept("median").or(measured.percentiles.p50.flatten()).or_else(|| stats::median(samples))),
+        (
+            "median",
+            kept("median")
+                .or(measured.percentiles.p50.as_deref().copied().flatten())
+                .or_else(|| stats::median(samples)),
+        ),
         ("std", kept("std").or_else(|| kept("std_dev")).or_else(|| stats::sample_sd(samples))),
-        ("p99", measured.percentiles.p99.flatten().or_else(tail)),
+        ("p99", measured.percentiles.p99.as_deref().copied().flatten().or_else(tail)),
     ] {
         if let Some(seconds) = seconds.filter(|seconds| seconds.is_finite()) {
             out.insert(format!("{name}_{word}_ms"), json!(seconds * 1e3));

@@ -6,21 +6,26 @@ use super::Error;
 use super::cells::{self, NoCell};
 use super::fields::At;
 use super::foreign::{
-    Foreign, ForeignEngine, ForeignModel, ForeignWorkload, Kept, Metric, no_second_token, serving_cell,
+    Foreign, ForeignEngine, ForeignModel, ForeignWorkload, Formula, Kept, no_second_token, serving_cell,
     serving_row,
 };
 use super::rows::Rows;
+use crate::record::Metric;
 
-const OUTPUT: Metric = Metric::rate("output_tokens_per_second", "trtllm-bench.system_output_throughput");
-const TOTAL: Metric = Metric::rate("total_tokens_per_second", "trtllm-bench.system_total_throughput");
-const INPUT: Metric = Metric::rate("input_tokens_per_second", "trtllm-bench.input_throughput");
-const REQUESTS: Metric = Metric::requests("requests_per_second", "trtllm-bench.request_throughput");
-const DURATION: Metric = Metric::duration("trtllm-bench.total_latency");
-const INPUT_LENGTH: Metric = Metric::tokens("request_input_tokens", "trtllm-bench.avg_input_length");
-const OUTPUT_LENGTH: Metric = Metric::tokens("request_output_tokens", "trtllm-bench.avg_output_length");
-const LATENCY: Metric = Metric::time("end_to_end_latency_seconds", "trtllm-bench.avg_request_latency");
-const FIRST: Metric = Metric::time("time_to_first_token_seconds", "trtllm-bench.avg_ttft");
-const EACH: Metric = Metric::time("time_per_output_token_seconds", "trtllm-bench.avg_tpot");
+const OUTPUT: Formula =
+    Formula::of_run(Metric::OutputTokensPerSecond, "trtllm-bench.system_output_throughput");
+const TOTAL: Formula = Formula::of_run(Metric::TotalTokensPerSecond, "trtllm-bench.system_total_throughput");
+const INPUT: Formula = Formula::of_run(Metric::InputTokensPerSecond, "trtllm-bench.input_throughput");
+const REQUESTS: Formula = Formula::of_run(Metric::RequestsPerSecond, "trtllm-bench.request_throughput");
+const DURATION: Formula = Formula::of_run(Metric::DurationSeconds, "trtllm-bench.total_latency");
+const INPUT_LENGTH: Formula =
+    Formula::of_requests(Metric::RequestInputTokens, "trtllm-bench.avg_input_length");
+const OUTPUT_LENGTH: Formula =
+    Formula::of_requests(Metric::RequestOutputTokens, "trtllm-bench.avg_output_length");
+const LATENCY: Formula =
+    Formula::of_requests(Metric::EndToEndLatencySeconds, "trtllm-bench.avg_request_latency");
+const FIRST: Formula = Formula::of_requests(Metric::TimeToFirstTokenSeconds, "trtllm-bench.avg_ttft");
+const EACH: Formula = Formula::of_requests(Metric::TimePerOutputTokenSeconds, "trtllm-bench.avg_tpot");
 
 /// The records in these reports.
 pub(super) fn read(path: &Path, rows: &mut Rows<'_>) -> Result<Vec<Foreign>, Error> {

@@ -5,26 +5,25 @@
 
 use std::path::Path;
 
-use crate::record::{Cell, Unknown};
+use crate::record::{Cell, Metric, Unknown};
 
 use super::Error;
 use super::cells::{self, DEAD};
 use super::dates::{self, When};
 use super::fields::At;
-use super::foreign::{Foreign, ForeignEngine, ForeignModel, ForeignWorkload, Kept, Metric, mean};
+use super::foreign::{Foreign, ForeignEngine, ForeignModel, ForeignWorkload, Formula, Kept, mean};
 use super::json::Node;
 use super::rows::Rows;
 use super::served::contradiction;
 
-const TOTAL: Metric = Metric::rate("total_tokens_per_second", "vllm.throughput.tokens_per_second");
-const REQUESTS: Metric = Metric::requests("requests_per_second", "vllm.throughput.requests_per_second");
-const DURATION: Metric = Metric::duration("vllm.throughput.elapsed_time");
-const LATENCY: Metric = Metric {
-    name: "end_to_end_latency_seconds",
-    formula: "vllm.latency.avg_latency",
-    unit: "s",
-    method: "mean of the iterations' seconds; t interval of the log",
-};
+const TOTAL: Formula = Formula::of_run(Metric::TotalTokensPerSecond, "vllm.throughput.tokens_per_second");
+const REQUESTS: Formula = Formula::of_run(Metric::RequestsPerSecond, "vllm.throughput.requests_per_second");
+const DURATION: Formula = Formula::of_run(Metric::DurationSeconds, "vllm.throughput.elapsed_time");
+const LATENCY: Formula = Formula::new(
+    Metric::EndToEndLatencySeconds,
+    "vllm.latency.avg_latency",
+    "mean of the iterations' seconds; t interval of the log",
+);
 
 /// The records in the rows of `vllm bench throughput`.
 pub(super) fn throughput(path: &Path, rows: &mut Rows<'_>) -> Result<Vec<Foreign>, Error> {

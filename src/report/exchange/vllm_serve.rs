@@ -8,40 +8,41 @@ use super::Error;
 use super::cells;
 use super::dates::{self, When};
 use super::fields::At;
-use super::foreign::{Foreign, ForeignModel, ForeignWorkload, Kept, Metric, serving_row};
+use super::foreign::{Foreign, ForeignModel, ForeignWorkload, Formula, Kept, serving_row};
 use super::json::Node;
 use super::rows::Rows;
 use super::served::{self, Formulas, Samples};
+use crate::record::Metric;
 
 const FORMULAS: Formulas = Formulas {
-    input: Metric::rate("input_tokens_per_second", "vllm.serve.input_throughput"),
-    output: Metric::rate("output_tokens_per_second", "vllm.serve.output_throughput"),
-    total: Metric::rate("total_tokens_per_second", "vllm.serve.total_token_throughput"),
-    requests: Metric::requests("requests_per_second", "vllm.serve.request_throughput"),
-    duration: Metric::duration("vllm.serve.duration"),
-    input_length: Metric::tokens("request_input_tokens", "vllm.serve.input_lens"),
-    output_length: Metric::tokens("request_output_tokens", "vllm.serve.output_lens"),
+    input: Formula::of_run(Metric::InputTokensPerSecond, "vllm.serve.input_throughput"),
+    output: Formula::of_run(Metric::OutputTokensPerSecond, "vllm.serve.output_throughput"),
+    total: Formula::of_run(Metric::TotalTokensPerSecond, "vllm.serve.total_token_throughput"),
+    requests: Formula::of_run(Metric::RequestsPerSecond, "vllm.serve.request_throughput"),
+    duration: Formula::of_run(Metric::DurationSeconds, "vllm.serve.duration"),
+    input_length: Formula::of_requests(Metric::RequestInputTokens, "vllm.serve.input_lens"),
+    output_length: Formula::of_requests(Metric::RequestOutputTokens, "vllm.serve.output_lens"),
     times: &[
         (
             &["ttft"],
             Some(Samples::List("ttfts")),
-            Metric::time("time_to_first_token_seconds", "vllm.serve.ttft"),
+            Formula::of_requests(Metric::TimeToFirstTokenSeconds, "vllm.serve.ttft"),
         ),
-        (&["tpot"], None, Metric::time("time_per_output_token_seconds", "vllm.serve.tpot")),
+        (&["tpot"], None, Formula::of_requests(Metric::TimePerOutputTokenSeconds, "vllm.serve.tpot")),
         (
             &["itl"],
             Some(Samples::Lists("itls")),
-            Metric::time("inter_token_latency_seconds", "vllm.serve.itl"),
+            Formula::of_requests(Metric::InterTokenLatencySeconds, "vllm.serve.itl"),
         ),
         (
             &["e2el"],
             Some(Samples::List("latencies")),
-            Metric::time("end_to_end_latency_seconds", "vllm.serve.e2el"),
+            Formula::of_requests(Metric::EndToEndLatencySeconds, "vllm.serve.e2el"),
         ),
     ],
     total_field: "total_token_throughput",
 };
-const GOODPUT: Metric = Metric::requests("goodput_requests_per_second", "vllm.serve.request_goodput");
+const GOODPUT: Formula = Formula::of_run(Metric::GoodputRequestsPerSecond, "vllm.serve.request_goodput");
 
 /// The records in these rows.
 pub(super) fn read(path: &Path, rows: &mut Rows<'_>) -> Result<Vec<Foreign>, Error> {

@@ -95,7 +95,7 @@ pub fn render_compare_api(record: &Record, view: &View, style: Style) -> String 
         "{}",
         style.dim(&format!("one machine serves at most {capacity} a month{starred}"))
     ));
-    if let Some(counted) = view.counted {
+    if let Some(counted) = *view.counted {
         let text = format!(
             "{} characters are {} tokens here and {} there; prices of another model are for our million tokens' text",
             counted.characters, counted.own_tokens, counted.api_tokens
@@ -136,7 +136,7 @@ pub fn render_compare_api(record: &Record, view: &View, style: Style) -> String 
         under(&mut out, text, |text| style.warn(text));
     }
     for note in &view.quality {
-        let said = note.figure.as_deref().or(note.figure_reason.as_deref()).unwrap_or_default();
+        let said = note.figure.as_deref().or(note.figure.reason()).unwrap_or_default();
         for text in wrap(said, 78) {
             out.line(format_args!("{}", style.warn(&text)));
         }

@@ -17,7 +17,7 @@ use crate::report::format::{cell_label, hourly, number, percent, range, trimmed,
 /// What stands under a record's dollars in `bench cost`.
 pub fn render_cost_view(view: &View, style: Style) -> String {
     let mut out = Page::default();
-    if let Some(figure) = view.cost.usd_per_million_total_tokens {
+    if let Some(figure) = *view.cost.usd_per_million_total_tokens {
         out.line(format_args!(
             "\n{} at its own mix, input and output alike, {} busy: {}",
             style.strong(&usd(figure.value)),
@@ -70,9 +70,9 @@ pub fn render_priced(rows: &[PricedRow<'_>], style: Style) -> String {
         out.line(format_args!(
             "{:>9} {:>9} {:>9} {:>9} {:>6}  {verdict}",
             hour.unwrap_or_else(|| "–".to_owned()),
-            figure(cost.usd_per_million_input_tokens),
-            figure(cost.usd_per_million_output_tokens),
-            figure(cost.usd_per_million_total_tokens),
+            figure(*cost.usd_per_million_input_tokens),
+            figure(*cost.usd_per_million_output_tokens),
+            figure(*cost.usd_per_million_total_tokens),
             percent(cost.utilization)
         ));
         let cell =
@@ -163,8 +163,8 @@ fn cells(out: &mut Page, cells: &[CostCell], utilization: f64, style: Style) {
         out.line(format_args!(
             "{:<26} {:>9} {:>9} {:>9} {:>10}  {}",
             cell_label(&cell.cell),
-            figure(cell.usd_per_million_input_tokens),
-            figure(cell.usd_per_million_output_tokens),
+            figure(*cell.usd_per_million_input_tokens),
+            figure(*cell.usd_per_million_output_tokens),
             figure(mix(cell)),
             usd(cell.usd_per_million_all_output_tokens.value),
             style.dim(apart)
@@ -195,7 +195,7 @@ fn separation(out: &mut Page, view: &View, style: Style) {
         out.line(format_args!("  {}", style.dim(&quality)));
     }
     let together = view.cost.cells.iter().find(|cell| cell.apart == Apart::Together);
-    if let Some(reason) = together.and_then(|cell| cell.usd_per_million_input_tokens_reason.as_ref()) {
+    if let Some(reason) = together.and_then(|cell| cell.usd_per_million_input_tokens.reason()) {
         for text in wrap(
             &format!(
                 "input and output: {reason}; several mixes in one record or with --together, or --price-ratio to allocate"
@@ -227,12 +227,12 @@ fn margin(out: &mut Page, margin: &Margin, utilization: f64, style: Style) {
     };
     out.line(format_args!("{}", style.strong(&estimate("gross margin", margin.gross_margin))));
     out.line(format_args!("{}", estimate("markup", margin.markup)));
-    if let Some(u) = margin.break_even_utilization {
+    if let Some(u) = *margin.break_even_utilization {
         out.line(format_args!("{}", estimate("break-even utilization", u)));
         if u.value > 1.0 {
             out.line(format_args!("  {}", style.bad("above 100%: no load pays for it")));
         }
-    } else if let Some(reason) = &margin.break_even_utilization_reason {
+    } else if let Some(reason) = margin.break_even_utilization.reason() {
         out.line(format_args!("  {}", style.bad(reason)));
     }
     let points = |points: &[MarginAt], name: &dyn Fn(f64) -> String| {
@@ -262,8 +262,8 @@ fn price_for_margin(out: &mut Page, price: &PriceForMargin, utilization: f64, st
     out.line(format_args!("\n{}", style.strong(&head)));
     for (name, figure) in [
         ("all tokens", Some(price.usd_per_million_total_tokens)),
-        ("input", price.usd_per_million_input_tokens),
-        ("output", price.usd_per_million_output_tokens),
+        ("input", *price.usd_per_million_input_tokens),
+        ("output", *price.usd_per_million_output_tokens),
     ] {
         if let Some(Figure { value, ci95 }) = figure {
             out.line(format_args!("  {name:<12} {:>10}   {}", usd(value), range(ci95, usd)));

@@ -2,13 +2,13 @@
 
 use super::{Page, Style};
 use crate::base::units::{Watts, significant};
-use crate::record::{Energy, EnergyWindow, Grade, Record};
+use crate::record::{Energy, EnergyWindow, Grade, Metric, Phase, Record};
 use crate::report::format::{cell_label, wrap};
 
 /// The energy of a run, or one line that says why there is none.
 pub(super) fn render(out: &mut Page, energy: &Energy, style: Style) {
     if energy.windows.is_empty() {
-        let reason = energy.source_reason.as_ref().or(energy.windows_reason.as_ref());
+        let reason = energy.source.reason().or(energy.windows_reason.as_deref());
         for text in reason.iter().flat_map(|reason| wrap(&format!("no energy: {reason}"), 78)) {
             out.line(format_args!("  {}", style.dim(&text)));
         }
@@ -30,14 +30,14 @@ pub(super) fn render(out: &mut Page, energy: &Energy, style: Style) {
             "{:<widest$} {} {:>8} {:>8} {:>6} {:>5}",
             cell_label(&window.cell),
             style.strong(&format!("{:>12}", number(joules_per_token(window), 3))),
-            number(window.mean_watts, 3),
-            number(window.peak_watts, 3),
+            number(*window.mean_watts, 3),
+            number(*window.peak_watts, 3),
             open,
-            grade(window.grade, style),
+            grade(*window.grade, style),
         ));
     }
-    let of = [&energy.source, &energy.scope, &energy.device].into_iter().flatten();
-    let sensors = of.map(String::as_str).collect::<Vec<_>>().join(", ");
+    let of = [&energy.source, &energy.scope, &energy.device].into_iter().filter_map(|known| known.as_deref());
+    let sensors = of.collect::<Vec<_>>().join(", ");
     let idle = energy.idle_watts.map_or(String::new(), |watts| format!(", {} W idle", significant(watts, 3)));
     out.line(format_args!("  {}", style.dim(&format!("{sensors}{idle}"))));
     for text in energy.reasons.iter().flat_map(|reason| wrap(reason, 78)) {
@@ -54,10 +54,10 @@ pub fn render_power_limits(swept: &[(Watts, &Record)], style: Style) -> String {
         for window in &record.energy.windows {
             let rate = record.measurements.iter().find(|m| {
                 m.cell.as_ref() == Some(&window.cell)
-                    && match window.cell.phase.as_str() {
-                        "prefill" => m.metric == "prefill_tokens_per_second",
-                        "decode" => m.metric == "decode_tokens_per_second",
-                        _ => m.metric == "total_tokens_per_second",
+                    && match window.cell.phase {
+                        Phase::Prefill => m.metric == Metric::PrefillTokensPerSecond,
+                        Phase::Decode => m.metric == Metric::DecodeTokensPerSecond,
+                        _ => m.metric == Metric::TotalTokensPerSecond,
                     }
             });
             let number = |value: Option<f64>| value.map_or("–".to_owned(), |value| significant(value, 4));
@@ -65,9 +65,9 @@ pub fn render_power_limits(swept: &[(Watts, &Record)], style: Style) -> String {
                 "{:<9} {:<20} {:>12} {:>12} {:>8}",
                 format!("{} W", significant(limit.get(), 3)),
                 cell_label(&window.cell),
-                number(rate.and_then(|m| m.value)),
+                number(rate.and_then(|m| *m.value)),
                 number(joules_per_token(window)),
-                number(window.mean_watts),
+                number(*window.mean_watts),
             ));
         }
     }

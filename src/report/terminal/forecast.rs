@@ -1,5 +1,6 @@
 //! A forecast for people: lows, rate, checks, claim, use case, and what all of it assumes.
 
+use crate::base::known::Known;
 use crate::base::units::significant;
 use crate::catalog::DateKind;
 use crate::cost::curve::{
@@ -18,7 +19,7 @@ pub fn render_forecast(found: &Forecast, style: Style) -> String {
     rate(&mut out, found, style);
     checks(&mut out, found, style);
     for own in &found.own {
-        let interval = format::range(own.usd_per_million_ci95, usd);
+        let interval = format::range(*own.usd_per_million_ci95, usd);
         out.line(format_args!(
             "\n{} {} {}",
             style.strong("Here    "),
@@ -37,16 +38,16 @@ pub fn render_forecast(found: &Forecast, style: Style) -> String {
                 percent(own.utilization)
             ),
         );
-        if own.in_class != Some(true) {
+        if *own.in_class != Some(true) {
             let known = format!("{} is below the gate of the {}", own.model, found.class.name);
-            let why = own.in_class_reason.clone().unwrap_or(known);
+            let why = own.in_class.reason().unwrap_or(&known);
             for text in wrap(&format!("{why}: its cost buys something else than the prices of the curve"), 74)
             {
                 out.line(format_args!("    {}", style.warn(&text)));
             }
         }
     }
-    if let Some(case) = &found.use_case {
+    if let Some(case) = &*found.use_case {
         use_case(&mut out, found, case, style);
     }
     out.line(format_args!("\n{}", style.strong("Assumed")));
@@ -123,8 +124,8 @@ fn lows(out: &mut Page, found: &Forecast, style: Style) {
 }
 
 fn rate(out: &mut Page, found: &Forecast, style: Style) {
-    let Some(fit) = &found.fit else {
-        let reason = found.fit_reason.as_deref().unwrap_or("unknown");
+    let Some(fit) = &*found.fit else {
+        let reason = found.fit.reason().unwrap_or("unknown");
         out.line(format_args!("\n{} {}", style.strong("No rate:"), style.warn(reason)));
         return;
     };
@@ -135,7 +136,7 @@ fn rate(out: &mut Page, found: &Forecast, style: Style) {
     ));
     let factor = |estimate: &Estimate| format!("{}× a year", significant(estimate.value, 3));
     line(out, style, "falls by", &factor(&fit.yearly_factor), &interval(&fit.yearly_factor, "×"));
-    match &fit.halving_months {
+    match &*fit.halving_months {
         Some(months) => line(
             out,
             style,
@@ -144,7 +145,7 @@ fn rate(out: &mut Page, found: &Forecast, style: Style) {
             &interval(months, " months"),
         ),
         None => {
-            line(out, style, "halves in", "never", fit.halving_months_reason.as_deref().unwrap_or_default());
+            line(out, style, "halves in", "never", fit.halving_months.reason().unwrap_or_default());
         }
     }
     line(
@@ -154,7 +155,7 @@ fn rate(out: &mut Page, found: &Forecast, style: Style) {
         &factor(&fit.theil_sen.yearly_factor),
         &interval(&fit.theil_sen.yearly_factor, "×"),
     );
-    match &found.fit_dated_only {
+    match &*found.fit_dated_only {
         Some(dated) => line(
             out,
             style,
@@ -162,16 +163,10 @@ fn rate(out: &mut Page, found: &Forecast, style: Style) {
             &factor(&dated.yearly_factor),
             &format!("{}, n = {}", interval(&dated.yearly_factor, "×"), dated.n),
         ),
-        None => line(
-            out,
-            style,
-            "dated only",
-            "no rate",
-            found.fit_dated_only_reason.as_deref().unwrap_or_default(),
-        ),
+        None => line(out, style, "dated only", "no rate", found.fit_dated_only.reason().unwrap_or_default()),
     }
     scatter(out, fit, style);
-    if let Some(today) = &found.today {
+    if let Some(today) = &*found.today {
         line(out, style, "today", &usd(today.usd_per_million), &foreseen(today));
     }
     if let Some(low) = found.record_lows.last() {
@@ -195,8 +190,8 @@ fn scatter(out: &mut Page, fit: &FitFigures, style: Style) {
 
 fn checks(out: &mut Page, found: &Forecast, style: Style) {
     out.line(format_args!("\n{}", style.strong("Checks")));
-    match (&found.milestone, &found.milestone_reason) {
-        (Some(check), _) => {
+    match found.milestone.as_result() {
+        Ok(check) => {
             let verdict = if check.holds { style.good("holds") } else { style.bad("does not hold") };
             out.line(format_args!("  {verdict}: claim"));
             note(out, style, &format!("\"{}\"", check.claim));
@@ -217,9 +212,9 @@ fn checks(out: &mut Page, found: &Forecast, style: Style) {
                 ),
             );
         }
-        (None, reason) => note(out, style, reason.as_deref().unwrap_or_default()),
+        Err(reason) => note(out, style, reason),
     }
-    if let Some(held) = &found.held_out {
+    if let Some(held) = &*found.held_out {
         let verdict = if held.within { style.good("within") } else { style.bad("outside") };
         out.line(format_args!(
             "  {verdict}: the last low, {}, foreseen by the {} before it {} days ahead",
@@ -233,13 +228,9 @@ fn checks(out: &mut Page, found: &Forecast, style: Style) {
             &format!("foreseen {}, {}", usd(held.foreseen.usd_per_million), foreseen(&held.foreseen)),
         );
     } else {
-        note(
-            out,
-            style,
-            &format!("no point held out: {}", found.held_out_reason.as_deref().unwrap_or_default()),
-        );
+        note(out, style, &format!("no point held out: {}", found.held_out.reason().unwrap_or_default()));
     }
-    if let Some(claim) = &found.claim {
+    if let Some(claim) = &*found.claim {
         self::claim(out, found, claim, style);
     }
 }
@@ -259,17 +250,17 @@ fn claim(out: &mut Page, found: &Forecast, test: &ClaimTest, style: Style) {
     );
     out.line(format_args!("  {verdict}: claim {text}"));
     let mut parts = vec![test.reason.clone()];
-    if let Some(price) = &test.foreseen {
+    if let Some(price) = &*test.foreseen {
         parts.push(format!("foreseen for that day {}, {}", usd(price.usd_per_million), foreseen(price)));
     }
-    if let Some(probability) = test.probability {
+    if let Some(probability) = *test.probability {
         parts.push(format!(
             "probability {} if the model of the fit holds, n = {}",
             percent(probability),
             test.n
         ));
     }
-    if let (Some(low), Some(factor)) = (&test.lowest_so_far, test.factor_to_go)
+    if let (Some(low), Some(factor)) = (&*test.lowest_so_far, *test.factor_to_go)
         && factor > 1.0
     {
         parts.push(format!(
@@ -282,7 +273,7 @@ fn claim(out: &mut Page, found: &Forecast, test: &ClaimTest, style: Style) {
             test.days_to_go
         ));
     }
-    if let Some(second) = &test.dated_only {
+    if let Some(second) = &*test.dated_only {
         parts.push(format!(
             "through dated prices only: {}, {}, probability {}, n = {}",
             usd(second.foreseen.usd_per_million),
@@ -291,7 +282,7 @@ fn claim(out: &mut Page, found: &Forecast, test: &ClaimTest, style: Style) {
             second.n
         ));
     }
-    if let Some(day) = &test.reached {
+    if let Some(day) = &*test.reached {
         parts.push(format!("the curve is there {}", when(day)));
     }
     note(out, style, &parts.join("; "));
@@ -316,30 +307,30 @@ fn use_case(out: &mut Page, found: &Forecast, case: &UseCaseForecast, style: Sty
     ));
     for standing in &case.standings {
         self::standing(out, standing, style);
-        let cached = standing.basis.cached_input_usd_per_million;
+        let cached = &standing.basis.cached_input_usd_per_million;
         let changed = cached.is_some_and(|usd| usd < standing.basis.input_usd_per_million);
         if asked.cached_share > 0.0 && !changed {
-            let reason = standing.basis.cached_input_usd_per_million_reason;
+            let reason = cached.reason();
             let reason = reason.unwrap_or("its price of cached input is that of other input");
             for text in wrap(&format!("--cached changes nothing here: {reason}"), 74) {
                 out.line(format_args!("    {}", style.warn(&text)));
             }
         }
     }
-    match (&case.limit, &case.limit_reason) {
-        (Some(limit), _) => {
+    match case.limit.as_result() {
+        Ok(limit) => {
             let from = match limit.from {
                 "budget" => "the month's budget over its tasks",
                 _ => "the task's value less the margin",
             };
             line(out, style, "may cost", &format!("{} a task", usd(limit.usd_per_task)), from);
         }
-        (None, reason) => note(out, style, reason.as_deref().unwrap_or_default()),
+        Err(reason) => note(out, style, reason),
     }
-    if let Some(needed) = case.needed_usd_per_million {
+    if let Some(needed) = *case.needed_usd_per_million {
         line(out, style, "needs", &usd(needed), "a million at this mix, as a list price");
     }
-    let verdict = match case.viable_now {
+    let verdict = match *case.viable_now {
         Some(true) => style.good("viable now"),
         Some(false) => style.bad("not viable now"),
         None => return,
@@ -349,7 +340,7 @@ fn use_case(out: &mut Page, found: &Forecast, case: &UseCaseForecast, style: Sty
         .first()
         .map_or(String::new(), |standing| format!(" at {}", shorten(&standing.basis.name, 50)));
     out.line(format_args!("{} {verdict}{by}", style.strong("Verdict ")));
-    if let Some(low) = &case.reached {
+    if let Some(low) = &*case.reached {
         note(
             out,
             style,
@@ -363,8 +354,8 @@ fn use_case(out: &mut Page, found: &Forecast, case: &UseCaseForecast, style: Sty
         );
         return;
     }
-    match (&case.day, &case.day_reason) {
-        (Some(day), _) => {
+    match case.day.as_result() {
+        Ok(day) => {
             for text in wrap(&format!("the curve of the class is low enough {}", when(day)), 74) {
                 out.line(format_args!("    {}", style.strong(&text)));
             }
@@ -382,9 +373,9 @@ fn use_case(out: &mut Page, found: &Forecast, case: &UseCaseForecast, style: Sty
                 );
             }
         }
-        (None, reason) => note(out, style, reason.as_deref().unwrap_or_default()),
+        Err(reason) => note(out, style, reason),
     }
-    if let Some(rate) = &case.by_rate {
+    if let Some(rate) = &*case.by_rate {
         let day = |day: Option<jiff::civil::Date>, none: &str| {
             day.map_or_else(|| none.to_owned(), |day| day.to_string())
         };
@@ -402,7 +393,7 @@ fn use_case(out: &mut Page, found: &Forecast, case: &UseCaseForecast, style: Sty
 
 fn standing(out: &mut Page, standing: &Standing, style: Style) {
     let basis = &standing.basis;
-    let pays = match standing.viable {
+    let pays = match *standing.viable {
         Some(true) => style.good("yes"),
         Some(false) => style.bad("no"),
         None => "–".to_owned(),
@@ -488,10 +479,10 @@ pub fn log_plot(found: &Forecast) -> LogPlot {
         high: place.prediction95[1],
     });
     let mut levels = Vec::new();
-    if let Some(needed) = found.use_case.as_ref().and_then(|case| case.needed_usd_per_million) {
+    if let Some(needed) = found.use_case.as_ref().and_then(|case| *case.needed_usd_per_million) {
         levels.push((format!("needed by the use case, {}", usd(needed)), needed));
     }
-    if let Some(test) = &found.claim {
+    if let Some(test) = &*found.claim {
         levels.push((
             format!("claimed by {}: ${}", test.claim.by, test.claim.usd_per_million),
             test.claim.usd_per_million,
@@ -554,17 +545,15 @@ fn list(out: &mut Page, style: Style, text: &str) {
 }
 
 fn when(day: &DayInterval) -> String {
-    let shown = |day: Option<jiff::civil::Date>, reason: &Option<String>| {
-        day.map_or_else(|| format!("open ({})", reason.as_deref().unwrap_or_default()), |day| day.to_string())
+    let shown = |day: &Known<jiff::civil::Date>| match day.as_result() {
+        Ok(day) => day.to_string(),
+        Err(reason) => format!("open ({reason})"),
     };
-    match day.expected {
-        Some(expected) => format!(
-            "about {expected}, 95% {} to {}, n = {}",
-            shown(day.earliest, &day.earliest_reason),
-            shown(day.latest, &day.latest_reason),
-            day.n
-        ),
-        None => format!("never: {}, n = {}", day.expected_reason.as_deref().unwrap_or_default(), day.n),
+    match day.expected.as_result() {
+        Ok(expected) => {
+            format!("about {expected}, 95% {} to {}, n = {}", shown(&day.earliest), shown(&day.latest), day.n)
+        }
+        Err(reason) => format!("never: {reason}, n = {}", day.n),
     }
 }
 

@@ -136,5 +136,5 @@ pub(in crate::report) fn kept_busy(bill: &Bill) -> String {
 /// Tokens per second for the month's tokens alone.
 pub(in crate::report) fn this_month(bill: &Bill) -> String {
     let beat = bill.to_beat.as_ref();
-    beat.and_then(|beat| beat.tokens_per_second_this_month).map_or("never".to_owned(), number)
+    beat.and_then(|beat| *beat.tokens_per_second_this_month).map_or("never".to_owned(), number)
 }

@@ -50,7 +50,7 @@ pub fn render_plan(plan: &Plan, available: Option<Bytes>) -> String {
             let left_out = if too_long { ", more than --max-time: left out unless it is faster" } else { "" };
             line("", format!("{:<24} about {trial} a trial{left_out}", row.label));
         }
-        if let Some(reason) = &estimate.measuring_seconds_reason {
+        if let Some(reason) = estimate.measuring_seconds.reason() {
             line("", format!("the rows' time is not known: {reason}"));
         }
     }

@@ -10,7 +10,7 @@ use super::{Page, Style};
 pub fn render_quality(found: &Assessment, style: Style) -> String {
     let mut out = Page::default();
     subject(&mut out, "Model    ", &found.model, style);
-    if let Some(reference) = &found.reference {
+    if let Some(reference) = &*found.reference {
         subject(&mut out, "Against  ", reference, style);
     }
     let tokens =
@@ -59,10 +59,10 @@ fn subject(out: &mut Page, label: &str, subject: &Subject, style: Style) {
 }
 
 fn figure(out: &mut Page, name: &str, figure: &Figure, style: Style, text: impl Fn(f64) -> String) {
-    if let (Some(value), Some(error)) = (figure.value, figure.standard_error) {
+    if let (Some(value), Some(error)) = (*figure.value, figure.standard_error) {
         out.line(format_args!("{name:<17} {} ± {}", style.strong(&text(value)), text(error)));
     } else {
-        let reason = figure.value_reason.as_deref().unwrap_or("unknown");
+        let reason = figure.value.reason().unwrap_or("unknown");
         out.line(format_args!("{name:<17} {}", style.dim(&format!("none: {reason}"))));
     }
 }

@@ -1,7 +1,9 @@
 //! One record as a table, its dollars and its verdict.
 
 use crate::base::units::{Bytes, Seconds, figure, significant};
-use crate::record::{Answer, ApiComparison, ApiVerdict, Check, Cost, Measurement, Record, Verdict};
+use crate::record::{
+    Answer, ApiComparison, ApiVerdict, Check, Cost, Measurement, Metric, Phase, Record, Verdict,
+};
 use crate::report::verdict::{tier, times};
 use crate::run::measure::{self, RowTrials};
 
@@ -22,7 +24,7 @@ pub fn render(record: &Record, style: Style) -> String {
     if record.serving.is_some() {
         super::serving::apart(&mut out, &record.cost, style);
     }
-    if let Some(greedy) = &record.quality.greedy {
+    if let Some(greedy) = &*record.quality.greedy {
         let text = clipped(&greedy.text, 58);
         out.line(format_args!("\nOutput   {}", style.dim(&format!("“{}…”", text.trim()))));
     }
@@ -44,7 +46,7 @@ fn heading(out: &mut Page, record: &Record, style: Style) {
         record.engine.threads.map_or(String::new(), |threads| format!(", {}", count(threads, "thread")));
     let device = crate::report::device(record);
     let said = [
-        model.architecture.clone(),
+        model.architecture.clone().into_option(),
         model.parameters.map(|count| format!("{} parameters", parameters(count))),
         model.weight_bytes.map(|bytes| Bytes::new(bytes).to_string()),
     ];
@@ -58,20 +60,21 @@ fn heading(out: &mut Page, record: &Record, style: Style) {
     if let Some(serving) = &record.serving {
         super::serving::heading(out, serving, style);
     }
-    if model.synthetic == Some(true) {
+    if *model.synthetic == Some(true) {
         out.line(format_args!(
             "{}",
             style.warn("synthetic weights: speed is real, text and quality are not")
         ));
     }
     no_ceiling(out, record, style);
-    let figure = |metric: &str| record.measurements.iter().find(|m| m.metric == metric).and_then(|m| m.value);
+    let figure =
+        |metric: Metric| record.measurements.iter().find(|m| m.metric == metric).and_then(|m| *m.value);
     let mut facts = Vec::new();
-    if let Some(load) = figure("model_load_seconds") {
+    if let Some(load) = figure(Metric::ModelLoadSeconds) {
         facts.push(format!("loaded in {}", Seconds::new(load)));
     }
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a count of bytes")]
-    if let Some(peak) = figure("peak_memory_bytes") {
+    if let Some(peak) = figure(Metric::PeakMemoryBytes) {
         facts.push(format!("peak memory {}", Bytes::new(peak as u64)));
     }
     if !facts.is_empty() {
@@ -87,7 +90,7 @@ fn table(out: &mut Page, record: &Record, style: Style) {
     }
     let rows = rows(&record.measurements);
     if rows.is_empty() && record.workload.rows_left_out.is_empty() {
-        let outside = record.measurements.iter().find_map(|m| m.cell_reason.as_deref());
+        let outside = record.measurements.iter().find_map(|m| m.cell.reason());
         match outside.filter(|_| record.imported.is_some()) {
             Some(reason) => out.line(format_args!("\nno figure belongs to a row: {reason}")),
             None => out.line(format_args!("\nno row was measured")),
@@ -109,7 +112,7 @@ fn table(out: &mut Page, record: &Record, style: Style) {
     }
     left_out(out, record, style);
     for m in &record.measurements {
-        let (Some(cell), Some(why)) = (&m.cell, is_a_rows_rate(m).then(|| wild(m)).flatten()) else {
+        let (Some(cell), Some(why)) = (&*m.cell, is_a_rows_rate(m).then(|| wild(m)).flatten()) else {
             continue;
         };
         for text in wrap(&format!("{}: {why}", cell_label(cell)), 76) {
@@ -139,12 +142,12 @@ pub(super) fn row_line(trials: &RowTrials) -> Option<String> {
 
 /// Whether this is the rate that stands for its row in a table.
 fn is_a_rows_rate(m: &Measurement) -> bool {
-    let phase = m.cell.as_ref().map(|cell| cell.phase.as_str());
+    let phase = m.cell.as_ref().map(|cell| &cell.phase);
     matches!(
-        (m.metric.as_str(), phase),
-        ("prefill_tokens_per_second", Some("prefill"))
-            | ("decode_tokens_per_second", Some("decode"))
-            | ("total_tokens_per_second", Some("joint" | "serving"))
+        (&m.metric, phase),
+        (Metric::PrefillTokensPerSecond, Some(Phase::Prefill))
+            | (Metric::DecodeTokensPerSecond, Some(Phase::Decode))
+            | (Metric::TotalTokensPerSecond, Some(Phase::Joint | Phase::Serving))
     )
 }
 
@@ -155,11 +158,11 @@ pub(super) fn width(share: f64) -> String {
 
 /// What made an interval wider than its value: one wild trial, or trials that lie anywhere.
 fn wild(m: &Measurement) -> Option<String> {
-    let (interval, value) = m.interval().zip(m.value)?;
+    let (interval, value) = m.interval().zip(*m.value)?;
     if interval.relative_half_width(value) <= 1.0 || !m.samples.unit.starts_with("seconds") {
         return None;
     }
-    let mut seconds = m.samples.values.clone()?;
+    let mut seconds = m.samples.values.clone().into_option()?;
     seconds.sort_by(f64::total_cmp);
     let text = |seconds: f64| Seconds::new(seconds).to_string();
     let close =
@@ -193,34 +196,34 @@ struct TableRow {
 }
 
 fn rows(measurements: &[Measurement]) -> Vec<TableRow> {
-    let same = |a: &Measurement, metric: &str| {
+    let same = |a: &Measurement, metric: Metric| {
         measurements
             .iter()
-            .find(|b| b.metric == metric && b.cell == a.cell)
-            .and_then(|m| m.value)
+            .find(|b| b.metric == metric && *b.cell == *a.cell)
+            .and_then(|m| *m.value)
             .map(Seconds::new)
     };
     let mut rows = Vec::new();
     for m in measurements {
-        let Some(cell) = &m.cell else { continue };
-        let latency = match (m.metric.as_str(), cell.phase.as_str()) {
-            ("prefill_tokens_per_second", "prefill") => {
-                same(m, "time_to_first_token_seconds").map(|time| format!("TTFT {time}"))
+        let Some(cell) = &*m.cell else { continue };
+        let latency = match (&m.metric, &cell.phase) {
+            (Metric::PrefillTokensPerSecond, Phase::Prefill) => {
+                same(m, Metric::TimeToFirstTokenSeconds).map(|time| format!("TTFT {time}"))
             }
-            ("decode_tokens_per_second", "decode") => {
-                same(m, "time_per_output_token_seconds").map(|time| format!("TPOT {time}"))
+            (Metric::DecodeTokensPerSecond, Phase::Decode) => {
+                same(m, Metric::TimePerOutputTokenSeconds).map(|time| format!("TPOT {time}"))
             }
-            ("total_tokens_per_second", "joint" | "serving") => {
-                let first = same(m, "time_to_first_token_seconds");
+            (Metric::TotalTokensPerSecond, Phase::Joint | Phase::Serving) => {
+                let first = same(m, Metric::TimeToFirstTokenSeconds);
                 first
-                    .zip(same(m, "end_to_end_latency_seconds"))
+                    .zip(same(m, Metric::EndToEndLatencySeconds))
                     .map(|(ttft, all)| format!("TTFT {ttft}, all {all}"))
             }
             _ => continue,
         };
         let interval = m
             .interval()
-            .zip(m.value)
+            .zip(*m.value)
             .map_or_else(|| "–".to_owned(), |(interval, value)| width(interval.relative_half_width(value)));
         rows.push(TableRow {
             label: cell_label(cell),
@@ -242,8 +245,8 @@ pub fn render_cost(record_cost: &Cost, style: Style) -> String {
 }
 
 fn cost(out: &mut Page, cost: &Cost, style: Style) {
-    let Some(price) = &cost.price else {
-        let reason = cost.price_reason.as_deref().unwrap_or("unknown");
+    let Some(price) = &*cost.price else {
+        let reason = cost.price.reason().unwrap_or("unknown");
         out.line(format_args!("\nNo cost: {reason}"));
         return;
     };
@@ -256,7 +259,7 @@ fn cost(out: &mut Page, cost: &Cost, style: Style) {
     for text in price.warnings.iter().flat_map(|warning| wrap(warning, 78)) {
         out.line(format_args!("  {}", style.warn(&text)));
     }
-    if let Some(cell) = &cost.headline_cell {
+    if let Some(cell) = &*cost.headline_cell {
         let busy = percent(cost.utilization);
         out.line(format_args!(
             "  {}",
@@ -267,10 +270,10 @@ fn cost(out: &mut Page, cost: &Cost, style: Style) {
     let of_unknown_lengths =
         cost.usd_per_million_total_tokens.filter(|_| cost.usd_per_million_all_output_tokens.is_none());
     for (name, figure, note) in [
-        ("input", cost.usd_per_million_input_tokens, ""),
-        ("output", cost.usd_per_million_output_tokens, ""),
-        (blended.as_str(), cost.usd_per_million_blended_tokens, ""),
-        ("all output", cost.usd_per_million_all_output_tokens, "all of the cost ÷ output tokens"),
+        ("input", *cost.usd_per_million_input_tokens, ""),
+        ("output", *cost.usd_per_million_output_tokens, ""),
+        (blended.as_str(), *cost.usd_per_million_blended_tokens, ""),
+        ("all output", *cost.usd_per_million_all_output_tokens, "all of the cost ÷ output tokens"),
         ("all tokens", of_unknown_lengths, "input and output alike"),
     ] {
         if let Some(figure) = figure {
@@ -283,11 +286,11 @@ fn cost(out: &mut Page, cost: &Cost, style: Style) {
 }
 
 fn electricity(out: &mut Page, cost: &Cost, style: Style) {
-    let Some(electricity) = &cost.electricity else { return };
+    let Some(electricity) = &*cost.electricity else { return };
     let part = |found: Option<f64>, name: &str| found.map(|found| format!("{} {name}", usd(found)));
     let parts = [
-        part(electricity.usd_per_million_input_tokens, "input"),
-        part(electricity.usd_per_million_output_tokens, "output"),
+        part(*electricity.usd_per_million_input_tokens, "input"),
+        part(*electricity.usd_per_million_output_tokens, "output"),
     ];
     let parts: Vec<String> = parts.into_iter().flatten().collect();
     out.line(format_args!("  {:<12} {}", "electricity", parts.join(", ")));
@@ -334,7 +337,7 @@ fn comparison(out: &mut Page, cost: &Cost, style: Style) {
         let fee = "an API's fee for each request is in its price, at these lengths";
         out.line(format_args!("  {}", style.dim(fee)));
     }
-    if let Some(verdict) = &cost.verdict {
+    if let Some(verdict) = &*cost.verdict {
         super::verdict::verdict(out, verdict, style);
     }
 }
@@ -342,7 +345,7 @@ fn comparison(out: &mut Page, cost: &Cost, style: Style) {
 /// How a price stands to the cost here, where the figures can say.
 fn relation(api: &ApiComparison, verdict: Option<&ApiVerdict>, style: Style) -> String {
     let told = verdict.is_some_and(|verdict| verdict.answer != Answer::NoVerdict);
-    let text = match api.ratio_ci95 {
+    let text = match *api.ratio_ci95 {
         // Another model's price, which is neither good nor bad news.
         _ if !api.same_model => style.dim("another model"),
         Some([_, high]) if told && high < 1.0 => {
@@ -455,6 +458,7 @@ fn parameters(count: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::known::Known;
     use crate::record::Figure;
 
     #[test]
@@ -496,8 +500,7 @@ mod tests {
             mix_usd_per_million: 0.1,
             here_usd_per_million: 0.1 * ratio,
             ratio,
-            ratio_ci95,
-            ratio_ci95_reason: None,
+            ratio_ci95: ratio_ci95.ok_or("one sample").into(),
             same_model,
             source: "a list".to_owned(),
             observed: "2026-11-18".to_owned(),
@@ -511,13 +514,10 @@ mod tests {
             same_model: true,
             here_usd_per_million: Figure { value: 1.0, ci95: None },
             api_usd_per_million: 1.0,
-            ratio: None,
-            ratio_reason: None,
+            ratio: Known::unknown("not looked at"),
             utilization: 1.0,
-            break_even_utilization: None,
-            break_even_utilization_reason: None,
-            break_even_tokens_per_month: None,
-            break_even_tokens_per_month_reason: None,
+            break_even_utilization: Known::unknown("not looked at"),
+            break_even_tokens_per_month: Known::unknown("not looked at"),
             month: None,
         };
         let style = Style::new(false);

@@ -3,7 +3,7 @@
 use crate::base::text::{count, printable};
 use crate::base::units::{Seconds, figure, significant};
 use crate::record::serving::{Goals, ServedRow};
-use crate::record::{Cost, Measurement, Serving};
+use crate::record::{Cost, Measurement, Metric, Serving};
 use crate::report::format::{shorten, wrap};
 use crate::run::serving::{Driven, Plan};
 
@@ -34,16 +34,16 @@ pub(super) fn table(out: &mut Page, serving: &Serving, measurements: &[Measureme
     );
     out.line(format_args!("\n{}", style.dim(&header)));
     for row in &serving.rows {
-        let find = |metric: &str| {
+        let find = |metric: Metric| {
             measurements.iter().find(|m| m.metric == metric && m.cell.as_ref() == Some(&row.cell))
         };
-        let output = find("output_tokens_per_second");
+        let output = find(Metric::OutputTokensPerSecond);
         let of = |m: Option<&Measurement>| {
-            m.and_then(|m| m.value).map_or_else(|| NOTHING.to_owned(), |value| figure(value, 4))
+            m.and_then(|m| *m.value).map_or_else(|| NOTHING.to_owned(), |value| figure(value, 4))
         };
-        let interval = output.and_then(|m| Some(width(m.interval()?.relative_half_width(m.value?))));
-        let first = find("time_to_first_token_seconds").map(|m| &m.percentiles);
-        let each = find("time_per_output_token_seconds").map(|m| &m.percentiles);
+        let interval = output.and_then(|m| Some(width(m.interval()?.relative_half_width((*m.value)?))));
+        let first = find(Metric::TimeToFirstTokenSeconds).map(|m| &m.percentiles);
+        let each = find(Metric::TimePerOutputTokenSeconds).map(|m| &m.percentiles);
         let time = |value: Option<f64>| {
             value.map_or_else(|| NOTHING.to_owned(), |value| Seconds::new(value).to_string())
         };
@@ -52,10 +52,10 @@ pub(super) fn table(out: &mut Page, serving: &Serving, measurements: &[Measureme
             shorten(&printable(&row.row), NAME),
             style.strong(&format!("{:>9}", of(output))),
             interval.unwrap_or_else(|| NOTHING.to_owned()),
-            of(find("total_tokens_per_second")),
-            time(first.and_then(|of| of.p50.flatten())),
-            time(first.and_then(|of| of.p95.flatten())),
-            time(each.and_then(|of| of.p50.flatten())),
+            of(find(Metric::TotalTokensPerSecond)),
+            time(first.and_then(|of| of.p50.as_deref().copied().flatten())),
+            time(first.and_then(|of| of.p95.as_deref().copied().flatten())),
+            time(each.and_then(|of| of.p50.as_deref().copied().flatten())),
             failed(row),
         ));
     }
@@ -69,7 +69,7 @@ pub(super) fn table(out: &mut Page, serving: &Serving, measurements: &[Measureme
                 out.line(format_args!("{}", style.warn(&text)));
             }
         };
-        if let Some(reason) = &row.steady_seconds_reason {
+        if let Some(reason) = row.steady_seconds.reason() {
             say(format!("no rate, since it had no steady window: {reason}"));
         }
         for failure in &row.failures {
@@ -87,7 +87,7 @@ pub(super) fn table(out: &mut Page, serving: &Serving, measurements: &[Measureme
             ));
         }
     }
-    if let Some(goals) = &serving.goals {
+    if let Some(goals) = &*serving.goals {
         goodput(out, goals, serving, measurements, style);
     }
 }
@@ -104,9 +104,9 @@ fn goodput(out: &mut Page, goals: &Goals, serving: &Serving, measurements: &[Mea
     for row in &serving.rows {
         let found = measurements
             .iter()
-            .find(|m| m.metric == "goodput_requests_per_second" && m.cell.as_ref() == Some(&row.cell));
+            .find(|m| m.metric == Metric::GoodputRequestsPerSecond && m.cell.as_ref() == Some(&row.cell));
         let rate =
-            found.and_then(|m| m.value).map_or_else(|| NOTHING.to_owned(), |rate| significant(rate, 3));
+            found.and_then(|m| *m.value).map_or_else(|| NOTHING.to_owned(), |rate| significant(rate, 3));
         let share = row.goodput.map_or_else(String::new, |found| {
             let [low, high] = found.share_ci95.map(|end| end * 100.0);
             format!(", {:.1}% of {} (95%: {low:.1}% to {high:.1}%)", found.share * 100.0, found.due)
@@ -126,7 +126,7 @@ fn failed(row: &ServedRow) -> u64 {
 /// Why input and output have no price each, and what gives them one.
 pub(super) fn apart(out: &mut Page, cost: &Cost, style: Style) {
     let priced = cost.price.is_some() && cost.usd_per_million_total_tokens.is_some();
-    let Some(reason) = cost.usd_per_million_input_tokens_reason.as_ref().filter(|_| priced) else { return };
+    let Some(reason) = cost.usd_per_million_input_tokens.reason().filter(|_| priced) else { return };
     let text = format!(
         "input and output apart: {reason}. Several mixes at one concurrency: -p 128,512,2048 -n 32,128,512 --max-concurrency 32"
     );
@@ -137,8 +137,8 @@ pub(super) fn apart(out: &mut Page, cost: &Cost, style: Style) {
 
 /// A row that is over, in a line.
 pub fn render_row(driven: &Driven) -> String {
-    let find = |metric: &str| driven.serving.figures.iter().find(|figure| figure.metric == metric);
-    let output = find("output_tokens_per_second").map(|figure| (&figure.value, &figure.ci95));
+    let find = |metric: Metric| driven.serving.figures.iter().find(|figure| figure.metric == metric);
+    let output = find(Metric::OutputTokensPerSecond).map(|figure| (&figure.value, &figure.ci95));
     let mut said = match output {
         Some((Ok(value), Ok(ci95))) => {
             let share = width(ci95.relative_half_width(*value));
@@ -147,7 +147,8 @@ pub fn render_row(driven: &Driven) -> String {
         Some((Ok(value), Err(_))) => vec![format!("{} output tokens/s", figure(*value, 4))],
         _ => vec!["no steady state".to_owned()],
     };
-    for (name, metric) in [("TTFT", "time_to_first_token_seconds"), ("TPOT", "time_per_output_token_seconds")]
+    for (name, metric) in
+        [("TTFT", Metric::TimeToFirstTokenSeconds), ("TPOT", Metric::TimePerOutputTokenSeconds)]
     {
         let median = find(metric).and_then(|figure| figure.percentiles.first()?.value.clone().ok());
         said.extend(median.map(|time| format!("{name} {}", Seconds::new(time))));

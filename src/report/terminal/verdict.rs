@@ -38,6 +38,7 @@ fn paint(verdict: &Verdict, text: &str, style: Style) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::known::Known;
     use crate::record::{Doubt, Estimate, Figure, Tier};
 
     #[test]
@@ -52,13 +53,10 @@ mod tests {
                 same_model: true,
                 here_usd_per_million: Figure { value: 1.0, ci95: None },
                 api_usd_per_million: 2.0,
-                ratio: Some(Estimate { value: 0.5, ci95: Some([0.4, 0.6]) }),
-                ratio_reason: None,
+                ratio: Known::new(Estimate { value: 0.5, ci95: Some([0.4, 0.6]) }),
                 utilization: 1.0,
-                break_even_utilization: None,
-                break_even_utilization_reason: None,
-                break_even_tokens_per_month: None,
-                break_even_tokens_per_month_reason: None,
+                break_even_utilization: Known::unknown("not looked at"),
+                break_even_tokens_per_month: Known::unknown("not looked at"),
                 month: None,
             };
             let mut out = Page::default();

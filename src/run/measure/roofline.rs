@@ -15,8 +15,9 @@
 //! stored and once per prompt however many steps it takes, and blocks with a sliding window see no more than that.
 //! The head counts once per prompt, for its last position.
 
+use crate::base::known::Known;
 use crate::base::units::Bytes;
-use crate::record::{Cell, Measurement, Percentiles, Samples, Unknown};
+use crate::record::{Cell, Measurement, Metric};
 
 /// What a model asks of a device.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -157,11 +158,11 @@ pub fn utilization(measured: &[Measurement], model: &ModelDemand, ceiling: &Ceil
         .filter_map(|m| {
             let cell = m.cell.as_ref()?;
             let (batch, depth) = (f64::from(cell.batch), f64::from(cell.depth));
-            let work = match (m.metric.as_str(), cell.phase.as_str()) {
-                ("time_to_first_token_seconds", "prefill") => {
+            let work = match (&m.metric, &cell.phase) {
+                (Metric::TimeToFirstTokenSeconds, crate::record::Phase::Prefill) => {
                     model.prompt(batch, depth, f64::from(cell.prompt_tokens))
                 }
-                ("time_per_output_token_seconds", "decode") => {
+                (Metric::TimePerOutputTokenSeconds, crate::record::Phase::Decode) => {
                     model.step(batch, depth, f64::from(cell.output_tokens))
                 }
                 _ => return None,
@@ -186,38 +187,20 @@ pub fn utilization(measured: &[Measurement], model: &ModelDemand, ceiling: &Ceil
 
 /// The two shares as measurements.
 pub fn measurements(row: &Utilization) -> Vec<Measurement> {
-    let one = |metric: &str, value: Result<f64, String>, method: &str| {
-        let (value, value_reason) = match value {
-            Ok(value) => (Some(value), None),
-            Err(reason) => (None, Some(reason)),
-        };
-        Measurement {
-            metric: metric.to_owned(),
-            formula: format!("infercost.{metric}/2"),
-            unit: "share".to_owned(),
-            value,
-            value_reason,
-            ci95: None,
-            ci95_reason: Some("it follows from the row's time, whose interval stands there".to_owned()),
-            percentiles: Percentiles::default(),
-            n: usize::from(value.is_some()),
-            method: method.to_owned(),
-            cell: Some(row.cell.clone()),
-            cell_reason: None,
-            samples: Samples::inline("share", value.into_iter().collect()),
-            unknown: Unknown::new(),
-        }
+    let one = |metric: Metric, value: Result<f64, String>, method: &str| Measurement {
+        ci95: Known::unknown("it follows from the row's time, whose interval stands there"),
+        ..Measurement::new(metric, Known::new(row.cell.clone()), value.into(), method)
     };
     let cached =
         || "what must be moved is less than twice the largest cache, so memory is no ceiling".to_owned();
     vec![
         one(
-            "model_bandwidth_utilization",
+            Metric::ModelBandwidthUtilization,
             row.bandwidth.ok_or_else(cached),
             "bytes that must come ÷ (seconds × read bandwidth measured here)",
         ),
         one(
-            "model_flops_utilization",
+            Metric::ModelFlopsUtilization,
             Ok(row.compute),
             "operations ÷ (seconds × single-precision peak measured here)",
         ),
@@ -229,17 +212,10 @@ mod tests {
     use super::*;
     use crate::run::measure::of_process;
 
-    fn measured(metric: &str, phase: &str, cell: [u32; 4], seconds: f64) -> Measurement {
+    fn measured(metric: Metric, phase: crate::record::Phase, cell: [u32; 4], seconds: f64) -> Measurement {
         let [prompt_tokens, output_tokens, batch, depth] = cell;
-        let cell = Cell {
-            prompt_tokens,
-            output_tokens,
-            batch,
-            depth,
-            phase: phase.to_owned(),
-            requests_per_second: None,
-        };
-        Measurement { cell: Some(cell), ..of_process(metric, "s", Ok(seconds), "") }
+        let cell = Cell { prompt_tokens, output_tokens, batch, depth, phase, requests_per_second: None };
+        Measurement { cell: Known::new(cell), ..of_process(metric, Ok(seconds), "") }
     }
 
     /// A model of 1 GB in the body and 0.1 GB in the head at 8 bits, by hand.
@@ -256,9 +232,9 @@ mod tests {
         };
         let ceiling = Ceiling { read: 10e9, flops: 1e12, narrow: 3e12, cache: Bytes::new(32 << 20) };
         let rows = [
-            measured("time_per_output_token_seconds", "decode", [0, 100, 2, 450], 0.24),
-            measured("time_to_first_token_seconds", "prefill", [100, 0, 1, 0], 1.0),
-            measured("time_to_first_token_seconds", "joint", [100, 10, 1, 0], 1.0),
+            measured(Metric::TimePerOutputTokenSeconds, crate::record::Phase::Decode, [0, 100, 2, 450], 0.24),
+            measured(Metric::TimeToFirstTokenSeconds, crate::record::Phase::Prefill, [100, 0, 1, 0], 1.0),
+            measured(Metric::TimeToFirstTokenSeconds, crate::record::Phase::Joint, [100, 10, 1, 0], 1.0),
         ];
         let found = utilization(&rows, &model, &ceiling);
         assert_eq!(found.len(), 2);
@@ -274,7 +250,12 @@ mod tests {
         // 1.1 GB and the prompt's own 100 · 100 kB.
         assert!((found[1].bytes - 1.11e9).abs() < 1.0);
         let deep = utilization(
-            &[measured("time_to_first_token_seconds", "prefill", [100, 0, 2, 400], 1.0)],
+            &[measured(
+                Metric::TimeToFirstTokenSeconds,
+                crate::record::Phase::Prefill,
+                [100, 0, 2, 400],
+                1.0,
+            )],
             &model,
             &ceiling,
         );
@@ -319,8 +300,9 @@ mod tests {
             attention_operations: 0.0,
         };
         let ceiling = Ceiling { read: 10e9, flops: 1e12, narrow: 3e12, cache: Bytes::new(0) };
-        let rows =
-            [1, 2].map(|batch| measured("time_per_output_token_seconds", "decode", [0, 100, batch, 0], 0.1));
+        let rows = [1, 2].map(|batch| {
+            measured(Metric::TimePerOutputTokenSeconds, crate::record::Phase::Decode, [0, 100, batch, 0], 0.1)
+        });
         let found = utilization(&rows, &model, &ceiling);
         // Two experts of 0.1 GB; two tokens reach 8 · (1 − 0.75²) = 3.5 of them, and at least 2.
         assert!((found[0].bytes - 0.4e9).abs() < 1.0 && (found[1].bytes - 0.55e9).abs() < 1.0, "{found:?}");
@@ -339,10 +321,11 @@ mod tests {
             attention_operations: 0.0,
         };
         let ceiling = Ceiling { read: 10e9, flops: 1e12, narrow: 3e12, cache: Bytes::new(32 << 20) };
-        let rows = [measured("time_per_output_token_seconds", "decode", [0, 8, 1, 0], 1e-3)];
+        let rows =
+            [measured(Metric::TimePerOutputTokenSeconds, crate::record::Phase::Decode, [0, 8, 1, 0], 1e-3)];
         let found = utilization(&rows, &model, &ceiling);
         assert_eq!((found[0].bandwidth, found[0].beyond_cache.to_bits()), (None, 0.0f64.to_bits()));
         let [bandwidth, _] = &measurements(&found[0])[..] else { panic!("two figures") };
-        assert!(bandwidth.value_reason.as_deref().expect("a reason").contains("cache"));
+        assert!(bandwidth.value.reason().expect("a reason").contains("cache"));
     }
 }

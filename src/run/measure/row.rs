@@ -3,10 +3,11 @@
 //! A rate is tokens ÷ mean seconds, so its interval is the seconds' t interval under the same map and
 //! the mean of rates (which a single fast trial pulls up) is never taken.
 
+use crate::base::known::Known;
 use crate::base::stats::{Interval, mean, median, quantile, t_interval, t_interval_positive};
 use crate::base::text::count;
 use crate::base::units::Seconds;
-use crate::record::{Measurement, Percentiles, Samples, Unknown};
+use crate::record::{Measurement, Metric, Percentiles, Samples};
 use crate::run::plan::Row;
 
 use super::trial::Trial;
@@ -40,27 +41,27 @@ pub fn measurements(trials: &RowTrials) -> Vec<Measurement> {
     if row.prompt_tokens() > 0 {
         let seconds = of(|trial| trial.first_token);
         let tokens = f64::from(row.prompt_tokens()) * batch;
-        found.push(seconds.rate(row, "prefill_tokens_per_second", tokens));
-        found.push(seconds.time(row, "time_to_first_token_seconds"));
+        found.push(seconds.rate(row, Metric::PrefillTokensPerSecond, tokens));
+        found.push(seconds.time(row, Metric::TimeToFirstTokenSeconds));
     }
     if row.output_tokens() > 0 {
         let decoded = row.decode_steps();
         if decoded > 0 {
             let seconds = of(|trial| trial.decode);
-            found.push(seconds.rate(row, "decode_tokens_per_second", f64::from(decoded) * batch));
-            found.push(seconds.scaled(1.0 / f64::from(decoded)).time(row, "time_per_output_token_seconds"));
+            found.push(seconds.rate(row, Metric::DecodeTokensPerSecond, f64::from(decoded) * batch));
+            found.push(seconds.scaled(1.0 / f64::from(decoded)).time(row, Metric::TimePerOutputTokenSeconds));
             found.push(gaps(trials));
         }
     }
     if row.prompt_tokens() > 0 && row.output_tokens() > 0 {
         let seconds = of(|trial| Some(trial.length()));
         let output = f64::from(row.output_tokens()) * batch;
-        found.push(seconds.rate(row, "output_tokens_per_second", output));
+        found.push(seconds.rate(row, Metric::OutputTokensPerSecond, output));
         let total = output + f64::from(row.prompt_tokens()) * batch;
-        found.push(seconds.rate(row, "total_tokens_per_second", total));
-        found.push(seconds.time(row, "end_to_end_latency_seconds"));
-        found.push(of(|trial| Some(trial.split[0])).time(row, "input_time_seconds"));
-        found.push(of(|trial| Some(trial.split[1])).time(row, "output_time_seconds"));
+        found.push(seconds.rate(row, Metric::TotalTokensPerSecond, total));
+        found.push(seconds.time(row, Metric::EndToEndLatencySeconds));
+        found.push(of(|trial| Some(trial.split[0])).time(row, Metric::InputTimeSeconds));
+        found.push(of(|trial| Some(trial.split[1])).time(row, Metric::OutputTimeSeconds));
     }
     found
 }
@@ -83,40 +84,26 @@ impl Series {
         Self { values: scale(&self.values), warmup: scale(&self.warmup) }
     }
 
-    fn rate(&self, row: Row, metric: &str, tokens: f64) -> Measurement {
+    fn rate(&self, row: Row, metric: Metric, tokens: f64) -> Measurement {
         let map = move |seconds: f64| tokens / seconds;
         self.measurement(
             row,
             metric,
-            "tokens/s",
             map,
             "tokens ÷ mean seconds; t interval of the log of seconds, effective sample size",
         )
     }
 
-    fn time(&self, row: Row, metric: &str) -> Measurement {
-        self.measurement(
-            row,
-            metric,
-            "s",
-            |seconds| seconds,
-            "mean; t interval of the log, effective sample size",
-        )
+    fn time(&self, row: Row, metric: Metric) -> Measurement {
+        self.measurement(row, metric, |seconds| seconds, "mean; t interval of the log, effective sample size")
     }
 
-    fn measurement(
-        &self,
-        row: Row,
-        metric: &str,
-        unit: &str,
-        map: impl Fn(f64) -> f64,
-        method: &str,
-    ) -> Measurement {
+    fn measurement(&self, row: Row, metric: Metric, map: impl Fn(f64) -> f64, method: &str) -> Measurement {
         let interval = t_interval_positive(&self.values, CONFIDENCE).map(|interval| interval.map(&map));
         let value = mean(&self.values).map(&map);
         let mut samples = Samples::inline("seconds per trial", self.values.clone());
         samples.warmup.clone_from(&self.warmup);
-        finish(row, metric, unit, value, interval, self.values.len(), method, samples)
+        finish(row, metric, value, interval, self.values.len(), method, samples)
     }
 }
 
@@ -127,42 +114,38 @@ fn gaps(trials: &RowTrials) -> Measurement {
     };
     let values = all(&trials.trials);
     let n = values.len();
-    let tail = |q: f64, needed: usize| (n >= needed).then(|| quantile(&values, q)).flatten();
+    let too_few = |needed: usize| format!("{}; it takes {needed}", count(n, "gap"));
+    let tail = |q: f64, needed: usize| {
+        let found = (n >= needed).then(|| quantile(&values, q)).flatten();
+        Some(found.ok_or_else(|| too_few(needed)).into())
+    };
     let mut samples = Samples::inline("seconds per gap", values.clone());
     samples.warmup = all(&trials.warmup);
     let value = median(&values);
     let mut found = finish(
         trials.row,
-        "inter_token_latency_seconds",
-        "s",
+        Metric::InterTokenLatencySeconds,
         value,
         None,
         n,
         "median of all gaps (type 7)",
         samples,
     );
-    found.ci95_reason = Some(
-        "gaps of one trial are not independent; the trials' interval stands at time_per_output_token_seconds"
-            .into(),
+    found.ci95 = Known::unknown(
+        "gaps of one trial are not independent; the trials' interval stands at time_per_output_token_seconds",
     );
-    let too_few = |needed: usize| (n < needed).then(|| format!("{}; it takes {needed}", count(n, "gap")));
     found.percentiles = Percentiles {
-        p50: Some(value),
-        p50_reason: too_few(1),
-        p90: Some(tail(0.90, 20)),
-        p90_reason: too_few(20),
-        p99: Some(tail(0.99, 100)),
-        p99_reason: too_few(100),
+        p50: Some(value.ok_or_else(|| too_few(1)).into()),
+        p90: tail(0.90, 20),
+        p99: tail(0.99, 100),
         ..Percentiles::default()
     };
     found
 }
 
-#[allow(clippy::too_many_arguments, reason = "the fields of one measurement, filled in one place")]
 fn finish(
     row: Row,
-    metric: &str,
-    unit: &str,
+    metric: Metric,
     value: Option<f64>,
     interval: Option<Interval>,
     n: usize,
@@ -170,20 +153,18 @@ fn finish(
     samples: Samples,
 ) -> Measurement {
     Measurement {
-        metric: metric.to_owned(),
-        formula: format!("infercost.{metric}/1"),
-        unit: unit.to_owned(),
-        value,
-        value_reason: value.is_none().then(|| "no trial was finished".to_owned()),
-        ci95: interval.map(|interval| [interval.low, interval.high]),
-        ci95_reason: interval.is_none().then(|| format!("{n} trial(s); an interval takes two")),
-        percentiles: Percentiles::default(),
+        ci95: interval
+            .map(|interval| [interval.low, interval.high])
+            .ok_or_else(|| format!("{n} trial(s); an interval takes two"))
+            .into(),
         n,
-        method: method.to_owned(),
-        cell: Some(row.cell()),
-        cell_reason: None,
         samples,
-        unknown: Unknown::new(),
+        ..Measurement::new(
+            metric,
+            Known::new(row.cell()),
+            value.ok_or("no trial was finished").into(),
+            method,
+        )
     }
 }
 
@@ -204,8 +185,8 @@ mod tests {
         }
     }
 
-    fn value(found: &[Measurement], metric: &str) -> f64 {
-        found.iter().find(|m| m.metric == metric).and_then(|m| m.value).expect(metric)
+    fn value(found: &[Measurement], metric: &Metric) -> f64 {
+        found.iter().find(|m| m.metric == *metric).and_then(|m| *m.value).expect("measured")
     }
 
     #[test]
@@ -218,13 +199,13 @@ mod tests {
         };
         let found = measurements(&trials);
         // 400 prompt tokens in a mean of 0.25 s.
-        assert!((value(&found, "prefill_tokens_per_second") - 1600.0).abs() < 1e-9);
+        assert!((value(&found, &Metric::PrefillTokensPerSecond) - 1600.0).abs() < 1e-9);
         // Two steps of 4 sequences in 40 ms.
-        assert!((value(&found, "decode_tokens_per_second") - 200.0).abs() < 1e-9);
-        assert!((value(&found, "time_per_output_token_seconds") - 0.020).abs() < 1e-12);
-        assert!((value(&found, "inter_token_latency_seconds") - 0.020).abs() < 1e-12);
-        assert!((value(&found, "output_tokens_per_second") - 12.0 / 0.29).abs() < 1e-9);
-        assert!((value(&found, "total_tokens_per_second") - 412.0 / 0.29).abs() < 1e-9);
+        assert!((value(&found, &Metric::DecodeTokensPerSecond) - 200.0).abs() < 1e-9);
+        assert!((value(&found, &Metric::TimePerOutputTokenSeconds) - 0.020).abs() < 1e-12);
+        assert!((value(&found, &Metric::InterTokenLatencySeconds) - 0.020).abs() < 1e-12);
+        assert!((value(&found, &Metric::OutputTokensPerSecond) - 12.0 / 0.29).abs() < 1e-9);
+        assert!((value(&found, &Metric::TotalTokensPerSecond) - 412.0 / 0.29).abs() < 1e-9);
         let prefill = &found[0];
         assert_eq!((prefill.n, prefill.samples.warmup.len()), (2, 1));
         let [low, high] = prefill.ci95.expect("two trials");
@@ -236,15 +217,15 @@ mod tests {
         let row = Row { kind: RowKind::Decode { output_tokens: 2 }, batch: 1, depth: 0 };
         let few = RowTrials { row, warmup: vec![], trials: vec![trial(0.0, &[10.0, 12.0]); 9] };
         let found = measurements(&few);
-        let gaps = found.iter().find(|m| m.metric == "inter_token_latency_seconds").expect("a decode row");
-        assert_eq!(
-            (gaps.n, gaps.percentiles.p50, gaps.percentiles.p90, gaps.percentiles.p99_reason.as_deref()),
-            (18, Some(Some(0.011)), Some(None), Some("18 gaps; it takes 100"))
-        );
+        let gaps = found.iter().find(|m| m.metric == Metric::InterTokenLatencySeconds).expect("a decode row");
+        let Percentiles { p50, p90, p99, .. } = &gaps.percentiles;
+        assert_eq!((gaps.n, p50), (18, &Some(Known::new(0.011))));
+        assert_eq!(p90, &Some(Known::unknown("18 gaps; it takes 20")));
+        assert_eq!(p99, &Some(Known::unknown("18 gaps; it takes 100")));
         let many = RowTrials { row, warmup: vec![], trials: vec![trial(0.0, &[10.0, 12.0]); 50] };
         let found = measurements(&many);
-        let gaps = found.iter().find(|m| m.metric == "inter_token_latency_seconds").expect("a decode row");
-        assert_eq!((gaps.n, gaps.percentiles.p99), (100, Some(Some(0.012))));
+        let gaps = found.iter().find(|m| m.metric == Metric::InterTokenLatencySeconds).expect("a decode row");
+        assert_eq!((gaps.n, gaps.percentiles.p99.clone()), (100, Some(Known::new(0.012))));
         assert!(
             found.iter().filter(|m| m.metric != gaps.metric).all(|m| m.percentiles == Percentiles::default()),
             "no distributions"
@@ -257,6 +238,6 @@ mod tests {
         let found = measurements(&RowTrials { row, warmup: vec![], trials: vec![trial(100.0, &[])] });
         assert_eq!(found[0].value.map(f64::round), Some(100.0));
         assert_eq!(found[0].ci95, None);
-        assert!(found[0].ci95_reason.is_some());
+        assert!(found[0].ci95.reason().is_some());
     }
 }

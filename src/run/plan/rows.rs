@@ -113,11 +113,10 @@ impl Row {
             batch: self.batch,
             depth: self.depth,
             phase: match self.kind {
-                RowKind::Prefill { .. } => "prefill",
-                RowKind::Decode { .. } => "decode",
-                RowKind::Joint { .. } => "joint",
-            }
-            .to_owned(),
+                RowKind::Prefill { .. } => crate::record::Phase::Prefill,
+                RowKind::Decode { .. } => crate::record::Phase::Decode,
+                RowKind::Joint { .. } => crate::record::Phase::Joint,
+            },
             requests_per_second: None,
         }
     }

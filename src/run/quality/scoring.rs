@@ -132,8 +132,7 @@ impl Scored {
             text: self.text,
             protocol: self.protocol,
             model: self.model,
-            reference_reason: self.reference.is_none().then(|| NO_REFERENCE.to_owned()),
-            reference: self.reference,
+            reference: self.reference.ok_or(NO_REFERENCE).into(),
             figures: self.figures,
         }
     }

@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use super::scores::Estimate;
 use super::{Finished, Text};
+use crate::base::known::{self, Known};
 use crate::engine::Capabilities;
 use crate::record::{ModelInfo, Tool};
 
@@ -11,7 +12,7 @@ use crate::record::{ModelInfo, Tool};
 pub const SCHEMA: &str = "infercost.quality/1";
 
 /// A text scored by a model, beside a reference when one was named.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, known::Serialize)]
 pub struct Assessment {
     /// [`SCHEMA`].
     pub schema: &'static str,
@@ -30,10 +31,7 @@ pub struct Assessment {
     /// The model that was asked about.
     pub model: Subject,
     /// What it is compared with.
-    pub reference: Option<Subject>,
-    /// Why it is `null`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub reference_reason: Option<String>,
+    pub reference: Known<Subject>,
     /// The figures.
     #[serde(flatten)]
     pub figures: Figures,
@@ -90,17 +88,14 @@ pub struct Figures {
 }
 
 /// One figure.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, known::Serialize)]
 pub struct Figure {
     /// Id of the formula, explained in docs/metrics.md.
     pub formula: &'static str,
     /// Unit of `value` and `standard_error`.
     pub unit: &'static str,
     /// The figure.
-    pub value: Option<f64>,
-    /// Why it is `null`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub value_reason: Option<String>,
+    pub value: Known<f64>,
     /// Its standard error.
     pub standard_error: Option<f64>,
     /// Scored tokens.
@@ -137,8 +132,7 @@ impl Figures {
         let figure = |formula, unit, found: Result<Estimate, &str>| Figure {
             formula,
             unit,
-            value: found.ok().map(|estimate| estimate.value),
-            value_reason: found.err().map(str::to_owned),
+            value: found.map(|estimate| estimate.value).into(),
             standard_error: found.ok().map(|estimate| estimate.standard_error),
             n: if found.is_ok() { n } else { 0 },
         };

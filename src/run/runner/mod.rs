@@ -18,6 +18,7 @@ use crate::base::sys::Interrupt;
 use crate::base::units::{Seconds, Watts};
 use crate::engine::{Capabilities, Engine, Error as EngineError, Schedule, SequencePlan};
 use crate::hardware::telemetry::Recorder;
+use crate::record::Metric;
 
 use super::budget::Budget;
 use super::estimate::Pace;
@@ -452,15 +453,15 @@ fn idle_power(recorder: &Recorder, interrupt: &Interrupt) -> (Span, Result<Watts
 
 /// The best rate among rows of one batch, output tokens first: that is what batching is for.
 fn best_rate(rows: &[MeasuredRow]) -> f64 {
-    let of = |metric: &str| {
+    let of = |metric: Metric| {
         rows.iter()
             .flat_map(|row| measure::measurements(&row.trials))
             .filter(|m| m.metric == metric)
-            .filter_map(|m| m.value)
+            .filter_map(|m| *m.value)
             .fold(0.0, f64::max)
     };
-    let decode = of("decode_tokens_per_second");
-    if decode > 0.0 { decode } else { of("prefill_tokens_per_second") }
+    let decode = of(Metric::DecodeTokensPerSecond);
+    if decode > 0.0 { decode } else { of(Metric::PrefillTokensPerSecond) }
 }
 
 #[cfg(test)]

@@ -279,7 +279,7 @@ mod tests {
                 output_tokens: 32,
                 batch: 4,
                 depth: 0,
-                phase: "serving".to_owned(),
+                phase: crate::record::Phase::Serving,
                 requests_per_second: None,
             },
             serving: Serving {

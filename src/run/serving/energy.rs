@@ -5,7 +5,7 @@
 
 use crate::base::event::Span;
 use crate::hardware::telemetry::Scope;
-use crate::record::{Energy, EnergyWindow};
+use crate::record::{Energy, EnergyWindow, Metric};
 use crate::run::energy::{Sensors, Unknowns, none, of_windows};
 use crate::run::measure::energy::{self, Device, Window};
 
@@ -46,11 +46,11 @@ fn window(row: &Driven, device: &Device<'_>) -> Option<EnergyWindow> {
     let steady = row.serving.steady.window.as_ref().ok()?;
     let [begin, end] = [steady.from, steady.to].map(|at| energy::edge_in(device.trace, at));
     let span = Span { from: begin.at, to: end.at };
-    let rate = |metric: &str| {
+    let rate = |metric: Metric| {
         let figure = row.serving.figures.iter().find(|figure| figure.metric == metric);
         figure.and_then(|figure| figure.value.clone().ok()).unwrap_or(0.0)
     };
-    let tokens = ["input_tokens_per_second", "output_tokens_per_second"]
+    let tokens = [Metric::InputTokensPerSecond, Metric::OutputTokensPerSecond]
         .map(|metric| (rate(metric) * span.length().get()).round() as u64);
     // A server that is loaded has no steps of its own to tell from others: all of the window is.
     let window = Window { begin, end, own: vec![span], context: Vec::new() };

@@ -266,7 +266,7 @@ fn cell(row: &PlannedRow, counts: &Counts) -> Cell {
         output_tokens: length(row.output_tokens, counts.output_tokens),
         batch: row.level.max_concurrency().unwrap_or(0),
         depth: 0,
-        phase: "serving".to_owned(),
+        phase: crate::record::Phase::Serving,
         requests_per_second: row.level.requests_per_second(),
     }
 }

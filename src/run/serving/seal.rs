@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use jiff::civil::Date;
 use rust_decimal::Decimal;
 
+use crate::base::known::Known;
 use crate::base::units::Seconds;
 use crate::base::{redact, text};
 use crate::catalog::{self, Catalog};
@@ -20,7 +21,7 @@ use crate::run::energy::Sensors;
 use crate::run::fingerprint::Host;
 use crate::run::{measure, seal as run_seal};
 
-use super::measures::{self, split};
+use super::measures;
 use super::{Finished, Plan, Server, checks, energy};
 
 /// Everything that goes into a record beside what the rows gave.
@@ -108,8 +109,7 @@ pub fn seal(finished: &Finished, s: &Sealing<'_>) -> Result<Record, catalog::Err
         command: Command {
             argv: redact::words(&s.argv),
             plan: redact::value("plan", resolved(s.plan, s.server), &mut Vec::new()),
-            seed: Some(s.plan.seed),
-            seed_reason: None,
+            seed: Known::new(s.plan.seed),
             interrupted: s.signal.filter(|_| interrupted),
             interrupted_reason: Some(match finished.rows.last().filter(|_| finished.stopped.is_some()) {
                 Some(last) => format!("it ended in the row {}: {}", last.row.label, last.ended_by),
@@ -121,19 +121,15 @@ pub fn seal(finished: &Finished, s: &Sealing<'_>) -> Result<Record, catalog::Err
         model,
         engine,
         workload,
-        telemetry: None,
-        telemetry_reason: Some(
-            "no steps of an engine were metered; what the client did stands in serving.rows[].client"
-                .to_owned(),
+        telemetry: Known::unknown(
+            "no steps of an engine were metered; what the client did stands in serving.rows[].client",
         ),
         energy,
         cost,
         validity,
         quality: Quality {
-            greedy: None,
-            greedy_reason: Some("the answers to random prompts mean nothing".to_owned()),
-            perplexity: None,
-            perplexity_reason: Some("a server gives no logits".to_owned()),
+            greedy: Known::unknown("the answers to random prompts mean nothing"),
+            perplexity: Known::unknown("a server gives no logits"),
             unknown: Unknown::new(),
         },
         fingerprint,
@@ -220,16 +216,12 @@ fn environment(s: &Sealing<'_>) -> Environment {
 
 /// A GPU that --gpu names.
 fn named(row: &catalog::Gpu) -> Gpu {
-    let why = || Some("it is named with --gpu and was not looked at".to_owned());
+    let why = "it is named with --gpu and was not looked at";
     Gpu {
-        name: Some(row.name.clone()),
-        name_reason: None,
-        uuid: None,
-        uuid_reason: why(),
-        catalog_id: Some(row.id.clone()),
-        catalog_id_reason: None,
-        memory_bytes: None,
-        memory_bytes_reason: why(),
+        name: Known::new(row.name.clone()),
+        uuid: Known::unknown(why),
+        catalog_id: Known::new(row.id.clone()),
+        memory_bytes: Known::unknown(why),
         used: true,
         facts: Unknown::new(),
         unknown: Unknown::new(),
@@ -255,43 +247,28 @@ fn model(s: &Sealing<'_>) -> ModelInfo {
     };
     let row = asked.and_then(|asked| s.catalog.model_named(asked)).or_else(|| s.catalog.model_named(served));
     let format = format.or_else(|| catalog::format_in_name(served).map(str::to_uppercase));
-    let (quantization, quantization_reason) =
-        split(format.ok_or_else(|| format!("{UNSAID}; --model ID:FORMAT says it")));
+    let format = format.ok_or_else(|| format!("{UNSAID}; --model ID:FORMAT says it"));
     let last = served.rsplit(['/', '\\']).find(|part| !part.is_empty()).unwrap_or(served);
     let listed = s.server.listed.as_ref().ok();
-    let (context_length, context_length_reason) =
-        split(listed.and_then(|model| u32::try_from(model.context?).ok()).ok_or_else(|| UNSAID.to_owned()));
-    let (vocabulary, vocabulary_reason) = split(
-        listed.and_then(|model| u32::try_from(model.vocabulary?).ok()).ok_or_else(|| UNSAID.to_owned()),
-    );
-    let why = || Some(UNSAID.to_owned());
+    let number = |said: Option<u64>| said.and_then(|said| u32::try_from(said).ok()).ok_or(UNSAID).into();
     ModelInfo {
         id: clean(served),
         name: row.map_or_else(|| clean(last), |row| row.name.clone()),
         source: format!("served at {}", s.server.target.url),
-        synthetic: None,
-        synthetic_reason: why(),
-        architecture: None,
-        architecture_reason: why(),
-        parameters: None,
-        parameters_reason: why(),
-        quantization,
-        quantization_reason,
+        synthetic: Known::unknown(UNSAID),
+        architecture: Known::unknown(UNSAID),
+        parameters: Known::unknown(UNSAID),
+        quantization: format.into(),
         quantization_note: None,
-        weight_bytes: None,
-        weight_bytes_reason: why(),
-        context_length,
-        context_length_reason,
-        layers: None,
-        layers_reason: why(),
-        vocabulary,
-        vocabulary_reason,
-        sha256: None,
-        sha256_reason: why(),
-        catalog_id_reason: row
-            .is_none()
-            .then(|| "no row of the catalog is this model; say which with --model".to_owned()),
-        catalog_id: row.map(|row| row.id.clone()),
+        weight_bytes: Known::unknown(UNSAID),
+        context_length: number(listed.and_then(|model| model.context)),
+        layers: Known::unknown(UNSAID),
+        vocabulary: number(listed.and_then(|model| model.vocabulary)),
+        sha256: Known::unknown(UNSAID),
+        catalog_id: row
+            .map(|row| row.id.clone())
+            .ok_or("no row of the catalog is this model; say which with --model")
+            .into(),
         unknown: Unknown::new(),
     }
 }
@@ -303,21 +280,13 @@ fn clean(said: &str) -> String {
 
 fn engine(server: &Server) -> EngineInfo {
     let owner = server.listed.as_ref().ok().and_then(|model| model.owner.as_deref());
-    let (name, name_reason) = split(owner.map(clean).ok_or_else(|| UNSAID.to_owned()));
-    let why = || Some(UNSAID.to_owned());
     EngineInfo {
-        name,
-        name_reason,
-        version: None,
-        version_reason: why(),
-        device: None,
-        device_reason: why(),
-        threads: None,
-        threads_reason: why(),
-        kv_type: None,
-        kv_type_reason: why(),
-        foreseen_memory_bytes: None,
-        foreseen_memory_bytes_reason: Some("nothing is loaded here".to_owned()),
+        name: owner.map(clean).ok_or(UNSAID).into(),
+        version: Known::unknown(UNSAID),
+        device: Known::unknown(UNSAID),
+        threads: Known::unknown(UNSAID),
+        kv_type: Known::unknown(UNSAID),
+        foreseen_memory_bytes: Known::unknown("nothing is loaded here"),
         caveats: Vec::new(),
         choices: Vec::new(),
         unknown: Unknown::new(),
@@ -344,21 +313,20 @@ fn workload(finished: &Finished, plan: &Plan, server: &Server) -> Workload {
             .iter()
             .map(|row| RowLeftOut {
                 row: row.label.clone(),
-                reason: if finished.stopped.is_some() { "the run ended before it" } else { "no time was left for it" }
-                    .to_owned(),
-                trial_seconds: None,
-                trial_seconds_reason: Some("a row of a load has no trials".to_owned()),
+                reason: if finished.stopped.is_some() {
+                    "the run ended before it"
+                } else {
+                    "no time was left for it"
+                }
+                .to_owned(),
+                trial_seconds: Known::unknown("a row of a load has no trials"),
                 unknown: Unknown::new(),
             })
             .collect(),
-        tokens: Some(format!("{}, new in each run and row", prompts(server))),
-        tokens_reason: None,
-        sampling: Some("temperature 0".to_owned()),
-        sampling_reason: None,
-        prefix_cache: None,
-        prefix_cache_reason: Some(
-            "it is the server's choice; no two prompts begin alike, and serving.rows[].cached_share has what it found"
-                .to_owned(),
+        tokens: Known::new(format!("{}, new in each run and row", prompts(server))),
+        sampling: Known::new("temperature 0".to_owned()),
+        prefix_cache: Known::unknown(
+            "it is the server's choice; no two prompts begin alike, and serving.rows[].cached_share has what it found",
         ),
         unknown: Unknown::new(),
     }
@@ -366,14 +334,7 @@ fn workload(finished: &Finished, plan: &Plan, server: &Server) -> Workload {
 
 fn serving(finished: &Finished, s: &Sealing<'_>) -> Serving {
     let listed = s.server.listed.as_ref();
-    let unlisted = |reason: &String| reason.clone();
-    let (owned_by, owned_by_reason) = split(
-        listed
-            .map_err(unlisted)
-            .and_then(|model| model.owner.as_deref().map(clean).ok_or_else(|| UNSAID.to_owned())),
-    );
-    let (context_tokens, context_tokens_reason) =
-        split(listed.map_err(unlisted).and_then(|model| model.context.ok_or_else(|| UNSAID.to_owned())));
+    let listed = listed.map_err(String::as_str);
     let gpus = s.hardware.gpus.or_else(|| s.hardware.gpu.map(|_| 1));
     let goals = s.plan.goals;
     let none = goals == crate::run::measure::serving::Goals::default();
@@ -382,13 +343,10 @@ fn serving(finished: &Finished, s: &Sealing<'_>) -> Serving {
             url: redact::text(&s.server.target.url.to_string()).into_owned(),
             api: api(s.server).to_owned(),
             model: clean(&s.server.target.model),
-            owned_by,
-            owned_by_reason,
-            context_tokens,
-            context_tokens_reason,
+            owned_by: listed.and_then(|model| model.owner.as_deref().map(clean).ok_or(UNSAID)).into(),
+            context_tokens: listed.and_then(|model| model.context.ok_or(UNSAID)).into(),
             on_this_machine: s.server.on_this_machine,
-            gpus_reason: gpus.is_none().then(|| "neither --gpu nor --gpus was given".to_owned()),
-            gpus,
+            gpus: gpus.ok_or("neither --gpu nor --gpus was given").into(),
             unknown: Unknown::new(),
         },
         load: Load {
@@ -398,12 +356,15 @@ fn serving(finished: &Finished, s: &Sealing<'_>) -> Serving {
             ignore_eos: s.server.target.ignore_eos,
             unknown: Unknown::new(),
         },
-        goals: (!none).then(|| Goals {
-            time_to_first_token_seconds: goals.time_to_first_token.map(Seconds::get),
-            time_per_output_token_seconds: goals.time_per_output_token.map(Seconds::get),
-            end_to_end_latency_seconds: goals.end_to_end_latency.map(Seconds::get),
-        }),
-        goals_reason: none.then(|| "no --slo was given".to_owned()),
+        goals: if none {
+            Known::unknown("no --slo was given")
+        } else {
+            Known::new(Goals {
+                time_to_first_token_seconds: goals.time_to_first_token.map(Seconds::get),
+                time_per_output_token_seconds: goals.time_per_output_token.map(Seconds::get),
+                end_to_end_latency_seconds: goals.end_to_end_latency.map(Seconds::get),
+            })
+        },
         rows: finished.rows.iter().map(measures::row).collect(),
         unknown: Unknown::new(),
     }
@@ -471,7 +432,10 @@ fn fingerprint(
         |time: Option<Seconds>| time.map_or_else(|| "none".to_owned(), |time| time.get().to_string());
     let number = |number: Option<u32>| number.map_or_else(|| "none".to_owned(), |number| number.to_string());
     let treatment = vec![
-        ("binary", tool.binary_blake3.unwrap_or_else(|| format!("{} {}", tool.version, tool.profile))),
+        (
+            "binary",
+            tool.binary_blake3.into_option().unwrap_or_else(|| format!("{} {}", tool.version, tool.profile)),
+        ),
         ("flag.max_time_seconds", seconds(plan.max_time_seconds)),
         ("flag.row_seconds", seconds(plan.row_seconds)),
         ("flag.num_prompts", number(plan.num_prompts)),

@@ -11,7 +11,7 @@ pub(super) fn run(evidence: &Evidence<'_>) -> Check {
         return unmade(name, "no energy was measured");
     };
     if energy.source.is_none() {
-        let reason = energy.source_reason.as_deref().unwrap_or("no sensor was read");
+        let reason = energy.source.reason().unwrap_or("no sensor was read");
         return unmade(name, format!("no energy was measured: {reason}"));
     }
     if energy.scope.as_deref() == Some("other-device") {
@@ -22,7 +22,7 @@ pub(super) fn run(evidence: &Evidence<'_>) -> Check {
     if energy.windows.is_empty() {
         return unmade(name, "no row was finished beside the sensors");
     }
-    let reasons = || energy.windows.iter().filter_map(|window| window.counter_joules_reason.as_deref());
+    let reasons = || energy.windows.iter().filter_map(|window| window.counter_joules.reason());
     if let Some(reason) = reasons().find(|reason| BROKEN.iter().any(|broken| reason.starts_with(broken))) {
         return check(name, Verdict::Suspect, reason.to_owned());
     }

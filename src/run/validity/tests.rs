@@ -1,6 +1,7 @@
 //! Each verdict of each check on given numbers, the bounds included.
 
 use super::*;
+use crate::base::known::Known;
 use crate::run::measure::{RowTrials, Trial};
 use crate::run::plan::{Row, RowKind};
 use crate::run::runner::Stage;
@@ -174,9 +175,9 @@ fn energy_of_another_device_or_of_a_broken_counter_is_suspect() {
     use crate::run::energy;
     let mut sensed = energy::none("none");
     assert_eq!(verdict(&[row(5)], |e| e.energy = Some(&sensed)).0, Verdict::Valid);
-    (sensed.source, sensed.scope) = (Some("nvml".into()), Some("gpu".into()));
+    (sensed.source, sensed.scope) = (Known::new("nvml".into()), Known::new("gpu".into()));
     assert_eq!(verdict(&[row(5)], |e| e.energy = Some(&sensed)).0, Verdict::Valid);
-    sensed.scope = Some("other-device".into());
+    sensed.scope = Known::new("other-device".into());
     let found = verdict(&[row(5)], |e| e.energy = Some(&sensed));
     assert_eq!(found, (Verdict::Suspect, vec!["energy_sensors".to_owned()]));
 }

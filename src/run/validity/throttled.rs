@@ -16,14 +16,14 @@ pub(super) fn run(evidence: &Evidence<'_>) -> Check {
     // What holds another device back says nothing about this one.
     let energy = evidence.energy.filter(|energy| energy.scope.as_deref() != Some("other-device"));
     let windows = energy.map_or(&[][..], |energy| &energy.windows);
-    let shares = || windows.iter().filter_map(|window| window.throttled_share);
+    let shares = || windows.iter().filter_map(|window| *window.throttled_share);
     let Some(worst) = shares().reduce(f64::max) else {
         return match heat {
             Some(_) => check(name, Verdict::Valid, "heat slowed no processor down during the run".to_owned()),
             None => unmade(name, "the device that worked does not say what holds its clocks back"),
         };
     };
-    let capped = windows.iter().filter_map(|window| window.power_capped_share).reduce(f64::max);
+    let capped = windows.iter().filter_map(|window| *window.power_capped_share).reduce(f64::max);
     let capped = capped.map_or(String::new(), |share| {
         format!("; at the power limit for up to {:.0}%, which is normal on a capped board", share * 100.0)
     });

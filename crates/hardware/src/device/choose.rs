@@ -1,6 +1,7 @@
 //! Chooses a run's device: what was requested, what is present, and what this program can drive.
 
 use super::{Error, Found};
+use crate::base::known::Known;
 use crate::catalog::Gpu as GpuRow;
 use crate::nvml::GpuFound;
 use crate::record::UnusedGpu;
@@ -115,8 +116,8 @@ pub fn choose(
         (DeviceRequest::Cpu, _) => Ok(Choice::Cpu { unused: None }),
         (DeviceRequest::Auto, None) => {
             let why = found.no_gpu.as_ref().filter(|_| found.expected);
-            let unused =
-                |why: &String| UnusedGpu::new(Err("the driver does not answer".to_owned()), why, DOCTOR);
+            let name = Known::unknown("the driver does not answer");
+            let unused = |why: &String| UnusedGpu::new(name, why, DOCTOR);
             Ok(Choice::Cpu { unused: why.map(unused) })
         }
         (_, Some(_)) => Ok(Choice::Cuda { ordinal, gpu: index }),
@@ -130,7 +131,7 @@ pub fn choose(
 fn unused(gpu: &GpuFound, reason: &str) -> UnusedGpu {
     let named =
         |name: &String| if name.starts_with("NVIDIA") { name.clone() } else { format!("NVIDIA {name}") };
-    UnusedGpu::new(gpu.name.as_ref().map(named).map_err(Clone::clone), reason, DOCTOR)
+    UnusedGpu::new(gpu.name.as_ref().map(named).map_err(String::as_str).into(), reason, DOCTOR)
 }
 
 /// The NVML index of CUDA's GPU `ordinal`.
@@ -241,7 +242,7 @@ mod tests {
         let chosen = choose(DeviceRequest::Auto, None, &silent, |_| None, ORDER);
         let Ok(Choice::Cpu { unused: Some(gpu) }) = chosen else { panic!("{chosen:?}") };
         assert_eq!(gpu.to_string(), "CPU measured; NVIDIA GPU not used: NVML cannot be loaded; bench doctor");
-        assert!(gpu.name.is_none() && gpu.name_reason.is_some());
+        assert!(gpu.name.is_none() && gpu.name.reason().is_some());
     }
 
     #[test]

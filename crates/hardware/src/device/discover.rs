@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 
+use crate::base::known::Known;
 use crate::base::{memory, sys};
 use crate::catalog::{Catalog, Gpu as GpuRow};
 use crate::nvml::{self, Fact, GpuFound};
@@ -90,7 +91,7 @@ pub fn row<'a>(gpu: &GpuFound, catalog: &'a Catalog) -> Option<&'a GpuRow> {
 
 /// The machine as described in a record; `used` is the index of the GPU used for computing, if any.
 pub fn environment(found: &Found, used: Option<usize>, catalog: &Catalog) -> Environment {
-    let unknown = |what: &str| Some(format!("the system does not report {what}"));
+    let unsaid = |what: &str| format!("the system does not report {what}");
     let memory = memory::memory().map(|memory| memory.total.get());
     let (operating_system, kernel) = sys::operating_system();
     let container = sys::container().map(str::to_owned);
@@ -101,17 +102,21 @@ pub fn environment(found: &Found, used: Option<usize>, catalog: &Catalog) -> Env
         .map(|(index, gpu)| {
             let row = row(gpu, catalog);
             Gpu {
-                name: gpu.name.as_ref().ok().cloned(),
-                name_reason: gpu.name.as_ref().err().cloned(),
-                uuid: gpu.uuid.as_ref().ok().cloned(),
-                uuid_reason: gpu.uuid.as_ref().err().cloned(),
-                catalog_id: row.map(|row| row.id.clone()),
-                catalog_id_reason: row.is_none().then(|| match &gpu.name {
-                    Ok(_) => "not in the catalog".to_owned(),
-                    Err(reason) => reason.clone(),
-                }),
-                memory_bytes: gpu.memory_total.as_ref().ok().map(|memory| memory.get()),
-                memory_bytes_reason: gpu.memory_total.as_ref().err().cloned(),
+                name: gpu.name.clone().into(),
+                uuid: gpu.uuid.clone().into(),
+                catalog_id: row
+                    .map(|row| row.id.clone())
+                    .ok_or_else(|| match &gpu.name {
+                        Ok(_) => "not in the catalog".to_owned(),
+                        Err(reason) => reason.clone(),
+                    })
+                    .into(),
+                memory_bytes: gpu
+                    .memory_total
+                    .as_ref()
+                    .map(|memory| memory.get())
+                    .map_err(String::as_str)
+                    .into(),
                 used: used == Some(index),
                 facts: found.facts.get(index).cloned().unwrap_or_default(),
                 unknown: Unknown::new(),
@@ -119,29 +124,20 @@ pub fn environment(found: &Found, used: Option<usize>, catalog: &Catalog) -> Env
         })
         .collect();
     Environment {
-        cpu_reason: found.cpu.is_none().then(|| unknown("the processor's model")).flatten(),
-        cpu: found.cpu.clone(),
-        logical_cpus: Some(found.logical_cpus),
-        logical_cpus_reason: None,
+        cpu: found.cpu.clone().ok_or_else(|| unsaid("the processor's model")).into(),
+        logical_cpus: Known::new(found.logical_cpus),
         instruction_sets: sys::instruction_sets().into_iter().map(str::to_owned).collect(),
         instruction_sets_reason: None,
-        memory_bytes_reason: memory.is_none().then(|| unknown("its memory size")).flatten(),
-        memory_bytes: memory,
-        operating_system_reason: operating_system.is_none().then(|| unknown("its name")).flatten(),
-        operating_system,
-        kernel_reason: kernel.is_none().then(|| unknown("its kernel version")).flatten(),
-        kernel,
-        container_reason: container.is_none().then(|| "no container detected".to_owned()),
-        container,
-        peaks: None,
-        peaks_reason: Some("not measured".to_owned()),
+        memory_bytes: memory.ok_or_else(|| unsaid("its memory size")).into(),
+        operating_system: operating_system.ok_or_else(|| unsaid("its name")).into(),
+        kernel: kernel.ok_or_else(|| unsaid("its kernel version")).into(),
+        container: container.ok_or("no container detected").into(),
+        peaks: Known::unknown("not measured"),
         gpus_reason: gpus.is_empty().then(|| found.no_gpu.clone()).flatten(),
         gpus,
         unused_gpu: None,
-        driver_reason: found.driver.as_ref().err().cloned(),
-        driver: found.driver.as_ref().ok().cloned(),
-        cuda_reason: found.cuda.as_ref().err().cloned(),
-        cuda: found.cuda.as_ref().ok().cloned(),
+        driver: found.driver.clone().into(),
+        cuda: found.cuda.clone().into(),
         unknown: Unknown::new(),
     }
 }

@@ -12,6 +12,7 @@ use serde::Serialize;
 
 use crate::base::clock;
 use crate::base::event::{EnergyReading, PowerKind, PowerSample, Span, Tick, Trace};
+use crate::base::known::{self, Known};
 use crate::base::units::Seconds;
 use crate::cuda::Load;
 use crate::record::Sensor;
@@ -67,7 +68,7 @@ impl Busy for Load {
 }
 
 /// A calibrated sensor.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, known::Serialize)]
 pub struct Calibration {
     /// `nvml` or `rapl`.
     pub source: &'static str,
@@ -77,10 +78,7 @@ pub struct Calibration {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub driver: Option<String>,
     /// The file in which it is kept for `bench run`.
-    pub kept_in: Option<PathBuf>,
-    /// Why it is `null`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub kept_in_reason: Option<String>,
+    pub kept_in: Known<PathBuf>,
     /// What its energy covers.
     pub scope: &'static str,
     /// Its period, step, window and shortest valid measurement.
@@ -136,8 +134,7 @@ pub fn calibrate<L: Busy>(
         source: description.name,
         device: description.device,
         driver: description.driver,
-        kept_in: None,
-        kept_in_reason: None,
+        kept_in: Known::unknown("not kept yet"),
         scope: description.scope.name(),
         sensor: sensor::analyse(&trace, constant, wave),
         load_on_seconds: shape.as_ref().map_or_else(|_| Vec::new(), |shape| since(&shape.wave, first)),
@@ -375,7 +372,7 @@ mod tests {
             calibrate(&mut board, Err::<Switch, _>("no CUDA here".to_owned()), &SHORT).expect("measured");
         assert_eq!(found.no_load.as_deref(), Some("no CUDA here"));
         assert_eq!(found.sensor.power[0].window_seconds, None);
-        assert_eq!(found.sensor.power[0].window_seconds_reason.as_deref(), Some("no CUDA here"));
+        assert_eq!(found.sensor.power[0].window_seconds.reason(), Some("no CUDA here"));
         assert!(found.load_on_seconds.is_empty());
     }
 

@@ -108,9 +108,6 @@ pub fn calibrate(
         None => calibration::store(&env::cache_folder(), source.description(), today, &found.sensor)
             .map_err(|error| format!("not written: {error}")),
     };
-    match kept {
-        Ok(path) => found.kept_in = Some(path),
-        Err(reason) => found.kept_in_reason = Some(reason),
-    }
+    found.kept_in = kept.into();
     Ok(found)
 }

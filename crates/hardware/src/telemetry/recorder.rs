@@ -200,7 +200,7 @@ impl Shared {
 
     fn know(&self, sensor: Sensor) {
         // Half the shortest period, so that no value is missed.
-        let shortest = sensor.power.iter().filter_map(|power| power.period_seconds).reduce(f64::min);
+        let shortest = sensor.power.iter().filter_map(|power| *power.period_seconds).reduce(f64::min);
         if let Some(period) = shortest {
             let half = nanos(Duration::from_secs_f64((period / 2.0).clamp(0.0, 60.0)));
             self.period.fetch_min(half.max(nanos(FASTEST)), Ordering::Relaxed);

@@ -35,11 +35,12 @@ pub fn analyse(trace: &Trace, constant: Option<Span>, wave: Result<&SquareWave, 
     let poll = median(&gaps);
     Sensor {
         origin: String::new(),
-        counter_reason: counter.is_none().then(|| match trace.energy.len() {
-            0 => "the counter was not read".to_owned(),
-            _ => "the counter was updated fewer than three times".to_owned(),
-        }),
-        counter,
+        counter: counter
+            .ok_or_else(|| match trace.energy.len() {
+                0 => "the counter was not read".to_owned(),
+                _ => "the counter was updated fewer than three times".to_owned(),
+            })
+            .into(),
         power_reason: kinds.is_empty().then(|| "no power value was read".to_owned()),
         power: kinds
             .into_iter()
@@ -49,10 +50,7 @@ pub fn analyse(trace: &Trace, constant: Option<Span>, wave: Result<&SquareWave, 
                 power(kind, &samples, wave)
             })
             .collect(),
-        poll_seconds: poll,
-        poll_seconds_reason: poll
-            .is_none()
-            .then(|| "the sensors were polled fewer than two times".to_owned()),
+        poll_seconds: poll.ok_or("the sensors were polled fewer than two times").into(),
         unknown: Unknown::new(),
     }
 }
@@ -80,11 +78,12 @@ fn counter(readings: &[EnergyReading], constant: Option<Span>) -> Option<Counter
         period_seconds: median(&periods)?,
         step_joules: median(&joules)?,
         steps: steps.len(),
-        shortest_window_seconds: shortest,
-        shortest_window_seconds_reason: shortest.is_none().then(|| match constant {
-            Some(_) => "no window of the constant load agreed with the whole within 1%".to_owned(),
-            None => "no constant load ran".to_owned(),
-        }),
+        shortest_window_seconds: shortest
+            .ok_or_else(|| match constant {
+                Some(_) => "no window of the constant load agreed with the whole within 1%".to_owned(),
+                None => "no constant load ran".to_owned(),
+            })
+            .into(),
     })
 }
 
@@ -106,20 +105,11 @@ fn power(kind: PowerKind, samples: &[PowerSample], wave: Result<&SquareWave, &st
     let periods: Vec<f64> = changes.windows(2).map(|pair| pair[1].at.since(pair[0].at).get()).collect();
     let period = (periods.len() >= 2).then(|| median(&periods)).flatten();
     let fit = wave.map_err(str::to_owned).and_then(|wave| fit(&changes, wave));
-    let (window, lag, reason) = match fit {
-        Ok((window, lag)) => (Some(window.get()), Some(lag.get()), None),
-        Err(reason) => (None, None, Some(reason)),
-    };
     PowerSensor {
         kind: kind.name().to_owned(),
-        period_seconds_reason: period
-            .is_none()
-            .then(|| "the power value changed fewer than three times".to_owned()),
-        period_seconds: period,
-        window_seconds: window,
-        lag_seconds_reason: reason.clone(),
-        window_seconds_reason: reason,
-        lag_seconds: lag,
+        period_seconds: period.ok_or("the power value changed fewer than three times").into(),
+        window_seconds: fit.as_ref().map(|(window, _)| window.get()).map_err(String::as_str).into(),
+        lag_seconds: fit.as_ref().map(|(_, lag)| lag.get()).map_err(String::as_str).into(),
     }
 }
 
@@ -242,7 +232,7 @@ mod tests {
             assert!((power.period_seconds.expect("a period") - 0.1).abs() < 0.002, "{power:?}");
             let found = power.window_seconds.expect("a window");
             assert!((found - f64::from(window) / 1e3).abs() < 1e-9, "{window} ms: {power:?}");
-            let counter = sensor.counter.expect("a counter");
+            let counter = sensor.counter.as_ref().expect("a counter");
             assert!(
                 (counter.period_seconds - 0.1).abs() < 0.002 && (counter.step_joules - 40.0).abs() < 1e-9
             );
@@ -256,7 +246,7 @@ mod tests {
         let trace = polled(&wave, 0.1, 25, PowerKind::Instant);
         let sensor = analyse(&trace, None, Err("no CUDA here"));
         assert_eq!(sensor.power[0].window_seconds, None);
-        assert_eq!(sensor.power[0].window_seconds_reason.as_deref(), Some("no CUDA here"));
+        assert_eq!(sensor.power[0].window_seconds.reason(), Some("no CUDA here"));
         assert!(sensor.power[0].period_seconds.is_some());
     }
 
@@ -266,6 +256,6 @@ mod tests {
         let trace = Trace { energy: (0..1000).map(readings).collect(), ..Trace::default() };
         let sensor = analyse(&trace, None, Err(""));
         assert_eq!(sensor.counter, None);
-        assert!(sensor.counter_reason.expect("a reason").contains("updated fewer than three times"));
+        assert!(sensor.counter.reason().expect("a reason").contains("updated fewer than three times"));
     }
 }

@@ -10,8 +10,9 @@ mod traces;
 use crate::base::event::{
     ClockSample, EnergyEdge, Event, Phase, PhaseEdge, Span, ThrottledTime, Tick, Trace,
 };
+use crate::base::known::Known;
 use crate::base::units::{Joules, Seconds, Watts};
-use crate::record::{Cell, EnergyWindow, Measurement, Percentiles, Samples, Sensor, Unknown};
+use crate::record::{Cell, EnergyWindow, Measurement, Metric, Sensor};
 use crate::run::plan::Row;
 
 pub use traces::{first_reading, traces};
@@ -21,7 +22,7 @@ pub const SHORTEST: Seconds = grade::SHORTEST;
 
 /// The length to which windows are stretched with these sensors: a calibration may ask for more.
 pub fn shortest_window(sensor: Option<&Sensor>) -> Seconds {
-    let calibrated = sensor.and_then(|sensor| sensor.counter.as_ref()?.shortest_window_seconds);
+    let calibrated = sensor.and_then(|sensor| *sensor.counter.as_ref()?.shortest_window_seconds);
     Seconds::new(calibrated.unwrap_or(0.0).max(SHORTEST.get()))
 }
 
@@ -177,59 +178,42 @@ pub fn of_window(cell: Cell, tokens: [u64; 2], window: &Window, device: &Device<
     });
     let (grade, mut reasons) = graded.map_or((None, Vec::new()), |(grade, reasons)| (Some(grade), reasons));
     reasons.extend(device.trace.failures.iter().map(|failure| format!("a reading failed: {failure}")));
-    let method = joules.is_ok().then(|| if counter.is_ok() { "counter" } else { "samples" }.to_owned());
-    let (joules, joules_reason) = split(joules.map(Joules::get));
-    let (error_bound_share, error_bound_share_reason) = split(error_bound);
-    let (idle_subtracted_joules, idle_subtracted_joules_reason) = split(subtracted.map(Joules::get));
-    let (counter_joules, counter_joules_reason) = split(counter.map(Joules::get));
-    let (integral_joules, integral_joules_reason) = split(integral.map(Joules::get));
-    let (mean_watts, mean_watts_reason) = split(mean.map(Watts::get));
-    let unsaid = |missing: bool, what: &str| missing.then(|| format!("the device does not say {what}"));
+    let method = if counter.is_ok() { "counter" } else { "samples" };
+    let no_energy = || joules.as_ref().err().cloned().unwrap_or_default();
+    let unsaid = |what: &str| format!("the device does not say {what}");
     EnergyWindow {
         cell,
-        begin_seconds_reason: first.is_none().then(|| "the sensors were first read later".to_owned()),
-        begin_seconds: first.map(|first| span.from.since(first).get()),
+        begin_seconds: first
+            .map(|first| span.from.since(first).get())
+            .ok_or("the sensors were first read later")
+            .into(),
         seconds: span.length().get(),
         own_seconds: own.get(),
         context_seconds: context.get(),
         input_tokens: tokens[0],
         output_tokens: tokens[1],
-        method_reason: method.is_none().then(|| joules_reason.clone().unwrap_or_default()),
-        method,
-        grade_reason: grade.is_none().then(|| joules_reason.clone().unwrap_or_default()),
-        grade,
-        joules,
-        joules_reason,
-        error_bound_share,
-        error_bound_share_reason,
-        idle_subtracted_joules,
-        idle_subtracted_joules_reason,
-        counter_joules,
-        counter_joules_reason,
-        integral_joules,
-        integral_joules_reason,
-        mean_watts,
-        mean_watts_reason,
-        peak_watts_reason: unsaid(peak.is_none(), "its power"),
-        peak_watts: peak,
-        throttled_share_reason: unsaid(held_back.is_none(), "what holds its clocks back"),
-        throttled_share: held_back,
-        power_capped_share_reason: unsaid(capped.is_none(), "when it is at its power limit"),
-        power_capped_share: capped,
-        celsius_reason: unsaid(celsius.is_none(), "its temperature"),
-        celsius,
-        sm_mhz_reason: unsaid(sm_mhz.is_none(), "its clocks"),
-        sm_mhz,
-        memory_mhz_reason: unsaid(memory_mhz.is_none(), "its memory's clock"),
-        memory_mhz,
+        grade: grade.ok_or_else(no_energy).into(),
+        method: joules.as_ref().map(|_| method.to_owned()).map_err(Clone::clone).into(),
+        joules: joules.map(Joules::get).into(),
+        error_bound_share: error_bound.into(),
+        idle_subtracted_joules: subtracted.map(Joules::get).into(),
+        counter_joules: counter.map(Joules::get).into(),
+        integral_joules: integral.map(Joules::get).into(),
+        mean_watts: mean.map(Watts::get).into(),
+        peak_watts: peak.ok_or_else(|| unsaid("its power")).into(),
+        throttled_share: held_back.ok_or_else(|| unsaid("what holds its clocks back")).into(),
+        power_capped_share: capped.ok_or_else(|| unsaid("when it is at its power limit")).into(),
+        celsius: celsius.ok_or_else(|| unsaid("its temperature")).into(),
+        sm_mhz: sm_mhz.ok_or_else(|| unsaid("its clocks")).into(),
+        memory_mhz: memory_mhz.ok_or_else(|| unsaid("its memory's clock")).into(),
         reasons,
     }
 }
 
 /// The contract's metrics of energy, one cell's at a time.
 pub fn measurements(window: &EnergyWindow) -> Vec<Measurement> {
-    let reason = || window.joules_reason.clone().unwrap_or_else(|| "no energy was measured".to_owned());
-    let per = |tokens: u64, other: u64, what: &str| match window.joules {
+    let reason = || window.joules.reason().unwrap_or("no energy was measured").to_owned();
+    let per = |tokens: u64, other: u64, what: &str| match *window.joules {
         Some(_) if tokens > 0 && other > 0 => {
             Err(format!("{what} tokens share this row with others; the pure row has its own figure"))
         }
@@ -240,15 +224,13 @@ pub fn measurements(window: &EnergyWindow) -> Vec<Measurement> {
     let mut found = vec![
         one(
             window,
-            "energy_joules",
-            "J",
+            Metric::EnergyJoules,
             window.joules.ok_or_else(reason),
             "energy of the row's own steps in its window",
         ),
         one(
             window,
-            "power_watts",
-            "W",
+            Metric::PowerWatts,
             window.mean_watts.ok_or_else(reason),
             "energy ÷ seconds in the row's own steps",
         ),
@@ -256,55 +238,23 @@ pub fn measurements(window: &EnergyWindow) -> Vec<Measurement> {
     let (input, output) = (window.input_tokens, window.output_tokens);
     if input > 0 {
         let value = per(input, output, "input");
-        found.push(one(window, "joules_per_input_token", "J/token", value, "energy ÷ prompt tokens"));
+        found.push(one(window, Metric::JoulesPerInputToken, value, "energy ÷ prompt tokens"));
     }
     if output > 0 {
         let value = per(output, input, "output");
-        found.push(one(window, "joules_per_output_token", "J/token", value, "energy ÷ output tokens"));
+        found.push(one(window, Metric::JoulesPerOutputToken, value, "energy ÷ output tokens"));
     }
-    if window.cell.phase == "serving" {
+    if window.cell.phase == crate::record::Phase::Serving {
         let value = per(input + output, 0, "all");
-        found.push(one(
-            window,
-            "joules_per_total_token",
-            "J/token",
-            value,
-            "energy ÷ input and output tokens",
-        ));
+        found.push(one(window, Metric::JoulesPerTotalToken, value, "energy ÷ input and output tokens"));
     }
     found
 }
 
-fn one(
-    window: &EnergyWindow,
-    metric: &str,
-    unit: &str,
-    value: Result<f64, String>,
-    method: &str,
-) -> Measurement {
-    let (value, value_reason) = split(value);
+fn one(window: &EnergyWindow, metric: Metric, value: Result<f64, String>, method: &str) -> Measurement {
     Measurement {
-        metric: metric.to_owned(),
-        formula: format!("infercost.{metric}/1"),
-        unit: unit.to_owned(),
-        value,
-        value_reason,
-        ci95: None,
-        ci95_reason: Some("one window; its bound of error stands in energy.windows".to_owned()),
-        percentiles: Percentiles::default(),
-        n: usize::from(value.is_some()),
-        method: method.to_owned(),
-        cell: Some(window.cell.clone()),
-        cell_reason: None,
-        samples: Samples::inline(unit, value.into_iter().collect()),
-        unknown: Unknown::new(),
-    }
-}
-
-fn split<T>(known: Result<T, String>) -> (Option<T>, Option<String>) {
-    match known {
-        Ok(value) => (Some(value), None),
-        Err(reason) => (None, Some(reason)),
+        ci95: Known::unknown("one window; its bound of error stands in energy.windows"),
+        ..Measurement::new(metric, Known::new(window.cell.clone()), value.into(), method)
     }
 }
 

@@ -61,6 +61,7 @@ fn shown(figures: &[(Tick, f64)]) -> Vec<(Tick, f64)> {
 mod tests {
     use super::*;
     use crate::base::event::{ClockSample, PowerSample};
+    use crate::base::known::Known;
     use crate::base::units::Watts;
 
     #[test]
@@ -79,7 +80,7 @@ mod tests {
         );
         assert_eq!(found[0].values.values, Some(vec![100.0, 300.0, 300.0]));
         assert_eq!(found[0].seconds.values, Some(vec![0.0, 0.1, 0.2]));
-        assert_eq!((found[1].values.unit.as_str(), &found[1].values.values), ("°C", &Some(vec![41.0])));
+        assert_eq!((found[1].values.unit.as_str(), &found[1].values.values), ("°C", &Known::new(vec![41.0])));
         assert_eq!(traces(&Trace::default()), []);
     }
 }

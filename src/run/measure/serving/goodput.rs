@@ -4,6 +4,7 @@ use crate::base::event::Span;
 use crate::base::requests::{Ending, Moment, Request};
 use crate::base::stats::{Interval, share_interval};
 use crate::base::units::Seconds;
+use crate::record::Metric;
 
 use super::{CONFIDENCE, Figure, between, time_per_output_token};
 
@@ -54,8 +55,7 @@ impl Goodput {
         let all = self.share.filter(|share| *share > 0.0).map(|share| self.requests_per_second / share);
         let ci95 = self.share_ci95.zip(all).map(|(share, all)| share.map(|share| share * all));
         Figure {
-            metric: "goodput_requests_per_second",
-            unit: "requests/s",
+            metric: Metric::GoodputRequestsPerSecond,
             value: self
                 .share
                 .map(|_| self.requests_per_second)

@@ -3,25 +3,26 @@
 use crate::base::event::Span;
 use crate::base::requests::{Gaps, Moment, Request, RequestLog};
 use crate::base::stats::{Histogram, quantile};
+use crate::record::Metric;
 
 use super::{Figure, Percentile, QUANTILES, between, enough, time_per_output_token};
 
 /// All of them: of `completed` requests, and of the gaps that ended within `span`.
 pub(super) fn figures(log: &RequestLog, span: Span, completed: &[&Request]) -> Vec<Figure> {
     let due = |request: &Request| Moment::from(request.planned.intended);
-    let each = |metric, value: &dyn Fn(&Request) -> Option<f64>| {
+    let each = |metric: Metric, value: &dyn Fn(&Request) -> Option<f64>| {
         let samples: Vec<f64> = completed.iter().filter_map(|request| value(request)).collect();
         Figure::distribution(metric, &samples)
     };
     let released = |request: &Request| Moment::from(request.planned.released);
     let mut figures = vec![
-        each("time_to_first_token_seconds", &|request| between(due(request), request.first)),
-        each("time_to_first_answer_token_seconds", &|request| between(due(request), request.first_answer)),
-        each("time_to_first_token_after_send_seconds", &|request| between(request.sent, request.first)),
-        each("time_per_output_token_seconds", &time_per_output_token),
-        each("end_to_end_latency_seconds", &|request| between(due(request), request.last)),
-        each("slot_wait_seconds", &|request| between(due(request), released(request))),
-        each("send_lag_seconds", &|request| between(released(request), request.started)),
+        each(Metric::TimeToFirstTokenSeconds, &|request| between(due(request), request.first)),
+        each(Metric::TimeToFirstAnswerTokenSeconds, &|request| between(due(request), request.first_answer)),
+        each(Metric::TimeToFirstTokenAfterSendSeconds, &|request| between(request.sent, request.first)),
+        each(Metric::TimePerOutputTokenSeconds, &time_per_output_token),
+        each(Metric::EndToEndLatencySeconds, &|request| between(due(request), request.last)),
+        each(Metric::SlotWaitSeconds, &|request| between(due(request), released(request))),
+        each(Metric::SendLagSeconds, &|request| between(released(request), request.started)),
     ];
     figures.extend(gaps(log, span, completed.len()));
     figures
@@ -29,8 +30,8 @@ pub(super) fn figures(log: &RequestLog, span: Span, completed: &[&Request]) -> V
 
 /// Gaps between deliveries: each as it was, and shared out over its tokens.
 fn gaps(log: &RequestLog, span: Span, requests: usize) -> [Figure; 2] {
-    const WHOLE: &str = "inter_token_latency_seconds";
-    const SHARED: &str = "inter_token_latency_per_token_seconds";
+    const WHOLE: Metric = Metric::InterTokenLatencySeconds;
+    const SHARED: Metric = Metric::InterTokenLatencyPerTokenSeconds;
     if let Some(gaps) = log.exact_gaps(span) {
         let whole: Vec<f64> = gaps.iter().map(|(gap, _)| *gap as f64 / 1e9).collect();
         let shared: Vec<f64> = gaps
@@ -57,7 +58,7 @@ const EXACT: &str = "mean of all gaps; percentiles of type 7";
 const BINNED: &str = "mean of all gaps, exact; percentiles by a histogram, within 0.4%";
 
 fn pooled(
-    metric: &'static str,
+    metric: Metric,
     method: &'static str,
     requests: usize,
     n: usize,
@@ -76,7 +77,6 @@ fn pooled(
     };
     Figure {
         metric,
-        unit: "s",
         value: mean.ok_or_else(none),
         ci95: Err(dependent()),
         percentiles: QUANTILES.map(percentile).into(),

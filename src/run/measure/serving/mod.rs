@@ -20,6 +20,7 @@ use crate::base::stats::{
     Interval, mean, quantile, quantile_interval, samples_for_quantile, t_interval_positive,
 };
 use crate::base::units::Seconds;
+use crate::record::Metric;
 
 const CONFIDENCE: f64 = 0.95;
 
@@ -70,9 +71,7 @@ pub struct Serving {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Figure {
     /// Its name; the formula is `infercost.serving.NAME/1`.
-    pub metric: &'static str,
-    /// Its unit.
-    pub unit: &'static str,
+    pub metric: Metric,
     /// The figure: of a distribution its mean.
     pub value: Result<f64, String>,
     /// 95% interval.
@@ -106,7 +105,7 @@ impl Figure {
     }
 
     /// The distribution of `samples`, one a request in the order in which they were due.
-    fn distribution(metric: &'static str, samples: &[f64]) -> Self {
+    fn distribution(metric: Metric, samples: &[f64]) -> Self {
         let n = samples.len();
         let none = || "no request has it".to_owned();
         let few = || format!("{n} requests; an interval takes two");
@@ -119,7 +118,6 @@ impl Figure {
         };
         Self {
             metric,
-            unit: "s",
             value: mean(samples).ok_or_else(none),
             ci95: t_interval_positive(&block_means(samples), CONFIDENCE).ok_or_else(few),
             percentiles: QUANTILES.map(percentile).into(),

@@ -3,6 +3,7 @@
 use crate::base::event::{Span, Tick};
 use crate::base::requests::{CountedBy, Ending, Request};
 use crate::base::stats::t_interval_positive;
+use crate::record::Metric;
 
 use super::counts::prompt_tokens;
 use super::steady::BLOCKS;
@@ -19,7 +20,7 @@ pub(super) fn figures(observed: &Observed<'_>, steady: &Steady, due: &[&Request]
         flow.aligned(window).ok_or_else(|| format!("the steady window of {} is too short", window.length()))
     });
     let blocks = aligned.map(|span| Blocks::of(observed, span));
-    let of = |metric, unit, pick: &dyn Fn(&Blocks) -> Result<Vec<f64>, String>| {
+    let of = |metric: Metric, pick: &dyn Fn(&Blocks) -> Result<Vec<f64>, String>| {
         let found = blocks.as_ref().map_err(Clone::clone).and_then(|blocks| Ok((blocks, pick(blocks)?)));
         let value =
             found.clone().map(|(blocks, sums)| sums.iter().sum::<f64>() / blocks.seconds.iter().sum::<f64>());
@@ -31,17 +32,17 @@ pub(super) fn figures(observed: &Observed<'_>, steady: &Steady, due: &[&Request]
         });
         let n = blocks.as_ref().map_or(0, |blocks| blocks.seconds.len());
         let samples = rates.unwrap_or_default();
-        Figure { metric, unit, value, ci95, percentiles: Vec::new(), n, samples, method: METHOD }
+        Figure { metric, value, ci95, percentiles: Vec::new(), n, samples, method: METHOD }
     };
     let total = |blocks: &Blocks| {
         let output = blocks.output.clone()?;
         Ok(output.iter().zip(&blocks.input).map(|(output, input)| output + input).collect())
     };
     vec![
-        of("output_tokens_per_second", "tokens/s", &|blocks| blocks.output.clone()),
-        of("input_tokens_per_second", "tokens/s", &|blocks| Ok(blocks.input.clone())),
-        of("total_tokens_per_second", "tokens/s", &total),
-        of("requests_per_second", "requests/s", &|blocks| Ok(blocks.requests.clone())),
+        of(Metric::OutputTokensPerSecond, &|blocks| blocks.output.clone()),
+        of(Metric::InputTokensPerSecond, &|blocks| Ok(blocks.input.clone())),
+        of(Metric::TotalTokensPerSecond, &total),
+        of(Metric::RequestsPerSecond, &|blocks| Ok(blocks.requests.clone())),
         of_run(due),
     ]
 }
@@ -124,8 +125,7 @@ fn of_run(due: &[&Request]) -> Figure {
         _ => Err("no request completed".to_owned()),
     };
     Figure {
-        metric: "run_output_tokens_per_second",
-        unit: "tokens/s",
+        metric: Metric::RunOutputTokensPerSecond,
         value,
         ci95: Err("one run".to_owned()),
         percentiles: Vec::new(),

@@ -129,7 +129,7 @@ impl Run {
 
 impl Serving {
     fn figure(&self, metric: &str) -> &Figure {
-        self.figures.iter().find(|figure| figure.metric == metric).expect(metric)
+        self.figures.iter().find(|figure| figure.metric.as_str() == metric).expect(metric)
     }
 
     fn value(&self, metric: &str) -> f64 {
