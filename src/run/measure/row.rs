@@ -143,7 +143,6 @@ fn gaps(trials: &RowTrials) -> Measurement {
     found
 }
 
-#[allow(clippy::too_many_arguments, reason = "the fields of one measurement, filled in one place")]
 fn finish(
     row: Row,
     metric: Metric,
@@ -186,8 +185,8 @@ mod tests {
         }
     }
 
-    fn value(found: &[Measurement], metric: Metric) -> f64 {
-        found.iter().find(|m| m.metric == metric).and_then(|m| *m.value).expect("measured")
+    fn value(found: &[Measurement], metric: &Metric) -> f64 {
+        found.iter().find(|m| m.metric == *metric).and_then(|m| *m.value).expect("measured")
     }
 
     #[test]
@@ -200,13 +199,13 @@ mod tests {
         };
         let found = measurements(&trials);
         // 400 prompt tokens in a mean of 0.25 s.
-        assert!((value(&found, Metric::PrefillTokensPerSecond) - 1600.0).abs() < 1e-9);
+        assert!((value(&found, &Metric::PrefillTokensPerSecond) - 1600.0).abs() < 1e-9);
         // Two steps of 4 sequences in 40 ms.
-        assert!((value(&found, Metric::DecodeTokensPerSecond) - 200.0).abs() < 1e-9);
-        assert!((value(&found, Metric::TimePerOutputTokenSeconds) - 0.020).abs() < 1e-12);
-        assert!((value(&found, Metric::InterTokenLatencySeconds) - 0.020).abs() < 1e-12);
-        assert!((value(&found, Metric::OutputTokensPerSecond) - 12.0 / 0.29).abs() < 1e-9);
-        assert!((value(&found, Metric::TotalTokensPerSecond) - 412.0 / 0.29).abs() < 1e-9);
+        assert!((value(&found, &Metric::DecodeTokensPerSecond) - 200.0).abs() < 1e-9);
+        assert!((value(&found, &Metric::TimePerOutputTokenSeconds) - 0.020).abs() < 1e-12);
+        assert!((value(&found, &Metric::InterTokenLatencySeconds) - 0.020).abs() < 1e-12);
+        assert!((value(&found, &Metric::OutputTokensPerSecond) - 12.0 / 0.29).abs() < 1e-9);
+        assert!((value(&found, &Metric::TotalTokensPerSecond) - 412.0 / 0.29).abs() < 1e-9);
         let prefill = &found[0];
         assert_eq!((prefill.n, prefill.samples.warmup.len()), (2, 1));
         let [low, high] = prefill.ci95.expect("two trials");
