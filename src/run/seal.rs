@@ -239,9 +239,9 @@ fn telemetry(
     host: HostWindow,
     sensors: Option<&Sensors>,
 ) -> Telemetry {
+    const UNSAID: &str = "the system does not say";
     let sampler = sensors.map(|sensors| &sensors.recorded);
     let sampler_time = sampler.and_then(|recorded| recorded.processor_time);
-    const UNSAID: &str = "the system does not say";
     let share = shortest.map(|step| meter.get() / step);
     Telemetry {
         measuring_seconds: measuring.map(Seconds::get).ok_or("the model was not loaded").into(),

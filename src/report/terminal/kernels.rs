@@ -20,10 +20,11 @@ pub fn render_kernels(entries: &[Entry], seconds: Seconds, style: Style) -> Stri
             kernels.push(named);
         }
     }
-    let header: String = architectures.iter().map(|name| format!(" {name:>7}")).collect();
+    let columns = |cells: Vec<String>| cells.iter().fold(String::new(), |line, cell| line + cell);
+    let header = columns(architectures.iter().map(|name| format!(" {name:>7}")).collect());
     out.line(format_args!("{}", style.dim(&format!("{:<16} {:<13}{header}", "kernel", "for"))));
     for (kernel, variant) in &kernels {
-        let cells: String = architectures
+        let cells = architectures
             .iter()
             .map(|name| {
                 let found = entries.iter().find(|entry| {
@@ -37,6 +38,7 @@ pub fn render_kernels(entries: &[Entry], seconds: Seconds, style: Style) -> Stri
                 if found.is_some_and(Entry::spills) { style.bad(&cell) } else { cell }
             })
             .collect();
+        let cells = columns(cells);
         out.line(format_args!("{kernel:<16} {variant:<13}{cells}"));
     }
     out.line(format_args!(
