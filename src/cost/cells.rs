@@ -109,6 +109,8 @@ fn price_cell(cell: Cell, input: Part, output: Part, rate: &Rate, assume: &Assum
         cell,
         usd_per_million_input_tokens: Some(input_usd),
         usd_per_million_input_tokens_reason: None,
+        usd_per_million_cached_input_tokens: None,
+        usd_per_million_cached_input_tokens_reason: Some("no prompt token came from a cache".to_owned()),
         usd_per_million_output_tokens: Some(output_usd),
         usd_per_million_output_tokens_reason: None,
         usd_per_million_blended_tokens: Some(combine(

@@ -270,7 +270,7 @@ fn cost(out: &mut Page, cost: &Cost, style: Style) {
         ("input", cost.usd_per_million_input_tokens, ""),
         ("output", cost.usd_per_million_output_tokens, ""),
         (blended.as_str(), cost.usd_per_million_blended_tokens, ""),
-        ("all output", cost.usd_per_million_all_output_tokens, "all of the cost ÷ output tokens"),
+        ("all output", cost.usd_per_million_all_output_tokens, "all cost ÷ output tokens"),
         ("all tokens", of_unknown_lengths, "input and output alike"),
     ] {
         if let Some(figure) = figure {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::base::requests::{CountedBy, Ending};
+use crate::base::requests::{self, CountedBy, Ending};
 use crate::base::stats::Interval;
 use crate::base::units::Seconds;
 use crate::record::serving::{Client, Failure, Goodput, ServedRow, TokenLengths};
@@ -117,7 +117,11 @@ pub(super) fn row(driven: &Driven) -> ServedRow {
         Ok(Goodput { good: found.good, due: found.due, share, share_ci95: [ci95.low, ci95.high] })
     });
     let (goodput, goodput_reason) = split(goodput);
-    let failure = |(ending, count, failure): &(Ending, u64, crate::endpoint::Failure)| Failure {
+    let (client, client_reason) = split(match driven.work {
+        Some(_) => Err("an engine in this process answered, with no client before it".to_owned()),
+        None => Ok(client(driven)),
+    });
+    let failure = |(ending, count, failure): &(Ending, u64, requests::Failure)| Failure {
         ending: ending.name().to_owned(),
         count: *count,
         first: crate::base::redact::text(&failure.detail).into_owned(),
@@ -152,7 +156,8 @@ pub(super) fn row(driven: &Driven) -> ServedRow {
         cached_share_reason,
         goodput,
         goodput_reason,
-        client: client(driven),
+        client,
+        client_reason,
         failures: stats.failures.iter().map(failure).collect(),
         unknown: Unknown::new(),
     }
