@@ -3,15 +3,16 @@
 use std::fs;
 use std::net::TcpListener;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use infercost_base::env;
+use infercost_base::clock;
+use infercost_base::units::Seconds;
 use serde_json::Value;
 
-use crate::support::fake_nvml::{FakeNvml, GpuScript, Trace};
+use crate::support::fake_nvml::{FakeNvml, GpuScript, Script, Trace};
 use crate::support::{self, Bench, Ran};
 
 #[allow(dead_code, reason = "the client's own tests use the rest")]
@@ -534,57 +535,40 @@ fn the_energy_of_a_servers_gpu_that_is_here_is_that_of_its_steady_window() {
     assert!(figure(&record, "joules_per_output_token", 2)["value"].is_null());
 }
 
-/// A llama-server that is ended when dropped.
-struct Llama(Child, String);
+#[test]
+fn the_energy_of_a_server_on_several_gpus_is_added_up_or_said_to_be_unknown() {
+    let gpu = |watts: f64, uuid: &str| GpuScript {
+        watts: Trace::constant(watts),
+        uuid: uuid.to_owned(),
+        ..GpuScript::default()
+    };
+    let fake =
+        FakeNvml::new(Script { gpu: vec![gpu(400.0, "GPU-a"), gpu(250.0, "GPU-b")], ..Script::default() });
+    let server = Server::start(|_| tokens());
+    let bench = Bench::new();
+    let (url, library) = (server.url(), fake.library().display().to_string());
+    let run = |gpus: &str, time: &str| {
+        let more = ["--max-concurrency", "2", "--max-time", time, "--gpus", gpus, "--nvml-library", &library];
+        bench.json(&load(&url, &[&more[..], &["--json", "-o", "-"]].concat()))
+    };
+    let record = steady(|| run("2", "8s"));
+    let window = &record["energy"]["windows"][0];
+    assert!((number(&window["mean_watts"]) / 650.0 - 1.0).abs() < 0.03, "{window}");
+    assert_eq!(record["energy"]["device"], "GPU-a, GPU-b");
+    assert!(window["peak_watts"].is_null() && window["peak_watts_reason"].is_string(), "{window}");
+    let sensors = record["energy"]["traces"].as_array().expect("traces");
+    assert!(sensors.iter().any(|trace| trace["sensor"] == "power_instant of GPU-b"), "{sensors:?}");
 
-impl Drop for Llama {
-    fn drop(&mut self) {
-        drop(self.0.kill());
-        drop(self.0.wait());
-    }
-}
-
-/// `None`, with a word about it, where the program or the model is not there.
-fn llama() -> Option<Llama> {
-    let program = env::llama_cpp_folder().join("llama-server");
-    let model = crate::support::real_model()?;
-    if !program.exists() {
-        assert!(!env::is_ci(), "no llama-server");
-        eprintln!("skipped: no llama-server; get it with scripts/peer/llama-cpp");
-        return None;
-    }
-    let port = TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address").port();
-    let port = port.to_string();
-    let child = Command::new(program)
-        .arg("--model")
-        .arg(model)
-        .args(["--port", &port, "--ctx-size", "2048", "--threads", "1", "--parallel", "4", "--no-warmup"])
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .expect("llama-server starts");
-    let url = format!("http://127.0.0.1:{port}");
-    let server = Llama(child, url);
-    let healthy = "GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
-    for _ in 0..600 {
-        if let Ok(mut stream) = std::net::TcpStream::connect(format!("127.0.0.1:{port}")) {
-            use std::io::{Read as _, Write as _};
-            let mut answer = String::new();
-            let asked =
-                stream.write_all(healthy.as_bytes()).and_then(|()| stream.read_to_string(&mut answer));
-            if asked.is_ok() && answer.starts_with("HTTP/1.1 200") {
-                return Some(server);
-            }
-        }
-        std::thread::sleep(ms(100));
-    }
-    panic!("llama-server did not answer within a minute");
+    let record = run("1", "2s");
+    assert!(record["energy"]["windows"].as_array().is_some_and(Vec::is_empty));
+    let reason = record["energy"]["source_reason"].as_str().expect("a reason");
+    assert!(reason.contains("which 1 of them the server uses is not known"), "{reason}");
 }
 
 #[test]
 fn a_real_server_is_measured_priced_and_its_death_noticed() {
-    let Some(server) = llama() else { return };
-    let url = server.1.clone();
+    let Some(server) = infercost_testing::Server::for_load() else { return };
+    let url = server.url();
     let bench = Bench::new();
     let fixed = ["run", "--url", &url, "-p", "32", "-n", "16", "--price-per-hour", "0.1"];
     let ran = bench.run(&[&fixed[..], &["--max-concurrency", "4", "--max-time", "30s"]].concat());
@@ -612,4 +596,225 @@ fn a_real_server_is_measured_priced_and_its_death_noticed() {
     assert_eq!(ran.code, 13, "{}", ran.stderr);
     assert!(ran.stderr.contains("nobody listens at") && ran.stderr.contains("is kept in"), "{}", ran.stderr);
     assert_eq!(record_of(&bench)["validity"]["verdict"], "invalid");
+}
+
+/// A load on the engine in this process, of a model that a test measures in a second.
+fn here<'a>(more: &[&'a str]) -> Vec<&'a str> {
+    let model = ["run", "--model", support::SMALL, "--device", "cpu", "--power", "none"];
+    [&model[..], &["-p", "16", "-n", "8", "--price-per-hour", "3.6"], more].concat()
+}
+
+#[test]
+fn the_same_load_on_an_engine_in_this_process_leaves_the_same_table_and_record() {
+    let bench = Bench::new();
+    let record = steady(|| {
+        let ran = bench.run(&here(&["--max-concurrency", "1,3", "--max-time", "24s", "--slo", "ttft:60000"]));
+        assert_eq!(ran.code, 0, "{}\n{}", ran.stdout, ran.stderr);
+        for word in
+            ["load on the engine in this process", "output/s", "TTFT p50", "16+8 c3", "goodput", "Figures"]
+        {
+            assert!(ran.stdout.contains(word), "{word} is missing in\n{}", ran.stdout);
+        }
+        record_of(&bench)
+    });
+    assert!(record["serving"]["server"].is_null() && record["serving"]["server_reason"].is_string());
+    let rows = record["serving"]["rows"].as_array().expect("rows");
+    assert_eq!(rows.len(), 2);
+    for row in rows {
+        assert!(row["client"].is_null() && row["client_reason"].is_string());
+        assert_eq!(row["requests"].as_object().expect("endings").keys().collect::<Vec<_>>(), ["completed"]);
+        assert_eq!(
+            (&row["prompt_tokens"]["mean"], &row["output_tokens"]["mean"]),
+            (&16.0.into(), &8.0.into())
+        );
+        assert_eq!(row["cached_share"], 0.0);
+        assert_eq!(row["goodput"]["good"], row["goodput"]["due"]);
+    }
+    for name in ["run_complete", "requests_failed", "lengths_obeyed", "prefix_cache", "finite_logits"] {
+        assert_eq!(check(&record, name)["verdict"], "valid", "{name}: {}", check(&record, name));
+    }
+    let names = record["validity"]["checks"].as_array().expect("checks");
+    assert!(names.iter().all(|check| check["name"] != "client_lag" && check["name"] != "same_machine"));
+    assert_eq!(record["engine"]["name"], "fused");
+    assert!(record["model"]["weight_bytes"].is_u64() && record["environment"]["cpu"].is_string());
+
+    // Input and output are told apart by the steps, and add up to the rent.
+    for (cell, batch) in record["cost"]["cells"].as_array().expect("cells").iter().zip([1, 3]) {
+        assert_eq!((&cell["apart"], &cell["cell"]["batch"]), (&"measured".into(), &batch.into()));
+        let rate = |metric| number(&figure(&record, metric, batch)["value"]);
+        let usd = |kind: &str| number(&cell[format!("usd_per_million_{kind}_tokens")]["value"]);
+        let spent =
+            usd("input") * rate("input_tokens_per_second") + usd("output") * rate("output_tokens_per_second");
+        assert!((spent / 1e6 / 0.001 - 1.0).abs() < 1e-6, "{spent} at {cell}");
+        // Alone no prompt comes while an answer is written, and three of the same length begin and end together.
+        assert!(number(&cell["mixed_time_share"]) < 0.2, "{cell}");
+    }
+    let mut unexplained = Vec::new();
+    crate::record::nulls_without_reason("", &record, &mut unexplained);
+    unexplained.retain(|path| !(path.starts_with(".cost") && path.ends_with("ci95")));
+    assert!(unexplained.is_empty(), "{unexplained:?}");
+    let schema: Value = serde_json::from_str(&bench.run(&["schema"]).stdout).expect("a schema");
+    let validator = jsonschema::validator_for(&schema).expect("a valid schema");
+    let wrong: Vec<String> = validator.iter_errors(&record).map(|error| error.to_string()).collect();
+    assert!(wrong.is_empty(), "{wrong:?}");
+}
+
+#[test]
+fn a_schedule_on_an_engine_in_this_process_counts_from_when_requests_are_due() {
+    let bench = Bench::new();
+    let more = ["--request-rate", "2", "--max-concurrency", "2", "--max-time", "30s", "--json", "-o", "-"];
+    let record = steady(|| bench.json(&here(&more)));
+    let row = &record["serving"]["rows"][0];
+    assert_eq!((&row["pace"], &row["max_concurrency"]), (&"open".into(), &2.into()));
+    assert_eq!(record["cost"]["cells"][0]["apart"], "measured", "idle time is paid for as the work is");
+    assert!(
+        number(&record["cost"]["cells"][0]["mixed_time_share"]) > 0.0,
+        "prompts come while others are answered"
+    );
+    assert_eq!(record["command"]["plan"]["most_at_once"], 2);
+    let lag = record["measurements"].as_array().expect("measurements").iter();
+    let lag =
+        lag.filter(|m| m["metric"] == "send_lag_seconds").map(|m| number(&m["value"])).fold(0.0, f64::max);
+    assert!(lag == 0.0, "nobody sends: {lag}");
+}
+
+#[test]
+fn flags_of_a_server_and_of_trials_have_no_place_in_a_load_here() {
+    let bench = Bench::new();
+    for (flag, words) in [
+        (&["--chat"][..], "--chat: it is said to a server"),
+        (&["--gpus", "2"], "--gpus: one GPU computes in this process"),
+        (&["-b", "4"], "--batch: requests in flight are the load"),
+        (&["--precision", "1%"], "--precision: a row of a load has no trials"),
+        (&["--engine", "candle"], "engine candle cannot serve requests that come and go"),
+        (&["-p", "9000"], "it needs 9008 positions"),
+    ] {
+        let ran = bench.run(&[&here(&["--max-concurrency", "2", "--dry-run"]), flag].concat());
+        assert!(ran.code == 2 || ran.code == 1, "{}", ran.stderr);
+        assert!(ran.stderr.contains(words), "{words}: {}", ran.stderr);
+    }
+    let plan = bench.run(&here(&["--request-rate", "2", "--dry-run"]));
+    assert!(plan.stdout.contains("fused on cpu") && plan.stdout.contains("16+8 2/s"), "{}", plan.stdout);
+}
+
+/// A server that serves one request after the other, each in 50 ms: 20 a second and no more.
+fn one_after_the_other() -> Server {
+    let free = Mutex::new(clock::now());
+    Server::start(move |asked| {
+        if !asked.path.ends_with("completions") {
+            return tokens();
+        }
+        let mut free = free.lock().expect("a lock");
+        let now = clock::now();
+        *free = free.max(now).after(Seconds::new(0.05));
+        let first = Duration::from_secs_f64(free.since(now).get());
+        Answer::Tokens { first, gap: ms(0), a_write: 16 }
+    })
+}
+
+#[test]
+fn the_highest_rate_that_keeps_the_goals_is_found_and_priced_there() {
+    let server = one_after_the_other();
+    let bench = Bench::new();
+    let url = server.url();
+    let more = ["--find", "max-rate", "--slo", "ttft:150", "--burstiness", "inf", "--num-prompts", "128"];
+    let ran = bench.run(&load(&url, &more));
+    assert_eq!(ran.code, 0, "{}\n{}", ran.stdout, ran.stderr);
+    let record = record_of(&bench);
+    let found = &record["serving"]["search"];
+    let (kept, missed) =
+        (number(&found["max_requests_per_second"]), number(&found["missed_at_requests_per_second"]));
+    assert!(15.0 < kept && kept < 21.0 && 19.0 < missed && missed < 25.0, "{kept} to {missed}: {found}");
+    assert!(ran.stdout.contains("max rate "), "{}", ran.stdout);
+    assert_eq!(record["cost"]["headline_cell"]["requests_per_second"], kept);
+    let cells = record["cost"]["cells"].as_array().expect("cells");
+    assert!(cells.iter().any(|cell| cell["cell"]["requests_per_second"] == kept));
+    assert_eq!(record["workload"]["rows"][0], "16+16 max-rate");
+
+    let hopeless = bench.json(&load(&url, &["--find", "max-rate", "--slo", "ttft:5", "--json", "-o", "-"]));
+    let reason = hopeless["serving"]["search"]["max_requests_per_second_reason"].as_str().expect("a reason");
+    assert!(reason.contains("alone misses the goals"), "{reason}");
+    let without = bench.run(&load(&url, &["--find", "max-rate"]));
+    assert_eq!(without.code, 2);
+    assert!(without.stderr.contains("give them with --slo"), "{}", without.stderr);
+}
+
+/// Whether a process group has anyone in it.
+fn group_is_there(group: &str) -> bool {
+    let asked = Command::new("sh").args(["-c", &format!("kill -0 -{group} 2>&-")]).status();
+    asked.expect("a shell").success()
+}
+
+/// Whether it is empty within some seconds: who was killed is there until the system takes note of it.
+fn group_is_gone(group: &str) -> bool {
+    (0..500).any(|_| {
+        std::thread::sleep(ms(20));
+        !group_is_there(group)
+    })
+}
+
+/// Not a test: the server that the test below starts, in a process of its own.
+#[test]
+fn a_truth_server_for_another_test() {
+    let Some(port) = std::env::var_os("INFERCOST_TRUTH_PORT") else { return };
+    let address = format!("127.0.0.1:{}", port.display());
+    let _server = Server::listen(&address, None, |_| tokens());
+    std::thread::sleep(Duration::from_secs(120));
+}
+
+#[test]
+fn a_server_that_is_started_for_the_run_is_timed_and_its_group_is_gone_afterwards() {
+    let bench = Bench::new();
+    let port = TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address").port();
+    let program = std::env::current_exe().expect("the test's own path");
+    // What it started beside itself must go as well; the shell's number is its group's.
+    let command = format!(
+        "echo $$ > group; sleep 600 & INFERCOST_TRUTH_PORT={port} {} --exact serving::a_truth_server_for_another_test",
+        program.display()
+    );
+    let url = format!("http://127.0.0.1:{port}");
+    let more =
+        ["-p", "16", "-n", "16", "--price-per-hour", "3.6", "--max-concurrency", "2", "--num-prompts", "60"];
+    let ran = bench.run(&[&["run", "--serve", &command, "--url", &url][..], &more].concat());
+    assert_eq!(ran.code, 0, "{}\n{}", ran.stdout, ran.stderr);
+    assert!(ran.stdout.contains("cold start: listening after"), "{}", ran.stdout);
+    let record = record_of(&bench);
+    let cold = &record["serving"]["cold_start"];
+    let [listening, healthy, first] =
+        ["listening", "healthy", "first_token"].map(|name| number(&cold[format!("{name}_seconds")]));
+    assert!(0.0 < listening && listening <= healthy && healthy < first, "{cold}");
+    assert!((number(&cold["usd"]) / (first * 0.001) - 1.0).abs() < 1e-9, "{cold}");
+    let group = fs::read_to_string(bench.folder().join("group")).expect("a group");
+    assert!(group_is_gone(group.trim()), "somebody of {group} is still there");
+
+    // Ctrl-C in mid run ends it as well.
+    fs::remove_file(bench.folder().join("group")).expect("the last group");
+    let long = [&more[..8], &["--max-time", "100s"]].concat();
+    let child = bench
+        .command(&[&["run", "--serve", &command, "--url", &url][..], &long].concat())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("it starts");
+    let listens = || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok();
+    assert!((0..600).any(|_| {
+        std::thread::sleep(ms(50));
+        listens()
+    }));
+    std::thread::sleep(ms(500));
+    let group = fs::read_to_string(bench.folder().join("group")).expect("a group");
+    assert!(group_is_there(group.trim()), "the server runs");
+    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().expect("kill").success());
+    let ran = support::ran(&child.wait_with_output().expect("it ends"));
+    assert_eq!(ran.code, 130, "{}", ran.stderr);
+    assert!(group_is_gone(group.trim()), "somebody of {group} is still there");
+
+    let broken =
+        bench.run(&["run", "--serve", "echo no such model >&2; exit 3", "--url", "http://127.0.0.1:9"]);
+    assert_eq!(broken.code, 1, "{}", broken.stderr);
+    assert!(
+        broken.stderr.contains("it ended before it was healthy; the last that it said: no such model"),
+        "{}",
+        broken.stderr
+    );
 }

@@ -16,9 +16,10 @@ use crate::model;
 use crate::model::resolve::Reach;
 use crate::record::{Record, Verdict};
 use crate::report::terminal::Bar;
-use crate::run::session::{self, Measured, ModelChoice, Session};
+use crate::run::session::{self, Measured, ModelChoice, Resolved, Session};
 
-use super::{Output, exit, serving};
+use super::serving::{self, Load};
+use super::{Output, exit};
 
 pub(super) use flags::{RunArgs, RunEngine};
 pub(super) use show::beside;
@@ -32,8 +33,10 @@ pub(super) fn run(
     argv: &[OsString],
 ) -> anyhow::Result<()> {
     settle::settle(&mut args, output)?;
-    if serving::is_asked(&args)? {
-        return serving::run(&args, catalog, output, argv);
+    match serving::is_asked(&args)? {
+        Some(Load::OnAServer) => return serving::run(&args, catalog, output, argv),
+        Some(Load::Here) => return serving::run_here(&args, catalog, output, argv),
+        None => {}
     }
     let args = &args;
     let interrupt = sys::Interrupt::install()?;
@@ -48,15 +51,7 @@ pub(super) fn run(
     }
 
     let bar = output.bar();
-    let reach = if args.dry_run { Reach::Header } else { Reach::Weights };
-    let resolved = match session.resolve(&chosen.name, reach, &bar) {
-        Err(model::Error::Interrupted) => {
-            bar.clear();
-            output.note("interrupted; what was downloaded is kept, and the same command goes on from there");
-            return Err(exit::Silent(interrupt.exit_code().unwrap_or(130)).into());
-        }
-        other => other?,
-    };
+    let resolved = resolve(&session, &chosen, args, &bar, output)?;
     let planned = session.plan(resolved)?;
     if !args.dry_run {
         planned.check_memory()?;
@@ -86,8 +81,27 @@ pub(super) fn run(
     ended
 }
 
+/// Finds the model and fetches what has to be.
+pub(super) fn resolve(
+    session: &Session<'_>,
+    chosen: &ModelChoice,
+    args: &RunArgs,
+    bar: &Bar,
+    output: &Output,
+) -> anyhow::Result<Resolved> {
+    let reach = if args.dry_run { Reach::Header } else { Reach::Weights };
+    match session.resolve(&chosen.name, reach, bar) {
+        Err(model::Error::Interrupted) => {
+            bar.clear();
+            output.note("interrupted; what was downloaded is kept, and the same command goes on from there");
+            Err(exit::Silent(session.interrupt.exit_code().unwrap_or(130)).into())
+        }
+        other => Ok(other?),
+    }
+}
+
 /// The first lines: where it is measured, and what when nobody said what.
-fn announce(session: &Session<'_>, model: &ModelChoice, output: &Output) {
+pub(super) fn announce(session: &Session<'_>, model: &ModelChoice, output: &Output) {
     if let Some(gpu) = &session.place.unused_gpu {
         output.note(&gpu.to_string());
     }

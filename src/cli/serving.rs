@@ -1,7 +1,9 @@
-//! `bench run --url URL`: load on a server, one record, what it costs.
+//! `bench run --url URL` and `bench run --max-concurrency N`: load on a server or on an engine in this process, one record,
+//! what it costs.
 
 mod args;
 mod refused;
+mod sensors;
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -12,31 +14,52 @@ use std::time::Duration;
 use crate::base::failure::Usage;
 use crate::base::{clock, env, redact, sys};
 use crate::catalog::Catalog;
-use crate::endpoint::{self, Api, Invalid, Patience, Stopped, Target, Url};
-use crate::hardware::device::{self, Found};
-use crate::hardware::telemetry::choose::{self, Chosen, PowerRequest};
-use crate::hardware::telemetry::{Rate, Recorder};
+use crate::endpoint::{Api, Invalid, Patience, Target, Url};
+use crate::hardware::device;
 use crate::record::{self, Record, Verdict};
-use crate::report::terminal;
+use crate::report::terminal::{self, Bar};
 use crate::run::energy::Sensors;
 use crate::run::measure::serving::Goals;
-use crate::run::serving::{self, Asked, Error, Hardware, Named, Plan, Sealing, Server, Told};
-use crate::run::session::Watch as _;
-use crate::workload::{self, Lengths};
+use crate::run::serving::{self, Asked, Error, Hardware, Job, Local, Named, Plan, Sealing, Told};
+use crate::run::session::{self, Session, Watch as _};
+use crate::workload::{self, Lengths, Stopped};
 
-use super::run::{RunArgs, RunEngine};
+use super::run::{self, RunArgs, RunEngine};
 use super::values::list::List;
 use super::{Output, exit};
 
 pub(super) use args::ServingArgs;
 
-/// Whether the run is of a server; checks that the flags are all for it, or none.
+/// Prompt and output where none were asked for and the processor computes: as of rows without a load.
+const LENGTHS_ON_A_PROCESSOR: (u32, u32) = (128, 32);
+
+/// Share of the requests that must keep the goals at the rate that is searched.
+const SLO_SHARE: f64 = 0.9;
+
+/// What a load is put on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Load {
+    /// The server at `--url`.
+    OnAServer,
+    /// An engine in this process.
+    Here,
+}
+
+/// Whether the run is a load, and on what; checks that the flags are all for it, or none.
 ///
 /// # Errors
 /// [`Usage`] naming the first flag that has no meaning.
-pub(super) fn is_asked(args: &RunArgs) -> Result<bool, Usage> {
-    match (args.serving.url.is_some(), args.engine) {
-        (true, RunEngine::Auto | RunEngine::Endpoint) => refused::with_a_server(args).map(|()| true),
+pub(super) fn is_asked(args: &RunArgs) -> Result<Option<Load>, Usage> {
+    let ServingArgs { max_concurrency, request_rate, find, slo_share, .. } = &args.serving;
+    let load = !max_concurrency.is_empty() || !request_rate.is_empty() || find.is_some();
+    if slo_share.is_some() && find.is_none() {
+        return Err(Usage::new("--slo-share", "it is for --find max-rate; leave it out"));
+    }
+    let on_a_server = args.serving.url.is_some() || args.serving.serve.is_some();
+    match (on_a_server, args.engine) {
+        (true, RunEngine::Auto | RunEngine::Endpoint) => {
+            refused::with_a_server(args).map(|()| Some(Load::OnAServer))
+        }
         (true, RunEngine::Fused | RunEngine::Candle) => Err(Usage::new(
             "--url",
             "it names a server, and --engine an engine in this process; leave one out",
@@ -44,10 +67,77 @@ pub(super) fn is_asked(args: &RunArgs) -> Result<bool, Usage> {
         (false, RunEngine::Endpoint) => {
             Err(Usage::new("--engine endpoint", "it needs the server's address: --url http://localhost:8000"))
         }
-        (false, _) => refused::without_a_server(&args.serving).map(|()| false),
+        (false, _) if load => refused::in_process(args).map(|()| Some(Load::Here)),
+        (false, _) => refused::without_a_load(&args.serving).map(|()| None),
     }
 }
 
+/// A load on an engine in this process.
+pub(super) fn run_here(
+    args: &RunArgs,
+    catalog: &dyn Fn() -> Result<Catalog, crate::catalog::Error>,
+    output: &Output,
+    argv: &[OsString],
+) -> anyhow::Result<()> {
+    // What is wrong with the flags alone is said before anything is looked at.
+    let asked = asked(args);
+    Plan::resolve(asked.clone())?;
+    let interrupt = sys::Interrupt::install()?;
+    session::limit_threads(args.threads)?;
+    let request = args.request(super::typed(argv))?;
+    let catalog = catalog()?;
+    let session = Session::begin(&request, &catalog, &interrupt)?;
+    let default_lengths = session.place.gpu.is_none().then_some(LENGTHS_ON_A_PROCESSOR);
+    let plan = Plan::resolve(Asked { default_lengths, ..asked })?;
+    let file = plan.lengths.as_deref().map(|path| lengths(path, args.seed)).transpose()?;
+    let chosen = session.model();
+    run::announce(&session, &chosen, output);
+    if !args.dry_run {
+        args.output.probe()?;
+    }
+    let bar = output.bar();
+    let resolved = run::resolve(&session, &chosen, args, &bar, output)?;
+    bar.clear();
+    let local = Local::new(&session, resolved, plan, file, args.serving.ignore_eos.unwrap_or(true))?;
+    if args.dry_run {
+        dry_run(local.plan(), &local.in_words(), output)?;
+        return Ok(local.check_memory()?);
+    }
+    local.check_memory()?;
+    bar.spin("reading the model's hash");
+    let content = local.content();
+    bar.clear();
+    let mut tell = telling(&bar, output);
+    let measured = local.measure(&content, &bar, &mut tell);
+    bar.clear();
+    let (record, stopped) = or_silent(measured, &interrupt)?;
+    let kept = publish(args, &record, output)?;
+    ended(stopped, &record, &kept, &interrupt)
+}
+
+/// What came of a step; an interrupt ends the command without a word.
+fn or_silent<T>(result: Result<T, Error>, interrupt: &sys::Interrupt) -> anyhow::Result<T> {
+    match result {
+        Err(Error::Interrupted) => Err(exit::Silent(interrupt.exit_code().unwrap_or(130)).into()),
+        other => Ok(other?),
+    }
+}
+
+/// Tells which row runs and what each came to.
+fn telling<'a>(bar: &'a Bar, output: &'a Output) -> impl FnMut(Told<'_>) + 'a {
+    |told| match told {
+        Told::Begins { row, number: (number, all), time } => {
+            let time = time.map_or_else(String::new, |time| format!(", {:.0} s", time.get().ceil()));
+            bar.parts(number, all, &format!("{} (row {} of {all}{time})", row.label, number + 1));
+        }
+        Told::Over(driven) => {
+            bar.clear();
+            output.note(&terminal::render_row(driven));
+        }
+    }
+}
+
+/// A load on a server.
 pub(super) fn run(
     args: &RunArgs,
     catalog: &dyn Fn() -> Result<Catalog, crate::catalog::Error>,
@@ -66,7 +156,7 @@ pub(super) fn run(
     let target = target(args)?;
     let file = plan.lengths.as_deref().map(|path| lengths(path, args.seed)).transpose()?;
     if args.dry_run {
-        return dry_run(&plan, &target, output);
+        return dry_run(&plan, &target.url.to_string(), output);
     }
     args.output.probe()?;
     if let Some((id, card)) = args.gpu.as_deref().zip(hardware.gpu) {
@@ -81,6 +171,13 @@ pub(super) fn run(
     };
 
     let bar = output.bar();
+    let mut started = None;
+    if let Some(command) = &args.serving.serve {
+        bar.spin("waiting for the server to be healthy");
+        let begun = serving::start(command, &target, &interrupt);
+        bar.clear();
+        started = Some(or_silent(begun, &interrupt)?);
+    }
     bar.spin("asking the server");
     let named = Named {
         served: args.serving.served_model_name.as_deref(),
@@ -90,48 +187,44 @@ pub(super) fn run(
     let first = plan.lengths(&plan.rows[0], file.as_ref()).map_err(Error::from)?;
     let answers = serving::find(target, named, &first, plan.salt, &interrupt);
     bar.clear();
-    let mut server = match answers {
-        Err(Error::Interrupted) => return Err(exit::Silent(interrupt.exit_code().unwrap_or(130)).into()),
-        other => other?,
-    };
+    let mut server = or_silent(answers, &interrupt)?;
+    let cold_start = started.as_ref().map(|started| started.cold_start(&server));
     for note in &server.notes {
         output.note(note);
     }
     server.on_this_machine &= hardware.may_be_here(&found, &catalog);
-    let chosen = choose_sensors(args, &server, hardware, &found)?;
-    let recorder = chosen.as_ref().map_err(Clone::clone).and_then(record_sensors);
-    let mut tell = |told: Told<'_>| match told {
-        Told::Begins { row, number: (number, all), time } => {
-            let time = time.map_or_else(String::new, |time| format!(", {:.0} s", time.get().ceil()));
-            bar.parts(number, all, &format!("{} (row {} of {all}{time})", row.label, number + 1));
-        }
-        Told::Over(driven) => {
-            bar.clear();
-            output.note(&terminal::render_row(driven));
-        }
-    };
-    let measured = serving::run(&plan, &server, file.as_ref(), &interrupt, &mut tell);
+    let chosen = sensors::choose(args, &server, hardware, &found)?;
+    let recorders = chosen.as_ref().map_err(Clone::clone).and_then(|chosen| sensors::record(chosen));
+    let mut tell = telling(&bar, output);
+    let job = Job { plan: &plan, file: file.as_ref(), prompting: server.prompting(), interrupt: &interrupt };
+    let measured = serving::run(&job, &mut &server.target, &mut tell);
     bar.clear();
-    let sensors = recorder.map(|recorder| Sensors {
-        recorded: recorder.stop(),
-        other_device: chosen.as_ref().is_ok_and(|chosen| chosen.other_device),
+    let sensors = recorders.map(|recorders| {
+        let each = recorders.into_iter().zip(chosen.iter().flatten());
+        each.map(|(recorder, chosen)| Sensors {
+            recorded: recorder.stop(),
+            other_device: chosen.other_device,
+        })
+        .collect()
     });
-    let finished = match measured {
-        Err(Error::Interrupted) => return Err(exit::Silent(interrupt.exit_code().unwrap_or(130)).into()),
-        other => other?,
-    };
+    // Its process group is gone before anything is said.
+    drop(started);
+    let finished = or_silent(measured, &interrupt)?;
 
     let today = clock::today();
     let record = serving::seal(
         &finished,
-        &Sealing {
+        Sealing {
             argv: without_headers(super::typed(argv)),
             plan: &plan,
             created,
-            server: &server,
-            model: args.model.as_deref(),
-            hardware,
-            found: &found,
+            subject: serving::subject(
+                &server,
+                args.model.as_deref(),
+                hardware,
+                cold_start,
+                (&found, &catalog),
+            ),
             price: serving::price(args.price_per_hour, hardware, &server, &found, &catalog, today),
             sensors,
             apis: &args.api,
@@ -144,49 +237,6 @@ pub(super) fn run(
     ended(finished.stopped, &record, &kept, &interrupt)
 }
 
-/// The sensors of the server's device, or why none are read.
-fn choose_sensors(
-    args: &RunArgs,
-    server: &Server,
-    hardware: Hardware<'_>,
-    found: &Found,
-) -> anyhow::Result<Result<Chosen, String>> {
-    let by_name = !matches!(args.power, PowerRequest::Auto | PowerRequest::None);
-    if !server.on_this_machine {
-        if by_name {
-            let reason =
-                format!("{}, whose sensors cannot be read from here; leave it out", serving::ELSEWHERE);
-            return Err(Usage::new("--power", reason).into());
-        }
-        return Ok(Err(serving::ELSEWHERE.to_owned()));
-    }
-    let used = match found.gpus.as_slice() {
-        [] => None,
-        [only] => Some(only.index),
-        several if by_name || args.power == PowerRequest::None => several.first().map(|gpu| gpu.index),
-        several => {
-            let all = crate::base::text::count(several.len(), "GPU");
-            return Ok(Err(format!(
-                "this machine has {all}, of which the sensors of one can be read: --power nvml:GPU says which"
-            )));
-        }
-    };
-    if hardware.gpus.is_some_and(|gpus| gpus > 1) {
-        return Ok(Err("the sensors of several GPUs are not added up yet".to_owned()));
-    }
-    Ok(choose::choose(&args.power, used, args.nvml_library.as_deref())?)
-}
-
-/// Starts to read them.
-fn record_sensors(chosen: &Chosen) -> Result<Recorder, String> {
-    let recorder = Recorder::start(chosen.open()?, Rate::default())
-        .map_err(|error| format!("the sensors' thread cannot be started ({error})"))?;
-    if let Some(sensor) = chosen.calibrated() {
-        recorder.know(sensor);
-    }
-    Ok(recorder)
-}
-
 /// How the command ends once the record is kept.
 fn ended(
     stopped: Option<Stopped>,
@@ -197,8 +247,8 @@ fn ended(
     let context = || format!("what was measured before is kept in {kept}");
     match stopped {
         Some(Stopped::Interrupted) => Err(exit::Silent(interrupt.exit_code().unwrap_or(130)).into()),
-        Some(Stopped::NoAnswers { last, .. }) => {
-            Err(anyhow::Error::from(endpoint::Error::Failed(last)).context(context()))
+        Some(Stopped::NoAnswers { last, .. } | Stopped::EngineFailed(last)) => {
+            Err(anyhow::Error::from(Error::Failed(last)).context(context()))
         }
         Some(Stopped::NotDrained) => {
             Err(anyhow::anyhow!("requests were still running long after the last was sent")
@@ -210,11 +260,11 @@ fn ended(
 }
 
 /// Prints what would be asked.
-fn dry_run(plan: &Plan, target: &Target, output: &Output) -> anyhow::Result<()> {
+fn dry_run(plan: &Plan, on: &str, output: &Output) -> anyhow::Result<()> {
     if output.json {
         output.stdout(&(record::write::to_json(plan)? + "\n"))
     } else {
-        output.human(&terminal::render_serving_plan(plan, &target.url.to_string()))
+        output.human(&terminal::render_serving_plan(plan, on))
     }
 }
 
@@ -256,6 +306,8 @@ fn asked(args: &RunArgs) -> Asked {
         prompt_tokens: List::joined(&args.prompt_tokens),
         output_tokens: List::joined(&args.output_tokens),
         joint: args.pg.clone(),
+        default_lengths: None,
+        prefix_tokens: List::joined(&args.serving.random_prefix_len),
         range_ratio: args.serving.random_range_ratio,
         lengths: args.serving.lengths.clone(),
         concurrency: List::joined(max_concurrency),
@@ -265,6 +317,7 @@ fn asked(args: &RunArgs) -> Asked {
         requests: args.serving.num_prompts,
         warmups: args.serving.num_warmups,
         goals,
+        find_share: args.serving.find.map(|args::Find::MaxRate| args.serving.slo_share.unwrap_or(SLO_SHARE)),
         seed: args.seed,
         salt: args.serving.salt.unwrap_or_else(random_salt),
     }
@@ -280,7 +333,14 @@ fn random_salt() -> u64 {
 fn target(args: &RunArgs) -> Result<Target, Error> {
     let given = &args.serving;
     let invalid = |invalid: Invalid| Error::Endpoint(invalid.into());
-    let url = Url::parse(given.url.as_deref().unwrap_or_default()).map_err(invalid)?;
+    let url = match (&given.url, &given.serve) {
+        (Some(url), _) => url.clone(),
+        (None, Some(command)) => serving::address_of(command).ok_or_else(|| {
+            Usage::new("--serve", "its command has no --port; give the server's address with --url")
+        })?,
+        (None, None) => String::new(),
+    };
+    let url = Url::parse(&url).map_err(invalid)?;
     let mut target = Target::new(url, "");
     if given.chat {
         target.api = Api::Chat;
@@ -297,6 +357,7 @@ fn target(args: &RunArgs) -> Result<Target, Error> {
         })?;
         target.set_key(&key).map_err(invalid)?;
     }
+    target.threads = given.client_threads.unwrap_or(1);
     target.authorities.clone_from(&given.cacert);
     if let Some(timeout) = given.timeout {
         let stall = Duration::from_secs_f64(timeout.get());

@@ -3,7 +3,7 @@
 use crate::base::known::Known;
 use crate::record::{Cost, CostCell, Figure, Measurement, Metric, Phase, Price, Unknown};
 
-use super::cells::{Assumptions, price_cells};
+use super::cells::{Assumptions, of, price_cells};
 use super::hour::Hour;
 use super::part::{Part, combine};
 use super::scenario::BY_JOULES;
@@ -47,7 +47,7 @@ pub fn assess_hour(measurements: &[Measurement], hour: &Hour, assume: Assumption
                 .push("electricity is not in it: the record measured no power; give --watts".to_owned());
         }
     }
-    let top = headline(&cells);
+    let top = headline(&cells, measurements);
     let solo = |metric: Metric, phase: Phase| {
         let rates = measurements
             .iter()
@@ -66,7 +66,10 @@ pub fn assess_hour(measurements: &[Measurement], hour: &Hour, assume: Assumption
     );
     let blended = top.and_then(|cell| *cell.usd_per_million_blended_tokens);
     let all_output = top.map_or_else(
-        || solo(Metric::OutputTokensPerSecond, Phase::Serving),
+        || {
+            // Cells without one to name: none of them keeps its goals.
+            if cells.is_empty() { solo(Metric::OutputTokensPerSecond, Phase::Serving) } else { None }
+        },
         |cell| Some(cell.usd_per_million_all_output_tokens),
     );
     // A total whose lengths nobody recorded is still a price of all tokens alike.
@@ -82,7 +85,14 @@ pub fn assess_hour(measurements: &[Measurement], hour: &Hour, assume: Assumption
         (Ok(_), None) => {
             let served =
                 measurements.iter().any(|m| m.cell.as_ref().is_some_and(|c| c.phase == Phase::Serving));
-            let unsteady = || "no row of the load had a steady window, so none has a rate".to_owned();
+            let unsteady = || {
+                let why = if cells.is_empty() {
+                    "no row of the load had a steady window, so none has a rate"
+                } else {
+                    "no rate that was tried kept the goals"
+                };
+                why.to_owned()
+            };
             cell_less(measurements)
                 .or_else(|| served.then(unsteady))
                 .unwrap_or_else(|| format!("{missing} was not measured in this run"))
@@ -151,7 +161,18 @@ pub(super) fn cheapest<'a, T>(
 
 /// The cell for the top of the record: the cheapest at its mix when all cells have one mix or were not told
 /// apart, the cheapest blended among several mixes; a cell without an interval only where none has one.
-fn headline(cells: &[CostCell]) -> Option<&CostCell> {
+/// Of a search for the highest rate that keeps its goals only cells that do keep them: higher rates are cheaper and do not.
+fn headline<'a>(cells: &'a [CostCell], measurements: &[Measurement]) -> Option<&'a CostCell> {
+    let misses = |cell: &&CostCell| {
+        let mut said =
+            of(measurements, Metric::KeepsGoals, Phase::Serving).filter(|(other, _)| **other == cell.cell);
+        said.any(|(_, m)| *m.value == Some(0.0))
+    };
+    let kept: Vec<&CostCell> = cells.iter().filter(|cell| !misses(cell)).collect();
+    cheapest_of(&kept)
+}
+
+fn cheapest_of<'a>(cells: &[&'a CostCell]) -> Option<&'a CostCell> {
     // The mean lengths of served requests differ a little from run to run.
     let ratio = |cell: &CostCell| cell.tokens[0] as f64 / cell.tokens[1] as f64;
     let one_mix = cells.windows(2).all(|pair| {
@@ -160,12 +181,9 @@ fn headline(cells: &[CostCell]) -> Option<&CostCell> {
         lengths(0) == lengths(1) || served && same_mix(ratio(&pair[0]), ratio(&pair[1]))
     });
     let apart = cells.iter().all(|cell| cell.usd_per_million_blended_tokens.is_some());
-    cheapest(
-        cells.iter(),
-        |cell| {
-            if one_mix || !apart { mix(cell) } else { *cell.usd_per_million_blended_tokens }
-        },
-    )
+    cheapest(cells.iter().copied(), |cell| {
+        if one_mix || !apart { mix(cell) } else { *cell.usd_per_million_blended_tokens }
+    })
 }
 
 #[cfg(test)]
@@ -303,6 +321,32 @@ mod tests {
     }
 
     #[test]
+    fn what_an_engines_steps_took_is_the_price_of_each_kind() {
+        let mut rates = serving(Some(0.1));
+        let cell = rates[0].cell.as_ref().expect("a cell").clone();
+        for (metric, value) in [
+            (Metric::InputTimeSeconds, 10.0),
+            (Metric::OutputTimeSeconds, 40.0),
+            (Metric::MixedTimeShare, 0.25),
+        ] {
+            rates.push(rate(metric, cell.clone(), value, 0.0));
+        }
+        let cost = assess(&rates, Ok(given_price(Decimal::new(36, 1))), Assumptions::default());
+        let usd = |figure: Option<Figure>| figure.expect("measured").value;
+        // 10 s are 0.01 USD for 150,000 tokens, 40 s 0.04 USD for 50,000.
+        assert!((usd(*cost.usd_per_million_input_tokens) - 0.01 / 0.15).abs() < 1e-9);
+        assert!((usd(*cost.usd_per_million_output_tokens) - 0.04 / 0.05).abs() < 1e-9);
+        let found = &cost.cells[0];
+        assert_eq!((found.apart, *found.mixed_time_share), (Apart::Measured, Some(0.25)));
+        // Of a search only cells that keep the goals stand at the top.
+        rates.push(rate(Metric::KeepsGoals, cell, 0.0, 0.0));
+        let missed = assess(&rates, Ok(given_price(Decimal::new(36, 1))), Assumptions::default());
+        assert_eq!((missed.headline_cell.as_ref(), missed.cells.len()), (None, 1));
+        let reason = missed.headline_cell.reason().expect("a reason");
+        assert!(reason.contains("kept the goals"), "{reason}");
+    }
+
+    #[test]
     fn several_mixes_of_one_concurrency_are_told_apart() {
         let (a, b) = (1.0 / 20_000.0, 1.0 / 2500.0);
         let mut rates = Vec::new();
@@ -322,6 +366,47 @@ mod tests {
         let fit = &cost.separations[0];
         assert_eq!((fit.batch, fit.cells), (64, 4));
         assert!((fit.seconds_per_input_token / a - 1.0).abs() < 1e-9 && fit.condition_number < 3.0);
+    }
+
+    /// Computed input, cached input and output take 1/20,000, 1/200,000 and 1/2,500 of a second.
+    #[test]
+    fn a_server_of_known_prices_gives_input_cached_input_and_output_back() {
+        let (a, c, b) = (1.0 / 20_000.0, 1.0 / 200_000.0, 1.0 / 2500.0);
+        let mut rates = Vec::new();
+        let mixes = [(2048, 0, 64), (256, 2048, 64), (512, 512, 256), (128, 4096, 128), (256, 1024, 512)];
+        for (own, shared, output) in mixes {
+            let cell = Cell { depth: shared, ..cell(own, output, 64, Phase::Serving) };
+            let [own, shared, output] = [own, shared, output].map(f64::from);
+            let requests = 1.0 / (a * own + c * shared + b * output);
+            for (metric, tokens) in [
+                (Metric::InputTokensPerSecond, own + shared),
+                (Metric::CachedInputTokensPerSecond, shared),
+                (Metric::OutputTokensPerSecond, output),
+                (Metric::TotalTokensPerSecond, own + shared + output),
+            ] {
+                rates.push(rate(metric, cell.clone(), requests * tokens, 0.01));
+            }
+        }
+        let cost = assess(&rates, Ok(given_price(Decimal::new(36, 1))), Assumptions::default());
+        // A second is 0.001 USD.
+        let is_close = |figure: Option<Figure>, truth: f64| {
+            let usd = figure.expect("separated").value;
+            assert!((usd / (truth * 1000.0) - 1.0).abs() < 1e-6, "{usd} for {truth}");
+        };
+        for cell in &cost.cells {
+            assert_eq!(cell.apart, Apart::Separated);
+            is_close(*cell.usd_per_million_input_tokens, a);
+            is_close(*cell.usd_per_million_cached_input_tokens, c);
+            is_close(*cell.usd_per_million_output_tokens, b);
+            let [input, output] = cell.seconds.expect("told apart");
+            assert!((input + output - cell.total_seconds.expect("known")).abs() < 1e-6 * input);
+        }
+        assert_eq!(cost.separations.len(), 1);
+        assert!(
+            cost.separations[0]
+                .seconds_per_cached_input_token
+                .is_some_and(|found| (found / c - 1.0).abs() < 1e-6)
+        );
     }
 
     #[test]

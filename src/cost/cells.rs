@@ -110,6 +110,7 @@ fn price_cell(cell: Cell, input: Part, output: Part, rate: &Rate, assume: &Assum
     CostCell {
         cell,
         usd_per_million_input_tokens: Known::new(input_usd),
+        usd_per_million_cached_input_tokens: Known::unknown("no prompt token came from a cache"),
         usd_per_million_output_tokens: Known::new(output_usd),
         usd_per_million_blended_tokens: Known::new(combine(
             input_usd,

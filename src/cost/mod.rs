@@ -22,6 +22,7 @@ pub mod quality;
 pub mod scenario;
 pub mod sensitivity;
 pub mod separate;
+mod separate_cached;
 mod serving;
 pub mod target;
 pub mod verdict;

@@ -299,12 +299,12 @@ fn against_peaks(
 }
 
 /// Processes that NVML saw on the GPU that computes, before the run.
-fn gpu_processes(found: &Found, gpu: Option<usize>) -> Option<usize> {
+pub fn gpu_processes(found: &Found, gpu: Option<usize>) -> Option<usize> {
     Some(found.facts.get(gpu?)?.get("processes")?.as_array()?.len())
 }
 
 /// Most processes beside this one that the sensors saw on the GPU; this one is there when the GPU computes.
-fn others_on_the_gpu(sensors: &Sensors) -> Option<u32> {
+pub fn others_on_the_gpu(sensors: &Sensors) -> Option<u32> {
     let most = sensors.recorded.trace.clocks.iter().filter_map(|sample| sample.processes).max()?;
     Some(most.saturating_sub(u32::from(!sensors.other_device)))
 }
@@ -427,7 +427,8 @@ pub fn unique_id(created: jiff::Timestamp) -> String {
 
 /// Whether a server on another machine did the work.
 pub fn is_elsewhere(record: &Record) -> bool {
-    record.serving.as_ref().is_some_and(|serving| !serving.server.on_this_machine)
+    let server = record.serving.as_ref().and_then(|serving| serving.server.as_ref());
+    server.is_some_and(|server| !server.on_this_machine)
 }
 
 /// The file's name without its ending: `<date>-<device>-<model>-<id>`.

@@ -13,39 +13,16 @@ use rustls::pki_types::ServerName;
 use crate::Error;
 use crate::base::clock;
 use crate::base::event::Tick;
-use crate::base::requests::{Ending, Outcome, Planned, RequestLog};
+use crate::base::requests::{Ending, Failure, Outcome, Planned, RequestLog};
 use crate::base::stats::Histogram;
 #[cfg(target_os = "linux")]
 use crate::base::sys::Alarm;
 use crate::base::sys::{self, Resource};
 use crate::connection::{Connection, Trouble, nanos};
 use crate::exchange::{Exchange, Purpose};
-use crate::failure::Failure;
 use crate::target::Target;
 use crate::tls;
-
-/// What the client itself did and how late it was.
-#[derive(Debug, Default)]
-pub struct Stats {
-    /// Connections opened.
-    pub opened: u64,
-    /// Requests sent again, because a connection that was kept open had been closed before any byte of their answer.
-    pub reopened: u64,
-    /// How long bytes lay in the socket before they were read, in nanoseconds, for each read; empty where the system does
-    /// not stamp arrivals.
-    pub receive_lag: Histogram,
-    /// Requests that failed, by ending, with what was seen first.
-    pub failures: Vec<(Ending, u64, Failure)>,
-}
-
-impl Stats {
-    fn count(&mut self, failure: &Failure) {
-        match self.failures.iter_mut().find(|(ending, ..)| *ending == failure.ending) {
-            Some((_, count, _)) => *count += 1,
-            None => self.failures.push((failure.ending, 1, failure.clone())),
-        }
-    }
-}
+use crate::workload::Stats;
 
 /// A request of the load that is over.
 #[derive(Debug, Clone, Copy)]
@@ -155,6 +132,11 @@ impl<'t> Client<'t> {
             over: Vec::new(),
             stats: Stats::default(),
         })
+    }
+
+    /// What it asks.
+    pub(crate) fn target(&self) -> &'t Target {
+        self.target
     }
 
     /// Requests that are not over.

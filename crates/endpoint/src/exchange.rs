@@ -5,8 +5,8 @@ use std::ops::ControlFlow;
 use serde_json::Value;
 
 use crate::base::event::Tick;
+use crate::base::requests::Failure;
 use crate::base::requests::{Amount, Ending, Finish, InFlight, Part, Planned, RequestLog, Usage};
-use crate::failure::Failure;
 use crate::http::{self, Head, Piece};
 use crate::scan::{self, Chunk, Text};
 use crate::sse::{Event, Splitter};
@@ -152,6 +152,19 @@ impl Exchange {
         target: &Target,
         log: &mut RequestLog,
     ) -> Result<(), Failure> {
+        let mut data = data;
+        // Most events are whole and like the one before.
+        while self.done.is_none()
+            && self.answer.splitter.is_between_events()
+            && let Some((chunk, rest)) = self.answer.reader.event(data)
+        {
+            self.answer.events += 1;
+            self.chunk(&chunk, now, request.0, target, log)?;
+            data = rest;
+        }
+        if data.is_empty() {
+            return Ok(());
+        }
         let mut splitter = std::mem::take(&mut self.answer.splitter);
         let fed = splitter.feed(data, |event| match self.event(event, now, request.0, target, log) {
             Ok(()) => ControlFlow::Continue(()),
@@ -201,6 +214,18 @@ impl Exchange {
                 format!("an event of the stream has neither choices nor usage: {words}"),
             ));
         }
+        self.chunk(&chunk, now, slot, target, log)
+    }
+
+    /// Takes what a chunk says.
+    fn chunk(
+        &mut self,
+        chunk: &Chunk<'_>,
+        now: Tick,
+        slot: InFlight,
+        target: &Target,
+        log: &mut RequestLog,
+    ) -> Result<(), Failure> {
         if let Some(model) = chunk.model
             && !std::mem::replace(&mut self.answer.model_seen, true)
             && !target.is_same_model(model)
@@ -218,7 +243,7 @@ impl Exchange {
         if let Some(finish) = chunk.finish {
             self.answer.finish = Some(reason(finish));
         }
-        if let Some((part, amount)) = delivery(&chunk) {
+        if let Some((part, amount)) = delivery(chunk) {
             log.delivered(slot, now, part, amount);
             self.answer.deliveries += 1;
             self.progress = now;

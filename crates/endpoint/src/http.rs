@@ -200,10 +200,28 @@ impl Chunked {
             if *self == Self::Done {
                 return Ok(Piece::Done);
             }
+            if let Some((size, rest)) = self.whole_size(bytes) {
+                (*self, *bytes) = (Self::Data(size), rest);
+                continue;
+            }
             let Some((byte, rest)) = bytes.split_first() else { return Ok(Piece::More) };
             *bytes = rest;
             *self = self.after(*byte)?;
         }
+    }
+
+    /// The usual case between two chunks, all of it here: the end of the one and the size of the other, which is not the last.
+    fn whole_size<'a>(self, bytes: &'a [u8]) -> Option<(u64, &'a [u8])> {
+        let line = match self {
+            Self::DataEnd => bytes.strip_prefix(b"\r\n")?,
+            Self::Size { digits: 0, .. } => bytes,
+            _ => return None,
+        };
+        let digit = |byte: &u8| char::from(*byte).to_digit(16).map(u64::from);
+        let digits = line.iter().take(8).take_while(|byte| digit(byte).is_some()).count();
+        let size = line[..digits].iter().filter_map(digit).fold(0, |size, digit| size << 4 | digit);
+        let rest = line[digits..].strip_prefix(b"\r\n")?;
+        (size > 0).then_some((size, rest))
     }
 
     /// The state after one byte that is no data.

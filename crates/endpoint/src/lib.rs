@@ -1,9 +1,10 @@
 //! Load on any OpenAI-compatible server, by a client that measures itself.
 //!
-//! [`drive()`] sends the requests of a load to a [`Target`] and notes in a [`RequestLog`] what came when. One thread, one poll
-//! loop over sockets that never block; the bytes of a stream are split into events ([`sse`]) and read ([`scan`]) where they
-//! lie, without allocation. What the client itself adds is measured: how late it sent (in the log: `started` against
-//! `released`), and how long bytes lay in the socket before it read them ([`Stats::receive_lag`]).
+//! [`drive()`] sends the requests of a load to a [`Target`] and notes in a [`RequestLog`] what came when. One thread, or as
+//! many as a target says, each a poll loop over sockets that never block; the bytes of a stream are split into events ([`sse`])
+//! and read ([`scan`]) where they lie, without allocation. What the client itself adds is measured: how late it sent (in the
+//! log: `started` against `released`), and how long bytes lay in the socket before it read them
+//! ([`Stats::receive_lag`](workload::Stats::receive_lag)).
 //!
 //! It speaks HTTP/1.1 with or without TLS. There is no proxy, no HTTP/2 and no retry: a request that fails is counted by its
 //! kind. Only a connection that the server had closed while nobody used it is opened again, which is counted too.
@@ -14,7 +15,6 @@ mod client;
 mod connection;
 mod drive;
 mod exchange;
-mod failure;
 mod http;
 mod metrics;
 mod models;
@@ -30,11 +30,10 @@ use infercost_base as base;
 use infercost_workload as workload;
 
 use crate::base::failure::{Class, Classed};
+use crate::base::requests::Failure;
 
-pub use client::Stats;
-pub use drive::{Questions, Report, Stopped, drive};
-pub use failure::{Failure, way_out};
-pub use metrics::generated_tokens;
+pub use drive::drive;
+pub use metrics::is_healthy;
 pub use models::{Model, models};
 pub use target::{Api, Invalid, Patience, Prompt, Secret, Target, Url};
 

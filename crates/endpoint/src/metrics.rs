@@ -1,5 +1,8 @@
-//! What a server counts for all its clients, by the page that it keeps for Prometheus.
+//! What a server says of itself beside the API: what it counts for all its clients, by the page that it keeps for
+//! Prometheus, and whether it is healthy.
 
+use crate::Error;
+use crate::base::requests::Ending;
 use crate::client::Client;
 use crate::target::Target;
 
@@ -8,9 +11,22 @@ const GENERATED: [&str; 3] =
     ["vllm:generation_tokens_total", "sglang:generation_tokens_total", "llamacpp:tokens_predicted_total"];
 
 /// Output tokens that the server has generated since its start, for whomever; `None` where it has no such page or counter.
-pub fn generated_tokens(target: &Target) -> Option<f64> {
-    let page = Client::new(target).ok()?.fetch(target.metrics_request()).ok()?;
+pub(crate) fn generated_tokens(target: &Target) -> Option<f64> {
+    let page = Client::new(target).ok()?.fetch(target.beside_request("/metrics")).ok()?;
     generated(&String::from_utf8_lossy(&page))
+}
+
+/// Whether the server says that it can answer: by `/health`, which those have that load a model after they listen, else by
+/// its list of models.
+pub fn is_healthy(target: &Target) -> bool {
+    let asked = |request| Client::new(target).and_then(|mut client| client.fetch(request));
+    match asked(target.beside_request("/health")) {
+        Ok(_) => true,
+        Err(Error::Failed(failure)) if failure.ending == Ending::NotFound => {
+            asked(target.models_request()).is_ok()
+        }
+        Err(_) => false,
+    }
 }
 
 /// The counter's sum over its labels.

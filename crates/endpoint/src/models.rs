@@ -3,9 +3,8 @@
 use serde_json::Value;
 
 use crate::Error;
-use crate::base::requests::Ending;
+use crate::base::requests::{Ending, Failure};
 use crate::client::Client;
-use crate::failure::Failure;
 use crate::target::Target;
 
 /// A model as the server lists it.

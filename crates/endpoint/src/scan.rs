@@ -206,7 +206,8 @@ impl Reader {
         self.before.clear();
         let chunk = chunk(bytes)?;
         let text_alone = Chunk { text: chunk.text, model: chunk.model, is_chunk: true, ..Chunk::default() };
-        if chunk == text_alone && !chunk.text.is_empty() {
+        // A line break would be two lines of data in the stream.
+        if chunk == text_alone && !chunk.text.is_empty() && !bytes.contains(&b'\n') {
             let place = |part: Text<'_>| {
                 let begin = part.raw.as_ptr().addr() - bytes.as_ptr().addr();
                 begin..begin + part.raw.len()
@@ -222,14 +223,25 @@ impl Reader {
     }
 
     fn alike<'a>(&self, bytes: &'a [u8]) -> Option<Chunk<'a>> {
+        let (chunk, rest) = self.prefix_alike(bytes)?;
+        rest.is_empty().then_some(chunk)
+    }
+
+    /// An event at the front of `bytes` that is one line of data like that of the chunk before, and what follows it. The line
+    /// needs no end to be looked for: all of it but the text is known, and the text has no line break.
+    pub(crate) fn event<'a>(&self, bytes: &'a [u8]) -> Option<(Chunk<'a>, &'a [u8])> {
+        let (chunk, rest) = self.prefix_alike(bytes.strip_prefix(b"data: ")?)?;
+        Some((chunk, rest.strip_prefix(b"\n\n")?))
+    }
+
+    /// A chunk at the front of `bytes`, and what follows it.
+    fn prefix_alike<'a>(&self, bytes: &'a [u8]) -> Option<(Chunk<'a>, &'a [u8])> {
         if self.before.is_empty() {
             return None;
         }
         let rest = bytes.strip_prefix(&self.before[..self.text.start])?;
         let length = plain_bytes(rest);
-        if rest[length..] != self.before[self.text.end..] {
-            return None;
-        }
+        let behind = rest[length..].strip_prefix(&self.before[self.text.end..])?;
         let plain = |raw: &'a [u8]| {
             let raw = std::str::from_utf8(raw).ok()?;
             Some(Text { raw, bytes: u32::try_from(raw.len()).ok()? })
@@ -242,7 +254,8 @@ impl Reader {
             }
             None => None,
         };
-        Some(Chunk { text: plain(&rest[..length])?, model, is_chunk: true, ..Chunk::default() })
+        let text = plain(&rest[..length])?;
+        Some((Chunk { text, model, is_chunk: true, ..Chunk::default() }, behind))
     }
 }
 

@@ -59,6 +59,11 @@ impl Splitter {
         self.comments
     }
 
+    /// Whether the next byte begins an event, with nothing before it that counts.
+    pub(crate) fn is_between_events(&self) -> bool {
+        self.begun && !self.is_inside_event() && !self.named_error && !self.after_return
+    }
+
     /// Whether an event has begun and not ended.
     pub fn is_inside_event(&self) -> bool {
         self.has_data || !self.line.is_empty()

@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::base::failure::{Class, Classed};
 use crate::base::redact;
 use crate::base::requests::Ending;
-use crate::failure::Failure;
+use crate::base::requests::Failure;
 
 /// A setting that cannot be used (exit code 2, or 13 where a file is not there).
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -248,6 +248,8 @@ pub struct Target {
     pub any_model: bool,
     /// How long is waited.
     pub patience: Patience,
+    /// Threads that send and read; 0 counts as 1.
+    pub threads: u32,
 }
 
 impl Target {
@@ -265,6 +267,7 @@ impl Target {
             return_token_ids: false,
             any_model: false,
             patience: Patience::default(),
+            threads: 1,
         }
     }
 
@@ -358,12 +361,12 @@ impl Target {
         bytes
     }
 
-    /// A request for the page that servers keep for Prometheus, beside the API's path.
-    pub(crate) fn metrics_request(&self) -> Vec<u8> {
+    /// A request for a page that servers keep beside the API's path, such as `/metrics`.
+    pub(crate) fn beside_request(&self, page: &str) -> Vec<u8> {
         let mut beside = self.clone();
         self.url.base.strip_suffix("/v1").unwrap_or_default().clone_into(&mut beside.url.base);
         let mut bytes = Vec::new();
-        beside.head("GET", "/metrics", None, &mut bytes);
+        beside.head("GET", page, None, &mut bytes);
         bytes
     }
 

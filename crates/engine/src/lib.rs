@@ -19,12 +19,15 @@ mod step;
 use infercost_base as base;
 use infercost_hardware as hardware;
 use infercost_model as model;
+use infercost_workload as workload;
 
 use serde::Serialize;
 
 use crate::base::event::EventSink;
 use crate::base::failure::{Class, Classed};
 use crate::base::sys::Interrupt;
+use crate::schedule::ServeOptions;
+use crate::workload::Serving;
 
 pub use demand::{Demand, Device, MemoryForeseen};
 pub use options::Options;
@@ -178,6 +181,12 @@ pub trait Engine {
         events: &mut dyn EventSink,
         interrupt: &Interrupt,
     ) -> Result<Outcome, Error>;
+
+    /// The engine as it serves requests that come and go; `None` for one that runs only schedules. What was in the KV cache is
+    /// gone before and after a load.
+    fn serving(&mut self, _: ServeOptions) -> Option<Box<dyn Serving<Error = Error> + '_>> {
+        None
+    }
 
     /// Feeds these equally long token sequences as one batch, the way a row's contexts are fed, and gives the
     /// logits after each one's last token, `[sequences][vocabulary]`. Nothing is timed; what was in the KV cache

@@ -109,6 +109,10 @@ pub struct CostCell {
     pub cell: Cell,
     /// USD per million input tokens; `null` when input and output were not told apart.
     pub usd_per_million_input_tokens: Known<Figure>,
+    /// USD per million input tokens that a server found in its cache; `null` where those are no kind of their own. Then the
+    /// price of input is that of the computed ones.
+    #[serde(default)]
+    pub usd_per_million_cached_input_tokens: Known<Figure>,
     /// USD per million output tokens.
     pub usd_per_million_output_tokens: Known<Figure>,
     /// USD per million tokens at the blend ratio.
@@ -160,6 +164,12 @@ pub struct Separation {
     pub seconds_per_input_token: f64,
     /// Low and high end.
     pub seconds_per_input_token_ci95: [f64; 2],
+    /// Seconds an input token takes that the server found in its cache; absent where those are no kind of their own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seconds_per_cached_input_token: Option<f64>,
+    /// Low and high end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seconds_per_cached_input_token_ci95: Option<[f64; 2]>,
     /// Seconds an output token takes, with its 95% interval.
     pub seconds_per_output_token: f64,
     /// Low and high end.
@@ -170,6 +180,9 @@ pub struct Separation {
     pub residuals: Vec<f64>,
     /// USD per million input tokens by the fit, over all its cells.
     pub usd_per_million_input_tokens: Figure,
+    /// USD per million cached input tokens by the fit; absent where those are no kind of their own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usd_per_million_cached_input_tokens: Option<Figure>,
     /// USD per million output tokens by the fit.
     pub usd_per_million_output_tokens: Figure,
 }

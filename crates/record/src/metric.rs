@@ -92,6 +92,8 @@ names! {
     DecodeTokensPerSecond = "decode_tokens_per_second",
     /// Prompt tokens ÷ the whole time.
     InputTokensPerSecond = "input_tokens_per_second",
+    /// Prompt tokens that a server found in its cache ÷ the whole time.
+    CachedInputTokensPerSecond = "cached_input_tokens_per_second",
     /// Output tokens ÷ the whole time.
     OutputTokensPerSecond = "output_tokens_per_second",
     /// Prompt and output tokens ÷ the whole time.
@@ -126,6 +128,10 @@ names! {
     InputTimeSeconds = "input_time_seconds",
     /// The rest of it.
     OutputTimeSeconds = "output_time_seconds",
+    /// Time of steps that fed prompts and outputs together ÷ the time of all steps.
+    MixedTimeShare = "mixed_time_share",
+    /// 1 where a rate that was tried kept its goals, else 0.
+    KeepsGoals = "keeps_goals",
     /// The length of a run.
     DurationSeconds = "duration_seconds",
     /// From the first byte read until the engine can step.
@@ -174,7 +180,8 @@ impl Metric {
         match self {
             Self::PowerWatts => "W",
             Self::JoulesPerRequest => "J/request",
-            Self::ModelBandwidthUtilization | Self::ModelFlopsUtilization => "share",
+            Self::ModelBandwidthUtilization | Self::ModelFlopsUtilization | Self::MixedTimeShare => "share",
+            Self::KeepsGoals => "1",
             _ if name.ends_with("tokens_per_second") => "tokens/s",
             _ if name.ends_with("requests_per_second") => "requests/s",
             _ if name.ends_with("_seconds") => "s",

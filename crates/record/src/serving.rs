@@ -1,4 +1,4 @@
-//! A load on a server: who answered, what was asked of it, and what each row came to beside its measurements.
+//! A load on a server or an engine: who answered, what was asked of it, and what each row came to beside its measurements.
 
 use std::collections::BTreeMap;
 
@@ -11,12 +11,18 @@ use crate::base::known::{self, Known};
 /// What a record of a load has beside the figures, which are among `measurements`.
 #[derive(Debug, Clone, PartialEq, known::Serialize, known::Deserialize, known::JsonSchema)]
 pub struct Serving {
-    /// The server.
-    pub server: Server,
+    /// The server; `null` when an engine in this process answered.
+    pub server: Known<Server>,
+    /// How long the server took to start; `null` when it ran before.
+    #[serde(default)]
+    pub cold_start: Known<ColdStart>,
     /// What its requests had in common.
     pub load: Load,
     /// The most a request may take to be good; `null` when no goal was given.
     pub goals: Known<Goals>,
+    /// What a search for the highest rate found; `null` when none was asked for.
+    #[serde(default)]
+    pub search: Known<Search>,
     /// One entry a row, in the order in which they ran.
     pub rows: Vec<ServedRow>,
     /// Fields this version does not know.
@@ -44,6 +50,21 @@ pub struct Server {
     /// Fields this version does not know.
     #[serde(flatten)]
     pub unknown: Unknown,
+}
+
+/// How long a server that was started for the run took to be of use, from the start of its command.
+#[derive(Debug, Clone, PartialEq, known::Serialize, known::Deserialize, known::JsonSchema)]
+pub struct ColdStart {
+    /// The command.
+    pub command: String,
+    /// Until it accepted connections.
+    pub listening_seconds: f64,
+    /// Until it said that it is healthy.
+    pub healthy_seconds: f64,
+    /// Until the first token of the first request, which was sent when it was healthy.
+    pub first_token_seconds: Known<f64>,
+    /// USD of rent for the time until the first token.
+    pub usd: Known<f64>,
 }
 
 /// What the requests had in common.
@@ -74,6 +95,35 @@ pub struct Goals {
     /// Due until the last token; absent when it is no goal.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub end_to_end_latency_seconds: Option<f64>,
+}
+
+/// What a search for the highest rate that keeps the goals found.
+#[derive(Debug, Clone, PartialEq, known::Serialize, known::Deserialize, known::JsonSchema)]
+pub struct Search {
+    /// Share of the requests that must keep every goal.
+    pub share: f64,
+    /// The highest rate that was tried and kept the goals, in requests a second; the cost at the top of the record is that of
+    /// its row.
+    pub max_requests_per_second: Known<f64>,
+    /// The lowest rate above it that was tried and missed them: the true highest rate is below.
+    pub missed_at_requests_per_second: Known<f64>,
+    /// The rates that were tried, in that order.
+    pub probes: Vec<Probe>,
+}
+
+/// A rate that was tried.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Probe {
+    /// Requests due a second.
+    pub requests_per_second: f64,
+    /// Good requests.
+    pub good: u64,
+    /// Requests that were due, failed and unsent ones among them.
+    pub due: u64,
+    /// Whether more requests came than were served, so that a longer row would miss the goals.
+    pub grows: bool,
+    /// `kept`, `missed`, or `unclear` when the 95% interval of the share holds what is asked for.
+    pub verdict: String,
 }
 
 /// What a row came to.
@@ -119,8 +169,8 @@ pub struct ServedRow {
     pub cached_share: Known<f64>,
     /// Requests that kept every goal.
     pub goodput: Known<Goodput>,
-    /// What the client itself did.
-    pub client: Client,
+    /// What the client itself did; `null` when an engine in this process answered.
+    pub client: Known<Client>,
     /// What failed, with what was seen the first time.
     pub failures: Vec<Failure>,
     /// Fields this version does not know.

@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use infercost_base::clock;
 
+use crate::files::{llama_cpp, real_model};
+
 /// A running server, ended when dropped.
 pub struct Server {
     process: Child,
@@ -17,13 +19,27 @@ pub struct Server {
 impl Server {
     /// Starts `program` on `model` with a KV cache of type `cache` and waits until it answers.
     pub fn start(program: &Path, model: &Path, cache: &str) -> Self {
+        let threads = ["--ctx-size", "1024", "--threads", "2", "--parallel", "1"];
+        let cache = ["--cache-type-k", cache, "--cache-type-v", cache, "--flash-attn", "off"];
+        Self::with(program, model, &[threads, cache].concat())
+    }
+
+    /// A server of the real model for four requests at once on one thread; `None`, with a word about it, where program or
+    /// model are not here.
+    pub fn for_load() -> Option<Self> {
+        let model = real_model()?;
+        let program = llama_cpp("llama-server")?;
+        Some(Self::with(&program, &model, &["--ctx-size", "2048", "--threads", "1", "--parallel", "4"]))
+    }
+
+    fn with(program: &Path, model: &Path, more: &[&str]) -> Self {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let log = model.with_extension("log");
+        let log = std::env::temp_dir().join(format!("llama-server-{port}.log"));
         let process = Command::new(program)
             .arg("--model")
             .arg(model)
-            .args(["--port", &port.to_string(), "--ctx-size", "1024", "--threads", "2", "--parallel", "1"])
-            .args(["--cache-type-k", cache, "--cache-type-v", cache, "--flash-attn", "off", "--no-warmup"])
+            .args(["--port", &port.to_string(), "--no-warmup"])
+            .args(more)
             .stdout(Stdio::null())
             .stderr(File::create(&log).unwrap())
             .spawn()
@@ -31,6 +47,7 @@ impl Server {
         let mut server = Self { process, port };
         for _ in 0..600 {
             if ureq::get(format!("http://127.0.0.1:{port}/health")).call().is_ok() {
+                drop(std::fs::remove_file(&log));
                 return server;
             }
             let running = server.process.try_wait().unwrap().is_none();
@@ -38,6 +55,11 @@ impl Server {
             clock::sleep(Duration::from_millis(100));
         }
         panic!("llama-server did not answer within a minute");
+    }
+
+    /// Its address.
+    pub fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
     }
 
     /// The most probable next tokens after `prompt`, with their log-probabilities.

@@ -24,6 +24,8 @@ pub struct Asked {
 pub struct Lengths {
     seed: u64,
     kind: Kind,
+    /// Tokens that every prompt has before its own.
+    shared: u32,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -38,7 +40,11 @@ impl Lengths {
     /// The same lengths for every request.
     pub fn fixed(asked: Asked) -> Self {
         let Asked { prompt_tokens, output_tokens } = asked;
-        Self { seed: 0, kind: Kind::Uniform { prompt: [prompt_tokens; 2], output: [output_tokens; 2] } }
+        Self {
+            seed: 0,
+            kind: Kind::Uniform { prompt: [prompt_tokens; 2], output: [output_tokens; 2] },
+            shared: 0,
+        }
     }
 
     /// vLLM's `--random-range-ratio`: whole numbers from ⌊L(1 − r)⌋ to ⌈L(1 + r)⌉, at least 1, both ends as likely as the
@@ -62,7 +68,7 @@ impl Lengths {
             ends.map(|end| end.clamp(1.0, f64::from(MOST)) as u32)
         };
         let kind = Kind::Uniform { prompt: ends(around.prompt_tokens), output: ends(around.output_tokens) };
-        Ok(Self { seed, kind })
+        Ok(Self { seed, kind, shared: 0 })
     }
 
     /// Lengths from a file of one JSON object a line, in an order that the seed decides. Mooncake's and vLLM's names for
@@ -90,11 +96,23 @@ impl Lengths {
             return Err(Error::Empty { file: file.to_owned() });
         }
         SplitMix64::new(seed).branch(stream::LENGTHS).shuffle(&mut listed);
-        Ok(Self { seed, kind: Kind::Listed(listed) })
+        Ok(Self { seed, kind: Kind::Listed(listed), shared: 0 })
+    }
+
+    /// The same behind a prefix of so many tokens that all prompts share, as vLLM's `--random-prefix-len` has it: a prompt is
+    /// that much longer.
+    #[must_use]
+    pub fn behind(self, shared: u32) -> Self {
+        Self { shared, ..self }
     }
 
     /// The lengths of request `index`.
     pub fn at(&self, index: u32) -> Asked {
+        let own = self.own(index);
+        Asked { prompt_tokens: own.prompt_tokens.saturating_add(self.shared), ..own }
+    }
+
+    fn own(&self, index: u32) -> Asked {
         match &self.kind {
             Kind::Uniform { prompt, output } => {
                 let mut random = SplitMix64::new(self.seed).branch(stream::LENGTHS).branch(u64::from(index));
@@ -107,6 +125,11 @@ impl Lengths {
 
     /// The longest prompt and the longest output that any request has; their sum bounds the context.
     pub fn longest(&self) -> Asked {
+        let own = self.longest_own();
+        Asked { prompt_tokens: own.prompt_tokens.saturating_add(self.shared), ..own }
+    }
+
+    fn longest_own(&self) -> Asked {
         match &self.kind {
             Kind::Uniform { prompt, output } => Asked { prompt_tokens: prompt[1], output_tokens: output[1] },
             Kind::Listed(listed) => {

@@ -1,13 +1,14 @@
 //! What a server is asked, and when: lengths, arrivals, prompts, and [`Load`], the driver of all requests.
 //!
-//! Nothing here reads a clock, opens a connection or knows a tokenizer. Whoever serves the requests (an HTTP client, our own
-//! engine, a simulation) asks [`Load::next`] what to do now. The seed fixes the schedule and the lengths; the salt alone
+//! Nothing here reads a clock, opens a connection or knows a tokenizer. Whoever serves the requests ([`Serving`]: an HTTP
+//! client, our own engine) asks [`Load::next`] what to do now. The seed fixes the schedule and the lengths; the salt alone
 //! decides what the prompts say, so that the same schedule twice does not find its prompts in a server's prefix cache.
 
 mod arrivals;
 mod lengths;
 mod load;
 mod prompts;
+mod serving;
 mod words;
 
 // Rooms go by their own names here: `crate::base::event`, not `infercost_base::event`.
@@ -19,6 +20,7 @@ pub use arrivals::{Arrivals, Process};
 pub use lengths::{Asked, Lengths};
 pub use load::{Extent, Load, Next, NotInFlight, Over, Pace, Send};
 pub use prompts::Prompts;
+pub use serving::{Questions, Report, Serving, Stats, Stopped, Work};
 
 /// A workload that can't be.
 #[derive(Debug, thiserror::Error)]

@@ -91,6 +91,8 @@ pub struct NotInFlight(pub u32);
 #[derive(Debug, Clone)]
 pub struct Load {
     schedule: Option<Schedule>,
+    /// Slots of a closed loop.
+    concurrency: Option<u32>,
     /// When each free slot became free; `None` when there are as many as it takes.
     slots: Option<VecDeque<Tick>>,
     begin: Tick,
@@ -138,10 +140,12 @@ impl Load {
         if limit == Some(0) {
             return Err(Error::OutOfRange { name: "concurrency", value: 0.0, expected: "at least 1" });
         }
+        let concurrency = limit.filter(|_| arrivals.is_none());
         let schedule = arrivals.map(|arrivals| Schedule { due: begin, begin, arrivals }.after());
         let slots = limit.map(|limit| std::iter::repeat_n(begin, limit as usize).collect());
         Ok(Self {
             schedule,
+            concurrency,
             slots,
             begin,
             warmup,
@@ -196,6 +200,11 @@ impl Load {
     /// Sends nothing any more.
     pub fn stop(&mut self) {
         self.over.get_or_insert(Over::Stopped);
+    }
+
+    /// Slots of a closed loop; `None` for a schedule.
+    pub fn concurrency(&self) -> Option<u32> {
+        self.concurrency
     }
 
     /// Requests in flight.

@@ -39,7 +39,7 @@ pub(in crate::cli) struct RunArgs {
     /// Prompt tokens: one row `ppP` each; lists `128,512` and ranges `128-1024*2` [default: 128, GPU and --url 512]
     #[arg(short = 'p', long, value_name = "P", value_parser = list, allow_negative_numbers = true, help_heading = "What")]
     pub(in crate::cli) prompt_tokens: Vec<List>,
-    /// Output tokens: one row `tgN` each; with --url a row for each prompt and output length [default: 32, GPU and --url 128]
+    /// Output tokens: one row `tgN` each; under load a row for each prompt and output length [default: 32, GPU and --url 128]
     #[arg(short = 'n', long, value_name = "N", value_parser = list, allow_negative_numbers = true, help_heading = "What")]
     pub(in crate::cli) output_tokens: Vec<List>,
     /// A joint row: prompt, then output; repeatable (also written -pg)
@@ -87,7 +87,7 @@ pub(in crate::cli) struct RunArgs {
     /// Stop a row when its 95% interval is this tight [default: 2%]
     #[arg(long, value_name = "SHARE", value_parser = share::above_zero, allow_hyphen_values = true, help_heading = "How long")]
     pub(in crate::cli) precision: Option<f64>,
-    /// Limit on measuring time of the whole run: `60s`, `5m` [default: 60s; with --url 40s a row]
+    /// Limit on measuring time of the whole run: `60s`, `5m` [default: 60s; under load 40s a row]
     #[arg(long, value_name = "TIME", value_parser = time, allow_hyphen_values = true, help_heading = "How long")]
     pub(in crate::cli) max_time: Option<Seconds>,
     /// Named lengths: smoke (at most 60 s), nightly (5 trials of 20 s a row), publish (600 s a row)
@@ -117,7 +117,7 @@ pub(in crate::cli) struct RunArgs {
     #[arg(short, long, value_name = "DEST", default_value = "results", value_parser = OsStringValueParser::new().try_map(Destination::parse), help_heading = "Money and output")]
     pub(in crate::cli) output: Destination,
 
-    /// The load on a server.
+    /// The load on a server or on an engine.
     #[command(flatten)]
     pub(in crate::cli) serving: ServingArgs,
 }
@@ -127,7 +127,7 @@ impl RunArgs {
     ///
     /// # Errors
     /// [`Usage`] where flags about the length of the run contradict each other.
-    pub(super) fn request(&self, argv: Vec<String>) -> Result<RunRequest, Usage> {
+    pub(in crate::cli) fn request(&self, argv: Vec<String>) -> Result<RunRequest, Usage> {
         let limits = Limits::resolve(limits::Asked {
             precision: self.precision,
             max_time: self.max_time,

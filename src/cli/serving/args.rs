@@ -1,22 +1,27 @@
-//! Flags of a load on a server, as typed. Their names are vLLM's where vLLM has one.
+//! Flags of a load, as typed. Their names are vLLM's where vLLM has one.
 
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 use crate::base::units::Seconds;
 
 use super::super::values::list::{List, list};
+use super::super::values::share;
 use super::super::values::time::time;
 
 /// What the load is and how the server is asked.
 #[derive(Debug, Args)]
-#[command(next_help_heading = "Load on a server")]
+#[command(next_help_heading = "Load, on the engine here or with --url on a server")]
 pub(in crate::cli) struct ServingArgs {
     /// Measure the OpenAI-compatible server at this address (vLLM, SGLang, TensorRT-LLM, llama-server, a managed API)
     /// instead of an engine in this process: `http://localhost:8000`; /v1 is added where there is no path
     #[arg(long, value_name = "URL")]
     pub(in crate::cli) url: Option<String>,
+    /// Start this server, time its cold start, measure it and stop it: `--serve 'llama-server -m x.gguf --port 8080'`; a shell
+    /// reads the command [--url default: this machine and the command's --port]
+    #[arg(long, value_name = "COMMAND")]
+    pub(in crate::cli) serve: Option<String>,
     /// The model's name in requests [default: --model, or the only one that the server lists]
     #[arg(long, visible_alias = "served-model", value_name = "NAME")]
     pub(in crate::cli) served_model_name: Option<String>,
@@ -36,6 +41,10 @@ pub(in crate::cli) struct ServingArgs {
     /// Requests before those that are measured [default: as many as are in flight; with --request-rate 15% of the time]
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub(in crate::cli) num_warmups: Option<u32>,
+    /// Tokens before each prompt that all requests of a row share, so that a server's prefix cache has them; several make a
+    /// row each: `0,1024` tells the price of cached input from that of input, where the server reports cached tokens
+    #[arg(long, value_name = "N", value_parser = list, allow_negative_numbers = true)]
+    pub(in crate::cli) random_prefix_len: Vec<List>,
     /// Lengths from L(1 − RATIO) to L(1 + RATIO), all as likely, as in vLLM [default: 0]
     #[arg(long, value_name = "RATIO", value_parser = ratio, allow_negative_numbers = true)]
     pub(in crate::cli) random_range_ratio: Option<f64>,
@@ -49,6 +58,13 @@ pub(in crate::cli) struct ServingArgs {
     /// What a request must keep to be good, in milliseconds: `ttft:2000,tpot:200,e2el:10000`
     #[arg(long, value_name = "GOAL:MS", value_parser = goal, value_delimiter = ',', num_args = 1..)]
     pub(in crate::cli) slo: Vec<Goal>,
+    /// Search the highest request rate that keeps every --slo, and price the server there: rows at rising rates, then between
+    /// the best that kept them and the least that missed them
+    #[arg(long, value_enum, value_name = "WHAT")]
+    pub(in crate::cli) find: Option<Find>,
+    /// Share of the requests that must keep every --slo for --find max-rate [default: 90%]
+    #[arg(long, value_name = "SHARE", value_parser = share::above_zero, allow_hyphen_values = true)]
+    pub(in crate::cli) slo_share: Option<f64>,
     /// What decides the prompts' text; the same twice finds them in the server's prefix cache [default: random]
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub(in crate::cli) salt: Option<u64>,
@@ -70,9 +86,19 @@ pub(in crate::cli) struct ServingArgs {
     /// Certificate authorities to trust instead of those that browsers trust, in PEM
     #[arg(long, value_name = "FILE")]
     pub(in crate::cli) cacert: Option<PathBuf>,
+    /// Threads of the client; more where the check `client_lag` says that one is not enough [default: 1]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=256), allow_negative_numbers = true)]
+    pub(in crate::cli) client_threads: Option<u32>,
     /// Most time between two tokens, and for the first [default: 2m]
     #[arg(long, value_name = "TIME", value_parser = time, allow_hyphen_values = true)]
     pub(in crate::cli) timeout: Option<Seconds>,
+}
+
+/// What is searched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(in crate::cli) enum Find {
+    /// The highest rate that keeps the goals.
+    MaxRate,
 }
 
 /// Rates; a type of its own, since clap gives `Vec` a meaning.

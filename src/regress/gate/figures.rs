@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::record::serving::Server;
 use crate::record::{Cell, Direction, Measurement, Metric, Phase, Record, Verdict as Validity};
 
 use super::decide::{Decision, Margin, Pairs, Reported, decide_wider};
@@ -132,7 +133,7 @@ pub(super) fn comparable_commands(pairs: &[[&Record; 2]]) -> Result<(), String> 
         same(first_a, a, |field| field != "workload")?;
         same(first_b, b, |field| field != "workload")?;
     }
-    if first_a.serving.is_some() && first_b.serving.is_some() {
+    if served_by(first_a).is_some() && served_by(first_b).is_some() {
         // Two servers are two boxes; that they are is named beside the verdict.
         return Ok(());
     }
@@ -171,13 +172,18 @@ pub(super) fn on_commands(a: &Record, b: &Record) -> Vec<String> {
 
 /// What a verdict on two servers may be about besides the servers; nothing where there is one.
 fn two_servers(a: &Record, b: &Record) -> Option<String> {
-    let (a, b) = a.serving.as_ref().zip(b.serving.as_ref())?;
-    (a.server.url != b.server.url).then(|| {
+    let (a, b) = served_by(a).zip(served_by(b))?;
+    (a.url != b.url).then(|| {
         format!(
             "two servers, {} and {}: where they do not run on one machine, what is found may be the machines'",
-            a.server.url, b.server.url
+            a.url, b.url
         )
     })
+}
+
+/// The server of a load, where one answered.
+fn served_by(record: &Record) -> Option<&Server> {
+    record.serving.as_ref().and_then(|serving| serving.server.as_ref())
 }
 
 fn same(first: &Record, record: &Record, counts: impl Fn(&str) -> bool) -> Result<(), String> {

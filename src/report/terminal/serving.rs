@@ -1,10 +1,10 @@
-//! A load on a server: its rows as a table, each as a line when it is over, and the plan.
+//! A load: its rows as a table, each as a line when it is over, and the plan.
 
 use crate::base::text::{count, printable};
 use crate::base::units::{Seconds, figure, significant};
-use crate::record::serving::{Goals, ServedRow};
+use crate::record::serving::{ColdStart, Goals, Search, ServedRow};
 use crate::record::{Cost, Measurement, Metric, Serving};
-use crate::report::format::{shorten, wrap};
+use crate::report::format::{self, shorten, wrap};
 use crate::run::serving::{Driven, Plan};
 
 use super::result::width;
@@ -17,13 +17,29 @@ const NOTHING: &str = "–";
 
 /// The line under the engine: where the load went and what it asked.
 pub(super) fn heading(out: &mut Page, serving: &Serving, style: Style) {
-    let text = format!(
-        "load on {} ({}), {}, {} lengths",
-        serving.server.url, serving.server.api, serving.load.prompts, serving.load.lengths
+    let on = serving.server.as_ref().map_or_else(
+        || "the engine in this process".to_owned(),
+        |server| format!("{} ({})", server.url, server.api),
     );
+    let text = format!("load on {on}, {}, {} lengths", serving.load.prompts, serving.load.lengths);
     for text in wrap(&printable(&text), 78) {
         out.line(format_args!("{}", style.dim(&text)));
     }
+    if let Some(cold) = &*serving.cold_start {
+        cold_start(out, cold, style);
+    }
+}
+
+/// How long a server that was started for the run took to start, and what that costs.
+fn cold_start(out: &mut Page, cold: &ColdStart, style: Style) {
+    let time = |seconds: f64| Seconds::new(seconds).to_string();
+    let mut said = vec![
+        format!("listening after {}", time(cold.listening_seconds)),
+        format!("healthy after {}", time(cold.healthy_seconds)),
+    ];
+    said.extend(cold.first_token_seconds.map(|seconds| format!("first token after {}", time(seconds))));
+    let usd = cold.usd.map_or_else(String::new, |usd| format!(" ({} of rent)", format::usd(usd)));
+    out.line(format_args!("{}", style.dim(&format!("cold start: {}{usd}", said.join(", ")))));
 }
 
 /// The rows, and what is to be said of some of them.
@@ -90,6 +106,30 @@ pub(super) fn table(out: &mut Page, serving: &Serving, measurements: &[Measureme
     if let Some(goals) = &*serving.goals {
         goodput(out, goals, serving, measurements, style);
     }
+    if let Some(found) = &*serving.search {
+        search(out, found, style);
+    }
+}
+
+/// What a search found.
+fn search(out: &mut Page, found: &Search, style: Style) {
+    let rate = |rate: f64| format!("{} requests/s", significant(rate, 3));
+    let share = format!("{:.0}% of the requests", found.share * 100.0);
+    let [kept, missed] = [&found.max_requests_per_second, &found.missed_at_requests_per_second];
+    let text = match (kept.as_result(), missed.as_result()) {
+        (Ok(kept), Ok(missed)) => {
+            format!(
+                "max rate {}: it keeps the goals for {share}, and {} does not",
+                rate(*kept),
+                rate(*missed)
+            )
+        }
+        (Ok(kept), Err(reason)) => format!("max rate at least {}: {reason}", rate(*kept)),
+        (Err(reason), _) => format!("no max rate: {reason}"),
+    };
+    for text in wrap(&text, 78) {
+        out.line(format_args!("{}", style.strong(&text)));
+    }
 }
 
 fn goodput(out: &mut Page, goals: &Goals, serving: &Serving, measurements: &[Measurement], style: Style) {
@@ -123,8 +163,14 @@ fn failed(row: &ServedRow) -> u64 {
     failures.map(|(_, count)| count).sum()
 }
 
-/// Why input and output have no price each, and what gives them one.
+/// The price of cached input; why input and output have no price each, and what gives them one.
 pub(super) fn apart(out: &mut Page, cost: &Cost, style: Style) {
+    let headline = cost.cells.iter().find(|cell| Some(&cell.cell) == cost.headline_cell.as_ref());
+    if let Some(cached) = headline.and_then(|cell| *cell.usd_per_million_cached_input_tokens) {
+        let text =
+            format!("cached input: {} a million; input is what was computed", format::usd(cached.value));
+        out.line(format_args!("  {}", style.dim(&text)));
+    }
     let priced = cost.price.is_some() && cost.usd_per_million_total_tokens.is_some();
     let Some(reason) = cost.usd_per_million_input_tokens.reason().filter(|_| priced) else { return };
     let text = format!(
@@ -171,6 +217,11 @@ pub fn render_serving_plan(plan: &Plan, url: &str) -> String {
     ));
     for row in &plan.rows {
         out.line(format_args!("  {}", row.label));
+    }
+    if plan.find_share.is_some() {
+        let most = plan.max_time_seconds.map_or_else(String::new, |time| format!(", {time} in all"));
+        out.line(format_args!("rows at rates that the search finds{most}"));
+        return out.into_text();
     }
     let each = match (plan.max_time_seconds, plan.row_seconds, plan.num_prompts) {
         (Some(time), _, Some(number)) => format!("{number} requests a row, {time} in all"),

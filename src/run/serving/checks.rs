@@ -1,9 +1,10 @@
 //! What could be wrong with the figures of a load: evidence in, verdict out, a function a check.
 
 use crate::base::units::Seconds;
-use crate::endpoint::Stopped;
 use crate::hardware::telemetry::host::HostWindow;
 use crate::record::{Check, ROOFLINE, Validity, Verdict};
+use crate::run::validity::{self, Machine};
+use crate::workload::Stopped;
 
 use super::rows::Off;
 use super::{Driven, Finished};
@@ -26,6 +27,8 @@ const MOST_STEP: f64 = 1.0;
 pub(super) struct Evidence<'a> {
     /// The rows.
     pub(super) finished: &'a Finished,
+    /// What is known of the machine of an engine in this process; `None` for a server.
+    pub(super) machine: Option<Machine<'a>>,
     /// Whether the server runs on this machine.
     pub(super) on_this_machine: bool,
     /// Whether answers were asked to have their length whatever the model says.
@@ -35,19 +38,24 @@ pub(super) struct Evidence<'a> {
 /// Makes every check.
 pub(super) fn validate(evidence: &Evidence<'_>) -> Validity {
     let rows = &evidence.finished.rows;
-    Validity::of(vec![
+    let mut checks = vec![
         complete(evidence.finished),
         failed(rows),
         steady(rows),
         lengths(rows, evidence.ignore_eos),
         cached(rows),
-        usage(rows),
-        foreign(evidence.finished),
-        late(rows),
-        same_machine(evidence),
-        clock_step(evidence.finished.host),
-        check(ROOFLINE, Verdict::NotChecked, "what the server's device can do is not known here".to_owned()),
-    ])
+    ];
+    let beyond = if let Some(machine) = &evidence.machine {
+        checks.push(finite(rows));
+        checks.extend(validity::of_machine(machine));
+        "a load is not set against what the device can do; rows of -p and -n without a load are"
+    } else {
+        checks.extend([usage(rows), foreign(evidence.finished), late(rows), same_machine(evidence)]);
+        "what the server's device can do is not known here"
+    };
+    checks.push(clock_step(evidence.finished.host));
+    checks.push(check(ROOFLINE, Verdict::NotChecked, beyond.to_owned()));
+    Validity::of(checks)
 }
 
 fn check(name: &str, verdict: Verdict, evidence: String) -> Check {
@@ -74,6 +82,7 @@ fn complete(finished: &Finished) -> Check {
             )
         }
         Some(Stopped::NotDrained) => "requests were still running long after the last was sent".to_owned(),
+        Some(Stopped::EngineFailed(failure)) => failure.detail.clone(),
     };
     check(name, Verdict::Invalid, format!("{text}{left_out}"))
 }
@@ -133,8 +142,16 @@ fn cached(rows: &[Driven]) -> Check {
     let name = "prefix_cache";
     let known: Vec<f64> = rows.iter().filter_map(|row| row.serving.counts.cached_share).collect();
     let wrong = each(rows, |row| {
-        let share = row.serving.counts.cached_share.filter(|share| *share > MOST_CACHED)?;
-        Some(format!("{:.1}% of the prompt tokens came from the server's cache", share * 100.0))
+        let share = row.serving.counts.cached_share?;
+        let asked = row
+            .serving
+            .counts
+            .prompt_tokens
+            .map_or(0.0, |prompt| f64::from(row.row.prefix_tokens) / prompt.mean);
+        let shown = |share: f64| format!("{:.1}%", share * 100.0);
+        let beside = if asked > 0.0 { format!(", and {} are shared", shown(asked)) } else { String::new() };
+        (share > asked + MOST_CACHED)
+            .then(|| format!("{} of the prompt tokens came from the server's cache{beside}", shown(share)))
     });
     if !wrong.is_empty() {
         let text = format!(
@@ -177,6 +194,22 @@ fn usage(rows: &[Driven]) -> Check {
         return check(name, Verdict::Valid, text);
     }
     check(name, Verdict::Suspect, wrong.join("; "))
+}
+
+/// Answers that came of logits which are no numbers are no answers.
+fn finite(rows: &[Driven]) -> Check {
+    let wrong = each(rows, |row| {
+        let steps = row.work.as_ref()?.non_finite_steps;
+        (steps > 0).then(|| format!("{steps} steps had logits that are no numbers"))
+    });
+    if wrong.is_empty() {
+        return check(
+            "finite_logits",
+            Verdict::Valid,
+            "all logits that were looked at are finite".to_owned(),
+        );
+    }
+    check("finite_logits", Verdict::Invalid, wrong.join("; "))
 }
 
 /// A server that others use as well is slower than it would be.
@@ -253,10 +286,11 @@ mod tests {
     use super::*;
     use crate::base::event::{Span, Tick};
     use crate::base::requests::Ending;
-    use crate::endpoint::{Failure, Stats};
+    use crate::base::requests::Failure;
     use crate::record::Cell;
     use crate::run::measure::serving::{Counts, Lengths, Serving, Steady};
     use crate::run::serving::{Level, PlannedRow};
+    use crate::workload::Stats;
 
     /// A hundred requests that are as they should be.
     fn driven(label: &str) -> Driven {
@@ -272,6 +306,7 @@ mod tests {
                 label: label.to_owned(),
                 prompt_tokens: Some(32),
                 output_tokens: Some(32),
+                prefix_tokens: 0,
                 level: Level::Closed { max_concurrency: 4 },
             },
             cell: Cell {
@@ -283,7 +318,7 @@ mod tests {
                 requests_per_second: None,
             },
             serving: Serving {
-                steady: Steady { window: Ok(window), little: Ok(1.0), in_flight: 4.0 },
+                steady: Steady { window: Ok(window), little: Ok(1.0), in_flight: 4.0, grows: false },
                 figures: Vec::new(),
                 goodput: None,
                 counts,
@@ -298,14 +333,20 @@ mod tests {
             stats: Stats::default(),
             processor_time: Some(Seconds::new(0.1)),
             generated: Some(3328),
+            work: None,
         }
     }
 
     fn found(rows: Vec<Driven>, stopped: Option<Stopped>, name: &str) -> Check {
         let host = HostWindow::default();
         let generated = Some(2.0 * 3328.0);
-        let finished = Finished { rows, left_out: Vec::new(), stopped, host, generated };
-        let validity = validate(&Evidence { finished: &finished, on_this_machine: true, ignore_eos: true });
+        let finished = Finished { rows, left_out: Vec::new(), stopped, search: None, host, generated };
+        let validity = validate(&Evidence {
+            finished: &finished,
+            machine: None,
+            on_this_machine: true,
+            ignore_eos: true,
+        });
         validity.checks.into_iter().find(|check| check.name == name).expect(name)
     }
 

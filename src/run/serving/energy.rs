@@ -1,39 +1,63 @@
-//! The energy of a load, where the server's device is in this machine: that of each row's steady window.
+//! The energy of a load, where the device is in this machine: that of each row's steady window.
 //!
 //! Nobody can wait for a counter's step while requests are sent, so the edges of a window are looked for among the polls
 //! afterwards: each is as sure as the time between two polls.
 
 use crate::base::event::Span;
+use crate::base::known::Known;
 use crate::hardware::telemetry::Scope;
-use crate::record::{Energy, EnergyWindow, Metric};
+use crate::record::{Energy, EnergyWindow, Metric, SensorTrace};
 use crate::run::energy::{Sensors, Unknowns, none, of_windows};
 use crate::run::measure::energy::{self, Device, Window};
 
 use super::{Driven, Finished};
 
-const NO_IDLE: &str = "the server had its model loaded before, so its device was not seen idle";
 const UNKNOWN: Unknowns = Unknowns {
     windows: "no row has a steady window",
     sensor: "sensors are watched on an idle device, and a server's may be busy; bench doctor --calibrate-power does it",
 };
 
-/// Puts the energy of a load together.
-pub(super) fn energy(finished: &Finished, sensors: Result<&Sensors, &String>) -> Energy {
-    let sensors = match sensors {
+/// Puts the energy of a load together: of each device that served it, added up.
+pub(super) fn energy(finished: &Finished, sensors: Result<&[Sensors], &String>, no_idle: &str) -> Energy {
+    let all = match sensors {
         Ok(sensors) => sensors,
         Err(reason) => return none(reason),
     };
+    let Some(first) = all.first() else { return none("no sensors were read") };
+    let devices: Vec<Device<'_>> = all.iter().map(|sensors| device(sensors, no_idle)).collect();
+    let windows = finished.rows.iter().filter_map(|row| {
+        let each: Vec<EnergyWindow> = devices.iter().filter_map(|device| window(row, device)).collect();
+        energy::sum(&each)
+    });
+    let energy = of_windows(windows.collect(), first, Err(no_idle), UNKNOWN);
+    if all.len() == 1 {
+        return energy;
+    }
+    let name = |sensors: &Sensors| sensors.recorded.description.device.clone();
+    let traces = all.iter().flat_map(|sensors| {
+        energy::traces(&sensors.recorded.trace).into_iter().map(|trace| {
+            let sensor = format!("{} of {}", trace.sensor, name(sensors));
+            SensorTrace { sensor, ..trace }
+        })
+    });
+    Energy {
+        device: Known::new(all.iter().map(name).collect::<Vec<_>>().join(", ")),
+        sensor: Known::unknown("each of several GPUs has its own"),
+        traces: traces.collect(),
+        ..energy
+    }
+}
+
+fn device<'a>(sensors: &'a Sensors, no_idle: &'a str) -> Device<'a> {
     let recorded = &sensors.recorded;
-    let device = Device {
+    Device {
         trace: &recorded.trace,
-        idle: Err(NO_IDLE),
+        idle: Err(no_idle),
         no_power: recorded.description.no_power.as_deref(),
         module: recorded.description.scope == Scope::Module,
         other_device: sensors.other_device,
         shortest: energy::shortest_window(recorded.sensor.as_ref()),
-    };
-    let windows = finished.rows.iter().filter_map(|row| window(row, &device)).collect();
-    of_windows(windows, sensors, Err(NO_IDLE), UNKNOWN)
+    }
 }
 
 /// What a row took in its steady window; nothing where it had none.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::base::known::Known;
-use crate::base::requests::{CountedBy, Ending};
+use crate::base::requests::{self, CountedBy, Ending};
 use crate::base::stats::Interval;
 use crate::base::units::Seconds;
 use crate::record::serving::{Client, Failure, Goodput, ServedRow, TokenLengths};
@@ -95,7 +95,11 @@ pub(super) fn row(driven: &Driven) -> ServedRow {
         let (share, ci95) = found.share.zip(found.share_ci95).ok_or("no request was due")?;
         Ok(Goodput { good: found.good, due: found.due, share, share_ci95: [ci95.low, ci95.high] })
     });
-    let failure = |(ending, count, failure): &(Ending, u64, crate::endpoint::Failure)| Failure {
+    let client: Known<Client> = match driven.work {
+        Some(_) => Known::unknown("an engine in this process answered, with no client before it"),
+        None => Known::new(client(driven)),
+    };
+    let failure = |(ending, count, failure): &(Ending, u64, requests::Failure)| Failure {
         ending: ending.name().to_owned(),
         count: *count,
         first: crate::base::redact::text(&failure.detail).into_owned(),
@@ -121,7 +125,7 @@ pub(super) fn row(driven: &Driven) -> ServedRow {
         output_tokens: counts.output_tokens.map(lengths).ok_or_else(uncounted).into(),
         cached_share: counts.cached_share.ok_or("the server does not say").into(),
         goodput: goodput.into(),
-        client: client(driven),
+        client,
         failures: stats.failures.iter().map(failure).collect(),
         unknown: Unknown::new(),
     }

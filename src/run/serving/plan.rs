@@ -29,6 +29,10 @@ pub struct Asked {
     pub output_tokens: Vec<u32>,
     /// `--pg`.
     pub joint: Vec<(u32, u32)>,
+    /// Prompt and output where none were asked for [default: 512 and 128].
+    pub default_lengths: Option<(u32, u32)>,
+    /// `--random-prefix-len`.
+    pub prefix_tokens: Vec<u32>,
     /// `--random-range-ratio`.
     pub range_ratio: Option<f64>,
     /// `--lengths`.
@@ -47,6 +51,8 @@ pub struct Asked {
     pub warmups: Option<u32>,
     /// `--slo`.
     pub goals: Goals,
+    /// `--find max-rate`, with the share of requests that must be good.
+    pub find_share: Option<f64>,
     /// `--seed`.
     pub seed: u64,
     /// `--salt`, or a random one.
@@ -82,6 +88,8 @@ pub struct PlannedRow {
     pub prompt_tokens: Option<u32>,
     /// Output tokens, likewise.
     pub output_tokens: Option<u32>,
+    /// Tokens before the prompt that all requests share, so that a server may have them in its cache.
+    pub prefix_tokens: u32,
     /// How requests come.
     #[serde(flatten)]
     pub level: Level,
@@ -104,6 +112,8 @@ pub struct Plan {
     pub num_prompts: Option<u32>,
     /// Requests before them; `null` for as many as are in flight, or a tenth of an open loop's time.
     pub num_warmups: Option<u32>,
+    /// The share of requests that must be good at the rate that is searched for; `null` where rows are measured as planned.
+    pub find_share: Option<f64>,
     /// What a request must keep to be good.
     #[serde(skip)]
     pub goals: Goals,
@@ -119,22 +129,35 @@ impl Plan {
     /// # Errors
     /// [`Usage`] for flags that make no sense together.
     pub fn resolve(asked: Asked) -> Result<Self, Usage> {
-        let levels = levels(&asked)?;
         let shapes = shapes(&asked)?;
+        let levels = if asked.find_share.is_some() {
+            searched(&asked, shapes.len() * asked.prefix_tokens.len().max(1))?
+        } else {
+            levels(&asked)?
+        };
         let file = asked.lengths.as_ref().map(|path| {
             path.file_name()
                 .map_or_else(|| path.display().to_string(), |name| name.to_string_lossy().into_owned())
         });
         let mut rows = Vec::new();
-        for shape in &shapes {
-            let lengths = match (shape, &file) {
+        let prefixes = if asked.prefix_tokens.is_empty() { &[0][..] } else { &asked.prefix_tokens };
+        let each = shapes.iter().flat_map(|shape| prefixes.iter().map(move |prefix| (shape, *prefix)));
+        for (shape, prefix_tokens) in each {
+            let mut lengths = match (shape, &file) {
                 (Some((prompt, output)), _) => format!("{prompt}+{output}"),
                 (None, file) => file.clone().unwrap_or_default(),
             };
+            if prefix_tokens > 0 {
+                lengths = format!("{lengths} @ d{prefix_tokens}");
+            }
             rows.extend(levels.iter().map(|level| PlannedRow {
-                label: format!("{lengths} {}", level.label()),
+                label: match asked.find_share {
+                    Some(_) => format!("{lengths} max-rate"),
+                    None => format!("{lengths} {}", level.label()),
+                },
                 prompt_tokens: shape.map(|shape| shape.0),
                 output_tokens: shape.map(|shape| shape.1),
+                prefix_tokens,
                 level: *level,
             }));
         }
@@ -152,10 +175,12 @@ impl Plan {
             random_range_ratio: asked.range_ratio.unwrap_or(0.0),
             lengths: asked.lengths,
             max_time_seconds: asked.max_time,
-            row_seconds: (asked.max_time.is_none() && asked.requests.is_none()).then_some(ROW),
+            row_seconds: (asked.max_time.is_none() && asked.requests.is_none() && asked.find_share.is_none())
+                .then_some(ROW),
             num_prompts: asked.requests,
             num_warmups: asked.warmups,
             goals: asked.goals,
+            find_share: asked.find_share,
             seed: asked.seed,
             salt: asked.salt,
         })
@@ -179,13 +204,13 @@ impl Plan {
     /// [`workload::Error`] for a ratio that is none.
     pub fn lengths(&self, row: &PlannedRow, file: Option<&Lengths>) -> Result<Lengths, workload::Error> {
         match (file, row.prompt_tokens, row.output_tokens) {
-            (Some(file), ..) => Ok(file.clone()),
+            (Some(file), ..) => Ok(file.clone().behind(row.prefix_tokens)),
             (None, prompt, output) => {
                 let around = workload::Asked {
                     prompt_tokens: prompt.unwrap_or(PROMPT_TOKENS),
                     output_tokens: output.unwrap_or(OUTPUT_TOKENS),
                 };
-                Lengths::uniform(around, self.random_range_ratio, self.seed)
+                Ok(Lengths::uniform(around, self.random_range_ratio, self.seed)?.behind(row.prefix_tokens))
             }
         }
     }
@@ -197,6 +222,14 @@ impl Plan {
             (None, 0.0) => "fixed".to_owned(),
             (None, ratio) => format!("uniform, ± {}%", (ratio * 1e4).round() / 100.0),
         }
+    }
+}
+
+impl PlannedRow {
+    /// The name of a row of the same lengths at this load.
+    pub fn label_at(&self, level: Level) -> String {
+        let lengths = self.label.rsplit_once(' ').map_or(&self.label[..], |(lengths, _)| lengths);
+        format!("{lengths} {}", level.label())
     }
 }
 
@@ -288,6 +321,31 @@ fn levels(asked: &Asked) -> Result<Vec<Level>, Usage> {
         .collect())
 }
 
+/// The load of a search: rates that it finds itself.
+fn searched(asked: &Asked, shapes: usize) -> Result<Vec<Level>, Usage> {
+    if asked.goals == Goals::default() {
+        let reason = "it searches the highest rate that keeps goals; give them with --slo ttft:2000,tpot:200";
+        return Err(Usage::new("--find max-rate", reason));
+    }
+    if !asked.rates.is_empty() {
+        return Err(Usage::new("--request-rate", "--find max-rate finds the rate; leave one out"));
+    }
+    if asked.concurrency.len() > 1 {
+        let reason = "with --find max-rate it is the one limit of requests in flight";
+        return Err(Usage::new("--max-concurrency", reason));
+    }
+    if shapes > 1 {
+        return Err(Usage::new("-p and -n", "a search is of one pair of lengths; give one number each"));
+    }
+    let shape = asked.burstiness.unwrap_or(1.0);
+    Ok(vec![Level::Open {
+        // Until it is searched.
+        requests_per_second: 1.0,
+        burstiness: shape.is_finite().then_some(shape),
+        max_concurrency: asked.concurrency.first().copied(),
+    }])
+}
+
 /// Prompt and output lengths; `None` stands for those of a file.
 fn shapes(asked: &Asked) -> Result<Vec<Option<(u32, u32)>>, Usage> {
     let Asked { prompt_tokens, output_tokens, joint, range_ratio, lengths, .. } = asked;
@@ -301,16 +359,17 @@ fn shapes(asked: &Asked) -> Result<Vec<Option<(u32, u32)>>, Usage> {
     }
     let or = |given: &[u32], default: u32| if given.is_empty() { vec![default] } else { given.to_vec() };
     let mut shapes = Vec::new();
+    let (prompt_default, output_default) = asked.default_lengths.unwrap_or((PROMPT_TOKENS, OUTPUT_TOKENS));
     // `--pg` alone asks for these alone.
     if joint.is_empty() || !prompt_tokens.is_empty() || !output_tokens.is_empty() {
-        let outputs = or(output_tokens, OUTPUT_TOKENS);
-        for prompt in or(prompt_tokens, PROMPT_TOKENS) {
+        let outputs = or(output_tokens, output_default);
+        for prompt in or(prompt_tokens, prompt_default) {
             shapes.extend(outputs.iter().map(|output| (prompt, *output)));
         }
     }
     shapes.extend(joint);
     if shapes.iter().any(|(prompt, output)| *prompt == 0 || *output == 0) {
-        let reason = "a request to a server has at least one token of each";
+        let reason = "a request of a load has at least one token of each";
         return Err(Usage::new("-p and -n", reason));
     }
     Ok(shapes.into_iter().map(Some).collect())
@@ -327,6 +386,10 @@ mod tests {
 
     fn asked() -> Asked {
         Asked::default()
+    }
+
+    fn some_goal() -> Goals {
+        Goals { time_to_first_token: Some(Seconds::new(2.0)), ..Goals::default() }
     }
 
     #[test]
@@ -359,6 +422,8 @@ mod tests {
                 "7+5 2/s c64"
             ]
         );
+        let cached = Asked { prefix_tokens: vec![0, 256], concurrency: vec![2], ..asked() };
+        assert_eq!(labels(cached).expect("rows"), ["512+128 c2", "512+128 @ d256 c2"]);
         let only = Asked { joint: vec![(7, 5)], concurrency: vec![2], ..asked() };
         assert_eq!(labels(only).expect("rows"), ["7+5 c2"]);
         let file = Asked { lengths: Some("a/trace.jsonl".into()), concurrency: vec![2], ..asked() };
@@ -380,7 +445,16 @@ mod tests {
                 Asked { lengths: Some("x".into()), prompt_tokens: vec![1], ..asked() },
                 "--lengths: the file has",
             ),
-            (Asked { output_tokens: vec![0], ..asked() }, "-p and -n: a request to a server"),
+            (Asked { find_share: Some(0.9), ..asked() }, "--find max-rate: it searches the highest rate"),
+            (
+                Asked { find_share: Some(0.9), goals: some_goal(), prompt_tokens: vec![1, 2], ..asked() },
+                "-p and -n: a search is of one pair",
+            ),
+            (
+                Asked { find_share: Some(0.9), goals: some_goal(), rates: vec![1.0], ..asked() },
+                "--request-rate: --find max-rate finds the rate",
+            ),
+            (Asked { output_tokens: vec![0], ..asked() }, "-p and -n: a request of a load"),
             (Asked { max_time: Some(Seconds::new(2.0)), ..asked() }, "--max-time 2.00 s: 3 rows share it"),
         ] {
             let said = labels(wrong).expect_err(words);

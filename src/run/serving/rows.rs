@@ -1,19 +1,19 @@
 //! The rows, one load after the other, each folded into its figures when it is over.
 
 use crate::base::clock;
-use crate::base::event::Span;
+use crate::base::event::{Span, StepEvent, Tick};
 use crate::base::failure::Usage;
 use crate::base::requests::{CountedBy, Ending, RequestLog};
 use crate::base::stats::quantile;
 use crate::base::sys::Interrupt;
 use crate::base::units::Seconds;
-use crate::endpoint::{self, Questions, Stats, Stopped};
 use crate::hardware::telemetry::host::{self, HostWindow};
 use crate::record::Cell;
 use crate::run::measure::serving::{self, Counts, Lengths as Realised, Observed, Serving};
-use crate::workload::{Extent, Lengths, Load, Over};
+use crate::workload::{self, Extent, Lengths, Load, Over, Questions, Stats, Stopped, Work};
 
-use super::{Error, Level, Plan, PlannedRow, Server};
+use super::search::{self, Search};
+use super::{Error, Level, Plan, PlannedRow, Prompting};
 
 /// Share of a row's time that its warm-up may take.
 const WARMUP: f64 = 0.15;
@@ -52,6 +52,8 @@ pub struct Driven {
     pub processor_time: Option<Seconds>,
     /// Output tokens of all its requests, those of the warm-up among them; `None` when some were not counted.
     pub generated: Option<u64>,
+    /// What the engine did; `None` for a server.
+    pub work: Option<Work>,
 }
 
 /// How far the answers of completed requests were from what was asked.
@@ -78,6 +80,8 @@ pub struct Finished {
     pub left_out: Vec<PlannedRow>,
     /// What ended the run before its end.
     pub stopped: Option<Stopped>,
+    /// What a search for a rate found, where one was asked for.
+    pub search: Option<Search>,
     /// What happened on this machine meanwhile.
     pub host: HostWindow,
     /// Output tokens that the server generated meanwhile for all its clients, where it says so.
@@ -100,20 +104,80 @@ pub enum Told<'a> {
     Over(&'a Driven),
 }
 
-/// Drives every row of `plan`; `file` has the lengths where a file was named.
+/// The rows to drive.
+#[derive(Debug, Clone, Copy)]
+pub struct Job<'a> {
+    /// What was planned.
+    pub plan: &'a Plan,
+    /// The lengths, where a file was named.
+    pub file: Option<&'a Lengths>,
+    /// What prompts are made of.
+    pub prompting: Prompting,
+    /// Whether the user wants to stop.
+    pub interrupt: &'a Interrupt,
+}
+
+/// How long a row is: until the first of its ends.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Length {
+    /// Of sending.
+    pub(super) time: Option<Seconds>,
+    /// Requests after the warm-up.
+    pub(super) requests: Option<u32>,
+}
+
+/// Drives every row on a server or an engine, or those that a search asks for.
 ///
 /// # Errors
 /// [`Error`] when no request was answered in any row, and for a load that cannot be driven at all.
-pub fn run(
-    plan: &Plan,
-    server: &Server,
-    file: Option<&Lengths>,
-    interrupt: &Interrupt,
+pub fn run<E>(
+    job: &Job<'_>,
+    served_by: &mut dyn workload::Serving<Error = E>,
     tell: &mut dyn FnMut(Told<'_>),
-) -> Result<Finished, Error> {
-    let generated_before = endpoint::generated_tokens(&server.target);
+) -> Result<Finished, Error>
+where
+    Error: From<E>,
+{
+    let plan = job.plan;
+    let generated_before = served_by.generated_tokens();
     let before = host::read();
     let begin = clock::now();
+    let (mut rows, left_out, stopped, search) = match plan.find_share {
+        None => {
+            let (rows, left_out, stopped) = each(job, served_by, begin, tell)?;
+            (rows, left_out, stopped, None)
+        }
+        Some(share) => {
+            let (rows, stopped, search) = search::rates(job, share, served_by, tell)?;
+            (rows, Vec::new(), stopped, Some(search))
+        }
+    };
+    let answered = |row: &Driven| row.serving.counts.endings.contains_key(&Ending::Completed);
+    if !rows.iter().any(answered) {
+        return Err(match stopped {
+            Some(Stopped::Interrupted) => Error::Interrupted,
+            Some(Stopped::NoAnswers { last, .. } | Stopped::EngineFailed(last)) => Error::Failed(last),
+            _ => nothing_in_time(&rows),
+        });
+    }
+    share_time_out(&mut rows);
+    let host = host::between(&before, &host::read());
+    let generated_after = generated_before.and_then(|_| served_by.generated_tokens());
+    let generated = generated_before.zip(generated_after).map(|(before, after)| after - before);
+    Ok(Finished { rows, left_out, stopped, search, host, generated })
+}
+
+/// Drives the planned rows, one after the other.
+fn each<E>(
+    job: &Job<'_>,
+    served_by: &mut dyn workload::Serving<Error = E>,
+    begin: Tick,
+    tell: &mut dyn FnMut(Told<'_>),
+) -> Result<(Vec<Driven>, Vec<PlannedRow>, Option<Stopped>), Error>
+where
+    Error: From<E>,
+{
+    let plan = job.plan;
     let (mut rows, mut left_out, mut stopped) = (Vec::new(), Vec::new(), None);
     for (number, row) in plan.rows.iter().enumerate() {
         let share = plan.share(clock::now().since(begin), plan.rows.len() - number);
@@ -122,30 +186,20 @@ pub fn run(
             continue;
         }
         tell(Told::Begins { row, number: (number, plan.rows.len()), time: share });
-        let (driven, end) = drive(plan, server, file, number, share, interrupt)?;
+        let length = Length { time: share, requests: plan.num_prompts };
+        let (driven, end) = drive(job, served_by, row, number, length)?;
         tell(Told::Over(&driven));
         rows.push(driven);
         stopped = end;
     }
-    let answered = |row: &Driven| row.serving.counts.endings.contains_key(&Ending::Completed);
-    if !rows.iter().any(answered) {
-        return Err(match stopped {
-            Some(Stopped::Interrupted) => Error::Interrupted,
-            Some(Stopped::NoAnswers { last, .. }) => endpoint::Error::Failed(last).into(),
-            _ => nothing_in_time(&rows),
-        });
-    }
-    let host = host::between(&before, &host::read());
-    let generated_after = generated_before.and_then(|_| endpoint::generated_tokens(&server.target));
-    let generated = generated_before.zip(generated_after).map(|(before, after)| after - before);
-    Ok(Finished { rows, left_out, stopped, host, generated })
+    Ok((rows, left_out, stopped))
 }
 
 /// Why there is no figure at all although the server answers.
 fn nothing_in_time(rows: &[Driven]) -> Error {
     let failed = rows.iter().flat_map(|row| &row.stats.failures).next();
     match failed {
-        Some((.., failure)) => endpoint::Error::Failed(failure.clone()).into(),
+        Some((.., failure)) => Error::Failed(failure.clone()),
         None => Usage::new(
             "--max-time",
             "no request was answered within it; give more time, or shorter answers with -n",
@@ -154,27 +208,46 @@ fn nothing_in_time(rows: &[Driven]) -> Error {
     }
 }
 
-fn drive(
-    plan: &Plan,
-    server: &Server,
-    file: Option<&Lengths>,
+/// Splits the time of each row whose steps were seen between input and output, by what they take alone in rows of the same
+/// lengths.
+fn share_time_out(rows: &mut [Driven]) {
+    let lengths = |row: &Driven| (row.row.prompt_tokens, row.row.output_tokens);
+    for index in 0..rows.len() {
+        let alike = rows.iter().filter(|row| lengths(row) == lengths(&rows[index]));
+        let steps: Vec<&[StepEvent]> =
+            alike.filter_map(|row| row.work.as_ref()).map(|work| &work.steps[..]).collect();
+        let row = &rows[index];
+        let Some(work) = &row.work else { continue };
+        let figures = serving::shared_out(&row.serving, work, &steps);
+        rows[index].serving.figures.extend(figures);
+    }
+}
+
+/// Drives a row; `number` keeps its prompts apart from those of others.
+pub(super) fn drive<E>(
+    job: &Job<'_>,
+    served_by: &mut dyn workload::Serving<Error = E>,
+    row: &PlannedRow,
     number: usize,
-    share: Option<Seconds>,
-    interrupt: &Interrupt,
-) -> Result<(Driven, Option<Stopped>), Error> {
-    let row = &plan.rows[number];
+    length: Length,
+) -> Result<(Driven, Option<Stopped>), Error>
+where
+    Error: From<E>,
+{
+    let Job { plan, file, prompting, interrupt } = *job;
     let questions = Questions {
         lengths: plan.lengths(row, file)?,
-        prompts: server.prompts(plan.salt, number)?,
-        as_text: server.as_text,
+        prompts: prompting.prompts(plan.salt, number, row.prefix_tokens)?,
+        as_text: prompting.as_text,
     };
-    let warmup = warmup(plan, row.level, share);
-    let time = share.map(|share| share * (1.0 - warmup.time.map_or(0.0, |time| time.get() / share.get())));
-    let measured = Extent { requests: plan.num_prompts, time };
+    let warmup = warmup(plan.num_warmups, row.level, length);
+    let time =
+        length.time.map(|share| share * (1.0 - warmup.time.map_or(0.0, |time| time.get() / share.get())));
+    let measured = Extent { requests: length.requests, time };
     let begin = clock::now();
     let mut load = Load::new(row.level.pace(plan.seed)?, warmup, measured, begin)?;
     let mut log = RequestLog::new(begin);
-    let report = endpoint::drive(&server.target, &mut load, &questions, &mut log, interrupt)?;
+    let report = served_by.drive(&mut load, &questions, &mut log, interrupt)?;
 
     let requests = || log.requests().iter().filter(|request| !request.planned.warmup);
     let from = load.measured_from().unwrap_or(begin);
@@ -204,6 +277,7 @@ fn drive(
         (Some(Stopped::NotDrained), _) => {
             "requests that were still running long after the last was sent".to_owned()
         }
+        (Some(Stopped::EngineFailed(failure)), _) => failure.detail.clone(),
         (None, Some(Over::Time)) => "time".to_owned(),
         (None, Some(Over::LogFull)) => "as many requests as a log takes".to_owned(),
         (None, _) => "requests".to_owned(),
@@ -214,7 +288,7 @@ fn drive(
         measured: measured.length(),
         warmup_requests: log.requests().len() - requests().count(),
         ended_by,
-        off: off(&log, server.as_text),
+        off: off(&log, prompting.as_text),
         median_tpot: median_tpot(&log),
         send_lag: quantile(&send_lags, 0.99),
         receive_lag: at_99(lag.total())
@@ -223,6 +297,7 @@ fn drive(
         stats: report.stats,
         processor_time: report.processor_time,
         generated: generated(&log),
+        work: report.work,
         serving,
     };
     Ok((driven, report.stopped))
@@ -235,18 +310,18 @@ fn at_99(total: u64) -> Option<u64> {
 
 /// What comes before the measured part: a closed loop's first requests all start at once and are not like the rest.
 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a share of a u32")]
-fn warmup(plan: &Plan, level: Level, share: Option<Seconds>) -> Extent {
-    if plan.num_warmups == Some(0) {
+fn warmup(asked: Option<u32>, level: Level, length: Length) -> Extent {
+    if asked == Some(0) {
         return Extent::default();
     }
-    let time = share.map(|share| share * WARMUP);
+    let time = length.time.map(|time| time * WARMUP);
     let default = match level {
         Level::Closed { max_concurrency } => Some(max_concurrency),
         // By time, or else by requests.
         Level::Open { .. } if time.is_some() => None,
-        Level::Open { .. } => plan.num_prompts.map(|all| (f64::from(all) * WARMUP_REQUESTS).ceil() as u32),
+        Level::Open { .. } => length.requests.map(|all| (f64::from(all) * WARMUP_REQUESTS).ceil() as u32),
     };
-    Extent { requests: plan.num_warmups.or(default), time }
+    Extent { requests: asked.or(default), time }
 }
 
 /// The cell of a row: the lengths asked for when those that came out are near, else these.
@@ -261,11 +336,14 @@ fn cell(row: &PlannedRow, counts: &Counts) -> Cell {
         (_, Some(realised)) => realised.mean.round() as u32,
         (asked, None) => asked.unwrap_or(0),
     };
+    // Of the prompt what each request has for itself.
+    let shared = f64::from(row.prefix_tokens);
+    let own = counts.prompt_tokens.map(|all| Realised { mean: (all.mean - shared).max(0.0), ..all });
     Cell {
-        prompt_tokens: length(row.prompt_tokens, counts.prompt_tokens),
+        prompt_tokens: length(row.prompt_tokens, own),
         output_tokens: length(row.output_tokens, counts.output_tokens),
         batch: row.level.max_concurrency().unwrap_or(0),
-        depth: 0,
+        depth: row.prefix_tokens,
         phase: crate::record::Phase::Serving,
         requests_per_second: row.level.requests_per_second(),
     }
@@ -310,13 +388,13 @@ fn median_tpot(log: &RequestLog) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::run::serving::Asked;
 
     fn row(prompt_tokens: Option<u32>) -> PlannedRow {
         PlannedRow {
             label: "x".to_owned(),
             prompt_tokens,
             output_tokens: Some(100),
+            prefix_tokens: 0,
             level: Level::Open { requests_per_second: 2.0, burstiness: None, max_concurrency: None },
         }
     }
@@ -338,17 +416,15 @@ mod tests {
 
     #[test]
     fn a_warm_up_is_the_first_round_of_a_closed_loop_and_some_time_of_an_open_one() {
-        let plan = |requests, warmups| {
-            Plan::resolve(Asked { requests, warmups, ..Asked::default() }).expect("a plan")
-        };
         let closed = Level::Closed { max_concurrency: 8 };
-        let share = Some(Seconds::new(40.0));
+        let of_time = Length { time: Some(Seconds::new(40.0)), requests: None };
+        let of_requests = Length { time: None, requests: Some(200) };
         let time = Some(Seconds::new(6.0));
-        assert_eq!(warmup(&plan(None, None), closed, share), Extent { requests: Some(8), time });
-        assert_eq!(warmup(&plan(None, None), row(None).level, share), Extent { requests: None, time });
+        assert_eq!(warmup(None, closed, of_time), Extent { requests: Some(8), time });
+        assert_eq!(warmup(None, row(None).level, of_time), Extent { requests: None, time });
         let counted = Extent { requests: Some(20), time: None };
-        assert_eq!(warmup(&plan(Some(200), None), row(None).level, None), counted);
-        assert_eq!(warmup(&plan(Some(200), Some(0)), closed, None), Extent::default());
+        assert_eq!(warmup(None, row(None).level, of_requests), counted);
+        assert_eq!(warmup(Some(0), closed, of_requests), Extent::default());
     }
 
     #[test]

@@ -3,17 +3,16 @@
 use std::net::UdpSocket;
 
 use crate::base::clock;
-use crate::base::requests::{Ending, RequestLog};
+use crate::base::event::Tick;
+use crate::base::requests::{Ending, Failure, RequestLog};
 use crate::base::sys::Interrupt;
-use crate::endpoint::{self, Api, Failure, Model, Questions, Stopped, Target};
-use crate::workload::{Asked, Extent, Lengths, Load, Pace, Prompts};
+use crate::endpoint::{self, Api, Model, Target};
+use crate::workload::{Asked, Extent, Lengths, Load, Pace, Questions, Stopped};
 
-use super::Error;
+use super::{Error, Prompting};
 
 /// Servers that take `ignore_eos`, by the owner that they name in their list of models.
 const TAKE_IGNORE_EOS: [&str; 3] = ["vllm", "sglang", "llamacpp"];
-/// Token ids that every vocabulary in use has and that are no special tokens in any.
-const COMMON_IDS: std::ops::Range<u32> = 1000..20_000;
 /// Output tokens of the request that shows whether the server answers.
 const FEW_TOKENS: u32 = 8;
 
@@ -28,26 +27,17 @@ pub struct Server {
     pub on_this_machine: bool,
     /// Whether prompts are words.
     pub as_text: bool,
+    /// When the first token of the first request came.
+    pub first_token: Option<Tick>,
     /// What the user should know of it.
     pub notes: Vec<String>,
 }
 
 impl Server {
-    /// Prompts for the row with this number, unlike those of any other row.
-    ///
-    /// # Errors
-    /// When the server's vocabulary is too small for any.
-    pub fn prompts(&self, salt: u64, row: usize) -> Result<Prompts, Error> {
-        let known = self.listed.as_ref().ok().and_then(|model| model.vocabulary);
-        Ok(Prompts::new(salt.wrapping_add(row as u64), ids(known), 0)?)
-    }
-}
-
-/// Ids for random prompts: in the middle of a small vocabulary, since special tokens stand at its ends.
-fn ids(vocabulary: Option<u64>) -> std::ops::Range<u32> {
-    match vocabulary.and_then(|size| u32::try_from(size).ok()) {
-        Some(size) if size / 10 * 9 < COMMON_IDS.end => size / 10..size / 10 * 9,
-        _ => COMMON_IDS,
+    /// What prompts are made of.
+    pub fn prompting(&self) -> Prompting {
+        let vocabulary = self.listed.as_ref().ok().and_then(|model| model.vocabulary);
+        Prompting { vocabulary, as_text: self.as_text }
     }
 }
 
@@ -99,6 +89,7 @@ pub fn find(
     }
     let mut server = Server {
         as_text: target.api == Api::Chat,
+        first_token: None,
         listed: model.ok_or_else(|| "the server's list of models does not have it".to_owned()),
         // An address is this machine's when a socket can be bound to it.
         on_this_machine: addresses.iter().any(|address| UdpSocket::bind((address.ip(), 0)).is_ok()),
@@ -163,12 +154,17 @@ fn choose(listed: &[Model], named: Named<'_>) -> Result<String, Error> {
 
 impl Server {
     /// Asks once; the failure, if it was one.
-    fn answers(&self, lengths: &Lengths, salt: u64, interrupt: &Interrupt) -> Result<Option<Failure>, Error> {
+    fn answers(
+        &mut self,
+        lengths: &Lengths,
+        salt: u64,
+        interrupt: &Interrupt,
+    ) -> Result<Option<Failure>, Error> {
         let prompt_tokens = lengths.at(0).prompt_tokens;
         let questions = Questions {
             lengths: Lengths::fixed(Asked { prompt_tokens, output_tokens: FEW_TOKENS }),
             // Unlike the prompts of any row.
-            prompts: self.prompts(!salt, 0)?,
+            prompts: self.prompting().prompts(!salt, 0, 0)?,
             as_text: self.as_text,
         };
         let begin = clock::now();
@@ -176,6 +172,7 @@ impl Server {
         let mut load = Load::new(Pace::Closed { concurrency: 1 }, Extent::default(), one, begin)?;
         let mut log = RequestLog::new(begin);
         let report = endpoint::drive(&self.target, &mut load, &questions, &mut log, interrupt)?;
+        self.first_token = log.requests().first().and_then(|request| request.first.get());
         if report.stopped == Some(Stopped::Interrupted) {
             return Err(Error::Interrupted);
         }
@@ -213,13 +210,5 @@ mod tests {
             let said = chosen(listed, served, name).expect_err(words);
             assert!(said.contains(words), "{said}");
         }
-    }
-
-    #[test]
-    fn prompts_keep_off_the_ends_of_a_small_vocabulary() {
-        assert_eq!(ids(None), 1000..20_000);
-        assert_eq!(ids(Some(128_256)), 1000..20_000);
-        assert_eq!(ids(Some(2000)), 200..1800);
-        assert_eq!(ids(Some(20_000)), 2000..18_000);
     }
 }

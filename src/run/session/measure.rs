@@ -152,7 +152,7 @@ impl Ready<'_> {
 
 impl Session<'_> {
     /// The hour that is priced.
-    fn hour(&self) -> Hour<'_> {
+    pub fn hour(&self) -> Hour<'_> {
         Hour {
             given_usd: self.request.usd_per_hour,
             gpu: self.place.gpu.and_then(|index| self.found.gpus.get(index)),
@@ -161,8 +161,11 @@ impl Session<'_> {
         }
     }
 
-    /// Starts reading the sensors, or says why none are read.
-    fn recorder(&self) -> Result<Recorder, String> {
+    /// Starts reading the sensors.
+    ///
+    /// # Errors
+    /// Why none are read.
+    pub fn recorder(&self) -> Result<Recorder, String> {
         let source = self.sensors.as_ref().map_err(Clone::clone).and_then(Chosen::open)?;
         let recorder = Recorder::start(source, Rate::default())
             .map_err(|error| format!("the sensors' thread cannot be started ({error})"))?;

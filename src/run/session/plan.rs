@@ -47,7 +47,11 @@ impl Session<'_> {
 }
 
 impl EngineSetup {
-    fn choose(request: &RunRequest, model: &Model, device: Device) -> Result<Self, Error> {
+    /// The engine that was asked for, else the best for the model on `device`.
+    ///
+    /// # Errors
+    /// [`Error::Engine`] where it cannot run the model; [`Error::Usage`] where flags contradict it.
+    pub fn choose(request: &RunRequest, model: &Model, device: Device) -> Result<Self, Error> {
         let kind = request.engine.unwrap_or_else(|| Kind::best(&model.header, device));
         kind.supports(&model.header)?;
         engines::only_for_our_engine(request.isa, request.kv_type, &[kind])?;
@@ -62,7 +66,12 @@ impl EngineSetup {
     }
 
     fn memory(&self, model: &Model, row: &Row) -> MemoryForeseen {
-        self.kind.memory_foreseen(&model.header, demand(row, self.options.device), &self.options)
+        self.foreseen(model, demand(row, self.options.device))
+    }
+
+    /// The memory that it will need.
+    pub fn foreseen(&self, model: &Model, demand: Demand) -> MemoryForeseen {
+        self.kind.memory_foreseen(&model.header, demand, &self.options)
     }
 }
 

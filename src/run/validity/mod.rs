@@ -97,6 +97,48 @@ pub fn validate(evidence: &Evidence<'_>) -> Validity {
     ])
 }
 
+/// What is known of an engine in this process beside the figures of its load.
+#[derive(Debug)]
+pub struct Machine<'a> {
+    /// What the engine does wrong or differently on this model.
+    pub caveats: &'a [String],
+    /// The energy as the record will have it.
+    pub energy: &'a Energy,
+    /// What happened on the machine beside the run.
+    pub host: HostWindow,
+    /// Whether the processor did the work.
+    pub on_processor: bool,
+    /// Processes on the GPU before the run.
+    pub gpu_processes: Option<usize>,
+    /// Most other processes that were seen on it meanwhile.
+    pub gpu_processes_during: Option<u32>,
+}
+
+/// The checks of program, engine and machine, which are the same for whatever was measured on them.
+pub fn of_machine(machine: &Machine<'_>) -> Vec<Check> {
+    let evidence = Evidence {
+        rows: &[],
+        caveats: Some(machine.caveats),
+        agreement: None,
+        agreement_skipped: None,
+        left_out: &[],
+        stopped: None,
+        growth_ended: None,
+        clock: ClockQuality { precision: Seconds::ZERO, overhead: Seconds::ZERO },
+        meter: Seconds::ZERO,
+        debug_build: cfg!(debug_assertions),
+        repetitions: None,
+        energy: Some(machine.energy),
+        host: Some(machine.host),
+        on_processor: machine.on_processor,
+        gpu_processes: machine.gpu_processes,
+        gpu_processes_during: machine.gpu_processes_during,
+        roofline: Err(""),
+    };
+    let checks = [caveats::run, build::run, energy_device::run, throttled::run, foreign_load::run];
+    checks.map(|check| check(&evidence)).into()
+}
+
 fn check(name: &str, verdict: Verdict, evidence: String) -> Check {
     Check { name: name.to_owned(), verdict, evidence }
 }

@@ -103,6 +103,12 @@ pub(super) fn share_out(tokens: u32, deliveries: &mut [Delivery]) {
     }
     let number = u32::try_from(deliveries.len()).unwrap_or(u32::MAX);
     let (each, rest) = if tokens >= number { (1, tokens - number) } else { (0, tokens) };
+    if rest == 0 {
+        for delivery in deliveries {
+            *delivery = delivery.with(Amount::Tokens(each));
+        }
+        return;
+    }
     // Evenly, if there is no text to weight by.
     let weight = |delivery: &Delivery| if total == 0 { 1 } else { u64::from(delivery.size()) };
     let all = if total == 0 { u64::from(number) } else { total };

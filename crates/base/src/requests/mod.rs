@@ -21,10 +21,12 @@
 
 mod delivery;
 mod ending;
+mod failure;
 mod slices;
 
 pub use delivery::{Amount, Delivery, Part};
 pub use ending::{Ending, Finish};
+pub use failure::{Failure, way_out};
 pub use slices::Slices;
 
 use crate::event::{Span, Tick};
@@ -204,7 +206,8 @@ impl Absorb for Gaps {
 impl Gaps {
     fn add(&mut self, gap: u64, tokens: u32) {
         self.gaps.add(gap, 1);
-        self.per_token.add(gap / u64::from(tokens.max(1)), tokens);
+        let each = if tokens <= 1 { gap } else { gap / u64::from(tokens) };
+        self.per_token.add(each, tokens);
     }
 }
 
@@ -238,6 +241,11 @@ impl RequestLog {
             gaps: Slices::new(begin, 1_000_000_000, 512),
             most_kept,
         }
+    }
+
+    /// When its load began.
+    pub fn begin(&self) -> Tick {
+        self.flow.begin()
     }
 
     /// Whether it cannot take another request.
@@ -303,8 +311,9 @@ impl RequestLog {
         request.close(&outcome, deliveries);
         if !outcome.ending.is_failure() {
             let intended = request.planned.intended;
+            let mut near = usize::MAX;
             for delivery in deliveries.iter() {
-                let flow = self.flow.at(delivery.at(intended));
+                let flow = self.flow.at_near(delivery.at(intended), &mut near);
                 flow.deliveries += 1;
                 match delivery.amount() {
                     Amount::Tokens(tokens) => flow.tokens += tokens,
@@ -313,8 +322,9 @@ impl RequestLog {
             }
         }
         if request.has_gaps() {
+            let mut near = usize::MAX;
             each_gap(request.planned.intended, deliveries, |at, gap, tokens| {
-                self.gaps.at(at).add(gap, tokens);
+                self.gaps.at_near(at, &mut near).add(gap, tokens);
             });
         }
         if self.keeps_all && self.kept.len() + deliveries.len() > self.most_kept {

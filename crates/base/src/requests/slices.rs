@@ -23,9 +23,31 @@ impl<T: Absorb> Slices<T> {
         Self { begin, width, most, sums: Vec::new() }
     }
 
-    /// The slice that `at` falls into; times before the start fall into the first.
-    pub(super) fn at(&mut self, at: Tick) -> &mut T {
+    /// When the first begins.
+    pub(super) fn begin(&self) -> Tick {
+        self.begin
+    }
+
+    /// The slice that `at` falls into; times before the start fall into the first. `near` is the slice of the call before,
+    /// and often this one's: then nothing is divided.
+    pub(super) fn at_near(&mut self, at: Tick, near: &mut usize) -> &mut T {
         let since = at.nanos().saturating_sub(self.begin.nanos());
+        let from = (*near as u64).saturating_mul(self.width);
+        if since < from || since - from >= self.width || *near >= self.sums.len() {
+            *near = self.slot(since);
+        }
+        &mut self.sums[*near]
+    }
+
+    /// As [`Self::at_near`], of one moment alone.
+    #[cfg(test)]
+    pub(super) fn at(&mut self, at: Tick) -> &mut T {
+        let mut near = usize::MAX;
+        self.at_near(at, &mut near)
+    }
+
+    /// Makes room for the slice that this long after the beginning falls into.
+    fn slot(&mut self, since: u64) -> usize {
         let slot = loop {
             match usize::try_from(since / self.width) {
                 Ok(slot) if slot < self.most => break slot,
@@ -35,7 +57,7 @@ impl<T: Absorb> Slices<T> {
         if slot >= self.sums.len() {
             self.sums.resize_with(slot + 1, T::default);
         }
-        &mut self.sums[slot]
+        slot
     }
 
     fn widen(&mut self) {

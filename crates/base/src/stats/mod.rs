@@ -26,6 +26,6 @@ pub use mean_test::{MeanTest, normal_tail, quantile_t};
 pub use moments::{mean, sample_sd};
 pub use order::{quantile_interval, samples_for_quantile, share_interval};
 pub use power::{points_needed, smallest_step};
-pub use quantile::{median, quantile};
+pub use quantile::{median, quantile, quantile_of_sorted};
 pub use serial::effective_sample_size;
 pub use theil_sen::{TheilSen, theil_sen};

@@ -2,13 +2,19 @@
 //! spreadsheets do.
 
 /// The `q`-quantile (0 ≤ q ≤ 1) of samples in any order; `None` if empty.
-#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "an index into a slice")]
 pub fn quantile(samples: &[f64], q: f64) -> Option<f64> {
-    if samples.is_empty() {
-        return None;
-    }
     let mut sorted = samples.to_vec();
     sorted.sort_by(f64::total_cmp);
+    quantile_of_sorted(&sorted, q)
+}
+
+/// [`quantile`] of samples in ascending order, for who wants several.
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "an index into a slice")]
+pub fn quantile_of_sorted(sorted: &[f64], q: f64) -> Option<f64> {
+    if sorted.is_empty() {
+        return None;
+    }
+    debug_assert!(sorted.is_sorted_by(|a, b| a.total_cmp(b).is_le()));
     let position = (sorted.len() - 1) as f64 * q.clamp(0.0, 1.0);
     let below = position.floor() as usize;
     let above = (below + 1).min(sorted.len() - 1);

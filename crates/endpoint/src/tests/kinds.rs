@@ -9,9 +9,11 @@ use std::time::Duration;
 use super::truth::{After, Answer, Server};
 use super::{ask, endings, impatient, questions, target};
 use crate::base::clock;
+use crate::base::requests::Failure;
 use crate::base::requests::{CountedBy, Ending, Finish};
 use crate::base::sys::Interrupt;
-use crate::{Api, Error, Failure, Stopped, Target, models};
+use crate::workload::Stopped;
+use crate::{Api, Error, Target, models};
 
 /// What became of two requests, one after the other, which must end alike.
 fn failure(target: &Target) -> Failure {
@@ -282,7 +284,7 @@ fn what_the_server_counted_is_in_the_log() {
     let server = Server::start(|_| tokens());
     for api in [Api::Completions, Api::Chat] {
         let target = Target { api, ..target(&server.url()) };
-        let questions = crate::Questions { as_text: api == Api::Chat, ..questions(9, 12) };
+        let questions = crate::workload::Questions { as_text: api == Api::Chat, ..questions(9, 12) };
         let (log, report) = ask(&target, &questions, 4, 2);
         assert_eq!(endings(&log), [Ending::Completed; 4], "{:?}", report.stats.failures);
         for request in log.requests() {

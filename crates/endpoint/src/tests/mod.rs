@@ -17,8 +17,8 @@ use std::time::Duration;
 use crate::base::clock;
 use crate::base::requests::{Ending, RequestLog};
 use crate::base::sys::Interrupt;
-use crate::workload::{Asked, Extent, Lengths, Load, Pace, Prompts};
-use crate::{Patience, Questions, Report, Target, Url, drive};
+use crate::workload::{Asked, Extent, Lengths, Load, Pace, Prompts, Questions, Report};
+use crate::{Patience, Target, Url, drive};
 
 fn target(url: &str) -> Target {
     Target::new(Url::parse(url).unwrap(), "truth")

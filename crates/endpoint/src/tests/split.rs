@@ -108,6 +108,11 @@ fn alike(events: &[Vec<u8>]) {
             variants.push([before, b"longer than before", &after[..after.len() - 1], b" "].concat());
         }
         for variant in variants {
+            // As an event of one line, with another behind it: read in place, or left to the splitter.
+            let stream = [b"data: ", &variant[..], b"\n\ndata: {}\n\n"].concat();
+            if let Some((chunk, rest)) = reader.event(&stream) {
+                assert_eq!((Ok(chunk), rest), (scan::chunk(&variant), &b"data: {}\n\n"[..]));
+            }
             assert_eq!(reader.read(&variant), scan::chunk(&variant), "{}", String::from_utf8_lossy(&variant));
         }
     }

@@ -5,13 +5,13 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 use super::truth::{Answer, Server, Written};
-use super::{ask, questions, target};
+use super::{ask, endings, questions, target};
 use crate::base::clock;
 use crate::base::event::Tick;
 use crate::base::requests::{Ending, Request, RequestLog};
 use crate::base::sys::Interrupt;
-use crate::drive;
-use crate::workload::{Arrivals, Extent, Load, Pace, Process};
+use crate::workload::{Arrivals, Extent, Load, Pace, Process, Stopped};
+use crate::{Target, Url, drive};
 
 fn ms(count: u64) -> Duration {
     Duration::from_millis(count)
@@ -132,4 +132,21 @@ fn requests_are_sent_sooner_after_they_are_due_than_a_timeout_allows() {
     println!("sent {} ms late at the median, by a timeout {} ms", share(&lags, 0.5), share(&timeout, 0.5));
     assert!(share(&lags, 0.5) < share(&timeout, 0.5));
     assert!(report.stats.receive_lag.total() > 200, "arrivals are stamped");
+}
+
+#[test]
+fn several_threads_drive_one_load() {
+    let server = Server::start(|_| Answer::Tokens { first: ms(2), gap: ms(1), a_write: 1 });
+    let target = Target { threads: 3, ..target(&server.url()) };
+    let (log, report) = ask(&target, &questions(4, 5), 100, 8);
+    assert_eq!(endings(&log), [Ending::Completed; 100], "{:?}", report.stats.failures);
+    let mut indexes: Vec<u32> = log.requests().iter().map(|request| request.planned.index).collect();
+    indexes.sort_unstable();
+    assert!(indexes.into_iter().eq(0..100), "each request is sent once");
+    // Eight slots are eight connections at most, shared by threads of at most three each.
+    assert!((6..=9).contains(&report.stats.opened), "{}", report.stats.opened);
+    assert!(report.stopped.is_none() && report.processor_time.is_some());
+    let nobody = Target { url: Url::parse("http://127.0.0.1:9").unwrap(), ..target };
+    let (_, report) = ask(&nobody, &questions(4, 5), 1000, 8);
+    assert!(matches!(report.stopped, Some(Stopped::NoAnswers { .. })), "{:?}", report.stopped);
 }

@@ -4,13 +4,14 @@
 //! into these pages": `pages` and `prefix` say which page holds what, `batcher` who runs and who waits, `plan` the
 //! step being prepared. Two drivers turn that into events: `rows` runs a [`Schedule`] as pure steps with a barrier
 //! between contexts, prompts and outputs, and [`Scheduled::serve`] runs requests that come and go, where a step may
-//! feed prompts and outputs together. `check` names what cannot be run before the first step.
+//! feed prompts and outputs together; `load` does the same for requests of which nobody knows beforehand when they come. `check` names what cannot be run before the first step.
 //!
 //! Once a batch runs, a decode step allocates nothing: all arrays keep their capacity, and a sequence's tokens
 //! and pages get theirs when it is submitted.
 
 mod batcher;
 mod check;
+mod load;
 mod logits;
 mod pages;
 mod plan;
@@ -24,6 +25,7 @@ use self::check::Bounds;
 use super::{Capabilities, Engine, Error, LogitsWanted, Outcome, Schedule, StepEngine, StepOutput};
 use crate::base::event::{EventSink, Tick};
 use crate::base::sys::Interrupt;
+use crate::workload::Serving;
 
 pub use check::pages_needed;
 pub use serve::{Ending, Request, ServeOptions, Served, ServedRequest};
@@ -68,6 +70,7 @@ impl<S: StepEngine> Scheduled<S> {
     /// Empties the cache for work under other bounds.
     fn begin(&mut self, limits: Limits, share: bool) {
         self.contexts.clear();
+        self.batcher.stop_at(&[]);
         if share || self.batcher.pages().shares() {
             self.batcher = Batcher::new(self.engine.limits().pages, share, limits);
         } else {
@@ -131,6 +134,10 @@ impl<S: StepEngine> Engine for Scheduled<S> {
     ) -> Result<Outcome, Error> {
         self.accepts(schedule)?;
         self.run_rows(schedule, events, interrupt)
+    }
+
+    fn serving(&mut self, options: ServeOptions) -> Option<Box<dyn Serving<Error = Error> + '_>> {
+        Some(Box::new(load::Loaded::new(self, options)))
     }
 
     fn logits(&mut self, contexts: &[Vec<u32>], interrupt: &Interrupt) -> Result<Vec<Vec<f32>>, Error> {

@@ -25,6 +25,8 @@ pub(super) struct Sequence {
     pub(super) cached: usize,
     /// How many were in the cache at most, before a preemption.
     pub(super) computed: usize,
+    /// How many were in the cache when it was admitted first.
+    pub(super) found: u32,
     /// Output tokens still to be yielded.
     pub(super) left: u32,
     /// Whether more tokens will follow these, so that nothing is to be chosen at their end.
@@ -46,6 +48,7 @@ impl Sequence {
         self.tokens.clear();
         self.cached = 0;
         self.computed = 0;
+        self.found = 0;
         self.chain = Chain::default();
         self.give(tokens, left, silent);
     }

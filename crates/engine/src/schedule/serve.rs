@@ -34,7 +34,7 @@ pub struct Request {
 }
 
 /// How to serve. Each bound that is `None` is the back end's own.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ServeOptions {
     /// Whether a prompt that begins like an earlier one reads that one's full pages in place of computing its own.
     pub share_prefixes: bool,
@@ -44,6 +44,8 @@ pub struct ServeOptions {
     pub tokens_per_step: Option<u32>,
     /// Pages that stay free when a request is admitted beside others; a hundredth of all when `None`.
     pub spare_pages: Option<u32>,
+    /// Tokens that end an answer wherever they come, counted among its tokens.
+    pub stop_tokens: Vec<u32>,
 }
 
 /// How a request ended.
@@ -51,6 +53,8 @@ pub struct ServeOptions {
 pub enum Ending {
     /// With its last output token.
     Finished,
+    /// With a token that ends an answer, before its last.
+    Stopped,
     /// It was taken back.
     Cancelled,
 }
@@ -62,6 +66,8 @@ pub struct ServedRequest {
     pub tokens: Vec<u32>,
     /// How it ended.
     pub ending: Ending,
+    /// Tokens of its prompt that were found in the cache when it was admitted first.
+    pub cached_tokens: u32,
 }
 
 /// What a run produced besides its events.
@@ -88,7 +94,7 @@ pub(super) trait Time {
 }
 
 /// The process's own clock.
-struct ClockTime;
+pub(super) struct ClockTime;
 
 impl Time for ClockTime {
     fn now(&mut self) -> Tick {
@@ -136,7 +142,7 @@ impl<S: StepEngine> Scheduled<S> {
         interrupt: &Interrupt,
     ) -> Result<Served, Error> {
         self.bounds().check_requests(requests)?;
-        self.begin(self.serving_limits(options), options.share_prefixes);
+        self.begin_serving(options);
         let ended = self.serve_all(time, requests, events, interrupt);
         // Also behind an error: what was interrupted is over.
         self.batcher.clear();
@@ -150,7 +156,7 @@ impl<S: StepEngine> Scheduled<S> {
         events: &mut dyn EventSink,
         interrupt: &Interrupt,
     ) -> Result<Served, Error> {
-        let none = ServedRequest { tokens: Vec::new(), ending: Ending::Cancelled };
+        let none = ServedRequest { tokens: Vec::new(), ending: Ending::Cancelled, cached_tokens: 0 };
         let mut served = Served { requests: vec![none; requests.len()], ..Served::default() };
         let tell = |request: u32, at: Tick, change: RequestChange, events: &mut dyn EventSink| {
             events.take(Event::Request(RequestEvent { request, at, change }));
@@ -203,15 +209,23 @@ impl<S: StepEngine> Scheduled<S> {
                     served.requests[owner as usize].tokens.push(token);
                     events.take(Event::Token(TokenEvent { sequence: owner, at: end, token }));
                 }
-                Effect::Finished { owner } => {
-                    served.requests[owner as usize].ending = Ending::Finished;
+                Effect::Finished { owner, stopped, cached } => {
+                    let request = &mut served.requests[owner as usize];
+                    request.ending = if stopped { Ending::Stopped } else { Ending::Finished };
+                    request.cached_tokens = cached;
                     tell(owner, end, RequestChange::Finished, events);
                 }
             });
         }
     }
 
-    pub(super) fn serving_limits(&self, options: &ServeOptions) -> Limits {
+    /// Empties the cache and makes it ready for requests that come and go.
+    pub(super) fn begin_serving(&mut self, options: &ServeOptions) {
+        self.begin(self.serving_limits(options), options.share_prefixes);
+        self.batcher.stop_at(&options.stop_tokens);
+    }
+
+    fn serving_limits(&self, options: &ServeOptions) -> Limits {
         let own = self.engine.limits();
         let at_most =
             |own: u32, asked: Option<u32>| asked.map_or(own, |asked| asked.clamp(1, own.max(1))) as usize;

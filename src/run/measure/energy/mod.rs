@@ -5,6 +5,7 @@
 
 mod grade;
 mod integral;
+mod several;
 mod traces;
 
 use crate::base::event::{
@@ -15,6 +16,7 @@ use crate::base::units::{Joules, Seconds, Watts};
 use crate::record::{Cell, EnergyWindow, Measurement, Metric, Sensor};
 use crate::run::plan::Row;
 
+pub use several::sum;
 pub use traces::{first_reading, traces};
 
 /// Windows are stretched to this length where energy is asked for.

@@ -2,7 +2,7 @@
 
 use crate::base::event::Span;
 use crate::base::requests::{Gaps, Moment, Request, RequestLog};
-use crate::base::stats::{Histogram, quantile};
+use crate::base::stats::{Histogram, quantile_of_sorted};
 use crate::record::Metric;
 
 use super::{Figure, Percentile, QUANTILES, between, enough, time_per_output_token};
@@ -41,9 +41,10 @@ fn gaps(log: &RequestLog, span: Span, requests: usize) -> [Figure; 2] {
                 std::iter::repeat_n(share, *tokens as usize)
             })
             .collect();
-        return [(WHOLE, whole), (SHARED, shared)].map(|(metric, samples)| {
+        return [(WHOLE, whole), (SHARED, shared)].map(|(metric, mut samples)| {
             let mean = crate::base::stats::mean(&samples);
-            pooled(metric, EXACT, requests, samples.len(), mean, |q| quantile(&samples, q))
+            samples.sort_unstable_by(f64::total_cmp);
+            pooled(metric, EXACT, requests, samples.len(), mean, |q| quantile_of_sorted(&samples, q))
         });
     }
     let Gaps { gaps, per_token } = log.gaps(span);

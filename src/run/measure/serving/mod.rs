@@ -8,16 +8,18 @@ mod counts;
 mod goodput;
 mod latency;
 mod rate;
+mod share;
 mod steady;
 
 pub use counts::{Counts, Lengths};
 pub use goodput::{Goals, Goodput};
+pub use share::shared_out;
 pub use steady::Steady;
 
 use crate::base::event::{Span, Tick};
 use crate::base::requests::{Ending, Moment, Request, RequestLog};
 use crate::base::stats::{
-    Interval, mean, quantile, quantile_interval, samples_for_quantile, t_interval_positive,
+    Interval, mean, quantile_interval, quantile_of_sorted, samples_for_quantile, t_interval_positive,
 };
 use crate::base::units::Seconds;
 use crate::record::Metric;
@@ -113,7 +115,7 @@ impl Figure {
         sorted.sort_by(f64::total_cmp);
         let percentile = |q| Percentile {
             q,
-            value: enough(n, q).and_then(|()| quantile(&sorted, q).ok_or_else(none)),
+            value: enough(n, q).and_then(|()| quantile_of_sorted(&sorted, q).ok_or_else(none)),
             ci95: enough(n, q).and_then(|()| quantile_interval(&sorted, q, CONFIDENCE).ok_or_else(none)),
         };
         Self {

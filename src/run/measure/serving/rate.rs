@@ -41,6 +41,7 @@ pub(super) fn figures(observed: &Observed<'_>, steady: &Steady, due: &[&Request]
     vec![
         of(Metric::OutputTokensPerSecond, &|blocks| blocks.output.clone()),
         of(Metric::InputTokensPerSecond, &|blocks| Ok(blocks.input.clone())),
+        of(Metric::CachedInputTokensPerSecond, &|blocks| blocks.cached.clone()),
         of(Metric::TotalTokensPerSecond, &total),
         of(Metric::RequestsPerSecond, &|blocks| Ok(blocks.requests.clone())),
         of_run(due),
@@ -53,6 +54,7 @@ struct Blocks {
     seconds: Vec<f64>,
     output: Result<Vec<f64>, String>,
     input: Vec<f64>,
+    cached: Result<Vec<f64>, String>,
     requests: Vec<f64>,
 }
 
@@ -66,6 +68,7 @@ impl Blocks {
         let mut seconds = vec![0.0; number];
         (0..slices).for_each(|slice| seconds[block(slice)] += width as f64 / 1e9);
         let (mut input, mut requests) = (vec![0.0; number], vec![0.0; number]);
+        let mut cached = Ok(vec![0.0; number]);
         let block_of = |at: Tick| {
             let slice = usize::try_from((at.nanos().checked_sub(span.from.nanos())?) / width).ok()?;
             (slice < slices).then(|| block(slice))
@@ -73,6 +76,14 @@ impl Blocks {
         for request in observed.log.requests().iter().filter(|request| !request.ending.is_failure()) {
             if let Some(block) = request.first.get().and_then(block_of) {
                 input[block] += f64::from(prompt_tokens(request));
+                match (&mut cached, request.usage.map(|usage| usage.cached_tokens)) {
+                    (Ok(cached), Some(Some(tokens))) => cached[block] += f64::from(tokens),
+                    // One that was cut before it was counted.
+                    (_, None) if request.ending == Ending::CutByUs => {}
+                    (cached, _) => {
+                        *cached = Err("the server does not say how many tokens it had cached".to_owned())
+                    }
+                }
             }
             if let Some(block) = block_of(request.ended).filter(|_| request.ending == Ending::Completed) {
                 requests[block] += 1.0;
@@ -91,7 +102,7 @@ impl Blocks {
         } else {
             Ok(output)
         };
-        Self { seconds, output, input, requests }
+        Self { seconds, output, input, cached, requests }
     }
 }
 

@@ -39,6 +39,8 @@ pub struct Steady {
     pub little: Result<f64, String>,
     /// Mean number in flight over the window, over all that was measured when there is none.
     pub in_flight: f64,
+    /// Whether requests of an open loop piled up: more came than were served.
+    pub grows: bool,
 }
 
 impl Steady {
@@ -54,11 +56,12 @@ impl Steady {
         let span = found.clone().unwrap_or(observed.measured);
         let in_flight = mean_number(requests, span);
         let little = found.clone().and_then(|window| little(requests, window, in_flight));
+        let crowd = (observed.pace == Pace::Open).then(|| crowd(observed, span)).flatten();
         let window = found.and_then(|window| {
             measured.retain(|request| holds(window, request.planned.intended));
             stands_still(&measured)?;
-            if observed.pace == Pace::Open {
-                no_crowd(observed, window)?;
+            if let Some(drift) = crowd.filter(|drift| drift.abs() >= CROWD_DRIFT) {
+                return Err(format!("the number of requests in the system {}", changed(drift)));
             }
             match little {
                 Ok(ratio) if (ratio - 1.0).abs() > LITTLE => Err(format!(
@@ -68,7 +71,8 @@ impl Steady {
                 _ => Ok(window),
             }
         });
-        Self { window, little, in_flight }
+        let grows = crowd.is_some_and(|drift| drift >= CROWD_DRIFT);
+        Self { window, little, in_flight, grows }
     }
 }
 
@@ -152,8 +156,8 @@ fn stands_still(requests: &[&Request]) -> Result<(), String> {
     }
 }
 
-/// Whether the number of requests in the system, those that wait at the client among them, has no trend.
-fn no_crowd(observed: &Observed<'_>, window: Span) -> Result<(), String> {
+/// How far the number of requests in the system moved, those that wait at the client among them; `None` when it may not have.
+fn crowd(observed: &Observed<'_>, window: Span) -> Option<f64> {
     let requests = observed.log.requests();
     let sent = requests.iter().map(|request| (request.planned.intended, Some(request.ended)));
     let unsent = observed.unsent.iter().map(|due| (*due, None));
@@ -162,12 +166,7 @@ fn no_crowd(observed: &Observed<'_>, window: Span) -> Result<(), String> {
     let edge = |block: usize| Tick::from_nanos(window.from.nanos() + length / BLOCKS as u64 * block as u64);
     let numbers: Vec<f64> =
         (0..BLOCKS).map(|block| mean_of(&steps, Span { from: edge(block), to: edge(block + 1) })).collect();
-    match drift(&numbers) {
-        Some(drift) if drift.abs() >= CROWD_DRIFT => {
-            Err(format!("the number of requests in the system {}", changed(drift)))
-        }
-        _ => Ok(()),
-    }
+    drift(&numbers)
 }
 
 /// How far a series of blocks moved from its first to its last, relative to its median; `None` when it may not have.

@@ -57,7 +57,9 @@ pub(super) fn check(served: &Served, alone: &[Vec<u32>], what: &str) {
     for (number, (request, alone)) in served.requests.iter().zip(alone).enumerate() {
         match request.ending {
             Ending::Finished => assert_eq!(request.tokens, *alone, "{what}, request {number}"),
-            Ending::Cancelled => assert_eq!(request.tokens, alone[..request.tokens.len()], "{what}"),
+            Ending::Cancelled | Ending::Stopped => {
+                assert_eq!(request.tokens, alone[..request.tokens.len()], "{what}");
+            }
         }
     }
 }

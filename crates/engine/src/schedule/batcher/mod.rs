@@ -43,8 +43,9 @@ pub(super) enum Lane {
 pub(super) enum Effect {
     /// It yielded a token that was asked for.
     Token { owner: u32, token: u32 },
-    /// It yielded its last.
-    Finished { owner: u32 },
+    /// It yielded its last: that which was asked for, or one that stops an answer before; so many tokens of its prompt were
+    /// in the cache when it was admitted first.
+    Finished { owner: u32, stopped: bool, cached: u32 },
 }
 
 /// All live sequences and their pages.
@@ -65,6 +66,8 @@ pub(super) struct Batcher {
     admitted: Vec<u32>,
     preempted: Vec<u32>,
     found: Vec<u32>,
+    /// Tokens that end a sequence.
+    stops: Vec<u32>,
 }
 
 impl Batcher {
@@ -82,6 +85,7 @@ impl Batcher {
             admitted: Vec::new(),
             preempted: Vec::new(),
             found: Vec::new(),
+            stops: Vec::new(),
         };
         batcher.set_limits(limits);
         batcher
@@ -94,6 +98,12 @@ impl Batcher {
         self.running.reserve(limits.sequences.saturating_sub(self.running.len()));
         self.admitted.reserve(limits.sequences);
         self.preempted.reserve(limits.sequences);
+    }
+
+    /// Which tokens end a sequence; none until this is said, and none again behind it with an empty list.
+    pub(super) fn stop_at(&mut self, tokens: &[u32]) {
+        self.stops.clear();
+        self.stops.extend_from_slice(tokens);
     }
 
     pub(super) fn pages(&self) -> &Pages {
@@ -216,14 +226,16 @@ impl Batcher {
             if !fed.yields {
                 continue;
             }
+            let mut stopped = false;
             if sequence.left > 0 {
                 sequence.take(*token);
                 effect(Effect::Token { owner: sequence.owner, token: *token });
+                stopped = self.stops.contains(token);
             }
-            if sequence.left == 0 {
+            if stopped || sequence.left == 0 {
                 sequence.done = true;
                 finished = true;
-                effect(Effect::Finished { owner: sequence.owner });
+                effect(Effect::Finished { owner: sequence.owner, stopped, cached: sequence.found });
             }
         }
         self.plan.clear();

@@ -80,6 +80,10 @@ impl Batcher {
                 sequence.pages.push(*page);
             }
             sequence.cached = self.found.len() * PAGE;
+            // Behind a preemption it finds its own pages, which no request before it had computed.
+            if sequence.computed == 0 {
+                sequence.found = u32::try_from(sequence.cached).unwrap_or(u32::MAX);
+            }
             while sequence.pages.len() < needed
                 && let Some(page) = self.pages.take()
             {

@@ -1,5 +1,6 @@
 //! The scheduler over a toy that notices every mix-up.
 
+mod load;
 mod rows;
 mod serving;
 mod soak;

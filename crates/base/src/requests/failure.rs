@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use crate::base::failure::{Class, Classed};
-use crate::base::requests::Ending;
+use super::Ending;
+use crate::failure::{Class, Classed};
 
 /// One failed request: how it ended, and what was seen, without secrets.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -51,9 +51,8 @@ pub fn way_out(ending: Ending) -> &'static str {
         Ending::WrongModel => "give the name that the server has with --model",
         Ending::RequestRejected => "the server says which field it does not take",
         Ending::RateLimited => "lower --request-rate or --max-concurrency, or ask for a higher limit",
-        Ending::ServerError | Ending::ErrorInStream | Ending::NoOutput | Ending::EngineFailed => {
-            "see the server's log"
-        }
+        Ending::ServerError | Ending::ErrorInStream | Ending::NoOutput => "see the server's log",
+        Ending::EngineFailed => "fewer or shorter requests take less memory: --max-concurrency, -p, -n",
         Ending::MalformedHttp => "check that --url is an HTTP server, and http:// against https://",
         Ending::UnexpectedStatus
         | Ending::MalformedStream
