@@ -281,7 +281,8 @@ fn price(served: &Served<'_>, fit: &Result<Fitted, String>, rate: &Rate, assume:
         apart,
         seconds: seconds.into(),
         total_seconds: Some(seconds.map_or(served.seconds, |[input, output]| input + output)),
-        tokens: served.rates.map(|rate| (rate * served.seconds).round() as u64),
+        // Of a short run with few tokens as well: a ratio of none is no number.
+        tokens: served.rates.map(|rate| (rate * served.seconds).round().max(1.0) as u64),
         mixed_time_share: served.timed.map(|timed| timed.mixed_share).ok_or(MIXED).into(),
     }
 }

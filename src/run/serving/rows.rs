@@ -167,13 +167,16 @@ where
     Ok(Finished { rows, left_out, stopped, search, host, generated })
 }
 
+/// Rows that were driven, those for which no time was left, and what ended them before their end.
+type Rows = (Vec<Driven>, Vec<PlannedRow>, Option<Stopped>);
+
 /// Drives the planned rows, one after the other.
 fn each<E>(
     job: &Job<'_>,
     served_by: &mut dyn workload::Serving<Error = E>,
     begin: Tick,
     tell: &mut dyn FnMut(Told<'_>),
-) -> Result<(Vec<Driven>, Vec<PlannedRow>, Option<Stopped>), Error>
+) -> Result<Rows, Error>
 where
     Error: From<E>,
 {

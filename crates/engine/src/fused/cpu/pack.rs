@@ -4,10 +4,10 @@
 //! first the quants, block by block ([`bits`](super::bits)), then the scales and the minima, sixteen of each a block.
 //! Four neighbouring quants of a row lie side by side, as the int8 dot product takes them: no kernel shuffles, and one
 //! broadcast of four activations serves sixteen rows. 8-bit quants are stored as q + 128, since the instruction wants
-//! one side without sign. The K types have a *chunk* for each super-block of 256 instead of scales and minima: its
-//! f16 scales, its f16 scales of the minima (`Q2_K`, `Q4_K`, `Q5_K`), then the bytes of the packed scales in the file's
-//! order, sixteen of each; `IQ4_XS` has such chunks too. `MXFP4` has a byte for a scale, an exponent of two. No weight takes more bits than in the file, and
-//! none is changed.
+//! one side without sign. The K types and `IQ4_XS` have a *chunk* for each super-block of 256 instead of scales and
+//! minima: its f16 scales, its f16 scales of the minima (`Q2_K`, `Q4_K`, `Q5_K`), then the bytes of the packed scales in
+//! the file's order, sixteen of each. `MXFP4` has a byte for a scale, an exponent of two. No weight takes more bits than
+//! in the file, and none is changed.
 
 use half::{bf16, f16};
 

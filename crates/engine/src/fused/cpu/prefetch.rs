@@ -3,8 +3,8 @@
 //! A decode step reads every weight once, so its speed is the memory's, and which prefetch serves best is a property
 //! of the processor: lines that bypass the outer caches (`prefetchnta`) come somewhat faster on some and at half the
 //! speed on others, and where a core can wait for few lines at its first cache (24 on Zen 4) more arrive when the second
-//! one is asked, further ahead: there a core read 24 GB/s instead of 15. So each way reads the model's own matrices a few times when they are loaded, and the fastest is
-//! kept; the record says which. Only speed depends on it, no result.
+//! one is asked, further ahead: there a core read 24 GB/s instead of 15. So each way reads the model's own matrices a few
+//! times when they are loaded, and the fastest is kept; the record says which. Only speed depends on it, no result.
 #![allow(unsafe_code, reason = "the trial runs the kernels, which write disjoint rows")]
 
 use crate::base::clock;

@@ -87,7 +87,7 @@ fn distance(found: &[f32], expected: &[f64]) -> f64 {
 fn tolerance(dtype: GgmlDType) -> f64 {
     match dtype {
         GgmlDType::F32 | GgmlDType::F16 => 0.004,
-        // In the phi3 of these tests: the f64 pass that rounds alike is at 0.09 too, and the engine within 0.021 of it.
+        // The phi3 of these tests is at 0.098, and at 0.02 from the f64 pass that rounds alike.
         GgmlDType::Q2K | GgmlDType::Q3K => 0.1,
         _ => 0.08,
     }
@@ -379,18 +379,9 @@ fn logits_are_those_of_llama_cpp_in_every_architecture() {
     };
     let shapes = ALL.map(|architecture| (architecture, single(architecture)));
     let others = [("qwen2 with YaRN", yarn), ("MXFP4", mxfp4()), ("Phi-4-mini", phi4_mini(GgmlDType::F32))];
-    // With these types llama.cpp rounds inputs to 8 bits as well, those of super-blocks with one scale for 256.
-    let quantized = [
-        ("Q2_K", tiny("llama", GgmlDType::Q2K)),
-        ("Q3_K", tiny("llama", GgmlDType::Q3K)),
-        ("IQ4_NL", iq4("llama", TensorType::IQ4_NL)),
-        ("IQ4_XS", iq4("llama", TensorType::IQ4_XS)),
-    ];
-    for (architecture, shape) in shapes.into_iter().chain(others).chain(quantized) {
+    for (architecture, shape) in shapes.into_iter().chain(others) {
         // There queries and shares of attention are rounded to f16 as well, and scales of inputs in 8 bits.
-        // Who rounds more may be further off, and that is not to be us.
-        let is_rounded = shape.mxfp4_experts || shape.dtype != GgmlDType::F32;
-        let tolerance = if is_rounded { 0.3 } else { 0.05 };
+        let tolerance = if shape.mxfp4_experts { 0.3 } else { 0.05 };
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("tiny.gguf");
         let header = shape.write(&path);
@@ -398,26 +389,13 @@ fn logits_are_those_of_llama_cpp_in_every_architecture() {
         let prompt = tokens(550, 4);
         let mut engine = open(&path, header, &options(Isa::detect(), 2, 1));
         let found = logits(&mut *engine, std::slice::from_ref(&prompt)).remove(0);
-        let logprob_of = |logits: &[f64], token: u32| {
-            let largest = logits.iter().copied().fold(f64::MIN, f64::max);
-            let sum: f64 = logits.iter().map(|logit| (logit - largest).exp()).sum();
-            logits[token as usize] - largest - sum.ln()
-        };
-        let found: Vec<f64> = found.into_iter().map(f64::from).collect();
-        let next = server.next(&prompt);
-        let far = |logits: &[f64]| {
-            let off = next.iter().map(|(token, logprob)| (logprob_of(logits, *token) - logprob).abs());
-            off.fold(0.0, f64::max)
-        };
-        let off = far(&found);
-        if off < tolerance {
-            continue;
+        let largest = found.iter().copied().fold(f32::MIN, f32::max);
+        let sum: f64 = found.iter().map(|logit| f64::from(logit - largest).exp()).sum();
+        for (token, logprob) in server.next(&prompt) {
+            let ours = f64::from(found[token as usize] - largest) - sum.ln();
+            let off = (ours - logprob).abs();
+            assert!(off < tolerance, "{architecture} token {token}: {ours} and {logprob}");
         }
-        let exact = Reference::open(&path).logits(&prompt);
-        let ours =
-            next.iter().map(|(token, _)| (logprob_of(&found, *token) - logprob_of(&exact, *token)).abs());
-        let (ours, theirs) = (ours.fold(0.0, f64::max), far(&exact));
-        assert!(is_rounded && ours < theirs, "{architecture}: {off}; from f64 {ours}, llama.cpp {theirs}");
     }
 }
 

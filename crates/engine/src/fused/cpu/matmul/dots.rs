@@ -300,8 +300,8 @@ unsafe fn quants<W: Dots, const FORMAT: u8, const FOUR: usize>(at: *const u8, sc
                         .down::<6>()
                         .and(bytes(3))
                         .or(plane::<W>(at, 2).down::<5>().and(bytes(4))),
-                    _ if FOUR.is_multiple_of(2) => plane::<W>(at, FOUR / 2).and(bytes(7)),
-                    _ => plane::<W>(at, FOUR / 2).down::<3>().and(bytes(7)),
+                    1 | 3 | 5 => plane::<W>(at, FOUR / 2).down::<3>().and(bytes(7)),
+                    _ => plane::<W>(at, FOUR / 2).and(bytes(7)),
                 };
                 quants.times_16(scales.times[FOUR / 4]).add_16(scales.above[FOUR / 4])
             }
