@@ -759,7 +759,7 @@ fn a_truth_server_for_another_test() {
     let Some(port) = std::env::var_os("INFERCOST_TRUTH_PORT") else { return };
     let address = format!("127.0.0.1:{}", port.display());
     let _server = Server::listen(&address, None, |_| tokens());
-    std::thread::sleep(Duration::from_secs(120));
+    std::thread::sleep(Duration::from_mins(2));
 }
 
 #[test]

@@ -178,7 +178,7 @@ fn cheapest_of<'a>(cells: &[&'a CostCell]) -> Option<&'a CostCell> {
     let one_mix = cells.windows(2).all(|pair| {
         let lengths = |at: usize| (pair[at].cell.prompt_tokens, pair[at].cell.output_tokens);
         let served = pair.iter().all(|cell| cell.cell.phase == Phase::Serving);
-        lengths(0) == lengths(1) || served && same_mix(ratio(&pair[0]), ratio(&pair[1]))
+        lengths(0) == lengths(1) || served && same_mix(ratio(pair[0]), ratio(pair[1]))
     });
     let apart = cells.iter().all(|cell| cell.usd_per_million_blended_tokens.is_some());
     cheapest(cells.iter().copied(), |cell| {

@@ -96,9 +96,9 @@ fn determinant(m: &Matrix) -> f64 {
 }
 
 fn cofactor(m: &Matrix, row: usize, column: usize) -> f64 {
-    let [a, b] = [(row + 1) % 3, (row + 2) % 3];
-    let [c, d] = [(column + 1) % 3, (column + 2) % 3];
-    m[a][c] * m[b][d] - m[a][d] * m[b][c]
+    let others = |index: usize| [(index + 1) % 3, (index + 2) % 3];
+    let [upper, lower] = others(row).map(|row| others(column).map(|column| m[row][column]));
+    upper[0] * lower[1] - upper[1] * lower[0]
 }
 
 fn inverse(m: &Matrix) -> Option<Matrix> {

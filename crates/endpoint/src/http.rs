@@ -211,7 +211,7 @@ impl Chunked {
     }
 
     /// The usual case between two chunks, all of it here: the end of the one and the size of the other, which is not the last.
-    fn whole_size<'a>(self, bytes: &'a [u8]) -> Option<(u64, &'a [u8])> {
+    fn whole_size(self, bytes: &[u8]) -> Option<(u64, &[u8])> {
         let line = match self {
             Self::DataEnd => bytes.strip_prefix(b"\r\n")?,
             Self::Size { digits: 0, .. } => bytes,

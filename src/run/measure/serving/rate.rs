@@ -81,7 +81,7 @@ impl Blocks {
                     // One that was cut before it was counted.
                     (_, None) if request.ending == Ending::CutByUs => {}
                     (cached, _) => {
-                        *cached = Err("the server does not say how many tokens it had cached".to_owned())
+                        *cached = Err("the server does not say how many tokens it had cached".to_owned());
                     }
                 }
             }

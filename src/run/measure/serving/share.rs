@@ -17,7 +17,7 @@ use super::{Figure, Serving};
 /// rows with the same lengths.
 pub fn shared_out(serving: &Serving, work: &Work, alike: &[&[StepEvent]]) -> [Figure; 3] {
     let shares = serving.steady.window.clone().and_then(|window| {
-        let alone = Alone::of(alike.iter().flat_map(|steps| steps.iter()))?;
+        let alone = Alone::of(&alike.iter().flat_map(|steps| steps.iter()))?;
         shares(work, window, &alone)
     });
     let figure = |metric, of: fn(&Shares) -> f64, method| Figure {
@@ -80,6 +80,9 @@ fn within(span: Span, window: Span) -> Seconds {
     to.since(from)
 }
 
+/// The size of one part of a step, in tokens.
+type Size = fn(&StepEvent) -> u32;
+
 /// What the parts of a step take alone, by their size.
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Alone {
@@ -89,20 +92,19 @@ struct Alone {
 
 impl Alone {
     /// By unmixed steps; where there are none of a kind, by what is left of mixed ones.
-    fn of<'a>(steps: impl Iterator<Item = &'a StepEvent> + Clone) -> Result<Self, String> {
+    fn of<'a>(steps: &(impl Iterator<Item = &'a StepEvent> + Clone)) -> Result<Self, String> {
         let length = |step: &StepEvent| step.end.since(step.start).get();
-        let pure = |phase: Phase, size: fn(&StepEvent) -> u32| {
+        let pure = |phase: Phase, size: Size| {
             let points = steps.clone().filter(move |step| step.phase == phase);
             Line::through(points.map(move |step| (size(step), length(step))))
         };
-        let rest = |size: fn(&StepEvent) -> u32, other: Line, others: fn(&StepEvent) -> u32| {
+        let rest = |size: Size, other: Line, others: Size| {
             let mixed = steps.clone().filter(|step| step.phase == Phase::Mixed);
             Line::through(
                 mixed.map(move |step| (size(step), (length(step) - other.at(others(step))).max(0.0))),
             )
         };
-        let (prompts, outputs): (fn(&StepEvent) -> u32, fn(&StepEvent) -> u32) =
-            (|step| step.prompt_tokens, |step| step.fed_output_tokens);
+        let (prompts, outputs): (Size, Size) = (|step| step.prompt_tokens, |step| step.fed_output_tokens);
         let nothing = || "no step fed prompts or outputs alone, so mixed ones cannot be split".to_owned();
         // An answer of one token is over with its prompt, and then no step feeds outputs.
         let none = Line { least: 0.0, each: 0.0 };
@@ -203,7 +205,7 @@ mod tests {
     }
 
     fn found(steps: &[StepEvent], rests: Vec<Span>, window: Span) -> Shares {
-        let alone = Alone::of(steps.iter()).expect("pure steps");
+        let alone = Alone::of(&steps.iter()).expect("pure steps");
         let work = Work { steps: steps.to_vec(), rests, ..Work::default() };
         shares(&work, window, &alone).expect("steps in it")
     }
@@ -229,7 +231,7 @@ mod tests {
     fn a_steps_floor_is_split_as_each_part_would_have_it_alone() {
         // 10 ms whatever is fed: a mixed step of 100 + 3 tokens would be 30 ms and 19 ms alone.
         let steps = steps(&[(300, 0), (100, 0), (0, 4), (0, 1), (100, 3)], 0.01);
-        let alone = Alone::of(steps.iter()).expect("pure steps");
+        let alone = Alone::of(&steps.iter()).expect("pure steps");
         let [prompt, output] = steps[4].split(alone.of_step(&steps[4])).map(Seconds::get);
         assert!((prompt + output - 0.039).abs() < 1e-9);
         assert!((prompt / output - 30.0 / 19.0).abs() < 1e-6, "{prompt} {output}");
@@ -253,8 +255,8 @@ mod tests {
 
     #[test]
     fn without_a_pure_step_there_is_nothing_to_split_by() {
-        assert!(Alone::of(steps(&[(10, 2), (20, 3)], 0.0).iter()).is_err());
-        let prompts = Alone::of(steps(&[(10, 0), (20, 0), (10, 2)], 0.0).iter()).expect("prompts");
+        assert!(Alone::of(&steps(&[(10, 2), (20, 3)], 0.0).iter()).is_err());
+        let prompts = Alone::of(&steps(&[(10, 0), (20, 0), (10, 2)], 0.0).iter()).expect("prompts");
         assert!((prompts.output.at(2) - 6e-3).abs() < 1e-9);
     }
 }
