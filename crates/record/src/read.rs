@@ -69,14 +69,19 @@ mod tests {
     use super::*;
     use crate::write::to_json;
 
-    /// A number may differ in its last digit, as JSON readers go.
+    /// Records of earlier versions: every line comes back, in order, among fields that are new since. A number may differ in
+    /// its last digit, as JSON readers go.
     #[test]
     fn a_record_that_is_read_is_written_as_it_was() {
-        let words = |line: &str| line.replace(|c: char| c.is_ascii_digit(), "");
-        let read = fs::read_to_string("../../tests/data/records/llama-3.2-1b-cpu.json").expect("a record");
-        let written = to_json(&parse(&read).expect("readable")).expect("JSON");
-        let differs = read.lines().zip(written.lines()).find(|(read, written)| words(read) != words(written));
-        assert_eq!(differs, None);
-        assert_eq!(read.lines().count(), written.lines().count());
+        let words = |line: &str| line.trim_end_matches(',').replace(|c: char| c.is_ascii_digit(), "");
+        for name in ["llama-3.2-1b-cpu", "tiny"] {
+            let path = format!("../../tests/data/records/{name}.json");
+            let read = fs::read_to_string(&path).expect("a record");
+            let written = to_json(&parse(&read).expect("readable")).expect("JSON");
+            let mut left = written.lines();
+            for line in read.lines() {
+                assert!(left.any(|written| words(written) == words(line)), "{name}: {line}");
+            }
+        }
     }
 }

@@ -18,6 +18,10 @@ use crate::base::sys::Interrupt;
 use crate::base::units::Seconds;
 use crate::workload::{Load, Next, Questions, Report, Send, Serving, Stats, Stopped, Work};
 
+/// How long requests in flight are waited for after the last one came: an overloaded engine would go on for as long as it
+/// is behind.
+const DRAIN: Seconds = Seconds::new(60.0);
+
 /// A scheduler as it serves a load.
 #[derive(Debug)]
 pub(super) struct Loaded<'a, S> {
@@ -118,17 +122,21 @@ impl<'a> Driven<'a> {
     /// Ends the load before its own end, and with it every request.
     fn stop(mut self, at: Tick, stopped: Stopped) -> Report {
         self.load.stop();
-        let ending = match &stopped {
-            Stopped::EngineFailed(failure) => failure.ending,
-            _ => Ending::CutByUs,
-        };
-        while let Some(owner) = self.in_flight.keys().next().copied() {
-            if let Stopped::EngineFailed(failure) = &stopped {
-                self.stats.count(failure);
+        match &stopped {
+            Stopped::EngineFailed(failure) => {
+                (0..self.in_flight.len()).for_each(|_| self.stats.count(failure));
+                self.cut(at, failure.ending);
             }
-            self.end(owner, Outcome { at, ending, finish: Finish::NotSaid, usage: None, tokenizer: None });
+            _ => self.cut(at, Ending::CutByUs),
         }
         Report { stopped: Some(stopped), ..self.report() }
+    }
+
+    /// Ends every request in flight.
+    fn cut(&mut self, at: Tick, ending: Ending) {
+        while let Some(owner) = self.in_flight.keys().next().copied() {
+            self.end(owner, Outcome { at, ending, finish: Finish::NotSaid, usage: None, tokenizer: None });
+        }
     }
 
     fn report(self) -> Report {
@@ -166,18 +174,27 @@ impl<S: StepEngine> Scheduled<S> {
         mut driven: Driven<'_>,
         interrupt: &Interrupt,
     ) -> Report {
+        let mut all_sent: Option<Tick> = None;
         loop {
             if interrupt.requested() {
                 return driven.stop(time.now(), Stopped::Interrupted);
             }
             let due = loop {
-                match driven.load.next(time.now()) {
+                let now = time.now();
+                match driven.load.next(now) {
                     Next::Send(send) => {
                         let planned = driven.begin(send);
                         self.batcher.submit(planned.index, &driven.prompt, planned.output_tokens, false);
                     }
                     Next::WaitUntil(due) => break Some(due),
-                    Next::WaitForEnd => break None,
+                    // All slots are taken, and more will be sent.
+                    Next::WaitForEnd if driven.load.over().is_none() => break None,
+                    Next::WaitForEnd => {
+                        if now.since(*all_sent.get_or_insert(now)) <= DRAIN {
+                            break None;
+                        }
+                        driven.cut(now, Ending::CutByUs);
+                    }
                     Next::Over => return driven.report(),
                 }
             };
