@@ -54,7 +54,7 @@ pub(super) trait Wide: Copy {
     unsafe fn numbers(self) -> Self::Numbers;
     /// Sixteen bytes as single precision.
     unsafe fn bytes(from: *const u8) -> Self::Numbers;
-    /// Asks for 64 bytes that are read soon, as [`hint`](super::super::prefetch::hint) says.
+    /// Asks for 64 bytes that are read soon, as [`hint`] says.
     unsafe fn prefetch<const HINT: u8>(at: *const u8);
 }
 
