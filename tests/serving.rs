@@ -71,6 +71,18 @@ fn number(value: &Value) -> f64 {
     value.as_f64().unwrap_or_else(|| panic!("{value} is no number"))
 }
 
+/// Every null has its reason, and the record fits the schema.
+fn is_whole(bench: &Bench, record: &Value) {
+    let mut unexplained = Vec::new();
+    crate::record::nulls_without_reason("", record, &mut unexplained);
+    unexplained.retain(|path| !(path.starts_with(".cost") && path.ends_with("ci95")));
+    assert!(unexplained.is_empty(), "{unexplained:?}");
+    let schema: Value = serde_json::from_str(&bench.run(&["schema"]).stdout).expect("a schema");
+    let validator = jsonschema::validator_for(&schema).expect("a valid schema");
+    let wrong: Vec<String> = validator.iter_errors(record).map(|error| error.to_string()).collect();
+    assert!(wrong.is_empty(), "{wrong:?}");
+}
+
 #[test]
 fn a_sweep_leaves_a_record_with_latencies_rates_prices_and_what_was_asked() {
     let server = Server::start(|_| tokens());
@@ -161,14 +173,7 @@ fn a_sweep_leaves_a_record_with_latencies_rates_prices_and_what_was_asked() {
     for field in ["sha256", "weight_bytes", "layers"] {
         assert!(record["model"][field].is_null() && record["model"][format!("{field}_reason")].is_string());
     }
-    let mut unexplained = Vec::new();
-    crate::record::nulls_without_reason("", &record, &mut unexplained);
-    unexplained.retain(|path| !(path.starts_with(".cost") && path.ends_with("ci95")));
-    assert!(unexplained.is_empty(), "{unexplained:?}");
-    let schema: Value = serde_json::from_str(&bench.run(&["schema"]).stdout).expect("a schema");
-    let validator = jsonschema::validator_for(&schema).expect("a valid schema");
-    let wrong: Vec<String> = validator.iter_errors(&record).map(|error| error.to_string()).collect();
-    assert!(wrong.is_empty(), "{wrong:?}");
+    is_whole(&bench, &record);
     let salt = |record: &Value| record["serving"]["load"]["salt"].as_str().expect("a salt").to_owned();
     let again =
         bench.json(&load(&url, &["--max-concurrency", "1", "--num-prompts", "5", "--json", "-o", "-"]));
@@ -649,14 +654,7 @@ fn the_same_load_on_an_engine_in_this_process_leaves_the_same_table_and_record()
         // Alone no prompt comes while an answer is written, and three of the same length begin and end together.
         assert!(number(&cell["mixed_time_share"]) < 0.2, "{cell}");
     }
-    let mut unexplained = Vec::new();
-    crate::record::nulls_without_reason("", &record, &mut unexplained);
-    unexplained.retain(|path| !(path.starts_with(".cost") && path.ends_with("ci95")));
-    assert!(unexplained.is_empty(), "{unexplained:?}");
-    let schema: Value = serde_json::from_str(&bench.run(&["schema"]).stdout).expect("a schema");
-    let validator = jsonschema::validator_for(&schema).expect("a valid schema");
-    let wrong: Vec<String> = validator.iter_errors(&record).map(|error| error.to_string()).collect();
-    assert!(wrong.is_empty(), "{wrong:?}");
+    is_whole(&bench, &record);
 }
 
 #[test]

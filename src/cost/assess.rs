@@ -6,7 +6,6 @@ use crate::record::{Cost, CostCell, Figure, Measurement, Metric, Phase, Price, U
 use super::cells::{Assumptions, of, price_cells};
 use super::hour::Hour;
 use super::part::{Part, combine};
-use super::scenario::BY_JOULES;
 use super::serving::price_serving;
 
 /// Ratios of input to output closer than this are one mix.
@@ -36,15 +35,17 @@ pub fn assess_hour(measurements: &[Measurement], hour: &Hour, assume: Assumption
         let (serving, fits) = price_serving(measurements, rate, &assume);
         cells.extend(serving);
         separations = fits;
-        let no_power = !measurements.iter().any(|m| m.metric == Metric::PowerWatts && m.value.is_some());
+        let has_power = measurements.iter().any(|m| m.metric == Metric::PowerWatts && m.value.is_some());
         if let Ok(price) = price.as_mut()
             && rate.needs_watts()
-            && no_power
         {
-            price.label = price.label.replace(BY_JOULES, "");
-            price
-                .warnings
-                .push("electricity is not in it: the record measured no power; give --watts".to_owned());
+            if has_power {
+                price.label.push_str("; electricity by the joules measured");
+            } else {
+                price
+                    .warnings
+                    .push("electricity is not in it: the record measured no power; give --watts".to_owned());
+            }
         }
     }
     let top = headline(&cells, measurements);

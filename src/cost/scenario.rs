@@ -20,9 +20,6 @@ use super::owned::{Owned, electricity_usd_per_hour};
 /// The weighted mean of data centres in 2025 (Uptime Institute's survey, as reported on 2026-01-19).
 pub const MEAN_PUE: f64 = 1.54;
 
-/// How the label of an owned machine's price ends where electricity follows the power measured.
-pub(super) const BY_JOULES: &str = "; electricity by the joules measured";
-
 /// Rented or owned.
 #[derive(Debug, Clone)]
 pub enum Basis {
@@ -179,12 +176,11 @@ impl Scenario {
             electricity.and_then(|usd| part("electricity", usd)),
         ];
         let parts: Vec<String> = parts.into_iter().flatten().collect();
-        let apart = if electricity.is_none() { BY_JOULES } else { "" };
         Ok(Price {
             usd_per_hour: Decimal::from_f64_retain(hour)
                 .filter(|hour| *hour > Decimal::ZERO)
                 .ok_or_else(|| "owning it costs nothing an hour, which cannot be".to_owned())?,
-            label: format!("owned: {} USD an hour{apart}", parts.join(" + ")),
+            label: format!("owned: {} USD an hour", parts.join(" + ")),
             source: "--purchase".to_owned(),
             observed: Known::unknown("given on the command line"),
             range_usd_per_hour: None,

@@ -248,19 +248,11 @@ impl Writer<'_> {
 
     /// The request to send, and what is planned with it.
     fn write(&mut self, send: Send) -> (Planned, Vec<u8>) {
-        let Send { request: index, warmup, intended, released } = send;
+        let Send { request: index, warmup, .. } = send;
         if self.ready.as_ref().is_none_or(|ready| (ready.0, ready.1) != (index, warmup)) {
             self.prepare(index, warmup);
         }
-        let asked = self.questions.lengths.at(index);
-        let planned = Planned {
-            index,
-            warmup,
-            intended,
-            released,
-            prompt_tokens: asked.prompt_tokens,
-            output_tokens: asked.output_tokens,
-        };
+        let planned = send.planned(self.questions.lengths.at(index));
         self.last = (index, warmup);
         (planned, self.ready.take().map_or_else(Vec::new, |ready| ready.2))
     }

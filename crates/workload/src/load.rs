@@ -14,8 +14,9 @@ use std::collections::{HashSet, VecDeque};
 use crate::Error;
 use crate::arrivals::Arrivals;
 use crate::base::event::Tick;
-use crate::base::requests::MOST_REQUESTS;
+use crate::base::requests::{MOST_REQUESTS, Planned};
 use crate::base::units::Seconds;
+use crate::lengths::Asked;
 
 /// What makes a request due.
 #[derive(Debug, Clone, PartialEq)]
@@ -54,6 +55,20 @@ pub struct Send {
     pub intended: Tick,
     /// When it could be sent at the earliest: later than `intended` when there was no slot.
     pub released: Tick,
+}
+
+impl Send {
+    /// The request as it is noted, of the lengths asked for.
+    pub fn planned(self, asked: Asked) -> Planned {
+        Planned {
+            index: self.request,
+            warmup: self.warmup,
+            intended: self.intended,
+            released: self.released,
+            prompt_tokens: asked.prompt_tokens,
+            output_tokens: asked.output_tokens,
+        }
+    }
 }
 
 /// What to do now.

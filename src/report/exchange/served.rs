@@ -67,11 +67,7 @@ pub(super) fn read(at: &At<'_>, formulas: &Formulas) -> Result<Run, NoCell> {
     let cell = serving_cell(mean_input, mean_output, concurrency);
     // The tools compute totals over the run's duration, so a missing or NaN rate is derived the same way.
     let mut notes = Vec::new();
-    let mut rate = |field: &str, computed: f64, of: &str| -> Result<f64, Error> {
-        let stated = at.figure(field)?.and_then(|figure| figure.value());
-        notes.extend(stated.and_then(|stated| contradiction(field, stated, computed, of)));
-        Ok(stated.unwrap_or(computed))
-    };
+    let mut rate = |field: &str, computed: f64, of: &str| rate(at, field, computed, of, &mut notes);
 
     let mut found = Vec::new();
     if input > 0.0 {
@@ -111,17 +107,25 @@ pub(super) fn read(at: &At<'_>, formulas: &Formulas) -> Result<Run, NoCell> {
     Ok(Run { cell, completed, measurements: found, notes })
 }
 
-/// A note where a file's rate is not the quotient of its own totals.
-pub(super) fn contradiction(field: &str, stated: f64, computed: f64, of: &str) -> Option<String> {
+/// A rate of the file, or `computed` from its totals `of` where it is missing or NaN; a note where the two contradict each
+/// other.
+pub(super) fn rate(
+    at: &At<'_>,
+    field: &str,
+    computed: f64,
+    of: &str,
+    notes: &mut Vec<String>,
+) -> Result<f64, Error> {
     /// Relative difference that rounding and a slightly different window may cause.
     const ALLOWED: f64 = 0.02;
-    let differs = (stated - computed).abs() > ALLOWED * computed.max(stated);
-    differs.then(|| {
+    let Some(stated) = at.figure(field)?.and_then(|figure| figure.value()) else { return Ok(computed) };
+    if (stated - computed).abs() > ALLOWED * computed.max(stated) {
         let [stated, computed] = [stated, computed].map(|rate| significant(rate, 3));
-        format!(
+        notes.push(format!(
             "the file contradicts itself: `{field}` is {stated}, but {of} is {computed}; priced by `{field}`"
-        )
-    })
+        ));
+    }
+    Ok(stated)
 }
 
 /// A time over requests: the tool's mean and percentiles, with the per-request samples.

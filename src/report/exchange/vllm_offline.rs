@@ -14,7 +14,7 @@ use super::fields::At;
 use super::foreign::{Foreign, ForeignEngine, ForeignModel, ForeignWorkload, Formula, Kept, mean};
 use super::json::Node;
 use super::rows::Rows;
-use super::served::contradiction;
+use super::served;
 
 const TOTAL: Formula = Formula::of_run(Metric::TotalTokensPerSecond, "vllm.throughput.tokens_per_second");
 const REQUESTS: Formula = Formula::of_run(Metric::RequestsPerSecond, "vllm.throughput.requests_per_second");
@@ -31,15 +31,9 @@ pub(super) fn throughput(path: &Path, rows: &mut Rows<'_>) -> Result<Vec<Foreign
         let seconds = at.needed("elapsed_time")?;
         let requests = at.required("num_requests", at.count("num_requests")?)?;
         let tokens = at.needed("total_num_tokens")?;
-        let value = |field: &str| -> Result<Option<f64>, Error> {
-            Ok(at.figure(field)?.and_then(|figure| figure.value()))
-        };
         let mut notes = Vec::new();
-        let mut rate = |field: &str, computed: f64, of: &str| -> Result<f64, Error> {
-            let stated = value(field)?;
-            notes.extend(stated.and_then(|stated| contradiction(field, stated, computed, of)));
-            Ok(stated.unwrap_or(computed))
-        };
+        let mut rate =
+            |field: &str, computed: f64, of: &str| served::rate(at, field, computed, of, &mut notes);
         let token_rate = rate("tokens_per_second", tokens / seconds, "total_num_tokens ÷ elapsed_time")?;
         let request_rate =
             rate("requests_per_second", requests as f64 / seconds, "num_requests ÷ elapsed_time")?;

@@ -76,17 +76,10 @@ impl<'a> Driven<'a> {
 
     /// Notes the request, and makes its prompt.
     fn begin(&mut self, send: Send) -> Planned {
-        let Send { request: index, warmup, intended, released } = send;
+        let Send { request: index, warmup, released, .. } = send;
         let asked = self.questions.lengths.at(index);
         self.questions.prompts.tokens(index, warmup, asked.prompt_tokens, &mut self.prompt);
-        let planned = Planned {
-            index,
-            warmup,
-            intended,
-            released,
-            prompt_tokens: asked.prompt_tokens,
-            output_tokens: asked.output_tokens,
-        };
+        let planned = send.planned(asked);
         // Nobody had to take it up and send it.
         let slot = self.log.start(planned, released);
         self.log.sent(slot, released);
