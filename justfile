@@ -120,6 +120,10 @@ check-perplexity *arguments:
 compare *arguments:
     scripts/peer/compare {{arguments}}
 
+# Compare load clients with a server that knows when it wrote each token; see --help
+clients *arguments:
+    scripts/peer/clients {{arguments}}
+
 # Random bytes, guided by coverage, through what reads other people's files: gguf, import, prices, record, stream
 fuzz target *seconds:
     scripts/fuzz {{target}} {{seconds}}

@@ -105,6 +105,12 @@ pub(super) fn announce(session: &Session<'_>, model: &ModelChoice, output: &Outp
     if let Some(gpu) = &session.place.unused_gpu {
         output.note(&gpu.to_string());
     }
+    if let Some(gpu) = &session.place.elsewhere {
+        output.note(&format!(
+            "no NVIDIA GPU here: this plan is for {} ({}) by its data sheet",
+            gpu.name, gpu.id
+        ));
+    }
     if let Some(announcement) = &model.announcement {
         output.note(announcement);
     }

@@ -87,7 +87,7 @@ pub(super) fn run_here(
     let request = args.request(super::typed(argv))?;
     let catalog = catalog()?;
     let session = Session::begin(&request, &catalog, &interrupt)?;
-    let default_lengths = session.place.gpu.is_none().then_some(LENGTHS_ON_A_PROCESSOR);
+    let default_lengths = (!session.place.on_gpu()).then_some(LENGTHS_ON_A_PROCESSOR);
     let plan = Plan::resolve(Asked { default_lengths, ..asked })?;
     let file = plan.lengths.as_deref().map(|path| lengths(path, args.seed)).transpose()?;
     let chosen = session.model();

@@ -250,6 +250,7 @@ mod tests {
                     weight_bytes: Bytes::new(60),
                     memory: MemoryForeseen { parts: Vec::new() },
                     estimate: None,
+                    fits: None,
                 },
                 environment: typed(json!({ "cpu": "EPYC", "logical_cpus": 4,
                     "instruction_sets": ["avx2", "avx512f"], "memory_bytes": 1, "operating_system": "Linux",

@@ -1,30 +1,59 @@
-//! A server that writes tokens at scripted times, to judge a load client by: `truth_server [PORT [GAP_MS [FIRST_MS [EVENTS_A_WRITE]]]]`.
+//! A server for comparing load clients: writes tokens at scripted times and says at the end when it really wrote them.
 //!
-//! It answers completions and chat completions of any model; `max_tokens` says how many tokens. At the end of its input it
-//! prints each token's request and the nanosecond at which it was written, as CSV.
+//! Usage: truth_server [FIRST_MS GAP_MS EVENTS_PER_WRITE]   (default 50 10 1)
+//!
+//! Prints its URL, answers until its standard input ends, then prints one JSON object: requests, tokens, and the
+//! percentiles in milliseconds of the time from a request to its first token, and between its writes.
+#![allow(clippy::print_stdout, clippy::unwrap_used, reason = "an example, run by scripts/peer/clients")]
 
-#[path = "../src/tests/truth.rs"]
-#[expect(dead_code, reason = "the tests misbehave in more ways")]
-mod truth;
-
-use std::io::{Read as _, Write as _};
+use std::collections::HashMap;
+use std::io::Read as _;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-fn main() -> std::io::Result<()> {
-    let number = |at: usize, default: u64| {
-        std::env::args().nth(at).and_then(|text| text.parse().ok()).unwrap_or(default)
-    };
-    let [port, gap, first, a_write] = [number(1, 8000), number(2, 10), number(3, 50), number(4, 1)];
-    let [gap, first] = [gap, first].map(Duration::from_millis);
-    let a_write = usize::try_from(a_write).unwrap_or(1).max(1);
-    let answer = move |_: &truth::Asked| truth::Answer::Tokens { first, gap, a_write };
-    let server = truth::Server::listen(&format!("127.0.0.1:{port}"), None, answer);
-    let mut out = std::io::stdout().lock();
-    writeln!(out, "listening at {}", server.url())?;
-    std::io::stdin().read_to_end(&mut Vec::new())?;
-    writeln!(out, "request,written_ns")?;
-    for token in server.written() {
-        writeln!(out, "{},{}", token.request, token.at.nanos())?;
+use infercost_base::clock;
+use infercost_base::event::Tick;
+use serde_json::{Value, json};
+
+#[path = "../src/tests/truth.rs"]
+#[allow(dead_code, reason = "the tests' server does more than the example needs")]
+mod truth;
+
+fn main() {
+    let mut numbers = std::env::args().skip(1).map(|word| word.parse::<f64>().expect("a number"));
+    let mut milliseconds = |default: f64| Duration::from_secs_f64(numbers.next().unwrap_or(default) / 1e3);
+    let (first, gap) = (milliseconds(50.0), milliseconds(10.0));
+    let a_write = numbers.next().map_or(1, |count| format!("{count}").parse().expect("a whole number"));
+
+    let asked = Arc::new(Mutex::new(HashMap::new()));
+    let answers = Arc::clone(&asked);
+    let server = truth::Server::start(move |request| {
+        answers.lock().unwrap().insert(request.index, clock::now());
+        truth::Answer::Tokens { first, gap, a_write }
+    });
+    println!("{}", server.url());
+    std::io::stdin().read_to_end(&mut Vec::new()).unwrap();
+
+    let written = server.written();
+    let mut writes: HashMap<u32, Vec<Tick>> = HashMap::new();
+    for token in &written {
+        writes.entry(token.request).or_default().push(token.at);
     }
-    Ok(())
+    let (mut to_first, mut between) = (Vec::new(), Vec::new());
+    let asked = asked.lock().unwrap();
+    for (request, writes) in &writes {
+        to_first.push(writes[0].since(asked[request]).get() * 1e3);
+        let begins: Vec<Tick> = writes.iter().copied().step_by(a_write).collect();
+        between.extend(begins.windows(2).map(|pair| pair[1].since(pair[0]).get() * 1e3));
+    }
+    println!(
+        "{}",
+        json!({"requests": writes.len(), "tokens": written.len(), "first_ms": percentiles(to_first), "gap_ms": percentiles(between)})
+    );
+}
+
+fn percentiles(mut values: Vec<f64>) -> Value {
+    values.sort_by(f64::total_cmp);
+    let at = |share: usize| values.get((values.len() * share / 100).min(values.len().saturating_sub(1)));
+    json!({"p50": at(50), "p90": at(90), "p99": at(99)})
 }

@@ -502,8 +502,9 @@ fn step(
         match connection.read(buffer, lag) {
             Ok(0) => return Err(Broken::Lost("the server closed the connection", true)),
             Ok(length) => {
-                let now = clock::now();
-                match exchange.take(&buffer[..length], now, target, log) {
+                // An answer comes after what it answers, whatever the clock was set to meanwhile.
+                let at = connection.arrived().max(exchange.progress);
+                match exchange.take(&buffer[..length], at, target, log) {
                     Ok(Some(may_stay)) => return Ok(Progress::Over(may_stay && exchange.is_sent)),
                     // A read that did not fill the buffer has emptied the socket, and the poll tells of the next bytes; of
                     // a close it has told already.

@@ -8,8 +8,9 @@ use std::time::Duration;
 use mio::net::TcpStream;
 use rustls::ClientConnection;
 
+use crate::base::event::Tick;
 use crate::base::stats::Histogram;
-use crate::base::sys;
+use crate::base::{clock, sys};
 
 /// What went wrong with a connection.
 #[derive(Debug)]
@@ -33,19 +34,25 @@ pub(crate) struct Connection {
     tls: Option<Box<ClientConnection>>,
     /// Whether the peer has closed its side, as seen under TLS.
     closed: bool,
+    /// When the last bytes read from the socket had arrived.
+    arrived: Tick,
 }
 
-/// Reads from the socket and notes how long the bytes had been waiting.
+/// Reads from the socket and notes when the bytes had arrived, and how long they had been waiting.
 struct Stamped<'a> {
     socket: &'a TcpStream,
     lag: &'a mut Histogram,
+    arrived: &'a mut Tick,
 }
 
 impl Read for Stamped<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let (length, waited) = sys::receive(self.socket.as_fd(), buffer)?;
-        if let Some(waited) = waited {
-            self.lag.add(nanos(waited), 1);
+        let now = clock::now();
+        *self.arrived = now;
+        if let Some(waited) = waited.map(nanos) {
+            self.lag.add(waited, 1);
+            *self.arrived = Tick::from_nanos(now.nanos().saturating_sub(waited));
         }
         Ok(length)
     }
@@ -66,7 +73,7 @@ impl Connection {
             _ => Err(error),
         })?;
         sys::stamp_arrivals(socket.as_fd());
-        Ok(Self { socket, tls, closed: false })
+        Ok(Self { socket, tls, closed: false, arrived: clock::now() })
     }
 
     /// Whether there is a connection by now, TLS not counted.
@@ -80,6 +87,12 @@ impl Connection {
             Err(error) if error.raw_os_error() == Some(libc::EINPROGRESS) => Err(Trouble::Later),
             Err(error) => Err(Trouble::System(error)),
         }
+    }
+
+    /// When the bytes read last had arrived at this machine, by the system's stamp, so that a client that reads late does not
+    /// make the server look slow; where there is no stamp, when they were read.
+    pub(crate) fn arrived(&self) -> Tick {
+        self.arrived
     }
 
     pub(crate) fn is_tls(&self) -> bool {
@@ -124,7 +137,8 @@ impl Connection {
     /// Reads what is there; 0 when the peer has closed.
     pub(crate) fn read(&mut self, buffer: &mut [u8], lag: &mut Histogram) -> Result<usize, Trouble> {
         if self.tls.is_none() {
-            return Ok(Stamped { socket: &self.socket, lag }.read(buffer)?);
+            let mut stamped = Stamped { socket: &self.socket, lag, arrived: &mut self.arrived };
+            return Ok(stamped.read(buffer)?);
         }
         loop {
             let Some(tls) = &mut self.tls else { return Ok(0) };
@@ -141,7 +155,8 @@ impl Connection {
     /// Takes one read's worth of TLS records in.
     fn pull(&mut self, lag: &mut Histogram) -> Result<(), Trouble> {
         let Some(tls) = &mut self.tls else { return Ok(()) };
-        if tls.read_tls(&mut Stamped { socket: &self.socket, lag })? == 0 {
+        let mut stamped = Stamped { socket: &self.socket, lag, arrived: &mut self.arrived };
+        if tls.read_tls(&mut stamped)? == 0 {
             self.closed = true;
         }
         if let Err(error) = tls.process_new_packets() {

@@ -91,11 +91,11 @@ impl Exchange {
         self.answer.head.is_some() || !self.answer.beginning.is_empty()
     }
 
-    /// Takes bytes that were read at `now`. `Some` when the body is over: whether the connection may be used again.
+    /// Takes bytes that arrived at `at`. `Some` when the body is over: whether the connection may be used again.
     pub(crate) fn take(
         &mut self,
         mut bytes: &[u8],
-        now: Tick,
+        at: Tick,
         target: &Target,
         log: &mut RequestLog,
     ) -> Result<Option<bool>, Failure> {
@@ -119,7 +119,7 @@ impl Exchange {
             bytes = &bytes[length - before..];
             answer.head = Some(head);
             if let Purpose::Load(slot, _) = self.purpose {
-                log.answered(slot, now);
+                log.answered(slot, at);
             }
         }
         loop {
@@ -132,7 +132,7 @@ impl Exchange {
                     self.answer.has_body |= !data.is_empty();
                     match self.purpose {
                         Purpose::Load(slot, planned) if is_stream => {
-                            self.stream(data, now, (slot, planned), target, log)?;
+                            self.stream(data, at, (slot, planned), target, log)?;
                         }
                         _ => {
                             let room = BODY_LIMIT.saturating_sub(self.answer.body.len());
@@ -147,7 +147,7 @@ impl Exchange {
     fn stream(
         &mut self,
         data: &[u8],
-        now: Tick,
+        at: Tick,
         request: (InFlight, Planned),
         target: &Target,
         log: &mut RequestLog,
@@ -159,14 +159,14 @@ impl Exchange {
             && let Some((chunk, rest)) = self.answer.reader.event(data)
         {
             self.answer.events += 1;
-            self.chunk(&chunk, now, request.0, target, log)?;
+            self.chunk(&chunk, at, request.0, target, log)?;
             data = rest;
         }
         if data.is_empty() {
             return Ok(());
         }
         let mut splitter = std::mem::take(&mut self.answer.splitter);
-        let fed = splitter.feed(data, |event| match self.event(event, now, request.0, target, log) {
+        let fed = splitter.feed(data, |event| match self.event(event, at, request.0, target, log) {
             Ok(()) => ControlFlow::Continue(()),
             Err(failure) => ControlFlow::Break(failure),
         });
@@ -181,7 +181,7 @@ impl Exchange {
     fn event(
         &mut self,
         event: Event<'_>,
-        now: Tick,
+        at: Tick,
         slot: InFlight,
         target: &Target,
         log: &mut RequestLog,
@@ -191,7 +191,7 @@ impl Exchange {
             return Ok(());
         }
         if event.data.trim_ascii() == b"[DONE]" {
-            self.done = Some(now);
+            self.done = Some(at);
             return Ok(());
         }
         if event.named_error {
@@ -214,14 +214,14 @@ impl Exchange {
                 format!("an event of the stream has neither choices nor usage: {words}"),
             ));
         }
-        self.chunk(&chunk, now, slot, target, log)
+        self.chunk(&chunk, at, slot, target, log)
     }
 
     /// Takes what a chunk says.
     fn chunk(
         &mut self,
         chunk: &Chunk<'_>,
-        now: Tick,
+        at: Tick,
         slot: InFlight,
         target: &Target,
         log: &mut RequestLog,
@@ -244,9 +244,9 @@ impl Exchange {
             self.answer.finish = Some(reason(finish));
         }
         if let Some((part, amount)) = delivery(chunk) {
-            log.delivered(slot, now, part, amount);
+            log.delivered(slot, at, part, amount);
             self.answer.deliveries += 1;
-            self.progress = now;
+            self.progress = at;
         }
         Ok(())
     }

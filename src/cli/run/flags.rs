@@ -156,6 +156,7 @@ impl RunArgs {
             seed: self.seed,
             usd_per_hour: self.price_per_hour,
             apis: self.api.clone(),
+            plan_only: self.dry_run,
         })
     }
 }

@@ -1,8 +1,9 @@
 //! A plan as text, for `--dry-run`.
 
 use crate::base::text::count;
-use crate::base::units::Bytes;
-use crate::run::plan::Plan;
+use crate::base::units::{Bytes, figure, thousands};
+use crate::report::format::hourly;
+use crate::run::plan::{Fits, Load, Plan};
 
 use super::Page;
 
@@ -32,6 +33,12 @@ pub fn render_plan(plan: &Plan, available: Option<Bytes>) -> String {
         "memory",
         format!("{} in all{available} ({} bytes)", plan.memory.total(), plan.memory.total().get()),
     );
+    if let Some(fits) = &plan.fits {
+        for load in &fits.loads {
+            line("fits", fit(load));
+        }
+        line("", bound(fits));
+    }
     let limits = &plan.limits;
     let until = match (limits.repetitions, limits.tier) {
         (Some(repetitions), _) => format!("{repetitions} trials a row"),
@@ -56,4 +63,30 @@ pub fn render_plan(plan: &Plan, available: Option<Bytes>) -> String {
     }
     line("seed", plan.seed.to_string());
     out.into_text()
+}
+
+/// How many sequences of a load fit, and what they can give at most.
+fn fit(load: &Load) -> String {
+    let lengths =
+        format!("{} in, {} out", thousands(load.prompt_tokens.into()), thousands(load.output_tokens.into()));
+    let Some(rate) = load.most_tokens_per_second else { return format!("{lengths:<20} none at once") };
+    let price = load.least_usd_per_million_tokens.map_or(String::new(), |usd| format!(" (≥ ${usd:.3}/M)"));
+    format!(
+        "{lengths:<20} {} at once, {} staggered: ≤ {} tokens/s{price}",
+        thousands(load.batch_together.into()),
+        thousands(load.batch_staggered.into()),
+        figure(rate, 3)
+    )
+}
+
+/// What the bounds are from.
+fn bound(fits: &Fits) -> String {
+    let computes =
+        fits.operations_per_second.map_or(String::new(), |rate| format!(" and {:.0} TFLOP/s", rate / 1e12));
+    let rent = fits.usd_per_hour.map_or(String::new(), |usd| format!(" and ${} an hour", hourly(usd)));
+    format!(
+        "in + out tokens, bounded by {:.2} TB/s{computes} of {}'s data sheet{rent}",
+        fits.bytes_per_second / 1e12,
+        fits.gpu
+    )
 }

@@ -3,10 +3,12 @@
 //! A [`Plan`] is made of what was typed, the catalog and the model's header. It names every row, the
 //! rule that ends it, and the memory it will take; what cannot work is refused here.
 
+pub mod fits;
 pub mod limits;
 pub mod ranges;
 pub mod rows;
 
+pub use fits::{Fits, Load};
 pub use limits::{Limits, Tier};
 pub use rows::{Row, RowKind};
 
@@ -97,6 +99,8 @@ pub struct Plan {
     pub memory: MemoryForeseen,
     /// How long it will take; `null` until the machine was looked at.
     pub estimate: Option<Estimate>,
+    /// What fits on the GPU; `null` on a CPU and where the catalog does not have the GPU.
+    pub fits: Option<Fits>,
 }
 
 /// A row with what is foreseen of it.

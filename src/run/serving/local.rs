@@ -221,7 +221,7 @@ impl<'a> Local<'a> {
         let catalog_id = resolved.catalog_id(session.catalog);
         let [machine, boot] = host_keys();
         let text = |value: Option<&String>| value.cloned().unwrap_or_else(|| "unknown".to_owned());
-        let on_processor = place.gpu.is_none();
+        let on_processor = !place.on_gpu();
         let mut series = vec![("kv_type", capabilities.kv_type.to_owned())];
         if on_processor {
             series.push((

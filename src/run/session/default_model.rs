@@ -59,7 +59,7 @@ impl Session<'_> {
             Some(format!("it needs {} of memory, and {available} is available", planned.plan.memory.total()))
         };
         choose(&Fitness {
-            on_gpu: self.place.gpu.is_some(),
+            on_gpu: self.place.on_gpu(),
             portable: self.request.isa.unwrap_or_else(Isa::detect) == Isa::Portable,
             too_large: &too_large,
         })

@@ -26,7 +26,7 @@ mod settings;
 use crate::base::clock;
 use crate::base::failure::{Class, Classed, Usage};
 use crate::base::sys::Interrupt;
-use crate::catalog::{self, Catalog};
+use crate::catalog::{self, Catalog, Gpu};
 use crate::engine;
 use crate::hardware::device::{self, Found};
 use crate::hardware::nvml;
@@ -150,7 +150,10 @@ impl<'a> Session<'a> {
             Some(library) => device::discover_through(library)?,
             None => device::discover(),
         };
-        let place = Place::choose(request.device, wanted, &found, catalog, library)?;
+        let place = match (Place::choose(request.device, wanted, &found, catalog, library), wanted) {
+            (Err(_), Some(gpu)) if request.plan_only && found.gpus.is_empty() => Place::elsewhere(gpu),
+            (chosen, _) => chosen?,
+        };
         let used = place.gpu.and_then(|index| found.gpus.get(index)).map(|gpu| gpu.index);
         let sensors = choose::choose(&request.power, used, library)?;
         let calibrated = sensors.as_ref().ok().and_then(Chosen::calibrated);
@@ -159,6 +162,12 @@ impl<'a> Session<'a> {
             limits.energy_seconds = energy::shortest_window(calibrated.as_ref());
         }
         Ok(Self { request, catalog, interrupt, created, found, place, sensors, calibrated, limits })
+    }
+
+    /// The catalog's row of the GPU that computes, which has its data sheet.
+    pub fn gpu_row(&self) -> Option<&Gpu> {
+        let here = || device::row(self.found.gpus.get(self.place.gpu?)?, self.catalog);
+        self.place.elsewhere.as_ref().or_else(here)
     }
 
     /// The model to measure: the one that was asked for, else one that suits the machine.

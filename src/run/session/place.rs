@@ -24,9 +24,28 @@ pub struct Place {
     pub short: String,
     /// The GPU that is here and cannot be used.
     pub unused_gpu: Option<UnusedGpu>,
+    /// The GPU of another machine that is planned for.
+    pub elsewhere: Option<Gpu>,
 }
 
 impl Place {
+    /// On a GPU of another machine, which its data sheet describes: enough for a plan.
+    pub fn elsewhere(gpu: &Gpu) -> Self {
+        Self {
+            gpu: None,
+            device: Device::Cuda(0),
+            available: Some(data_sheet_memory(gpu)),
+            short: format!(" on {} by its data sheet", gpu.id),
+            unused_gpu: None,
+            elsewhere: Some(gpu.clone()),
+        }
+    }
+
+    /// Whether a GPU computes.
+    pub fn on_gpu(&self) -> bool {
+        matches!(self.device, Device::Cuda(_))
+    }
+
     /// Chooses the device: `wanted` is the catalog's row that the GPU must be of, `nvml_library` where NVML is when it is not
     /// the system's.
     ///
@@ -53,6 +72,7 @@ impl Place {
                     available: memory.map(|memory| memory.after_thread_stacks(threads)),
                     short: memory.map_or("", |memory| memory.limit.place()).to_owned(),
                     unused_gpu: unused,
+                    elsewhere: None,
                 }
             }
             Choice::Cuda { ordinal, gpu } => Self {
@@ -61,9 +81,21 @@ impl Place {
                 available: found.gpus.get(gpu).and_then(|gpu| gpu.memory_free.clone().ok()),
                 short: format!(" on {}", Device::Cuda(ordinal)),
                 unused_gpu: None,
+                elsewhere: None,
             },
         })
     }
+}
+
+/// Memory for programs by the data sheet, in whole bytes.
+fn data_sheet_memory(gpu: &Gpu) -> Bytes {
+    let gigabytes = gpu.memory_usable_gb.unwrap_or(gpu.memory_gb);
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "positive and far below 2^53"
+    )]
+    Bytes::new((gigabytes * 1e9) as u64)
 }
 
 /// Says to whatever computes in this process how many threads it may take; before the first of them starts.

@@ -1,13 +1,17 @@
 //! Engine, rows and memory of a run, and how long it will take: all that is known before a weight is read.
 
+use jiff::tz::TimeZone;
+
 use crate::base::failure::Usage;
 use crate::candle;
+use crate::cost;
 use crate::engine::fused::Isa;
 use crate::engine::{Demand, Device, MemoryForeseen, Options};
 use crate::model::Model;
+use crate::run::demand as model_demand;
 use crate::run::engines::{self, Kind};
 use crate::run::estimate::{Estimate, Looked};
-use crate::run::plan::{self, Plan, PlannedRow, Row, rows};
+use crate::run::plan::{self, Fits, Plan, PlannedRow, Row, rows};
 use crate::run::runner::{self, LeftOut};
 
 use super::settings::Settings;
@@ -81,7 +85,7 @@ fn threads(request: &RunRequest) -> usize {
 
 fn make_plan(session: &Session<'_>, model: &Model, engine: &EngineSetup) -> Result<Plan, Error> {
     let (request, place) = (session.request, &session.place);
-    let on_gpu = place.gpu.is_some();
+    let on_gpu = place.on_gpu();
     let rows = rows::expand(&shapes(request, on_gpu));
     if rows.is_empty() {
         let reason = "there is nothing to measure: every prompt and output length is 0";
@@ -117,7 +121,26 @@ fn make_plan(session: &Session<'_>, model: &Model, engine: &EngineSetup) -> Resu
         weight_bytes: model.header.weight_bytes(),
         memory: engine.memory(model, &largest),
         estimate: None,
+        fits: fits(session, model, engine),
     })
+}
+
+/// What fits on the GPU that computes.
+fn fits(session: &Session<'_>, model: &Model, engine: &EngineSetup) -> Option<Fits> {
+    let (gpu, available) = (session.gpu_row()?, session.place.available?);
+    let usd_per_hour = match session.request.usd_per_hour {
+        Some(usd) => Some(usd),
+        None => {
+            let today = session.created.to_zoned(TimeZone::UTC).date();
+            cost::gpu_price(session.catalog, gpu, today).ok().map(|price| price.usd_per_hour)
+        }
+    };
+    let asked = model_demand::of(&model.header, engine.options.kv_type.label());
+    let memory = |batch, (prompt, output)| {
+        let row = Demand { batch, context: 0, prompt, output, device: session.place.device };
+        engine.foreseen(model, row).total() <= available
+    };
+    Some(Fits::of(gpu, usd_per_hour, model.header.spec.context_length, &asked, &memory))
 }
 
 /// What was asked for, with the defaults of the device.
@@ -172,7 +195,7 @@ impl<'a> Planned<'a> {
     /// Measures what the processors can do at most, which takes about a second, and tells from that how long the run
     /// will take.
     pub fn estimate(self) -> Estimated<'a> {
-        let looked = Looked::at(&self.plan, &self.resolved.model, self.session.place.gpu.is_some());
+        let looked = Looked::at(&self.plan, &self.resolved.model, self.session.place.on_gpu());
         self.estimated(looked)
     }
 
@@ -304,6 +327,7 @@ mod tests {
             seed: 0,
             usd_per_hour: None,
             apis: Vec::new(),
+            plan_only: false,
         }
     }
 

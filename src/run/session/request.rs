@@ -57,6 +57,8 @@ pub struct RunRequest {
     pub usd_per_hour: Option<Decimal>,
     /// APIs to compare with next to those that serve the model.
     pub apis: Vec<String>,
+    /// Whether only the plan is wanted: then the GPU may be elsewhere.
+    pub plan_only: bool,
 }
 
 /// Parallel sequences of a row.

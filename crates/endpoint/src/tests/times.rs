@@ -1,7 +1,9 @@
 //! Times against those of a server that knows when it wrote.
 
+use std::collections::HashMap;
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::truth::{Answer, Server, Written};
@@ -87,6 +89,110 @@ fn tokens_are_seen_about_as_soon_as_a_bare_loop_sees_them() {
     }
     assert_eq!((ours.len(), bare.len()), (400, 400));
     assert!(share(&ours, 0.5) <= 2.0 * share(&bare, 0.5));
+}
+
+/// How long after each write each token was seen, over all requests; `seen` by the number that the server gave a request.
+fn late_of_each(written: &[Written], seen: &HashMap<u32, Vec<Tick>>) -> Vec<u64> {
+    let mut tokens_so_far = HashMap::<u32, usize>::new();
+    let mut all: Vec<u64> = written
+        .iter()
+        .map(|written| {
+            let token = tokens_so_far.entry(written.request).or_default();
+            *token += 1;
+            let seen = seen[&written.request][*token - 1];
+            seen.nanos().checked_sub(written.at.nanos()).expect("nothing is seen before it is written")
+        })
+        .collect();
+    all.sort_unstable();
+    all
+}
+
+/// A server that sends a token every 40 ms, and of each prompt the number it gave the request.
+fn numbering_server() -> (Server, Arc<Mutex<HashMap<String, u32>>>) {
+    let numbers = Arc::new(Mutex::new(HashMap::new()));
+    let given = Arc::clone(&numbers);
+    let server = Server::start(move |asked| {
+        given.lock().unwrap().insert(asked.body["prompt"].to_string(), asked.index);
+        Answer::Tokens { first: ms(300), gap: ms(40), a_write: 1 }
+    });
+    (server, numbers)
+}
+
+/// Streams of a bare loop at once; when it saw each token, by the number that the server gave the request.
+fn bare_streams(streams: usize, tokens: usize) -> Vec<u64> {
+    let (server, numbers) = numbering_server();
+    let mut poll = mio::Poll::new().unwrap();
+    let mut open: Vec<mio::net::TcpStream> = (0..streams)
+        .map(|at| {
+            let mut stream = TcpStream::connect(server.address).unwrap();
+            let body = format!("{{\"max_tokens\":{tokens},\"prompt\":{at}}}");
+            let head = format!("POST /v1/completions HTTP/1.1\r\nContent-Length: {}\r\n\r\n", body.len());
+            stream.write_all(format!("{head}{body}").as_bytes()).unwrap();
+            stream.set_nonblocking(true).unwrap();
+            mio::net::TcpStream::from_std(stream)
+        })
+        .collect();
+    for (at, stream) in open.iter_mut().enumerate() {
+        poll.registry().register(stream, mio::Token(at), mio::Interest::READABLE).unwrap();
+    }
+    let mut seen = vec![Vec::new(); streams];
+    let mut events = mio::Events::with_capacity(1024);
+    let mut buffer = vec![0; 64 << 10];
+    while seen.iter().any(|seen: &Vec<Tick>| seen.len() < tokens) {
+        poll.poll(&mut events, None).unwrap();
+        for event in &events {
+            let at = event.token().0;
+            while let Ok(length @ 1..) = open[at].read(&mut buffer) {
+                let now = clock::now();
+                let new = memchr::memmem::find_iter(&buffer[..length], " word").count();
+                seen[at].extend(std::iter::repeat_n(now, new));
+            }
+        }
+    }
+    let numbers = numbers.lock().unwrap();
+    let seen = seen.into_iter().enumerate().map(|(at, seen)| (numbers[&at.to_string()], seen)).collect();
+    late_of_each(&server.written(), &seen)
+}
+
+/// The same by our client.
+fn client_streams(streams: u32, tokens: u32) -> Vec<u64> {
+    let (server, numbers) = numbering_server();
+    let questions = questions(16, tokens);
+    let (log, report) = ask(&target(&server.url()), &questions, streams, streams);
+    assert!(endings(&log).iter().all(|ending| *ending == Ending::Completed), "{:?}", report.stats.failures);
+    let numbers = numbers.lock().unwrap();
+    let seen = log.requests().iter().map(|request| {
+        let mut prompt = Vec::new();
+        questions.prompts.tokens(request.planned.index, false, 16, &mut prompt);
+        let prompt = serde_json::to_string(&prompt).unwrap();
+        let due = request.planned.intended;
+        let deliveries = log.deliveries(request).expect("few enough to keep");
+        (numbers[&prompt], deliveries.iter().map(|delivery| delivery.at(due)).collect())
+    });
+    late_of_each(&server.written(), &seen.collect())
+}
+
+#[test]
+fn tokens_of_200_streams_are_seen_about_as_soon_as_a_bare_loop_sees_them() {
+    let (mut ours, mut bare) = (Vec::new(), Vec::new());
+    for _ in 0..3 {
+        ours.extend(client_streams(200, 25));
+        bare.extend(bare_streams(200, 25));
+    }
+    ours.sort_unstable();
+    bare.sort_unstable();
+    assert_eq!((ours.len(), bare.len()), (15_000, 15_000));
+    for at in [0.5, 0.9, 0.99] {
+        println!(
+            "200 streams: {}% of tokens are seen within {} ms, by a bare loop within {} ms",
+            at * 100.0,
+            share(&ours, at),
+            share(&bare, at)
+        );
+    }
+    for at in [0.5, 0.9] {
+        assert!(share(&ours, at) <= 2.0 * share(&bare, at));
+    }
 }
 
 /// How late a wait is that `epoll_wait` bounds itself, in whole milliseconds.

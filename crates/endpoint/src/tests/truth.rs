@@ -64,7 +64,7 @@ pub(crate) enum After {
 }
 
 /// A token that was written.
-#[allow(dead_code, reason = "who asked matters to the example alone")]
+#[allow(dead_code, reason = "which request matters to the example alone")]
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Written {
     /// To which request.
