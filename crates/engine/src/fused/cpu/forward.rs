@@ -26,6 +26,7 @@ use super::pack::{BLOCK, ROWS, is_quantized};
 use super::pool::Barrier;
 use super::prefetch::Prefetch;
 use super::rotary::Table;
+use super::rows;
 use super::store::{Block, Feed, Matrix, Weights};
 use crate::fused::kv::{KvLayout, PAGE};
 use crate::fused::network::{Activation, Network};
@@ -350,9 +351,9 @@ unsafe fn activate(activation: Activation, isa: Isa, gate: *mut f32, up: *const 
     // SAFETY: both have as many elements as the caller promises.
     unsafe {
         match activation {
-            Activation::Silu => activations::swiglu(isa, gate, up, columns),
-            Activation::GeluTanh => activations::geglu(isa, gate, up, columns),
-            Activation::ClampedSwiglu => activations::clamped_swiglu(isa, gate, up, columns),
+            Activation::Silu => rows::swiglu(isa, gate, up, columns),
+            Activation::GeluTanh => rows::geglu(isa, gate, up, columns),
+            Activation::ClampedSwiglu => rows::clamped_swiglu(isa, gate, up, columns),
         }
     }
 }
@@ -419,7 +420,7 @@ impl Pass<'_> {
             unsafe {
                 let to = self.normed.add(token * width);
                 let from = self.residual.add(token * width);
-                activations::norm(self.isa, from, weight.as_ptr(), width, part.clone(), epsilon, to);
+                rows::norm(self.isa, from, weight.as_ptr(), width, part.clone(), epsilon, to);
                 if matrices.iter().any(|matrix| is_quantized(matrix.layout.kind)) {
                     self.quantize(to, token, width, part.clone());
                 }
@@ -531,13 +532,13 @@ impl Pass<'_> {
                     for (at, from, count) in
                         [(0, 0, queries), (key_at, queries, keys), (value_at, queries + keys, keys)]
                     {
-                        activations::add(self.isa, bias.as_ptr().add(from), count, row.add(at));
+                        rows::add(self.isa, bias.as_ptr().add(from), count, row.add(at));
                     }
                 }
                 for head in 0..network.heads {
                     let query = row.add(head * size);
                     if let Some(norm) = &block.query_norm {
-                        activations::norm(
+                        rows::norm(
                             self.isa,
                             query,
                             norm.as_ptr(),
@@ -556,15 +557,7 @@ impl Pass<'_> {
                 for head in 0..network.kv_heads {
                     let key = row.add(key_at + head * size);
                     if let Some(norm) = &block.key_norm {
-                        activations::norm(
-                            self.isa,
-                            key,
-                            norm.as_ptr(),
-                            size,
-                            0..size,
-                            network.norm_epsilon,
-                            key,
-                        );
+                        rows::norm(self.isa, key, norm.as_ptr(), size, 0..size, network.norm_epsilon, key);
                     }
                     table.rotate(std::slice::from_raw_parts_mut(key, size), position);
                     let value = row.add(value_at + head * size);
@@ -681,13 +674,13 @@ impl Pass<'_> {
             unsafe {
                 let out = self.out.add(token * padded(width));
                 if let Some(bias) = bias {
-                    activations::add(self.isa, bias.as_ptr(), width, out);
+                    rows::add(self.isa, bias.as_ptr(), width, out);
                 }
                 if let Some(norm) = norm {
                     let epsilon = self.network.norm_epsilon;
-                    activations::norm(self.isa, out, norm.as_ptr(), width, 0..width, epsilon, out);
+                    rows::norm(self.isa, out, norm.as_ptr(), width, 0..width, epsilon, out);
                 }
-                activations::add(self.isa, out, width, self.residual.add(token * width));
+                rows::add(self.isa, out, width, self.residual.add(token * width));
             }
         }
     }
@@ -787,7 +780,7 @@ fn head(engine: &mut CpuEngine, rows: &[(usize, Option<usize>)]) {
                 let to = last.get().add(number * width);
                 let from = residual.get().add(rows[number].0 * width);
                 let (weight, epsilon) = (weights.output_norm.as_ptr(), network.norm_epsilon);
-                activations::norm(isa, from, weight, width, part.clone(), epsilon, to);
+                rows::norm(isa, from, weight, width, part.clone(), epsilon, to);
                 if is_quantized(weights.head.layout.kind) {
                     let slot = Slot::new(tiles.get(), number, rows.len(), width);
                     activations::quantize(isa, to, part.clone(), slot);

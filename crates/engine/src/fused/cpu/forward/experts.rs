@@ -12,6 +12,7 @@ use super::super::activations::{self, Slot};
 use super::super::arena::{Arena, Region};
 use super::super::matmul::{self, Input, Output};
 use super::super::pack::{ROWS, is_quantized};
+use super::super::rows;
 use super::super::store::{Biases, Block, Experts, Matrix, Stack};
 use super::{Pass, activate, padded, share};
 use crate::fused::network::{self, Network};
@@ -176,7 +177,7 @@ impl Mixture<'_> {
                 let to = pass.normed.add(token * width);
                 let from = pass.residual.add(token * width);
                 let epsilon = pass.network.norm_epsilon;
-                activations::norm(pass.isa, from, block.feed_norm.as_ptr(), width, 0..width, epsilon, to);
+                rows::norm(pass.isa, from, block.feed_norm.as_ptr(), width, 0..width, epsilon, to);
                 if quantized {
                     let single = self.view.single.add(token * activations::packed_bytes(1, width));
                     activations::quantize(pass.isa, to, 0..width, Slot::new(single, 0, 1, width));
@@ -344,7 +345,7 @@ impl Mixture<'_> {
                 let (gate, up) = (self.view.gate.add(slot * feed), self.view.up.add(slot * feed));
                 if let Some(biases) = self.biases {
                     for (bias, to) in biases.gate_up.iter().zip([gate, up]) {
-                        activations::add(pass.isa, bias[expert * feed..].as_ptr(), feed, to);
+                        rows::add(pass.isa, bias[expert * feed..].as_ptr(), feed, to);
                     }
                 }
                 activate(pass.network.activation, pass.isa, gate, up, feed);
@@ -374,11 +375,11 @@ impl Mixture<'_> {
                     let from = self.view.out.add(*self.view.slots.add(pair) as usize * padded(width));
                     let to = pass.residual.add(token * width);
                     let share = *self.view.shares.add(pair);
-                    activations::add_scaled(pass.isa, share, from, width, to);
+                    rows::add_scaled(pass.isa, share, from, width, to);
                     if let Some(biases) = self.biases {
                         let expert = *self.view.chosen.add(pair) as usize;
                         let bias = biases.down[expert * width..].as_ptr();
-                        activations::add_scaled(pass.isa, share, bias, width, to);
+                        rows::add_scaled(pass.isa, share, bias, width, to);
                     }
                 }
             }
