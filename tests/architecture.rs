@@ -245,13 +245,13 @@ fn unsafe_code_stands_only_behind_its_door() {
         "crates/engine/src/fused/cpu/arena.rs",
         "crates/engine/src/fused/cpu/attention.rs",
         "crates/engine/src/fused/cpu/choose.rs",
-        "crates/engine/src/fused/cpu/forward.rs",
-        "crates/engine/src/fused/cpu/forward/experts.rs",
+        "crates/engine/src/fused/cpu/forward/mod.rs",
         "crates/engine/src/fused/cpu/kv.rs",
-        "crates/engine/src/fused/cpu/lanes.rs",
+        "crates/engine/src/fused/cpu/lanes/mod.rs",
         "crates/engine/src/fused/cpu/matmul/mod.rs",
         "crates/engine/src/fused/cpu/pool.rs",
         "crates/engine/src/fused/cpu/prefetch.rs",
+        "crates/engine/src/fused/cpu/rows.rs",
         "crates/engine/src/fused/cuda/launch.rs",
         "crates/hardware/src/cuda/driver.rs",
         "crates/hardware/src/cuda/launch.rs",
@@ -269,6 +269,63 @@ fn unsafe_code_stands_only_behind_its_door() {
         let lifts = text.contains("allow(unsafe_code") || text.contains("expect(unsafe_code");
         assert!(!lifts || allowed.contains(&file.to_string_lossy().as_ref()), "{}", file.display());
     }
+}
+
+/// Whether the comment and the attributes above line number `at` hold a section on safety.
+fn has_section(lines: &[&str], at: usize) -> bool {
+    let above = lines[..at].iter().rev().map(|line| line.trim_start());
+    above
+        .take_while(|line| line.starts_with("//") || line.starts_with('#'))
+        .any(|line| line == "/// # Safety")
+}
+
+/// Whether what holds the unsafe function at line number `at` answers for it: the trait that it is a method of, or the
+/// function that it stands in. Files are formatted, so what holds a line is less indented.
+fn is_answered_for(lines: &[&str], at: usize) -> bool {
+    let indent = |line: &str| line.len() - line.trim_start().len();
+    let mut inner = indent(lines[at]);
+    for (number, line) in lines[..at].iter().enumerate().rev() {
+        if line.trim().is_empty() || indent(line) >= inner {
+            continue;
+        }
+        inner = indent(line);
+        let head = line.trim_start().trim_start_matches("unsafe ");
+        if head.starts_with(')') {
+            // The end of a signature; its beginning is indented alike.
+            inner += 1;
+        } else if head.contains("fn ") || (head.starts_with("impl") && head.contains(" for ")) {
+            return true;
+        } else if head.contains("trait ") {
+            return has_section(lines, number);
+        }
+    }
+    false
+}
+
+#[test]
+fn every_unsafe_function_says_what_its_caller_promises() {
+    let (mut found, mut wrong) = (0, Vec::new());
+    for file in all_sources() {
+        let text = fs::read_to_string(&file).expect("a source file");
+        // Of a private module all functions may ask for the same, which its head says once.
+        let head = text.lines().take_while(|line| line.starts_with("//!"));
+        let of_module = head.into_iter().any(|line| line == "//! # Safety of this module");
+        let lines: Vec<&str> = text.lines().collect();
+        for (at, line) in lines.iter().enumerate() {
+            let code = line.trim_start();
+            // Of a macro's functions each use is looked at, where it is not within the macro as a whole.
+            if code.starts_with("//") || !code.contains("unsafe fn ") || code.contains("unsafe fn $") {
+                continue;
+            }
+            found += 1;
+            let by_module = of_module && !code.starts_with("pub unsafe");
+            if !by_module && !has_section(&lines, at) && !is_answered_for(&lines, at) {
+                wrong.push(format!("{}:{}: {code}", file.display(), at + 1));
+            }
+        }
+    }
+    assert!(found > 100, "only {found} unsafe functions were found: the reader is broken");
+    assert!(wrong.is_empty(), "no `# Safety`, nor `# Safety of this module`:\n{}", wrong.join("\n"));
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //!
 //! `network` says what a model computes, `weights` brings its tensors where a back end wants them, `cpu` and `cuda`
 //! compute a step, and [`schedule`](super::schedule) makes an [`Engine`] of steps. Start at [`load`]; the pass itself
-//! is `cpu/forward.rs` or `cuda/pass.rs`. What it cannot compute is refused by name in [`supports`], never computed differently.
+//! is `cpu/forward/` or `cuda/pass.rs`. What it cannot compute is refused by name in [`supports`], never computed differently.
 
 mod cpu;
 mod cuda;

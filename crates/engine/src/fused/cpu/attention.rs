@@ -5,6 +5,11 @@
 //! are never kept for more than a page: each row carries the largest score so far, the sum of its shares and the
 //! mixed values, scaled to that largest score (the online softmax of Milakov and Gimelshein, 2018, as `FlashAttention`
 //! uses it). Ranges of positions can so be computed apart and merged by [`merge`].
+//!
+//! # Safety of this module
+//! The processor must have what `V` needs. What a pointer is for says how far it must be good: queries and mixed values
+//! have a head's elements for each row, scores and shares 64, states two; a [`Part`] must be one of the cache's. Rows are
+//! those of `sees` ([`attend_to`]), `rows` or `ROWS`.
 #![allow(
     clippy::inline_always,
     reason = "generic kernels become instructions only inside the wrapper that enables them"
@@ -15,10 +20,8 @@ use std::ops::Range;
 
 use crate::fused::kv::{KvType, PAGE};
 
-use super::activations::for_each_isa;
-use super::isa::Isa;
 use super::kv::{Cell, Eight, Half, KvCache, Part};
-use super::lanes::{LANES, Lanes, Plain, ask_as};
+use super::lanes::{LANES, Lanes, ask_as, for_each_isa};
 use super::pack::BLOCK;
 use super::prefetch::{Prefetch, hint};
 
@@ -56,7 +59,7 @@ impl Next {
     /// Asks for `bytes` from `at` on.
     #[inline(always)]
     unsafe fn ask<V: Lanes>(self, at: *const u8, bytes: usize) {
-        // SAFETY: the caller's: the processor has what `V` needs.
+        // SAFETY: the processor has what `V` needs, by this module's contract.
         unsafe {
             if self.second {
                 ask_as::<V, { hint::SECOND }>(at, bytes);
@@ -98,7 +101,7 @@ for_each_isa! {
 
 #[inline(always)]
 unsafe fn attend_all<V: Lanes>(span: Span<'_>, rows: Rows<'_>, shares: *mut f32, out: Partial) {
-    // SAFETY: the caller's.
+    // SAFETY: the pages hold all positions and there are all rows, by the contract of `attend`.
     unsafe {
         match span.cache.layout.kv_type {
             KvType::F16 => attend_to::<V, Half>(span, rows, shares, out),
@@ -111,7 +114,7 @@ unsafe fn attend_all<V: Lanes>(span: Span<'_>, rows: Rows<'_>, shares: *mut f32,
 unsafe fn attend_to<V: Lanes, C: Cell>(span: Span<'_>, rows: Rows<'_>, shares: *mut f32, out: Partial) {
     let head_size = span.cache.layout.head_size;
     let count = rows.sees.len();
-    // SAFETY: the caller's.
+    // SAFETY: the pages hold all positions and there are all rows, by the contract of `attend`.
     unsafe {
         for row in 0..count {
             *out.state.add(row * 2) = LOWEST;
@@ -160,7 +163,7 @@ unsafe fn scores<V: Lanes, C: Cell>(
     scores: *mut f32,
 ) {
     let mut row = 0;
-    // SAFETY: rows and columns are within what the caller has.
+    // SAFETY: the rows taken at once are within `rows`, for which there is room, by this module's contract.
     unsafe {
         while row < rows {
             let queries = queries.add(row * part.head_size);
@@ -200,7 +203,7 @@ unsafe fn scores_of<V: Lanes, C: Cell, const ROWS: usize, const WIDE: usize>(
     let step = if C::SCALED { BLOCK } else { part.head_size };
     for positions in (0..PAGE).step_by(WIDE * LANES) {
         for first in (0..part.head_size).step_by(step) {
-            // SAFETY: the caller's.
+            // SAFETY: there are `ROWS` rows, and the part has 64 keys, by this module's contract.
             unsafe {
                 let mut sums = [[V::splat(0.0); WIDE]; ROWS];
                 for element in first..first + step {
@@ -251,7 +254,7 @@ unsafe fn share<V: Lanes>(
     row: usize,
     head_size: usize,
 ) {
-    // SAFETY: the caller's.
+    // SAFETY: the row has 64 scores, its state and its mixed values, by this module's contract.
     unsafe {
         for outside in (0..from.min(PAGE)).chain(to.min(PAGE)..PAGE) {
             *scores.add(outside) = LOWEST;
@@ -303,7 +306,7 @@ unsafe fn mix<V: Lanes, C: Cell>(
     mixed: *mut f32,
 ) {
     let mut row = 0;
-    // SAFETY: rows and columns are within what the caller has.
+    // SAFETY: the rows taken at once are within `rows`, for which there is room, by this module's contract.
     unsafe {
         while row < rows {
             let shares = shares.add(row * PAGE);
@@ -331,7 +334,7 @@ unsafe fn mix_rows<V: Lanes, C: Cell, const ROWS: usize>(
 ) -> usize {
     let mut at = 0;
     let mut scaled = [[0.0; PAGE]; ROWS];
-    // SAFETY: the caller's.
+    // SAFETY: there are `ROWS` rows, and the part has 64 values, by this module's contract.
     unsafe {
         while at < part.head_size {
             let mut shares = shares;
@@ -384,7 +387,7 @@ unsafe fn mix_block<V: Lanes, C: Cell, const ROWS: usize, const WIDE: usize>(
     mixed: *mut f32,
 ) -> usize {
     let head_size = part.head_size;
-    // SAFETY: the caller's.
+    // SAFETY: the head has `WIDE` registers from `at` on in each row and value, by this module's contract.
     unsafe {
         let values = part.values::<C>();
         let mut sums = [[V::splat(0.0); WIDE]; ROWS];
@@ -444,7 +447,7 @@ unsafe fn merge_parts<V: Lanes>(
     to: *mut f32,
 ) {
     let (state_stride, mixed_stride) = strides;
-    // SAFETY: the caller's.
+    // SAFETY: each part has a state and mixed values, and `to` has room, by the contract of `merge`.
     unsafe {
         let scores = (0..parts).map(|part| *first.state.add(part * state_stride));
         let largest = scores.fold(sink.unwrap_or(LOWEST), f32::max);

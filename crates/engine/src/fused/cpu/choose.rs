@@ -5,9 +5,7 @@
 )]
 #![allow(unsafe_code, reason = "vector loads at computed places")]
 
-use super::activations::for_each_isa;
-use super::isa::Isa;
-use super::lanes::{LANES, Lanes, Plain};
+use super::lanes::{LANES, Lanes, for_each_isa};
 
 /// Logits of a stretch: its largest is kept, and only in the best stretch is it looked for which one that is.
 const STRETCH: usize = 16 * LANES;
@@ -21,12 +19,16 @@ for_each_isa! {
     pub(super) unsafe fn largest(logits: *const f32, count: usize, first: usize, to: *mut (f32, u32)) = largest_of
 }
 
+/// [`largest`] with registers.
+///
+/// # Safety
+/// As [`largest`]; the processor must have what `V` needs.
 #[inline(always)]
 unsafe fn largest_of<V: Lanes>(logits: *const f32, count: usize, first: usize, to: *mut (f32, u32)) {
     let (mut best, mut stretch) = (f32::NEG_INFINITY, 0);
     // Zero times a number is zero, but no number when it is infinite or none.
     let mut odd = 0.0;
-    // SAFETY: all places are below `count`.
+    // SAFETY: all places are below `count`, and the processor has what `V` needs.
     unsafe {
         let whole = count / STRETCH * STRETCH;
         let mut odds = V::splat(0.0);
@@ -58,6 +60,7 @@ unsafe fn largest_of<V: Lanes>(logits: *const f32, count: usize, first: usize, t
 
 #[cfg(test)]
 mod tests {
+    use super::super::isa::Isa;
     use super::*;
 
     fn found(isa: Isa, logits: &[f32], first: usize) -> (f32, u32) {

@@ -2,6 +2,9 @@
 //!
 //! A query meets 64 keys with whole registers, a share of attention meets a value with whole registers, and both are
 //! one stream of neighbouring bytes; the scales of 64 positions of a block are met with whole registers too.
+//!
+//! # Safety of this module
+//! A generic function asks for what [`append`] says, and that the processor has what `V` needs.
 #![allow(
     clippy::inline_always,
     reason = "generic kernels become instructions only inside the wrapper that enables them"
@@ -16,9 +19,8 @@ use half::f16;
 
 use crate::fused::kv::{BLOCK, KvLayout, KvType, PAGE};
 
-use super::activations::{for_each_isa, scaled};
-use super::isa::Isa;
-use super::lanes::{LANES, Lanes, Plain};
+use super::activations::scaled;
+use super::lanes::{LANES, Lanes, for_each_isa};
 
 /// The cache's memory.
 #[derive(Debug, Clone, Copy)]
@@ -45,7 +47,7 @@ impl KvCache {
     #[inline(always)]
     pub(super) unsafe fn part(&self, page: u32, layer: usize, head: usize) -> Part {
         let number = (page as usize * self.layout.layers + layer) * self.layout.kv_heads + head;
-        // SAFETY: the caller's.
+        // SAFETY: the page, layer and head are there, by this method's contract.
         let keys = unsafe { self.first.add(number * self.layout.part_bytes()) };
         Part { kv_type: self.layout.kv_type, head_size: self.layout.head_size, keys }
     }
@@ -101,7 +103,7 @@ impl Cell for Half {
 
     #[inline(always)]
     unsafe fn load<V: Lanes>(from: *const u8, index: usize) -> V {
-        // SAFETY: the caller's.
+        // SAFETY: the elements are there and the processor has what `V` needs, by the trait's contract.
         unsafe { V::load_f16(from.cast::<u16>().add(index)) }
     }
 }
@@ -112,7 +114,7 @@ impl Cell for Eight {
 
     #[inline(always)]
     unsafe fn load<V: Lanes>(from: *const u8, index: usize) -> V {
-        // SAFETY: the caller's.
+        // SAFETY: the elements are there and the processor has what `V` needs, by the trait's contract.
         unsafe { V::load_i8(from.cast::<i8>().add(index)) }
     }
 }
@@ -128,7 +130,7 @@ for_each_isa! {
 
 #[inline(always)]
 unsafe fn append_one<V: Lanes>(part: Part, slot: usize, key: *const f32, value: *const f32) {
-    // SAFETY: the caller's.
+    // SAFETY: the slot is this thread's, and key and value are as long as a head, by the contract of `append`.
     unsafe {
         match part.kv_type {
             KvType::F16 => append_half::<V>(part, slot, key, value),
@@ -139,7 +141,7 @@ unsafe fn append_one<V: Lanes>(part: Part, slot: usize, key: *const f32, value: 
 
 #[inline(always)]
 unsafe fn append_half<V: Lanes>(part: Part, slot: usize, key: *const f32, value: *const f32) {
-    // SAFETY: the caller's.
+    // SAFETY: the slot is this thread's, and key and value are as long as a head, by the contract of `append`.
     unsafe {
         let keys = part.keys.cast::<u16>();
         let values = part.values::<Half>().cast::<u16>().add(slot * part.head_size);
@@ -156,7 +158,7 @@ unsafe fn append_half<V: Lanes>(part: Part, slot: usize, key: *const f32, value:
 
 #[inline(always)]
 unsafe fn append_eight<V: Lanes>(part: Part, slot: usize, key: *const f32, value: *const f32) {
-    // SAFETY: the caller's.
+    // SAFETY: the slot is this thread's, and key and value are as long as a head, by the contract of `append`.
     unsafe {
         let keys = part.keys.cast::<i8>();
         let values = part.values::<Eight>().cast::<i8>().add(slot * part.head_size);
@@ -173,10 +175,10 @@ unsafe fn append_eight<V: Lanes>(part: Part, slot: usize, key: *const f32, value
     }
 }
 
-/// A block's scale as f16 and its quants.
+/// A block's scale as f16 and its quants; `from` must have a block.
 #[inline(always)]
 unsafe fn block_of<V: Lanes>(from: *const f32) -> (u16, [i8; BLOCK]) {
-    // SAFETY: the caller's.
+    // SAFETY: there are 32 elements, and the processor has what `V` needs.
     unsafe {
         let (scale, low, high) = scaled(V::load(from), V::load(from.add(LANES)));
         let mut quants = [0; BLOCK];

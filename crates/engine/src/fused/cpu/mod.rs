@@ -14,6 +14,7 @@ mod pack;
 mod pool;
 mod prefetch;
 mod rotary;
+mod rows;
 mod store;
 
 use crate::base::sys::{self, Interrupt};

@@ -5,6 +5,10 @@
 //! speed on others, and where a core can wait for few lines at its first cache (24 on Zen 4) more arrive when the second
 //! one is asked, further ahead: there a core read 24 GB/s instead of 15. So each way reads the model's own matrices a few
 //! times when they are loaded, and the fastest is kept; the record says which. Only speed depends on it, no result.
+#![allow(
+    clippy::inline_always,
+    reason = "an instruction is asked for inside the kernels, and a call there would cost more than it"
+)]
 #![allow(unsafe_code, reason = "the trial runs the kernels, which write disjoint rows")]
 
 use crate::base::clock;
@@ -31,6 +35,21 @@ pub(super) mod hint {
     pub(in super::super) const SECOND: u8 = 1;
     /// Past the outer caches.
     pub(in super::super) const PAST: u8 = 2;
+}
+
+/// Asks the memory for the 64 bytes around `at`, as [`hint`] says; whether they are there does not matter.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+pub(super) fn ask<const HINT: u8>(at: *const u8) {
+    use std::arch::x86_64::{_MM_HINT_NTA, _MM_HINT_T0, _MM_HINT_T1, _mm_prefetch};
+    // SAFETY: nothing is read, and every processor of this family has the instruction.
+    unsafe {
+        match HINT {
+            hint::PAST => _mm_prefetch::<_MM_HINT_NTA>(at.cast()),
+            hint::SECOND => _mm_prefetch::<_MM_HINT_T1>(at.cast()),
+            _ => _mm_prefetch::<_MM_HINT_T0>(at.cast()),
+        }
+    }
 }
 
 /// A way to ask.

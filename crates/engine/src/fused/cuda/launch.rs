@@ -505,24 +505,13 @@ impl Kernels {
 
     /// Puts the tokens' keys and values into the cache; each row has its keys first and its values behind them.
     pub(super) fn append(&self, keys: Rows, tokens: &Tokens, cache: CacheOf) -> Result<(), Fault> {
-        let KvLayout { layers, kv_heads, head_size, .. } = cache.layout;
+        let KvLayout { kv_heads, head_size, .. } = cache.layout;
         let values = keys.column(kv_heads * head_size);
         within("append", &[values.hold(tokens.count, kv_heads * head_size), known(tokens)])?;
         self.launch(
             &self.append,
             grid(kv_heads, tokens.count),
-            &[
-                place(keys),
-                place(values),
-                number(keys.stride),
-                Argument::Place(tokens.positions),
-                Argument::Place(tokens.first_page),
-                Argument::Place(tokens.pages),
-                Argument::Place(cache.place),
-                number(layers),
-                number(cache.layer),
-                number(kv_heads),
-            ],
+            &[&[place(keys), place(values), number(keys.stride)][..], &of_cache(tokens, cache)].concat(),
         )
     }
 
@@ -537,7 +526,7 @@ impl Kernels {
         sinks: Option<Vector>,
         output: Rows,
     ) -> Result<(), Fault> {
-        let KvLayout { layers, kv_heads, head_size, .. } = cache.layout;
+        let KvLayout { kv_heads, head_size, .. } = cache.layout;
         let columns = heads * head_size;
         let parts = parts(tokens.pages_seen);
         let at_once = results.bytes() / part_bytes(heads, head_size, tokens.pages_seen);
@@ -560,20 +549,16 @@ impl Kernels {
                 &self.attend,
                 Grid { blocks, ..whole },
                 &[
-                    place(queries),
-                    number(queries.stride),
-                    Argument::Place(tokens.positions),
-                    Argument::Place(tokens.first_page),
-                    Argument::Place(tokens.pages),
-                    Argument::Place(cache.place),
-                    number(layers),
-                    number(cache.layer),
-                    number(kv_heads),
-                    number(heads / kv_heads),
-                    Argument::Number(window.unwrap_or(0)),
-                    number(first),
-                    Argument::Place(results),
-                ],
+                    &[place(queries), number(queries.stride)][..],
+                    &of_cache(tokens, cache),
+                    &[
+                        number(heads / kv_heads),
+                        Argument::Number(window.unwrap_or(0)),
+                        number(first),
+                        Argument::Place(results),
+                    ],
+                ]
+                .concat(),
             )?;
             self.launch(
                 &self.combine,
@@ -590,6 +575,19 @@ impl Kernels {
         }
         Ok(())
     }
+}
+
+/// Where tokens stand and what they see of the cache, as the kernels of `attention.cu` take it.
+fn of_cache(tokens: &Tokens, cache: CacheOf) -> [Argument; 7] {
+    [
+        Argument::Place(tokens.positions),
+        Argument::Place(tokens.first_page),
+        Argument::Place(tokens.pages),
+        Argument::Place(cache.place),
+        number(cache.layout.layers),
+        number(cache.layer),
+        number(cache.layout.kv_heads),
+    ]
 }
 
 /// Parts of a context of so many pages.

@@ -7,11 +7,14 @@
 //! bytes are multiplied at once as a number of 16 bits, since no product reaches beyond its byte; with 3 bits it is minus
 //! the scale times (quant − 4), and 128 more, which lies between 0 and 252. A 4-bit float is looked up as twice its
 //! number, 16 too high, the numbers of `IQ4` 128 too high.
+//!
+//! # Safety of this module
+//! That of [`multiply`](super::multiply): the group lies within the matrix, its rows within the output, and the tiles within
+//! the activations, each as its layout says. Besides, the processor must have what `W` needs.
 #![allow(
     clippy::inline_always,
     reason = "generic kernels become instructions only inside the wrapper that enables them"
 )]
-#![allow(clippy::missing_safety_doc, reason = "said once, at the trait")]
 #![allow(clippy::needless_range_loop, reason = "several arrays of registers are walked side by side")]
 
 use crate::model::TensorType;
@@ -33,7 +36,7 @@ const SUBS: usize = SUPER / BLOCK;
 /// # Safety
 /// As [`super::multiply`]; the processor must have the instructions of `W`.
 pub(super) unsafe fn multiply<W: Enabled>(layout: &Layout, group: *const u8, input: Input, to: Output) {
-    // SAFETY: the caller's.
+    // SAFETY: group, input and output are as the module asks, and the processor has what `W` needs.
     unsafe {
         match layout.kind {
             TensorType::Q4_K => tiles_of::<W, Q4_K>(layout, group, input, to),
@@ -105,23 +108,23 @@ impl Enabled for super::registers::Whole {
             tile: *const u8,
             to: Output,
         ) {
-            // SAFETY: the caller's; the instructions are enabled here.
+            // SAFETY: group, tile and output are as the module asks, and the instructions are enabled here.
             unsafe { tile_of::<super::registers::Whole, FORMAT, TOKENS>(layout, group, tile, to) };
         }
-        // SAFETY: the caller's: the processor has the instructions.
+        // SAFETY: the processor has what `W` needs, by this module's contract.
         unsafe { enabled::<FORMAT, TOKENS>(layout, group, tile, to) };
     }
 }
 
 #[cfg(test)]
-impl Enabled for super::registers::plain::Register {
+impl Enabled for super::registers::Register {
     unsafe fn tile<const FORMAT: u8, const TOKENS: usize>(
         layout: &Layout,
         group: *const u8,
         tile: *const u8,
         to: Output,
     ) {
-        // SAFETY: the caller's.
+        // SAFETY: group, tile and output are as the module asks; plain Rust needs no instructions.
         unsafe { tile_of::<Self, FORMAT, TOKENS>(layout, group, tile, to) };
     }
 }
@@ -261,14 +264,14 @@ unsafe fn tile_of<W: Dots, const FORMAT: u8, const TOKENS: usize>(
 /// A byte everywhere.
 #[inline(always)]
 unsafe fn bytes<W: Dots>(byte: u8) -> W {
-    // SAFETY: the caller's.
+    // SAFETY: the processor has what `W` needs, by this module's contract.
     unsafe { W::splat(i32::from_ne_bytes([byte; 4])) }
 }
 
 /// Four quants of each row, from the planes of a block; see [`bits`](super::super::bits).
 #[inline(always)]
 unsafe fn quants<W: Dots, const FORMAT: u8, const FOUR: usize>(at: *const u8, scales: &Scales<W>) -> W {
-    // SAFETY: the caller's.
+    // SAFETY: the block has the planes of its format, and the processor what `W` needs, by this module's contract.
     unsafe {
         match (FORMAT, FOUR) {
             (Q4_K | MXFP4 | IQ4_NL | IQ4_XS, _) => {
@@ -337,7 +340,7 @@ unsafe fn scales<W: Dots, const FORMAT: u8>(
     block: usize,
     unpacked: *const u8,
 ) -> Scales<W> {
-    // SAFETY: the caller's.
+    // SAFETY: the group has a block and a chunk of these numbers, by this module's contract.
     unsafe {
         let (zero, nothing) = (W::Numbers::splat(0.0), [W::splat(0); 2]);
         let none = Scales {

@@ -3,6 +3,10 @@
 //! Few tokens take each weight as it is read. Many take it from a piece of the matrix that was converted once and
 //! stays in the first cache while all tokens pass; there two groups side by side share each activation's load, where
 //! the registers hold their sums. A row's products are added in the order of the columns, but for a token alone.
+//!
+//! # Safety of this module
+//! That of [`multiply`](super::multiply): the groups lie within the matrix, their rows within the output, and the tokens
+//! within the input. Besides, the processor must have what `V` needs.
 #![allow(
     clippy::inline_always,
     reason = "generic kernels become instructions only inside the wrapper that enables them"
@@ -14,9 +18,8 @@ use std::ops::Range;
 
 use crate::model::TensorType;
 
-use super::super::activations::{for_each_isa, tiles};
-use super::super::isa::Isa;
-use super::super::lanes::{LANES, Lanes, Plain, ask_as};
+use super::super::activations::tiles;
+use super::super::lanes::{LANES, Lanes, ask_as, for_each_isa};
 use super::super::pack::ROWS;
 use super::super::prefetch::{Prefetch, hint};
 use super::{Input, Output, Weights};
@@ -41,7 +44,7 @@ for_each_isa! {
 
 #[inline(always)]
 unsafe fn groups_of<V: Lanes>(weights: Weights, groups: Range<usize>, input: Input, output: Output) {
-    // SAFETY: the caller's.
+    // SAFETY: matrix, input and output are as the module asks, and the processor has what `V` needs.
     unsafe {
         match weights.layout.kind {
             TensorType::F32 => groups_in::<V, F32>(weights, groups, input, output),
@@ -108,7 +111,8 @@ unsafe fn pieces_of<V: Lanes, const FORMAT: u8, const GROUPS: usize>(
     let stride = PIECE * LANES * size_of::<f32>();
     for from in (0..columns).step_by(PIECE) {
         let until = columns.min(from + PIECE);
-        // SAFETY: the columns are within the groups and the piece has room for them; the rest is the caller's.
+        // SAFETY: the columns are within the groups and the piece has room for them; input and output are as the module
+        // asks.
         unsafe {
             for of in 0..GROUPS {
                 let group = group.add(of * weights.layout.group_bytes);
@@ -153,7 +157,7 @@ unsafe fn tiles_of<V: Lanes, const FORMAT: u8, const GROUPS: usize>(part: &Part,
 /// Sixteen weights of column `k`.
 #[inline(always)]
 unsafe fn weights<V: Lanes, const FORMAT: u8>(group: *const u8, k: usize) -> V {
-    // SAFETY: the caller's: `k` is a column of the group.
+    // SAFETY: `k` is a column of the group, by this module's contract.
     unsafe {
         match FORMAT {
             F32 => V::load(group.cast::<f32>().add(k * LANES)),
@@ -171,7 +175,7 @@ unsafe fn some<V: Lanes, const FORMAT: u8, const GROUPS: usize, const TOKENS: us
     stride: usize,
     to: Output,
 ) {
-    // SAFETY: the caller's.
+    // SAFETY: there are `TOKENS` rows of the part's columns, and of `GROUPS` groups of outputs, by this module's contract.
     unsafe {
         let mut sums = [[V::splat(0.0); GROUPS]; TOKENS];
         if part.columns.start > 0 {
@@ -207,7 +211,7 @@ unsafe fn one<V: Lanes, const FORMAT: u8>(part: &Part, row: *const f32, to: Outp
     const CHAINS: usize = 4;
     let bytes = LANES * if FORMAT == F32 { 4 } else { 2 };
     let (group, ahead) = (part.groups, part.prefetch.ahead());
-    // SAFETY: the caller's.
+    // SAFETY: the row has the part's columns, and the output one group, by this module's contract.
     unsafe {
         let mut sums = [V::splat(0.0); CHAINS];
         for k in (0..part.columns.len()).step_by(CHAINS) {

@@ -62,7 +62,7 @@ pub(super) unsafe fn multiply(
     output: Output,
 ) {
     if !is_quantized(weights.layout.kind) {
-        // SAFETY: the caller's.
+        // SAFETY: the pointers are good and the rows nobody else's, by this function's contract.
         return unsafe { float::multiply(isa, weights, groups, input, output) };
     }
     for group in groups {

@@ -12,6 +12,10 @@
 //! The widening to 32 bits, a multiplication by ones for plain blocks, multiplies by a super-block's integer scales,
 //! which thereby cost nothing. What they scale is added over the super-block in single precision, exact to 24 bits, and
 //! multiplied by the f16 scale at its end.
+//!
+//! # Safety of this module
+//! That of [`multiply`](super::multiply): the group lies within the matrix, its rows within the output, and the tiles within
+//! the activations, each as its layout says. Besides, the processor must have what `W` needs.
 #![allow(
     clippy::inline_always,
     reason = "what computes with registers becomes instructions only inside the wrapper that enables them"
@@ -38,7 +42,7 @@ const SUBS: usize = SUPER / BLOCK;
 /// # Safety
 /// As [`super::multiply`]; the processor must have the instructions of `W`.
 pub(super) unsafe fn multiply<W: Enabled>(layout: &Layout, group: *const u8, input: Input, to: Output) {
-    // SAFETY: the caller's.
+    // SAFETY: group, input and output are as the module asks, and the processor has what `W` needs.
     unsafe {
         match layout.kind {
             TensorType::Q2_K => tiles_of::<W, Supers<2>>(layout, group, input, to),
@@ -133,10 +137,10 @@ macro_rules! enable {
                     from: usize,
                     to: Output,
                 ) {
-                    // SAFETY: the caller's; the instructions are enabled here.
+                    // SAFETY: group, tile and output are as the module asks, and the instructions are enabled here.
                     unsafe { F::part_of_tile::<$registers, TOKENS, WIDTH>(layout, group, tile, from, to) };
                 }
-                // SAFETY: the caller's: the processor has the instructions.
+                // SAFETY: the processor has what the registers need, by this module's contract.
                 unsafe { enabled::<F, TOKENS, WIDTH>(layout, group, tile, from, to) };
             }
         }
@@ -148,7 +152,7 @@ enable!(Whole, "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c");
 /// The bits of `mask` of each byte, moved down by `DOWN`; they must not leave the byte.
 #[inline(always)]
 unsafe fn bits<W: Pairs, const DOWN: u32>(plane: W, mask: u8) -> W {
-    // SAFETY: the caller's.
+    // SAFETY: the processor has what `W` needs, by this module's contract.
     unsafe {
         let masked = plane.and(W::splat(i32::from_ne_bytes([mask; 4])));
         if DOWN == 0 { masked } else { masked.down::<DOWN>() }
@@ -164,7 +168,7 @@ unsafe fn feed<W: Pairs, const TOKENS: usize, const WIDTH: usize>(
     four: usize,
 ) {
     for (token, dot) in dots.iter_mut().enumerate() {
-        // SAFETY: the caller's.
+        // SAFETY: the tile has a block here, and the processor what `W` needs, by this module's contract.
         unsafe {
             let x = word::<W>(tile.add((four * WIDTH + token) * 4));
             *dot = dot.add_16(quants.products(x));
@@ -179,7 +183,7 @@ unsafe fn feed<W: Pairs, const TOKENS: usize, const WIDTH: usize>(
 #[inline(always)]
 unsafe fn widen<W: Pairs, const TOKENS: usize>(mut dots: [W; TOKENS], factors: W) -> [W; TOKENS] {
     for dot in &mut dots {
-        // SAFETY: the caller's.
+        // SAFETY: the processor has what `W` needs, by this module's contract.
         *dot = unsafe { dot.pairs_times(factors) };
     }
     dots
@@ -192,7 +196,7 @@ unsafe fn block<W: Pairs, const BITS: usize, const TOKENS: usize, const WIDTH: u
     tile: *const u8,
     factors: [W; 2],
 ) -> [W; TOKENS] {
-    // SAFETY: the caller's.
+    // SAFETY: the planes and the tile have a block here, and the processor what `W` needs, by this module's contract.
     unsafe {
         let mut dots = [W::splat(0); TOKENS];
         match BITS {
@@ -319,7 +323,7 @@ unsafe fn block<W: Pairs, const BITS: usize, const TOKENS: usize, const WIDTH: u
 #[inline(always)]
 unsafe fn store<W: Pairs, const TOKENS: usize>(sums: [W::Numbers; TOKENS], from: usize, to: Output) {
     for (token, sum) in sums.into_iter().enumerate() {
-        // SAFETY: the caller's: sixteen elements of each token are ours.
+        // SAFETY: sixteen elements of each token are this thread's, by this module's contract.
         unsafe { sum.store(to.first.add((from + token) * to.stride)) };
     }
 }

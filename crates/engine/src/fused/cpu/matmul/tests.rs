@@ -37,7 +37,7 @@ fn run_dots(kind: TensorType, file: &[u8], rows: usize, columns: usize, x: &[f32
                 unsafe {
                     let bytes = weights.groups.add(group * weights.layout.group_bytes);
                     let to = Output { first: output.first.add(group * ROWS), ..output };
-                    dots::multiply::<registers::plain::Register>(&weights.layout, bytes, input, to);
+                    dots::multiply::<registers::Register>(&weights.layout, bytes, input, to);
                 }
             }
         },

@@ -4,6 +4,10 @@
 //! quants, a split into nibbles where there are 4 bits, and for each token one dot product with four broadcast
 //! activations (Intel's Optimization Reference Manual, "Vector Neural Network Instructions"). Scales are applied once
 //! a block.
+//!
+//! # Safety of this module
+//! That of [`multiply`](super::multiply): the group lies within the matrix, its rows within the output, and the tiles within
+//! the activations, each as its layout says. Besides, the processor must have AVX-512 with VNNI.
 #![allow(clippy::wildcard_imports, reason = "the instructions have names of their own")]
 #![allow(clippy::needless_range_loop, reason = "several arrays of registers are walked side by side")]
 
@@ -22,7 +26,7 @@ use super::{Input, Output, dots};
 /// As [`super::multiply`]; the processor must have what [`Isa::Avx512Vnni`](super::Isa) says.
 pub(super) unsafe fn multiply(layout: &Layout, group: *const u8, input: Input, to: Output) {
     if !matches!(layout.kind, TensorType::Q4_0 | TensorType::Q4_1 | TensorType::Q8_0) {
-        // SAFETY: the caller's.
+        // SAFETY: group, input and output are as the module asks, and the processor has the instructions.
         return unsafe { dots::multiply::<Whole>(layout, group, input, to) };
     }
     let blocks = layout.columns / BLOCK;
@@ -53,7 +57,7 @@ pub(super) unsafe fn multiply(layout: &Layout, group: *const u8, input: Input, t
 #[inline]
 #[target_feature(enable = "avx512f")]
 unsafe fn four_512(at: *const u8) -> __m512i {
-    // SAFETY: the caller's.
+    // SAFETY: the tile has four bytes here, by this module's contract.
     unsafe { _mm512_set1_epi32(at.cast::<i32>().read_unaligned()) }
 }
 

@@ -4,111 +4,30 @@
 //! its tokens as one small matrix and its weights are read once. A pair's place in that order is its *slot*. The work
 //! is split by (expert, groups of rows), so that all threads read weights for a single token as well. A token is
 //! routed by itself, in the same order of sums whatever else the step holds: another batch chooses no other expert.
-#![allow(unsafe_code, reason = "threads write disjoint parts of shared buffers between two barriers")]
+//!
+//! # Safety of this module
+//! That of [`pass`](super::pass), for a [`Mixture`] and the [`View`] in it as for the pass: the parts of the layer are
+//! called in the order of [`Pass::expert_layer`], with a barrier between two of them.
+
+mod routing;
+mod shares;
+mod workspace;
 
 use std::ops::Range;
 
 use super::super::activations::{self, Slot};
-use super::super::arena::{Arena, Region};
 use super::super::matmul::{self, Input, Output};
 use super::super::pack::{ROWS, is_quantized};
+use super::super::rows;
 use super::super::store::{Biases, Block, Experts, Matrix, Stack};
-use super::{Pass, activate, padded, share};
-use crate::fused::network::{self, Network};
+use super::buffers::padded;
+use super::feed::activate;
+use super::pass::Pass;
+use super::share::share;
 
-/// What a group's weights cost before the first token, in tokens: they come from memory, a token only computes.
-const WEIGHTS_COST: usize = 8;
+use shares::Shares;
 
-/// Memory of the largest step; only what a step touches is taken from the system.
-#[derive(Debug)]
-pub(super) struct Workspace {
-    arena: Arena,
-    regions: [Region; 12],
-}
-
-/// Where the parts of the workspace lie. A *pair* is a token with one of its experts.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct View {
-    /// Logits `[tokens][experts]`.
-    logits: *mut f32,
-    /// Each token's normed row, quantized by itself.
-    single: *mut u8,
-    /// Quantized rows in slots, the input of one matrix after the other.
-    tiles: *mut u8,
-    /// Plain rows in slots.
-    rows: *mut f32,
-    gate: *mut f32,
-    up: *mut f32,
-    out: *mut f32,
-    /// Each pair's expert, `[tokens][used]`.
-    chosen: *mut u32,
-    /// Each pair's share of the token's output.
-    shares: *mut f32,
-    /// Each pair's slot.
-    slots: *mut u32,
-    /// Each slot's token.
-    token_of: *mut u32,
-    /// Each expert's first slot, and behind the last expert the number of pairs.
-    starts: *mut u32,
-}
-
-impl Workspace {
-    /// Memory for `tokens` tokens, or none for a network without experts.
-    pub(super) fn new(network: &Network, tokens: usize) -> std::io::Result<Option<Self>> {
-        let Some(experts) = network.experts else { return Ok(None) };
-        let sizes = sizes(network, experts, tokens);
-        let mut arena = Arena::new(Arena::bytes_of(&sizes))?;
-        let regions = arena.take_all(sizes)?;
-        Ok(Some(Self { arena, regions }))
-    }
-
-    #[allow(clippy::cast_ptr_alignment, reason = "regions begin at cache lines")]
-    pub(super) fn view(&self) -> View {
-        let [logits, single, tiles, rows, gate, up, out, chosen, shares, slots, token_of, starts] =
-            self.regions.map(|region| self.arena.pointer(region));
-        View {
-            logits: logits.cast(),
-            single,
-            tiles,
-            rows: rows.cast(),
-            gate: gate.cast(),
-            up: up.cast(),
-            out: out.cast(),
-            chosen: chosen.cast(),
-            shares: shares.cast(),
-            slots: slots.cast(),
-            token_of: token_of.cast(),
-            starts: starts.cast(),
-        }
-    }
-}
-
-#[cfg(test)]
-impl Workspace {
-    pub(super) fn assert_apart(&self) {
-        super::super::arena::tests::assert_apart(&self.arena, &self.regions);
-    }
-}
-
-/// Bytes of each part, in the order of [`View`].
-fn sizes(network: &Network, experts: network::Experts, tokens: usize) -> [usize; 12] {
-    let (width, feed) = (network.width, network.feed_forward);
-    let pairs = tokens * experts.used;
-    [
-        tokens * padded(experts.count) * 4,
-        tokens * activations::packed_bytes(1, width),
-        pairs * activations::packed_bytes(1, width.max(feed)),
-        pairs * width * 4,
-        pairs * feed * 4,
-        pairs * feed * 4,
-        pairs * padded(width) * 4,
-        pairs * 4,
-        pairs * 4,
-        pairs * 4,
-        pairs * 4,
-        (experts.count + 1) * 4,
-    ]
-}
+pub(super) use workspace::{View, Workspace};
 
 /// The experts' part of a pass.
 struct Mixture<'a> {
@@ -122,9 +41,6 @@ struct Mixture<'a> {
 
 impl Pass<'_> {
     /// The feed-forward layer with experts.
-    ///
-    /// # Safety
-    /// As the other parts of a pass: every thread comes here with the same block.
     pub(super) unsafe fn expert_layer(&self, block: &Block, experts: &Experts, thread: usize) {
         let (Some(view), Some(shape)) = (self.experts, self.network.experts) else { return };
         let biases = experts.biases.as_ref();
@@ -160,6 +76,9 @@ impl Mixture<'_> {
     }
 
     /// The slots of expert `index`.
+    ///
+    /// # Safety
+    /// Pairs must have been sorted before the last barrier, and `index` be one of the experts.
     unsafe fn slots_of(&self, index: usize) -> Range<usize> {
         // SAFETY: there are as many starts as experts and one more, written before a barrier.
         unsafe { *self.view.starts.add(index) as usize..*self.view.starts.add(index + 1) as usize }
@@ -176,7 +95,7 @@ impl Mixture<'_> {
                 let to = pass.normed.add(token * width);
                 let from = pass.residual.add(token * width);
                 let epsilon = pass.network.norm_epsilon;
-                activations::norm(pass.isa, from, block.feed_norm.as_ptr(), width, 0..width, epsilon, to);
+                rows::norm(pass.isa, from, block.feed_norm.as_ptr(), width, 0..width, epsilon, to);
                 if quantized {
                     let single = self.view.single.add(token * activations::packed_bytes(1, width));
                     activations::quantize(pass.isa, to, 0..width, Slot::new(single, 0, 1, width));
@@ -221,7 +140,7 @@ impl Mixture<'_> {
                         *logit += bias;
                     }
                 }
-                choose(
+                routing::choose(
                     logits,
                     std::slice::from_raw_parts_mut(view.chosen.add(token * self.used), self.used),
                     std::slice::from_raw_parts_mut(view.shares.add(token * self.used), self.used),
@@ -231,11 +150,14 @@ impl Mixture<'_> {
     }
 
     /// Gives every pair its slot: those of the first expert first, each expert's tokens in their order.
+    ///
+    /// # Safety
+    /// That of this module, but for one thread alone.
     unsafe fn sort(&self) {
         let (view, pairs) = (self.view, self.pairs());
-        // SAFETY: one thread alone is here.
+        // SAFETY: no other thread is here, and all pairs were chosen before the last barrier.
         unsafe {
-            sort(
+            routing::sort(
                 std::slice::from_raw_parts(view.chosen, pairs),
                 self.used,
                 std::slice::from_raw_parts_mut(view.starts, self.count + 1),
@@ -262,6 +184,9 @@ impl Mixture<'_> {
     }
 
     /// The place of `slot`, one of its expert's `slots`, in tiles of `columns` elements.
+    ///
+    /// # Safety
+    /// The slot must be one of the pairs', and rows of `columns` elements be what the tiles hold now.
     unsafe fn place(&self, slot: usize, slots: &Range<usize>, columns: usize) -> Slot {
         // SAFETY: the tiles are for all pairs, and each expert's lie behind those of the ones before.
         unsafe {
@@ -327,9 +252,10 @@ impl Mixture<'_> {
         }
     }
 
+    /// Gate and up of this thread's share of all slots.
     unsafe fn gate_up(&self, [gate, up]: &[Stack; 2], thread: usize) {
         let stacks = [(*gate, self.view.gate), (*up, self.view.up)];
-        // SAFETY: the caller's.
+        // SAFETY: all slots' inputs were gathered before the last barrier.
         unsafe { self.multiply(&stacks, self.view.rows, self.pass.network.width, thread) };
     }
 
@@ -344,7 +270,7 @@ impl Mixture<'_> {
                 let (gate, up) = (self.view.gate.add(slot * feed), self.view.up.add(slot * feed));
                 if let Some(biases) = self.biases {
                     for (bias, to) in biases.gate_up.iter().zip([gate, up]) {
-                        activations::add(pass.isa, bias[expert * feed..].as_ptr(), feed, to);
+                        rows::add(pass.isa, bias[expert * feed..].as_ptr(), feed, to);
                     }
                 }
                 activate(pass.network.activation, pass.isa, gate, up, feed);
@@ -355,8 +281,9 @@ impl Mixture<'_> {
         }
     }
 
+    /// What this thread's share of all slots gives.
     unsafe fn down(&self, down: &Stack, thread: usize) {
-        // SAFETY: the caller's.
+        // SAFETY: all slots' gates were activated before the last barrier.
         unsafe {
             let feed = self.pass.network.feed_forward;
             self.multiply(&[(*down, self.view.out)], self.view.gate, feed, thread);
@@ -374,180 +301,12 @@ impl Mixture<'_> {
                     let from = self.view.out.add(*self.view.slots.add(pair) as usize * padded(width));
                     let to = pass.residual.add(token * width);
                     let share = *self.view.shares.add(pair);
-                    activations::add_scaled(pass.isa, share, from, width, to);
+                    rows::add_scaled(pass.isa, share, from, width, to);
                     if let Some(biases) = self.biases {
                         let expert = *self.view.chosen.add(pair) as usize;
                         let bias = biases.down[expert * width..].as_ptr();
-                        activations::add_scaled(pass.isa, share, bias, width, to);
+                        rows::add_scaled(pass.isa, share, bias, width, to);
                     }
-                }
-            }
-        }
-    }
-}
-
-/// Takes as many of the largest `logits` as there are places in `chosen`, the first of equal ones first, and gives each
-/// the softmax of the taken. What was taken is lost from `logits`.
-fn choose(logits: &mut [f32], chosen: &mut [u32], shares: &mut [f32]) {
-    for place in 0..chosen.len() {
-        let mut best = None;
-        let mut value = f32::NEG_INFINITY;
-        for (index, logit) in logits.iter().enumerate() {
-            if *logit > value {
-                (best, value) = (Some(index), *logit);
-            }
-        }
-        let taken = |index: &usize| chosen[..place].iter().any(|other| *other as usize == *index);
-        let index = best.unwrap_or_else(|| {
-            // Only what is no number is left. Its share is none either, and so shows in the step's logits.
-            value = f32::NAN;
-            (0..logits.len()).find(|index| !taken(index)).unwrap_or(0)
-        });
-        logits[index] = f32::NEG_INFINITY;
-        chosen[place] = u32::try_from(index).unwrap_or(0);
-        shares[place] = value;
-    }
-    let largest = shares.first().copied().unwrap_or(0.0);
-    let mut sum = 0.0;
-    for share in shares.iter_mut() {
-        *share = (*share - largest).exp();
-        sum += *share;
-    }
-    for share in shares {
-        *share /= sum;
-    }
-}
-
-/// Sorts pairs by expert: counts, then first slots, then each pair to the next free slot of its expert.
-fn sort(chosen: &[u32], used: usize, starts: &mut [u32], slots: &mut [u32], token_of: &mut [u32]) {
-    starts.fill(0);
-    // Counted one place too far, so that each expert's start can move to its end, which is where the next one starts.
-    for expert in chosen {
-        if let Some(next) = starts.get_mut(*expert as usize + 2) {
-            *next += 1;
-        }
-    }
-    let mut sum = 0;
-    for start in starts.iter_mut() {
-        sum += *start;
-        *start = sum;
-    }
-    for (pair, expert) in chosen.iter().enumerate() {
-        let next = &mut starts[*expert as usize + 1];
-        slots[pair] = *next;
-        token_of[*next as usize] = u32::try_from(pair / used).unwrap_or(0);
-        *next += 1;
-    }
-}
-
-/// A thread's share of the items of all experts that have tokens: ranges of about the same cost, without gap or overlap.
-struct Shares<F> {
-    items: usize,
-    count: usize,
-    tokens: F,
-    /// This thread's stretch of the total cost.
-    from: usize,
-    to: usize,
-    /// Cost of the experts before the next one.
-    before: usize,
-    next: usize,
-}
-
-impl<F: Fn(usize) -> usize> Shares<F> {
-    /// Each of `count` experts has `items`, each of which costs its expert's tokens and the weights.
-    fn new(items: usize, count: usize, tokens: F, thread: usize, threads: usize) -> Self {
-        let of = |index| Some(tokens(index)).filter(|tokens| *tokens > 0).map(|tokens| tokens + WEIGHTS_COST);
-        let total: usize = items * (0..count).filter_map(of).sum::<usize>();
-        let Range { start: from, end: to } = share(total, thread, threads);
-        Self { items, count, tokens, from, to, before: 0, next: 0 }
-    }
-}
-
-impl<F: Fn(usize) -> usize> Iterator for Shares<F> {
-    type Item = (usize, Range<usize>);
-
-    fn next(&mut self) -> Option<Self::Item> {
-        while self.next < self.count && self.before < self.to {
-            let index = self.next;
-            self.next += 1;
-            let tokens = (self.tokens)(index);
-            if tokens == 0 {
-                continue;
-            }
-            let one = tokens + WEIGHTS_COST;
-            // An item belongs to the thread in whose stretch it ends; rounded alike by both neighbours.
-            let item = |cost: usize| (cost.saturating_sub(self.before) / one).min(self.items);
-            let mine = item(self.from)..item(self.to);
-            self.before += self.items * one;
-            if !mine.is_empty() {
-                return Some((index, mine));
-            }
-        }
-        None
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_largest_are_chosen_and_share_by_the_softmax_of_all_brought_back_to_one() {
-        let logits = [0.5f32, 2.0, -1.0, 2.0, 1.0];
-        let (mut left, mut chosen, mut shares) = (logits, [0; 3], [0.0; 3]);
-        choose(&mut left, &mut chosen, &mut shares);
-        assert_eq!(chosen, [1, 3, 4]);
-        let all: f32 = logits.iter().map(|logit| logit.exp()).sum();
-        let softmax = chosen.map(|index| logits[index as usize].exp() / all);
-        let kept: f32 = softmax.iter().sum();
-        for (share, expected) in shares.iter().zip(softmax) {
-            assert!((share - expected / kept).abs() < 1e-6, "{shares:?}");
-        }
-    }
-
-    #[test]
-    fn what_is_no_number_chooses_experts_that_exist_and_stays_visible() {
-        for mut logits in [[f32::NAN; 4], [f32::NAN, 1.0, f32::NAN, f32::NEG_INFINITY]] {
-            let (mut chosen, mut shares) = ([9; 3], [0.0; 3]);
-            choose(&mut logits, &mut chosen, &mut shares);
-            let mut distinct = chosen.to_vec();
-            distinct.sort_unstable();
-            distinct.dedup();
-            assert!(distinct.len() == 3 && chosen.iter().all(|index| *index < 4), "{chosen:?}");
-            assert!(shares.iter().all(|share| share.is_nan()), "{shares:?}");
-        }
-    }
-
-    #[test]
-    fn pairs_are_sorted_by_expert_and_then_by_token() {
-        // Tokens 0, 1, 2 with two experts each, of four.
-        let chosen = [3, 0, 0, 1, 3, 1];
-        let (mut starts, mut slots, mut token_of) = ([7; 5], [7; 6], [7; 6]);
-        sort(&chosen, 2, &mut starts, &mut slots, &mut token_of);
-        assert_eq!(starts, [0, 2, 4, 4, 6]);
-        assert_eq!(token_of, [0, 1, 1, 2, 0, 2]);
-        assert_eq!(slots, [4, 0, 1, 2, 5, 3]);
-    }
-
-    #[test]
-    fn every_group_of_every_chosen_expert_belongs_to_one_thread() {
-        for (counts, items) in
-            [(vec![0, 5, 1, 0, 300, 2], 7), (vec![1], 1), (vec![0, 0, 1], 96), (vec![8; 8], 3)]
-        {
-            for threads in [1, 2, 3, 8] {
-                let mut seen = vec![vec![0; items]; counts.len()];
-                for thread in 0..threads {
-                    for (index, range) in
-                        Shares::new(items, counts.len(), |index| counts[index], thread, threads)
-                    {
-                        range.for_each(|item| seen[index][item] += 1);
-                    }
-                }
-                for (tokens, seen) in counts.iter().zip(seen) {
-                    assert!(
-                        seen.iter().all(|times| *times == usize::from(*tokens > 0)),
-                        "{counts:?} {threads}"
-                    );
                 }
             }
         }
