@@ -8,11 +8,15 @@
 //! - with `Q4_K_M` and `Q5_K_M`, attention values and feed-forward down have `Q6_K` in the first and last
 //!   eighth of the blocks and in every third between;
 //! - with `Q4_K_S`, they have `Q5_K` in the first four blocks and in the first eighth;
+//! - with `Q3_K_M`, they have `Q5_K` in the first two blocks and in the first sixteenth, else `Q4_K`; with `Q3_K_L` `Q5_K`
+//!   everywhere; the attention output has one step more than the rest;
+//! - with `Q2_K`, values have `Q4_K` where four heads share one, else `Q3_K`, as feed-forward down and the attention output;
+//! - with `IQ4_NL` and `IQ4_XS`, values have `Q5_K` where four heads share one, and feed-forward down in the first eighth;
 //! - in a model of eight experts a block ("8x7B"), attention keys and values have `Q8_0`, and with `Q4_K_M` and `Q4_K_S`
 //!   the attention output `Q5_K`; a router keeps single precision in every mixture;
 //! - in a model of 80 blocks with grouped heads ("70B"), values in `Q4_K` become `Q5_K`, being small there;
 //! - with `MXFP4` (llama-quantize's `MXFP4_MOE`), experts have that type and all other matrices `Q8_0`;
-//! - a row that is no multiple of 256 falls back from `Q4_K` to `Q5_0`, from `Q5_K` to `Q5_1` and from `Q6_K` to
+//! - a row that is no multiple of 256 falls back from `Q2_K`, `Q3_K` and `IQ4_XS` to `IQ4_NL`, from `Q4_K` to `Q5_0`, from `Q5_K` to `Q5_1` and from `Q6_K` to
 //!   `Q8_0`, and one that is no multiple of 32 to half precision.
 
 use crate::TensorType;
@@ -34,11 +38,18 @@ const MIXTURES: &[(&str, TensorType)] = &[
     ("Q4_K_S", TensorType::Q4_K),
     ("Q4_1", TensorType::Q4_1),
     ("Q4_0", TensorType::Q4_0),
+    ("IQ4_NL", TensorType::IQ4_NL),
+    ("IQ4_XS", TensorType::IQ4_XS),
+    ("Q3_K_L", TensorType::Q3_K),
+    ("Q3_K_M", TensorType::Q3_K),
+    ("Q3_K_S", TensorType::Q3_K),
+    ("Q2_K", TensorType::Q2_K),
     ("MXFP4", TensorType::MXFP4),
 ];
 
 /// Other names for a mixture, as llama-quantize has them.
-const ALIASES: &[(&str, &str)] = &[("Q4_K", "Q4_K_M"), ("Q5_K", "Q5_K_M"), ("MXFP4_MOE", "MXFP4")];
+const ALIASES: &[(&str, &str)] =
+    &[("Q3_K", "Q3_K_M"), ("Q4_K", "Q4_K_M"), ("Q5_K", "Q5_K_M"), ("MXFP4_MOE", "MXFP4")];
 
 /// A mixture of tensor types.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,6 +69,8 @@ pub(super) struct Whole {
     pub experts: u32,
     /// Whether llama.cpp counts the model as "70B".
     pub seventy_billion: bool,
+    /// Whether at least four heads share a key and value head.
+    pub four_grouped: bool,
 }
 
 impl Mixture {
@@ -124,27 +137,70 @@ impl Mixture {
             || u64::from(layer) >= 7 * u64::from(whole.layers) / 8
             || (layer.wrapping_sub(eighth)) % 3 == 2;
         let eight_experts = whole.experts == 8;
-        let medium = self.label.ends_with("_K_M");
+        let medium = matches!(self.label, "Q4_K_M" | "Q5_K_M");
         let wanted = match role {
             Role::Output => self.for_output(row),
             Role::Embedding if whole.tied_head => self.for_output(row),
             Role::Key | Role::Value | Role::QueryKeyValue if eight_experts => TensorType::Q8_0,
-            Role::AttentionOutput if eight_experts && self.main == TensorType::Q4_K => TensorType::Q5_K,
+            Role::AttentionOutput => self.for_attention_output(eight_experts),
             Role::Value | Role::QueryKeyValue => {
-                let wanted = if medium && more_bits {
-                    TensorType::Q6_K
-                } else if self.label == "Q4_K_S" && layer < 4 {
-                    TensorType::Q5_K
-                } else {
-                    self.main
-                };
-                if whole.seventy_billion && wanted == TensorType::Q4_K { TensorType::Q5_K } else { wanted }
+                let wanted =
+                    if medium && more_bits { TensorType::Q6_K } else { self.for_value(layer, whole) };
+                let small = matches!(wanted, TensorType::Q3_K | TensorType::Q4_K);
+                if whole.seventy_billion && small { TensorType::Q5_K } else { wanted }
             }
             Role::Down | Role::ExpertDown if medium && more_bits => TensorType::Q6_K,
-            Role::Down | Role::ExpertDown if self.label == "Q4_K_S" && layer < eighth => TensorType::Q5_K,
+            Role::Down | Role::ExpertDown => self.for_down(layer, whole.layers),
             _ => self.main,
         };
         fall_back(wanted, row)
+    }
+
+    fn for_attention_output(self, eight_experts: bool) -> TensorType {
+        let few_bits = !matches!(self.label, "Q3_K_L")
+            && matches!(
+                self.main,
+                TensorType::Q2_K
+                    | TensorType::Q3_K
+                    | TensorType::Q4_K
+                    | TensorType::IQ4_NL
+                    | TensorType::IQ4_XS
+            );
+        match self.label {
+            _ if eight_experts => {
+                if few_bits {
+                    TensorType::Q5_K
+                } else {
+                    self.main
+                }
+            }
+            "Q2_K" => TensorType::Q3_K,
+            "Q3_K_M" => TensorType::Q4_K,
+            "Q3_K_L" => TensorType::Q5_K,
+            _ => self.main,
+        }
+    }
+
+    fn for_value(self, layer: u32, whole: Whole) -> TensorType {
+        match self.label {
+            "Q2_K" if whole.four_grouped => TensorType::Q4_K,
+            "Q2_K" => TensorType::Q3_K,
+            "Q3_K_M" if layer >= 2 => TensorType::Q4_K,
+            "Q3_K_M" | "Q3_K_L" => TensorType::Q5_K,
+            "Q4_K_S" if layer < 4 => TensorType::Q5_K,
+            "IQ4_NL" | "IQ4_XS" if whole.four_grouped => TensorType::Q5_K,
+            _ => self.main,
+        }
+    }
+
+    fn for_down(self, layer: u32, layers: u32) -> TensorType {
+        match self.label {
+            "Q2_K" => TensorType::Q3_K,
+            "Q3_K_M" if layer >= layers / 16 => TensorType::Q4_K,
+            "Q3_K_M" | "Q3_K_L" => TensorType::Q5_K,
+            "Q4_K_S" | "IQ4_NL" | "IQ4_XS" if layer < layers / 8 => TensorType::Q5_K,
+            _ => self.main,
+        }
     }
 
     fn for_output(self, row: u64) -> TensorType {
@@ -162,6 +218,7 @@ fn fall_back(wanted: TensorType, row: u64) -> TensorType {
         return wanted;
     }
     let smaller = match wanted {
+        TensorType::Q2_K | TensorType::Q3_K | TensorType::IQ4_XS => TensorType::IQ4_NL,
         TensorType::Q4_K => TensorType::Q5_0,
         TensorType::Q5_K => TensorType::Q5_1,
         TensorType::Q6_K => TensorType::Q8_0,
@@ -174,7 +231,8 @@ fn fall_back(wanted: TensorType, row: u64) -> TensorType {
 mod tests {
     use super::*;
 
-    const WHOLE: Whole = Whole { layers: 32, tied_head: false, experts: 0, seventy_billion: false };
+    const WHOLE: Whole =
+        Whole { layers: 32, tied_head: false, experts: 0, seventy_billion: false, four_grouped: false };
 
     #[test]
     fn every_label_has_a_number_and_can_be_made() {

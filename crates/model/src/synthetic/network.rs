@@ -232,7 +232,8 @@ fn whole(shape: &Shape) -> Whole {
             _ => false,
         };
     let experts = shape.experts.map_or(0, |experts| experts.count);
-    Whole { layers: shape.layers, tied_head: shape.tied_head, experts, seventy_billion }
+    let four_grouped = shape.heads / shape.kv_heads.max(1) >= 4;
+    Whole { layers: shape.layers, tied_head: shape.tied_head, experts, seventy_billion, four_grouped }
 }
 
 fn metadata(row: &ModelRow, mixture: Mixture, seed: u64) -> Vec<(String, Value)> {

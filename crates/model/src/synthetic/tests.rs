@@ -324,7 +324,7 @@ fn llama_quantize_chooses_the_same_types() {
     };
     let same = |_: &mut Shape| {};
     let narrow = |experts| ExpertShape { feed_forward: 256, ..experts };
-    let k_labels = ["Q4_K_S", "Q4_K_M", "Q5_K_M"];
+    let k_labels = ["Q2_K", "Q3_K_M", "IQ4_XS", "Q4_K_S", "Q4_K_M", "Q5_K_M"];
     let all: Vec<&str> = Mixture::labels().filter(|label| label.contains('_')).collect();
     let cases: [(ModelRow, &[&str]); 12] = [
         (shaped("llama-3-8b", &same), &all),
@@ -337,7 +337,7 @@ fn llama_quantize_chooses_the_same_types() {
         (shaped("qwen3-30b-a3b", &same), &["Q4_K_S", "Q4_K_M", "MXFP4_MOE"]),
         (shaped("gpt-oss-20b", &same), &["Q4_K_M", "Q8_0", "MXFP4_MOE"]),
         // Eighty blocks with grouped heads count as 70B.
-        (shaped("llama-3-70b", &|shape| shape.layers = 80), &["Q4_K_S", "Q4_K_M"]),
+        (shaped("llama-3-70b", &|shape| shape.layers = 80), &["Q2_K", "Q3_K_S", "Q4_K_S", "Q4_K_M"]),
         // 288 is no multiple of 256, and 48 none of 32.
         (
             shaped("llama-3-8b", &|shape| {
