@@ -1,4 +1,4 @@
-//! Micro-benchmarks of what a measurement stands on: kernels, the scheduler, statistics, parsing, the meter itself.
+//! Micro-benchmarks of what a measurement relies on: kernels, the scheduler, statistics, parsing, the meter itself.
 //!
 //! `scripts/micro` runs them and takes their medians into a store, where `bench regress history` looks for changes.
 //! Kernels are timed through whole steps of a network of two layers on one thread: what a kernel is called does not

@@ -1,4 +1,4 @@
-//! What do the sensors cost? Trials with the recorder beside them against trials without, in turns.
+//! What do the sensors cost? Trials with the recorder running against trials without, alternately.
 //!
 //! One process, one engine, ABBA order. Printed: the median ratio of the speeds with its 95% interval by order
 //! statistics, and the recorder's processor time as a share of the trials'. Exit code 1 when the interval

@@ -10,9 +10,8 @@
 //!                     measure ─► validity ─► cost ─► record (JSON) ─► report ─► cli
 //! ```
 //!
-//! Start reading at [`run::session`] (a run from what was asked to a sealed record), then [`run::runner`] (the loop that
-//! measures), [`engine`] (the contract of an engine) and [`record`] (the contract with
-//! whoever reads a record).
+//! Start reading at [`run::session`] (a run from what was asked to a sealed record), then [`run::runner`] (the loop
+//! that measures), [`engine`] (the contract of an engine) and [`record`] (the contract with any reader of a record).
 
 // Units, statistics, the clock, events, and the doors to environment and system.
 pub use infercost_base as base;
@@ -30,7 +29,7 @@ pub use infercost_workload as workload;
 pub use infercost_engine as engine;
 // Load on any OpenAI-compatible server.
 pub use infercost_endpoint as endpoint;
-// Stock candle behind the same contract.
+// Stock candle under the same contract.
 pub use infercost_candle as candle;
 // Dollars per million tokens, margin, the curve of prices, the comparison with APIs and records.
 pub mod cost;

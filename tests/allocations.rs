@@ -15,7 +15,7 @@ use infercost::model::synthetic::Synthetic;
 use infercost::model::{Model, Source};
 use infercost::run::engines::Kind;
 
-/// Hands everything on to the system's allocator and counts what is asked of it.
+/// Forwards everything to the system's allocator and counts the requests.
 struct Counting;
 
 static ASKED: AtomicUsize = AtomicUsize::new(0);

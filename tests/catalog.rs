@@ -50,7 +50,7 @@ fn an_update_is_shown_before_it_is_taken() {
         "`input_cost_per_token` is 0.0: free or unknown",
         "1 mode image_generation",
         "deepinfra/deepseek-v3: 0.32/0.89",
-        "nothing was written; --yes takes what is shown",
+        "nothing was written; --yes applies the changes",
     ] {
         assert!(dry.stdout.contains(words), "{words}: {}", dry.stdout);
     }
@@ -172,7 +172,7 @@ fn a_price_file_that_cannot_be_used_is_a_clear_error() {
         (&[other], 1, "its object has `speed`"),
         (&[bad], 1, "none of its 1 row can be used; the first: line 1, `m`"),
         (&[litellm, "--provider", "nobody"], 2, "its providers are bedrock"),
-        (&[litellm, "--observed", "2999-01-01"], 2, "is still to come"),
+        (&[litellm, "--observed", "2999-01-01"], 2, "is in the future"),
         (&[litellm, "--observed", "soon"], 2, "a day is written like"),
         (&[gcp], 1, "can be used; the price of an accelerator without a machine (2 of them)"),
         (&[litellm, "--config", "/nonexist", "--yes"], 13, "no such folder; --config takes"),
@@ -254,7 +254,7 @@ fn a_synthetic_model_is_exported_as_a_file_that_runs() {
     assert_eq!(plan["quantization"], recipe["quantization"]);
     for (args, code, said) in [
         (["synthetic:smollm2-135m:q4_0", "own.gguf"], 1, "not overwritten"),
-        (["synthetic:smollm2-135m:q4_0", "none/own.gguf"], 13, "no such folder"),
+        (["synthetic:smollm2-135m:q4_0", "none/own.gguf"], 13, "its folder does not exist"),
         (["synthetic:smollm2-135m:q9", "b.gguf"], 2, "q9"),
         (["synthetic:smollm2-135", "b.gguf"], 2, "smollm2-135m"),
         (["smollm2-135m:q4_0", "b.gguf"], 2, "only synthetic"),
@@ -284,5 +284,5 @@ fn a_price_is_asked_for_by_name() {
     let ran = bench.run(&["catalog", "prices", "h1000"]);
     assert!(ran.code == 2 && ran.stderr.contains("did you mean"), "{}", ran.stderr);
     let ran = bench.run(&["catalog", "prices", "h100", "--gpu", "a100"]);
-    assert!(ran.code == 2 && ran.stderr.contains("give one of them"), "{}", ran.stderr);
+    assert!(ran.code == 2 && ran.stderr.contains("give only one of them"), "{}", ran.stderr);
 }

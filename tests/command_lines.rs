@@ -13,7 +13,7 @@ use crate::support::{Bench, SMALL, quick};
 
 const TABLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/command-lines.txt");
 
-/// Words of the parser, of Rust or of a trace, which say nothing to whoever typed the line.
+/// Words of the parser, of Rust or of a trace, which mean nothing to the user.
 const JARGON: [&str; 14] = [
     "panicked",
     "RUST_BACKTRACE",
@@ -106,7 +106,7 @@ fn rows_in_llama_benchs_words_come_back_as_the_same_figures() {
         let ran = bench.run(&quick(&["-pg", "8,4", "-o", form]));
         assert_eq!(ran.code, 0, "{form}: {}", ran.stderr);
         assert!(!bench.folder().join(form).exists(), "a folder called {form}");
-        // The record is kept all the same, and its place is said beside the rows.
+        // The record is kept anyway, and its path is printed next to the rows.
         let kept = bench.records().pop().expect("a record");
         assert!(ran.stderr.contains("results/"), "{form}: {}", ran.stderr);
         let record: Value = serde_json::from_slice(&fs::read(&kept).expect("a file")).expect("JSON");

@@ -296,7 +296,7 @@ fn run_cost_and_compare_give_one_verdict() {
     assert!(block(&said).starts_with("no verdict: the CPU was measured, and the GPU"), "{said}");
 }
 
-/// A month's tokens by kind are their sum at their mix; a model stands for all its hosts.
+/// A month's tokens by kind are their sum at their mix; a model means all its hosts.
 #[test]
 fn a_month_by_kind_and_a_model_for_its_hosts() {
     let bench = Bench::new();

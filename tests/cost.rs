@@ -133,7 +133,9 @@ fn an_owned_machine_is_paid_off_by_the_hour() {
     // 40,000 x 0.3154708 / 8,760, and 3,600 / 1e6 of it in tokens a second.
     close(number(&found, "/hours/0/price/usd_per_hour"), 40_000.0 * 0.315_470_803_706_095_7 / 8760.0);
     assert!(
-        found["hours"][0]["notes"][0].as_str().is_some_and(|note| note.contains("electricity is not in it"))
+        found["hours"][0]["notes"][0]
+            .as_str()
+            .is_some_and(|note| note.contains("electricity is not included"))
     );
     let drawn =
         bench.json(&[&owned[..], &["--watts", "700", "--pue", "1.5", "--electricity", "0.10"]].concat());
@@ -333,13 +335,13 @@ fn what_a_month_needs_and_what_contradicts_it_is_said() {
         ([&month[..], &["--model", "smollm2-135m"]].concat(), "no API in the catalog sells smollm2-135m"),
         ([&named[..], &["--gpu", "h100", "--hourly-cost", "2"]].concat(), "cannot be used with"),
         ([&named[..], &["--gpu", "h1000"]].concat(), "did you mean"),
-        ([&named[..], &["--target", "0.2"]].concat(), "another question"),
+        ([&named[..], &["--target", "0.2"]].concat(), "cannot be combined"),
         ([&named[..], &["--blend", "3:1"]].concat(), "--blend"),
         ([&named[..], &["--utilization", "40%"]].concat(), "--gpu ID or --price-per-hour"),
         ([&named[..], &["--price-per-hour", "2,3"]].concat(), "one price"),
         ([&named[..], &[path.as_str()]].concat(), "bench compare RECORD"),
         (vec!["--gpu", "h100", &path], "the record names its GPU"),
-        (vec!["--json", "-o", "md", &path], "--json asks for another form"),
+        (vec!["--json", "-o", "md", &path], "conflicts with --json"),
     ] {
         let ran = bench.run(&[&["cost"][..], &args].concat());
         assert!(ran.code == 2 && ran.stderr.contains(said), "{args:?}: {} {}", ran.code, ran.stderr);

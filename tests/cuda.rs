@@ -69,7 +69,7 @@ fn a_driver_that_does_not_answer_is_a_sentence_with_the_way_out() {
     let with = |line: &str| FakeCuda::new(&format!("{}{line}\n", card(1)));
     for (cuda, word) in [
         (FakeCuda::new("# no card"), "no CUDA-capable device is detected"),
-        (with("version 11080"), "the driver runs CUDA up to 11.8, at least 12.0 is needed"),
+        (with("version 11080"), "the driver supports CUDA up to 11.8, but 12.0 or newer is needed"),
         (with("fail cuInit 999"), "unknown error"),
         (with("fail cuDeviceGetCount 719"), "unspecified launch failure"),
         (FakeCuda::without(&card(1), &["cuDeviceGetUuid_v2"]), "it has no function cuDeviceGetUuid_v2"),
@@ -139,7 +139,7 @@ fn what_keeps_a_gpu_from_computing_is_a_sentence() {
         // Nobody finds a compiler in the folder of the driver.
         (with(""), None, 13, "NVRTC"),
         (with("fail cuInit 999"), Some(&*nvrtc), 13, "unknown error"),
-        (with("version 11080"), Some(&*nvrtc), 13, "at least 12.0"),
+        (with("version 11080"), Some(&*nvrtc), 13, "12.0 or newer"),
         (with("fail cuMemAlloc_v2 2 after=9"), Some(&*nvrtc), 1, "out of memory"),
         (with("fail cuStreamSynchronize 719 after=20"), Some(&*nvrtc), 1, "unspecified launch failure"),
     ] {

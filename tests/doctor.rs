@@ -46,7 +46,7 @@ fn this_box_is_described() {
     assert_eq!(usable, std::thread::available_parallelism().map_or(1, |n| n.get() as u64));
     let cache = line(&examination, "disk", "cache")["found"].as_str().expect("text");
     assert!(cache.contains(".cache/infercost"), "{cache}");
-    // Looking changes nothing but what it compiled, and leaves no probe behind.
+    // Looking changes nothing but what it compiled, and leaves no probe file.
     assert!(!bench.folder().join("results").exists());
     assert!(examination.get("calibration").is_none());
 }

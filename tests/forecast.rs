@@ -170,7 +170,11 @@ fn a_record_stands_beside_the_curve() {
     // The curve is that of the prices alone.
     let alone = bench.json(&["forecast", "--json", "--use-case", "300,100"]);
     assert_eq!(found["fit"], alone["fit"]);
+    assert_eq!(found["own"][0]["validity"], record["validity"]["verdict"]);
+    assert_eq!(found["own"][0]["date_basis"], "measured");
     let text = bench.run(&["forecast", "--allow-invalid", name]).stdout;
+    // A debug build is never valid.
+    assert!(text.contains("    the record is ") && !text.contains("its file has no date"), "{text}");
     assert!(
         text.contains("◆ measured here")
             && text.contains("a cost, not a price")
@@ -210,7 +214,7 @@ fn what_cannot_be_answered_says_why() {
         (&["--use-case", "3000,500", "--budget", "5"], 2, "--tasks-per-month"),
         (&["--use-case", "1,1", "--value-per-task", "1", "--margin", "100%"], 2, "below 100%"),
         (&["--input-tokens", "5"], 2, "--output-tokens"),
-        (&["--cached", "50%"], 2, "--cached: says something of a use case"),
+        (&["--cached", "50%"], 2, "--cached: it describes a use case"),
         (&["--use-case", "-1,5"], 2, "3000,500"),
         (&["--use-case", "1,1", "--value-per-task", "-1"], 2, "expected a number above 0"),
         (&["--claim", "-1@2027-01-01"], 2, "0.01@2027-01-01"),

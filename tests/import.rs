@@ -102,7 +102,7 @@ fn llama_batched_bench_is_priced_by_its_parts() {
         let usd = row["t_pp"].as_f64().expect("seconds") * 1e-3 * 1e6 / (32.0 * batch as f64);
         near(priced["usd_per_million_input_tokens"]["value"].as_f64().expect("a price"), usd);
     }
-    // A shared prompt is read once: a prompt row of one sequence, and output rows behind it.
+    // A shared prompt is read once: a prompt row of one sequence, and output rows after it.
     let shared = imported(&bench, "llama-batched-bench-shared.jsonl", &more);
     near(value(&shared, "prefill_tokens_per_second", [32, 0, 1, 0]), 74.357_567);
     near(value(&shared, "decode_tokens_per_second", [0, 8, 2, 32]), 44.772_278);

@@ -2,7 +2,7 @@
 //!
 //! One executable with a module for each concern.
 #![allow(clippy::print_stderr, reason = "a test that is skipped says so")]
-#![allow(clippy::disallowed_methods, reason = "the doors are the program's; a test stands outside")]
+#![allow(clippy::disallowed_methods, reason = "those bans are for the program, not for its tests")]
 
 mod architecture; // the house as drawn, against the house as built
 mod bad_input; // each a clear error with the way out, the right exit code and nothing half-written

@@ -1,5 +1,5 @@
 //! Memory that is not there: refused by name where planning sees it, and a sentence with exit code 1 wherever it runs
-//! out all the same. Limits are set by the shell that starts the program, as its users do.
+//! out anyway. Limits are set by the shell that starts the program, as its users do.
 #![cfg(target_os = "linux")]
 
 use std::process::Command;

@@ -73,7 +73,7 @@ fn what_the_run_used_is_billed_and_not_what_the_machine_has() {
         assert_eq!((gpus(&record).len(), &record["engine"]["device"]), (0, &"cpu".into()), "{cpu}");
         assert!(hour(&record).is_none(), "{cpu}");
     }
-    // An integrated GPU beside the card, and a second card of another kind that was used as well.
+    // An integrated GPU next to the card, and a second card of another kind that was used as well.
     let two = |other: &str| {
         let names =
             "NVIDIA H100 80GB HBM3, NVIDIA H100 80GB HBM3, NVIDIA H100 80GB HBM3, NVIDIA H100 80GB HBM3";
@@ -433,13 +433,13 @@ fn a_record_that_is_there_twice_is_counted_once() {
     let ran = bench.run(&["cost", "--json", "kept"]);
     let found: Value = serde_json::from_str(&ran.stdout).expect("JSON");
     assert_eq!(found["records"].as_array().map(Vec::len), Some(3), "{}", ran.stderr);
-    assert!(ran.stderr.contains("imported twice, at two prices; both are taken"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("imported twice, at two prices; both are used"), "{}", ran.stderr);
     // Two records that differ and claim one id are both taken, and said to be so.
     let mut changed = one;
     changed["created"] = "2026-01-01T00:00:00Z".into();
     let changed = bench.file("changed.json", changed.to_string().as_bytes());
     let ran = bench.run(&["cost", "--json", "kept/one.json", changed.to_str().expect("a path")]);
-    assert!(ran.code == 0 && ran.stderr.contains("and differ; both are taken"), "{}", ran.stderr);
+    assert!(ran.code == 0 && ran.stderr.contains("but differ; both are used"), "{}", ran.stderr);
 }
 
 #[test]
@@ -582,7 +582,7 @@ fn a_part_of_a_gpu_has_no_price_of_a_whole_one() {
     // The family alone: which of its cards was taken.
     let (_, ran) = imported(&bench, "vllm-serve.json", &["--gpu", "a100", "--model", "smollm2-135m"]);
     assert!(
-        ran.stderr.contains("--gpu a100 is interpreted as a100-sxm4-40gb; it may also be a100-sxm4-80gb"),
+        ran.stderr.contains("--gpu a100 means a100-sxm4-40gb here; it may also be a100-sxm4-80gb"),
         "{}",
         ran.stderr
     );

@@ -51,7 +51,7 @@ fn measured(script: GpuScript) -> (EnergyWindow, f64) {
     (energy::of_row(&row, &window, &device), truth)
 }
 
-/// Each script's window; they run beside one another, since each takes its 6 s asleep.
+/// Each script's window; they run in parallel, since each spends its 6 s asleep.
 fn measured_together<T: Send>(scripts: Vec<(T, GpuScript)>) -> Vec<(T, EnergyWindow, f64)> {
     std::thread::scope(|scope| {
         let threads: Vec<_> = scripts

@@ -36,7 +36,7 @@ fn bad_input_is_named() {
         }
     };
     bad(&[], 2, &["--text"]);
-    bad(&["--text", "no-such.txt"], 13, &["no-such.txt is not there"]);
+    bad(&["--text", "no-such.txt"], 13, &["no-such.txt does not exist"]);
     bad(&["--text", "."], 1, &["plain text"]);
     bad(&["--text", "/dev/zero"], 1, &["/dev/zero", "not a regular file"]);
     bad(&["--text", "latin1.txt"], 1, &["latin1.txt", "byte 2 is no UTF-8"]);

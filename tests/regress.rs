@@ -1,7 +1,7 @@
 //! `bench regress`: verdicts with their exit codes, and a gate that holds when things go wrong.
 //!
 //! The programs under the gate are small scripts that print a record of this build with figures of a known ratio, so a
-//! verdict can be foreseen; that real programs go through is shown by `scripts/gate-self`.
+//! verdict is known in advance; that real programs go through is shown by `scripts/gate-self`.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -227,7 +227,7 @@ fn a_disturbance_of_both_is_named_and_kept_and_only_what_one_lost_more_costs() {
         result["disturbed"]["width"].as_f64().is_some_and(|width| (width - 0.07).abs() < 1e-9),
         "{result}"
     );
-    // A slowdown that the difference cannot explain is proven all the same.
+    // A slowdown that the difference cannot explain is still proven.
     let (code, result, said) = here.gate(&a, &stolen("d", 1.30, [0.09, 0.0, 0.09, 0.0, 0.09, 0.0]), &rules);
     assert_eq!((code, &result["verdict"]), (10, &"FAIL".into()), "{said}");
     let ran = here.bench.run(&["regress", "check", result["folder"].as_str().expect("a folder")]);
@@ -495,7 +495,7 @@ fn a_history_that_cannot_see_a_step_says_so() {
         let moved = format!("between {:012x} (2026", from - 1);
         assert!(ran.code == 10 && ran.stdout.contains(&moved), "{nights}, {from}: {}", ran.stdout);
     }
-    // Nothing moved, and the smallest step that would have been found stands with it.
+    // Nothing moved, and the smallest step that would have been found is given.
     let level = series(&here, "level", 20, 20, 1.0);
     let ran = look(&level, &[]);
     assert!(

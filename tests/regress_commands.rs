@@ -280,6 +280,19 @@ fn a_check_takes_other_tools_files_and_the_history_their_commits() {
     assert_eq!(ran.code, 10, "{}", ran.stdout);
     let moved = "between 1111111aa b6123 (2026-10-10) and 2222222bb b6123 (2026-10-11)";
     assert!(ran.stdout.contains(moved), "{}", ran.stdout);
+    // A file without a date counts on the day of its import, and every view that uses the day says so.
+    let mut undated = row((512, 0), 1.1, 2, "2222222bb");
+    undated.as_object_mut().expect("an object").remove("test_time");
+    bench.file("undated.jsonl", undated.to_string().as_bytes());
+    let ran = bench.run(&["import", "undated.jsonl", "-o", "store"]);
+    assert!(ran.code == 0 && ran.stderr.contains("the file has no date"), "{}", ran.stderr);
+    for _ in 0..2 {
+        let ran = bench.run(&["regress", "history", "store"]);
+        assert_eq!(ran.stderr.matches("its file had no date").count(), 1, "{}", ran.stderr);
+    }
+    let found = bench.run(&["regress", "history", "store", "--json"]).stdout;
+    let found: Value = serde_json::from_str(&found).expect("JSON");
+    assert_eq!(found["files"]["undated"], 1);
     let known = ["regress", "history", "store", "--acknowledge", "2222222bb", "--note", "known"];
     assert_eq!(bench.run(&known).code, 0);
 }
@@ -305,7 +318,22 @@ fn compare_has_an_exit_code_for_a_proven_slowdown_on_request() {
     let (same, one) = (imported("same", 1.002, &QUIET), imported("one", 2.0, &[0.0]));
     let compare = |b: &str, more: &[&str]| bench.run(&[&["compare", &a, b], more].concat());
     let flag = ["--fail-on-slowdown"];
-    assert_eq!(compare(&slow, &[]).code, 0);
+    // Imported records are suspect, so neither side is called faster, in words or in green.
+    let ran = compare(&slow, &["--color", "always"]);
+    assert!(
+        ran.code == 0 && ran.stdout.contains("no verdict: a record is suspect (imported)"),
+        "{}",
+        ran.stdout
+    );
+    for claim in ["\u{1b}[32m", "\u{1b}[31m", "faster", "slower", " to 0."] {
+        assert!(!ran.stdout.contains(claim), "{claim:?} in {}", ran.stdout);
+    }
+    let text = compare(&slow, &["-o", "md"]).stdout;
+    assert!(text.contains("| no verdict |") && text.contains("a record is suspect (imported)"), "{text}");
+    let found = &bench.json(&["compare", "--json", &a, &slow])["comparisons"][0];
+    assert_eq!(found["doubts"][0]["doubt"], "suspect");
+    let metrics = found["metrics"].as_array().expect("metrics");
+    assert!(metrics.iter().all(|figure| figure["difference"] == "no_verdict"), "{metrics:?}");
     let ran = compare(&slow, &flag);
     assert!(
         ran.code == 10 && ran.stderr.contains("decode_tokens_per_second tg128"),
@@ -313,6 +341,7 @@ fn compare_has_an_exit_code_for_a_proven_slowdown_on_request() {
         ran.code,
         ran.stderr
     );
+    assert!(ran.stderr.contains("if the figures of suspect records are right"), "{}", ran.stderr);
     let ran = compare(&same, &flag);
     assert!(ran.code == 0 && ran.stderr.contains("no slowdown is proven"), "{}: {}", ran.code, ran.stderr);
     // Twice the time in one trial proves nothing, and says so.

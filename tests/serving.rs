@@ -1,4 +1,8 @@
-//! `bench run --url`: load on servers that answer as they are told, and on a real llama-server.
+//! `bench run --url`: load on servers that answer as they are told, and on a real llama-server. The same load on the
+//! engine here is in `here`, servers that are started for the run in `started`.
+
+mod here;
+mod started;
 
 use std::fs;
 use std::net::TcpListener;
@@ -114,7 +118,7 @@ fn a_sweep_leaves_a_record_with_latencies_rates_prices_and_what_was_asked() {
         record_of(&bench)
     });
     assert_eq!(record["serving"]["server"]["model"], "truth");
-    // Its address is here, and the GPU that is named is not: as behind a tunnel.
+    // Its address is here, but the named GPU is not: as with a tunnel.
     assert_eq!(record["serving"]["server"]["on_this_machine"], false);
     assert!(record["environment"]["cpu"].is_null() && record["energy"]["source"].is_null());
     assert_eq!(record["serving"]["load"]["prompts"], "random token ids");
@@ -142,7 +146,7 @@ fn a_sweep_leaves_a_record_with_latencies_rates_prices_and_what_was_asked() {
     assert!((0.0018..0.02).contains(&number(&each["p50"])), "{each}");
     let gaps = figure(&record, "inter_token_latency_seconds", 1);
     assert!(gaps["p50_ci95"].is_null() && gaps["p50_ci95_reason"].is_string(), "{gaps}");
-    // Four at once are served beside each other.
+    // Four at once are served in parallel.
     let rate = |batch| number(&figure(&record, "output_tokens_per_second", batch)["value"]);
     assert!(rate(4) > 2.0 * rate(1), "{} against {}", rate(4), rate(1));
 
@@ -270,7 +274,7 @@ fn a_server_that_answers_nothing_ends_the_run_with_a_sentence_and_no_record() {
         |asked: &truth::Asked| on_completions(asked, Answer::Status(500, "", "out of memory".to_owned()));
     let named = ["--served-model-name", "x"];
     for (what, (ran, bench), code, words) in [
-        ("refused", (refused, bench), 13, "nobody listens at"),
+        ("refused", (refused, bench), 13, "nothing listens at"),
         ("401", failing(status(401, "no key"), &[]), 1, "answered 401"),
         ("404", failing(status(404, "no such page"), &named), 13, "answered 404: no such page"),
         ("500", failing(broken, &[]), 1, "answered 500: out of memory"),
@@ -599,100 +603,8 @@ fn a_real_server_is_measured_priced_and_its_death_noticed() {
     drop(server);
     let ran = support::ran(&child.wait_with_output().expect("it ends"));
     assert_eq!(ran.code, 13, "{}", ran.stderr);
-    assert!(ran.stderr.contains("nobody listens at") && ran.stderr.contains("is kept in"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("nothing listens at") && ran.stderr.contains("is kept in"), "{}", ran.stderr);
     assert_eq!(record_of(&bench)["validity"]["verdict"], "invalid");
-}
-
-/// A load on the engine in this process, of a model that a test measures in a second.
-fn here<'a>(more: &[&'a str]) -> Vec<&'a str> {
-    let model = ["run", "--model", support::SMALL, "--device", "cpu", "--power", "none"];
-    [&model[..], &["-p", "16", "-n", "8", "--price-per-hour", "3.6"], more].concat()
-}
-
-#[test]
-fn the_same_load_on_an_engine_in_this_process_leaves_the_same_table_and_record() {
-    let bench = Bench::new();
-    let record = steady(|| {
-        let ran = bench.run(&here(&["--max-concurrency", "1,3", "--max-time", "24s", "--slo", "ttft:60000"]));
-        assert_eq!(ran.code, 0, "{}\n{}", ran.stdout, ran.stderr);
-        for word in
-            ["load on the engine in this process", "output/s", "TTFT p50", "16+8 c3", "goodput", "Figures"]
-        {
-            assert!(ran.stdout.contains(word), "{word} is missing in\n{}", ran.stdout);
-        }
-        record_of(&bench)
-    });
-    assert!(record["serving"]["server"].is_null() && record["serving"]["server_reason"].is_string());
-    let rows = record["serving"]["rows"].as_array().expect("rows");
-    assert_eq!(rows.len(), 2);
-    for row in rows {
-        assert!(row["client"].is_null() && row["client_reason"].is_string());
-        assert_eq!(row["requests"].as_object().expect("endings").keys().collect::<Vec<_>>(), ["completed"]);
-        assert_eq!(
-            (&row["prompt_tokens"]["mean"], &row["output_tokens"]["mean"]),
-            (&16.0.into(), &8.0.into())
-        );
-        assert_eq!(row["cached_share"], 0.0);
-        assert_eq!(row["goodput"]["good"], row["goodput"]["due"]);
-    }
-    for name in ["run_complete", "requests_failed", "lengths_obeyed", "prefix_cache", "finite_logits"] {
-        assert_eq!(check(&record, name)["verdict"], "valid", "{name}: {}", check(&record, name));
-    }
-    let names = record["validity"]["checks"].as_array().expect("checks");
-    assert!(names.iter().all(|check| check["name"] != "client_lag" && check["name"] != "same_machine"));
-    assert_eq!(record["engine"]["name"], "fused");
-    assert!(record["model"]["weight_bytes"].is_u64() && record["environment"]["cpu"].is_string());
-
-    // Input and output are told apart by the steps, and add up to the rent.
-    for (cell, batch) in record["cost"]["cells"].as_array().expect("cells").iter().zip([1, 3]) {
-        assert_eq!((&cell["apart"], &cell["cell"]["batch"]), (&"measured".into(), &batch.into()));
-        let rate = |metric| number(&figure(&record, metric, batch)["value"]);
-        let usd = |kind: &str| number(&cell[format!("usd_per_million_{kind}_tokens")]["value"]);
-        let spent =
-            usd("input") * rate("input_tokens_per_second") + usd("output") * rate("output_tokens_per_second");
-        assert!((spent / 1e6 / 0.001 - 1.0).abs() < 1e-6, "{spent} at {cell}");
-        // Alone no prompt comes while an answer is written, and three of the same length begin and end together.
-        assert!(number(&cell["mixed_time_share"]) < 0.2, "{cell}");
-    }
-    is_whole(&bench, &record);
-}
-
-#[test]
-fn a_schedule_on_an_engine_in_this_process_counts_from_when_requests_are_due() {
-    let bench = Bench::new();
-    let more = ["--request-rate", "2", "--max-concurrency", "2", "--max-time", "30s", "--json", "-o", "-"];
-    let record = steady(|| bench.json(&here(&more)));
-    let row = &record["serving"]["rows"][0];
-    assert_eq!((&row["pace"], &row["max_concurrency"]), (&"open".into(), &2.into()));
-    assert_eq!(record["cost"]["cells"][0]["apart"], "measured", "idle time is paid for as the work is");
-    assert!(
-        number(&record["cost"]["cells"][0]["mixed_time_share"]) > 0.0,
-        "prompts come while others are answered"
-    );
-    assert_eq!(record["command"]["plan"]["most_at_once"], 2);
-    let lag = record["measurements"].as_array().expect("measurements").iter();
-    let lag =
-        lag.filter(|m| m["metric"] == "send_lag_seconds").map(|m| number(&m["value"])).fold(0.0, f64::max);
-    assert!(lag == 0.0, "nobody sends: {lag}");
-}
-
-#[test]
-fn flags_of_a_server_and_of_trials_have_no_place_in_a_load_here() {
-    let bench = Bench::new();
-    for (flag, words) in [
-        (&["--chat"][..], "--chat: it is said to a server"),
-        (&["--gpus", "2"], "--gpus: one GPU computes in this process"),
-        (&["-b", "4"], "--batch: requests in flight are the load"),
-        (&["--precision", "1%"], "--precision: a row of a load has no trials"),
-        (&["--engine", "candle"], "engine candle cannot serve requests that come and go"),
-        (&["-p", "9000"], "it needs 9008 positions"),
-    ] {
-        let ran = bench.run(&[&here(&["--max-concurrency", "2", "--dry-run"]), flag].concat());
-        assert!(ran.code == 2 || ran.code == 1, "{}", ran.stderr);
-        assert!(ran.stderr.contains(words), "{words}: {}", ran.stderr);
-    }
-    let plan = bench.run(&here(&["--request-rate", "2", "--dry-run"]));
-    assert!(plan.stdout.contains("fused on cpu") && plan.stdout.contains("16+8 2/s"), "{}", plan.stdout);
 }
 
 /// A server that serves one request after the other, each in 50 ms: 20 a second and no more.
@@ -731,88 +643,8 @@ fn the_highest_rate_that_keeps_the_goals_is_found_and_priced_there() {
 
     let hopeless = bench.json(&load(&url, &["--find", "max-rate", "--slo", "ttft:5", "--json", "-o", "-"]));
     let reason = hopeless["serving"]["search"]["max_requests_per_second_reason"].as_str().expect("a reason");
-    assert!(reason.contains("alone misses the goals"), "{reason}");
+    assert!(reason.contains("alone already misses the goals"), "{reason}");
     let without = bench.run(&load(&url, &["--find", "max-rate"]));
     assert_eq!(without.code, 2);
     assert!(without.stderr.contains("give them with --slo"), "{}", without.stderr);
-}
-
-/// Whether a process group has anyone in it.
-fn group_is_there(group: &str) -> bool {
-    let asked = Command::new("sh").args(["-c", &format!("kill -0 -{group} 2>&-")]).status();
-    asked.expect("a shell").success()
-}
-
-/// Whether it is empty within some seconds: who was killed is there until the system takes note of it.
-fn group_is_gone(group: &str) -> bool {
-    (0..500).any(|_| {
-        std::thread::sleep(ms(20));
-        !group_is_there(group)
-    })
-}
-
-/// Not a test: the server that the test below starts, in a process of its own.
-#[test]
-fn a_truth_server_for_another_test() {
-    let Some(port) = std::env::var_os("INFERCOST_TRUTH_PORT") else { return };
-    let address = format!("127.0.0.1:{}", port.display());
-    let _server = Server::listen(&address, None, |_| tokens());
-    std::thread::sleep(Duration::from_mins(2));
-}
-
-#[test]
-fn a_server_that_is_started_for_the_run_is_timed_and_its_group_is_gone_afterwards() {
-    let bench = Bench::new();
-    let port = TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address").port();
-    let program = std::env::current_exe().expect("the test's own path");
-    // What it started beside itself must go as well; the shell's number is its group's.
-    let command = format!(
-        "echo $$ > group; sleep 600 & INFERCOST_TRUTH_PORT={port} {} --exact serving::a_truth_server_for_another_test",
-        program.display()
-    );
-    let url = format!("http://127.0.0.1:{port}");
-    let more =
-        ["-p", "16", "-n", "16", "--price-per-hour", "3.6", "--max-concurrency", "2", "--num-prompts", "60"];
-    let ran = bench.run(&[&["run", "--serve", &command, "--url", &url][..], &more].concat());
-    assert_eq!(ran.code, 0, "{}\n{}", ran.stdout, ran.stderr);
-    assert!(ran.stdout.contains("cold start: listening after"), "{}", ran.stdout);
-    let record = record_of(&bench);
-    let cold = &record["serving"]["cold_start"];
-    let [listening, healthy, first] =
-        ["listening", "healthy", "first_token"].map(|name| number(&cold[format!("{name}_seconds")]));
-    assert!(0.0 < listening && listening <= healthy && healthy < first, "{cold}");
-    assert!((number(&cold["usd"]) / (first * 0.001) - 1.0).abs() < 1e-9, "{cold}");
-    let group = fs::read_to_string(bench.folder().join("group")).expect("a group");
-    assert!(group_is_gone(group.trim()), "somebody of {group} is still there");
-
-    // Ctrl-C in mid run ends it as well.
-    fs::remove_file(bench.folder().join("group")).expect("the last group");
-    let long = [&more[..8], &["--max-time", "100s"]].concat();
-    let child = bench
-        .command(&[&["run", "--serve", &command, "--url", &url][..], &long].concat())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("it starts");
-    let listens = || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok();
-    assert!((0..600).any(|_| {
-        std::thread::sleep(ms(50));
-        listens()
-    }));
-    std::thread::sleep(ms(500));
-    let group = fs::read_to_string(bench.folder().join("group")).expect("a group");
-    assert!(group_is_there(group.trim()), "the server runs");
-    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().expect("kill").success());
-    let ran = support::ran(&child.wait_with_output().expect("it ends"));
-    assert_eq!(ran.code, 130, "{}", ran.stderr);
-    assert!(group_is_gone(group.trim()), "somebody of {group} is still there");
-
-    let broken =
-        bench.run(&["run", "--serve", "echo no such model >&2; exit 3", "--url", "http://127.0.0.1:9"]);
-    assert_eq!(broken.code, 1, "{}", broken.stderr);
-    assert!(
-        broken.stderr.contains("it ended before it was healthy; the last that it said: no such model"),
-        "{}",
-        broken.stderr
-    );
 }

@@ -16,7 +16,7 @@ pub(crate) struct Bench {
     folder: tempfile::TempDir,
 }
 
-/// What a run left behind.
+/// What a run produced.
 pub(crate) struct Ran {
     pub(crate) code: i32,
     pub(crate) stdout: String,
@@ -72,7 +72,7 @@ impl Bench {
     pub(crate) fn records(&self) -> Vec<PathBuf> {
         let Ok(entries) = fs::read_dir(self.folder().join("results")) else { return Vec::new() };
         let mut paths: Vec<PathBuf> = entries.map(|entry| entry.expect("an entry").path()).collect();
-        // Samples that are many lie beside their record.
+        // Many samples are next to their record.
         paths.retain(|path| {
             !path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"samples-"))
         });

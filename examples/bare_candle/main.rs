@@ -10,7 +10,7 @@
 //! ```
 //!
 //! `bench` times the prompt of P tokens in one forward pass (`-p 0`: not at all), and N decode steps
-//! behind an untimed context of D tokens. Architecture: llama.
+//! after an untimed context of D tokens. Architecture: llama.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program that prints")]
 #![allow(clippy::disallowed_methods, reason = "it may not use base::clock, so it reads time itself")]
 

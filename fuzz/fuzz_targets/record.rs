@@ -1,4 +1,4 @@
-//! A stranger's bytes as a record: no panic, and what is read is written and read again as the same record.
+//! Untrusted bytes as a record: no panic, and what is read is written and read again as the same record.
 //!
 //! Run with `scripts/fuzz record`.
 #![no_main]

@@ -27,7 +27,7 @@ const SLOWDOWN: f64 = 0.05;
 /// `bench compare`.
 #[derive(Debug, Args)]
 pub(super) struct CompareArgs {
-    /// One record is compared with API prices; of several, or a folder, the first with each of the others
+    /// One record is compared with API prices; with several, or a folder, the first is compared with each of the others
     #[arg(value_name = "RECORD")]
     records: Vec<PathBuf>,
     #[command(flatten)]
@@ -93,8 +93,7 @@ pub(super) struct CompareArgs {
 }
 
 /// What is said to `bench compare` without a record.
-const NO_RECORD: &str = "name a record, or two; without one, `bench cost --model NAME --input-per-month N --output-per-month N` says \
-    what each API bills, and `bench catalog prices NAME` what it asks";
+const NO_RECORD: &str = "name a record, or two; without one, `bench cost --model NAME --input-per-month N --output-per-month N` says what each API bills, and `bench catalog prices NAME` lists prices";
 
 pub(super) fn run(args: &CompareArgs, catalog: &Catalog, output: &Output) -> anyhow::Result<()> {
     let output = &output.in_form(args.output)?;
@@ -118,16 +117,17 @@ pub(super) fn run(args: &CompareArgs, catalog: &Catalog, output: &Output) -> any
         output.stdout(&(record::write::to_json(&value)? + "\n"))?;
     }
     match slower {
-        Some(slower) if args.fail_on_slowdown => ended(&slower, output),
+        Some((slower, trusted)) if args.fail_on_slowdown => ended(&slower, trusted, output),
         _ => Ok(()),
     }
 }
 
 /// The exit code of what was proven, with a sentence.
-fn ended(slower: &[Slower], output: &Output) -> anyhow::Result<()> {
+fn ended(slower: &[Slower], trusted: bool, output: &Output) -> anyhow::Result<()> {
     let proven: Vec<&str> = slower.iter().flat_map(|found| &found.proven).map(String::as_str).collect();
     if !proven.is_empty() {
-        output.note(&format!("slower, proven at 5%: {}", proven.join(", ")));
+        let how = if trusted { "proven at 5%" } else { "at 5%, if the figures of suspect records are right" };
+        output.note(&format!("slower, {how}: {}", proven.join(", ")));
         return Err(exit::Silent(10).into());
     }
     if slower.iter().any(|found| found.judged == 0) {
@@ -175,7 +175,7 @@ pub(super) fn against_apis(
         [(!args.across.is_empty(), "--across"), (args.fail_on_slowdown, "--fail-on-slowdown")]
     {
         if given {
-            return Err(usage(flag, "it is for two records or more"));
+            return Err(usage(flag, "it needs two or more records"));
         }
     }
     let counted = match (&args.text, &args.tokenizer, &args.api_tokenizer) {
@@ -216,7 +216,7 @@ fn count(text: &Path, own: &Path, api: &Path, named: &[String]) -> anyhow::Resul
     if models.len() != 1 {
         return Err(usage(
             "--api-tokenizer",
-            "it is one model's: name the API, or several of one model, with --api",
+            "it belongs to one model: name the API, or several that sell that model, with --api",
         ));
     }
     let read = fs::read_to_string(text).map_err(|source| match source.kind() {
@@ -246,7 +246,7 @@ fn against_records(
     (paths, records): (&[PathBuf], &[Record]),
     scenarios: &[Scenario],
     output: &Output,
-) -> anyhow::Result<(Value, Option<Vec<Slower>>)> {
+) -> anyhow::Result<(Value, Option<(Vec<Slower>, bool)>)> {
     for (given, flag) in [
         (!args.api.is_empty(), "--api"),
         (args.mix.is_some(), "--mix"),
@@ -255,7 +255,7 @@ fn against_records(
         (args.text.is_some(), "--text"),
     ] {
         if given {
-            return Err(usage(flag, "it is for one record against APIs"));
+            return Err(usage(flag, "it compares one record with APIs; give a single record"));
         }
     }
     let costs: Vec<record::Cost> = records
@@ -290,5 +290,6 @@ fn against_records(
         }
     }
     let slower = comparisons.iter().map(|comparison| compare_records::slower(comparison, SLOWDOWN)).collect();
-    Ok((json!({ "comparisons": comparisons }), Some(slower)))
+    let trusted = comparisons.iter().all(|comparison| comparison.doubts.is_empty());
+    Ok((json!({ "comparisons": comparisons }), Some((slower, trusted))))
 }

@@ -10,7 +10,7 @@ use crate::run::seal;
 
 /// Folder for records when none is named.
 const RESULTS: &str = "results";
-/// Words that name a format nobody writes here; a folder called so is hardly ever meant.
+/// Names of formats that are not written here; a folder of that name is hardly ever meant.
 const FORMATS: [&str; 6] = ["sql", "markdown", "html", "yaml", "text", "table"];
 /// Endings of files that a record is not.
 const ENDINGS: [&str; 6] = ["jsonl", "md", "csv", "sql", "html", "txt"];
@@ -79,7 +79,7 @@ impl Destination {
         if let Some(path) = file.filter(|path| path.exists()) {
             let there = io::Error::new(
                 io::ErrorKind::AlreadyExists,
-                "it is there already, and a record is never overwritten",
+                "it already exists, and a record is never overwritten",
             );
             return Err(record::Error::WriteTo { flag: "--output", path: path.to_owned(), source: there });
         }
@@ -119,10 +119,10 @@ pub(super) fn folder(typed: OsString) -> Result<PathBuf, String> {
     match Destination::parse(typed)? {
         Destination::Folder(_) | Destination::Stdout => Ok(path),
         Destination::Rows(_) => {
-            Err("it reads like a format, and records are always JSON; name a folder".to_owned())
+            Err("it looks like a format, but records are always JSON; give a folder".to_owned())
         }
         Destination::File(_) => {
-            Err("it reads like a file, and records go into a folder; name a folder".to_owned())
+            Err("it looks like a file, but records go into a folder; give a folder".to_owned())
         }
     }
 }

@@ -1,7 +1,7 @@
 //! From an error to an exit code: the one place that knows them all. Each room says the class of its own errors.
 //!
-//! 1 it is there and cannot be used · 2 a flag's value is wrong · 10 a regression · 11 inconclusive ·
-//! 12 invalid or incomparable · 13 something named is not there · 130 and 143 interrupted.
+//! 1 found, but cannot be used · 2 a flag's value is wrong · 10 a regression · 11 inconclusive ·
+//! 12 invalid or incomparable · 13 something named does not exist · 130 and 143 interrupted.
 
 use crate::base::failure::{Class, Classed, Usage};
 use crate::hardware::{device, nvml, telemetry};
@@ -13,7 +13,7 @@ use crate::{catalog, cost, endpoint, engine, model, record, regress, run, worklo
 #[error("exit code {0}")]
 pub(super) struct Silent(pub(super) u8);
 
-/// The record is invalid, and was not asked for all the same.
+/// The record is invalid, and --allow-invalid was not given.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub(super) struct Invalid(pub(super) String);

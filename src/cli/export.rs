@@ -1,4 +1,4 @@
-//! `bench export RECORD…`: records in other tools' words, for scripts that read those.
+//! `bench export RECORD…`: records in other tools' formats, for scripts that read those.
 
 use std::path::PathBuf;
 
@@ -12,13 +12,13 @@ use crate::report::exchange;
 /// `bench export`.
 #[derive(Debug, Args)]
 pub(super) struct ExportArgs {
-    /// Records to write in another tool's words, or folders of them
+    /// Records to convert, or folders of them
     #[arg(required = true, value_name = "RECORD")]
     records: Vec<PathBuf>,
-    /// Whose words
+    /// Target format
     #[arg(long, value_enum, value_name = "NAME")]
     format: ExportFormat,
-    /// Write an invalid record all the same: other tools' words have no place for the verdict
+    /// Export invalid records too; other tools' formats have no field for the verdict
     #[arg(long)]
     allow_invalid: bool,
 }

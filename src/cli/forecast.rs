@@ -140,7 +140,7 @@ impl ForecastArgs {
                 .or(self.cached.map(|_| "--cached"))
                 .or(self.api.as_ref().map(|_| "--api"));
             if let Some(flag) = lonely {
-                let reason = "says something of a use case; give its tokens with --use-case IN,OUT";
+                let reason = "it describes a use case; also give its tokens with --use-case IN,OUT";
                 return Err(super::usage(flag, reason));
             }
             return Ok(None);

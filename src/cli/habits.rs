@@ -3,10 +3,13 @@
 //!
 //! This happens before clap sees the words: it would read `-ngl 99` as `-n gl`.
 
+mod tables;
+
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
 
 use super::wrong;
+use tables::{DATA, LLAMA, MEASURING, ONE_GPU, SCORING};
 
 /// A flag of another tool.
 struct Habit {
@@ -28,225 +31,6 @@ enum Means {
 }
 
 use Means::{Always, Ours, Reads, Refused};
-
-const ONE_GPU: &str = "one GPU computes; `--device cuda:N` says which. To measure several, start a server on them: `bench run --url http://localhost:8000 --gpu h100 --gpus 4`";
-const ADDRESS: &str = "the server's address is one flag: `--url http://localhost:8000`";
-const DATA: &str = "prompts are random, unlike each other and those of the last run; their lengths are -p and -n, or of a trace: `--lengths FILE.jsonl`";
-const PROFILE: &str = "a sweep is a list: `--max-concurrency 1,8,32,128`, or `--request-rate 0.5,1,2`";
-const LOADING: &str =
-    "how weights are loaded is not a choice here, and loading is outside the time measured; leave it out";
-const PLACED: &str = "a model is computed as a whole on one device: `--device cpu` or `--device cuda`";
-const PINNED: &str = "threads are pinned from outside: `taskset -c 0-7 bench run …`";
-const WARMED: &str =
-    "a row is warmed up until two trials agree, and those trials are not in its figures; leave it out";
-const BATCH: &str = "llama-bench means tokens of a step, vLLM parallel sequences. Here `-b N` is N parallel sequences, and steps are the engine's choice";
-const SAVED: &str = "a run always saves its record: `--output DIR`, or `--output FILE.json`";
-const ROWS_OUT: &str = "rows go to stdout: `-o csv`, `-o md`, `-o json` or `-o jsonl`, then `> FILE`";
-const COMMANDS: &str =
-    "no command is run here but the model; set the machine up before and after `bench run` in your shell";
-
-/// Flags of llama.cpp's programs, for every command that loads a model.
-const LLAMA: &[Habit] = &[
-    Habit { names: &["-ngl", "--n-gpu-layers", "--gpu-layers"], means: Reads(gpu_layers) },
-    Habit { names: &["-mg", "--main-gpu"], means: Reads(main_gpu) },
-    Habit { names: &["-dev"], means: Reads(llama_device) },
-    Habit { names: &["-sm", "--split-mode"], means: Reads(split_mode) },
-    Habit { names: &["-ts", "--tensor-split"], means: Refused(ONE_GPU) },
-    Habit { names: &["-fa", "--flash-attn"], means: Reads(flash_attention) },
-    Habit { names: &["-ctk", "--cache-type-k"], means: Reads(key_type) },
-    Habit { names: &["-ctv", "--cache-type-v"], means: Reads(value_type) },
-    Habit {
-        names: &["-ub", "--ubatch-size"],
-        means: Refused("how many tokens a step takes is the engine's choice; leave it out"),
-    },
-    Habit { names: &["-hf", "-hfr", "--hf-repo"], means: Reads(hub_repository) },
-    Habit { names: &["-hff", "--hf-file"], means: Reads(hub_file) },
-    Habit {
-        names: &["-hft", "--hf-token"],
-        means: Refused("a token on a command line can be read by others; set HF_TOKEN in the environment"),
-    },
-    Habit { names: &["--offline"], means: Refused("set HF_HUB_OFFLINE=1 in the environment") },
-    Habit {
-        names: &[
-            "-lm",
-            "--load-mode",
-            "-lzm",
-            "--lazy-mode",
-            "-mmp",
-            "--mmap",
-            "--no-mmap",
-            "--mlock",
-            "--repack",
-            "-dio",
-            "--direct-io",
-        ],
-        means: Refused(LOADING),
-    },
-    Habit {
-        names: &[
-            "-nkvo",
-            "--no-kv-offload",
-            "-ncmoe",
-            "--n-cpu-moe",
-            "-cmoe",
-            "--cpu-moe",
-            "-ot",
-            "--override-tensor",
-            "-nopo",
-            "--no-op-offload",
-            "--no-host",
-            "-fitt",
-            "--fit-target",
-            "-fitc",
-            "--fit-ctx",
-        ],
-        means: Refused(PLACED),
-    },
-    Habit {
-        names: &["-rpc", "--rpc"],
-        means: Refused(
-            "one machine computes. To measure several, start a server on them, and `bench run --url http://localhost:8000`",
-        ),
-    },
-    Habit {
-        names: &["--numa"],
-        means: Refused("memory is bound from outside: `numactl --cpunodebind=0 --membind=0 bench run …`"),
-    },
-    Habit { names: &["-C", "--cpu-mask", "-Cr", "--cpu-range", "--cpu-strict"], means: Refused(PINNED) },
-    Habit {
-        names: &["--poll"],
-        means: Refused("how threads wait for each other is not a choice here; leave it out"),
-    },
-    Habit { names: &["--prio"], means: Refused("priority is set from outside: `nice -n -5 bench run …`") },
-    Habit { names: &["--list-devices"], means: Refused("`bench doctor` lists the devices of this machine") },
-];
-
-/// Flags for measuring: of llama-bench, vLLM, guidellm, AIPerf and hyperfine.
-const MEASURING: &[Habit] = &[
-    Habit { names: &["-pg"], means: Ours("--pg") },
-    Habit {
-        names: &["--n-prompt", "--input-len", "--random-input-len", "--isl"],
-        means: Ours("--prompt-tokens"),
-    },
-    Habit {
-        names: &["--n-gen", "--output-len", "--random-output-len", "--osl"],
-        means: Ours("--output-tokens"),
-    },
-    Habit { names: &["--n-depth"], means: Ours("--depth") },
-    Habit { names: &["--runs", "--num-iters", "--num-runs"], means: Ours("--repetitions") },
-    Habit { names: &["--max-seconds", "--duration", "--benchmark-duration"], means: Ours("--max-time") },
-    Habit { names: &["--export-json", "--output-json"], means: Reads(json_file) },
-    Habit {
-        names: &[
-            "--export-markdown",
-            "--export-csv",
-            "--export-asciidoc",
-            "--export-orgmode",
-            "-oe",
-            "--output-err",
-        ],
-        means: Refused(ROWS_OUT),
-    },
-    Habit { names: &["--progress", "--streaming"], means: Always },
-    Habit { names: &["--batch-size"], means: Refused(BATCH) },
-    Habit {
-        names: &["--warmup", "--no-warmup", "--num-iters-warmup", "--warmup-percent"],
-        means: Refused(WARMED),
-    },
-    Habit {
-        names: &["--min-runs", "--max-runs"],
-        means: Refused(
-            "`--repetitions N` asks for N trials; without it a row stops when its interval is as tight as `--precision`",
-        ),
-    },
-    Habit {
-        names: &["--delay", "--cooldown", "--profile-run-cooldown-seconds"],
-        means: Refused(
-            "rows follow each other at once, and the record says when clocks were held back by heat; leave it out",
-        ),
-    },
-    Habit {
-        names: &["--prepare", "--setup", "--cleanup", "--conclude", "--shell"],
-        means: Refused(COMMANDS),
-    },
-    Habit {
-        names: &["-c", "--ctx-size", "--max-model-len", "--max-seq-len"],
-        means: Refused(
-            "room for the context follows from the rows; `-d N` puts N tokens into the context before a row",
-        ),
-    },
-    Habit {
-        names: &["-embd", "--embeddings"],
-        means: Refused(
-            "embeddings are not measured here; `llama-bench -embd 1 -o json`, then `bench import`",
-        ),
-    },
-    Habit {
-        names: &["-tp", "--tensor-parallel-size", "--pipeline-parallel-size", "-pp"],
-        means: Refused(ONE_GPU),
-    },
-    Habit {
-        names: &["--dtype", "--quantization"],
-        means: Refused(
-            "weights stay in the format of their file; name another file, or `--model llama-3.2-1b:q8_0`",
-        ),
-    },
-    Habit { names: &["--kv-cache-dtype"], means: Refused("`--kv-type f16` or `--kv-type q8_0`") },
-    Habit {
-        names: &["--gpu-memory-utilization"],
-        means: Refused("as much memory is taken as the rows need; `--dry-run` prints how much that is"),
-    },
-    Habit {
-        names: &[
-            "--save-result",
-            "--save-detailed",
-            "--result-dir",
-            "--result-filename",
-            "--output-path",
-            "--output-dir",
-            "--artifact-dir",
-        ],
-        means: Refused(SAVED),
-    },
-    Habit { names: &["--target", "--base-url", "-u"], means: Ours("--url") },
-    Habit { names: &["--rate"], means: Ours("--request-rate") },
-    Habit { names: &["--concurrency"], means: Ours("--max-concurrency") },
-    Habit { names: &["--max-requests", "--request-count"], means: Ours("--num-prompts") },
-    Habit { names: &["--warmup-requests", "--warmup-request-count"], means: Ours("--num-warmups") },
-    Habit { names: &["--goodput"], means: Ours("--slo") },
-    Habit { names: &["--backend", "--endpoint-type", "--endpoint"], means: Reads(backend) },
-    Habit { names: &["--dataset-name"], means: Reads(dataset) },
-    Habit { names: &["--host", "--port"], means: Refused(ADDRESS) },
-    Habit { names: &["--dataset", "--dataset-path", "--data"], means: Refused(DATA) },
-    Habit { names: &["--profile", "--rate-type", "--ramp-up-strategy"], means: Refused(PROFILE) },
-    Habit {
-        names: &["--tokenizer"],
-        means: Refused(
-            "prompts are sent as token ids, and the server's usage counts what comes; leave it out",
-        ),
-    },
-    Habit {
-        names: &["--api-key"],
-        means: Refused(
-            "no key belongs on a command line, which others can read: `--api-key-file FILE` or `--api-key-env VARIABLE`",
-        ),
-    },
-];
-
-/// Flags of llama-perplexity.
-const SCORING: &[Habit] = &[
-    Habit { names: &["-f", "--file"], means: Ours("--text") },
-    Habit {
-        names: &["--kl-divergence", "--kl-divergence-base"],
-        means: Refused(
-            "`--reference MODEL` measures the KL divergence from that model; no file of logits is kept",
-        ),
-    },
-    Habit {
-        names: &["-b", "--batch-size"],
-        means: Refused("how many tokens a step takes is the engine's choice; leave it out"),
-    },
-];
 
 /// What several flags say together.
 #[derive(Default)]
@@ -390,8 +174,7 @@ fn gpu_layers(asked: &mut Asked, value: &str) -> Result<(), String> {
         Ok(layers) if layers >= 99 => "cuda",
         Ok(_) => {
             return Err(
-                "a model is computed as a whole on one device; `-ngl 0` is the CPU, `-ngl 99` the GPU"
-                    .to_owned(),
+                "the whole model runs on one device; `-ngl 0` is the CPU, `-ngl 99` the GPU".to_owned()
             );
         }
         Err(_) if value.contains([',', '-']) => {
@@ -470,7 +253,7 @@ fn hub_repository(asked: &mut Asked, value: &str) -> Result<(), String> {
 
 fn hub_file(asked: &mut Asked, value: &str) -> Result<(), String> {
     if value.contains("://") {
-        return Err("expected a file's name inside the repository of -hf".to_owned());
+        return Err("expected the name of a file in the repository given with -hf".to_owned());
     }
     asked.file = Some(value.to_owned());
     Ok(())
@@ -486,7 +269,7 @@ fn backend(asked: &mut Asked, value: &str) -> Result<(), String> {
             Ok(())
         }
         _ => {
-            Err("a server is asked by OpenAI's completions, or with `--chat` by its chat completions"
+            Err("a server is called through OpenAI's completions API, or with `--chat` its chat completions"
                 .to_owned())
         }
     }
@@ -562,7 +345,7 @@ mod tests {
     #[test]
     fn what_has_no_meaning_here_is_refused_by_name() {
         for (typed, says) in [
-            ("bench run -ngl 20", "-ngl 20: a model is computed as a whole"),
+            ("bench run -ngl 20", "-ngl 20: the whole model runs on one device"),
             ("bench run -ngl 0,99", "-ngl 0,99: a run has one device"),
             ("bench run -ngl", "-ngl needs a value"),
             ("bench run -fa 0", "-fa 0: the `fused` engine always computes attention in blocks"),
@@ -576,9 +359,9 @@ mod tests {
                 "bench run --port 8000",
                 "--port: the server's address is one flag: `--url http://localhost:8000`",
             ),
-            ("bench run --backend tgi", "--backend tgi: a server is asked by OpenAI's completions"),
+            ("bench run --backend tgi", "--backend tgi: a server is called through OpenAI's completions API"),
             ("bench run --dataset-name sharegpt", "--dataset-name sharegpt: prompts are random"),
-            ("bench run --api-key sk-secret", "--api-key: no key belongs on a command line"),
+            ("bench run --api-key sk-secret", "--api-key: no key should be on a command line"),
             ("bench run --export-json out", "--export-json out: the record's file ends in .json"),
         ] {
             let said = translated(typed).expect_err(typed);

@@ -15,11 +15,11 @@ use crate::record::{Price, Record};
 /// What an hour costs, as far as flags say.
 #[derive(Debug, Args)]
 pub(super) struct HourArgs {
-    /// Rent, USD per hour [default: the record's own price]. Without a record several: `2.00,2.49`
+    /// Rent, USD per hour [default: the record's own price]; without a record, also a list: `2.00,2.49`
     #[arg(long, visible_alias = "hourly-cost", value_name = "USD", value_parser = money::per_hour, value_delimiter = ',', conflicts_with = "purchase", allow_hyphen_values = true, help_heading = "The hour")]
     pub(super) price_per_hour: Vec<Decimal>,
-    /// GPUs behind the record; --price-per-hour, --purchase and --watts are then per GPU [default: 1, prices are for the
-    /// whole machine]
+    /// GPUs that the record ran on; --price-per-hour, --purchase and --watts are then per GPU [default: 1, prices
+    /// are for the whole machine]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000), allow_hyphen_values = true, help_heading = "The hour")]
     pub(super) gpus: Option<u32>,
     /// Other costs per hour for the whole deployment: staff, storage, spares
@@ -106,7 +106,7 @@ pub(super) fn hour(
             return Err(usage(
                 &format!("--gpus {gpus}"),
                 &format!(
-                    "the record ran on {ran}; more of the same cost more and serve more, so a million tokens costs the same"
+                    "the record ran on {ran}; replicas cost more and serve more, so a million tokens costs the same"
                 ),
             ));
         }
@@ -121,7 +121,7 @@ pub(super) fn hour(
                 colocation_usd_per_kw_month: args.colocation.unwrap_or_default(),
                 provisioned_kw: args.provisioned_kw.unwrap_or_default(),
             },
-            residual: Chosen::flag(args.residual.map(|_| ()), "--residual", (), "nothing is left of it"),
+            residual: Chosen::flag(args.residual.map(|_| ()), "--residual", (), "no resale value"),
             interest: Chosen::flag(args.interest.map(|_| ()), "--interest", (), "a usual cost of capital"),
         },
         _ => Basis::Rent(rent),
@@ -141,11 +141,11 @@ pub(super) fn hour(
     let (pue, why) = if owned {
         (MEAN_PUE, "weighted mean of data centres in 2025 (Uptime Institute, as reported on 2026-01-19)")
     } else {
-        (1.0, "of the device alone; a rent contains the building")
+        (1.0, "of the device alone; a rent includes the building")
     };
     Ok(Scenario {
         basis,
-        gpus: Chosen::flag(args.gpus, "--gpus", 1, "the price is of all that gave the tokens"),
+        gpus: Chosen::flag(args.gpus, "--gpus", 1, "the price covers the whole deployment"),
         overhead_usd_per_hour: Chosen::flag(
             args.overhead_per_hour,
             "--overhead-per-hour",

@@ -24,20 +24,20 @@ pub(super) struct ImportArgs {
     /// Results of llama-bench, vLLM, SGLang, guidellm, AIPerf, trtllm-bench …; `-` reads stdin
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
-    /// The model, where the file does not say it or says it otherwise: catalog id with `:quant`, or
+    /// The model, if the file doesn't name it or names it differently: catalog id with `:quant`, or
     /// `hf:ORGANISATION/NAME`
     #[arg(short, long, value_name = "ID")]
     model: Option<String>,
-    /// The GPU it ran on, a catalog id, where the file does not say it
+    /// The GPU it ran on, a catalog id, if the file doesn't name it
     #[arg(long, value_name = "ID")]
     gpu: Option<String>,
-    /// How many of them; the price is then of one
+    /// Number of GPUs; --price-per-hour is then per GPU
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=4096), allow_hyphen_values = true)]
     gpus: Option<u32>,
-    /// Rent of the whole machine, with --gpus of one GPU [default: the catalog's for the GPU]
+    /// Rent of the whole machine, or of one GPU with --gpus [default: the catalog's for the GPU]
     #[arg(long, value_name = "USD", value_parser = money::per_hour, allow_hyphen_values = true)]
     price_per_hour: Option<Decimal>,
-    /// The tool, where it is not to be told from the file
+    /// The tool that wrote the file, if it can't be detected
     #[arg(long, value_name = "NAME", value_parser = PossibleValuesParser::new(Format::ALL.map(Format::name)))]
     input_format: Option<String>,
     /// Folder for the records, or `-` for stdout
@@ -144,6 +144,6 @@ fn view(file: &Path, path: &Path, record: &Record, output: &Output) -> String {
         imported.and_then(|imported| imported.tool_version.as_deref()).unwrap_or("of an unknown version");
     let file = file.to_string_lossy();
     let head = style.dim(&format!("{}: {tool} {version}", redact::text(&file)));
-    let (text, beside) = (terminal::render(record, style), super::run::beside(record, style));
-    format!("{head}\n{text}{} {}\n{beside}", style.strong("Record  "), path.display())
+    let (text, samples) = (terminal::render(record, style), super::run::samples_note(record, style));
+    format!("{head}\n{text}{} {}\n{samples}", style.strong("Record  "), path.display())
 }

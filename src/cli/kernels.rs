@@ -22,7 +22,8 @@ pub(super) struct KernelsArgs {
 
 #[derive(Debug, Subcommand)]
 enum What {
-    /// Compile every kernel and report what it takes of a GPU; exit 1 if one doesn't compile or spills registers. Needs NVRTC
+    /// Compile every kernel and report its registers, spills and shared memory; exit 1 if one doesn't compile or
+    /// spills. Needs NVRTC
     Check(CheckArgs),
 }
 

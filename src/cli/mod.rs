@@ -1,4 +1,5 @@
-//! The command line: one thin file a subcommand, `args` its root, `values` how values are written, `exit` from error to code.
+//! The command line: one thin file per subcommand, `args` its root, `values` how values are written, `exit` from
+//! error to code.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "this room and report talk to the user")]
 
 mod args;
@@ -48,7 +49,7 @@ pub fn main() -> ExitCode {
     let cli = match Cli::try_parse_from(&words) {
         Ok(cli) => cli,
         Err(error) => {
-            if let Some(said) = wrong::said(&error, &argv) {
+            if let Some(said) = wrong::explained(&error, &argv) {
                 return misread(&said);
             }
             // clap's own code for usage errors is 2, the contract's as well; help and version are 0.
@@ -136,7 +137,7 @@ impl Output {
     /// When `--json` asks for another one.
     fn in_form(&self, form: Option<Form>) -> anyhow::Result<Self> {
         if self.json && form == Some(Form::Md) {
-            return Err(usage("-o md", "--json asks for another form; give one of them"));
+            return Err(usage("-o md", "it conflicts with --json; give only one of them"));
         }
         Ok(Self { json: self.json || form == Some(Form::Json), ..self.clone() })
     }
@@ -184,7 +185,7 @@ impl Output {
         }
     }
 
-    /// Text for a machine, or for whoever reads stdout.
+    /// Text for a program, or for people who read stdout.
     ///
     /// # Errors
     /// When stdout cannot be written; a closed pipe is none, the reader has had enough.

@@ -1,4 +1,4 @@
-//! One record, three views: `run`, `cost` and `compare` say the same of it, in words and figures.
+//! One record, three views: `run`, `cost` and `compare` say the same about it, in words and figures.
 //!
 //! Random records are made from a real one: cells with and without an interval, offline and served, of models with and
 //! without batch tiers or hosts, suspect or invalid, with a GPU that was not used.

@@ -23,7 +23,7 @@ use super::{Output, exit};
 /// `bench quality`.
 #[derive(Debug, Args)]
 pub(super) struct QualityArgs {
-    /// As of `bench run`: catalog id with `:quant`, path of a GGUF file or safetensors folder, `hf:org/repo[/file]`
+    /// As in `bench run`: catalog id with `:quant`, path of a GGUF file or safetensors folder, `hf:org/repo[/file]`
     #[arg(short, long, value_name = "MODEL", help_heading = "What")]
     model: String,
     /// File with plain UTF-8 text, at least twice as long as the context
@@ -32,17 +32,17 @@ pub(super) struct QualityArgs {
     /// Engine
     #[arg(long, value_enum, default_value_t = EngineName::Auto, help_heading = "What")]
     engine: EngineName,
-    /// Model with the same vocabulary to compare with: the unquantized one
+    /// Reference model with the same vocabulary, such as the unquantized one
     #[arg(long, value_name = "MODEL", help_heading = "What")]
     reference: Option<String>,
-    /// Engine of the reference; without --reference the same model on this engine
+    /// Engine of the reference; without --reference, compare with the same model on this engine
     #[arg(long, value_enum, value_name = "ENGINE", help_heading = "What")]
     reference_engine: Option<EngineName>,
-    /// Tokens of a chunk, of which the second half is scored
+    /// Tokens per chunk; the second half is scored
     #[arg(short, long, value_name = "N", default_value_t = 512, help_heading = "What",
         value_parser = clap::value_parser!(u32).range(i64::from(LEAST_CONTEXT)..), allow_negative_numbers = true)]
     ctx_size: u32,
-    /// Score this many chunks at most [default: all of the text]
+    /// Score at most this many chunks [default: the whole text]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), allow_negative_numbers = true, help_heading = "How long")]
     chunks: Option<u32>,
     /// auto, cpu, cuda or cuda:N
@@ -51,10 +51,10 @@ pub(super) struct QualityArgs {
     /// Threads that compute on the CPU [default: the physical cores]
     #[arg(short, long, value_name = "N", value_parser = threads, allow_negative_numbers = true, help_heading = "Where")]
     threads: Option<u16>,
-    /// Hold our own engine to an instruction set: portable, avx2, avx512 or avx512vnni [default: the best there is]
+    /// Limit `fused` to an instruction set: portable, avx2, avx512 or avx512vnni [default: the best available]
     #[arg(long, value_name = "ISA", value_parser = isa, help_heading = "Where")]
     isa: Option<Isa>,
-    /// Format of our own engine's KV cache: `f16` or `q8_0` [default: f16]
+    /// KV cache format of `fused`: `f16` or `q8_0` [default: f16]
     #[arg(long, value_name = "TYPE", value_parser = kv_type, help_heading = "Where")]
     kv_type: Option<KvType>,
 }

@@ -22,7 +22,7 @@ use super::serving::{self, Load};
 use super::{Output, exit};
 
 pub(super) use flags::{RunArgs, RunEngine};
-pub(super) use show::beside;
+pub(super) use show::samples_note;
 
 use show::Shown;
 
@@ -93,14 +93,14 @@ pub(super) fn resolve(
     match session.resolve(&chosen.name, reach, bar) {
         Err(model::Error::Interrupted) => {
             bar.clear();
-            output.note("interrupted; what was downloaded is kept, and the same command goes on from there");
+            output.note("interrupted; the partial download is kept, and the same command resumes it");
             Err(exit::Silent(session.interrupt.exit_code().unwrap_or(130)).into())
         }
         other => Ok(other?),
     }
 }
 
-/// The first lines: where it is measured, and what when nobody said what.
+/// The first lines: where it is measured, and what if no model was named.
 pub(super) fn announce(session: &Session<'_>, model: &ModelChoice, output: &Output) {
     if let Some(gpu) = &session.place.unused_gpu {
         output.note(&gpu.to_string());

@@ -162,7 +162,7 @@ pub(super) fn run(
     if let Some((id, card)) = args.gpu.as_deref().zip(hardware.gpu) {
         let others = catalog.other_forms(id);
         if !others.is_empty() {
-            output.note(&format!("--gpu {id} is taken as {}; it may also be {}", card.id, others.join(", ")));
+            output.note(&format!("--gpu {id} means {} here; it may also be {}", card.id, others.join(", ")));
         }
     }
     let found = match &args.nvml_library {
@@ -275,7 +275,7 @@ fn publish(args: &RunArgs, record: &Record, output: &Output) -> anyhow::Result<S
     let written = args.output.keep(record);
     if let Ok(Some(path)) = &written {
         human = format!("{human}{} {}\n", style.strong("Record  "), path.display());
-        human.push_str(&super::run::beside(record, style));
+        human.push_str(&super::run::samples_note(record, style));
     }
     // A disk that is full must not take the figures along.
     let human = redact::text(&human);
@@ -353,7 +353,7 @@ fn target(args: &RunArgs) -> Result<Target, Error> {
     }
     if let Some(name) = &given.api_key_env {
         let key = env::secret_named(name).ok_or_else(|| {
-            Error::Absent(format!("--api-key-env {name}: there is no such variable, or it is empty"))
+            Error::Absent(format!("--api-key-env {name}: no such variable, or it is empty"))
         })?;
         target.set_key(&key).map_err(invalid)?;
     }
@@ -370,7 +370,7 @@ fn target(args: &RunArgs) -> Result<Target, Error> {
 fn read_key(path: &Path) -> Result<String, Error> {
     std::fs::read_to_string(path).map_err(|error| {
         let reason = if error.kind() == ErrorKind::NotFound {
-            "there is no such file, and --api-key-file names one with the key".to_owned()
+            "no such file; --api-key-file takes a file with the key".to_owned()
         } else {
             error.to_string()
         };
@@ -382,7 +382,7 @@ fn lengths(path: &Path, seed: u64) -> Result<Lengths, Error> {
     let shown = crate::base::text::path(path);
     let file = File::open(path).map_err(|source| match source.kind() {
         ErrorKind::NotFound => Error::Absent(format!(
-            "--lengths {shown}: the file is not there; it has an object a line: {{\"prompt_tokens\": 512, \"output_tokens\": 128}}"
+            "--lengths {shown}: no such file; it has one object per line: {{\"prompt_tokens\": 512, \"output_tokens\": 128}}"
         )),
         _ => workload::Error::Read { file: shown.clone(), source }.into(),
     })?;

@@ -1,4 +1,4 @@
-//! A command line that cannot be read, said as one sentence: what is wrong, the value, what would be right.
+//! Explains a wrong command line in one sentence: what is wrong, the value, what would be right.
 //!
 //! clap finds the fault; its own words ("unexpected argument", "invalid value … for `'<N>'`", "is not in 1..=65535") speak
 //! of the parser and not of the program.
@@ -69,11 +69,11 @@ const MEANT_FLAGS: &[(&[&str], &str, &str, &str)] = &[
         &["--tokens-per-month", "--monthly-tokens"],
         "bench cost",
         "input-per-month",
-        "here a month is --input-per-month N --output-per-month N; `bench compare` takes --tokens-per-month with --mix",
+        "monthly tokens are --input-per-month N --output-per-month N; `bench compare` also takes --tokens-per-month with --mix",
     ),
 ];
 
-/// Where the command stands among the words: the first that is no flag, and no flag's value.
+/// Position of the command among the words: the first that is neither a flag nor a flag's value.
 pub(super) fn command_at(argv: &[OsString]) -> Option<usize> {
     let mut value = false;
     for (index, word) in argv.iter().enumerate().skip(1) {
@@ -90,7 +90,7 @@ pub(super) fn command_at(argv: &[OsString]) -> Option<usize> {
 }
 
 /// What is wrong, in one sentence; `None` where clap's own text is the answer: help, and the version.
-pub(super) fn said(error: &clap::Error, argv: &[OsString]) -> Option<String> {
+pub(super) fn explained(error: &clap::Error, argv: &[OsString]) -> Option<String> {
     let cli = Cli::command();
     let (path, command) = commands(&cli, argv);
     let text = |kind| error.get(kind).map(value_text).unwrap_or_default();
@@ -243,7 +243,7 @@ fn unknown_flag(cli: &Command, path: &str, flag: &str, near: &str) -> String {
     }
 }
 
-/// The name that differs from `word` by a slip of the fingers: two signs at most.
+/// The name that differs from `word` by a typo: two characters at most.
 fn nearest<'a>(word: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let far = |name: &&str| strsim::damerau_levenshtein(word, name);
     names.min_by_key(far).filter(|name| far(name) <= 2.min(word.len() / 2))
@@ -306,7 +306,7 @@ fn whole_number(value: &str, source: &str) -> String {
     let range = source.strip_prefix(value).and_then(|rest| rest.strip_prefix(" is not in "));
     if let Some((from, to)) = range.and_then(|range| range.split_once("..")) {
         let to = to.trim_start_matches('=');
-        // The largest number of its kind is nobody's bound.
+        // The largest number of its type is not a meaningful bound.
         let endless =
             to.parse::<i64>().map_or(true, |to| to == i64::from(u16::MAX) || to >= i64::from(u32::MAX));
         return if endless {
@@ -342,7 +342,7 @@ fn conflict(path: &str, argument: &str, prior: &str) -> String {
     let prior: Vec<String> = prior.split(", ").map(name).collect();
     match prior.as_slice() {
         [one] if one == argument && argument == "--model" => format!(
-            "--model is given twice, and a record is of one model. For several: `for m in A.gguf B.gguf; do {path} -m $m; done`, then `bench compare`"
+            "--model is given twice, and a record covers one model. For several: `for m in A.gguf B.gguf; do {path} -m $m; done`, then `bench compare`"
         ),
         [one] if one == argument => format!("{argument} is given twice; give it once"),
         [one] if argument == "MODEL" && one == "--model" || argument == "--model" && one == "MODEL" => {

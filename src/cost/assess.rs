@@ -3,7 +3,7 @@
 use crate::base::known::Known;
 use crate::record::{Cost, CostCell, Figure, Measurement, Metric, Phase, Price, Unknown};
 
-use super::cells::{Assumptions, of, price_cells};
+use super::cells::{Assumptions, measured, price_cells};
 use super::hour::Hour;
 use super::part::{Part, combine};
 use super::serving::price_serving;
@@ -40,11 +40,11 @@ pub fn assess_hour(measurements: &[Measurement], hour: &Hour, assume: Assumption
             && rate.needs_watts()
         {
             if has_power {
-                price.label.push_str("; electricity by the joules measured");
+                price.label.push_str("; electricity from measured joules");
             } else {
-                price
-                    .warnings
-                    .push("electricity is not in it: the record measured no power; give --watts".to_owned());
+                price.warnings.push(
+                    "electricity is not included: the record has no measured power; give --watts".to_owned(),
+                );
             }
         }
     }
@@ -73,7 +73,7 @@ pub fn assess_hour(measurements: &[Measurement], hour: &Hour, assume: Assumption
         },
         |cell| Some(cell.usd_per_million_all_output_tokens),
     );
-    // A total whose lengths nobody recorded is still a price of all tokens alike.
+    // A total without recorded lengths is still a price of all tokens alike.
     let total_alone = || {
         let alone = |m: &&Measurement| m.metric == Metric::TotalTokensPerSecond && m.cell.is_none();
         Some(Part::at_rate(measurements.iter().find(alone)?, 1.0)?.figure(rate.as_ref()?))
@@ -133,7 +133,7 @@ pub fn mix(cell: &CostCell) -> Option<Figure> {
     })
 }
 
-/// USD per million tokens at `ratio` input tokens for each output token; none where they were not told apart.
+/// USD per million tokens at `ratio` input tokens for each output token; `None` if the two are not separate.
 pub fn at_mix(cell: &CostCell, ratio: f64) -> Option<Figure> {
     let parts = cell.usd_per_million_input_tokens.zip(*cell.usd_per_million_output_tokens);
     parts.map(|(input, output)| combine(input, ratio / (ratio + 1.0), output, 1.0 / (ratio + 1.0)))
@@ -165,8 +165,8 @@ pub(super) fn cheapest<'a, T>(
 /// Of a search for the highest rate that keeps its goals only cells that do keep them: higher rates are cheaper and do not.
 fn headline<'a>(cells: &'a [CostCell], measurements: &[Measurement]) -> Option<&'a CostCell> {
     let misses = |cell: &&CostCell| {
-        let mut said =
-            of(measurements, Metric::KeepsGoals, Phase::Serving).filter(|(other, _)| **other == cell.cell);
+        let mut said = measured(measurements, Metric::KeepsGoals, Phase::Serving)
+            .filter(|(other, _)| **other == cell.cell);
         said.any(|(_, m)| *m.value == Some(0.0))
     };
     let kept: Vec<&CostCell> = cells.iter().filter(|cell| !misses(cell)).collect();
@@ -423,6 +423,6 @@ mod tests {
         assert!((usd(*cost.usd_per_million_input_tokens) - 2.105 / 3.6).abs() < 1e-9);
         assert!((usd(*cost.usd_per_million_output_tokens) - 20.6 / 3.6).abs() < 1e-9);
         let without = assess_hour(&pair(1000.0, 100.0, 1), &hour, Assumptions::default());
-        assert!(without.price.as_ref().expect("a price").warnings[0].contains("electricity is not in it"));
+        assert!(without.price.as_ref().expect("a price").warnings[0].contains("electricity is not included"));
     }
 }

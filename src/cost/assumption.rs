@@ -13,11 +13,11 @@ pub enum Origin {
     Record,
     /// A row of the catalog.
     Catalog,
-    /// Nobody; this program's default.
+    /// This program's default.
     Default,
 }
 
-/// A value that somebody chose.
+/// A value with its origin.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Chosen<T> {
     /// The value.
@@ -53,8 +53,8 @@ impl<T> Chosen<T> {
                 .ok_or_else(|| {
                     match self.origin {
                         Origin::Flag => "given on the command line",
-                        Origin::Default => "a default has no day",
-                        Origin::Record | Origin::Catalog => "its source bears no date",
+                        Origin::Default => "a default has no date",
+                        Origin::Record | Origin::Catalog => "its source has no date",
                     }
                     .to_owned()
                 })

@@ -1,4 +1,4 @@
-//! Cells whose parts were timed apart: each prompt row with each output row at one batch and depth, and each
+//! Cells whose parts were timed separately: each prompt row with each output row at one batch and depth, and each
 //! joint row.
 
 use crate::base::known::Known;
@@ -7,7 +7,7 @@ use crate::record::{Apart, Cell, CostCell, Measurement, Metric, Phase};
 use super::hour::Rate;
 use super::part::{Part, combine};
 
-/// What the arithmetic assumes beside the rates.
+/// What the arithmetic assumes besides the rates.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Assumptions {
     /// Input tokens for each output token in the blended figure.
@@ -19,7 +19,7 @@ pub struct Assumptions {
     /// What a cached prompt token takes, as a share of a computed one.
     pub cached_cost_share: f64,
     /// Price of an output token over that of an input token, at which the cost of serving cells is shared out
-    /// that could not be told apart.
+    /// that could not be separated.
     pub price_ratio: Option<f64>,
 }
 
@@ -51,8 +51,8 @@ pub(super) fn price_cells(measurements: &[Measurement], rate: &Rate, assume: &As
         of.and_then(|m| *m.value)
     };
     let mut cells = Vec::new();
-    for (input_cell, prefill) in of(measurements, Metric::PrefillTokensPerSecond, Phase::Prefill) {
-        for (output_cell, decode) in of(measurements, Metric::DecodeTokensPerSecond, Phase::Decode) {
+    for (input_cell, prefill) in measured(measurements, Metric::PrefillTokensPerSecond, Phase::Prefill) {
+        for (output_cell, decode) in measured(measurements, Metric::DecodeTokensPerSecond, Phase::Decode) {
             if (input_cell.batch, input_cell.depth) != (output_cell.batch, output_cell.depth) {
                 continue;
             }
@@ -66,8 +66,8 @@ pub(super) fn price_cells(measurements: &[Measurement], rate: &Rate, assume: &As
             }));
         }
     }
-    for (cell, input_time) in of(measurements, Metric::InputTimeSeconds, Phase::Joint) {
-        let mut outputs = of(measurements, Metric::OutputTimeSeconds, Phase::Joint);
+    for (cell, input_time) in measured(measurements, Metric::InputTimeSeconds, Phase::Joint) {
+        let mut outputs = measured(measurements, Metric::OutputTimeSeconds, Phase::Joint);
         let Some((_, output_time)) = outputs.find(|(other, _)| *other == cell) else { continue };
         let [input, output] = tokens(cell);
         let parts = Part::in_seconds(input_time, input).zip(Part::in_seconds(output_time, output));
@@ -80,7 +80,7 @@ pub(super) fn price_cells(measurements: &[Measurement], rate: &Rate, assume: &As
 }
 
 /// The measurements of one metric in one phase, with their cells.
-pub(super) fn of(
+pub(super) fn measured(
     measurements: &[Measurement],
     metric: Metric,
     phase: Phase,

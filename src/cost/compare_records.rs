@@ -1,9 +1,9 @@
 //! A record against a record: what may be compared, and by how much each figure differs.
 //!
 //! Two records are comparable when their series fields are the same; each difference that is meant is named with
-//! `--across` and stands beside the result as a caveat. The ratio's interval comes from both intervals on the log
-//! scale, half widths in quadrature, since the runs are apart. When it holds 1, no difference is shown, whatever the
-//! middle says.
+//! `--across` and becomes a caveat of the result. The ratio's interval comes from both intervals on the log
+//! scale, half widths in quadrature, since the runs are independent. If it contains 1, no difference is shown, whatever
+//! the middle says; if either record is suspect or invalid, none is claimed.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,15 +12,15 @@ use serde::Serialize;
 use crate::base::failure::Usage;
 use crate::base::known::{self, Known};
 use crate::base::stats::{holm, normal_tail};
-use crate::record::{Cell, Cost, CostCell, Direction, Figure, Metric, Record};
+use crate::record::{Cell, Cost, CostCell, Direction, Doubt, Figure, Metric, Record};
 
-use super::Error;
 use super::assess::mix;
 use super::margin::Estimate;
+use super::{Error, verdict};
 
 /// Series fields that say how much was asked, and not of what.
 const WORKLOAD: [&str; 4] = ["workload", "tokens", "seed", "sampling"];
-/// The fields that a word for the whole device stands for.
+/// The fields that a name for the whole device covers.
 const DEVICE: [&str; 5] = ["gpu", "cpu", "instruction_sets", "instruction_set_used", "threads"];
 
 /// One field that differs.
@@ -60,7 +60,7 @@ pub enum Difference {
     Better,
     /// The other is worse.
     Worse,
-    /// The other is higher, and nobody says whether that is good.
+    /// The other is higher; whether that is good is undefined.
     Higher,
     /// The other is lower.
     Lower,
@@ -68,6 +68,8 @@ pub enum Difference {
     NoDifferenceShown,
     /// One of the two has no interval.
     NoInterval,
+    /// One of the two records is suspect or invalid.
+    NoVerdict,
 }
 
 /// One figure in both records.
@@ -98,6 +100,8 @@ pub struct Comparison {
     pub fingerprints: Fingerprints,
     /// What to keep in mind.
     pub caveats: Vec<String>,
+    /// What speaks against the figures of either record; if anything does, no difference is claimed.
+    pub doubts: Vec<Doubt>,
     /// Figures of speed, time and energy that both have.
     pub metrics: Vec<FigureRatio>,
     /// Dollars per million tokens of the cells that both have.
@@ -135,13 +139,21 @@ pub fn compare(baseline: Side<'_>, other: Side<'_>, across: &[String]) -> Result
         machine: differences(&a.box_fields, &b.box_fields),
         treatment: differences(&a.treatment_fields, &b.treatment_fields),
     };
-    let metrics = metrics(baseline.record, other.record);
-    let dollars = dollars(baseline.cost, other.cost);
+    let mut metrics = metrics(baseline.record, other.record);
+    let mut dollars = dollars(baseline.cost, other.cost);
     if metrics.is_empty() && dollars.is_empty() {
         return Err(Error::Incomparable(format!(
             "{} and {} have no figure in common: no cell of prompt tokens, output tokens, batch and depth is in both",
             baseline.record.id, other.record.id
         )));
+    }
+    // A GPU that was left unused says nothing about a comparison of what was measured.
+    let doubts: Vec<Doubt> = verdict::doubts(&[baseline.record, other.record])
+        .into_iter()
+        .filter(|doubt| matches!(doubt, Doubt::Invalid { .. } | Doubt::Suspect { .. }))
+        .collect();
+    if !doubts.is_empty() {
+        metrics.iter_mut().chain(&mut dollars).for_each(|figure| figure.difference = Difference::NoVerdict);
     }
     Ok(Comparison {
         baseline: baseline.record.id.clone(),
@@ -150,6 +162,7 @@ pub fn compare(baseline: Side<'_>, other: Side<'_>, across: &[String]) -> Result
             .into_iter()
             .chain(defined_differently(baseline.record, other.record))
             .collect(),
+        doubts,
         fingerprints,
         metrics,
         dollars,
@@ -169,7 +182,7 @@ pub fn same_but_workload(records: &[&Record]) -> Result<(), Error> {
         if !refused.is_empty() {
             let list = list(&refused);
             return Err(Error::Incomparable(format!(
-                "{} and {} cannot be taken together: they differ in {list}",
+                "{} and {} cannot be combined: they differ in {list}",
                 first.id, other.id
             )));
         }
@@ -177,7 +190,7 @@ pub fn same_but_workload(records: &[&Record]) -> Result<(), Error> {
     Ok(())
 }
 
-/// The fields that `across` stands for.
+/// The fields that `across` covers.
 fn allowed(
     across: &[String],
     a: &BTreeMap<String, String>,
@@ -194,7 +207,7 @@ fn allowed(
             _ => {
                 let names: Vec<&str> = known.iter().map(|field| field.as_str()).collect();
                 let reason = format!(
-                    "neither record has such a field; theirs are {}, and `device`, `model` and `all` stand for several",
+                    "neither record has this field; they have {}; `device`, `model` and `all` stand for several",
                     names.join(", ")
                 );
                 return Err(Usage::new(format!("--across {name}"), reason).into());
@@ -245,22 +258,23 @@ fn caveats(found: &Fingerprints, a: &Cost, b: &Cost) -> Vec<String> {
     };
     if !found.same_box {
         caveats.push(format!(
-            "not the same machine between the same reboots ({}): what differs may be the machine",
+            "not the same machine and boot ({}): differences may come from the machine",
             names(&found.machine)
         ));
     } else if found.same_treatment {
         caveats.push(
-            "the same program on the same machine: what differs is chance, or what nobody noted".to_owned(),
+            "the same program on the same machine: differences are chance, or something that was not recorded".to_owned(),
         );
     }
     if !found.same_treatment {
-        caveats.push(format!("not the same program or settings of its meter ({})", names(&found.treatment)));
+        caveats.push(format!("not the same program or measurement settings ({})", names(&found.treatment)));
     }
     if let Some((a, b)) = a.price.as_ref().zip(b.price.as_ref())
         && a.usd_per_hour != b.usd_per_hour
     {
         let (a, b) = (a.usd_per_hour.normalize(), b.usd_per_hour.normalize());
-        caveats.push(format!("dollars at {a} USD an hour against {b}; --price-per-hour makes them one"));
+        caveats
+            .push(format!("dollars at {a} USD an hour against {b}; --price-per-hour sets one price for all"));
     }
     caveats
 }
@@ -373,7 +387,7 @@ pub struct Slower {
 pub fn slower(comparison: &Comparison, alpha: f64) -> Slower {
     /// Half the width of a 95% interval of a normal.
     const HALF: f64 = 1.959_964;
-    // What loading took, and memory, is no speed of a token.
+    // Load time and memory are not speeds.
     let counts = |metric: &Metric| {
         let name = metric.as_str();
         name.ends_with("tokens_per_second")
@@ -483,6 +497,7 @@ mod tests {
                 other,
                 fingerprints,
                 caveats: Vec::new(),
+                doubts: Vec::new(),
                 metrics,
                 dollars: Vec::new(),
             };

@@ -88,6 +88,6 @@ mod tests {
         assert!((usd(0.5, None) - 4.0).abs() < 1e-12);
         let rent = Hour::rent(Ok(given_price(Decimal::TWO)));
         let second = rent.rate(1.0).expect("priced").usd_per_second(Some(1000.0));
-        assert!((second * 3600.0 - 2.0).abs() < 1e-12, "a rent contains its electricity");
+        assert!((second * 3600.0 - 2.0).abs() < 1e-12, "a rent includes its electricity");
     }
 }

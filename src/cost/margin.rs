@@ -87,7 +87,7 @@ pub struct Margin {
     pub break_even_utilization: Known<Estimate>,
     /// Gross margin by utilization.
     pub by_utilization: Vec<MarginAt>,
-    /// Gross margin by mix, at the utilization asked for; empty when input and output were not told apart.
+    /// Gross margin by mix, at the requested utilization; empty if input and output are not separate.
     pub by_mix: Vec<MarginAt>,
     /// Why it is empty.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -115,7 +115,7 @@ pub struct Costs<'a> {
     pub line: CostLine,
     /// Input tokens for each output token.
     pub ratio: f64,
-    /// USD per million tokens at another mix; none where input and output were not told apart.
+    /// USD per million tokens at another mix; `None` if input and output are not separate.
     pub at_mix: &'a dyn Fn(f64) -> Option<f64>,
 }
 

@@ -54,7 +54,7 @@ pub enum Error {
     Stale {
         /// Which price.
         what: String,
-        /// How old it is: `on 2026-05-22 (185 days ago)`, or that nobody knows.
+        /// How old it is: `on 2026-05-22 (185 days ago)`, or that it is unknown.
         age: String,
         /// What is allowed.
         days: i64,
@@ -74,7 +74,7 @@ impl Classed for Error {
 /// Refuses a price that was seen more than `days` ago; what was given on the command line is of today.
 ///
 /// # Errors
-/// [`Error::Stale`]; a price without a day is stale, nobody knows how old it is.
+/// [`Error::Stale`]; a price without a day counts as stale.
 pub fn check_age(
     what: &str,
     observed: Option<&str>,
@@ -88,6 +88,6 @@ pub fn check_age(
             age if age > days => stale(format!("on {day} ({age} days ago)")),
             _ => Ok(()),
         },
-        _ => stale("on a day that nobody noted".to_owned()),
+        _ => stale("on an unknown day".to_owned()),
     }
 }

@@ -139,7 +139,7 @@ pub fn month(asked: &Asked<'_>, machine: Option<&Machine>, catalog: &Catalog) ->
     for price in &prices {
         let what = format!("the price of {}", price.id());
         super::check_age(&what, Some(&price.as_of.to_string()), asked.max_age_days, asked.today)?;
-        // Nobody said how long the requests are: prices of short ones.
+        // The length of the requests is unknown: prices of short ones.
         let mut of_price =
             vec![bill(price, Tier::Standard, &standard(price, 0, asked.today), asked, machine)];
         of_price.extend(batch(price, 0).map(|found| bill(price, Tier::Batch, &found, asked, machine)));
@@ -155,7 +155,7 @@ pub fn month(asked: &Asked<'_>, machine: Option<&Machine>, catalog: &Catalog) ->
     bills.sort_by(|a, b| a.usd_per_month.total_cmp(&b.usd_per_month));
     let mut notes = Vec::new();
     if bills.iter().any(|bill| bill.notes.iter().any(|note| note.ends_with("cost another price"))) {
-        notes.push("requests are taken as short: the prices for long prompts are not in it".to_owned());
+        notes.push("requests are assumed to be short: prices for long prompts are not included".to_owned());
     }
     let known = |bill: &&Bill| bill.tier == Tier::Standard && bill.cached_input_usd_per_million.is_some();
     if asked.cached_share <= 0.0 && bills.iter().any(|bill| known(&bill)) {
@@ -189,10 +189,10 @@ fn bill(
     let mut notes: Vec<String> =
         found.notes.iter().filter(|note| !note.starts_with("with its fee")).cloned().collect();
     if let Some(fee) = found.usd_per_request {
-        notes.push(format!("its fee of ${} a request is not in it", fee.normalize()));
+        notes.push(format!("its fee of ${} a request is not included", fee.normalize()));
     }
     if let Some(long) = price.long_context_tiers.iter().map(|tier| tier.above_input_tokens).min() {
-        notes.push(format!("prompts above {long} input tokens cost another price"));
+        notes.push(format!("prompts above {long} input tokens have a different price"));
     }
     if price.deprecated {
         notes.push("the provider is withdrawing it".to_owned());
@@ -201,7 +201,7 @@ fn bill(
     if asked.cached_share > 0.0 && cached.is_none() {
         notes.push(match tier {
             Tier::Standard => NOT_CACHED.to_owned(),
-            Tier::Batch => "cached input in a batch is taken at the batch price".to_owned(),
+            Tier::Batch => "cached input in a batch is priced at the batch price".to_owned(),
         });
     }
     let [input, output] = [found.input, found.output].map(|price| usd(&price));

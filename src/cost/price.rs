@@ -43,7 +43,7 @@ pub fn cpu_price(catalog: &Catalog, logical_cpus: usize, today: Date) -> Result<
 /// The price of so many GPUs where `price` is of one.
 ///
 /// # Errors
-/// When the total is no amount that can be written.
+/// If the total is too large to represent.
 pub fn of_gpus(price: Price, gpus: u32) -> Result<Price, String> {
     if gpus == 1 {
         return Ok(price);
@@ -65,7 +65,7 @@ fn of_catalog(price: RentalPrice) -> Price {
         usd_per_hour: price.usd_per_hour,
         label: price.label,
         source: price.source,
-        observed: price.observed.map(|day| day.to_string()).ok_or("its rows bear no date").into(),
+        observed: price.observed.map(|day| day.to_string()).ok_or("its rows have no date").into(),
         range_usd_per_hour: price.min.to_f64().zip(price.max.to_f64()).map(|(min, max)| [min, max]),
         warnings: price.warning.into_iter().collect(),
     }

@@ -1,4 +1,4 @@
-//! A quality figure beside a price: a million tokens of a small model and of a large one do not do the same work.
+//! A quality figure next to a price: a million tokens of a small model and of a large one do not do the same work.
 
 use crate::base::known::{self, Known};
 use crate::catalog::Catalog;
@@ -8,7 +8,7 @@ use crate::catalog::Catalog;
 pub struct QualityNote {
     /// The model, in the word of the API rows or of the record.
     pub model: String,
-    /// Its published score in words; `null` when the catalog has none.
+    /// Its published score as text; `null` if the catalog has none.
     pub figure: Known<String>,
     /// The score itself, in percent.
     pub percent: Option<f64>,
@@ -35,7 +35,7 @@ pub fn quality_note(model: &str, catalog: &Catalog) -> QualityNote {
             )
         }).ok_or_else(|| {
             format!(
-                "no quality figure in the catalog for {model}: compare only what does your task equally well"
+                "no quality score in the catalog for {model}: only compare models that do your task equally well"
             )
         }).into(),
         percent: score.map(|score| score.percent),

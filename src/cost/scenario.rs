@@ -1,4 +1,4 @@
-//! Everything that prices a record beside its measurements, each value with its origin.
+//! Everything besides the measurements that prices a record, each value with its origin.
 //!
 //! A scenario is plain data: change a value, [`Scenario::assess`] again, and the difference is what that
 //! assumption does. A price that is given, the purchase, the provisioned power and `--watts` are of one GPU and are
@@ -25,7 +25,7 @@ pub const MEAN_PUE: f64 = 1.54;
 pub enum Basis {
     /// The rent of one GPU or of the machine.
     Rent(Chosen<Result<Price, String>>),
-    /// A machine that was bought; the origins of residual and interest stand beside it.
+    /// A machine that was bought, with the origins of residual and interest.
     Owned {
         /// What was paid and what owning costs.
         owned: Owned,
@@ -72,7 +72,7 @@ impl Scenario {
         let rent = Chosen { value: price, origin: Origin::Record, source: String::new(), observed: None };
         Self {
             basis: Basis::Rent(rent),
-            gpus: Chosen::flag(None, "--gpus", 1, "the price is of all that gave the tokens"),
+            gpus: Chosen::flag(None, "--gpus", 1, "the price covers the whole deployment"),
             overhead_usd_per_hour: Chosen::flag(None, "--overhead-per-hour", Decimal::ZERO, "nothing on top"),
             utilization: Chosen::flag(None, "--utilization", 1.0, "as measured: always busy"),
             blend_ratio: Chosen::flag(None, "--blend", 3.0, "the ratio that price trackers use"),
@@ -84,8 +84,8 @@ impl Scenario {
                 "fetching from the cache counted as free",
             ),
             price_ratio: None,
-            usd_per_kwh: Chosen::flag(None, "--electricity", 0.0, "a rent contains it"),
-            pue: Chosen::flag(None, "--pue", 1.0, "of the device alone; a rent contains the building"),
+            usd_per_kwh: Chosen::flag(None, "--electricity", 0.0, "a rent includes it"),
+            pue: Chosen::flag(None, "--pue", 1.0, "of the device alone; a rent includes the building"),
             watts: None,
             idle_watts: None,
         }
@@ -177,9 +177,9 @@ impl Scenario {
         ];
         let parts: Vec<String> = parts.into_iter().flatten().collect();
         Ok(Price {
-            usd_per_hour: Decimal::from_f64_retain(hour)
-                .filter(|hour| *hour > Decimal::ZERO)
-                .ok_or_else(|| "owning it costs nothing an hour, which cannot be".to_owned())?,
+            usd_per_hour: Decimal::from_f64_retain(hour).filter(|hour| *hour > Decimal::ZERO).ok_or_else(
+                || "the owned machine would cost nothing an hour, which cannot be right".to_owned(),
+            )?,
             label: format!("owned: {} USD an hour", parts.join(" + ")),
             source: "--purchase".to_owned(),
             observed: Known::unknown("given on the command line"),

@@ -46,7 +46,7 @@ pub struct Trial {
     pub value: f64,
     /// USD per million tokens with it.
     pub usd_per_million_tokens: f64,
-    /// Against the result as it stands, as a share.
+    /// Against the unchanged result, as a share.
     pub change: f64,
 }
 

@@ -1,4 +1,4 @@
-//! Input and output told apart from the outside: least squares over cells of different input:output ratio.
+//! Input and output separated from the outside: least squares over cells of different input:output ratio.
 //!
 //! A server that mixes both in its steps gives only totals. If an input token takes `a` seconds and an output
 //! token `b`, a cell that serves `x` input and `y` output tokens a second is busy `a·x + b·y = 1` second of each.
@@ -36,7 +36,7 @@ pub struct Fit {
 /// Fits `rates`, input and output tokens per second of each cell.
 ///
 /// # Errors
-/// One sentence that says why the two cannot be told apart.
+/// One sentence that says why the two cannot be separated.
 pub fn fit(rates: &[[f64; 2]]) -> Result<Fit, String> {
     let mixes = mixes(rates);
     if mixes < FEWEST_MIXES {
@@ -53,7 +53,7 @@ pub fn fit(rates: &[[f64; 2]]) -> Result<Fit, String> {
     let condition_number = ((1.0 + cosine) / (1.0 - cosine)).sqrt();
     if condition_number.is_nan() || condition_number > LARGEST_CONDITION {
         return Err(format!(
-            "not separable: the ratios are too much alike (condition number {condition_number:.0}, at most {LARGEST_CONDITION:.0})"
+            "not separable: the ratios are too similar (condition number {condition_number:.0}, at most {LARGEST_CONDITION:.0})"
         ));
     }
     let determinant = xx * yy - xy * xy;
@@ -61,7 +61,7 @@ pub fn fit(rates: &[[f64; 2]]) -> Result<Fit, String> {
     let output = (xx * y - xy * x) / determinant;
     for (kind, value) in [("input", input), ("output", output)] {
         if value <= 0.0 {
-            return Err(format!("not separable: without a bound {kind} would cost less than nothing"));
+            return Err(format!("not separable: an unconstrained fit gives {kind} a negative cost"));
         }
     }
     let fitted = |rate: &[f64; 2]| input * rate[0] + output * rate[1];
@@ -182,10 +182,10 @@ mod tests {
         assert!(refused(&[[1000.0, 500.0], [500.0, 500.0]]).contains("2 input:output ratios were"));
         // Three mixes within a third of each other.
         let alike = [[1000.0, 500.0], [1060.0, 490.0], [1120.0, 480.0]];
-        assert!(refused(&alike).contains("too much alike"), "{}", refused(&alike));
+        assert!(refused(&alike).contains("too similar"), "{}", refused(&alike));
         // Output tokens that come the faster the more input there is.
         let upside_down = [[100.0, 100.0], [1000.0, 200.0], [5000.0, 400.0]];
-        assert!(refused(&upside_down).contains("less than nothing"), "{}", refused(&upside_down));
+        assert!(refused(&upside_down).contains("a negative cost"), "{}", refused(&upside_down));
         let mut wild = engine(1e-5, 2e-5, [0.5, -0.4, 0.6, -0.5, 0.4, -0.6]);
         wild.truncate(4);
         assert!(refused(&wild).contains("reaches 0"), "{}", refused(&wild));

@@ -1,4 +1,4 @@
-//! Input, cached input and output told apart: [`separate`](super::separate) with one more kind of token.
+//! Input, cached input and output separated: [`separate`](super::separate) with one more kind of token.
 //!
 //! A prompt token that a server finds in its cache is not computed, only its place in the cache is kept and read. If a
 //! computed one takes `a` seconds, a cached one `c` and an output token `b`, each second of a saturated cell satisfies
@@ -26,7 +26,7 @@ type Matrix = [[f64; 3]; 3];
 /// Fits `rates`: computed input, cached input and output tokens per second of each cell.
 ///
 /// # Errors
-/// One sentence that says why the three cannot be told apart.
+/// One sentence that says why the three cannot be separated.
 pub(super) fn fit(rates: &[[f64; 3]]) -> Result<CachedFit, String> {
     let n = rates.len();
     if n < FEWEST_MIXES + 1 {
@@ -46,16 +46,16 @@ pub(super) fn fit(rates: &[[f64; 3]]) -> Result<CachedFit, String> {
     let condition_number = (most / least).sqrt();
     if least <= 0.0 || condition_number.is_nan() || condition_number > LARGEST_CONDITION {
         return Err(format!(
-            "not separable: the mixes are too much alike (condition number {condition_number:.0}, at most {LARGEST_CONDITION:.0})"
+            "not separable: the mixes are too similar (condition number {condition_number:.0}, at most {LARGEST_CONDITION:.0})"
         ));
     }
-    let inverse = inverse(&gram).ok_or("not separable: the mixes are too much alike")?;
+    let inverse = inverse(&gram).ok_or("not separable: the mixes are too similar")?;
     let ones: [f64; 3] = std::array::from_fn(|i| rates.iter().map(|rate| rate[i]).sum());
     let seconds: [f64; 3] = std::array::from_fn(|i| (0..3).map(|j| inverse[i][j] * ones[j]).sum());
     let fitted = |rate: &[f64; 3]| (0..3).map(|i| seconds[i] * rate[i]).sum::<f64>();
     for (kind, value) in ["input", "cached input", "output"].into_iter().zip(seconds) {
         if value < 0.0 || (value == 0.0 && kind != "cached input") {
-            return Err(format!("not separable: without a bound {kind} would cost less than nothing"));
+            return Err(format!("not separable: an unconstrained fit gives {kind} a negative cost"));
         }
     }
     let squares: f64 = rates.iter().map(|rate| (1.0 - fitted(rate)).powi(2)).sum();
@@ -161,7 +161,7 @@ mod tests {
         let few = server([1e-4, 1e-5, 1e-3], [0.0; 6])[..3].to_vec();
         assert!(fit(&few).expect_err("three").contains("3 mixes of input"));
         let alike = [[100.0, 50.0, 10.0]; 5];
-        assert!(fit(&alike).expect_err("alike").contains("too much alike"));
+        assert!(fit(&alike).expect_err("alike").contains("too similar"));
         let none = [[100.0, 0.0, 10.0], [90.0, 0.0, 20.0], [50.0, 0.0, 30.0], [10.0, 0.0, 40.0]];
         assert!(fit(&none).expect_err("none").contains("no cell has such tokens"));
     }

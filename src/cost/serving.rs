@@ -1,26 +1,27 @@
-//! Cells of a server, whose steps mix input and output: priced at their own mix, and apart only where that can be
-//! defended.
+//! Cells of a server, whose steps mix input and output: priced at their own mix, and separately only where that is
+//! justified.
 //!
-//! Every cell has its total: the rent of its time over all tokens, and over output tokens alone. Apart: by the time of each
-//! where the steps were seen, as those of our own engine are; over cells of several mixes at one concurrency by least squares
-//! ([`separate`], and [`separate_cached`] where some prompt tokens came from a cache); else, when asked, at a price ratio, and
-//! that is allocated and not measured; else not at all, with the reason. In an open loop a server also idles, and idle time is
-//! neither input nor output, so its cells are never fitted. A separated cell's prices are the fit's, scaled by the cell's own
-//! residual, so that all of them together stay exactly the rent of its time.
+//! Every cell has its total: the rent of its time over all tokens, and over output tokens alone. Separate prices: by
+//! the time of each where the steps are known, as those of our own engine are; over cells of several mixes at one
+//! concurrency by least squares ([`separate`], and [`separate_cached`] where some prompt tokens came from a cache);
+//! else, on request, at a price ratio, which is an allocation and not a measurement; else none, with the reason. In
+//! an open loop a server also idles, and idle time is neither input nor output, so its cells are never fitted. A
+//! separated cell's prices are the fit's, scaled by the cell's own residual, so that all of them together stay
+//! exactly the rent of its time.
 
 use crate::base::known::Known;
 use crate::record::{Apart, Cell, CostCell, Figure, Measurement, Metric, Phase, Separation};
 
-use super::cells::{Assumptions, of};
+use super::cells::{Assumptions, measured};
 use super::hour::Rate;
 use super::part::{combine, times};
 use super::separate::{self, Fit};
 use super::separate_cached::{self, CachedFit};
 
-/// What stands under a serving cell where time is not split.
-const MIXED: &str = "a server mixes input and output in its steps, and its totals do not tell them apart";
-/// Why the cells of an open loop are not told apart.
-const IDLES: &str = "not separable: a server that is sent requests by a schedule also idles; with --max-concurrency alone it does not";
+/// The note on a serving cell whose time is not split.
+const MIXED: &str = "a server mixes input and output in its steps, and its totals cannot separate them";
+/// Why input and output of open-loop cells are not separated.
+const IDLES: &str = "not separable: a server that gets requests on a schedule also idles; with --max-concurrency alone it does not";
 /// Why a cell has no price of cached input.
 const NOTHING_CACHED: &str = "no prompt token is known to have come from a cache";
 /// Share of a group's prompt tokens that must have come from the cache before they are a kind of their own.
@@ -43,7 +44,7 @@ struct Served<'a> {
     timed: Option<Timed>,
 }
 
-/// How the cells of one concurrency were told apart.
+/// How input and output were separated over the cells of one concurrency.
 enum Fitted {
     /// Input and output.
     Two(Fit),
@@ -58,7 +59,7 @@ struct Timed {
     mixed_share: f64,
 }
 
-/// Prices every serving cell, and the fits behind those that were told apart.
+/// Prices every serving cell, and returns the fits of those with separate input and output.
 pub(super) fn price_serving(
     measurements: &[Measurement],
     rate: &Rate,
@@ -102,7 +103,7 @@ fn fit(group: &[&Served<'_>], cached: bool) -> Result<Fitted, String> {
     }
     let rates: Option<Vec<[f64; 3]>> = group.iter().map(|served| served.kinds()).collect();
     let rates = rates
-        .ok_or("not separable: how many prompt tokens came from the cache is known of some cells alone")?;
+        .ok_or("not separable: the number of cached prompt tokens is known for only some of the cells")?;
     separate_cached::fit(&rates).map(Fitted::Three)
 }
 
@@ -126,7 +127,7 @@ fn served(measurements: &[Measurement]) -> Vec<Served<'_>> {
     }
     let rates = |cell| {
         let find = |metric: Metric| {
-            of(measurements, metric, Phase::Serving).find(|(other, _)| *other == cell).map(|(_, m)| m)
+            measured(measurements, metric, Phase::Serving).find(|(other, _)| *other == cell).map(|(_, m)| m)
         };
         let value = |metric: Metric| find(metric).and_then(|m| *m.value).filter(|value| *value > 0.0);
         let [input, output, total] =

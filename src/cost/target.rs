@@ -1,6 +1,7 @@
 //! Without a record: the speed that a cost needs, and the cost that a published speed has.
 //!
-//! Which tokens are counted is the caller's to say: input and output alike, or output alone, whose price then carries the input.
+//! Which tokens are counted is the caller's to say: input and output alike, or output alone, whose price then
+//! includes the input.
 
 use serde::Serialize;
 

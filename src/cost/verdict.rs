@@ -1,9 +1,10 @@
 //! The one place that decides whether this machine is cheaper than buying the tokens: for `run`, `cost` and `compare`.
 //!
-//! An answer needs figures that can be believed (a valid record, no GPU left unused), the same model on the other side, and an
-//! interval: `cheaper` and `dearer` only where the whole interval is, else `not told apart`, and without an interval no
-//! verdict. An offline record is held against every tier, since a host's standard price buys no less than its batch price;
-//! a served one against standard prices alone. `report::verdict` turns the answer into words.
+//! An answer needs figures that can be believed (a valid record, no GPU left unused), the same model on the other
+//! side, and an interval: `cheaper` and `dearer` only if the whole interval is on that side, else `not told apart`,
+//! and without an interval no verdict. An offline record is held against every tier, since a host's standard price
+//! buys no less than its batch price; a served one against standard prices alone. `report::verdict` turns the answer
+//! into words.
 
 use crate::base::units::figure;
 pub use crate::record::{Answer, ApiVerdict as Verdict, Doubt};
@@ -79,7 +80,7 @@ pub(super) fn decide<'a>(
         same_model: row.same_model,
         here_usd_per_million: here.usd_per_million,
         api_usd_per_million: row.comparable(),
-        ratio: told.then_some(ratio).ok_or("the figures carry no verdict").into(),
+        ratio: told.then_some(ratio).ok_or("the figures allow no verdict").into(),
         utilization: here.utilization,
         break_even_utilization: row.break_even_utilization.as_result().copied().map(finite).into(),
         break_even_tokens_per_month: row.break_even_tokens_per_month.clone(),
@@ -88,8 +89,8 @@ pub(super) fn decide<'a>(
     Some((verdict, row))
 }
 
-/// The cell among `others` that lies on the other side of the price of `row` most clearly, beside the one that the verdict
-/// rests on.
+/// The cell among `others` that is most clearly on the other side of the price of `row`, next to the one that the
+/// verdict rests on.
 pub(super) fn turned_round(
     here: &Here,
     row: &Row,
@@ -120,7 +121,7 @@ pub(super) fn turned_round(
         )
     };
     Some(format!(
-        "another cell lies on the other side of that price: {}, {}; the verdict is about the first",
+        "another cell is on the other side of that price: {}, {}; the verdict is about the first",
         figures(here, row, own),
         figures(&cell, &other, !own)
     ))

@@ -12,12 +12,12 @@ use super::scenario::Scenario;
 use super::sensitivity::{Sensitivity, Subject, sensitivity};
 use super::target::{Distance, Target, target};
 
-/// What is asked beside the cost.
+/// What is requested besides the cost.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Asked {
     /// What tokens sell for.
     pub sell: Option<Selling>,
-    /// The gross margin a price is wanted for.
+    /// The gross margin to find a price for.
     pub margin: Option<f64>,
     /// USD per million tokens that is to be reached.
     pub target: Option<f64>,
@@ -51,7 +51,7 @@ pub struct View {
     pub notes: Vec<String>,
 }
 
-/// Prices `measurements` under `scenario`; electricity and APIs beside it are the caller's.
+/// Prices `measurements` under `scenario`; electricity and APIs are up to the caller.
 pub fn view(measurements: &[Measurement], scenario: &Scenario, asked: Asked, catalog: &Catalog) -> View {
     let cost = scenario.assess(measurements);
     let mut view = View {
@@ -85,7 +85,7 @@ pub fn view(measurements: &[Measurement], scenario: &Scenario, asked: Asked, cat
             .map(|figure| super::part::times(figure, 1.0 / scenario.assume().input_factor()));
         if cell.apart == Apart::Together {
             view.notes.push(
-                "the cached share is not in it, only in the prices of APIs: input and output were not told apart in this cell".to_owned(),
+                "the cached share is applied only to API prices: this cell has no separate costs of input and output".to_owned(),
             );
         }
     }

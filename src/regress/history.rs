@@ -9,7 +9,9 @@ use super::Error;
 use super::label::is_commit;
 use super::store::{Point, Series, Store};
 use crate::base::failure::Usage;
+use crate::base::known::{self, Known};
 use crate::base::stats::{ChangeRules, change_points, points_needed, smallest_step};
+use crate::base::text::count;
 
 /// File of acknowledged changes, in the store's folder.
 pub const ACKNOWLEDGED: &str = "acknowledged.toml";
@@ -36,7 +38,7 @@ struct File {
 }
 
 /// One series and its changes.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, known::Serialize)]
 pub struct Line {
     /// `record`, `gate` or `micro`.
     pub kind: String,
@@ -60,7 +62,7 @@ pub struct Line {
     pub p: f64,
     /// Smallest step, as a fraction of the last level, that would be found four times out of five in the middle of the last
     /// points, at most 50; `null` if there are too few to prove any.
-    pub smallest_step: Option<f64>,
+    pub smallest_step: Known<f64>,
 }
 
 /// A point where the level shifted.
@@ -112,7 +114,14 @@ pub fn line(
     let more_is_better = series.kind == "record" && series.metric.contains("_per_second");
     let place = |point: &Point| [point.label.clone(), point.created.clone()];
     let found = change_points(&values, rules);
-    let smallest_step = smallest_step(&values, &found, rules);
+    let needed = points_needed(rules);
+    let n = count(points.len(), "point");
+    let smallest_step = if points.len() < needed {
+        Err(format!("{n}: no step of any size can be proven at p = {}; {needed} are needed", rules.p))
+    } else {
+        smallest_step(&values, &found, rules)
+            .ok_or_else(|| format!("{n}: the smallest detectable step is unknown"))
+    };
     let changes = found.into_iter().map(|found| {
         let to = place(&points[found.at]);
         let ratio = if more_is_better { found.before / found.after } else { found.after / found.before };
@@ -144,9 +153,9 @@ pub fn line(
         n: points.len(),
         span: [moment(points.first()), moment(points.last())],
         changes: changes.collect(),
-        points_needed: points_needed(rules),
+        points_needed: needed,
         p: rules.p,
-        smallest_step,
+        smallest_step: smallest_step.into(),
     };
     Ok((line, points))
 }
@@ -242,7 +251,7 @@ mod tests {
             changes: labels.iter().map(change).collect(),
             points_needed: 14,
             p: 0.001,
-            smallest_step: None,
+            smallest_step: Known::unknown("not looked for"),
         }
     }
 

@@ -7,7 +7,7 @@ use crate::record::{Cell, Figure, Phase};
 
 /// Dollars: three significant digits, at least cents below $100, thousands separated: `$0.0123`, `$37.50`, `$2,938`.
 ///
-/// No exponent unless nobody would count the zeros.
+/// No exponent unless the zeros could not be counted.
 pub fn usd(value: f64) -> String {
     let (sign, amount) = (if value < 0.0 { "-" } else { "" }, value.abs());
     if amount > 0.0 && amount < 1e-99 {

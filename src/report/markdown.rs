@@ -14,7 +14,7 @@ use crate::record::{Figure, Record};
 
 use super::format::{cell_label, interval, number, percent, usd};
 use super::terminal::words::{kept_busy, legend, month_head, this_month};
-use super::verdict::{short, tier, words};
+use super::verdict::{doubt, short, tier, words};
 use super::{PricedRow, device};
 
 /// A table; the first columns are left, from `numbers` on right.
@@ -52,7 +52,7 @@ fn doubts(record: &Record) -> String {
     if names.is_empty() {
         String::new()
     } else {
-        format!("\nNot to be relied on: {}\n", cell(&names.join(", ")))
+        format!("\nDo not rely on these figures: {}\n", cell(&names.join(", ")))
     }
 }
 
@@ -211,6 +211,7 @@ pub fn against_record(baseline: &Record, other: &Record, found: &Comparison) -> 
                 Difference::Lower => "lower",
                 Difference::NoDifferenceShown => "no difference shown",
                 Difference::NoInterval => "no interval",
+                Difference::NoVerdict => "no verdict",
             };
             vec![
                 row.metric.clone(),
@@ -221,12 +222,14 @@ pub fn against_record(baseline: &Record, other: &Record, found: &Comparison) -> 
                 number(row.ratio.value),
                 row.ratio
                     .ci95
+                    .filter(|_| row.difference != Difference::NoVerdict)
                     .map_or("–".to_owned(), |[low, high]| format!("{} to {}", number(low), number(high))),
             ]
         })
         .collect();
     text.push_str(&table(&["figure", "row", "", "baseline", "other", "ratio", "95%"], 3, &lines));
-    text + &notes(&found.caveats) + &doubts(other)
+    let doubts = found.doubts.iter().map(|found| format!("no verdict: {}", doubt(found, "a record")));
+    text + &notes(&found.caveats.iter().cloned().chain(doubts).collect::<Vec<_>>())
 }
 
 /// `bench cost --target`, `--tokens-per-second`.

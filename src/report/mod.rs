@@ -31,7 +31,7 @@ pub struct PricedRow<'a> {
     pub view: &'a View,
 }
 
-/// What computed, in words.
+/// What computed.
 fn device(record: &Record) -> String {
     match record.environment.gpus.iter().find(|gpu| gpu.used) {
         Some(gpu) => gpu.label().to_owned(),
@@ -74,31 +74,24 @@ fn quantity(kind: &str, metric: &str) -> String {
     }
 }
 
-/// What is let pass of a metric, and how much more of its time or energy that is: `5% (+5.3% time)`.
+/// The margin of a metric, and how much more time or energy that is: `5% (+5.3% time)`.
 fn let_pass(margin: Margin, metric: &str) -> String {
     format!("{} ({} {})", percent(margin.0), signed_percent(margin.slowdown()), cost(metric))
 }
 
 /// What a search for changes in this history can find at all.
 fn sight(line: &Line) -> String {
-    let points = count(line.n, "point");
-    match line.smallest_step {
-        _ if !line.can_see() => format!(
-            "{points}: no step of any size can be proven at p = {}; {} are needed",
-            line.p, line.points_needed
+    match line.smallest_step.as_result() {
+        Ok(step) => format!(
+            "a step of {:.1}% halfway through the last {} would be detected 4 times in 5",
+            step * 100.0,
+            count(line.n.min(50), "point")
         ),
-        Some(step) => {
-            format!(
-                "a step of {:.1}% halfway through the last {} would be detected 4 times in 5",
-                step * 100.0,
-                count(line.n.min(50), "point")
-            )
-        }
-        None => format!("{points}: the smallest detectable step is unknown"),
+        Err(reason) => reason.to_owned(),
     }
 }
 
-/// Text that cannot end an element or an attribute; signs that XML forbids become a replacement character.
+/// Text that cannot end an element or an attribute; characters that XML forbids become a replacement character.
 fn escaped(text: &str) -> String {
     let text = redact::text(text);
     let mut out = String::with_capacity(text.len());

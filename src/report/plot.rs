@@ -12,7 +12,7 @@ const AIR: f64 = 0.02;
 pub struct LogPlot {
     /// What it shows.
     pub title: String,
-    /// What stands under the title: assumptions, counts.
+    /// Text under the title: assumptions, counts.
     pub subtitle: String,
     /// What the height is, with its unit.
     pub y_label: String,
@@ -61,7 +61,7 @@ pub enum Mark {
     Faint,
     /// What the curve goes through.
     Strong,
-    /// Something of another kind beside it.
+    /// Something of another kind.
     Other,
 }
 

@@ -12,7 +12,7 @@ use super::format::{number, percent, usd};
 pub struct Words {
     /// The answer.
     pub head: String,
-    /// The figures that it rests on, and from which load another one holds.
+    /// The figures that it rests on, and the load at which it changes.
     pub rest: String,
 }
 
@@ -49,9 +49,9 @@ pub fn words(verdict: &Verdict) -> Words {
         (Answer::Dearer, Some(ratio)) => {
             format!("{}× dearer here{} than", times(ratio.value), between(ratio.ci95, times))
         }
-        (Answer::NotToldApart, _) => "not told apart from".to_owned(),
+        (Answer::NotToldApart, _) => "cannot be told apart from".to_owned(),
         _ => {
-            let doubts: Vec<String> = verdict.doubts.iter().map(doubt).collect();
+            let doubts: Vec<String> = verdict.doubts.iter().map(|found| doubt(found, "the record")).collect();
             let head = format!("no verdict: {}", doubts.join("; "));
             let alone = if verdict.same_model { "" } else { "; this compares prices, not what they buy" };
             let rest = match verdict.month {
@@ -115,7 +115,8 @@ fn load(verdict: &Verdict) -> String {
     }
 }
 
-fn doubt(doubt: &Doubt) -> String {
+/// A doubt about `record`, which is `the record` or, of several, `a record`.
+pub(super) fn doubt(doubt: &Doubt, record: &str) -> String {
     let named = |checks: &[String]| match checks {
         [] => String::new(),
         all if all.len() > CHECKS => {
@@ -124,8 +125,8 @@ fn doubt(doubt: &Doubt) -> String {
         all => format!(" ({})", all.join(", ")),
     };
     match doubt {
-        Doubt::Invalid { checks } => format!("the record is invalid{}", named(checks)),
-        Doubt::Suspect { checks } => format!("the record is suspect{}", named(checks)),
+        Doubt::Invalid { checks } => format!("{record} is invalid{}", named(checks)),
+        Doubt::Suspect { checks } => format!("{record} is suspect{}", named(checks)),
         Doubt::GpuNotUsed { .. } => {
             "the CPU was measured, and the GPU that was found was not used".to_owned()
         }
@@ -213,7 +214,7 @@ mod tests {
                 Answer::NotToldApart,
                 0.98,
                 0.05,
-                "not told apart from groq/llama-3.1-8b (the cheapest host of the same model, batch), 100% busy: $0.0980 a \
+                "cannot be told apart from groq/llama-3.1-8b (the cheapest host of the same model, batch), 100% busy: $0.0980 a \
                  million tokens here against $0.100; break-even at 98% utilization (95%: 93% to 103%)",
             ),
         ] {

@@ -1,4 +1,4 @@
-//! What a model asks of a device, from its header alone: for the roofline, and for how long a run will take.
+//! What a model needs of a device, from its header alone: for the roofline, and for the estimate of a run's time.
 
 use crate::base::units::Bytes;
 use crate::model::header::Header;
@@ -6,7 +6,7 @@ use crate::model::header::Header;
 use super::measure::roofline::{ExpertDemand, ModelDemand};
 
 /// What the model asks of a device, from its header.
-pub(super) fn of(header: &Header, kv_type: &str) -> ModelDemand {
+pub(super) fn model_demand(header: &Header, kv_type: &str) -> ModelDemand {
     let spec = &header.spec;
     let embedding =
         ["token_embd.weight", "model.embed_tokens.weight"].iter().find_map(|name| header.tensor(name));
@@ -63,7 +63,7 @@ mod tests {
         let published = [("gpt-oss-20b", 24, 32, 3.61), ("gpt-oss-120b", 36, 128, 5.13)];
         for (id, layers, count, billions) in published {
             let header = Synthetic::new(catalog.model(id).unwrap(), "mxfp4", 0).unwrap().header().clone();
-            let demand = of(&header, "f16");
+            let demand = model_demand(&header, "f16");
             let experts = demand.experts.unwrap();
             // 17 bytes for 32 weights, and a single for each row's bias.
             let of_one: u64 = 3 * (2880 * 2880 / 32 * 17 + 2880 * 4);

@@ -9,7 +9,7 @@ use crate::record::{Energy, EnergyWindow, Unknown};
 use super::measure::energy::{self, Device};
 use super::runner::Finished;
 
-/// The sensors beside a run.
+/// The sensors during a run.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Sensors {
     /// What they said.
@@ -51,7 +51,7 @@ pub fn energy(finished: &Finished, sensors: Result<&Sensors, &String>) -> Energy
 pub struct Unknowns {
     /// Why no row has a window.
     pub windows: &'static str,
-    /// Why nobody knows what the sensors are.
+    /// Why the sensors are unknown.
     pub sensor: &'static str,
 }
 

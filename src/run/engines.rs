@@ -1,4 +1,4 @@
-//! One face over the engines that run on this machine: which of them, and the questions asked before loading.
+//! One interface to the engines that run on this machine: which of them to use, and the checks before loading.
 
 use crate::base::failure::Usage;
 use crate::base::sys::Interrupt;
@@ -98,24 +98,26 @@ impl Kind {
     }
 }
 
-/// Checks that flags of our own engine are given only where it runs.
+/// Checks the flags of our own engine: it must be one of `engines`, and the processor must have the instructions.
 ///
 /// # Errors
-/// [`Usage`] naming the first such flag that was given, and the engine that does not take it, or instructions that this
-/// processor lacks.
-pub fn only_for_our_engine(isa: Option<Isa>, kv_type: Option<KvType>, engines: &[Kind]) -> Result<(), Usage> {
+/// [`Usage`] naming the first such flag that was given.
+pub fn check_fused_flags(isa: Option<Isa>, kv_type: Option<KvType>, engines: &[Kind]) -> Result<(), Usage> {
+    only_for_fused(isa, kv_type, engines)?;
+    isa.map_or(Ok(()), |isa| isa.check().map_err(|reason| Usage::new("--isa", format!("{isa}: {reason}"))))
+}
+
+fn only_for_fused(isa: Option<Isa>, kv_type: Option<KvType>, engines: &[Kind]) -> Result<(), Usage> {
     let given = [("--isa", isa.is_some()), ("--kv-type", kv_type.is_some())];
     let (Some((flag, _)), Some(other)) = (given.into_iter().find(|(_, given)| *given), engines.first())
     else {
         return Ok(());
     };
     if engines.contains(&Kind::Fused) {
-        return isa.map_or(Ok(()), |isa| {
-            isa.check().map_err(|reason| Usage::new("--isa", format!("{isa}: {reason}")))
-        });
+        return Ok(());
     }
     let reason = format!(
-        "it is for the engine `{}`, but this uses `{}`: candle chooses for itself",
+        "it is a flag of the engine `{}`, but this uses `{}`, which chooses for itself",
         Kind::Fused.name(),
         other.name()
     );

@@ -1,5 +1,5 @@
-//! How long a run will take, told before it begins: from the bytes and operations that the model's header asks for and
-//! what the machine's processors were measured to do at most.
+//! How long a run will take, announced before it begins: from the bytes and operations in the model's header and the
+//! measured peaks of the machine.
 //!
 //! [`Pace`] has the time of one piece of work, at least (at the peaks) and typically (at the share of them that the
 //! engine reaches). [`Estimate`] adds a run up. Both only announce and avoid hopeless attempts: its own first steps
@@ -38,7 +38,7 @@ impl Pace {
     /// Of this model in the engine of that name on processors with these peaks.
     pub fn new(model: &Model, engine: &str, kv_type: &str, peaks: &CpuPeaks) -> Self {
         let header = &model.header;
-        let demand = demand::of(header, kv_type);
+        let demand = demand::model_demand(header, kv_type);
         let ceiling = ceiling(peaks);
         let (_, prompt, step) = TYPICAL.into_iter().find(|(name, ..)| *name == engine).unwrap_or(TYPICAL[0]);
         Self { demand, ceiling, typical: [ceiling.flops * prompt, ceiling.read * step] }
@@ -61,7 +61,7 @@ impl Pace {
         Self { demand, ceiling, typical: [1.0, 1e9 / seconds] }
     }
 
-    /// Feeding a prompt of `tokens` to each of `batch` sequences behind `depth` others.
+    /// Feeding a prompt of `tokens` to each of `batch` sequences after `depth` others.
     pub fn prompt(&self, batch: u32, depth: u32, tokens: u32) -> Seconds {
         if tokens == 0 {
             return Seconds::ZERO;
@@ -69,7 +69,7 @@ impl Pace {
         self.typically(self.demand.prompt(f64::from(batch), f64::from(depth), f64::from(tokens)))
     }
 
-    /// `steps` decode steps of `batch` sequences behind `depth` tokens.
+    /// `steps` decode steps of `batch` sequences after `depth` tokens.
     pub fn steps(&self, batch: u32, depth: u32, steps: u32) -> Seconds {
         self.typically(self.demand.step(f64::from(batch), f64::from(depth), f64::from(steps)))
             * f64::from(steps)
@@ -213,7 +213,7 @@ impl std::fmt::Display for Estimate {
         let most = self.max_time_seconds;
         let bounded = |seconds: Seconds| most.filter(|most| *most < seconds).unwrap_or(seconds);
         let least = self.measuring_seconds.map(bounded);
-        // The sum of what is said of each part.
+        // The sum of the announced parts.
         let up = |seconds: Seconds| Seconds::new(seconds.get().ceil().max(1.0));
         if let Some(measuring) = least.or(most) {
             let all = up(self.load_seconds) + up(measuring) + up(self.machine_seconds);

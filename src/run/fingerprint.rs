@@ -28,7 +28,7 @@ pub struct Inputs<'a> {
     pub plan: &'a Plan,
     /// The machine.
     pub environment: &'a Environment,
-    /// What the system says of itself beside that.
+    /// What else the system reports about itself.
     pub host: Host,
     /// blake3 of the kernels that the engine compiled at run time, when it has any.
     pub kernels: Option<&'a str>,
@@ -121,7 +121,7 @@ fn machine(inputs: &Inputs<'_>, gpu: Option<&Gpu>) -> Fields {
 }
 
 /// Binary, kernels and flags. A flag counts by what it resolved to: spelled out or left at its default, in
-/// whatever order, it is the same treatment. Of what stands in the series only the choices of our own engine are
+/// whatever order, it is the same treatment. Of the series fields only the choices of our own engine are
 /// repeated: they are its kernels.
 fn treatment(inputs: &Inputs<'_>) -> Fields {
     let limits = &inputs.plan.limits;
@@ -338,7 +338,7 @@ mod tests {
         // is then nothing to it.
         assert_eq!(changed(|c| c.plan.isa = Some("avx2".into())), [true, false, true]);
         assert_eq!(changed(|c| c.plan.kv_type = Some("f16".into())), treatment);
-        // Neither where the file lies, nor the engine's version beside the binary, nor what it was called.
+        // Neither the path of the file, nor the engine's version besides the binary, nor its name.
         assert_eq!(changed(|c| c.model.source = "/elsewhere/b.gguf".into()), [false; 3]);
         assert_eq!(changed(|c| c.model.id = "./b.gguf".into()), [false; 3]);
         assert_eq!(changed(|c| c.engine.version = Known::new("0.12".into())), [false; 3]);

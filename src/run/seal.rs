@@ -30,7 +30,7 @@ use super::validity::{self, Evidence};
 /// Times that the peaks are measured again when a figure breaks them.
 const PEAKS_AGAIN: usize = 3;
 
-/// Everything that goes into a record beside what the runner found.
+/// Everything that goes into a record besides the runner's results.
 pub struct Sealing<'a> {
     /// The command line as typed.
     pub argv: Vec<String>,
@@ -66,7 +66,7 @@ pub struct Sealing<'a> {
     pub signal: Option<u8>,
     /// Largest resident set when measuring ended.
     pub usage: Option<sys::Usage>,
-    /// What happened on the machine beside the run.
+    /// What else happened on the machine during the run.
     pub host: HostWindow,
     /// Power limit that this run set.
     pub power_limit: Option<Watts>,
@@ -103,7 +103,7 @@ pub fn seal(finished: &Finished, s: Sealing<'_>) -> Result<Record, crate::catalo
     let clock_quality = clock::measure_quality();
     let meter = meter_overhead();
     let capabilities = finished.capabilities.as_ref();
-    let demand = demand::of(&s.model.header, capabilities.map_or("f32", |c| c.kv_type));
+    let demand = demand::model_demand(&s.model.header, capabilities.map_or("f32", |c| c.kv_type));
     let mut peaks = s.peaks;
     let mut rows = against_peaks(&measurements, &demand, &peaks);
     // A ceiling that a figure breaks may itself have been measured while others worked: it is measured again before
@@ -179,7 +179,7 @@ pub fn seal(finished: &Finished, s: Sealing<'_>) -> Result<Record, crate::catalo
                     format!("the signal came while {}", stopped.stage.name())
                 }
                 Some(stopped) => stopped.to_string(),
-                None => "the run came to its end".to_owned(),
+                None => "the run completed".to_owned(),
             }),
             interrupted: s.signal.filter(|_| finished.stopped.as_ref().is_some_and(Stopped::by_user)),
             unknown: Unknown::new(),
@@ -261,7 +261,7 @@ fn telemetry(
             .map(Seconds::get)
             .ok_or_else(|| match sampler {
                 Some(_) => "the system does not say".to_owned(),
-                None => "no sensor was read beside the run".to_owned(),
+                None => "no sensor was read during the run".to_owned(),
             })
             .into(),
         unknown: Unknown::new(),
@@ -303,7 +303,7 @@ pub fn gpu_processes(found: &Found, gpu: Option<usize>) -> Option<usize> {
     Some(found.facts.get(gpu?)?.get("processes")?.as_array()?.len())
 }
 
-/// Most processes beside this one that the sensors saw on the GPU; this one is there when the GPU computes.
+/// Largest number of other processes that the sensors saw on the GPU; this one is there when the GPU computes.
 pub fn others_on_the_gpu(sensors: &Sensors) -> Option<u32> {
     let most = sensors.recorded.trace.clocks.iter().filter_map(|sample| sample.processes).max()?;
     Some(most.saturating_sub(u32::from(!sensors.other_device)))
@@ -316,7 +316,7 @@ pub fn tool() -> Tool {
     Tool {
         name: env!("CARGO_PKG_NAME").to_owned(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        commit: commit.ok_or("whoever built this program did not say; INFERCOST_COMMIT does").into(),
+        commit: commit.ok_or("not set when this program was built; INFERCOST_COMMIT sets it").into(),
         binary_blake3: binary_hash().into(),
         profile: if cfg!(debug_assertions) { "debug" } else { "release" }.to_owned(),
         features: if cuda { vec!["candle-cuda".to_owned()] } else { Vec::new() },
@@ -351,7 +351,7 @@ pub fn model_info(model: &Model, sha256: Result<String, String>, catalog_id: Opt
         layers: Known::new(spec.layers),
         vocabulary: Known::new(spec.vocabulary),
         sha256: sha256.into(),
-        catalog_id: catalog_id.ok_or("no row of the catalog is this model").into(),
+        catalog_id: catalog_id.ok_or("this model is not in the catalog").into(),
         unknown: Unknown::new(),
     }
 }

@@ -1,8 +1,8 @@
 //! A shared library that behaves like NVML: the sensors of a scripted machine, with the faults of real ones.
 //!
-//! It is loaded the way the driver's own is. Its script is the file beside it that is called as the library
-//! with `.toml` behind; a copy of the library under another name is another machine, also within one process.
-//! `script.rs` is all it can pretend, `trace.rs` the true power, `sensor.rs` what the sensors make of it.
+//! It is loaded the way the driver's own is. Its script is the file next to it with the library's name and `.toml`;
+//! a copy of the library under another name is another machine, also within one process. `script.rs` is all it can
+//! pretend, `trace.rs` the true power, `sensor.rs` what the sensors make of it.
 #![allow(unsafe_code, reason = "the C interface of NVML")]
 #![allow(missing_docs, unreachable_pub, clippy::print_stderr, reason = "names and meaning are NVIDIA's")]
 #![allow(clippy::missing_safety_doc, clippy::not_unsafe_ptr_arg_deref, reason = "as in NVIDIA's header")]

@@ -1,4 +1,4 @@
-//! What the library pretends: the file beside it, as a test writes it and the library reads it.
+//! What the library pretends: the file next to it, as a test writes it and the library reads it.
 //!
 //! Everything has a default, so that a test says only what matters to it. Times are in seconds since `origin`.
 
@@ -131,7 +131,7 @@ pub struct PowerScript {
     pub zero: bool,
     /// Only the module has fields of power, as on Grace Hopper.
     pub module_only: bool,
-    /// What the module draws beside the GPU.
+    /// What the module draws besides the GPU.
     pub module_watts: f64,
 }
 

@@ -159,7 +159,7 @@ fn the_program_finds_the_library_under_its_own_name() {
     let first = found.stderr.lines().next().unwrap_or_default();
     assert_eq!(
         first,
-        "CPU measured; NVIDIA Scripted not used: CUDA cannot use it (libcuda is not here: no NVIDIA driver); bench doctor"
+        "CPU measured; NVIDIA Scripted not used: CUDA cannot use it (libcuda was not found: no NVIDIA driver is installed); bench doctor"
     );
     assert!(!with(bench.folder()).stderr.contains("Scripted"));
 }
@@ -184,7 +184,7 @@ fn a_gpu_that_is_not_used_stands_at_the_head_of_the_result_and_in_the_record() {
     for name in ["NVIDIA H200", "NVIDIA GeForce RTX 3060 Laptop GPU"] {
         let (ran, record) = with(named(name), &[]);
         let said = format!(
-            "CPU measured; {name} not used: CUDA cannot use it (libcuda is not here: no NVIDIA driver); bench doctor"
+            "CPU measured; {name} not used: CUDA cannot use it (libcuda was not found: no NVIDIA driver is installed); bench doctor"
         );
         // It is broken at the width of the view, so its words are compared.
         let head: Vec<&str> = ran.stdout.split_whitespace().take(said.split(' ').count()).collect();
@@ -194,7 +194,7 @@ fn a_gpu_that_is_not_used_stands_at_the_head_of_the_result_and_in_the_record() {
         assert_eq!((&gpu["name"], &gpu["command"]), (&name.into(), &"bench doctor".into()));
         assert!(!ran.stdout.contains("Figures  valid,"), "{}", ran.stdout);
     }
-    // Whoever asks for the CPU gets it, and nothing is missing.
+    // A request for the CPU is served, and nothing is missing.
     let (ran, record) = with(named("NVIDIA H200"), &["--device", "cpu"]);
     assert!(!ran.stdout.contains("not used"), "{}", ran.stdout);
     assert!(record.expect("a record")["environment"].get("unused_gpu").is_none());

@@ -157,7 +157,7 @@ fn the_counter_shows_what_the_script_makes_of_it() {
         let joules = source(&fake).energy().expect("a counter").get();
         (joules, fake.now())
     };
-    // Opened within the second: the counter stands on a whole step not later than now.
+    // Opened within the second: the counter is at a whole step no later than now.
     let (joules, now) = at_ten(CounterScript::default());
     let steps = (joules - 1000.0) / 10.0;
     assert!((steps - steps.round()).abs() < 1e-9 && steps >= 100.0 && steps * 0.1 <= now, "{joules}");

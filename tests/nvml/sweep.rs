@@ -13,7 +13,7 @@ use serde_json::Value;
 use crate::support::fake_nvml::{FakeNvml, Script};
 use crate::support::{Bench, SMALL};
 
-/// The functions, those that answer the same question beside one another: the newest name first.
+/// The functions, those that answer the same question next to each other: the newest name first.
 const QUESTIONS: &[&[&str]] = &[
     &["nvmlDeviceGetHandleByIndex_v2", "nvmlDeviceGetHandleByIndex"],
     &["nvmlDeviceGetCount_v2", "nvmlDeviceGetCount"],
@@ -179,7 +179,7 @@ fn what_an_older_function_knows_is_not_lost() {
     assert_eq!(gpu["facts"]["pci_bus_id"], "00000000:1B:00.0");
 }
 
-/// A driver of another age: much is missing at once, and `run` measures all the same.
+/// A driver of another age: much is missing at once, and `run` measures anyway.
 #[test]
 fn a_run_beside_a_gpu_that_says_little_has_a_record() {
     let little = [

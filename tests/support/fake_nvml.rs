@@ -1,4 +1,4 @@
-//! A machine with scripted GPUs: a copy of the fake NVML in a folder of its own, with its script beside it.
+//! A machine with scripted GPUs: a copy of the fake NVML in a folder of its own, with its script next to it.
 //!
 //! `cargo test` builds the library by itself (it is an example in `Cargo.toml`); one test alone may need
 //! `cargo build --example fake_nvml` first. The truth about energy is the script's trace.
@@ -114,7 +114,7 @@ fn built() -> PathBuf {
     library
 }
 
-/// Renames a function in the table of exported names, so that nobody finds it.
+/// Renames a function in the table of exported names, so that it cannot be found.
 pub(crate) fn hide(library: &mut [u8], function: &str) {
     let name = [b"\0", function.as_bytes(), b"\0"].concat();
     let mut hidden = 0;

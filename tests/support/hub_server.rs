@@ -16,7 +16,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-/// The commit that `main` stands for.
+/// The commit that `main` points to.
 pub const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 
 /// A request as it came, and how many bytes of body went back.

@@ -26,7 +26,7 @@ pub(crate) fn run(mut command: Command, columns: u16) -> Shown {
         libc::openpty(&raw mut ours, &raw mut theirs, std::ptr::null_mut(), std::ptr::null(), &raw const size)
     };
     assert_eq!(opened, 0, "a pseudo-terminal: {}", std::io::Error::last_os_error());
-    // SAFETY: the call has opened both, and nobody else has them.
+    // SAFETY: the call has opened both, and no one else owns them.
     let (mut ours, theirs) = unsafe { (File::from_raw_fd(ours), File::from_raw_fd(theirs)) };
     let mut child = command
         .stdin(Stdio::null())
@@ -37,14 +37,14 @@ pub(crate) fn run(mut command: Command, columns: u16) -> Shown {
     // Else our own copy of the terminal would keep it open for ever.
     drop(command);
     let mut bytes = Vec::new();
-    // Linux ends a terminal that nobody has open any more with EIO.
+    // Linux ends a terminal that no process has open any more with EIO.
     _ = ours.read_to_end(&mut bytes);
     let code = child.wait().expect("its end").code().unwrap_or(-1);
     Shown { code, text: String::from_utf8_lossy(&bytes).into_owned() }
 }
 
 impl Shown {
-    /// The lines that were drawn over one another: what stands between a return and the end of the line's clearing.
+    /// The lines that were drawn over one another: what is between a return and the end of the line's clearing.
     pub(crate) fn drawn(&self) -> Vec<&str> {
         let pieces = self.text.split('\r').skip(1);
         pieces

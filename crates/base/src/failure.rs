@@ -1,4 +1,4 @@
-//! What kind of failure an error is. Each room says it of its own errors; the command line makes exit codes of the kinds.
+//! What kind of failure an error is. Each room classifies its own errors; the command line maps the kinds to exit codes.
 
 /// The kind of a failure, as far as a script cares.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -12,7 +12,7 @@ pub use infercost_derive::{Deserialize, JsonSchema, Serialize};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Known<T> {
     value: Option<T>,
-    /// None beside a value, and where a record that was read has `null` without a reason.
+    /// `None` next to a value, and if a record that was read has `null` without a reason.
     reason: Option<String>,
 }
 
@@ -45,7 +45,7 @@ impl<T> Known<T> {
         self.value
     }
 
-    /// Two fields of JSON as one. A reason beside a value says nothing.
+    /// Two fields of JSON as one. A reason next to a value means nothing.
     #[doc(hidden)]
     pub fn of_fields(value: Option<T>, reason: Option<String>) -> Self {
         Self { reason: reason.filter(|_| value.is_none()), value }

@@ -15,7 +15,7 @@ pub(super) fn open(device: Device) -> Result<candle_core::Device, Error> {
             .map_err(|error| Error::NoDevice(format!("no CUDA device {ordinal}: {error}"))),
         #[cfg(not(feature = "candle-cuda"))]
         Device::Cuda(_) => Err(Error::NoDevice(format!(
-            "{device} was asked for, and this binary has no CUDA code: `scripts/build-candle-cuda` builds one that has"
+            "{device} was requested, but this binary has no CUDA code; `scripts/build-candle-cuda` builds one that does"
         ))),
     }
 }

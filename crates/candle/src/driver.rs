@@ -23,7 +23,7 @@ use crate::engine::{Capabilities, Engine, Error, Outcome, Schedule, SequencePlan
 /// than copied.
 pub(super) const KEEP_CONTEXT_FROM: u64 = 32;
 
-/// The engine: a network, and a copy of it as it was behind the last context.
+/// The engine: a network, and a copy of it as it was after the last context.
 pub(super) struct Driver {
     /// `None` only where `kept` holds the network.
     network: Option<Box<dyn Network>>,
@@ -34,7 +34,7 @@ pub(super) struct Driver {
     vocabulary: u32,
 }
 
-/// A network behind a context.
+/// A network after a context.
 struct Kept {
     contexts: Vec<Vec<u32>>,
     network: Box<dyn Network>,
@@ -71,7 +71,7 @@ impl Driver {
         }
     }
 
-    /// Brings the network behind the schedule's contexts and gives the greedy choices there.
+    /// Feeds the schedule's contexts and returns the greedy choices after them.
     fn enter_context(&mut self, schedule: &Schedule, run: &mut Run<'_>) -> Result<Tensor, Error> {
         let same = |kept: &Kept| {
             kept.contexts.len() == schedule.sequences.len()
@@ -101,7 +101,7 @@ impl Driver {
         Ok(next)
     }
 
-    /// Feeds a part of the contexts and gives the logits behind its last token, on the host.
+    /// Feeds a part of the contexts and returns the logits after its last token, on the host.
     fn logits_behind(
         &mut self,
         schedule: &Schedule,

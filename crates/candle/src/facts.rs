@@ -1,4 +1,4 @@
-//! What a loaded network can do rightly: the limits that a schedule is checked against.
+//! What a loaded network computes correctly: the limits that a schedule is checked against.
 
 use candle_transformers::models::quantized_llama;
 
@@ -14,7 +14,7 @@ pub(super) const NO_BATCH_LIMIT: u32 = 1 << 16;
 /// Tokens of a context step: large enough for full speed, and the attention scores stay small.
 pub(super) const CONTEXT_CHUNK: u32 = 512;
 
-/// Steps of several tokens behind a filled cache.
+/// Steps of several tokens after a filled cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Chunks {
     /// The mask is right.
@@ -151,7 +151,7 @@ impl Facts {
             if wrong {
                 return Err(unsupported(
                     format!(
-                        "process a prompt of {} tokens behind {} tokens of context on {}",
+                        "process a prompt of {} tokens after {} tokens of context on {}",
                         shape.prompt, shape.context, self.architecture
                     ),
                     format!(

@@ -19,7 +19,7 @@ use super::unquantized::single;
 use super::{Options, first_line, not_loaded, unsupported};
 use crate::engine::Error;
 
-/// Reads the file behind `reader` into candle's network for it.
+/// Loads the file of `reader` into candle's network for it.
 pub(super) fn load(
     reader: Box<dyn ReadSeek + Send>,
     header: &Header,
@@ -63,7 +63,7 @@ fn refuse_partial_rotation(
         {
             Err(unsupported(
                 format!("rotate {rotated} of a head's {} elements (`{key}`)", header.spec.head_size),
-                "candle's quantized networks rotate whole heads; take a model of another architecture",
+                "candle's quantized networks rotate whole heads; use a model of another architecture",
             ))
         }
         _ => Ok(()),
@@ -129,7 +129,7 @@ fn facts(
         facts.at_most(
             window,
             format!(
-                "the model's attention slides over {window} positions, and candle's decode steps look at all"
+                "the model has a sliding window of {window} positions, but candle's decode steps attend to all positions"
             ),
         );
     }
@@ -147,7 +147,7 @@ fn caveats(family: Family, header: &Header, content: &Content) -> Vec<String> {
     let ignored = ignored_tensors(family, header);
     if header.has_rope_factors {
         caveats.push(
-            "candle ignores rope_freqs.weight, so positions are rotated by other angles than this model was trained with"
+            "candle ignores rope_freqs.weight, so the rotary angles differ from those this model was trained with"
                 .to_owned(),
         );
     }
@@ -173,8 +173,9 @@ fn caveats(family: Family, header: &Header, content: &Content) -> Vec<String> {
         if let Some(base) = content.metadata.get("phi3.rope.freq_base").and_then(|value| value.to_f32().ok())
             && (base - 10_000.0).abs() > 0.5
         {
-            caveats
-                .push(format!("candle rotates positions with base 10000, the model was trained with {base}"));
+            caveats.push(format!(
+                "candle rotates positions with base 10000, but the model was trained with {base}"
+            ));
         }
         if let Some(window) = number(content, "phi3.attention.sliding_window")
             && window < header.spec.context_length

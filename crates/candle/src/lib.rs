@@ -1,10 +1,10 @@
 //! Stock candle-transformers: the baseline, and every architecture it knows.
 //!
-//! Nothing of candle is patched here: what it computes is what a program gets that takes it from the
-//! registry. So this room also owns the list of what it does *not* do: [`supports`] and [`can_run`] refuse
-//! before anything is loaded, [`Engine::run`] before the first step, and what runs, but with other
-//! numbers than the model's, is a caveat in [`Capabilities`] that makes the record suspect. The list was
-//! read in the source of candle 0.11.1; what a processor can show of it is held by tests.
+//! candle is not patched here: the results are those of any program that uses it from the registry. So this room also
+//! owns the list of what it does *not* do: [`supports`] and [`can_run`] refuse before anything is loaded,
+//! [`Engine::run`] before the first step, and what runs, but with other numbers than the model's, is a caveat in
+//! [`Capabilities`] that makes the record suspect. The list was read in the source of candle 0.11.1; tests hold the
+//! parts that a processor can show.
 //!
 //! Start at [`load`]; `run` in `driver.rs` is the loop that is measured.
 

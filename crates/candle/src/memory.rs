@@ -1,9 +1,9 @@
-//! Memory foreseen from the header alone, for what candle really keeps.
+//! Memory estimated from the header alone, for what candle really keeps.
 //!
-//! Read in candle's source and then measured; the surprises are: on a processor the quantized matrices
-//! that its vector kernels like are kept twice, as stored and repacked with f32 scales; the embedding is
-//! kept as f32; Gemma's rotary tables are made for 131,072 positions, once a block. Owns no limit and
-//! refuses nothing: whoever plans compares the total with what is there.
+//! Read in candle's source and then measured; the surprises are: on a processor the quantized matrices that its
+//! vector kernels like are kept twice, as stored and repacked with f32 scales; the embedding is kept as f32; Gemma's
+//! rotary tables are made for 131,072 positions, once a block. Owns no limit and refuses nothing: the planner
+//! compares the total with the memory available.
 
 use crate::base::sys;
 use crate::base::units::Bytes;
@@ -18,7 +18,7 @@ use crate::engine::{Demand, Device, MemoryForeseen};
 /// Program, libraries, the vocabulary while it is read, stacks, and what the allocator holds back.
 ///
 /// Chosen on 2026-11-23 so that the resident set of 17 runs of ten models (222 MiB to 3.4 GiB; glibc,
-/// x86-64, candle 0.11.1) came out between 0.94 and 1.02 of what is foreseen.
+/// x86-64, candle 0.11.1) came out between 0.94 and 1.02 of the estimate.
 const RUNTIME: u64 = 24 << 20;
 
 /// f32.
@@ -100,7 +100,7 @@ impl<'a> Size<'a> {
         size
     }
 
-    /// The kinds of steps as tokens of each sequence and positions behind them.
+    /// The kinds of steps, as tokens of each sequence and positions after them.
     fn steps(&self) -> impl Iterator<Item = (u64, u64)> {
         let Demand { batch, context, prompt, output, .. } = self.demand;
         // As in `Facts::context_steps`: whole where chunks are wrong, single tokens in a batch.
@@ -170,7 +170,7 @@ impl<'a> Size<'a> {
             let of_blocks = self.kept.iter().filter(|tensor| tensor.name.starts_with("model.layers."));
             return 2 * of_blocks.map(|tensor| tensor.bytes().get()).max().unwrap_or(0);
         }
-        // The embedding as stored lives beside its f32 form until the last weight is there, unless the
+        // The embedding as stored lives next to its f32 form until the last weight is there, unless the
         // Llama's tied head takes it over; the others read it a second time for their head.
         self.header.tensor("token_embd.weight").map_or(0, |embedding| {
             let taken_over = self.family == Family::Llama && self.is_tied() && is_blocks(embedding);
@@ -210,7 +210,7 @@ impl<'a> Size<'a> {
         }
     }
 
-    /// A second cache, as it was behind the context.
+    /// A second cache, as it was after the context.
     fn kept_context(&self) -> u64 {
         let position = self.header.spec.kv_bytes_per_position(32 * self.element).get() * self.batch();
         let context = u64::from(self.demand.context);
@@ -227,7 +227,7 @@ impl<'a> Size<'a> {
     }
 
     /// The largest step's intermediate values in its feed-forward layer or its attention, whichever
-    /// is larger, beside the residual stream; and the logits.
+    /// is larger, next to the residual stream; and the logits.
     fn activations(&self) -> u64 {
         let spec = &self.header.spec;
         let (width, feed_forward) = (u64::from(spec.width), u64::from(spec.feed_forward));
@@ -260,7 +260,7 @@ mod tests {
     use crate::catalog::Catalog;
     use crate::model::Synthetic;
 
-    fn foreseen(row: &str, quant: &str, demand: Demand) -> Vec<(&'static str, u64)> {
+    fn estimate(row: &str, quant: &str, demand: Demand) -> Vec<(&'static str, u64)> {
         let synthetic = Synthetic::new(Catalog::bundled().model(row).unwrap(), quant, 1).unwrap();
         let parts = memory_foreseen(synthetic.header(), demand).parts;
         parts.into_iter().map(|(name, bytes)| (name, bytes.get())).collect()
@@ -274,7 +274,7 @@ mod tests {
 
     #[test]
     fn llama_1b_by_hand() {
-        let parts = foreseen("llama-3.2-1b", "q4_k_m", CPU);
+        let parts = estimate("llama-3.2-1b", "q4_k_m", CPU);
         let header_bytes = {
             let row = Catalog::bundled();
             let row = row.model("llama-3.2-1b").unwrap();
@@ -291,10 +291,10 @@ mod tests {
 
     #[test]
     fn a_gpu_repacks_nothing_and_a_context_is_kept_beside_its_continuation() {
-        let gpu = foreseen("llama-3.2-1b", "q4_k_m", Demand { device: Device::Cuda(0), ..CPU });
+        let gpu = estimate("llama-3.2-1b", "q4_k_m", Demand { device: Device::Cuda(0), ..CPU });
         assert_eq!(part(&gpu, "weights repacked"), 0);
         let deep = Demand { context: 2048, prompt: 0, output: 32, ..CPU };
-        let parts = foreseen("llama-3.2-1b", "q4_k_m", deep);
+        let parts = estimate("llama-3.2-1b", "q4_k_m", deep);
         // Fed in steps of 512, so the scores are far from 2048 × 2048.
         assert_eq!(part(&parts, "attention scores"), 3 * 32 * 512 * 2048 * 4);
         let busy = part(&parts, "attention scores") + part(&parts, "activations");

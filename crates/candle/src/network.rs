@@ -1,4 +1,4 @@
-//! One face for candle's many model types.
+//! One interface to candle's many model types.
 
 use candle_core::{Result, Tensor};
 

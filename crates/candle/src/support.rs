@@ -88,7 +88,7 @@ pub fn supports(header: &Header) -> Result<(), Error> {
     {
         return Err(unsupported(
             format!("run a mixture of experts (`{}`)", expert.name),
-            "candle's quantized networks know dense feed-forward layers only in files of today; take a model of another architecture",
+            "candle's quantized networks support only dense feed-forward layers in current files; use a model of another architecture",
         ));
     }
     // Of safetensors candle's Mistral is a Llama with heads of any size, untied and without scaled angles.
@@ -97,7 +97,7 @@ pub fn supports(header: &Header) -> Result<(), Error> {
     if let Some(tensor) = header.tensors.iter().find(|tensor| unknown.contains(&tensor.dtype)) {
         return Err(unsupported(
             format!("read tensor `{}` of type {}", tensor.name, tensor.dtype),
-            "candle does not know the type; take a file in another one (Q4_K_M or Q8_0, say)",
+            "candle does not support this type; use a file in another one (such as Q4_K_M or Q8_0)",
         ));
     }
     if divides_width_by_heads(family) && !any_head && !plain_heads(spec) {
@@ -107,7 +107,7 @@ pub fn supports(header: &Header) -> Result<(), Error> {
                 spec.head_size, spec.width, spec.heads
             ),
             format!(
-                "candle's {} takes the head size for width / heads; take a model of another architecture",
+                "candle's {} assumes a head size of width / heads; use a model of another architecture",
                 spec.architecture
             ),
         ));

@@ -98,7 +98,7 @@ fn facts(family: Family, header: &Header, extra: &Extra, options: &Options, on_c
         let window = extra.window();
         facts.at_most(
             window,
-            format!("the model's attention slides over {window} positions, and candle's masks are one position off from there"),
+            format!("the model has a sliding window of {window} positions, and beyond it candle's masks are off by one"),
         );
         // The cache is taken whole at the first step.
         if let Some(positions) = options.max_positions {
@@ -116,7 +116,7 @@ fn caveats(family: Family, header: &Header, extra: &Extra) -> Vec<String> {
         && scalar != head_size
     {
         caveats.push(format!(
-            "candle scales attention by the head size {head_size}, the model was trained with {scalar}"
+            "candle scales attention by the head size {head_size}, but the model was trained with {scalar}"
         ));
     }
     caveats
@@ -135,7 +135,9 @@ fn build(
             let config =
                 llama_config(spec, if header.has_rope_factors { extra.rope_scaling() } else { None });
             if header.has_rope_factors && config.rope_scaling.is_none() {
-                candle_core::bail!("config.json scales the rotary angles in a way that candle does not know");
+                candle_core::bail!(
+                    "config.json scales the rotary angles in a way that candle does not support"
+                );
             }
             let empty = llama::Cache::new(true, weights.dtype(), &config, weights.device())?;
             Box::new(LlamaNetwork {

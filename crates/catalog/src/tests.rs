@@ -525,7 +525,7 @@ fn a_class_takes_the_models_whose_published_score_passes_its_gate() {
         let score = catalog.score(model, &class.benchmark).unwrap();
         assert_eq!(score.percent >= class.at_least, passes, "{model}: {}", score.percent);
     }
-    // The weights behind the name have changed, and no score has been published for it.
+    // The weights under that name have changed, and no score has been published for it.
     assert_eq!(catalog.score("mistral-large", "mmlu"), None);
     let Error::Unknown { nearest, .. } = catalog.class("gpt-4-clas").unwrap_err() else { panic!() };
     assert_eq!(nearest.first().map(String::as_str), Some("gpt-4-class"));

@@ -252,7 +252,7 @@ impl<'t> Client<'t> {
                 let detail = format!("no connection could be opened ({error}; open files allowed: {limit})");
                 return Failure::new(Ending::OutOfFiles, detail);
             }
-            io::ErrorKind::ConnectionRefused => (Ending::ConnectionRefused, "nobody listens at"),
+            io::ErrorKind::ConnectionRefused => (Ending::ConnectionRefused, "nothing listens at"),
             io::ErrorKind::TimedOut => (Ending::ConnectTimeout, "no connection to"),
             _ => (Ending::Unreachable, "no connection to"),
         };
@@ -312,7 +312,7 @@ impl<'t> Client<'t> {
         let Some(Some(slot)) = self.slots.get_mut(index) else { return };
         let lag = &mut self.stats.receive_lag;
         let Some(exchange) = &mut slot.exchange else {
-            // Nobody asked: it was closed, or says what nobody can know.
+            // Nothing was asked: it was closed, or sent something unsolicited.
             if !matches!(slot.connection.read(&mut self.buffer, lag), Err(Trouble::Later)) {
                 self.close(index);
             }
@@ -348,7 +348,7 @@ impl<'t> Client<'t> {
                 }
             }
             Broken::Lost(..) if exchange.is_reused && !exchange.has_answer() => {
-                // It was closed while it lay idle and the news had not come: nobody has seen the request.
+                // It was closed while idle, before this side noticed: no server has seen the request.
                 self.stats.reopened += 1;
                 exchange.rewind();
                 self.connect(exchange, log);

@@ -234,7 +234,7 @@ impl Exchange {
             let got = target.scrub(got.as_bytes());
             return Err(Failure::new(
                 Ending::WrongModel,
-                format!("{} was asked for and {got} answered", target.model),
+                format!("{} was requested, but {got} answered", target.model),
             ));
         }
         if let Some(usage) = chunk.usage {
@@ -251,11 +251,12 @@ impl Exchange {
         Ok(())
     }
 
-    /// The connection is closed: whether the answer was whole all the same. `why` says how it closed.
+    /// The connection is closed: whether the answer was complete anyway. `why` says how it closed.
     pub(crate) fn closed(&self, why: &str, in_order: bool) -> Result<(), Failure> {
         let answer = &self.answer;
         if answer.head.is_none() {
-            let when = if self.has_answer() { "within the head of its answer" } else { "before an answer" };
+            let when =
+                if self.has_answer() { "within the headers of its response" } else { "before an answer" };
             return Err(Failure::new(Ending::ClosedEarly, format!("{why} {when}")));
         }
         let is_over = in_order && answer.head.as_ref().is_some_and(|head| head.body.may_close());
@@ -296,7 +297,7 @@ impl Exchange {
             return Err(refused(head, &answer.body, target));
         }
         if !answer.has_body {
-            return Err(Failure::new(Ending::NoOutput, "the server answered 200 and nothing more"));
+            return Err(Failure::new(Ending::NoOutput, "the server answered 200 with an empty body"));
         }
         if !head.is_events {
             let error =

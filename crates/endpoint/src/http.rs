@@ -6,16 +6,16 @@ use std::time::Duration;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum BadHttp {
     /// The head is no HTTP.
-    #[error("the answer does not begin with an HTTP/1.1 head ({0})")]
+    #[error("the response does not start with HTTP/1.1 headers ({0})")]
     Head(httparse::Error),
     /// The head never ends.
-    #[error("the answer's head is longer than {} KiB", HEAD_LIMIT >> 10)]
+    #[error("the response's headers are longer than {} KiB", HEAD_LIMIT >> 10)]
     LongHead,
     /// `Content-Length` or `Transfer-Encoding` cannot be read.
-    #[error("the answer's head does not say where its body ends")]
+    #[error("the response's headers do not say where its body ends")]
     Length,
     /// A chunk's size or end is not where it must be.
-    #[error("the answer's chunked body is broken")]
+    #[error("the response's chunked body is malformed")]
     Chunk,
 }
 
@@ -53,7 +53,7 @@ pub(crate) fn head(bytes: &[u8]) -> Result<Option<(Head, usize)>, BadHttp> {
             httparse::Status::Complete(length) => {
                 begin += length;
                 let status = answer.code.unwrap_or(0);
-                // 101 would change the protocol, which nobody asked for.
+                // 101 would change the protocol, which was not requested.
                 if !(100..200).contains(&status) || status == 101 {
                     return Ok(Some((read(status, answer.version == Some(1), answer.headers)?, begin)));
                 }
@@ -117,7 +117,7 @@ pub(crate) enum Body {
     UntilClose,
 }
 
-/// Where in a chunked body the next byte stands.
+/// Where in a chunked body the next byte is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Chunked {
     /// In a chunk's size.

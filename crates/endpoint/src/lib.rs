@@ -1,13 +1,13 @@
 //! Load on any OpenAI-compatible server, by a client that measures itself.
 //!
-//! [`drive()`] sends the requests of a load to a [`Target`] and notes in a [`RequestLog`] what came when. One thread, or as
-//! many as a target says, each a poll loop over sockets that never block; the bytes of a stream are split into events ([`sse`])
-//! and read ([`scan`]) where they lie, without allocation. What the client itself adds is measured: how late it sent (in the
-//! log: `started` against `released`), and how long bytes lay in the socket before it read them
-//! ([`Stats::receive_lag`](workload::Stats::receive_lag)).
+//! [`drive()`] sends the requests of a load to a [`Target`] and logs in a [`RequestLog`] what arrived when. One
+//! thread, or as many as a target says, each a poll loop over sockets that never block; the bytes of a stream are
+//! split into events ([`sse`]) and read ([`scan`]) where they lie, without allocation. What the client itself adds is
+//! measured: how late it sent (in the log: `started` against `released`), and how long bytes lay in the socket before
+//! it read them ([`Stats::receive_lag`](workload::Stats::receive_lag)).
 //!
-//! It speaks HTTP/1.1 with or without TLS. There is no proxy, no HTTP/2 and no retry: a request that fails is counted by its
-//! kind. Only a connection that the server had closed while nobody used it is opened again, which is counted too.
+//! It speaks HTTP/1.1 with or without TLS. There is no proxy, no HTTP/2 and no retry: a request that fails is counted
+//! by its kind. Only a connection that the server closed while it was idle is reopened, which is counted too.
 //!
 //! [`RequestLog`]: base::requests::RequestLog
 
@@ -47,7 +47,7 @@ pub enum Error {
     #[error(transparent)]
     Failed(#[from] Failure),
     /// The system.
-    #[error("the system refuses what a client needs ({0})")]
+    #[error("the system cannot provide what a client needs ({0})")]
     System(std::io::Error),
 }
 

@@ -1,5 +1,5 @@
-//! What a server says of itself beside the API: what it counts for all its clients, by the page that it keeps for
-//! Prometheus, and whether it is healthy.
+//! What a server reports outside the API: its counts for all clients, from its Prometheus page, and whether it is
+//! healthy.
 
 use crate::Error;
 use crate::base::requests::Ending;

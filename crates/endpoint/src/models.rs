@@ -28,7 +28,7 @@ pub fn models(target: &Target) -> Result<Vec<Model>, Error> {
     let body = Client::new(target)?.fetch(target.models_request())?;
     let list = serde_json::from_slice::<Value>(&body).ok();
     let Some(list) = list.as_ref().and_then(|list| list["data"].as_array()) else {
-        let detail = format!("{}/models is no list of models: {}", target.url, target.scrub(&body));
+        let detail = format!("{}/models is not a list of models: {}", target.url, target.scrub(&body));
         return Err(Failure::new(Ending::MalformedJson, detail).into());
     };
     let model = |entry: &Value| {

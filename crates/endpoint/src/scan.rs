@@ -1,12 +1,12 @@
 //! One streamed chunk of an answer, read without allocation.
 //!
 //! A structural scan: it follows the nesting, so a `text` inside `logprobs` or inside a string is never taken for the
-//! answer's, and the whole of the JSON is checked on the way. It accepts what `serde_json` accepts, and of a key that
-//! stands twice it takes the last, as `serde_json` does.
+//! answer's, and the whole of the JSON is checked on the way. It accepts what `serde_json` accepts, and of a
+//! duplicate key it takes the last, as `serde_json` does.
 
 use std::ops::Range;
 
-/// A string as it stands between its quotes.
+/// A string as it is between its quotes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Text<'a> {
     /// The bytes between the quotes, escapes as they are.

@@ -74,7 +74,7 @@ pub struct Url {
     pub port: u16,
     /// The path up to `/v1`, that included, without a slash at its end.
     pub base: String,
-    /// What stands after the path, with its `?`; it may be a secret.
+    /// The query after the path, with its `?`; it may be a secret.
     query: Secret,
     /// The API that the address itself names.
     pub api: Option<Api>,
@@ -86,8 +86,10 @@ impl Url {
     /// # Errors
     /// An address that is none.
     pub fn parse(text: &str) -> Result<Self, Invalid> {
-        let (scheme, rest) =
-            text.trim().split_once("://").ok_or(Invalid::Url("no http:// or https:// at its beginning"))?;
+        let (scheme, rest) = text
+            .trim()
+            .split_once("://")
+            .ok_or(Invalid::Url("it does not start with http:// or https://"))?;
         let is_https = match scheme.to_ascii_lowercase().as_str() {
             "http" => false,
             "https" => true,
@@ -109,7 +111,7 @@ impl Url {
         };
         let visible = |text: &str| text.bytes().all(|byte| byte.is_ascii_graphic());
         if host.is_empty() || !visible(host) || !visible(path) || !visible(&query) {
-            return Err(Invalid::Url("no host, or characters that a URL does not have"));
+            return Err(Invalid::Url("no host, or characters that a URL cannot have"));
         }
         let port = match port {
             None => {
@@ -296,7 +298,7 @@ impl Target {
         let (name, value) = (name.trim(), value.trim());
         let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
         if name.is_empty() || !name.bytes().all(is_token) {
-            return Err(Invalid::Header("its name has characters that a name cannot have"));
+            return Err(Invalid::Header("its name has characters that a header name cannot have"));
         }
         if value.bytes().any(|byte| byte < b' ' && byte != b'\t' || byte == 0x7f) {
             return Err(Invalid::Header("its value has control characters"));
@@ -304,7 +306,7 @@ impl Target {
         let own =
             ["host", "content-length", "transfer-encoding", "connection", "content-type", "accept-encoding"];
         if own.iter().any(|own| name.eq_ignore_ascii_case(own)) {
-            return Err(Invalid::Header("this one is set by the program itself"));
+            return Err(Invalid::Header("this header is set by the program itself"));
         }
         self.headers.push((name.to_owned(), Secret::new(value)));
         Ok(())
@@ -361,7 +363,7 @@ impl Target {
         bytes
     }
 
-    /// A request for a page that servers keep beside the API's path, such as `/metrics`.
+    /// A request for a page outside the API's path, such as `/metrics`.
     pub(crate) fn beside_request(&self, page: &str) -> Vec<u8> {
         let mut beside = self.clone();
         self.url.base.strip_suffix("/v1").unwrap_or_default().clone_into(&mut beside.url.base);
@@ -434,7 +436,7 @@ impl Target {
         let tail = |name: &str| name.rsplit('/').next().unwrap_or_default().to_owned();
         let (got, asked) = (tail(&got), tail(&asked));
         let (long, short) = if got.len() > asked.len() { (&got, &asked) } else { (&asked, &got) };
-        // A date or a version behind the name is the same model; a word, such as `-mini`, is another.
+        // A date or a version after the name is the same model; a word, such as `-mini`, is another.
         let is_version = |rest: &str| {
             let begins = rest.starts_with(['-', '@', ':']);
             rest.is_empty()

@@ -34,7 +34,7 @@ fn add(file: &Path, roots: &mut RootCertStore) -> Result<(), Invalid> {
         CertificateDer::pem_file_iter(file).map_err(|error| wrong(format!("cannot be read ({error})")))?;
     for certificate in found {
         let certificate =
-            certificate.map_err(|error| wrong(format!("is no certificate in PEM ({error})")))?;
+            certificate.map_err(|error| wrong(format!("is not a certificate in PEM ({error})")))?;
         roots
             .add(certificate)
             .map_err(|error| wrong(format!("has a certificate that cannot be used ({error})")))?;
@@ -45,10 +45,10 @@ fn add(file: &Path, roots: &mut RootCertStore) -> Result<(), Invalid> {
     Ok(())
 }
 
-/// The name that a server's certificate must bear.
+/// The name that a server's certificate must have.
 pub(crate) fn name(url: &Url) -> Result<ServerName<'static>, Invalid> {
     ServerName::try_from(url.host.clone())
-        .map_err(|_| Invalid::Url("the host is not a name that a certificate can have"))
+        .map_err(|_| Invalid::Url("the host is not a name that can be in a certificate"))
 }
 
 /// A session that has not begun.

@@ -1,4 +1,4 @@
-//! What will be asked of an engine, and what it will take: the words of planning.
+//! What an engine will be asked to do, and the memory that takes: the types of planning.
 
 use std::fmt;
 
@@ -40,7 +40,7 @@ pub struct Demand {
     pub device: Device,
 }
 
-/// Memory an engine will need, foreseen from the header alone.
+/// Memory an engine will need, estimated from the header alone.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct MemoryForeseen {
     /// Each part with its name: weights, embedding as f32, KV cache, activations.

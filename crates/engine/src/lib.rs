@@ -101,7 +101,7 @@ pub struct Capabilities {
     pub engine: &'static str,
     /// Its version.
     pub version: String,
-    /// The device in words: `cpu`, `cuda:0`.
+    /// The device's name: `cpu`, `cuda:0`.
     pub device: String,
     /// Compute threads, where the engine decides that.
     pub threads: Option<usize>,
@@ -121,7 +121,7 @@ pub struct Capabilities {
 
 /// What to run: sequences that start together and end together.
 ///
-/// All random choices were made by whoever built the schedule, so the same schedule gives the same
+/// All random choices were made when the schedule was built, so the same schedule gives the same
 /// work on every engine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Schedule {

@@ -17,7 +17,7 @@ pub enum Error {
         reason: String,
     },
     /// Something named is not there: file, folder, repository, file in a repository (exit code 13).
-    #[error("{what} is not there: {reason}")]
+    #[error("{what} does not exist: {reason}")]
     Missing {
         /// The path, repository or URL.
         what: String,

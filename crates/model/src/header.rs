@@ -57,7 +57,7 @@ impl Header {
     }
 }
 
-/// The shape of a transformer, in the words of the field.
+/// The shape of a transformer, in the field's terms.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ModelSpec {
     /// `general.architecture` of GGUF: `llama`, `qwen2`, `qwen3`, `gemma3`, `phi3` …

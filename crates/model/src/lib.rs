@@ -86,7 +86,7 @@ impl Model {
             }
             Source::Safetensors(path) => Err(Error::unusable(
                 path,
-                "this is a safetensors folder, and a GGUF file is needed here; convert it, or name the GGUF file",
+                "this is a safetensors folder, but a GGUF file is needed; convert it, or give a GGUF file",
             )),
         }
     }

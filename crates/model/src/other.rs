@@ -40,8 +40,7 @@ pub(super) fn refusal(names: &[String], base: Option<&str>) -> Option<String> {
     if has("adapter_config.json") && weights.iter().all(|name| name.starts_with("adapter")) {
         let base = base.map_or_else(String::new, |base| format!(", {}", base.escape_debug()));
         return Some(format!(
-            "this is a LoRA adapter (adapter_config.json is there), not a model; give the base model{base}: an adapter \
-             merged into it runs as fast as it does alone"
+            "this is a LoRA adapter (adapter_config.json is there), not a model; give the base model{base}, which runs as fast as with the adapter merged in"
         ));
     }
     if has("model_index.json") {

@@ -87,7 +87,7 @@ impl Request {
                 let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
                 other::refuse_folder(folder)?;
                 let reason = format!(
-                    "a safetensors model is a folder with config.json beside the weights; give the folder: {}",
+                    "a safetensors model is a folder with config.json next to the weights; give the folder: {}",
                     folder.display()
                 );
                 return Err(bad(text, reason));
@@ -135,8 +135,7 @@ fn missing_path(text: &str) -> Error {
     let looks_like_repo = matches!((parts.next(), parts.next()), (Some(org), Some(repo))
         if valid_name(org) && valid_name(repo) && !org.starts_with('.'));
     let reason = if text.contains("://") {
-        "it reads like a URL, and URLs are not fetched; for the hub write hf:org/repo/file.gguf, \
-         else download it and give the path"
+        "it looks like a URL, and URLs are not downloaded; for the hub write hf:org/repo/file.gguf, otherwise download it and give its path"
             .to_owned()
     } else if looks_like_repo {
         format!("a repository on the hub is written hf:{text}")
@@ -162,7 +161,7 @@ fn parse_quant(whole: &str, quant: &str) -> Result<String, Error> {
     let word = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
     if quant.is_empty() || quant.len() > 32 || !quant.chars().all(word) {
         let reason =
-            format!("`{quant}` after the colon is no quantization; write one such as q4_k_m, q8_0 or f16");
+            format!("`{quant}` after the colon is not a quantization; use one such as q4_k_m, q8_0 or f16");
         return Err(bad(whole, reason));
     }
     Ok(quant.to_ascii_lowercase())
@@ -184,7 +183,7 @@ fn parse_hub(whole: &str, name: &str) -> Result<HubName, Error> {
     if let Some(revision) = revision
         && !(revision.split('/').all(valid_name) && revision.len() <= 200)
     {
-        return Err(bad(whole, format!("`{revision}` after the @ is no branch, tag or commit; {FORM}")));
+        return Err(bad(whole, format!("`{revision}` after the @ is not a branch, tag or commit; {FORM}")));
     }
     let (name, quant) = match name.split_once(':') {
         Some((name, quant)) => (name, Some(parse_quant(whole, quant)?)),
@@ -202,7 +201,10 @@ fn parse_hub(whole: &str, name: &str) -> Result<HubName, Error> {
         return Err(bad(whole, format!("`{file}` cannot be a file in a repository; {FORM}")));
     }
     if file.is_some() && quant.is_some() {
-        return Err(bad(whole, format!("it names a file and a quantization; one of them is enough; {FORM}")));
+        return Err(bad(
+            whole,
+            format!("it names a file and a quantization, but only one is allowed; {FORM}"),
+        ));
     }
     Ok(HubName {
         repo: repo.join("/"),
@@ -292,7 +294,7 @@ mod tests {
             ("hf:org/repo/", "file in a repository"),
             ("hf:org/repo@", "branch, tag or commit"),
             ("hf:org/repo@../x", "branch, tag or commit"),
-            ("hf:org/repo/x.gguf:q8_0", "one of them"),
+            ("hf:org/repo/x.gguf:q8_0", "only one is allowed"),
         ];
         for (text, expected) in bad_names {
             let error = Request::parse(text).unwrap_err();
@@ -300,8 +302,8 @@ mod tests {
             assert!(error.to_string().contains(expected), "{text}: {error}");
         }
         let missing = [
-            ("no-such.gguf", "is not there: check the path"),
-            ("/no/such/folder", "is not there: check the path"),
+            ("no-such.gguf", "does not exist: check the path"),
+            ("/no/such/folder", "does not exist: check the path"),
             ("meta-llama/Llama-3.1-8B", "hf:meta-llama/Llama-3.1-8B"),
             ("https://example.org/x.gguf", "URL"),
         ];

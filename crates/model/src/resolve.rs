@@ -85,7 +85,7 @@ impl Sources<'_> {
         self.catalog.model(id).map_err(|error| Error::BadName {
             name: id.to_owned(),
             reason: format!(
-                "the catalog has no such id{}; `bench catalog models` lists them. A path to a .gguf file or to a safetensors folder, and hf:org/repo, are models too",
+                "no such id in the catalog{}; `bench catalog models` lists them. A model may also be the path of a .gguf file or a safetensors folder, or hf:org/repo",
                 error.nearest()
             ),
         })
@@ -149,13 +149,14 @@ fn place(row: &ModelRow, quant: Option<&str>) -> Result<(HubName, Option<String>
         row.id,
         row.original
             .as_ref()
-            .map_or(String::new(), |repo| format!("; {}:bf16 or :f16 takes the original, {repo}", row.id))
+            .map_or(String::new(), |repo| format!("; {}:bf16 or :f16 uses the original, {repo}", row.id))
     );
     if listed.is_empty() {
-        let reason = format!("the catalog names no repository with GGUF files of {}; {ways}", row.name);
+        let reason = format!("the catalog has no repository with GGUF files of {}; {ways}", row.name);
         return Err(Error::Missing { what: format!("{}:{wish}", row.id), reason });
     }
-    let reason = format!("it comes in several quantizations; add one of :{}; or {ways}", listed.join(", :"));
+    let reason =
+        format!("it is available in several quantizations; add one of :{}; or {ways}", listed.join(", :"));
     Err(Error::BadName { name: row.id.clone(), reason })
 }
 
@@ -170,7 +171,7 @@ fn refuse_other_type(
         Some(quant) if !header.quantization.eq_ignore_ascii_case(quant) => Err(Error::unusable(
             PathBuf::from(folder),
             format!(
-                "the weights of {} are stored as {}, and {quant} was asked for; ask for {}:{}",
+                "the weights of {} are stored as {}, but {quant} was requested; use {}:{}",
                 row.name,
                 header.quantization,
                 row.id,
@@ -319,7 +320,7 @@ mod tests {
             "no-such-model",
             false,
             &[
-                "`no-such-model` is not a model: the catalog has no such id",
+                "`no-such-model` is not a model: no such id in the catalog",
                 "bench catalog models",
                 "hf:org/repo",
             ],
@@ -328,7 +329,7 @@ mod tests {
             &nowhere,
             "synthetic:no-such-model",
             false,
-            &["`no-such-model` is not a model: the catalog has no such id"],
+            &["`no-such-model` is not a model: no such id in the catalog"],
         );
         refused(&nowhere, "hf:org/nothing", true, &["no such repository"]);
     }

@@ -1,4 +1,4 @@
-//! Dollars, as they stand in a record. The arithmetic is the `cost` room's.
+//! Dollars, as they are in a record. The arithmetic is the `cost` room's.
 
 use rust_decimal::Decimal;
 use schemars::JsonSchema;

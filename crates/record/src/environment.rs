@@ -1,4 +1,4 @@
-//! The program and the machine, as far as they bear on the figures.
+//! The program and the machine, as far as they affect the figures.
 
 use super::Unknown;
 use crate::base::known::{self, Known};

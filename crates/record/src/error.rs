@@ -8,13 +8,13 @@ use crate::base::failure::{Class, Classed};
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// No such file or folder (exit code 13).
-    #[error("{} is not there; `bench run` writes records under results/", path.display())]
+    #[error("{} does not exist; `bench run` writes records under results/", path.display())]
     Missing {
         /// The path that was named.
         path: PathBuf,
     },
     /// It is there and is no record this version can read (exit code 1).
-    #[error("{} is not a record that can be read: {reason}", path.display())]
+    #[error("{} is not a readable record: {reason}", path.display())]
     Unreadable {
         /// The file.
         path: PathBuf,

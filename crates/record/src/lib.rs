@@ -2,7 +2,7 @@
 //!
 //! The types are the contract with everyone who reads a record; the rooms below fill them. Three rules
 //! hold for all of them. A thing not known, `x`, is `null` with a sibling `x_reason`: here one field of type [`Known`].
-//! The unit stands in the key. Fields this version does not know survive a read and a write.
+//! The unit is in the key. Fields this version does not know survive a read and a write.
 
 pub mod cost;
 pub mod energy;
@@ -96,6 +96,11 @@ pub struct Record {
 }
 
 impl Record {
+    /// Whether its file had no date, so that `created` is when it was imported.
+    pub fn is_undated(&self) -> bool {
+        self.imported.as_ref().is_some_and(|imported| imported.measured.is_none())
+    }
+
     /// The same record with other measurements; its own, which may be very large, are not copied.
     fn with_measurements(&self, measurements: Vec<Measurement>) -> Self {
         Self {

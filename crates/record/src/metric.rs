@@ -208,7 +208,7 @@ impl Metric {
         let low =
             ["_seconds", "_bytes", "_joules", "_joules_per_token"].iter().any(|end| name.ends_with(end));
         match self {
-            // How long a benchmark was let run is nobody's merit.
+            // A benchmark's duration is not a result.
             Self::DurationSeconds => None,
             _ if name.ends_with("_per_second") => Some(Direction::High),
             _ if low || name.starts_with("joules_per_") => Some(Direction::Low),
@@ -221,7 +221,7 @@ impl Metric {
 mod tests {
     use super::*;
 
-    /// The unit stands in the name, so that a reader of the JSON needs no table.
+    /// The unit is in the name, so that a reader of the JSON needs no table.
     #[test]
     fn each_name_says_its_unit_and_comes_back() {
         for metric in Metric::ALL {

@@ -34,11 +34,11 @@ pub fn parse(text: &str) -> Result<Record, String> {
         Some(SCHEMA) => {}
         Some(other) => {
             return Err(format!(
-                "its schema is `{other}`, and this version reads `{SCHEMA}`; take a newer `bench` for a newer schema"
+                "its schema is `{other}`, but this version reads `{SCHEMA}`; a newer schema needs a newer `bench`"
             ));
         }
         None => {
-            return Err(format!("the field `schema` is missing; a record says `{SCHEMA}` there; {FOREIGN}"));
+            return Err(format!("the field `schema` is missing, which is `{SCHEMA}` in a record; {FOREIGN}"));
         }
     }
     let mut record: Record = serde_json::from_str(text).map_err(|error| error.to_string())?;

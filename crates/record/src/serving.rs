@@ -1,4 +1,5 @@
-//! A load on a server or an engine: who answered, what was asked of it, and what each row came to beside its measurements.
+//! A load on a server or an engine: what answered, what was requested, and what each row yielded besides its
+//! measurements.
 
 use std::collections::BTreeMap;
 

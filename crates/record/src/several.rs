@@ -1,8 +1,9 @@
-//! Several records at once, named one by one or by their folder: each is taken once.
+//! Several records at once, named one by one or by their folder: each counts once.
 //!
-//! A record is written once and has an id of its own, so a second file with the same id and the same content is a copy. Two
-//! that differ and claim one id are both taken, and said to be so. Importing a file again makes another record of the same
-//! measurement, which counts once as well. What a folder has besides records is named and left out.
+//! A record is written once and has an id of its own, so a second file with the same id and the same content is a
+//! copy. Two that differ but have the same id are both used, with a note. Importing a file again makes another
+//! record of the same measurement, which counts once as well. What a folder has besides records is named and left
+//! out.
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
@@ -52,7 +53,7 @@ pub fn read_all(paths: &[PathBuf]) -> Result<Several, Error> {
         }
         if records.len() == before {
             let first = others.get(others_before).map_or(String::new(), |first| format!(" ({first})"));
-            let reason = format!("it is a folder, and there is no record in it{first}");
+            let reason = format!("the folder contains no record{first}");
             return Err(Error::Unreadable { path: path.clone(), reason });
         }
     }
@@ -60,14 +61,14 @@ pub fn read_all(paths: &[PathBuf]) -> Result<Several, Error> {
     let more = others.len().saturating_sub(NAMED);
     others.truncate(NAMED);
     found.notes.extend(others);
-    found.notes.extend((more > 0).then(|| format!("and {more} more like the last")));
+    found.notes.extend((more > 0).then(|| format!("and {more} more like this")));
     Ok(found)
 }
 
 /// A file of a folder as a record; nothing where it is another of this program's files.
 fn of_folder(path: &Path, bytes: u64) -> Result<Option<Record>, String> {
     if bytes > MOST_BYTES {
-        return Err(format!("it is larger than {} MiB, and no record is", MOST_BYTES >> 20));
+        return Err(format!("it is larger than {} MiB, more than any record", MOST_BYTES >> 20));
     }
     let text = fs::read(path).map_err(|error| error.to_string())?;
     // A file that was cut off may end inside a letter.
@@ -99,7 +100,7 @@ pub fn once(records: Vec<(PathBuf, Record)>) -> Several {
         }
         if let Some((first, _)) = same_id.iter().find_map(of) {
             found.notes.push(format!(
-                "{} and {} both say that they are {}, and differ; both are taken",
+                "{} and {} have the same id {}, but differ; both are used",
                 first.display(),
                 path.display(),
                 record.id
@@ -123,7 +124,7 @@ pub fn once(records: Vec<(PathBuf, Record)>) -> Several {
                 found.notes.push(format!("{names} are one measurement, {of}; counted once"));
                 continue;
             }
-            found.notes.push(format!("{names} are one measurement, {of}, at two prices; both are taken"));
+            found.notes.push(format!("{names} are one measurement, {of}, at two prices; both are used"));
         }
         if let Some(same_series) = same_series {
             same_series.push(found.records.len());

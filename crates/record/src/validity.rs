@@ -57,7 +57,7 @@ impl Validity {
         self.checks.iter().filter(|check| check.verdict > Verdict::Valid)
     }
 
-    /// Why nobody knows whether the figures are within what the device can do; nothing when that was looked at.
+    /// Why it is unknown whether the figures are within what the device can do; `None` if that was checked.
     pub fn no_ceiling(&self) -> Option<&str> {
         match self.checks.iter().find(|check| check.name == ROOFLINE) {
             Some(check) if check.was_made() => None,
@@ -82,7 +82,7 @@ pub struct Check {
 const UNMADE: &str = "not looked at: ";
 
 impl Check {
-    /// Whether somebody looked. Records of before [`Verdict::NotChecked`] call a check valid that was not made.
+    /// Whether it was made. Records from before [`Verdict::NotChecked`] call a check valid that was not made.
     pub fn was_made(&self) -> bool {
         let called_valid = self.verdict == Verdict::Valid && self.evidence.starts_with("not looked at");
         self.verdict != Verdict::NotChecked && !called_valid
@@ -112,7 +112,7 @@ mod tests {
         let old = r#"{"verdict": "valid", "checks": [
             {"name": "roofline", "verdict": "valid", "evidence": "not looked at: the GPU's are not measured yet"},
             {"name": "clock_step", "verdict": "valid", "evidence": "not looked at"},
-            {"name": "run_complete", "verdict": "valid", "evidence": "the run came to its end"}]}"#;
+            {"name": "run_complete", "verdict": "valid", "evidence": "the run completed"}]}"#;
         let old: Validity = serde_json::from_str(old).expect("an old record");
         assert_eq!(old.unmade().count(), 2);
         assert_eq!(old.no_ceiling(), Some("the GPU's are not measured yet"));

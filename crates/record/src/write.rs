@@ -39,8 +39,8 @@ pub fn lists_beside(record: &Record) -> usize {
     of_figures.chain(of_sensors).filter(long).count()
 }
 
-/// Whether `path` is named like a list of samples that [`write()`] keeps next to a record: whoever reads a folder of records
-/// passes it over.
+/// Whether `path` is named like a list of samples that [`write()`] keeps next to a record: a reader of a folder of
+/// records passes it over.
 pub fn is_list_beside(path: &Path) -> bool {
     let name = path.file_name().and_then(|name| name.to_str());
     let hash = name.and_then(|name| name.strip_prefix("samples-")?.strip_suffix(".json"));

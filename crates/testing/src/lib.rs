@@ -1,7 +1,8 @@
 //! What the tests of several crates share: tiny models of each architecture, the real model, llama.cpp on the same files,
 //! and what tests do to other tools' files. Only `dev-dependencies` name this crate.
 //!
-//! It stands on `base` and `model`; tests of those two may use what has no type of theirs, since Cargo builds them twice.
+//! It depends on `base` and `model`; tests of those two may use what has no type of theirs, since Cargo builds them
+//! twice.
 
 #![allow(
     missing_docs,

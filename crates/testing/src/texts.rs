@@ -1,4 +1,4 @@
-//! What tests of several rooms do to strangers' files.
+//! What tests of several rooms do to other tools' files.
 
 use infercost_base::json::{Broken, Node, values};
 

@@ -99,10 +99,10 @@ impl Lengths {
         Ok(Self { seed, kind: Kind::Listed(listed), shared: 0 })
     }
 
-    /// The same behind a prefix of so many tokens that all prompts share, as vLLM's `--random-prefix-len` has it: a prompt is
-    /// that much longer.
+    /// The same after a prefix of this many tokens that all prompts share, as vLLM's `--random-prefix-len` has it: a
+    /// prompt is that much longer.
     #[must_use]
-    pub fn behind(self, shared: u32) -> Self {
+    pub fn with_prefix(self, shared: u32) -> Self {
         Self { shared, ..self }
     }
 
@@ -242,7 +242,7 @@ mod tests {
         }
         assert_eq!(
             read("\n", 1).expect_err("nothing").to_string(),
-            "lengths.jsonl has no lines; expected one JSON object a request"
+            "lengths.jsonl is empty; expected one JSON object per request"
         );
     }
 }

@@ -1,8 +1,9 @@
 //! What a server is asked, and when: lengths, arrivals, prompts, and [`Load`], the driver of all requests.
 //!
-//! Nothing here reads a clock, opens a connection or knows a tokenizer. Whoever serves the requests ([`Serving`]: an HTTP
-//! client, our own engine) asks [`Load::next`] what to do now. The seed fixes the schedule and the lengths; the salt alone
-//! decides what the prompts say, so that the same schedule twice does not find its prompts in a server's prefix cache.
+//! Nothing here reads a clock, opens a connection or knows a tokenizer. What serves the requests ([`Serving`]: an
+//! HTTP client, our own engine) asks [`Load::next`] what to do now. The seed fixes the schedule and the lengths; the
+//! salt alone decides what the prompts say, so that the same schedule twice does not find its prompts in a server's
+//! prefix cache.
 
 mod arrivals;
 mod lengths;
@@ -51,7 +52,7 @@ pub enum Error {
         problem: String,
     },
     /// A file of lengths without any.
-    #[error("{file} has no lines; expected one JSON object a request")]
+    #[error("{file} is empty; expected one JSON object per request")]
     Empty {
         /// The file.
         file: String,

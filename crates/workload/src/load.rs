@@ -1,6 +1,6 @@
 //! The one driver of a load: when which request is sent, without a clock.
 //!
-//! Whoever serves the requests asks [`Load::next`] what to do at this moment, and tells [`Load::ended`] what is over.
+//! The server side asks [`Load::next`] what to do at this moment, and reports to [`Load::ended`] what is over.
 //!
 //! Closed loop: a number of slots; a request is due when its slot becomes free. Open loop: requests are due by a schedule
 //! that knows nothing of the server; with a limit of requests in flight one may have to wait for a slot, and stays due when

@@ -1,5 +1,5 @@
-//! Whoever serves a load: a server behind a client, or an engine in this process. One contract, so that everything behind it
-//! (figures, checks, price, record) is the same for both.
+//! What serves a load: a server through a client, or an engine in this process. One contract, so that everything
+//! after it (figures, checks, price, record) is the same for both.
 
 use crate::base::event::{Span, StepEvent};
 use crate::base::requests::{Ending, Failure, RequestLog};
@@ -27,7 +27,7 @@ pub trait Serving {
         interrupt: &Interrupt,
     ) -> Result<Report, Self::Error>;
 
-    /// Output tokens generated so far for all clients; `None` where nobody counts those of others.
+    /// Output tokens generated so far for all clients; `None` if those of other clients are not counted.
     fn generated_tokens(&mut self) -> Option<f64> {
         None
     }
@@ -47,7 +47,7 @@ pub struct Questions {
 /// Why a load ended before its own end.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Stopped {
-    /// Somebody asked for it.
+    /// It was requested.
     Interrupted,
     /// The server answers nothing, or nothing any more: so many requests failed in a row, the last of them so.
     NoAnswers {
@@ -58,11 +58,11 @@ pub enum Stopped {
     },
     /// Requests were still running so long after the last was sent, and were cut.
     NotDrained,
-    /// The engine in this process failed, and nothing can be asked of it any more.
+    /// The engine in this process failed and cannot be used any more.
     EngineFailed(Failure),
 }
 
-/// What a load that was served leaves beside the log.
+/// What a load leaves besides the log.
 #[derive(Debug)]
 pub struct Report {
     /// Requests that failed, and what the client did.
@@ -71,7 +71,7 @@ pub struct Report {
     pub stopped: Option<Stopped>,
     /// Processor time of the client, where there is one and the system says.
     pub processor_time: Option<Seconds>,
-    /// What the engine did; `None` for a server, whose steps nobody sees.
+    /// What the engine did; `None` for a server, whose steps are not visible.
     pub work: Option<Work>,
 }
 
@@ -92,10 +92,7 @@ pub struct Stats {
 impl Stats {
     /// Counts a failed request.
     pub fn count(&mut self, failure: &Failure) {
-        match self.failures.iter_mut().find(|(ending, ..)| *ending == failure.ending) {
-            Some((_, count, _)) => *count += 1,
-            None => self.failures.push((failure.ending, 1, failure.clone())),
-        }
+        self.add(failure.ending, 1, || failure.clone());
     }
 
     /// Adds what another thread of the client did.
@@ -104,10 +101,15 @@ impl Stats {
         self.reopened += other.reopened;
         self.receive_lag.absorb(&other.receive_lag);
         for (ending, count, failure) in other.failures {
-            match self.failures.iter_mut().find(|(known, ..)| *known == ending) {
-                Some((_, sum, _)) => *sum += count,
-                None => self.failures.push((ending, count, failure)),
-            }
+            self.add(ending, count, || failure);
+        }
+    }
+
+    /// Adds `count` failures of one kind; only the first failure of a kind is kept.
+    fn add(&mut self, ending: Ending, count: u64, first: impl FnOnce() -> Failure) {
+        match self.failures.iter_mut().find(|(known, ..)| *known == ending) {
+            Some((_, sum, _)) => *sum += count,
+            None => self.failures.push((ending, count, first())),
         }
     }
 }

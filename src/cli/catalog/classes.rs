@@ -1,4 +1,4 @@
-//! The classes of capability, each with its gate, its members and their published scores.
+//! The capability classes, each with its threshold, its members and their published scores.
 
 use serde_json::{Value, json};
 

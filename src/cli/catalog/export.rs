@@ -26,8 +26,7 @@ pub(super) fn export(
 ) -> anyhow::Result<(String, Value)> {
     let request = Request::parse(name)?;
     let Request::Synthetic { preset, quant } = &request else {
-        let reason = "only synthetic models are exported, others are files already; \
-                      such as synthetic:llama-3.2-1b:q4_k_m";
+        let reason = "only synthetic models can be exported, such as synthetic:llama-3.2-1b:q4_k_m; others already are files";
         return Err(model::Error::BadName { name: name.to_owned(), reason: reason.to_owned() }.into());
     };
     let row = catalog.model(preset)?;
@@ -40,7 +39,7 @@ pub(super) fn export(
     bar.clear();
     let written = match written {
         Err(model::Error::Interrupted) => {
-            output.note("interrupted; nothing was left behind");
+            output.note("interrupted; no file was written");
             return Err(exit::Silent(interrupt.exit_code().unwrap_or(130)).into());
         }
         other => other?,

@@ -78,7 +78,7 @@ fn trust(trust: Trust) -> &'static str {
     }
 }
 
-/// A number as it stands in the file, `~` before it when it is derived, a dash when there is none.
+/// A number as in the file, `~` before it if it is derived, a dash if there is none.
 fn number(printed: Option<f64>, derived: Option<f64>) -> String {
     match (printed, derived) {
         (Some(number), _) => number.to_string(),
@@ -132,7 +132,7 @@ fn seen(row: &Rental, today: Date) -> String {
     aged(text, row.dated(), today)
 }
 
-/// `text`, with a word behind it when its day is history and no quote.
+/// `text`, with `old` after it if its day is history and no quote.
 fn aged(text: String, day: Option<Date>, today: Date) -> String {
     if day.is_some_and(|day| age_days(day, today) > FRESH_DAYS) { format!("{text} old") } else { text }
 }
@@ -313,7 +313,7 @@ fn indented(text: &str) -> String {
     let mut lines = vec![String::from(" ")];
     for word in printable(text).split_whitespace() {
         let line = lines.last().map_or(0, |line| line.chars().count());
-        // An address may be longer than a line: it stands behind its number, whole.
+        // An address may be longer than a line: it follows its number, unbroken.
         if line + 1 + word.chars().count() > usize::from(WIDTH) && line > 4 {
             lines.push(String::from(" "));
         }

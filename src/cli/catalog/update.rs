@@ -1,4 +1,4 @@
-//! `bench catalog update --from FILE…`: shows what users' own copies of price files would change, then takes it.
+//! `bench catalog update --from FILE…`: shows what users' own copies of price files would change, then applies it.
 
 use std::io::{self, BufRead as _, IsTerminal as _};
 use std::path::{Path, PathBuf};
@@ -34,17 +34,17 @@ pub(super) struct UpdateArgs {
     /// Only API prices of models whose name contains this
     #[arg(long, value_name = "NAME")]
     model: Option<String>,
-    /// The day on which the prices were seen [default: each file's own date]
+    /// Day on which the prices were seen [default: each file's own date]
     #[arg(long, value_name = "DATE", value_parser = date)]
     observed: Option<Date>,
-    /// Whose prices a CSV catalog has [default: the file's name, of a vms.csv its folder's]
+    /// Provider of a CSV catalog [default: the file's name, or its folder's for a vms.csv]
     #[arg(long, value_name = "NAME")]
     csv_provider: Option<String>,
-    /// Take what is shown without asking; without it and without a terminal nothing is written, exit code 0
+    /// Apply the changes without asking; without it and without a terminal, nothing is written (exit code 0)
     #[arg(short, long)]
     yes: bool,
-    /// Take also the rents that move a default price of a GPU-hour by more than 30% or below every other on-demand price;
-    /// without it they are held back, and with --yes the exit code is then 1
+    /// Also apply rents that move the default price of a GPU-hour by more than 30% or below every other on-demand
+    /// price; without it they are held back, and with --yes the exit code is then 1
     #[arg(long)]
     accept: bool,
 }
@@ -52,7 +52,7 @@ pub(super) struct UpdateArgs {
 pub(super) fn run(args: &UpdateArgs, config: Option<&Path>, output: &Output) -> anyhow::Result<()> {
     let today = clock::today();
     if let Some(day) = args.observed.filter(|day| *day > today) {
-        return Err(super::super::usage("--observed", &format!("{day} is still to come")));
+        return Err(super::super::usage("--observed", &format!("{day} is in the future")));
     }
     let catalog = Catalog::load_for_update(config)?;
     let folder = config.map_or_else(env::config_folder, Path::to_owned);
@@ -72,12 +72,13 @@ pub(super) fn run(args: &UpdateArgs, config: Option<&Path>, output: &Output) -> 
         output.human(&shown(&offers, &diff, args.accept, output))?;
     }
     let (written, reason) = if taken == 0 {
-        let reason = if held > 0 { "nothing was written: all of it is held back" } else { "nothing to take" };
+        let reason =
+            if held > 0 { "nothing was written: everything is held back" } else { "nothing to take" };
         (None, Some(reason.to_owned()))
     } else if args.yes || (!output.json && agreed(taken, &folder)?) {
         (Some(update::write::write(&diff, &folder)?), None)
     } else {
-        (None, Some("nothing was written; --yes takes what is shown".to_owned()))
+        (None, Some("nothing was written; --yes applies the changes".to_owned()))
     };
     let wanted = args.yes || written.is_some();
     if output.json {
@@ -87,7 +88,7 @@ pub(super) fn run(args: &UpdateArgs, config: Option<&Path>, output: &Output) -> 
         let said = match (&written, reason) {
             (Some(paths), _) => {
                 let names: Vec<String> = paths.iter().map(|path| path.display().to_string()).collect();
-                format!("\n{} taken into {}\n", rows(taken), names.join(" and "))
+                format!("\n{} written to {}\n", rows(taken), names.join(" and "))
             }
             (None, reason) => format!("\n{}\n", reason.unwrap_or_default()),
         };
@@ -95,7 +96,7 @@ pub(super) fn run(args: &UpdateArgs, config: Option<&Path>, output: &Output) -> 
     }
     if held > 0 && wanted {
         anyhow::bail!(
-            "{} held back: the default price of {} would move by more than 30% or below every other on-demand price; take what is right with --accept",
+            "{} held back: the default price of {} would move by more than 30% or below every other on-demand price; apply it with --accept if it is right",
             rows(held),
             gpus(&diff).join(", ")
         );
@@ -112,12 +113,12 @@ fn gpus(diff: &Diff) -> Vec<&str> {
         .collect()
 }
 
-/// Asks, where there is somebody to answer.
+/// Asks, if stdin and stdout are a terminal.
 fn agreed(taken: usize, folder: &Path) -> io::Result<bool> {
     if !(io::stdin().is_terminal() && io::stdout().is_terminal()) {
         return Ok(false);
     }
-    print!("\nTake {} into {}? [y/N] ", rows(taken), text::path(folder));
+    print!("\nWrite {} to {}? [y/N] ", rows(taken), text::path(folder));
     io::Write::flush(&mut io::stdout())?;
     let mut answer = String::new();
     io::stdin().lock().read_line(&mut answer)?;
@@ -136,9 +137,9 @@ fn shown(offers: &[Offer], diff: &Diff, accept: bool, output: &Output) -> String
     for offer in offers {
         let from = match offer.observed.1 {
             Dated::Flag => "by --observed",
-            Dated::Name => "by the file's name; --observed DATE says another day",
+            Dated::Name => "from the file's name; --observed DATE overrides it",
             Dated::Modified => {
-                "when the file was last written: the file says no day, and a copy has the day of the copying; --observed DATE says when the prices were seen"
+                "the file's modification time: the file has no date itself, and copying changes this one; --observed DATE says when the prices were seen"
             }
         };
         line(&style.strong(&format!(
@@ -150,7 +151,7 @@ fn shown(offers: &[Offer], diff: &Diff, accept: bool, output: &Output) -> String
         line(&format!("  prices of {}, {from}", offer.observed.0));
         if offer.filtered_out > 0 {
             let are = if offer.filtered_out == 1 { "is" } else { "are" };
-            line(&format!("  {} {are} not asked for", rows(offer.filtered_out)));
+            line(&format!("  {} {are} filtered out", rows(offer.filtered_out)));
         }
         if !offer.refused.is_empty() {
             let all = offer.refused.len() + offer.refused_more;
@@ -164,7 +165,7 @@ fn shown(offers: &[Offer], diff: &Diff, accept: bool, output: &Output) -> String
         }
         let passed: usize = offer.passed.values().sum();
         if passed > 0 {
-            line(&format!("  {passed} passed over:"));
+            line(&format!("  {passed} skipped:"));
             let mut reasons: Vec<(&String, &usize)> = offer.passed.iter().collect();
             reasons.sort_by_key(|(reason, count)| (std::cmp::Reverse(**count), (*reason).clone()));
             for (reason, count) in reasons.iter().take(most) {
@@ -187,7 +188,7 @@ fn shown(offers: &[Offer], diff: &Diff, accept: bool, output: &Output) -> String
             (ChangeKind::New, "new"),
             (ChangeKind::SeenAgain, "the same, seen later"),
             (ChangeKind::Older, "older than the catalog's, left as they are"),
-            (ChangeKind::Yours, "in a file of your own, left as they are"),
+            (ChangeKind::Yours, "in your own files, left as they are"),
         ] {
             let found: Vec<&Change> = changes.iter().filter(|change| change.kind == kind).collect();
             if found.is_empty() {

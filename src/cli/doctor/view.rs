@@ -1,4 +1,4 @@
-//! The examination for people: a line a fact, the command under what is not in order; the sensor as a table.
+//! The checks for people: one line per fact, with the command that fixes a problem; the sensor as a table.
 
 use crate::base::known::Known;
 use crate::base::units::{Seconds, significant};
@@ -39,7 +39,7 @@ fn coloured(status: Status, text: &str, style: Style) -> String {
     }
 }
 
-/// `words` behind `head`, which is `indent` columns wide, broken where a line would pass 80 columns.
+/// `words` after `head`, which is `indent` columns wide, broken where a line would pass 80 columns.
 fn wrapped(head: &str, indent: usize, words: &str) -> String {
     let mut text = head.to_owned();
     let mut column = indent;

@@ -1,4 +1,4 @@
-//! The flags of `bench run`, and the request that they are.
+//! The flags of `bench run`, and the request they make.
 
 use std::path::PathBuf;
 
@@ -39,7 +39,8 @@ pub(in crate::cli) struct RunArgs {
     /// Prompt tokens: one row `ppP` each; lists `128,512` and ranges `128-1024*2` [default: 128, GPU and --url 512]
     #[arg(short = 'p', long, value_name = "P", value_parser = list, allow_negative_numbers = true, help_heading = "What")]
     pub(in crate::cli) prompt_tokens: Vec<List>,
-    /// Output tokens: one row `tgN` each; under load a row for each prompt and output length [default: 32, GPU and --url 128]
+    /// Output tokens: one row `tgN` each; under load, one row per pair of prompt and output length [default: 32, GPU
+    /// and --url 128]
     #[arg(short = 'n', long, value_name = "N", value_parser = list, allow_negative_numbers = true, help_heading = "What")]
     pub(in crate::cli) output_tokens: Vec<List>,
     /// A joint row: prompt, then output; repeatable (also written -pg)
@@ -109,7 +110,7 @@ pub(in crate::cli) struct RunArgs {
     /// API to compare with, `provider/model`; repeatable [default: those that serve this model]
     #[arg(long, value_name = "ID", value_delimiter = ',', help_heading = "Money and output")]
     pub(in crate::cli) api: Vec<String>,
-    /// Print the plan, its memory and its time, and stop
+    /// Print the plan with its memory and time, then stop
     #[arg(long, help_heading = "Money and output")]
     pub(in crate::cli) dry_run: bool,
     /// Where to write the record: a folder, FILE.json, or `-` for stdout. `json`, `jsonl`, `csv` or `md` prints
@@ -164,7 +165,7 @@ impl RunArgs {
 /// What is measured: an engine in this process, or a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(in crate::cli) enum RunEngine {
-    /// The best for this model and machine; with --url the server
+    /// The best one for this model and machine; with --url, the server
     Auto,
     /// Our own, on CPUs and NVIDIA GPUs
     Fused,

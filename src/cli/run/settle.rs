@@ -1,4 +1,4 @@
-//! Brings flags of `bench run` together that say something about each other.
+//! Checks and combines flags of `bench run` that depend on each other.
 
 use std::path::Path;
 
@@ -31,7 +31,7 @@ pub(super) fn settle(args: &mut RunArgs, output: &Output) -> Result<(), Usage> {
     if let Some(name) = args.model.as_ref().filter(|name| several(name)) {
         return Err(Usage::new(
             format!("--model {name}"),
-            "a record is of one model. For several: `for m in A.gguf B.gguf; do bench run -m $m; done`, then `bench compare`",
+            "a record covers one model. For several: `for m in A.gguf B.gguf; do bench run -m $m; done`, then `bench compare`",
         ));
     }
     if args.output.rows().is_some() {
@@ -57,11 +57,11 @@ pub(super) fn settle(args: &mut RunArgs, output: &Output) -> Result<(), Usage> {
         && let Some(large) = batches.iter().find(|batch| **batch > LARGE_BATCH)
     {
         output.note(&format!(
-            "--batch {large}: parallel sequences; llama-bench's -b, tokens of a step, is the engine's choice here"
+            "--batch {large}: parallel sequences; llama-bench's -b, tokens per step, is chosen by the engine here"
         ));
     }
     if matches!(args.output, Destination::File(_)) && args.power_limit.len() > 1 {
-        return Err(Usage::new("--output", "each power limit makes a record; name a folder"));
+        return Err(Usage::new("--output", "each power limit makes a record; give a folder"));
     }
     Ok(())
 }

@@ -45,7 +45,7 @@ impl Shown<'_> {
         self.output.json || self.args.output.is_stdout()
     }
 
-    /// Text for people, beside a machine's stdout unless `-q` says less.
+    /// Text for people, on stderr if stdout is for a program, unless `-q` says less.
     fn human(&self, text: &str) -> anyhow::Result<()> {
         let text = redact::text(text);
         if !self.for_a_machine() {
@@ -64,7 +64,7 @@ impl Shown<'_> {
         let written = self.args.output.keep(record);
         if let Ok(Some(path)) = &written {
             human = format!("{human}{} {}\n", style.strong("Record  "), path.display());
-            human.push_str(&beside(record, style));
+            human.push_str(&samples_note(record, style));
         }
         // A disk that is full must not take the figures along.
         self.human(&human)?;
@@ -98,14 +98,14 @@ impl Shown<'_> {
     }
 }
 
-/// What the files called `samples-…` beside a record are, where there are some.
-pub(in crate::cli) fn beside(record: &Record, style: terminal::Style) -> String {
+/// What the files called `samples-…` next to a record are, if there are any.
+pub(in crate::cli) fn samples_note(record: &Record, style: terminal::Style) -> String {
     let lists = record::write::lists_beside(record);
     if lists == 0 {
         return String::new();
     }
     let most = record::write::INLINE_SAMPLES;
     let text =
-        format!("{} of more than {most} raw samples in samples-….json beside it", count(lists, "list"));
+        format!("{} of more than {most} raw samples in samples-….json next to it", count(lists, "list"));
     format!("         {}\n", style.dim(&text))
 }

@@ -15,66 +15,66 @@ use super::super::values::time::time;
 #[command(next_help_heading = "Load, on the engine here or with --url on a server")]
 pub(in crate::cli) struct ServingArgs {
     /// Measure the OpenAI-compatible server at this address (vLLM, SGLang, TensorRT-LLM, llama-server, a managed API)
-    /// instead of an engine in this process: `http://localhost:8000`; /v1 is added where there is no path
+    /// instead of an engine in this process: `http://localhost:8000`; /v1 is added if there is no path
     #[arg(long, value_name = "URL")]
     pub(in crate::cli) url: Option<String>,
-    /// Start this server, time its cold start, measure it and stop it: `--serve 'llama-server -m x.gguf --port 8080'`; a shell
-    /// reads the command [--url default: this machine and the command's --port]
+    /// Start this server, time its cold start, measure it and stop it: `--serve 'llama-server -m x.gguf --port
+    /// 8080'`; it runs in a shell [default of --url: this machine and the command's --port]
     #[arg(long, value_name = "COMMAND")]
     pub(in crate::cli) serve: Option<String>,
     /// The model's name in requests [default: --model, or the only one that the server lists]
     #[arg(long, visible_alias = "served-model", value_name = "NAME")]
     pub(in crate::cli) served_model_name: Option<String>,
-    /// Requests in flight; several make a row each: `1,8,32,128`. With --request-rate the one limit [default: 1,8,32]
+    /// Requests in flight, one row each: `1,8,32,128`; with --request-rate, a single limit [default: 1,8,32]
     #[arg(long, value_name = "N", value_parser = concurrency, allow_negative_numbers = true)]
     pub(in crate::cli) max_concurrency: Vec<List>,
-    /// Requests a second, by a schedule that does not wait for answers; several make a row each: `0.5,1,2`
+    /// Requests per second, on a schedule that doesn't wait for answers, one row each: `0.5,1,2`
     #[arg(long, value_name = "R", value_parser = rates, allow_negative_numbers = true)]
     pub(in crate::cli) request_rate: Vec<Rates>,
     /// Shape of the Gamma distribution of the gaps between requests: 1 is Poisson, less is burstier, `inf` is constant
     /// [default: 1]
     #[arg(long, value_name = "SHAPE", value_parser = burstiness, allow_negative_numbers = true)]
     pub(in crate::cli) burstiness: Option<f64>,
-    /// Requests of a row; without --max-time they alone end it [default: 40 s a row]
+    /// Requests per row; without --max-time, nothing else ends a row [default: 40 s a row]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), allow_negative_numbers = true)]
     pub(in crate::cli) num_prompts: Option<u32>,
-    /// Requests before those that are measured [default: as many as are in flight; with --request-rate 15% of the time]
+    /// Requests sent before measuring starts [default: as many as are in flight; with --request-rate, 15% of the time]
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub(in crate::cli) num_warmups: Option<u32>,
-    /// Tokens before each prompt that all requests of a row share, so that a server's prefix cache has them; several make a
-    /// row each: `0,1024` tells the price of cached input from that of input, where the server reports cached tokens
+    /// Tokens of a prefix that all requests of a row share, so that the server's prefix cache hits, one row each:
+    /// `0,1024` gives separate prices for input and cached input if the server reports cached tokens
     #[arg(long, value_name = "N", value_parser = list, allow_negative_numbers = true)]
     pub(in crate::cli) random_prefix_len: Vec<List>,
-    /// Lengths from L(1 − RATIO) to L(1 + RATIO), all as likely, as in vLLM [default: 0]
+    /// Lengths uniformly distributed from L(1 − RATIO) to L(1 + RATIO), as in vLLM [default: 0]
     #[arg(long, value_name = "RATIO", value_parser = ratio, allow_negative_numbers = true)]
     pub(in crate::cli) random_range_ratio: Option<f64>,
-    /// Lengths from a file with an object a line: `{"prompt_tokens": 512, "output_tokens": 128}`, or a trace with
+    /// Lengths from a file with one object per line: `{"prompt_tokens": 512, "output_tokens": 128}`, or a trace with
     /// `input_length` and `output_length`
     #[arg(long, value_name = "FILE.jsonl")]
     pub(in crate::cli) lengths: Option<PathBuf>,
-    /// Ask for answers of full length whatever the model says [default: where the server is known to take it]
+    /// Ask for full-length answers, ignoring the end-of-sequence token [default: if the server is known to support it]
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub(in crate::cli) ignore_eos: Option<bool>,
-    /// What a request must keep to be good, in milliseconds: `ttft:2000,tpot:200,e2el:10000`
+    /// Latency goals of a good request, in milliseconds: `ttft:2000,tpot:200,e2el:10000`
     #[arg(long, value_name = "GOAL:MS", value_parser = goal, value_delimiter = ',', num_args = 1..)]
     pub(in crate::cli) slo: Vec<Goal>,
-    /// Search the highest request rate that keeps every --slo, and price the server there: rows at rising rates, then between
-    /// the best that kept them and the least that missed them
+    /// Find the highest request rate that keeps every --slo, and the price there: doubles the rate, then bisects
+    /// between the highest that kept the goals and the lowest that missed them
     #[arg(long, value_enum, value_name = "WHAT")]
     pub(in crate::cli) find: Option<Find>,
-    /// Share of the requests that must keep every --slo for --find max-rate [default: 90%]
+    /// Share of requests that must keep every --slo for --find max-rate [default: 90%]
     #[arg(long, value_name = "SHARE", value_parser = share::above_zero, allow_hyphen_values = true)]
     pub(in crate::cli) slo_share: Option<f64>,
-    /// What decides the prompts' text; the same twice finds them in the server's prefix cache [default: random]
+    /// Seed of the prompts' text; a repeated one hits the server's prefix cache [default: random]
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub(in crate::cli) salt: Option<u64>,
-    /// Ask chat completions; prompts are then words [default: completions, with token ids]
+    /// Use the chat completions API, with words as prompts [default: completions, with token ids]
     #[arg(long)]
     pub(in crate::cli) chat: bool,
-    /// GPUs of the server, for the price; --price-per-hour is then of one
+    /// GPUs of the server, for the price; --price-per-hour is then per GPU
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=4096), allow_negative_numbers = true)]
     pub(in crate::cli) gpus: Option<u32>,
-    /// A header of every request; may be given again. Its value is kept out of records and messages
+    /// Header to send with every request; repeatable. Its value never appears in records or messages
     #[arg(long, value_name = "NAME: VALUE")]
     pub(in crate::cli) header: Vec<String>,
     /// File with the server's key
@@ -83,13 +83,13 @@ pub(in crate::cli) struct ServingArgs {
     /// Environment variable with the server's key
     #[arg(long, value_name = "VARIABLE")]
     pub(in crate::cli) api_key_env: Option<String>,
-    /// Certificate authorities to trust instead of those that browsers trust, in PEM
+    /// PEM file of certificate authorities to trust, instead of the public ones
     #[arg(long, value_name = "FILE")]
     pub(in crate::cli) cacert: Option<PathBuf>,
-    /// Threads of the client; more where the check `client_lag` says that one is not enough [default: 1]
+    /// Client threads; use more if the check `client_lag` says that one is not enough [default: 1]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=256), allow_negative_numbers = true)]
     pub(in crate::cli) client_threads: Option<u32>,
-    /// Most time between two tokens, and for the first [default: 2m]
+    /// Longest wait for the first token, and between two tokens [default: 2m]
     #[arg(long, value_name = "TIME", value_parser = time, allow_hyphen_values = true)]
     pub(in crate::cli) timeout: Option<Seconds>,
 }
@@ -128,7 +128,7 @@ pub(in crate::cli) enum GoalName {
 fn concurrency(text: &str) -> Result<List, String> {
     let list = list(text)?;
     if List::joined(std::slice::from_ref(&list)).contains(&0) {
-        return Err("at least 1 request is in flight".to_owned());
+        return Err("at least 1 request must be in flight".to_owned());
     }
     Ok(list)
 }

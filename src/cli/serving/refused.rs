@@ -14,28 +14,27 @@ fn first(given: &[(bool, &str, &str)]) -> Result<(), Usage> {
 }
 
 const CHOICE: &str =
-    "with --url it is the server's choice; set it where the server starts, and leave it out here";
-const SETTING: &str =
-    "with --url no setting of a GPU is touched; `nvidia-smi` on the server's machine changes it";
+    "with --url this is up to the server; set it when you start the server, and leave it out here";
+const SETTING: &str = "with --url no GPU setting is changed; use `nvidia-smi` on the server's machine";
 
 /// Refuses what no load has a place for.
 fn with_a_load(args: &RunArgs) -> Result<(), Usage> {
-    const TRIALS: &str = "a row of a load has no trials; --num-prompts or --max-time says how long it is";
+    const TRIALS: &str = "a load has no trials; set the length of a row with --num-prompts or --max-time";
     first(&[
         (
             args.output.rows().is_some(),
             "--output",
-            "llama-bench's rows have no place for the figures of a load; name a folder, FILE.json or `-`",
+            "llama-bench's rows cannot hold the figures of a load; give a folder, FILE.json or `-`",
         ),
-        (args.batch.is_some(), "--batch", "requests in flight are the load: --max-concurrency 1,8,32"),
+        (args.batch.is_some(), "--batch", "a load has requests in flight instead: --max-concurrency 1,8,32"),
         (
             !args.depth.is_empty(),
             "--depth",
-            "a load is of whole requests, so what is in the context is part of the prompt: -p",
+            "a load sends whole requests, so the context is part of the prompt: -p",
         ),
         (args.repetitions.is_some(), "--repetitions", TRIALS),
         (args.precision.is_some(), "--precision", TRIALS),
-        (args.tier.is_some(), "--tier", "--max-time or --num-prompts says how long a row of a load is"),
+        (args.tier.is_some(), "--tier", "set the length of a row with --max-time or --num-prompts"),
     ])
 }
 
@@ -54,8 +53,7 @@ pub(super) fn with_a_server(args: &RunArgs) -> Result<(), Usage> {
 
 /// Refuses what is for a server, with a load on an engine in this process.
 pub(super) fn in_process(args: &RunArgs) -> Result<(), Usage> {
-    const SETTING: &str =
-        "a load changes no setting of a GPU; `nvidia-smi` does, and the record says what was set";
+    const SETTING: &str = "a load changes no GPU setting; use `nvidia-smi`, and the record says what was set";
     with_a_load(args)?;
     of_a_server(&args.serving)?;
     first(&[
@@ -66,14 +64,14 @@ pub(super) fn in_process(args: &RunArgs) -> Result<(), Usage> {
 
 /// Refuses what only a server has.
 fn of_a_server(args: &ServingArgs) -> Result<(), Usage> {
-    const SERVER: &str = "it is said to a server; name one with --url http://localhost:8000";
+    const SERVER: &str = "it is for a server; name one with --url http://localhost:8000";
     first(&[
         (args.served_model_name.is_some(), "--served-model-name", SERVER),
         (args.chat, "--chat", SERVER),
         (
             args.gpus.is_some(),
             "--gpus",
-            "one GPU computes in this process; for a server on several give its address with --url",
+            "the engine in this process uses one GPU; for a server on several, give its address with --url",
         ),
         (!args.header.is_empty(), "--header", SERVER),
         (args.api_key_file.is_some(), "--api-key-file", SERVER),
@@ -86,7 +84,7 @@ fn of_a_server(args: &ServingArgs) -> Result<(), Usage> {
 
 /// Refuses what is for a load.
 pub(super) fn without_a_load(args: &ServingArgs) -> Result<(), Usage> {
-    const LOAD: &str = "it is part of a load; --max-concurrency N or --request-rate R puts one on an engine here, and --url http://localhost:8000 on a server";
+    const LOAD: &str = "it is for a load; start one with --max-concurrency N or --request-rate R on the engine here, or with --url http://localhost:8000 on a server";
     of_a_server(args)?;
     first(&[
         (args.burstiness.is_some(), "--burstiness", LOAD),
@@ -94,7 +92,7 @@ pub(super) fn without_a_load(args: &ServingArgs) -> Result<(), Usage> {
         (
             args.num_warmups.is_some(),
             "--num-warmups",
-            "a row is warmed up until two trials agree, and those trials are not in its figures; leave it out",
+            "a row warms up until two trials agree, and warm-up trials are not counted; leave it out",
         ),
         (args.random_range_ratio.is_some(), "--random-range-ratio", LOAD),
         (!args.random_prefix_len.is_empty(), "--random-prefix-len", LOAD),
@@ -102,7 +100,7 @@ pub(super) fn without_a_load(args: &ServingArgs) -> Result<(), Usage> {
         (
             args.ignore_eos.is_some(),
             "--ignore-eos",
-            "without a load an engine in this process writes as many tokens as are asked for; leave it out",
+            "without a load the engine always generates as many tokens as requested; leave it out",
         ),
         (!args.slo.is_empty(), "--slo", LOAD),
         (args.salt.is_some(), "--salt", LOAD),

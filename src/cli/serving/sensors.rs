@@ -1,4 +1,4 @@
-//! The sensors beside a load on a server: those of its devices, where they are in this machine.
+//! The sensors during a load on a server: those of its devices, if they are in this machine.
 
 use crate::base::failure::Usage;
 use crate::base::text::count;
@@ -50,13 +50,13 @@ pub(super) fn choose(
             Ok(Ok(sensors))
         }
         (_, None) => Ok(Err(format!(
-            "this machine has {here}, and how many of them the server uses is not known; --gpus says it, and --power nvml:GPU reads one"
+            "this machine has {here}, and how many of them the server uses is not known; say it with --gpus, or read one with --power nvml:GPU"
         ))),
         (all, Some(used)) if all.len() < used as usize => {
-            Ok(Err(format!("of the {used} GPUs that the server uses this machine has {}", all.len())))
+            Ok(Err(format!("the server uses {used} GPUs, but this machine has {}", all.len())))
         }
         (_, Some(used)) => Ok(Err(format!(
-            "this machine has {here}, and which {used} of them the server uses is not known; --power nvml:GPU reads one"
+            "this machine has {here}, and which {used} of them the server uses is not known; read one with --power nvml:GPU"
         ))),
     }
 }

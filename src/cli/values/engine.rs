@@ -1,4 +1,4 @@
-//! Engines by name, and what our own is told.
+//! Engines by name, and the settings of our own.
 
 use clap::ValueEnum;
 

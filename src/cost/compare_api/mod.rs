@@ -124,7 +124,7 @@ pub struct Here {
     pub usd_per_hour: f64,
     /// Share of the hour in which the engine is busy.
     pub utilization: f64,
-    /// Whether input and output were told apart.
+    /// Whether input and output are separate.
     pub apart: bool,
     /// Whether the mix was measured; otherwise rate and cost are computed from the cell's input and output.
     pub mix_measured: bool,
@@ -162,7 +162,7 @@ pub struct Volume {
     pub utilization: f64,
     /// What they cost a month, always on.
     pub usd_per_month: f64,
-    /// Low and high end: a slower machine may need another beside it. `null` when the speed has no interval.
+    /// Low and high end: a slower machine may need another one. `null` when the speed has no interval.
     pub usd_per_month_ci95: Option<[f64; 2]>,
 }
 
@@ -262,7 +262,7 @@ pub fn fill_record(
 /// Holds `subject`, which `scenario` prices at `cost`, against API prices.
 ///
 /// # Errors
-/// [`Error::Incomparable`] when nothing was priced, or a mix was asked for and input and output were not told apart;
+/// [`Error::Incomparable`] if nothing was priced, or a mix was requested but input and output are not separate;
 /// [`Error::Stale`] when a price is older than it may be; the catalog's when an API is not in it.
 pub fn compare(
     subject: &Subject<'_>,
@@ -284,7 +284,7 @@ pub fn compare(
     let (here, line) = here_of(cell).ok_or_else(|| {
         let reason = cell.usd_per_million_input_tokens.reason().unwrap_or("not told apart");
         Error::Incomparable(format!(
-            "another mix needs input and output apart, and in {} they are not: {reason}",
+            "another mix needs separate costs of input and output, which {} does not have: {reason}",
             subject.id
         ))
     })?;
@@ -300,13 +300,13 @@ pub fn compare(
         let context = Context { here: &here, line, same_model, twins, scenario, asked };
         let batch = context.row(price, Tier::Batch);
         if price.batch.is_some() && batch.is_none() {
-            notes.push(format!("no batch price of {} is known for so long a prompt", price.id()));
+            notes.push(format!("no batch price of {} is known for a prompt of this length", price.id()));
         }
         rows.extend(context.row(price, Tier::Standard).into_iter().chain(batch));
     }
     if scenario.cached_share.value > 0.0 && !here.apart {
         notes.push(
-            "the cached share is in the APIs' prices and not in the cost here: input and output were not told apart in this record".to_owned(),
+            "the cached share is applied to the APIs' prices but not to the cost here: this record has no separate costs of input and output".to_owned(),
         );
     }
     rows.sort_by(|a, b| a.comparable().total_cmp(&b.comparable()));
@@ -319,10 +319,10 @@ pub fn compare(
     }
     notes.push(match here.service {
         Service::Offline => {
-            "this record is offline: its sequences start together and nothing bounds latency, like a batch tier; a standard price buys answers at once".to_owned()
+            "this record is offline: its sequences start together without a latency limit, as in a batch tier; a standard price buys immediate answers".to_owned()
         }
         Service::Online => {
-            "this record is of a server under load, like a standard tier; read it at the latency you need".to_owned()
+            "this record is of a server under load, as in a standard tier; compare it at the latency you need".to_owned()
         }
     });
     let volume = asked.tokens_per_month.map(|tokens| volume(tokens, &here, line));
@@ -463,7 +463,7 @@ fn prices<'a>(
     }
     if found.is_empty() {
         notes.push(
-            "no API in the catalog is known to serve this model; a familiar price of another stands in for it".to_owned(),
+            "no API in the catalog is known to serve this model; a well-known price of another model is shown instead".to_owned(),
         );
         found.push(catalog.api(FAMILIAR)?);
     }

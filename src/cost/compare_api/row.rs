@@ -16,7 +16,7 @@ use crate::record::ApiComparison;
 pub use crate::record::Tier;
 
 /// Said where cached input is asked about and only the price of new input is known.
-pub const NOT_CACHED: &str = "no price of cached input is known: taken as not cached";
+pub const NOT_CACHED: &str = "no price of cached input is known: priced as uncached";
 
 /// One text, counted by two tokenizers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -134,7 +134,7 @@ impl Context<'_> {
             notes.extend(match (tier, asked.cached_input) {
                 (Tier::Standard, Some(_)) => None,
                 (Tier::Standard, None) => Some(NOT_CACHED.to_owned()),
-                (Tier::Batch, _) => Some("cached input in a batch is taken at the batch price".to_owned()),
+                (Tier::Batch, _) => Some("cached input in a batch is priced at the batch price".to_owned()),
             });
         }
         if price.deprecated {

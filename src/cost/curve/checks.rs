@@ -76,7 +76,7 @@ pub fn milestone(catalog: &Catalog, class: &Class) -> Result<Milestone, String> 
     })
 }
 
-/// The last record-low, foreseen from those before it.
+/// The last record-low, predicted from those before it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct HeldOut {
     /// The point that the fit had not seen, USD per million tokens.
@@ -91,7 +91,7 @@ pub struct HeldOut {
     pub days_ahead: i32,
 }
 
-/// Fits all record-lows but the last and foresees that one.
+/// Fits all record-lows but the last and predicts that one.
 ///
 /// # Errors
 /// One sentence when too few are left for a fit.
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_point_is_foreseen_by_the_others_alone() {
+    fn the_last_point_is_predicted_from_the_others_alone() {
         let catalog = Catalog::bundled();
         let class = catalog.class("gpt-4").expect("bundled");
         let lows = super::super::series(&catalog, class, 3.0, date(2026, 11, 23)).record_lows;

@@ -1,4 +1,4 @@
-//! A claim about a future price, held against the fit: whatever comes out.
+//! A claim about a future price, tested against the fit.
 
 use jiff::civil::Date;
 use serde::Serialize;
@@ -27,7 +27,7 @@ pub struct ClaimTest {
     pub verdict: ClaimVerdict,
     /// In a sentence.
     pub reason: String,
-    /// The price that the fit foresees on the day; `null` without a fit.
+    /// The price that the fit predicts for the day; `null` without a fit.
     pub foreseen: Known<PriceAt>,
     /// Probability of a record-low at or below the price on the day, if the model of the fit holds; `null` without a fit.
     pub probability: Known<f64>,
@@ -50,7 +50,7 @@ pub struct ClaimTest {
 pub struct Second {
     /// In a word.
     pub verdict: ClaimVerdict,
-    /// The price that it foresees on the day.
+    /// The price that it predicts for the day.
     pub foreseen: PriceAt,
     /// Probability of a record-low at or below the price on the day.
     pub probability: f64,

@@ -1,7 +1,7 @@
 //! The log-linear fit `ln P = a + b · t`, t in years: yearly factor, halving time, and the price on a day.
 //!
-//! Every figure carries its 95% interval from the residuals. Under four points there are points and no rate. Theil and Sen's
-//! slope stands beside the fit, since least squares follows a wild point and a median does not.
+//! Every figure carries its 95% interval from the residuals. Under four points there are points and no rate. Theil
+//! and Sen's slope is given next to the fit, since least squares follows an outlier and a median does not.
 
 use jiff::civil::Date;
 use serde::Serialize;
@@ -35,7 +35,7 @@ pub struct Estimate {
     pub ci95_reason: Option<String>,
 }
 
-/// The price that a fit foresees on a day.
+/// The price that a fit predicts for a day.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct PriceAt {
     /// The day.
@@ -199,7 +199,9 @@ fn halving_months(slope: f64, interval: Interval) -> Option<Estimate> {
     Some(Estimate {
         value: months(slope),
         ci95: (months(interval.low), high),
-        ci95_reason: high.is_none().then(|| "the slope's interval holds zero: it may never halve".to_owned()),
+        ci95_reason: high
+            .is_none()
+            .then(|| "the slope's interval contains zero: it may never halve".to_owned()),
     })
 }
 

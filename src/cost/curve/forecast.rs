@@ -65,13 +65,13 @@ pub struct Forecast {
     pub today: Known<PriceAt>,
     /// The fit's price on days from the first point to the last day asked for; empty without a fit.
     pub curve: Vec<PriceAt>,
-    /// The last record-low, foreseen from the others.
+    /// The last record-low, predicted from the others.
     pub held_out: Known<HeldOut>,
     /// The fall that is often quoted.
     pub milestone: Known<Milestone>,
     /// The claim.
     pub claim: Known<ClaimTest>,
-    /// Machines' own measured costs: beside the curve, never in it.
+    /// Machines' own measured costs: next to the curve, never in it.
     pub own: Vec<Own>,
     /// The use case.
     pub use_case: Known<UseCaseForecast>,
@@ -145,7 +145,7 @@ fn use_case(
     };
     let unlisted = list.as_ref().err().cloned().unwrap_or_default();
     let own = ask.own.iter().map(Own::basis);
-    // A named API or a record is what was asked about; the cheapest of the class is what stands beside it.
+    // A named API or a record is the subject; the cheapest of the class is shown next to it.
     let bases: Vec<Basis> =
         if ask.api.is_some() { list.into_iter().chain(own).collect() } else { own.chain(list).collect() };
     let standings: Vec<Standing> = bases.iter().map(|basis| standing(&case, basis, *limit)).collect();
@@ -233,12 +233,15 @@ fn assumptions(ask: &Ask<'_>) -> Vec<String> {
         "intervals are 95%, from the scatter about the line; lows of one market are not independent of each other, so \
          the true intervals are wider"
             .to_owned(),
-        "past the last point the line is continued: nothing in the data says that it goes on".to_owned(),
+        "past the last point the line is extrapolated: nothing in the data says that it continues".to_owned(),
     ];
     if let Some(case) = ask.use_case {
         list.push("the curve is drawn at the task's own mix of input and output, without a cache".to_owned());
         if case.cached_share > 0.0 {
-            list.push("what caching leaves of the price stays as it is today".to_owned());
+            list.push(
+                "the share of the price that remains with caching is assumed to stay as it is today"
+                    .to_owned(),
+            );
         }
         list.push(
             "tokens are counted as those of one model; another's tokenizer gives other counts".to_owned(),
@@ -274,7 +277,7 @@ mod tests {
         }
     }
 
-    /// Each null has its reason beside it, in every form the answer takes.
+    /// Each null has a reason next to it, in every form the answer takes.
     #[test]
     fn what_is_null_has_a_reason() {
         fn look(value: &serde_json::Value, at: &str) {

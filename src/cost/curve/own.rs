@@ -1,10 +1,10 @@
-//! A machine's own measured cost, to stand beside a price curve.
+//! A machine's own measured cost, to be shown next to a price curve.
 
 use jiff::civil::Date;
 
 use crate::base::known::{self, Known};
 use crate::catalog::{Catalog, Class};
-use crate::record::{Figure, Record};
+use crate::record::{Figure, Record, Verdict};
 
 use super::points::blended;
 use super::use_case::{Basis, BasisKind};
@@ -18,10 +18,16 @@ pub struct Own {
     pub id: String,
     /// The model that ran.
     pub model: String,
-    /// Whether it is in the class; `null` when no score of it is known, and its cost then buys something else.
+    /// Whether it is in the class; `null` when no score is known for it, and its cost is then not for the same quality.
     pub in_class: Known<bool>,
+    /// Whether its figures can be believed.
+    pub validity: Verdict,
+    /// Names of the checks that speak against them.
+    pub doubts: Vec<String>,
     /// Day of the run.
     pub date: Date,
+    /// What `date` is: the day of the run, or of the import of a file without a date.
+    pub date_basis: &'static str,
     /// USD per million tokens, blended as the curve is.
     pub usd_per_million: f64,
     /// Its 95% interval; `null` when one of its parts has none.
@@ -36,10 +42,13 @@ pub struct Own {
     pub price: String,
 }
 
-const NO_INTERVAL: &str = "the record has no interval of it";
+/// The day of a record whose file has no date.
+pub const IMPORTED: &str = "imported; its file has no date";
+
+const NO_INTERVAL: &str = "the record has no interval for it";
 
 impl Own {
-    /// The cost in `record`, blended at `ratio` input tokens for each output token, beside the curve of `class`.
+    /// The cost in `record`, blended at `ratio` input tokens for each output token, next to the curve of `class`.
     ///
     /// # Errors
     /// One sentence: what the record lacks.
@@ -61,7 +70,7 @@ impl Own {
         let input = priced("input", &cost.usd_per_million_input_tokens)?;
         let output = priced("output", &cost.usd_per_million_output_tokens)?;
         let created = record.created.parse::<jiff::Timestamp>();
-        let created = created.map_err(|_| format!("{path}: created = {:?} is no time", record.created))?;
+        let created = created.map_err(|_| format!("{path}: created = {:?} is not a time", record.created))?;
         let value = blended(input.value, output.value, ratio);
         let side = |end: usize, i: [f64; 2], o: [f64; 2]| {
             (ratio * (i[end] - input.value)).hypot(o[end] - output.value) / (ratio + 1.0)
@@ -80,11 +89,14 @@ impl Own {
             in_class: in_class
                 .ok_or_else(|| {
                     let known =
-                        if synthetic { "its weights are synthetic" } else { "no score of it is known" };
-                    format!("{known}, so nothing says that it is in the {}", class.name)
+                        if synthetic { "its weights are synthetic" } else { "no score is known for it" };
+                    format!("{known}, so it is unknown whether it is in the {}", class.name)
                 })
                 .into(),
+            validity: record.validity.verdict,
+            doubts: record.validity.doubts().map(|check| check.name.clone()).collect(),
             date: created.to_zoned(jiff::tz::TimeZone::UTC).date(),
+            date_basis: if record.is_undated() { IMPORTED } else { "measured" },
             usd_per_million: value,
             usd_per_million_ci95: ends
                 .map(|(i, o)| [value - side(0, i, o), value + side(1, i, o)])

@@ -285,7 +285,7 @@ pub struct ByRate {
     /// Why one of them is `null`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// Points behind the rate.
+    /// Points that the rate is fitted to.
     pub n: usize,
 }
 

@@ -1,7 +1,7 @@
 //! The inverse of the fit: from a price to the day on which the curve gets below it, as an interval.
 //!
-//! The days whose prediction interval holds the price (Fieller's method). Where the slope may be zero the interval has no
-//! last day, and says so.
+//! The days whose prediction interval contains the price (Fieller's method). Where the slope may be zero the
+//! interval has no last day, and says so.
 
 use jiff::Span;
 use jiff::civil::Date;
@@ -25,13 +25,13 @@ pub struct DayInterval {
     pub latest: Known<Date>,
     /// What the interval is of.
     pub interval: &'static str,
-    /// Points behind it.
+    /// Points that it is fitted to.
     pub n: usize,
     /// Years from the last point to the expected day: how far it is beyond the data; negative within it.
     pub years_beyond_data: Known<f64>,
 }
 
-const NEVER: &str = "the slope's interval holds zero: the price may never be reached";
+const NEVER: &str = "the slope's interval contains zero: the price may never be reached";
 const FAR: &str = "beyond the year 9999";
 const LEVEL: &str = "the fitted curve does not fall";
 
@@ -56,9 +56,9 @@ pub fn day_below(fit: &Fit, usd: f64) -> DayInterval {
     DayInterval {
         usd_per_million: usd,
         expected: known(expected, LEVEL),
-        earliest: known(low, "the slope's interval holds zero: no day is excluded"),
+        earliest: known(low, "the slope's interval contains zero: no day is excluded"),
         latest: known(high, NEVER),
-        interval: "95%: the days whose prediction interval holds the price",
+        interval: "95%: the days whose prediction interval contains the price",
         n: fit.n(),
         years_beyond_data: expected_day
             .map(|day| f64::from(days(fit.last(), day)) / DAYS_PER_YEAR)

@@ -33,7 +33,7 @@ pub(super) struct Loss {
 }
 
 /// What this replicate lost.
-fn of(record: &Record) -> Loss {
+fn loss(record: &Record) -> Loss {
     let share = suspect(record).map(|check| lost(record, &check.name)).fold(small(record), f64::max);
     Loss { reason: reason(record), share }
 }
@@ -129,7 +129,7 @@ impl Disturbed {
 /// # Errors
 /// The loss together with the reason, if one program was disturbed more than chance explains.
 pub(super) fn of_pairs(pairs: &[[&Record; 2]], level: f64) -> Result<Option<Disturbed>, (Disturbed, String)> {
-    let pairs: Vec<[Loss; 2]> = pairs.iter().map(|pair| pair.map(of)).collect();
+    let pairs: Vec<[Loss; 2]> = pairs.iter().map(|pair| pair.map(loss)).collect();
     let found = Disturbed::of(&pairs);
     match found.alike(&pairs, level) {
         Ok(()) => Ok((found.replicates != [0, 0] || found.width > 0.0).then_some(found)),

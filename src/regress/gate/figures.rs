@@ -134,7 +134,7 @@ pub(super) fn comparable_commands(pairs: &[[&Record; 2]]) -> Result<(), String> 
         same(first_b, b, |field| field != "workload")?;
     }
     if served_by(first_a).is_some() && served_by(first_b).is_some() {
-        // Two servers are two boxes; that they are is named beside the verdict.
+        // Two servers may be two boxes, which a note next to the verdict says.
         return Ok(());
     }
     same(first_a, first_b, |field| field == "measured_by")

@@ -77,7 +77,7 @@ impl Side {
                 let mut words = words(text).map_err(refused)?;
                 let command = Some(shown(&words));
                 let name = PathBuf::from(words.remove(0));
-                let (program, hash) = program(command_flag, &found(&name))?;
+                let (program, hash) = program(command_flag, &in_path(&name))?;
                 let foreign = Some(Foreign { result: result.clone() });
                 let launch = Launch { program, arguments: words, foreign };
                 Ok(Prepared { launch, hash, shown: name, command })
@@ -96,7 +96,7 @@ fn shown(words: &[String]) -> String {
 }
 
 /// Resolves a program as a shell does: a name without a folder is looked up in `PATH`.
-fn found(name: &Path) -> PathBuf {
+fn in_path(name: &Path) -> PathBuf {
     if name.components().count() > 1 || name.is_absolute() {
         return name.to_owned();
     }

@@ -29,6 +29,8 @@ pub(super) struct Entry {
     pub(super) series: String,
     /// What was measured on which device, for a reader.
     pub(super) about: Option<String>,
+    /// Whether the time is that of an import, since the imported file has none.
+    pub(super) undated: bool,
     /// Name with cell, and the point.
     pub(super) points: Vec<(String, Point)>,
 }
@@ -63,6 +65,8 @@ struct RecordFile {
 
 #[derive(Deserialize)]
 struct Imported {
+    #[serde(default)]
+    measured: Option<String>,
     tool_version: Option<String>,
     file: String,
     #[serde(default)]
@@ -244,7 +248,8 @@ fn record(file: RecordFile) -> Entry {
     let about = file.model.map(|model| {
         label::about(&model.name, model.quantization.as_deref(), &file.fingerprint.series_fields)
     });
-    Entry { kind: "record", series: file.fingerprint.series_key, about, points }
+    let undated = file.imported.is_some_and(|imported| imported.measured.is_none());
+    Entry { kind: "record", series: file.fingerprint.series_key, about, undated, points }
 }
 
 fn micro(file: MicroFile) -> Entry {
@@ -253,7 +258,7 @@ fn micro(file: MicroFile) -> Entry {
         (point.name, Point { created, label, value: point.seconds, interval: Some(point.interval) })
     });
     let points = points.collect();
-    Entry { kind: "micro", series: file.series_key, about: file.processor, points }
+    Entry { kind: "micro", series: file.series_key, about: file.processor, undated: false, points }
 }
 
 /// A gate's points are ratios of the candidate's time to the baseline's, independent of the machine's daily state.
@@ -268,5 +273,5 @@ fn gate(file: GateFile) -> Option<Entry> {
         (finding.metric, point)
     });
     let points = points.collect();
-    Some(Entry { kind: "gate", series: file.series_key?, about: file.about, points })
+    Some(Entry { kind: "gate", series: file.series_key?, about: file.about, undated: false, points })
 }

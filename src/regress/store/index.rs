@@ -12,7 +12,7 @@ use crate::record::write::is_list_beside;
 use crate::regress::Error;
 
 /// Version of the index format; an index of another version is rebuilt.
-const FORM: i64 = 6;
+const FORM: i64 = 7;
 /// Why a file is excluded: it is one of ours but cannot be read, or a check found it invalid.
 const BROKEN: i64 = 1;
 const INVALID: i64 = 2;
@@ -45,6 +45,8 @@ pub struct Synced {
     pub copies: Vec<(PathBuf, PathBuf)>,
     /// Ids shared by several different records, and how many; each of them counts.
     pub same_id: Vec<(String, usize)>,
+    /// Records of imported files without a date, changed or not; they count at the time of their import.
+    pub undated: Vec<PathBuf>,
 }
 
 /// One line of a history: one metric of one series.
@@ -117,6 +119,7 @@ impl Store {
             let mut drop_file = change.prepare("DELETE FROM files WHERE id = ?1")?;
             let mut drop_points = change.prepare("DELETE FROM points WHERE file = ?1")?;
             let mut identify = change.prepare("UPDATE files SET record = ?2, content = ?3 WHERE id = ?1")?;
+            let mut mark_undated = change.prepare("UPDATE files SET undated = 1 WHERE id = ?1")?;
             let mut leave_out =
                 change.prepare("UPDATE files SET left_out = ?2, reason = ?3 WHERE id = ?1")?;
             let mut seen: HashSet<i64> = HashSet::new();
@@ -161,6 +164,9 @@ impl Store {
                         return Ok(());
                     }
                 };
+                if entry.undated {
+                    mark_undated.execute([file])?;
+                }
                 for (metric, point) in entry.points {
                     add_series.execute(params![entry.kind, entry.series, metric])?;
                     let series: i64 =
@@ -213,6 +219,13 @@ impl Store {
             for row in rows {
                 let (id, count) = row?;
                 synced.same_id.push((id, usize::try_from(count).unwrap_or(0)));
+            }
+            let mut undated = change.prepare(
+                "SELECT path FROM files WHERE undated AND left_out = 0 AND copy_of IS NULL ORDER BY path",
+            )?;
+            let rows = undated.query_map([], |row| row.get::<_, String>(0))?;
+            for path in rows {
+                synced.undated.push(self.folder.join(path?));
             }
             let mut left_out = change.prepare(
                 "SELECT left_out, path, reason FROM files WHERE left_out > 0 AND copy_of IS NULL ORDER BY path",
@@ -343,7 +356,7 @@ fn connect(file: &Path) -> Result<Connection, rusqlite::Error> {
     }
     index.execute_batch(&format!(
         "CREATE TABLE IF NOT EXISTS files (id INTEGER PRIMARY KEY, path TEXT UNIQUE NOT NULL, size INTEGER, modified INTEGER,
-             left_out INTEGER NOT NULL DEFAULT 0, reason TEXT NOT NULL DEFAULT '',
+             left_out INTEGER NOT NULL DEFAULT 0, reason TEXT NOT NULL DEFAULT '', undated INTEGER NOT NULL DEFAULT 0,
              record TEXT NOT NULL DEFAULT '', content TEXT NOT NULL DEFAULT '', copy_of TEXT);
          CREATE INDEX IF NOT EXISTS files_of_content ON files (content, path);
          CREATE TABLE IF NOT EXISTS series (id INTEGER PRIMARY KEY, kind TEXT, key TEXT, metric TEXT, about TEXT,

@@ -47,7 +47,7 @@ pub fn prometheus(result: &GateResult) -> String {
     );
     family(
         "infercost_gate_margin_ratio",
-        "Slowdown that is let pass, in the same unit: a margin of 5% is 0.0526.",
+        "Slowdown that is tolerated, in the same unit: a margin of 5% is 0.0526.",
         &of(&|index| findings[index].margin_slowdown),
     );
     family(

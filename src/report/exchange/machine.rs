@@ -64,7 +64,7 @@ pub(super) fn reconcile(
         let others = options.catalog.other_forms(id);
         if foreign.gpus.is_empty() && !others.is_empty() {
             foreign.notes.push(format!(
-                "--gpu {id} is interpreted as {}; it may also be {}",
+                "--gpu {id} means {} here; it may also be {}",
                 given.id,
                 others.join(", ")
             ));

@@ -155,6 +155,10 @@ pub fn import_from(path: &Path, file: impl Read, options: &Options<'_>) -> Resul
     for mut foreign in found {
         reject_future_date(path, &foreign, options)?;
         foreign.notes.extend(finished.skipped.notes());
+        if foreign.measured.is_none() {
+            let day = options.now.to_zoned(jiff::tz::TimeZone::UTC).date();
+            foreign.notes.push(format!("the file has no date: the record has that of the import, {day}"));
+        }
         let named = model::resolve(options.model, &foreign.model, options.catalog)?;
         let named =
             named.ok_or_else(|| Error::NoModel { path: path.to_owned(), tool: foreign.tool.to_owned() })?;

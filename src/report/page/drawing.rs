@@ -20,15 +20,15 @@ struct Sheet {
 
 /// The drawing of one series.
 pub(super) fn wide(line: &Line, points: &[Point]) -> String {
-    of(line, points, &Sheet { class: "wide", width: 900.0, height: 180.0, most_dots: 1500 })
+    chart(line, points, &Sheet { class: "wide", width: 900.0, height: 180.0, most_dots: 1500 })
 }
 
 /// The same for a phone.
 pub(super) fn narrow(line: &Line, points: &[Point]) -> String {
-    of(line, points, &Sheet { class: "narrow", width: 360.0, height: 200.0, most_dots: 150 })
+    chart(line, points, &Sheet { class: "narrow", width: 360.0, height: 200.0, most_dots: 150 })
 }
 
-fn of(line: &Line, points: &[Point], sheet: &Sheet) -> String {
+fn chart(line: &Line, points: &[Point], sheet: &Sheet) -> String {
     let Sheet { class, width, height, most_dots } = *sheet;
     let (low, high) = points.iter().fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), point| {
         (low.min(point.value), high.max(point.value))

@@ -1,12 +1,12 @@
 //! A record against API prices, and against another record.
 
-use crate::cost::compare_api::{Row, Service, View};
+use crate::cost::compare_api::{Service, View};
 use crate::cost::compare_records::{Comparison, Difference, FigureRatio};
 use crate::cost::verdict::Answer;
 use crate::record::Record;
-use crate::report::verdict::{tier, words};
+use crate::report::verdict::{doubt, tier, words};
 
-use super::cost::{assumptions, notes};
+use super::cost::{assumptions, notes, price_notes};
 use super::result::caveats;
 use super::verdict::under;
 use super::{Page, Style};
@@ -33,7 +33,7 @@ pub fn render_compare_api(record: &Record, view: &View, style: Style) -> String 
     } else {
         let mix = significant(here.input_to_output, 3);
         out.line(format_args!(
-            "{mix}:1 was not measured: from input and output of {}",
+            "{mix}:1 was not measured: computed from input and output of {}",
             cell_label(&here.cell)
         ));
         out.line(format_args!("{service}, {hour}"));
@@ -70,7 +70,7 @@ pub fn render_compare_api(record: &Record, view: &View, style: Style) -> String 
         let text = if told && row.same_model && wins { style.good(&text) } else { text };
         out.line(format_args!("{text}{}", if row.stale { style.warn(" old") } else { String::new() }));
     }
-    row_notes(&mut out, &view.rows, style);
+    price_notes(&mut out, view.rows.iter().map(|row| (row.api.as_str(), &row.notes[..])), style);
     for spread in &view.spread {
         let tier = tier(spread.tier);
         let text = format!(
@@ -97,7 +97,7 @@ pub fn render_compare_api(record: &Record, view: &View, style: Style) -> String 
     ));
     if let Some(counted) = *view.counted {
         let text = format!(
-            "{} characters are {} tokens here and {} there; prices of another model are for our million tokens' text",
+            "{} characters are {} tokens here and {} there; prices of another model are for the text of a million of our tokens",
             counted.characters, counted.own_tokens, counted.api_tokens
         );
         for text in wrap(&text, 78) {
@@ -149,23 +149,6 @@ pub fn render_compare_api(record: &Record, view: &View, style: Style) -> String 
 /// Months of the API prices that are shown.
 const MONTHS: usize = 5;
 
-/// Remarks about prices, each once with all the prices that it is about.
-fn row_notes(out: &mut Page, rows: &[Row], style: Style) {
-    let mut said: Vec<(&str, Vec<&str>)> = Vec::new();
-    for (note, api) in
-        rows.iter().flat_map(|row| row.notes.iter().map(|note| (note.as_str(), row.api.as_str())))
-    {
-        match said.iter_mut().find(|(other, _)| *other == note) {
-            Some((_, apis)) if apis.contains(&api) => {}
-            Some((_, apis)) => apis.push(api),
-            None => said.push((note, vec![api])),
-        }
-    }
-    for text in said.iter().flat_map(|(note, apis)| wrap(&format!("{}: {note}", apis.join(", ")), 78)) {
-        out.line(format_args!("{}", style.dim(&text)));
-    }
-}
-
 /// `bench compare RECORD RECORD`.
 pub fn render_compare_records(baseline: &Record, other: &Record, found: &Comparison, style: Style) -> String {
     let mut out = Page::default();
@@ -174,7 +157,8 @@ pub fn render_compare_records(baseline: &Record, other: &Record, found: &Compari
         out.line(format_args!("{name:<9} {}", style.strong(&what)));
         caveats(&mut out, record, style);
     }
-    for text in found.caveats.iter().flat_map(|caveat| wrap(caveat, 78)) {
+    let doubts = found.doubts.iter().map(|found| format!("no verdict: {}", doubt(found, "a record")));
+    for text in found.caveats.iter().cloned().chain(doubts).flat_map(|text| wrap(&text, 78)) {
         out.line(format_args!("{}", style.warn(&text)));
     }
     for (head, rows) in [("measured", &found.metrics), ("USD per million", &found.dollars)] {
@@ -202,7 +186,9 @@ pub fn render_compare_records(baseline: &Record, other: &Record, found: &Compari
 fn line(out: &mut Page, row: &FigureRatio, style: Style) {
     let money = row.metric.strip_prefix("usd_per_million_");
     let name = money.unwrap_or(&row.metric).replace('_', " ");
-    let interval = row.ratio.ci95.map_or("–".to_owned(), |[low, high]| {
+    // An interval claims how far the ratio can be trusted.
+    let ci95 = row.ratio.ci95.filter(|_| row.difference != Difference::NoVerdict);
+    let interval = ci95.map_or("–".to_owned(), |[low, high]| {
         format!("{} to {}", significant(low, 3), significant(high, 3))
     });
     let number = |value: f64| if money.is_some() { usd(value) } else { short(value) };
@@ -223,6 +209,7 @@ fn line(out: &mut Page, row: &FigureRatio, style: Style) {
         Difference::Lower => "lower".to_owned(),
         Difference::NoDifferenceShown => style.dim("no difference shown"),
         Difference::NoInterval => style.dim("no interval"),
+        Difference::NoVerdict => style.dim("no verdict"),
     };
     out.line(format_args!(
         "  {:<32} {:>9} {:>9} {:>6}  {interval:<14} {said}",

@@ -14,7 +14,7 @@ use crate::report::{PricedRow, device, verdict};
 use super::{Page, Style};
 use crate::report::format::{cell_label, hourly, number, percent, range, trimmed, usd, wrap};
 
-/// What stands under a record's dollars in `bench cost`.
+/// The lines under a record's dollars in `bench cost`.
 pub fn render_cost_view(view: &View, style: Style) -> String {
     let mut out = Page::default();
     if let Some(figure) = *view.cost.usd_per_million_total_tokens {
@@ -119,7 +119,7 @@ pub fn render_hours(hours: &[HourView], style: Style) -> String {
             percent(published.utilization)
         ));
     }
-    let about = "for the tokens you count: all of them, or only output, whose price then carries the input";
+    let about = "for the tokens you count: all of them, or output alone, whose price then includes the input";
     out.line(format_args!("{}", style.dim(about)));
     if let Some(first) = hours.first() {
         // A price that was typed is in the table; what else was assumed is the same for each.
@@ -178,8 +178,10 @@ fn usd_per_hour(hour: &HourView) -> String {
 
 fn separation(out: &mut Page, view: &View, style: Style) {
     for fit in &view.cost.separations {
-        let head =
-            format!("input and output told apart over {} cells, {} requests at once", fit.cells, fit.batch);
+        let head = format!(
+            "input and output separated by a fit over {} cells, {} requests at once",
+            fit.cells, fit.batch
+        );
         out.line(format_args!("\n{}", style.strong(&head)));
         for (name, figure) in
             [("input", fit.usd_per_million_input_tokens), ("output", fit.usd_per_million_output_tokens)]
@@ -330,6 +332,25 @@ pub(super) fn assumptions(out: &mut Page, rows: &[Assumption], style: Style) {
 pub(super) fn notes(out: &mut Page, notes: &[String], style: Style) {
     for text in notes.iter().flat_map(|note| wrap(note, 78)) {
         out.line(format_args!("{}", style.warn(&text)));
+    }
+}
+
+/// Notes on API prices, given as API and notes: each note once, after all the APIs that have it.
+pub(super) fn price_notes<'a>(
+    out: &mut Page,
+    prices: impl Iterator<Item = (&'a str, &'a [String])>,
+    style: Style,
+) {
+    let mut grouped: Vec<(&str, Vec<&str>)> = Vec::new();
+    for (api, note) in prices.flat_map(|(api, notes)| notes.iter().map(move |note| (api, note.as_str()))) {
+        match grouped.iter_mut().find(|(other, _)| *other == note) {
+            Some((_, apis)) if apis.contains(&api) => {}
+            Some((_, apis)) => apis.push(api),
+            None => grouped.push((note, vec![api])),
+        }
+    }
+    for text in grouped.iter().flat_map(|(note, apis)| wrap(&format!("{}: {note}", apis.join(", ")), 78)) {
+        out.line(format_args!("{}", style.dim(&text)));
     }
 }
 

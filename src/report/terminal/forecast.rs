@@ -4,10 +4,13 @@ use crate::base::known::Known;
 use crate::base::units::significant;
 use crate::catalog::DateKind;
 use crate::cost::curve::{
-    ClaimTest, ClaimVerdict, DayInterval, Estimate, FitFigures, Forecast, PriceAt, Standing, UseCaseForecast,
+    BasisKind, ClaimTest, ClaimVerdict, DayInterval, Estimate, FitFigures, Forecast, IMPORTED, Own, PriceAt,
+    Standing, UseCaseForecast,
 };
+use crate::record::{Doubt, Verdict};
 use crate::report::format::{self, number, percent, shorten, trimmed, wrap};
 use crate::report::plot::{CurvePoint, LogPlot, Mark, PlotPoint, PlotSeries};
+use crate::report::verdict::doubt;
 
 use super::{Page, Style};
 
@@ -26,11 +29,12 @@ pub fn render_forecast(found: &Forecast, style: Style) -> String {
             style.strong(&usd(own.usd_per_million)),
             interval
         ));
+        let undated = if own.date_basis == IMPORTED { format!(" ({IMPORTED})") } else { String::new() };
         note(
             &mut out,
             style,
             &format!(
-                "{} in {}, {}; {}, {} busy: a cost, not a price, and next to the curve, not in it",
+                "{} in {}, {}{undated}; {}, {} busy: a cost, not a price, and next to the curve, not in it",
                 own.model,
                 own.record,
                 own.date,
@@ -38,10 +42,14 @@ pub fn render_forecast(found: &Forecast, style: Style) -> String {
                 percent(own.utilization)
             ),
         );
+        for text in doubt_of(own).iter().flat_map(|text| wrap(text, 74)) {
+            out.line(format_args!("    {}", style.warn(&text)));
+        }
         if *own.in_class != Some(true) {
-            let known = format!("{} is below the gate of the {}", own.model, found.class.name);
+            let known = format!("{} is below the threshold of the {}", own.model, found.class.name);
             let why = own.in_class.reason().unwrap_or(&known);
-            for text in wrap(&format!("{why}: its cost buys something else than the prices of the curve"), 74)
+            for text in
+                wrap(&format!("{why}: its cost is not for the same quality as the prices of the curve"), 74)
             {
                 out.line(format_args!("    {}", style.warn(&text)));
             }
@@ -59,7 +67,7 @@ pub fn render_forecast(found: &Forecast, style: Style) -> String {
         &mut out,
         style,
         &format!(
-            "left out of {} prices: {} without a published score, {} below the gate, {} of reasoning models, {} of low trust",
+            "left out of {} prices: {} without a published score, {} below the threshold, {} of reasoning models, {} of low trust",
             found.points.len()
                 + excluded.without_score
                 + excluded.below_gate
@@ -119,7 +127,7 @@ fn lows(out: &mut Page, found: &Forecast, style: Style) {
         ));
     }
     if found.record_lows.iter().any(|low| low.date_kind != DateKind::Exact) {
-        note(out, style, "≤: in force on that day, begun on it or before · ~: the month is known");
+        note(out, style, "≤: in force on that day, may have begun earlier · ~: only the month is known");
     }
 }
 
@@ -167,7 +175,7 @@ fn rate(out: &mut Page, found: &Forecast, style: Style) {
     }
     scatter(out, fit, style);
     if let Some(today) = &*found.today {
-        line(out, style, "today", &usd(today.usd_per_million), &foreseen(today));
+        line(out, style, "today", &usd(today.usd_per_million), &prediction(today));
     }
     if let Some(low) = found.record_lows.last() {
         let ratio = found.today.as_ref().map_or(String::new(), |today| {
@@ -217,7 +225,7 @@ fn checks(out: &mut Page, found: &Forecast, style: Style) {
     if let Some(held) = &*found.held_out {
         let verdict = if held.within { style.good("within") } else { style.bad("outside") };
         out.line(format_args!(
-            "  {verdict}: the last low, {}, foreseen by the {} before it {} days ahead",
+            "  {verdict}: the last low, {}, predicted by the {} before it {} days ahead",
             usd(held.usd_per_million),
             held.n,
             held.days_ahead
@@ -225,7 +233,7 @@ fn checks(out: &mut Page, found: &Forecast, style: Style) {
         note(
             out,
             style,
-            &format!("foreseen {}, {}", usd(held.foreseen.usd_per_million), foreseen(&held.foreseen)),
+            &format!("predicted {}, {}", usd(held.foreseen.usd_per_million), prediction(&held.foreseen)),
         );
     } else {
         note(out, style, &format!("no point held out: {}", found.held_out.reason().unwrap_or_default()));
@@ -251,7 +259,7 @@ fn claim(out: &mut Page, found: &Forecast, test: &ClaimTest, style: Style) {
     out.line(format_args!("  {verdict}: claim {text}"));
     let mut parts = vec![test.reason.clone()];
     if let Some(price) = &*test.foreseen {
-        parts.push(format!("foreseen for that day {}, {}", usd(price.usd_per_million), foreseen(price)));
+        parts.push(format!("predicted for that day {}, {}", usd(price.usd_per_million), prediction(price)));
     }
     if let Some(probability) = *test.probability {
         parts.push(format!(
@@ -277,7 +285,7 @@ fn claim(out: &mut Page, found: &Forecast, test: &ClaimTest, style: Style) {
         parts.push(format!(
             "through dated prices only: {}, {}, probability {}, n = {}",
             usd(second.foreseen.usd_per_million),
-            foreseen(&second.foreseen),
+            prediction(&second.foreseen),
             percent(second.probability),
             second.n
         ));
@@ -306,7 +314,7 @@ fn use_case(out: &mut Page, found: &Forecast, case: &UseCaseForecast, style: Sty
         ))
     ));
     for standing in &case.standings {
-        self::standing(out, standing, style);
+        self::standing(out, standing, can_be_believed(found, standing), style);
         let cached = &standing.basis.cached_input_usd_per_million;
         let changed = cached.is_some_and(|usd| usd < standing.basis.input_usd_per_million);
         if asked.cached_share > 0.0 && !changed {
@@ -330,7 +338,9 @@ fn use_case(out: &mut Page, found: &Forecast, case: &UseCaseForecast, style: Sty
     if let Some(needed) = *case.needed_usd_per_million {
         line(out, style, "needs", &usd(needed), "a million at this mix, as a list price");
     }
+    let believed = case.standings.first().is_none_or(|standing| can_be_believed(found, standing));
     let verdict = match *case.viable_now {
+        Some(true) if !believed => style.warn("viable now, if the record is right"),
         Some(true) => style.good("viable now"),
         Some(false) => style.bad("not viable now"),
         None => return,
@@ -367,7 +377,7 @@ fn use_case(out: &mut Page, found: &Forecast, case: &UseCaseForecast, style: Sty
                     out,
                     style,
                     &format!(
-                        "{} years past the last point: a continued line, not knowledge",
+                        "{} years past the last point: an extrapolation, not knowledge",
                         significant(day.years_beyond_data.unwrap_or(0.0), 2)
                     ),
                 );
@@ -391,9 +401,10 @@ fn use_case(out: &mut Page, found: &Forecast, case: &UseCaseForecast, style: Sty
     }
 }
 
-fn standing(out: &mut Page, standing: &Standing, style: Style) {
+fn standing(out: &mut Page, standing: &Standing, believed: bool, style: Style) {
     let basis = &standing.basis;
     let pays = match *standing.viable {
+        Some(true) if !believed => style.warn("yes, if the record is right"),
         Some(true) => style.good("yes"),
         Some(false) => style.bad("no"),
         None => "–".to_owned(),
@@ -424,6 +435,24 @@ fn standing(out: &mut Page, standing: &Standing, style: Style) {
             basis.observed
         ),
     );
+}
+
+/// What speaks against a record's own figures.
+fn doubt_of(own: &Own) -> Option<String> {
+    let checks = || own.doubts.clone();
+    let found = match own.validity {
+        Verdict::Invalid => Doubt::Invalid { checks: checks() },
+        Verdict::Suspect => Doubt::Suspect { checks: checks() },
+        Verdict::Valid | Verdict::NotChecked => return None,
+    };
+    Some(doubt(&found, "the record"))
+}
+
+/// Whether the figures that a standing rests on can be believed: list prices, and valid records.
+fn can_be_believed(found: &Forecast, standing: &Standing) -> bool {
+    let name = &standing.basis.name;
+    standing.basis.kind != BasisKind::Record
+        || found.own.iter().all(|own| own.record != *name || doubt_of(own).is_none())
 }
 
 /// The drawing of a forecast.
@@ -557,7 +586,7 @@ fn when(day: &DayInterval) -> String {
     }
 }
 
-fn foreseen(price: &PriceAt) -> String {
+fn prediction(price: &PriceAt) -> String {
     format!(
         "95% {} for one further low, {} for the curve",
         format::range(Some(price.prediction95), usd),

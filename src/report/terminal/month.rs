@@ -6,7 +6,7 @@ use crate::cost::month::{Bill, View};
 use crate::report::format::{hourly, number, percent, shorten, tokens, usd, wrap};
 use crate::report::verdict::tier;
 
-use super::cost::{assumptions, notes};
+use super::cost::{assumptions, notes, price_notes};
 use super::{Page, Style, WIDTH};
 
 /// `bench cost --input-per-month N --output-per-month N --model NAME`.
@@ -25,7 +25,7 @@ pub fn render_month(view: &View, style: Style) -> String {
     }
     let width = |name: &str| name.len().max(8) + 1;
     let rest: usize = columns.iter().map(|(name, _)| width(name)).sum();
-    // With room for a mark behind a price that is old.
+    // With room for a mark after an old price.
     let api = (WIDTH - 4 - rest).min(40);
     let line = |first: &str, cells: &dyn Fn(&Column) -> String| {
         columns.iter().fold(format!("{first:<api$}"), |line, column| {
@@ -50,19 +50,7 @@ pub fn render_month(view: &View, style: Style) -> String {
     for text in legend(view).iter().flat_map(|text| wrap(text, 78)) {
         out.line(format_args!("{}", style.dim(&text)));
     }
-    let mut said: Vec<(&str, Vec<&str>)> = Vec::new();
-    for (note, api) in
-        view.bills.iter().flat_map(|bill| bill.notes.iter().map(|note| (note.as_str(), bill.api.as_str())))
-    {
-        match said.iter_mut().find(|(other, _)| *other == note) {
-            Some((_, apis)) if apis.contains(&api) => {}
-            Some((_, apis)) => apis.push(api),
-            None => said.push((note, vec![api])),
-        }
-    }
-    for text in said.iter().flat_map(|(note, apis)| wrap(&format!("{}: {note}", apis.join(", ")), 78)) {
-        out.line(format_args!("{}", style.dim(&text)));
-    }
+    price_notes(&mut out, view.bills.iter().map(|bill| (bill.api.as_str(), &bill.notes[..])), style);
     notes(&mut out, &view.notes, style);
     if !view.assumptions.is_empty() {
         assumptions(&mut out, &view.assumptions, style);

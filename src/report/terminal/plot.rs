@@ -1,4 +1,4 @@
-//! A [`LogPlot`] in characters: 80 columns, logarithmic height, band behind curve behind points.
+//! A [`LogPlot`] in characters: 80 columns, logarithmic height, points over curve over band.
 
 use crate::report::plot::{LogPlot, Mark, PlotSeries, Scale, amount};
 

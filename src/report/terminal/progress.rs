@@ -1,7 +1,7 @@
 //! How far a command is, on stderr: on a terminal a line that is drawn over itself, in a log one every few seconds; and
 //! each row as it finishes.
 //!
-//! It is drawn when something is told, between trials, and never by a thread of its own: what measures must not share
+//! It is drawn on progress events, between trials, and never by a separate thread: what measures must not share
 //! the processor with what prints. It is one line however narrow the terminal is and whatever it is resized to: the
 //! width is asked for at each drawing, and what does not fit is said in fewer words.
 
@@ -286,7 +286,7 @@ fn columns(text: &str) -> usize {
     text.chars().map(|sign| if sign < '\u{300}' || matches!(sign, '━' | '╸' | '…') { 1 } else { 2 }).sum()
 }
 
-/// The bar with the longest of `words` that fits behind it, else the longest that fits alone, else the shortest, cut.
+/// The bar with the longest of `words` that fits after it, else the longest that fits alone, else the shortest, cut.
 fn fitted(share: f64, words: &[String], room: usize) -> String {
     let Some(shortest) = words.last() else { return String::new() };
     if let Some(first) = words.first()

@@ -140,7 +140,7 @@ pub(super) fn row_line(trials: &RowTrials) -> Option<String> {
     ))
 }
 
-/// Whether this is the rate that stands for its row in a table.
+/// Whether this is the rate that represents its row in a table.
 fn is_a_rows_rate(m: &Measurement) -> bool {
     let phase = m.cell.as_ref().map(|cell| &cell.phase);
     matches!(
@@ -169,19 +169,19 @@ fn wild(m: &Measurement) -> Option<String> {
         |trials: &[f64]| trials.last().zip(trials.first()).is_some_and(|(last, first)| *last < first * ALIKE);
     match seconds.as_slice() {
         [first, .., last] if *last < first * ALIKE => Some(format!(
-            "its {} trials took {} to {} and drift, so they count as few independent ones",
+            "its {} trials took {} to {} and drift, so they count as fewer independent ones",
             seconds.len(),
             text(*first),
             text(*last)
         )),
         [rest @ .., slow] if rest.len() > 1 && close(rest) => Some(format!(
-            "one wild trial of {}, the others took {} to {}",
+            "one outlier of {}, the other trials took {} to {}",
             text(*slow),
             text(rest[0]),
             text(rest[rest.len() - 1])
         )),
         [fast, rest @ ..] if rest.len() > 1 && close(rest) => Some(format!(
-            "one wild trial of {}, the others took {} to {}",
+            "one outlier of {}, the other trials took {} to {}",
             text(*fast),
             text(rest[0]),
             text(rest[rest.len() - 1])
@@ -312,7 +312,7 @@ fn electricity(out: &mut Page, cost: &Cost, style: Style) {
     let parts: Vec<String> = parts.into_iter().flatten().collect();
     out.line(format_args!("  {:<12} {}", "electricity", parts.join(", ")));
     let price = format!(
-        "of the device alone, at ${} per kWh ({}); a rent contains it",
+        "of the device alone, at ${} per kWh ({}); a rent includes it",
         electricity.usd_per_kwh, electricity.label
     );
     for text in wrap(&price, 63) {
@@ -351,7 +351,7 @@ fn comparison(out: &mut Page, cost: &Cost, style: Style) {
         out.line(format_args!("  {}", style.dim(&format!("and {} dearer", cost.api_comparison.len() - 5))));
     }
     if cost.api_comparison.iter().take(5).any(|api| api.usd_per_request.is_some()) {
-        let fee = "an API's fee for each request is in its price, at these lengths";
+        let fee = "API prices include their fee per request, at these lengths";
         out.line(format_args!("  {}", style.dim(fee)));
     }
     if let Some(verdict) = &*cost.verdict {
@@ -359,7 +359,7 @@ fn comparison(out: &mut Page, cost: &Cost, style: Style) {
     }
 }
 
-/// How a price stands to the cost here, where the figures can say.
+/// How a price compares with the cost here, if the figures can say.
 fn relation(api: &ApiComparison, verdict: Option<&ApiVerdict>, style: Style) -> String {
     let told = verdict.is_some_and(|verdict| verdict.answer != Answer::NoVerdict);
     let text = match *api.ratio_ci95 {
@@ -497,9 +497,9 @@ mod tests {
         };
         let (line, why) = row(&[0.2, 0.21, 1.9]);
         assert!(line.starts_with("tg8: ") && line.contains("95% ± >100%, n 3, TPOT "), "{line}");
-        assert_eq!(why.as_deref(), Some("one wild trial of 1.90 s, the others took 200 ms to 210 ms"));
+        assert_eq!(why.as_deref(), Some("one outlier of 1.90 s, the other trials took 200 ms to 210 ms"));
         let (_, why) = row(&[0.02, 0.2, 0.21]);
-        assert_eq!(why.as_deref(), Some("one wild trial of 20.0 ms, the others took 200 ms to 210 ms"));
+        assert_eq!(why.as_deref(), Some("one outlier of 20.0 ms, the other trials took 200 ms to 210 ms"));
         let (_, why) = row(&[0.2, 0.9]);
         assert_eq!(why.as_deref(), Some("its 2 trials took 200 ms to 900 ms"));
         let (line, why) = row(&[0.2, 0.201, 0.199]);

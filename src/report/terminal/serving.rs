@@ -42,7 +42,7 @@ fn cold_start(out: &mut Page, cold: &ColdStart, style: Style) {
     out.line(format_args!("{}", style.dim(&format!("cold start: {}{usd}", said.join(", ")))));
 }
 
-/// The rows, and what is to be said of some of them.
+/// The rows, and notes on some of them.
 pub(super) fn table(out: &mut Page, serving: &Serving, measurements: &[Measurement], style: Style) {
     let header = format!(
         "{:<NAME$} {:>9} {:>6} {:>9} {:>8} {:>8} {:>8} {:>6}",
@@ -90,7 +90,7 @@ pub(super) fn table(out: &mut Page, serving: &Serving, measurements: &[Measureme
         }
         for failure in &row.failures {
             say(format!(
-                "{} ended as {}, the first so: {}",
+                "{} ended as {}; the first: {}",
                 count(failure.count, "request"),
                 failure.ending,
                 failure.first
@@ -167,8 +167,10 @@ fn failed(row: &ServedRow) -> u64 {
 pub(super) fn apart(out: &mut Page, cost: &Cost, style: Style) {
     let headline = cost.cells.iter().find(|cell| Some(&cell.cell) == cost.headline_cell.as_ref());
     if let Some(cached) = headline.and_then(|cell| *cell.usd_per_million_cached_input_tokens) {
-        let text =
-            format!("cached input: {} a million; input is what was computed", format::usd(cached.value));
+        let text = format!(
+            "cached input: {} a million; the price of input is for computed tokens",
+            format::usd(cached.value)
+        );
         out.line(format_args!("  {}", style.dim(&text)));
     }
     let priced = cost.price.is_some() && cost.usd_per_million_total_tokens.is_some();

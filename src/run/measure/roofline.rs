@@ -1,4 +1,4 @@
-//! The ceiling: bytes and operations that a model must move, against what the device moved and did at most.
+//! The ceiling: bytes and operations that a model needs at least, against the device's measured peaks.
 //!
 //! ```text
 //! decode step   bytes = weights − embedding of its own − experts not reached + batch × positions × KV bytes of a position
@@ -54,7 +54,7 @@ impl ModelDemand {
     }
 }
 
-/// What a mixture of experts asks for beside the rest.
+/// What a mixture of experts needs besides the rest.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct ExpertDemand {
     /// Weights of all experts of all blocks.
@@ -126,7 +126,7 @@ pub struct Work {
 }
 
 impl ModelDemand {
-    /// What `batch` prompts of `prompt` tokens behind `depth` others ask for.
+    /// What `batch` prompts of `prompt` tokens after `depth` others need.
     pub fn prompt(&self, batch: f64, depth: f64, prompt: f64) -> Work {
         let pairs = prompt * self.seen(depth, depth + prompt);
         let matrices = 2.0 * prompt * self.body_parameters + 2.0 * self.head_parameters;
@@ -136,7 +136,7 @@ impl ModelDemand {
         self.work(batch * prompt, batch * positions, operations)
     }
 
-    /// What one step of `batch` sequences asks for, the mean over `output` steps behind `depth` tokens.
+    /// What one step of `batch` sequences needs, the mean over `output` steps after `depth` tokens.
     pub fn step(&self, batch: f64, depth: f64, output: f64) -> Work {
         let positions = self.seen(depth, depth + output);
         let matrices = 2.0 * (self.body_parameters + self.head_parameters);
@@ -188,16 +188,16 @@ pub fn utilization(measured: &[Measurement], model: &ModelDemand, ceiling: &Ceil
 /// The two shares as measurements.
 pub fn measurements(row: &Utilization) -> Vec<Measurement> {
     let one = |metric: Metric, value: Result<f64, String>, method: &str| Measurement {
-        ci95: Known::unknown("it follows from the row's time, whose interval stands there"),
+        ci95: Known::unknown("it follows from the row's time, which has the interval"),
         ..Measurement::new(metric, Known::new(row.cell.clone()), value.into(), method)
     };
     let cached =
-        || "what must be moved is less than twice the largest cache, so memory is no ceiling".to_owned();
+        || "the bytes to move are less than twice the largest cache, so memory is not the limit".to_owned();
     vec![
         one(
             Metric::ModelBandwidthUtilization,
             row.bandwidth.ok_or_else(cached),
-            "bytes that must come ÷ (seconds × read bandwidth measured here)",
+            "bytes that must be moved ÷ (seconds × read bandwidth measured here)",
         ),
         one(
             Metric::ModelFlopsUtilization,

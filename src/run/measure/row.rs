@@ -132,7 +132,7 @@ fn gaps(trials: &RowTrials) -> Measurement {
         samples,
     );
     found.ci95 = Known::unknown(
-        "gaps of one trial are not independent; the trials' interval stands at time_per_output_token_seconds",
+        "gaps of one trial are not independent; time_per_output_token_seconds has the interval over trials",
     );
     found.percentiles = Percentiles {
         p50: Some(value.ok_or_else(|| too_few(1)).into()),

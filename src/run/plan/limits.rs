@@ -58,7 +58,7 @@ impl Limits {
     /// Resolves what was typed.
     ///
     /// # Errors
-    /// [`Usage`] when a tier that counts per row stands beside a bound on the whole run.
+    /// [`Usage`] if a tier that counts per row is combined with a bound on the whole run.
     pub fn resolve(asked: Asked) -> Result<Self, Usage> {
         let per_row = matches!(asked.tier, Some(Tier::Nightly | Tier::Publish));
         if per_row && asked.max_time.is_some() {

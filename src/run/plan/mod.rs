@@ -28,7 +28,7 @@ pub enum Error {
     Memory {
         /// The row that needs most.
         row: String,
-        /// Foreseen.
+        /// The estimate.
         needed: Bytes,
         /// The largest parts with their names.
         parts: String,
@@ -103,7 +103,7 @@ pub struct Plan {
     pub fits: Option<Fits>,
 }
 
-/// A row with what is foreseen of it.
+/// A row with its estimates.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct PlannedRow {
     /// The row.
@@ -111,7 +111,7 @@ pub struct PlannedRow {
     pub row: Row,
     /// Its name in llama-bench's words.
     pub label: String,
-    /// Memory foreseen while it runs.
+    /// Memory estimated while it runs.
     pub memory_bytes: Bytes,
 }
 
@@ -138,26 +138,26 @@ pub fn check_context(rows: &[Row], header: &Header) -> Result<(), Error> {
 pub const ROW_WAY_OUT: &str =
     "take a smaller model or a smaller quantization, lower --batch or --depth, or free memory";
 
-/// Checks that the machine can hold what is foreseen for `what`.
+/// Checks that the machine can hold the memory estimated for `what`.
 ///
 /// # Errors
 /// [`Error::Memory`] with the parts, largest first.
 pub fn check_memory(
     what: &str,
-    foreseen: &MemoryForeseen,
+    estimated: &MemoryForeseen,
     available: Bytes,
     place: &str,
     way_out: &str,
 ) -> Result<(), Error> {
-    if foreseen.total() <= available {
+    if estimated.total() <= available {
         return Ok(());
     }
-    let mut parts = foreseen.parts.clone();
+    let mut parts = estimated.parts.clone();
     parts.sort_by_key(|(_, bytes)| std::cmp::Reverse(*bytes));
     let parts: Vec<String> = parts.iter().take(3).map(|(name, bytes)| format!("{name} {bytes}")).collect();
     Err(Error::Memory {
         row: what.to_owned(),
-        needed: foreseen.total(),
+        needed: estimated.total(),
         parts: parts.join(", "),
         available,
         place: place.to_owned(),
@@ -171,17 +171,17 @@ mod tests {
 
     #[test]
     fn too_little_memory_names_the_largest_parts() {
-        let foreseen = MemoryForeseen {
+        let estimated = MemoryForeseen {
             parts: vec![("KV cache", Bytes::new(1 << 20)), ("weights", Bytes::new(3 << 30))],
         };
         let row = Row { kind: RowKind::Prefill { prompt_tokens: 512 }, batch: 1, depth: 0 };
-        let error = check_memory(&row.label(), &foreseen, Bytes::new(1 << 30), "", ROW_WAY_OUT)
+        let error = check_memory(&row.label(), &estimated, Bytes::new(1 << 30), "", ROW_WAY_OUT)
             .expect_err("3 GiB into 1");
         let text = error.to_string();
         assert!(
             text.starts_with("pp512 needs 3.00 GiB of memory (weights 3.00 GiB, KV cache 1.00 MiB)"),
             "{text}"
         );
-        assert!(check_memory(&row.label(), &foreseen, Bytes::new(4 << 30), "", ROW_WAY_OUT).is_ok());
+        assert!(check_memory(&row.label(), &estimated, Bytes::new(4 << 30), "", ROW_WAY_OUT).is_ok());
     }
 }

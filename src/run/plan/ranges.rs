@@ -3,7 +3,7 @@
 /// Most values that one flag may stand for.
 const MOST: usize = 1000;
 
-/// The numbers that `text` stands for, in order.
+/// The numbers in `text`, in order.
 ///
 /// # Errors
 /// One sentence that names the part and what would be right.

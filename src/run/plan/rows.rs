@@ -1,4 +1,4 @@
-//! Rows: the unit of a result table, in llama-bench's words.
+//! Rows: the unit of a result table, in llama-bench's notation.
 
 use serde::Serialize;
 

@@ -23,7 +23,7 @@ pub const LEAST_CONTEXT: u32 = 8;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The text file is not there (exit code 13).
-    #[error("{path} is not there; --text takes a file with plain text")]
+    #[error("{path} does not exist; --text takes a file with plain text")]
     NoText {
         /// As typed.
         path: String,
@@ -48,8 +48,7 @@ pub enum Error {
     },
     /// A figure that is no number (exit code 12).
     #[error(
-        "chunk {chunk}: the logits behind token {position} on engine {engine} hold a NaN or an infinity; the weights are \
-         damaged, or the engine computes them wrongly: try another with --engine"
+        "chunk {chunk}: the logits after token {position} on engine {engine} contain NaN or infinity; the weights are damaged, or the engine is wrong: try another with --engine"
     )]
     NonFinite {
         /// Counted from 0.
@@ -97,7 +96,7 @@ pub struct Text {
 }
 
 impl Text {
-    /// Cuts `tokens` into chunks of `context` tokens, `most` of them at most. `bos` stands in each chunk's first place;
+    /// Cuts `tokens` into chunks of `context` tokens, `most` of them at most. `bos` replaces each chunk's first token;
     /// `path` names the text in messages.
     ///
     /// # Errors
@@ -149,7 +148,7 @@ impl Text {
         self.context / 2
     }
 
-    /// What is fed of a chunk: behind its last token nothing is scored.
+    /// What is fed of a chunk: nothing is scored after its last token.
     fn fed(&self, chunk: usize) -> Vec<u32> {
         let mut fed = self.tokens[chunk * self.context..][..self.context - 1].to_vec();
         if let Some(bos) = self.bos {
@@ -158,7 +157,7 @@ impl Text {
         fed
     }
 
-    /// The token behind position `at` of a chunk.
+    /// The token after position `at` of a chunk.
     fn next(&self, chunk: usize, at: usize) -> u32 {
         self.tokens[chunk * self.context + at + 1]
     }

@@ -88,7 +88,7 @@ pub struct Agreement {
 }
 
 impl Agreement {
-    /// Adds a scored token: the logits of both behind the same text.
+    /// Adds a scored token: the logits of both after the same text.
     pub fn add(&mut self, reference: &[f32], model: &[f32]) {
         let (log_reference, log_model) = (log_sum(reference), log_sum(model));
         let mut divergence = 0.0;
@@ -112,7 +112,7 @@ impl Agreement {
         self.divergence.mean()
     }
 
-    /// Share of the scored tokens behind which both have the same most probable token.
+    /// Share of the scored tokens after which both have the same most probable token.
     pub fn top1(&self) -> Option<Estimate> {
         self.same_choice.mean()
     }

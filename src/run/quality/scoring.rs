@@ -1,4 +1,5 @@
-//! From what is asked of a text to its figures: the models and their engines, the text in their tokens, the memory, the scores.
+//! `bench quality`, from the request to the figures: the models and their engines, the text as tokens, the memory,
+//! the scores.
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -24,7 +25,7 @@ use crate::run::{plan, seal};
 use super::view::{Assessment, Figures, Protocol, SCHEMA, Subject, TextInfo};
 use super::{Error, Text, measure, reference_bytes};
 
-/// What is asked of a text.
+/// A request to score a text.
 #[derive(Debug, Clone)]
 pub struct QualityRequest {
     /// The text's file.
@@ -63,7 +64,7 @@ pub struct Reference {
 pub fn read(path: &Path) -> Result<(String, TextInfo), Error> {
     let name = path.display().to_string();
     let bad = |reason: String| Error::BadText { path: name.clone(), reason };
-    // Opening a pipe that nobody writes to would wait for ever, and a device may never end.
+    // Opening a pipe without a writer would block forever, and a device may never end.
     if std::fs::metadata(path).is_ok_and(|found| !found.is_file() && !found.is_dir()) {
         return Err(bad("not a regular file; --text takes a file with plain text".to_owned()));
     }
@@ -78,7 +79,7 @@ pub fn read(path: &Path) -> Result<(String, TextInfo), Error> {
         tokens: None,
     };
     let mut text = String::from_utf8(bytes).map_err(|error| {
-        bad(format!("byte {} is no UTF-8 text; convert the file first", error.utf8_error().valid_up_to()))
+        bad(format!("byte {} is not UTF-8 text; convert the file first", error.utf8_error().valid_up_to()))
     })?;
     if text.ends_with('\n') {
         text.pop();
@@ -158,7 +159,7 @@ impl Scoring<'_> {
             .find(|side| side.resolved.model.header.is_synthetic());
         if let Some(Side { resolved: Resolved { model, .. }, .. }) = synthetic {
             let reason = format!(
-                "{} has random weights and no vocabulary; how well it foresees a text means nothing",
+                "{} has random weights and no vocabulary; how well it predicts a text means nothing",
                 model.id
             );
             return Ok(Scored {
@@ -241,7 +242,7 @@ impl Scoring<'_> {
     /// Flags of our own engine where it does not run at all.
     fn check_flags(&self, side: &Side, reference: Option<&Side>) -> Result<(), Usage> {
         let kinds: Vec<Kind> = [Some(side), reference].into_iter().flatten().map(|side| side.kind).collect();
-        engines::only_for_our_engine(self.request.isa, self.request.kv_type, &kinds)
+        engines::check_fused_flags(self.request.isa, self.request.kv_type, &kinds)
     }
 
     /// The text in tokens of both, which must be the same.
@@ -249,7 +250,7 @@ impl Scoring<'_> {
         self.watch.busy("turning the text into tokens");
         let Some(tokenizer) = Tokenizer::open(model)?.map(Tokenizer::literal) else {
             let reason =
-                "it has no vocabulary, so no text can be scored; put the model's tokenizer.json beside it";
+                "it has no vocabulary, so no text can be scored; put the model's tokenizer.json next to it";
             return Err(model::Error::unusable(&model.origin, reason).into());
         };
         let tokens = tokenizer.encode(text, tokenizer.adds_bos())?;
@@ -277,22 +278,22 @@ impl Scoring<'_> {
     }
 
     fn check_memory(&self, side: &Side, reference: Option<&Side>) -> Result<(), plan::Error> {
-        let foreseen = |side: &Side| {
-            let foreseen =
+        let estimated = |side: &Side| {
+            let estimated =
                 side.kind.memory_foreseen(&side.resolved.model.header, self.demand(), &side.options);
-            foreseen.parts
+            estimated.parts
         };
-        let mut parts = foreseen(side);
+        let mut parts = estimated(side);
         if let Some(reference) = reference {
-            parts.extend(foreseen(reference).into_iter().map(|(_, bytes)| ("the reference", bytes)));
+            parts.extend(estimated(reference).into_iter().map(|(_, bytes)| ("the reference", bytes)));
             let rows = reference_bytes(self.request.context, side.resolved.model.header.spec.vocabulary);
             parts.push(("the reference's logits", Bytes::new(rows)));
         }
-        let foreseen = MemoryForeseen { parts };
+        let estimated = MemoryForeseen { parts };
         let Some(available) = self.place.available else { return Ok(()) };
         let what = format!("a context of {}", self.request.context);
         let way_out = "take a smaller model or reference, lower --ctx-size, or free memory";
-        plan::check_memory(&what, &foreseen, available, &self.place.short, way_out)
+        plan::check_memory(&what, &estimated, available, &self.place.short, way_out)
     }
 
     fn load(&self, side: &Side) -> Result<Box<dyn Engine>, EngineError> {

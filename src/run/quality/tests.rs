@@ -61,7 +61,7 @@ fn perplexity_follows_the_protocol_on_every_engine() {
         for kind in [Kind::Fused, Kind::Candle] {
             let mut engine = open(kind, &path, &header);
             for bos in [None, Some(BOS)] {
-                // 24 tokens are left over behind two chunks; the second half of 88 is longer than a step with logits.
+                // 24 tokens are left over after two chunks; the second half of 88 is longer than a step with logits.
                 let found = all(&text(200, bos, 88, None), &mut *engine, None);
                 let expected = by_words(&mut *engine, &tokens(200), bos, 88);
                 assert_eq!((found.chunks, found.scores.count(), found.against), (2, 86, None));

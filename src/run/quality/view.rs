@@ -11,7 +11,7 @@ use crate::record::{ModelInfo, Tool};
 /// The schema this version prints.
 pub const SCHEMA: &str = "infercost.quality/1";
 
-/// A text scored by a model, beside a reference when one was named.
+/// A text scored by a model, and by a reference if one was named.
 #[derive(Debug, Clone, PartialEq, known::Serialize)]
 pub struct Assessment {
     /// [`SCHEMA`].

@@ -7,11 +7,11 @@ use crate::run::prompts;
 
 use super::{Error, Finished, Runner, Stage};
 
-/// Tokens of each sequence when a batch is compared with single sequences, and outputs behind them.
+/// Tokens of each sequence when a batch is compared with single sequences, and outputs after them.
 const AGREEMENT_TOKENS: u32 = 8;
 const AGREEMENT_OUTPUTS: u32 = 4;
 
-/// A batch's logits beside those of its sequences run alone.
+/// A batch's logits next to those of its sequences run alone.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Agreement {
     /// Sequences of the batch.
@@ -29,7 +29,7 @@ pub struct Agreement {
 }
 
 impl Agreement {
-    /// The batch chose the last of `tokens`; `alone` are the logits behind the others.
+    /// The batch chose the last of `tokens`; `alone` are the logits after the others.
     fn chosen(&mut self, alone: &[f32], token: u32) {
         let (_, deviation) = spread(alone);
         let best = alone.iter().copied().fold(f32::NEG_INFINITY, f32::max);

@@ -115,7 +115,7 @@ pub struct Job<'a> {
     pub greedy_prompt: Option<Vec<u32>>,
     /// The rows of a larger batch, when batches are to grow and this one fits.
     pub next_batch: Option<&'a dyn Fn(u32) -> Option<Vec<Row>>>,
-    /// Records the sensors beside the run, when energy is measured.
+    /// Records the sensors during the run, if energy is measured.
     pub recorder: Option<&'a Recorder>,
     /// How long work takes by the machine's peaks, where they were measured.
     pub pace: Option<&'a Pace>,
@@ -125,7 +125,7 @@ pub struct Job<'a> {
     pub interrupt: &'a Interrupt,
 }
 
-/// What a run left behind.
+/// What a run produced.
 #[derive(Debug)]
 pub struct Finished {
     /// Power of the device before the model was loaded, or why it is not known; `None` without a recorder.
@@ -134,7 +134,7 @@ pub struct Finished {
     pub idle_span: Option<Span>,
     /// Seconds from the first byte read to an engine that can step.
     pub load: Option<Seconds>,
-    /// What the engine said of itself; `None` when it was not loaded.
+    /// What the engine reported about itself; `None` if it was not loaded.
     pub capabilities: Option<Capabilities>,
     /// The rows in the order in which they ran.
     pub rows: Vec<MeasuredRow>,
@@ -290,7 +290,7 @@ struct Runner<'a> {
     engine: &'a mut dyn Engine,
     observer: &'a mut dyn Observer,
     budget: Budget<'a>,
-    /// By how much the last trial took longer than foreseen; at least 1.
+    /// By what factor the last trial took longer than expected; at least 1.
     slower: f64,
     /// What ran so far.
     seen: row::Seen,
@@ -382,14 +382,14 @@ impl Runner<'_> {
             SequencePlan { context: Vec::new(), prompt: prompt.clone(), output_tokens: GREEDY_TOKENS };
         let schedule = Schedule { sequences: vec![sequence] };
         let end = self.budget.moment(GREEDY_SHARE);
-        let foreseen = self.job.pace.map(|pace| {
+        let expected = self.job.pace.map(|pace| {
             pace.prompt(1, 0, u32::try_from(prompt.len()).unwrap_or(u32::MAX))
                 + pace.steps(1, 0, GREEDY_TOKENS)
         });
         let now = self.budget.now();
-        let too_long = foreseen.filter(|foreseen| end.is_some_and(|end| now.after(*foreseen) > end));
-        let ran = if let Some(foreseen) = too_long {
-            Err(foreseen)
+        let too_long = expected.filter(|expected| end.is_some_and(|end| now.after(*expected) > end));
+        let ran = if let Some(expected) = too_long {
+            Err(expected)
         } else {
             self.report(Stage::Greedy, None, 0);
             self.watched(&schedule, end, 0)?

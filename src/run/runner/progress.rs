@@ -1,4 +1,4 @@
-//! Where a run is, for whoever shows it.
+//! Where a run is, for a view to show.
 
 use crate::base::units::Seconds;
 

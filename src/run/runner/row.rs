@@ -1,8 +1,9 @@
 //! One row within its share of the time: a look ahead, warm-up, trials.
 //!
-//! A row whose trial is long against its share, or unknown, is begun with parts of itself, a sixteenth and a quarter as
-//! long, and a sixty-fourth where nothing is known: from them the trial's length is told before it begins, and they warm the engine up. A trial begins when it is
-//! expected to end within the share. A row too long for one trial is returned with the time one would take.
+//! A row whose trial is long against its share, or unknown, is begun with parts of itself, a sixteenth and a quarter
+//! as long, and a sixty-fourth where nothing is known: they predict the trial's length before it begins, and warm the
+//! engine up. A trial begins when it is expected to end within the share. A row too long for one trial is returned
+//! with the time one would take.
 
 use crate::base::event::{Event, PhaseEdge, Tick};
 use crate::base::units::Seconds;
@@ -25,7 +26,7 @@ const STEADY: f64 = 0.03;
 const FAR_OFF: f64 = 10.0;
 /// Parts of a row that are run before it; the first where nothing foretells its length.
 const PARTS: [u32; 3] = [64, 16, 4];
-/// A trial that a part foresees may take this many times as long.
+/// A trial that a part predicts may take this many times as long.
 pub(super) const UNSURE: f64 = 1.15;
 
 /// When what runs for a row must end.
@@ -58,7 +59,7 @@ impl Seen {
     }
 
     /// How long a trial of `row` may take, and whether schedules of its kind say so.
-    fn foresees(&self, row: &Row) -> Option<(Seconds, bool)> {
+    fn predict(&self, row: &Row) -> Option<(Seconds, bool)> {
         let (fed, steps) = (fed(row), f64::from(row.decode_steps()));
         let of_kind = (fed > 0.0) <= self.prompt_token.is_some() && (steps > 0.0) <= self.step.is_some();
         let seconds = fed * self.prompt_token.unwrap_or(0.0) + steps * self.step.unwrap_or(0.0);
@@ -83,7 +84,7 @@ enum Sample {
 }
 
 /// What is known of a row's trial before the first.
-enum Foreseen {
+enum LookAhead {
     /// Its length; `None` where it is short enough not to matter.
     Fits(Option<Seconds>),
     /// It does not fit.
@@ -114,8 +115,8 @@ impl Runner<'_> {
         let mut expected = match known {
             Some(_) => known,
             None => match self.look_ahead(row, end, &mut measured)? {
-                Foreseen::Fits(expected) => expected,
-                Foreseen::TooLong(trial) => return Ok(Some(trial)),
+                LookAhead::Fits(expected) => expected,
+                LookAhead::TooLong(trial) => return Ok(Some(trial)),
             },
         };
 
@@ -170,7 +171,7 @@ impl Runner<'_> {
             match self.trial(row, MOST_WARMUP + done, limits.trial_seconds, ends, &mut measured) {
                 Ok(Sample::Whole(trial)) => {
                     in_trials += trial.length();
-                    self.compare_with_foreseen(&row, &trial);
+                    self.compare_with_expected(&row, &trial);
                     measured.trials.trials.push(trial);
                 }
                 Ok(Sample::Cut(trial)) if done == 0 => return Ok(Some(trial)),
@@ -202,20 +203,20 @@ impl Runner<'_> {
         row: Row,
         end: Option<Tick>,
         measured: &mut MeasuredRow,
-    ) -> Result<Foreseen, Error> {
-        let Some(end) = end else { return Ok(Foreseen::Fits(None)) };
+    ) -> Result<LookAhead, Error> {
+        let Some(end) = end else { return Ok(LookAhead::Fits(None)) };
         let room = end.since(self.budget.now());
-        let foreseen = self.foreseen(&row);
-        let seconds = foreseen.map(|(seconds, _)| seconds);
-        if let Some((seconds, sure)) = foreseen {
+        let expected = self.expected(&row);
+        let seconds = expected.map(|(seconds, _)| seconds);
+        if let Some((seconds, sure)) = expected {
             if self.job.pace.is_some_and(|pace| pace.least(&row) > room) {
-                return Ok(Foreseen::TooLong(seconds));
+                return Ok(LookAhead::TooLong(seconds));
             }
             if sure && seconds * FAR_OFF <= room {
-                return Ok(Foreseen::Fits(None));
+                return Ok(LookAhead::Fits(None));
             }
         }
-        let parts = if foreseen.is_some_and(|(_, sure)| sure) { &PARTS[1..] } else { &PARTS };
+        let parts = if expected.is_some_and(|(_, sure)| sure) { &PARTS[1..] } else { &PARTS };
         let mut known: Option<Seconds> = None;
         let mut before = None;
         for &divisor in parts {
@@ -225,9 +226,9 @@ impl Runner<'_> {
             let room = end.since(self.budget.now());
             // A longer part takes at most what the shorter one before it suggests.
             let of_part = known.map(|known| known * (1.0 / f64::from(divisor)));
-            let of_part = of_part.or(self.foreseen(&part).map(|(seconds, _)| seconds));
+            let of_part = of_part.or(self.expected(&part).map(|(seconds, _)| seconds));
             if of_part.is_some_and(|seconds| seconds > room) {
-                return Ok(Foreseen::TooLong(known.or(seconds).unwrap_or(room)));
+                return Ok(LookAhead::TooLong(known.or(seconds).unwrap_or(room)));
             }
             self.report(Stage::Warmup, Some(&row), 0);
             let ends = Ends { share: Some(end), cut: Some(end) };
@@ -236,7 +237,7 @@ impl Runner<'_> {
                 Sample::Whole(trial) => known = Some(row.from_part(&part, trial.split)),
                 Sample::Cut(cut) => {
                     // The context alone may be what takes so long.
-                    return Ok(Foreseen::TooLong(seconds.filter(|seconds| *seconds > cut).unwrap_or(cut)));
+                    return Ok(LookAhead::TooLong(seconds.filter(|seconds| *seconds > cut).unwrap_or(cut)));
                 }
             }
             if known.is_some_and(|known| known * 4.0 <= end.since(self.budget.now())) {
@@ -244,21 +245,21 @@ impl Runner<'_> {
             }
         }
         match known {
-            Some(known) if known * UNSURE > end.since(self.budget.now()) => Ok(Foreseen::TooLong(known)),
-            known => Ok(Foreseen::Fits(known)),
+            Some(known) if known * UNSURE > end.since(self.budget.now()) => Ok(LookAhead::TooLong(known)),
+            known => Ok(LookAhead::Fits(known)),
         }
     }
 
     /// How long a row takes by the machine's peaks, else by what ran before, and whether that says much.
-    fn foreseen(&self, row: &Row) -> Option<(Seconds, bool)> {
+    fn expected(&self, row: &Row) -> Option<(Seconds, bool)> {
         match self.job.pace {
             Some(pace) => Some((pace.context(row) + pace.trial(row), true)),
-            None => self.seen.foresees(row),
+            None => self.seen.predict(row),
         }
     }
 
     /// By how much the machine is slower than its peaks suggest.
-    fn compare_with_foreseen(&mut self, row: &Row, trial: &Trial) {
+    fn compare_with_expected(&mut self, row: &Row, trial: &Trial) {
         if let Some(pace) = self.job.pace {
             self.slower = (trial.length().get() / pace.trial(row).get().max(f64::MIN_POSITIVE)).max(1.0);
         }

@@ -1,4 +1,4 @@
-//! The loop by given step times, on a clock that only the steps move.
+//! The loop with given step times, on a clock that only the steps advance.
 
 use std::cell::Cell;
 use std::sync::LazyLock;
@@ -303,7 +303,7 @@ fn no_run_is_more_than_15_percent_over_its_time_and_no_row_is_silently_lost() {
                             finished.measuring.is_some_and(|seconds| (seconds.get() - took).abs() < 1e-6)
                         );
                         for row in &finished.left_out {
-                            // What is left out would indeed not have fitted beside the others.
+                            // What is left out would indeed not have fitted with the others.
                             assert!(row.trial > row.left * 0.8, "{what}: {row:?}");
                         }
                     }

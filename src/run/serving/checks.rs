@@ -1,4 +1,4 @@
-//! What could be wrong with the figures of a load: evidence in, verdict out, a function a check.
+//! What could be wrong with the figures of a load: evidence in, verdict out, one function per check.
 
 use crate::base::units::Seconds;
 use crate::hardware::telemetry::host::HostWindow;
@@ -13,7 +13,7 @@ use super::{Driven, Finished};
 const MOST_FAILED: f64 = 0.01;
 /// Share of the answers that may have another length than asked for.
 const MOST_OFF: f64 = 0.01;
-/// Share of the prompt tokens that may come from a cache that nobody asked for.
+/// Share of the prompt tokens that may come from the cache unasked.
 const MOST_CACHED: f64 = 0.01;
 /// Share of the server's tokens that may be for others.
 const MOST_FOREIGN: f64 = 0.01;
@@ -48,10 +48,10 @@ pub(super) fn validate(evidence: &Evidence<'_>) -> Validity {
     let beyond = if let Some(machine) = &evidence.machine {
         checks.push(finite(rows));
         checks.extend(validity::of_machine(machine));
-        "a load is not set against what the device can do; rows of -p and -n without a load are"
+        "a load is not compared with the device's peaks; rows of -p and -n without a load are"
     } else {
         checks.extend([usage(rows), foreign(evidence.finished), late(rows), same_machine(evidence)]);
-        "what the server's device can do is not known here"
+        "the peaks of the server's device are not known here"
     };
     checks.push(clock_step(evidence.finished.host));
     checks.push(check(ROOFLINE, Verdict::NotChecked, beyond.to_owned()));
@@ -62,7 +62,7 @@ fn check(name: &str, verdict: Verdict, evidence: String) -> Check {
     Check { name: name.to_owned(), verdict, evidence }
 }
 
-/// Names of rows with what is said of each.
+/// Names of rows with a text for each.
 fn each<'a>(rows: &'a [Driven], said: impl Fn(&'a Driven) -> Option<String>) -> Vec<String> {
     rows.iter().filter_map(|row| Some(format!("{}: {}", row.row.label, said(row)?))).collect()
 }
@@ -73,11 +73,11 @@ fn complete(finished: &Finished) -> Check {
     let left_out =
         if left_out.is_empty() { String::new() } else { format!("; left out: {}", left_out.join(", ")) };
     let text = match &finished.stopped {
-        None => return check(name, Verdict::Valid, format!("the run came to its end{left_out}")),
+        None => return check(name, Verdict::Valid, format!("the run completed{left_out}")),
         Some(Stopped::Interrupted) => "interrupted".to_owned(),
         Some(Stopped::NoAnswers { in_a_row, last }) => {
             format!(
-                "the server no longer answers: {in_a_row} requests in a row failed, the last so: {}",
+                "the server no longer answers: {in_a_row} requests in a row failed; the last: {}",
                 last.detail
             )
         }
@@ -123,16 +123,19 @@ fn lengths(rows: &[Driven], ignore_eos: bool) -> Check {
     let name = "lengths_obeyed";
     let counted: usize = rows.iter().map(|row| row.off.counted).sum();
     if counted == 0 {
-        return check(name, Verdict::NotChecked, "nobody counted the output tokens".to_owned());
+        return check(name, Verdict::NotChecked, "the output tokens were not counted".to_owned());
     }
     let wrong = each(rows, |row| {
         let Off { counted, output, .. } = row.off;
         let mean = row.serving.counts.output_tokens.map_or(0.0, |lengths| lengths.mean);
-        (output as f64 > MOST_OFF * counted as f64)
-            .then(|| format!("{output} of {counted} answers have another length than asked for, {mean:.1} tokens on average"))
+        (output as f64 > MOST_OFF * counted as f64).then(|| {
+            format!(
+                "{output} of {counted} answers do not have the requested length, {mean:.1} tokens on average"
+            )
+        })
     });
     if wrong.is_empty() {
-        return check(name, Verdict::Valid, format!("{counted} answers are as long as asked for"));
+        return check(name, Verdict::Valid, format!("{counted} answers have the requested length"));
     }
     let way_out = if ignore_eos { "" } else { "; --ignore-eos asks for answers of full length" };
     check(name, Verdict::Suspect, format!("{}{way_out}", wrong.join("; ")))
@@ -155,7 +158,7 @@ fn cached(rows: &[Driven]) -> Check {
     });
     if !wrong.is_empty() {
         let text = format!(
-            "{}; prompts were new in this run, so the server had them from another one",
+            "{}; prompts were new in this run, so the server had cached them in another one",
             wrong.join("; ")
         );
         return check(name, Verdict::Suspect, text);
@@ -166,11 +169,7 @@ fn cached(rows: &[Driven]) -> Check {
             Verdict::Valid,
             format!("at most {:.2}% of the prompt tokens came from the cache", most * 100.0),
         ),
-        None => check(
-            name,
-            Verdict::NotChecked,
-            "the server does not say how many tokens it had cached".to_owned(),
-        ),
+        None => check(name, Verdict::NotChecked, "the server does not report cached tokens".to_owned()),
     }
 }
 
@@ -183,14 +182,15 @@ fn usage(rows: &[Driven]) -> Check {
     let wrong = each(rows, |row| {
         let Off { with_usage, prompt, usage, .. } = row.off;
         let matters = |number: usize| number as f64 > MOST_OFF * with_usage as f64;
-        let prompt =
-            matters(prompt).then(|| format!("{prompt} prompts are counted otherwise than they were sent"));
-        let usage = matters(usage).then(|| format!("{usage} answers are counted otherwise than they came"));
+        let prompt = matters(prompt)
+            .then(|| format!("the server counts {prompt} prompts differently than they were sent"));
+        let usage = matters(usage)
+            .then(|| format!("the server counts {usage} answers differently than they arrived"));
         let all: Vec<String> = prompt.into_iter().chain(usage).collect();
         (!all.is_empty()).then(|| all.join(", "))
     });
     if wrong.is_empty() {
-        let text = format!("the server's count of {told} requests fits what was sent and what came");
+        let text = format!("the server's count of {told} requests matches what was sent and received");
         return check(name, Verdict::Valid, text);
     }
     check(name, Verdict::Suspect, wrong.join("; "))
@@ -200,14 +200,10 @@ fn usage(rows: &[Driven]) -> Check {
 fn finite(rows: &[Driven]) -> Check {
     let wrong = each(rows, |row| {
         let steps = row.work.as_ref()?.non_finite_steps;
-        (steps > 0).then(|| format!("{steps} steps had logits that are no numbers"))
+        (steps > 0).then(|| format!("{steps} steps had NaN or infinite logits"))
     });
     if wrong.is_empty() {
-        return check(
-            "finite_logits",
-            Verdict::Valid,
-            "all logits that were looked at are finite".to_owned(),
-        );
+        return check("finite_logits", Verdict::Valid, "all logits that were checked are finite".to_owned());
     }
     check("finite_logits", Verdict::Invalid, wrong.join("; "))
 }
@@ -221,12 +217,13 @@ fn foreign(finished: &Finished) -> Check {
     };
     let ours: Option<u64> = finished.rows.iter().map(|row| row.generated).sum();
     let Some(ours) = ours else {
-        let text = "requests that did not complete are in the server's count and not in ours".to_owned();
+        let text = "requests that did not complete are in the server's count but not in ours".to_owned();
         return check(name, Verdict::NotChecked, text);
     };
     let others = (all - ours as f64).max(0.0);
     let share = if all > 0.0 { others / all } else { 0.0 };
-    let text = format!("of {all:.0} tokens that the server generated meanwhile {others:.0} were for others");
+    let text =
+        format!("of {all:.0} tokens that the server generated during the load, {others:.0} were for others");
     check(name, if share > MOST_FOREIGN { Verdict::Suspect } else { Verdict::Valid }, text)
 }
 
@@ -239,7 +236,7 @@ fn late(rows: &[Driven]) -> Check {
         let over = |lag: Option<f64>| lag.is_some_and(|lag| lag > bound);
         (over(row.send_lag) || over(row.receive_lag)).then(|| {
             format!(
-                "p99 of sending late {}, of reading late {}, at most {}",
+                "p99 send lag {}, read lag {}, at most {}",
                 seen(row.send_lag),
                 seen(row.receive_lag),
                 Seconds::new(bound)
@@ -247,10 +244,7 @@ fn late(rows: &[Driven]) -> Check {
         })
     });
     if !wrong.is_empty() {
-        let text = format!(
-            "the client was late: {}; give it a processor of its own, or a machine",
-            wrong.join("; ")
-        );
+        let text = format!("the client was late: {}; give it its own processor or machine", wrong.join("; "));
         return check(name, Verdict::Suspect, text);
     }
     let most = |of: fn(&Driven) -> Option<f64>| rows.iter().filter_map(of).reduce(f64::max);
@@ -258,7 +252,7 @@ fn late(rows: &[Driven]) -> Check {
     if send.is_none() {
         return check(name, Verdict::NotChecked, "no request was measured".to_owned());
     }
-    let text = format!("p99 of sending late {}, of reading late {}", seen(send), seen(receive));
+    let text = format!("p99 send lag {}, read lag {}", seen(send), seen(receive));
     check(name, Verdict::Valid, text)
 }
 
@@ -278,7 +272,7 @@ fn same_machine(evidence: &Evidence<'_>) -> Check {
 fn clock_step(host: HostWindow) -> Check {
     let step = host.clock_step_seconds;
     let verdict = if step.abs() > MOST_STEP { Verdict::Suspect } else { Verdict::Valid };
-    check("clock_step", verdict, format!("the wall clock moved by {step:+.3} s beside the monotonic one"))
+    check("clock_step", verdict, format!("the wall clock moved by {step:+.3} s against the monotonic one"))
 }
 
 #[cfg(test)]
@@ -387,7 +381,7 @@ mod tests {
                 Verdict::Suspect,
                 "b: 2.0% of the requests failed (2 closed_early)",
             ),
-            (|d| d.off.output = 1, "lengths_obeyed", Verdict::Valid, "as long as asked for"),
+            (|d| d.off.output = 1, "lengths_obeyed", Verdict::Valid, "have the requested length"),
             (|d| d.off.output = 2, "lengths_obeyed", Verdict::Suspect, "b: 2 of 100 answers"),
             (
                 |d| d.serving.counts.cached_share = Some(0.01),
@@ -401,8 +395,8 @@ mod tests {
                 Verdict::Suspect,
                 "b: 2.0% of the prompt tokens",
             ),
-            (|d| d.off.prompt = 2, "usage_agrees", Verdict::Suspect, "2 prompts are counted otherwise"),
-            (|d| d.off.usage = 2, "usage_agrees", Verdict::Suspect, "2 answers are counted otherwise"),
+            (|d| d.off.prompt = 2, "usage_agrees", Verdict::Suspect, "counts 2 prompts differently"),
+            (|d| d.off.usage = 2, "usage_agrees", Verdict::Suspect, "counts 2 answers differently"),
             (|d| d.generated = Some(3300), "foreign_requests", Verdict::Valid, "28 were for others"),
             (
                 |d| d.generated = Some(3000),
@@ -410,15 +404,15 @@ mod tests {
                 Verdict::Suspect,
                 "6656 tokens that the server",
             ),
-            (|d| d.send_lag = Some(1e-3), "client_lag", Verdict::Valid, "p99 of sending late 1.00 ms"),
-            (|d| d.send_lag = Some(1.1e-3), "client_lag", Verdict::Suspect, "b: p99 of sending late 1.10 ms"),
-            (|d| d.receive_lag = Some(2e-3), "client_lag", Verdict::Suspect, "of reading late 2.00 ms"),
+            (|d| d.send_lag = Some(1e-3), "client_lag", Verdict::Valid, "p99 send lag 1.00 ms"),
+            (|d| d.send_lag = Some(1.1e-3), "client_lag", Verdict::Suspect, "b: p99 send lag 1.10 ms"),
+            (|d| d.receive_lag = Some(2e-3), "client_lag", Verdict::Suspect, "read lag 2.00 ms"),
             (
                 // Of 100 ms a token, 5 ms are no matter.
                 |d| (d.receive_lag, d.median_tpot) = (Some(4e-3), Some(0.1)),
                 "client_lag",
                 Verdict::Valid,
-                "of reading late 4.00 ms",
+                "read lag 4.00 ms",
             ),
             (
                 |d| d.serving.steady.window = Err("three requests".to_owned()),
@@ -451,11 +445,11 @@ mod tests {
 
     #[test]
     fn a_run_that_was_cut_short_is_invalid_and_says_why() {
-        let last = Failure::new(Ending::ConnectionRefused, "nobody listens at h:1");
+        let last = Failure::new(Ending::ConnectionRefused, "nothing listens at h:1");
         let gone = Stopped::NoAnswers { in_a_row: 100, last };
         let check = found(vec![driven("a")], Some(gone), "run_complete");
         assert_eq!(check.verdict, Verdict::Invalid);
-        assert!(check.evidence.contains("100 requests in a row failed, the last so: nobody listens"));
+        assert!(check.evidence.contains("100 requests in a row failed; the last: nothing listens"));
         assert_eq!(
             found(vec![driven("a")], Some(Stopped::Interrupted), "run_complete").evidence,
             "interrupted"

@@ -1,7 +1,7 @@
-//! The energy of a load, where the device is in this machine: that of each row's steady window.
+//! The energy of a load in each row's steady window, if the device is in this machine.
 //!
-//! Nobody can wait for a counter's step while requests are sent, so the edges of a window are looked for among the polls
-//! afterwards: each is as sure as the time between two polls.
+//! A counter's step cannot be awaited while requests are sent, so the edges of a window are looked up among the polls
+//! afterwards: each is as accurate as the time between two polls.
 
 use crate::base::event::Span;
 use crate::base::known::Known;
@@ -76,7 +76,7 @@ fn window(row: &Driven, device: &Device<'_>) -> Option<EnergyWindow> {
     };
     let tokens = [Metric::InputTokensPerSecond, Metric::OutputTokensPerSecond]
         .map(|metric| (rate(metric) * span.length().get()).round() as u64);
-    // A server that is loaded has no steps of its own to tell from others: all of the window is.
+    // A server under load has no steps of its own to separate from others: the whole window counts.
     let window = Window { begin, end, own: vec![span], context: Vec::new() };
     Some(energy::of_window(row.cell.clone(), tokens, &window, device))
 }

@@ -1,4 +1,4 @@
-//! A load on an engine in this process: planned, loaded, driven and sealed. The engine is behind the same contract as a
+//! A load on an engine in this process: planned, loaded, driven and sealed. The engine has the same interface as a
 //! server, so only what surrounds it is here.
 
 use crate::base::known::Known;
@@ -29,7 +29,7 @@ pub struct Local<'a> {
     engine: EngineSetup,
     plan: Plan,
     file: Option<Lengths>,
-    /// Whether an answer goes on behind the model's own end.
+    /// Whether an answer continues after the model's end-of-sequence token.
     ignore_eos: bool,
     /// Requests that run at once.
     most_at_once: u32,
@@ -68,7 +68,7 @@ impl<'a> Local<'a> {
             longest.output_tokens = longest.output_tokens.max(asked.output_tokens);
             most_positions = most_positions.max(positions);
         }
-        let foreseen = |batch: u32| {
+        let estimated = |batch: u32| {
             let demand = Demand {
                 batch,
                 context: 0,
@@ -76,18 +76,18 @@ impl<'a> Local<'a> {
                 output: longest.output_tokens,
                 device: session.place.device,
             };
-            engine.foreseen(&resolved.model, demand)
+            engine.memory_estimate(&resolved.model, demand)
         };
         let bounds: Option<Vec<u32>> = plan.rows.iter().map(|row| row.level.max_concurrency()).collect();
         let most_at_once = bounds.and_then(|bounds| bounds.into_iter().max()).unwrap_or_else(|| {
             let fits = |batch: &u32| {
-                session.place.available.is_none_or(|available| foreseen(*batch).total() <= available)
+                session.place.available.is_none_or(|available| estimated(*batch).total() <= available)
             };
             std::iter::successors(Some(MOST_AT_ONCE), |most| (*most > 1).then_some(most / 2))
                 .find(fits)
                 .unwrap_or(1)
         });
-        let memory = foreseen(most_at_once);
+        let memory = estimated(most_at_once);
         engine.options.max_batch = Some(most_at_once);
         engine.options.max_positions = u32::try_from(most_positions).ok();
         Ok(Self { session, resolved, engine, plan, file, ignore_eos, most_at_once, memory })
@@ -306,7 +306,6 @@ fn cannot_serve(kind: Kind) -> engine::Error {
     engine::Error::Unsupported {
         engine: kind.name(),
         what: "serve requests that come and go".to_owned(),
-        reason: "its batches start and end together; `fused` serves them, where it can compute the model"
-            .to_owned(),
+        reason: "its batches start and end together; `fused` can, if it supports the model".to_owned(),
     }
 }

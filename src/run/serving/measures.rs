@@ -53,7 +53,7 @@ fn samples(figure: &Figure) -> Samples {
     let why = if figure.samples.len() > MOST_SAMPLES {
         format!("{} samples, of which none is kept past {MOST_SAMPLES}", figure.samples.len())
     } else if figure.samples.is_empty() && figure.n > 0 {
-        "not kept one by one".to_owned()
+        "not kept individually".to_owned()
     } else {
         samples.values = Known::new(figure.samples.clone());
         return samples;
@@ -89,7 +89,7 @@ pub(super) fn row(driven: &Driven) -> ServedRow {
     let rate = level.requests_per_second();
     let window = serving.steady.window.clone();
     let none = || "no request was completed".to_owned();
-    let uncounted = || if off.counted == 0 { "nobody counted them".to_owned() } else { none() };
+    let uncounted = || if off.counted == 0 { "they were not counted".to_owned() } else { none() };
     let goodput = serving.goodput.ok_or_else(|| "no goal was given; --slo gives one".to_owned());
     let goodput = goodput.and_then(|found| {
         let (share, ci95) = found.share.zip(found.share_ci95).ok_or("no request was due")?;

@@ -1,8 +1,8 @@
 //! A load, from what was typed to a sealed record: plan → server or engine → rows → measures → checks → seal.
 //!
-//! Each row is one load: lengths at a number of requests in flight or at a rate. Whatever answers is behind
-//! [`Serving`](crate::workload::Serving): a server through the client ([`find`]), or an engine in this process ([`Local`]).
-//! What differs in their records is a [`Subject`]; everything else is one code.
+//! Each row is one load: lengths at a number of requests in flight or at a rate. Whatever answers implements
+//! [`Serving`](crate::workload::Serving): a server through the client ([`find`]), or an engine in this process
+//! ([`Local`]). What differs in their records is a [`Subject`]; all other code is shared.
 
 mod checks;
 mod energy;

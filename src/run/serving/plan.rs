@@ -1,4 +1,4 @@
-//! What will be asked of a server, resolved and printable before the first request.
+//! The load that a server will get, resolved and printable before the first request.
 
 use std::path::PathBuf;
 
@@ -86,7 +86,7 @@ pub struct PlannedRow {
     pub label: String,
     /// Prompt tokens, before they are spread; `null` where a file has the lengths.
     pub prompt_tokens: Option<u32>,
-    /// Output tokens, likewise.
+    /// The same for output tokens.
     pub output_tokens: Option<u32>,
     /// Tokens before the prompt that all requests share, so that a server may have them in its cache.
     pub prefix_tokens: u32,
@@ -204,18 +204,19 @@ impl Plan {
     /// [`workload::Error`] for a ratio that is none.
     pub fn lengths(&self, row: &PlannedRow, file: Option<&Lengths>) -> Result<Lengths, workload::Error> {
         match (file, row.prompt_tokens, row.output_tokens) {
-            (Some(file), ..) => Ok(file.clone().behind(row.prefix_tokens)),
+            (Some(file), ..) => Ok(file.clone().with_prefix(row.prefix_tokens)),
             (None, prompt, output) => {
                 let around = workload::Asked {
                     prompt_tokens: prompt.unwrap_or(PROMPT_TOKENS),
                     output_tokens: output.unwrap_or(OUTPUT_TOKENS),
                 };
-                Ok(Lengths::uniform(around, self.random_range_ratio, self.seed)?.behind(row.prefix_tokens))
+                Ok(Lengths::uniform(around, self.random_range_ratio, self.seed)?
+                    .with_prefix(row.prefix_tokens))
             }
         }
     }
 
-    /// The lengths in words.
+    /// The lengths as text.
     pub fn lengths_in_words(&self) -> String {
         match (&self.lengths, self.random_range_ratio) {
             (Some(path), _) => crate::base::text::path(path),
@@ -289,7 +290,7 @@ fn levels(asked: &Asked) -> Result<Vec<Level>, Usage> {
     if all_at_once && rates.len() > 1 {
         return Err(Usage::new(
             "--request-rate",
-            "`inf` stands alone: without a schedule, --max-concurrency is the load",
+            "`inf` cannot be combined with other rates: without a schedule, --max-concurrency is the load",
         ));
     }
     if rates.is_empty() || all_at_once {
@@ -307,7 +308,7 @@ fn levels(asked: &Asked) -> Result<Vec<Level>, Usage> {
         return Ok(levels.iter().map(|number| Level::Closed { max_concurrency: *number }).collect());
     }
     if concurrency.len() > 1 {
-        let reason = "with --request-rate it is the one limit of requests in flight; several make rows without --request-rate";
+        let reason = "with --request-rate it is a single limit on requests in flight; a list works only without --request-rate";
         return Err(Usage::new("--max-concurrency", reason));
     }
     let shape = burstiness.unwrap_or(1.0);
@@ -324,18 +325,19 @@ fn levels(asked: &Asked) -> Result<Vec<Level>, Usage> {
 /// The load of a search: rates that it finds itself.
 fn searched(asked: &Asked, shapes: usize) -> Result<Vec<Level>, Usage> {
     if asked.goals == Goals::default() {
-        let reason = "it searches the highest rate that keeps goals; give them with --slo ttft:2000,tpot:200";
+        let reason =
+            "it finds the highest rate that keeps the goals; give them with --slo ttft:2000,tpot:200";
         return Err(Usage::new("--find max-rate", reason));
     }
     if !asked.rates.is_empty() {
         return Err(Usage::new("--request-rate", "--find max-rate finds the rate; leave one out"));
     }
     if asked.concurrency.len() > 1 {
-        let reason = "with --find max-rate it is the one limit of requests in flight";
+        let reason = "with --find max-rate it is a single limit on requests in flight";
         return Err(Usage::new("--max-concurrency", reason));
     }
     if shapes > 1 {
-        return Err(Usage::new("-p and -n", "a search is of one pair of lengths; give one number each"));
+        return Err(Usage::new("-p and -n", "a search uses one pair of lengths; give one number each"));
     }
     let shape = asked.burstiness.unwrap_or(1.0);
     Ok(vec![Level::Open {
@@ -346,7 +348,7 @@ fn searched(asked: &Asked, shapes: usize) -> Result<Vec<Level>, Usage> {
     }])
 }
 
-/// Prompt and output lengths; `None` stands for those of a file.
+/// Prompt and output lengths; `None` means those of a file.
 fn shapes(asked: &Asked) -> Result<Vec<Option<(u32, u32)>>, Usage> {
     let Asked { prompt_tokens, output_tokens, joint, range_ratio, lengths, .. } = asked;
     let typed = !prompt_tokens.is_empty() || !output_tokens.is_empty() || !joint.is_empty();
@@ -436,7 +438,7 @@ mod tests {
         for (wrong, words) in [
             (Asked { burstiness: Some(2.0), ..asked() }, "--burstiness: it shapes the gaps of a schedule"),
             (Asked { rates: vec![f64::INFINITY], ..asked() }, "--request-rate inf: all requests at once"),
-            (Asked { rates: vec![1.0, f64::INFINITY], ..asked() }, "`inf` stands alone"),
+            (Asked { rates: vec![1.0, f64::INFINITY], ..asked() }, "`inf` cannot be combined"),
             (
                 Asked { rates: vec![1.0], concurrency: two, ..asked() },
                 "--max-concurrency: with --request-rate",
@@ -445,10 +447,10 @@ mod tests {
                 Asked { lengths: Some("x".into()), prompt_tokens: vec![1], ..asked() },
                 "--lengths: the file has",
             ),
-            (Asked { find_share: Some(0.9), ..asked() }, "--find max-rate: it searches the highest rate"),
+            (Asked { find_share: Some(0.9), ..asked() }, "--find max-rate: it finds the highest rate"),
             (
                 Asked { find_share: Some(0.9), goals: some_goal(), prompt_tokens: vec![1, 2], ..asked() },
-                "-p and -n: a search is of one pair",
+                "-p and -n: a search uses one pair",
             ),
             (
                 Asked { find_share: Some(0.9), goals: some_goal(), rates: vec![1.0], ..asked() },

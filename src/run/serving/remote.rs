@@ -1,4 +1,4 @@
-//! A server that was loaded, as a record has it. What only the server knows is `null` with the reason.
+//! A server as the subject of a record. What only the server knows is `null` with the reason.
 
 use jiff::civil::Date;
 use rust_decimal::Decimal;
@@ -29,8 +29,8 @@ pub struct Hardware<'a> {
 }
 
 impl Hardware<'_> {
-    /// Whether the GPU that is named can be one of this machine's. A server behind a tunnel has an address here, and its GPU
-    /// elsewhere.
+    /// Whether the GPU that is named can be one of this machine's. A server at the end of a tunnel has an address
+    /// here, and its GPU elsewhere.
     pub fn may_be_here(self, found: &Found, catalog: &Catalog) -> bool {
         self.gpu.is_none_or(|named| {
             found
@@ -56,11 +56,11 @@ pub fn subject(
         model: model(server, named, catalog),
         engine: engine(server),
         server: Ok(info(server, hardware)),
-        cold_start: cold_start.ok_or_else(|| "it ran before; --serve starts one".to_owned()),
+        cold_start: cold_start.ok_or_else(|| "it was already running; --serve starts one".to_owned()),
         prompting: server.prompting(),
         ignore_eos: server.target.ignore_eos,
         prefix_cache: Err(
-            "it is the server's choice; no two prompts begin alike, and serving.rows[].cached_share has what it found"
+            "it is up to the server; no two prompts start the same, and serving.rows[].cached_share has what it found"
                 .to_owned(),
         ),
         measurements: Vec::new(),
@@ -75,7 +75,7 @@ pub fn subject(
         machine: vec![("server", url), ("client", client), ("client_boot", client_boot)],
         treatment: Vec::new(),
         in_process: None,
-        no_idle: "the server had its model loaded before, so its device was not seen idle",
+        no_idle: "the server had already loaded its model, so its device was not seen idle",
         no_quality: ["the answers to random prompts mean nothing", "a server gives no logits"],
     }
 }
@@ -170,7 +170,7 @@ fn environment(server: &Server, hardware: Hardware<'_>, found: &Found, catalog: 
 
 /// A GPU that --gpu names.
 fn named(row: &catalog::Gpu) -> Gpu {
-    let why = "it is named with --gpu and was not looked at";
+    let why = "it is named with --gpu and was not inspected";
     Gpu {
         name: Known::new(row.name.clone()),
         uuid: Known::unknown(why),
@@ -221,13 +221,13 @@ fn model(server: &Server, named: Option<&str>, catalog: &Catalog) -> ModelInfo {
         sha256: Known::unknown(UNSAID),
         catalog_id: row
             .map(|row| row.id.clone())
-            .ok_or("no row of the catalog is this model; say which with --model")
+            .ok_or("this model is not in the catalog; name it with --model")
             .into(),
         unknown: Unknown::new(),
     }
 }
 
-/// A stranger's text for the record: short, without secrets and without signs that steer a terminal.
+/// Untrusted text for the record: short, without secrets and without terminal control characters.
 fn clean(said: &str) -> String {
     text::clipped(&redact::text(said), 200)
 }

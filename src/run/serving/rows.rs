@@ -1,4 +1,4 @@
-//! The rows, one load after the other, each folded into its figures when it is over.
+//! The rows, one load after the other, each reduced to its figures when it ends.
 
 use crate::base::clock;
 use crate::base::event::{Span, StepEvent, Tick};
@@ -275,14 +275,14 @@ where
     let ended_by = match (&report.stopped, load.over()) {
         (Some(Stopped::Interrupted), _) => "an interrupt".to_owned(),
         (Some(Stopped::NoAnswers { in_a_row, last }), _) => {
-            format!("{in_a_row} requests in a row that failed, the last so: {}", last.detail)
+            format!("{in_a_row} requests in a row that failed; the last: {}", last.detail)
         }
         (Some(Stopped::NotDrained), _) => {
             "requests that were still running long after the last was sent".to_owned()
         }
         (Some(Stopped::EngineFailed(failure)), _) => failure.detail.clone(),
         (None, Some(Over::Time)) => "time".to_owned(),
-        (None, Some(Over::LogFull)) => "as many requests as a log takes".to_owned(),
+        (None, Some(Over::LogFull)) => "as many requests as a log can hold".to_owned(),
         (None, _) => "requests".to_owned(),
     };
     let driven = Driven {
@@ -371,7 +371,7 @@ fn off(log: &RequestLog, as_text: bool) -> Off {
     off
 }
 
-/// Output tokens of all requests; nothing where the server may have generated some that nobody counted.
+/// Output tokens of all requests; `None` if the server may have generated some that were not counted.
 fn generated(log: &RequestLog) -> Option<u64> {
     log.requests()
         .iter()

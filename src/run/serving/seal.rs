@@ -1,4 +1,4 @@
-//! Puts the record of a load together, whatever served it.
+//! Assembles the record of a load, whatever served it.
 
 use std::collections::BTreeMap;
 
@@ -23,7 +23,7 @@ use crate::workload::Stopped;
 use super::measures;
 use super::{ColdStart, Finished, Plan, Search, Subject, checks, energy};
 
-/// Everything that goes into a record beside what the rows gave.
+/// Everything that goes into a record besides the results of the rows.
 pub struct Sealing<'a> {
     /// The command line as typed.
     pub argv: Vec<String>,
@@ -88,7 +88,7 @@ pub fn seal(finished: &Finished, s: Sealing<'_>) -> Result<Record, catalog::Erro
             interrupted: s.signal.filter(|_| interrupted),
             interrupted_reason: Some(match finished.rows.last().filter(|_| finished.stopped.is_some()) {
                 Some(last) => format!("it ended in the row {}: {}", last.row.label, last.ended_by),
-                None => "the run came to its end".to_owned(),
+                None => "the run completed".to_owned(),
             }),
             unknown: Unknown::new(),
         },

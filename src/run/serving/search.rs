@@ -1,13 +1,14 @@
-//! The highest rate at which requests keep their goals: a bracket, then bisection.
+//! The highest rate at which requests meet their goals: a bracket, then bisection.
 //!
-//! One request at a time says what the server can do at best: goals that are missed then are missed at every rate. From the
-//! rate of that, each probe is a row of its own at twice the rate until one misses the goals, or half of it until one keeps
-//! them; then the geometric mean of the best rate that kept them and the least that missed them, until the two are close.
+//! One request at a time shows the best that the server can do: goals missed then are missed at every rate. Starting
+//! from that rate, each probe is a row at twice the rate until one misses the goals, or at half the rate until one
+//! keeps them; then at the geometric mean of the highest rate that kept them and the lowest that missed them, until
+//! the two are close.
 //!
-//! A rate keeps the goals when the share of requests that met every goal is above the share asked for with all of its 95%
-//! interval, and misses them when all of the interval is below, or when requests pile up: then a longer row would miss them.
-//! Anything else is unclear; such a row is run once more, twice as long, and if that does not help the search goes on by the
-//! share itself, and the answer's interval stays wide.
+//! A rate keeps the goals if the whole 95% interval of the share of good requests is above the requested share, and
+//! misses them if the whole interval is below, or if requests pile up: then a longer row would miss them. Anything
+//! else is unclear; such a row is run once more, twice as long, and if it is still unclear the search continues by
+//! the measured share, and the answer's interval stays wide.
 
 use crate::base::clock;
 use crate::base::stats::share_interval;
@@ -19,7 +20,7 @@ use crate::workload::{self, Stopped};
 use super::rows::{self, Length};
 use super::{Driven, Error, Job, Level, PlannedRow, Told};
 
-/// Requests of a probe at least: of so many that are all good, the interval of their share is above 94%.
+/// Smallest number of requests of a probe: if this many are all good, the interval of their share is above 94%.
 const FEWEST: u32 = 64;
 /// Seconds of a probe at least.
 const SHORTEST: f64 = 10.0;
@@ -31,7 +32,7 @@ const CLOSE: f64 = 1.05;
 const ABOVE_ALONE: f64 = 2.0;
 /// Rates that are tried at most.
 const MOST_STEPS: u32 = 24;
-/// How long a search takes at most where nobody said.
+/// Default limit on the time of a search.
 const LONGEST: Seconds = Seconds::new(600.0);
 const CONFIDENCE: f64 = 0.95;
 
@@ -236,7 +237,7 @@ where
         let Some(driven) = self.rows.last() else { return Ok(None) };
         let good = driven.serving.goodput;
         if good.is_some_and(|found| found.due > 0 && found.good * 2 < found.due) {
-            return Ok(Some(Err("a request alone misses the goals already".to_owned())));
+            return Ok(Some(Err("a request alone already misses the goals".to_owned())));
         }
         let latency = driven.serving.figures.iter().find(|f| f.metric == Metric::EndToEndLatencySeconds);
         let seconds = latency.and_then(|figure| figure.value.clone().ok()).filter(|seconds| *seconds > 0.0);
@@ -261,7 +262,7 @@ where
             let Some(driven) = self.rows.last() else { return Ok(None) };
             let probe = Probe::of(rate, driven, self.share);
             if times == 2 {
-                // The longer row stands for both.
+                // The longer row represents both.
                 self.probes.pop();
                 self.rows.swap_remove(self.rows.len() - 2);
             }
@@ -420,7 +421,7 @@ mod tests {
 
     #[test]
     fn a_known_knee_is_found_within_its_interval() {
-        // At even gaps nobody waits below 20 requests a second, and everybody above.
+        // At even gaps no request waits below 20 requests per second, and every one does above.
         let search = found(f64::INFINITY, 150.0);
         let (kept, missed) = (search.kept.clone().expect("a rate"), search.missed.clone().expect("a rate"));
         assert!(kept <= 20.0 && 20.0 <= missed && missed / kept < 1.06, "{search:?}");
@@ -435,7 +436,7 @@ mod tests {
         let search = found(1.0, 40.0);
         assert!(search.probes.is_empty());
         let reason = search.kept.expect_err("no rate");
-        assert!(reason.contains("alone misses the goals"), "{reason}");
+        assert!(reason.contains("alone already misses the goals"), "{reason}");
     }
 
     #[test]

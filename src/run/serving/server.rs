@@ -41,7 +41,7 @@ impl Server {
     }
 }
 
-/// What is said of the server on the command line.
+/// What the command line says about the server.
 #[derive(Debug, Clone, Copy)]
 pub struct Named<'a> {
     /// `--served-model-name`: the model in requests.
@@ -67,7 +67,7 @@ pub fn find(
     let mut notes = Vec::new();
     let listed = match endpoint::models(&target) {
         Ok(listed) => listed,
-        // A server without a list can be asked all the same, when the model has a name.
+        // A server without a list can be used anyway if the model is named.
         Err(endpoint::Error::Failed(failure))
             if has_no_list(failure.ending) && (named.served.is_some() || named.model.is_some()) =>
         {
@@ -83,7 +83,7 @@ pub fn find(
     target.ignore_eos = named.ignore_eos.unwrap_or(takes_it);
     if named.ignore_eos.is_none() && !takes_it {
         notes.push(
-            "the server is not known to take ignore_eos: answers may be shorter than -n; --ignore-eos asks for it"
+            "the server is not known to support ignore_eos: answers may be shorter than -n; --ignore-eos requests it anyway"
                 .to_owned(),
         );
     }
@@ -100,12 +100,13 @@ pub fn find(
         Some(failure) if failure.ending == Ending::RequestRejected && !server.as_text => {
             server.as_text = true;
             if server.answers(lengths, salt, interrupt)?.is_some() {
-                // What it said of the first request is what the user asked for.
+                // The failure of the first request is what the user needs to see.
                 return Err(endpoint::Error::Failed(failure).into());
             }
-            server
-                .notes
-                .push(format!("the server takes no token ids ({}); prompts are words", failure.detail));
+            server.notes.push(format!(
+                "the server does not accept token ids ({}); prompts are words",
+                failure.detail
+            ));
         }
         Some(failure) => return Err(endpoint::Error::Failed(failure).into()),
         None => {}

@@ -1,8 +1,9 @@
 //! A server that is started for the run, and ended with it: `--serve 'llama-server …'`.
 //!
-//! Its cold start is timed on the way: from the start of the command until it listens, until it says that it is healthy, and
-//! until the first token of the first request. It runs in a process group of its own, which ends when [`Started`] is dropped and
-//! when a signal ends this process; on Linux the command is also told to end when this process dies.
+//! Its cold start is timed on the way: from the start of the command until it listens, until it says that it is
+//! healthy, and until the first token of the first request. It runs in its own process group, which ends when
+//! [`Started`] is dropped and when a signal ends this process; on Linux the command is also told to end when this
+//! process dies.
 
 use std::fs::{self, File};
 use std::net::{SocketAddr, TcpStream};
@@ -85,14 +86,14 @@ pub fn address_of(command: &str) -> Option<String> {
 /// Starts `command` in a shell and waits until the server at `target` is healthy.
 ///
 /// # Errors
-/// [`Error::Started`] when somebody else listens there, when the command ends, or when it is not healthy in half an hour;
-/// [`Error::Interrupted`].
+/// [`Error::Started`] if something already listens there, if the command ends, or when it is not healthy in half an
+/// hour; [`Error::Interrupted`].
 pub fn start(command: &str, target: &Target, interrupt: &Interrupt) -> Result<Started, Error> {
     let addresses = target.url.resolve().map_err(endpoint::Error::Failed)?;
     let failed = |reason: String| Error::Started { command: shown(command), reason };
     if let Some(address) = addresses.iter().find(|address| accepts(address)) {
         return Err(failed(format!(
-            "somebody listens at {address} already; stop it, or start this one with another --port"
+            "something already listens at {address}; stop it, or start this server with another --port"
         )));
     }
     let folder = env::cache_folder();
@@ -186,10 +187,10 @@ fn last_lines(log: &Path) -> String {
     let said = fs::read(log).map(|said| String::from_utf8_lossy(&said).into_owned()).unwrap_or_default();
     let lines: Vec<&str> = said.lines().filter(|line| !line.trim().is_empty()).collect();
     if lines.is_empty() {
-        return ", and it said nothing".to_owned();
+        return ", and it printed nothing".to_owned();
     }
     let last = lines[lines.len().saturating_sub(LINES)..].join(" | ");
-    format!("; the last that it said: {}", text::clipped(&redact::text(&last), 600))
+    format!("; its last output: {}", text::clipped(&redact::text(&last), 600))
 }
 
 #[cfg(test)]

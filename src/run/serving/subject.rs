@@ -20,7 +20,7 @@ pub struct Subject {
     pub cold_start: Result<ColdStart, String>,
     /// What prompts were made of.
     pub prompting: Prompting,
-    /// Whether an answer goes on behind the model's own end.
+    /// Whether an answer continues after the model's end-of-sequence token.
     pub ignore_eos: bool,
     /// Whether a prompt may use what an earlier one left in the cache, or why that is not known.
     pub prefix_cache: Result<bool, String>,
@@ -28,7 +28,7 @@ pub struct Subject {
     pub measurements: Vec<Measurement>,
     /// Fields of the plan that only the subject decided.
     pub resolved: Vec<(&'static str, serde_json::Value)>,
-    /// What makes two series of figures another, beside the workload.
+    /// What distinguishes two series of figures, besides the workload.
     pub series: Vec<(&'static str, String)>,
     /// The machines that it ran on, as keys of the fingerprint.
     pub machine: Vec<(&'static str, String)>,
@@ -42,7 +42,7 @@ pub struct Subject {
     pub no_quality: [&'static str; 2],
 }
 
-/// What is known of an engine in this process beside what the record has.
+/// What is known about an engine in this process besides what the record has.
 #[derive(Debug, Clone, Copy)]
 pub struct InProcess {
     /// Whether the processor computes.

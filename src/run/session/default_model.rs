@@ -1,7 +1,7 @@
 //! Which model `bench run` measures when none is named: one that an API sells, so that its verdict means something.
 //!
 //! Synthetic weights need no file and no network, so the choice costs nothing to change: where memory is short, or
-//! where only the portable instruction set runs, a model that nobody sells but that any machine can measure in time.
+//! where only the portable instruction set runs, a model that no API sells but that any machine can measure in time.
 
 use crate::engine::fused::Isa;
 use crate::model::resolve::Reach;

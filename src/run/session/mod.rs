@@ -10,9 +10,9 @@
 //! | [`Estimated::ready`] | [`Ready`] | clocks and power limit are set |
 //! | [`Ready::measure`] | [`Measured`] | a record for each power limit |
 //!
-//! A caller may go back to any step: several models share a session, several power limits share a [`Ready`]. What needs
-//! no engine of our own stands alone: [`Hour`] (the price), [`Resolved::find`], [`content_hash`].
-//! Nothing here prints; progress is reported to a [`Watch`].
+//! A caller may go back to any step: several models share a session, several power limits share a [`Ready`]. What
+//! needs no engine of our own is separate: [`Hour`] (the price), [`Resolved::find`], [`content_hash`]. Nothing here
+//! prints; progress is reported to a [`Watch`].
 
 mod content;
 mod default_model;
@@ -205,7 +205,7 @@ impl<'a> Session<'a> {
 pub struct ModelChoice {
     /// As `--model` takes it.
     pub name: String,
-    /// What is said where nobody named one: which it is, and why.
+    /// The note if no model was named: which one is used, and why.
     pub announcement: Option<String>,
 }
 

@@ -58,7 +58,7 @@ impl EngineSetup {
     pub fn choose(request: &RunRequest, model: &Model, device: Device) -> Result<Self, Error> {
         let kind = request.engine.unwrap_or_else(|| Kind::best(&model.header, device));
         kind.supports(&model.header)?;
-        engines::only_for_our_engine(request.isa, request.kv_type, &[kind])?;
+        engines::check_fused_flags(request.isa, request.kv_type, &[kind])?;
         let options = Options {
             device,
             threads: Some(threads(request)),
@@ -70,11 +70,11 @@ impl EngineSetup {
     }
 
     fn memory(&self, model: &Model, row: &Row) -> MemoryForeseen {
-        self.foreseen(model, demand(row, self.options.device))
+        self.memory_estimate(model, demand(row, self.options.device))
     }
 
     /// The memory that it will need.
-    pub fn foreseen(&self, model: &Model, demand: Demand) -> MemoryForeseen {
+    pub fn memory_estimate(&self, model: &Model, demand: Demand) -> MemoryForeseen {
         self.kind.memory_foreseen(&model.header, demand, &self.options)
     }
 }

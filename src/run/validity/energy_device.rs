@@ -20,7 +20,7 @@ pub(super) fn run(evidence: &Evidence<'_>) -> Check {
         return check(name, Verdict::Suspect, evidence);
     }
     if energy.windows.is_empty() {
-        return unmade(name, "no row was finished beside the sensors");
+        return unmade(name, "no row was finished while the sensors were read");
     }
     let reasons = || energy.windows.iter().filter_map(|window| window.counter_joules.reason());
     if let Some(reason) = reasons().find(|reason| BROKEN.iter().any(|broken| reason.starts_with(broken))) {

@@ -1,4 +1,4 @@
-//! Somebody else on the machine: other processes, other tenants of the hypervisor, a container's quota, another user
+//! Other load on the machine: other processes, other tenants of the hypervisor, a container's quota, another user
 //! of the GPU.
 
 use super::{Check, Evidence, Verdict, check, unmade};
@@ -11,7 +11,7 @@ const MOST_HELD_BACK: f64 = 0.01;
 /// Share that the hypervisor may take.
 const MOST_STOLEN: f64 = 0.01;
 
-/// What was too much of it on the host, what was not, and what nobody knows.
+/// What exceeded the limits on the host, what did not, and what is unknown.
 pub(super) fn on_host(host: Option<HostWindow>) -> [Vec<String>; 3] {
     let mut wrong = Vec::new();
     let (mut seen, mut unknown) = (Vec::new(), Vec::new());
@@ -43,7 +43,7 @@ pub(super) fn run(evidence: &Evidence<'_>) -> Check {
         wrong.push(format!("{count} other process(es) were on the GPU during the run"));
     }
     match evidence.gpu_processes {
-        Some(0) => seen.push("nobody else was on the GPU".to_owned()),
+        Some(0) => seen.push("no other process was on the GPU".to_owned()),
         Some(count) => wrong.push(format!("{count} other process(es) were on the GPU before the run")),
         None if evidence.on_processor || evidence.gpu_processes_during.is_some() => {}
         None => unknown.push("who else was on the GPU is not known".to_owned()),
@@ -52,7 +52,7 @@ pub(super) fn run(evidence: &Evidence<'_>) -> Check {
         let text = format!("{}; run it on a machine with nothing else on it", wrong.join("; "));
         return check(name, Verdict::Suspect, text);
     }
-    // Whoever disturbs the device that works must be seen, or nothing was looked at.
+    // What disturbs the working device must be visible, or the check was not made.
     let looked = if evidence.on_processor {
         host.and_then(|host| host.foreign_share).is_some()
     } else {

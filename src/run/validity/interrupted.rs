@@ -13,7 +13,7 @@ pub(super) fn run(evidence: &Evidence<'_>) -> Check {
             let left_out =
                 evidence.left_out.iter().map(|row| format!("; {} left out: {row}", row.row.label()));
             let left_out: String = left_out.collect();
-            check("run_complete", Verdict::Valid, format!("the run came to its end{left_out}{grown}"))
+            check("run_complete", Verdict::Valid, format!("the run completed{left_out}{grown}"))
         }
         Some(stopped) => {
             let rows = count(evidence.rows.len(), "row");

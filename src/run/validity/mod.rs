@@ -2,7 +2,7 @@
 //!
 //! A check never looks at the machine: everything it needs is in [`Evidence`], so it can be tried on
 //! given numbers. Its evidence says what it saw even when it found nothing wrong, and where it saw nothing its verdict is
-//! [`Verdict::NotChecked`]: what nobody looked at has not passed.
+//! [`Verdict::NotChecked`]: what was not checked has not passed.
 
 mod batch_agreement;
 mod build;
@@ -34,7 +34,7 @@ pub struct Evidence<'a> {
     pub rows: &'a [MeasuredRow],
     /// What the engine does wrong or differently on this model; `None` when it was not loaded.
     pub caveats: Option<&'a [String]>,
-    /// The largest batch beside its sequences alone.
+    /// The largest batch next to its sequences alone.
     pub agreement: Option<Agreement>,
     /// Why it was not looked at though a batch ran.
     pub agreement_skipped: Option<&'a str>,
@@ -54,7 +54,7 @@ pub struct Evidence<'a> {
     pub repetitions: Option<usize>,
     /// The energy as the record will have it.
     pub energy: Option<&'a Energy>,
-    /// What happened on the machine beside the run.
+    /// What else happened on the machine during the run.
     pub host: Option<HostWindow>,
     /// Whether the processor did the work, so that its heat matters.
     pub on_processor: bool,
@@ -97,14 +97,14 @@ pub fn validate(evidence: &Evidence<'_>) -> Validity {
     ])
 }
 
-/// What is known of an engine in this process beside the figures of its load.
+/// What is known about an engine in this process besides the figures of its load.
 #[derive(Debug)]
 pub struct Machine<'a> {
     /// What the engine does wrong or differently on this model.
     pub caveats: &'a [String],
     /// The energy as the record will have it.
     pub energy: &'a Energy,
-    /// What happened on the machine beside the run.
+    /// What else happened on the machine during the run.
     pub host: HostWindow,
     /// Whether the processor did the work.
     pub on_processor: bool,
@@ -148,7 +148,7 @@ fn unmade(name: &str, why: impl Into<String>) -> Check {
     check(name, Verdict::NotChecked, why.into())
 }
 
-/// Every check under its name, none of them made: of figures that somebody else measured.
+/// Every check under its name, none of them made: for figures measured by another tool.
 pub fn none_made(why: &str) -> Vec<Check> {
     NAMES.iter().map(|name| unmade(name, why)).collect()
 }

@@ -28,7 +28,7 @@ pub(super) fn run(evidence: &Evidence<'_>) -> Check {
         return unmade(name, "no row of prompts alone or of outputs alone was measured");
     };
     let text = format!(
-        "{} of {} tokens moves {:.3} GB and does {:.3} Gop in {:.4} s: {:.0}% of the bandwidth (a cache full of it taken off) and {:.0}% of the fastest arithmetic measured here",
+        "{} of {} tokens moves {:.3} GB and does {:.3} Gop in {:.4} s: {:.0}% of the bandwidth (less one cache's worth) and {:.0}% of the fastest arithmetic measured here",
         highest.cell.phase,
         highest.cell.prompt_tokens + highest.cell.output_tokens,
         highest.bytes / 1e9,

@@ -25,7 +25,7 @@ fn row(trials: usize) -> MeasuredRow {
     }
 }
 
-/// Evidence that speaks against nothing, of a run beside which nobody looked at anything.
+/// Evidence that speaks against nothing, of a run during which nothing else was checked.
 fn evidence(rows: &[MeasuredRow]) -> Evidence<'_> {
     Evidence {
         rows,

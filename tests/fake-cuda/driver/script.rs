@@ -1,4 +1,4 @@
-//! What the stand-in pretends, from a file beside it that is called as the library with `.script` behind.
+//! What the stand-in pretends, from a file next to it with the library's name and `.script`.
 //!
 //! One line a fact, `#` begins a comment. Without a file there is one H100.
 //!

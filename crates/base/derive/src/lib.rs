@@ -1,5 +1,5 @@
-//! serde's and schemars' derives for a struct with fields of type `Known<T>`, each of which stands in JSON as two:
-//! `x`, and `x_reason` when `x` is `null`.
+//! serde's and schemars' derives for a struct with fields of type `Known<T>`, each of which becomes two in JSON: `x`,
+//! and `x_reason` when `x` is `null`.
 //!
 //! Each derive writes a second struct, `Wire`, with those two fields in place of the one and everything else as it is, and leaves
 //! the work to the derive of the same name on `Wire` (serde calls this a remote derive). So all attributes of serde and

@@ -1,11 +1,11 @@
 //! Removes secrets from text of outside origin before a record, a page or a message keeps it: another tool's file, a
 //! command line, a URL, a header.
 //!
-//! A secret is recognized by its name (`names`; within a text `assigned`, on a command line `command`), by a form that only
-//! keys have (`forms`), or by its place in a URL (`address`), also behind escapes (`encoded`). A member of an object is
-//! dropped, a part of a text is replaced by [`MARK`]; the operation is idempotent. Numbers, names of tokenizers and models,
-//! content hashes and URLs without a secret are unchanged. A secret without any such feature is not found. The time is
-//! linear in the text.
+//! A secret is recognized by its name (`names`; within a text `assigned`, on a command line `command`), by a form
+//! that only keys have (`forms`), or by its place in a URL (`address`), also when escaped (`encoded`). A member of
+//! an object is dropped, a part of a text is replaced by [`MARK`]; the operation is idempotent. Numbers, names of
+//! tokenizers and models, content hashes and URLs without a secret are unchanged. A secret without any such feature
+//! is not found. The time is linear in the text.
 
 mod address;
 mod assigned;

@@ -46,10 +46,10 @@ pub fn way_out(ending: Ending) -> &'static str {
         Ending::ConnectTimeout | Ending::Unreachable => "check host, port and firewall",
         Ending::OutOfFiles => "raise ulimit -n, or lower --max-concurrency",
         Ending::Tls => "give the server's certificate authority with --cacert, or check https:// in --url",
-        Ending::NotAuthorized => "give a key that may use this model",
-        Ending::NotFound => "check the path in --url; /v1 is added where there is no path",
-        Ending::WrongModel => "give the name that the server has with --model",
-        Ending::RequestRejected => "the server says which field it does not take",
+        Ending::NotAuthorized => "use a key with access to this model",
+        Ending::NotFound => "check the path in --url; /v1 is added if there is no path",
+        Ending::WrongModel => "pass the server's name for the model with --model",
+        Ending::RequestRejected => "the server's message says which field it rejects",
         Ending::RateLimited => "lower --request-rate or --max-concurrency, or ask for a higher limit",
         Ending::ServerError | Ending::ErrorInStream | Ending::NoOutput => "see the server's log",
         Ending::EngineFailed => "fewer or shorter requests take less memory: --max-concurrency, -p, -n",
@@ -59,7 +59,7 @@ pub fn way_out(ending: Ending) -> &'static str {
         | Ending::MalformedJson
         | Ending::MalformedUtf8 => "check that --url is an OpenAI-compatible API that streams",
         Ending::ClosedEarly => {
-            "see whether the server or a proxy before it was restarted or has a time limit"
+            "check whether the server or a proxy in front of it was restarted or has a time limit"
         }
         Ending::Stalled | Ending::TimedOut => "see the server's log and load",
         Ending::Completed | Ending::CutByUs => "nothing is wrong",

@@ -142,7 +142,7 @@ pub struct Request {
     pub finish: Finish,
     /// The server's usage block.
     pub usage: Option<Usage>,
-    /// Output tokens; 0 when nobody counted them.
+    /// Output tokens; 0 if they were not counted.
     pub output_tokens: u32,
     /// Who counted them.
     pub counted_by: CountedBy,
@@ -173,7 +173,7 @@ struct Open {
 pub struct Flow {
     /// Output tokens delivered.
     pub tokens: u32,
-    /// Bytes of text whose tokens nobody counted: from requests cut off before their usage arrived.
+    /// Bytes of text whose tokens were not counted: from requests cut off before their usage arrived.
     pub uncounted_bytes: u32,
     /// Deliveries.
     pub deliveries: u32,

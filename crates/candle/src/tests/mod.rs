@@ -104,7 +104,7 @@ fn agree(engine: &mut dyn Engine, plan: &SequencePlan, found: &[u32], alone: &[u
     let mut fed = [&plan.context[..], &plan.prompt].concat();
     let mut gap = f32::INFINITY;
     if plan.prompt.is_empty() {
-        // The choice behind the context is fed, and not among the tokens.
+        // The choice after the context is fed, and not among the tokens.
         let (first, token) = choice(&fed);
         gap = first;
         fed.push(token);

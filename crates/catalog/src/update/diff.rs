@@ -88,7 +88,7 @@ pub struct DefaultMove {
 pub const MOST_MOVE: f64 = 0.30;
 
 impl Diff {
-    /// Removes the rents behind each default price that needs `--accept`; returns how many. The other rows stay.
+    /// Removes the rents that make up each default price that needs `--accept`; returns how many. The other rows stay.
     ///
     /// A GPU's own rents are removed first: without them, a card priced as its family may no longer change much.
     pub fn hold_back(&mut self, catalog: &Catalog, today: Date) -> usize {

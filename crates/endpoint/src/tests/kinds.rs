@@ -73,8 +73,8 @@ fn an_answer_that_is_200_and_no_answer_is_a_failure() {
     let status = |lines, body: &str| Answer::Status(200, lines, body.to_owned());
     let events = |events: &[&[u8]]| Answer::Events(events.iter().map(|event| event.to_vec()).collect());
     for (answer, ending, words) in [
-        (status(json, ""), Ending::NoOutput, "nothing more"),
-        (status(stream, ""), Ending::NoOutput, "nothing more"),
+        (status(json, ""), Ending::NoOutput, "empty body"),
+        (status(stream, ""), Ending::NoOutput, "empty body"),
         (status(json, whole), Ending::MalformedStream, "in one piece"),
         (status("Content-Type: text/html\r\n", "<html>"), Ending::MalformedStream, "<html>"),
         (status(json, inside), Ending::ErrorInStream, "out of memory"),
@@ -86,7 +86,7 @@ fn an_answer_that_is_200_and_no_answer_is_a_failure() {
         (events(&[br#"{"answer":42}"#]), Ending::MalformedJson, "neither choices nor usage"),
         (events(&[b"hello"]), Ending::MalformedJson, "no valid JSON at byte 0"),
         (events(&[b"{\"choices\":[{\"text\":\"\xc3\x28\"}]}"]), Ending::MalformedUtf8, "no valid UTF-8"),
-        (Answer::Model("gpt-2"), Ending::WrongModel, "truth was asked for and gpt-2 answered"),
+        (Answer::Model("gpt-2"), Ending::WrongModel, "truth was requested, but gpt-2 answered"),
     ] {
         let failure = failure_of(answer);
         assert_eq!(failure.ending, ending, "{failure}");
@@ -192,7 +192,7 @@ fn a_server_where_nobody_listens_ends_the_load_soon() {
 fn a_server_that_accepts_nobody_is_a_connect_timeout() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
-    // Once the queue of the listener is full the system answers nobody.
+    // Once the listener's queue is full, the system no longer answers.
     let mut queue = Vec::new();
     while let Ok(stream) = TcpStream::connect_timeout(&address, Duration::from_millis(200)) {
         queue.push(stream);

@@ -85,7 +85,7 @@ fn agree(bytes: &[u8]) {
     match (serde_json::from_slice::<Value>(bytes), scan::chunk(bytes)) {
         (Ok(value), Ok(chunk)) => assert_eq!(by_us(&chunk), by_serde(&value), "{shown}"),
         (Err(_), Err(_)) => {}
-        // A number that no f64 holds is JSON all the same; nobody sends one.
+        // A number that does not fit an f64 is still JSON; no server sends one.
         (Err(error), Ok(_)) if error.to_string().starts_with("number out of range") => {}
         (serde, ours) => panic!("serde_json says {serde:?}, the scan {ours:?} of {shown}"),
     }

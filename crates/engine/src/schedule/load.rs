@@ -1,8 +1,8 @@
 //! A load on the engine itself: [`Scheduled::serve`] for requests that come when the load's driver says so.
 //!
-//! There is no client and so nothing between a request's being due and its waiting here: one that becomes due during a step
-//! is taken up behind it, and that wait is the engine's own. Prompts are made between two steps, at a nanosecond or so a
-//! token.
+//! There is no client, so nothing delays a request between being due and waiting here: one that becomes due during a
+//! step is taken up after it, and that wait is the engine's own. Prompts are made between two steps, at a nanosecond
+//! or so a token.
 
 use std::collections::BTreeMap;
 
@@ -80,7 +80,7 @@ impl<'a> Driven<'a> {
         let asked = self.questions.lengths.at(index);
         self.questions.prompts.tokens(index, warmup, asked.prompt_tokens, &mut self.prompt);
         let planned = send.planned(asked);
-        // Nobody had to take it up and send it.
+        // No client had to pick it up and send it.
         let slot = self.log.start(planned, released);
         self.log.sent(slot, released);
         self.in_flight.insert(index, (slot, planned));
@@ -156,7 +156,7 @@ impl<S: StepEngine> Scheduled<S> {
         self.bounds().check_requests(&[request])?;
         self.begin_serving(options);
         let report = self.serve_all_of(time, driven, interrupt);
-        // Also behind a stop: what was cut is over.
+        // Also after a stop: what was cut is over.
         self.batcher.clear();
         Ok(report)
     }

@@ -8,12 +8,12 @@ use super::batcher::Lane;
 use crate::base::clock;
 use crate::base::sys::Interrupt;
 
-/// Tokens of a step that hands over the logits behind each of them: at 128,256 tokens of vocabulary these are
+/// Tokens of a step that hands over the logits after each of them: at 128,256 tokens of vocabulary these are
 /// 33 MB, where those of a full step would be 260 MB.
 const TOKENS_WITH_LOGITS: usize = 64;
 
 impl<S: StepEngine> Scheduled<S> {
-    /// The logits behind the last token of each context.
+    /// The logits after the last token of each context.
     pub(super) fn last_logits(
         &mut self,
         contexts: &[Vec<u32>],
@@ -44,7 +44,7 @@ impl<S: StepEngine> Scheduled<S> {
         Ok(found)
     }
 
-    /// The logits behind each token from the `from`-th on: what perplexity is computed from.
+    /// The logits after each token from the `from`-th on: what perplexity is computed from.
     pub(super) fn logits_from(
         &mut self,
         tokens: &[u32],

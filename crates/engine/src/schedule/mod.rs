@@ -1,10 +1,11 @@
 //! Continuous batching over a paged KV cache: makes an [`Engine`] of any [`StepEngine`].
 //!
-//! It owns what lies between "these sequences, so many tokens" and "this step feeds these tokens at these positions
+//! It owns what lies between "these sequences, this many tokens" and "this step feeds these tokens at these positions
 //! into these pages": `pages` and `prefix` say which page holds what, `batcher` who runs and who waits, `plan` the
 //! step being prepared. Two drivers turn that into events: `rows` runs a [`Schedule`] as pure steps with a barrier
 //! between contexts, prompts and outputs, and [`Scheduled::serve`] runs requests that come and go, where a step may
-//! feed prompts and outputs together; `load` does the same for requests of which nobody knows beforehand when they come. `check` names what cannot be run before the first step.
+//! feed prompts and outputs together; `load` does the same for requests whose arrival is not known beforehand.
+//! `check` names what cannot be run before the first step.
 //!
 //! Once a batch runs, a decode step allocates nothing: all arrays keep their capacity, and a sequence's tokens
 //! and pages get theirs when it is submitted.

@@ -13,7 +13,7 @@ use super::prefix::Prefixes;
 pub(super) struct Pages {
     /// How many sequences hold each page.
     holders: Vec<u32>,
-    /// Pages that nobody holds and whose contents nobody can find.
+    /// Pages without a holder whose contents cannot be found.
     free: Vec<u32>,
     /// Contents that can be found again, when sharing is on.
     prefixes: Option<Prefixes>,

@@ -5,7 +5,7 @@
 //! key is the link of the page before together with the page's 64 tokens. Keys are compared whole. A hash only says
 //! where to look, so two prefixes that collide in it are two entries and never one page.
 //!
-//! A findable page that nobody holds rests until its place is needed, and the one that rests longest goes first.
+//! A findable page without a holder rests until its place is needed, and the one that rests longest goes first.
 //! When a page goes, those after it cannot be found any more; they were released before it, so they go sooner.
 
 use std::collections::{HashMap, VecDeque};
@@ -28,7 +28,7 @@ struct Key {
 struct Entry {
     key: Key,
     link: u64,
-    /// Since which call of [`Prefixes::rest`] nobody holds it.
+    /// The call of [`Prefixes::rest`] since which it has no holder.
     resting_since: Option<u64>,
 }
 
@@ -58,7 +58,7 @@ impl Prefixes {
         }
     }
 
-    /// Findable pages that nobody holds.
+    /// Findable pages without a holder.
     pub(super) fn idle(&self) -> usize {
         self.idle
     }
@@ -74,7 +74,7 @@ impl Prefixes {
         }
     }
 
-    /// Makes the full pages of a sequence findable, those behind `known`.
+    /// Makes the full pages of a sequence findable, those after `known`.
     ///
     /// Where another page holds the same already, that one stays the findable one, and the sequence's own goes
     /// back to the free ones in the end.
@@ -99,7 +99,7 @@ impl Prefixes {
         self.last_link
     }
 
-    /// Lays a page to rest that nobody holds any more; false when it is not findable, and so free.
+    /// Lays a page without a holder to rest; false if it is not findable, and so free.
     pub(super) fn rest(&mut self, page: u32) -> bool {
         let Some(entry) = self.entries[page as usize].as_mut() else { return false };
         self.rests += 1;
@@ -158,14 +158,14 @@ mod tests {
     }
 
     #[test]
-    fn a_page_is_found_behind_its_own_beginning_only() {
+    fn a_page_is_found_after_its_own_beginning_only() {
         let mut prefixes = Prefixes::new(8);
         prefixes.remember(&tokens(&[1, 2, 3]), &[5, 6, 7], &mut Chain::default());
         prefixes.remember(&tokens(&[4, 2]), &[0, 1], &mut Chain::default());
         assert_eq!(found(&prefixes, &[1, 2, 3, 4]), [5, 6, 7]);
         assert_eq!(found(&prefixes, &[4, 2, 3]), [0, 1]);
         assert!(found(&prefixes, &[2, 3]).is_empty());
-        // What is known already keeps its page, and what follows hangs behind that.
+        // What is known already keeps its page, and what follows hangs after it.
         prefixes.remember(&tokens(&[1, 2, 9]), &[2, 3, 4], &mut Chain::default());
         assert_eq!(found(&prefixes, &[1, 2, 9]), [5, 6, 4]);
     }
@@ -182,7 +182,7 @@ mod tests {
         prefixes.wake(1);
         assert_eq!((prefixes.idle(), prefixes.give_up_oldest()), (2, Some(0)));
         assert!(found(&prefixes, &[1, 2]).is_empty());
-        // The same beginning on another page gets another link: the old second page is not behind it.
+        // The same beginning on another page gets another link: the old second page does not follow it.
         prefixes.remember(&tokens(&[1]), &[0], &mut Chain::default());
         assert_eq!(found(&prefixes, &[1, 2]), [0]);
         assert_eq!(prefixes.give_up_oldest(), Some(2));

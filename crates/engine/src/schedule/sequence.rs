@@ -2,7 +2,7 @@
 //!
 //! Prompt and output lie in one array and a step always feeds the next ones that are not in the cache. So a chunk of
 //! a prompt, a decode step, and the work after a preemption (when what was yielded is fed again like a prompt) are
-//! one and the same thing.
+//! the same thing.
 
 use super::super::PAGE_POSITIONS;
 use super::pages::Chain;
@@ -13,7 +13,7 @@ pub(super) const PAGE: usize = PAGE_POSITIONS as usize;
 /// A sequence between its submission and its end.
 #[derive(Debug, Default)]
 pub(super) struct Sequence {
-    /// The number by which whoever submitted it knows it.
+    /// The submitter's number for it.
     pub(super) owner: u32,
     /// How many were submitted before it.
     pub(super) age: u64,

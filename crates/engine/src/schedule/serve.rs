@@ -1,8 +1,8 @@
 //! Requests that come and go: the batcher with a clock.
 //!
-//! Before each step the scheduler looks at what is due: requests that came wait behind the others, cancelled
-//! requests lose their place at once. A step then feeds whatever there is, prompts and outputs together. When there is
-//! nothing to feed it rests until the next request is due.
+//! Before each step the scheduler looks at what is due: new requests queue after the others, cancelled ones lose
+//! their place at once. A step then feeds whatever there is, prompts and outputs together. When there is nothing to
+//! feed it rests until the next request is due.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::base::event::{Event, EventSink, RequestChange, RequestEvent, Tick, To
 use crate::base::sys::Interrupt;
 use crate::base::units::Seconds;
 
-/// One page in this many stays free when a request is admitted beside others.
+/// One page in this many stays free when a request is admitted next to others.
 const SPARE_SHARE: usize = 100;
 
 /// Longest rest before the interrupt is looked at again.
@@ -42,7 +42,7 @@ pub struct ServeOptions {
     pub max_sequences: Option<u32>,
     /// Most tokens in a step.
     pub tokens_per_step: Option<u32>,
-    /// Pages that stay free when a request is admitted beside others; a hundredth of all when `None`.
+    /// Pages that stay free when a request is admitted next to others; a hundredth of all when `None`.
     pub spare_pages: Option<u32>,
     /// Tokens that end an answer wherever they come, counted among its tokens.
     pub stop_tokens: Vec<u32>,
@@ -144,7 +144,7 @@ impl<S: StepEngine> Scheduled<S> {
         self.bounds().check_requests(requests)?;
         self.begin_serving(options);
         let ended = self.serve_all(time, requests, events, interrupt);
-        // Also behind an error: what was interrupted is over.
+        // Also after an error: what was interrupted is over.
         self.batcher.clear();
         ended
     }

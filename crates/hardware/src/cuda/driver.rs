@@ -58,7 +58,8 @@ pub(super) struct Driver {
 impl Driver {
     /// Loads the driver. Nothing of cudarc's may be called before: it panics without the library.
     pub(super) fn load(places: &Places) -> Result<Self, String> {
-        let library = places.find(Kind::Driver, None).ok_or("libcuda is not here: no NVIDIA driver")?;
+        let library =
+            places.find(Kind::Driver, None).ok_or("libcuda was not found: no NVIDIA driver is installed")?;
         // By its path, because the loader need not know the folder; cudarc then finds it by the name inside.
         let opened = Opened::open(&library.path)?;
         let has = |functions: &[&CStr]| {
@@ -72,13 +73,16 @@ impl Driver {
         };
         has(FIRST)?;
         if !is_present() {
-            return Err(format!("{} is there and cannot be loaded by its name", library.path.display()));
+            return Err(format!("{} exists but cannot be loaded by its name", library.path.display()));
         }
         let mut version = 0;
         // SAFETY: the library is loaded, and `version` is writable.
         unsafe { sys::cuDriverGetVersion(&raw mut version) }.result().map_err(reason)?;
         if version < OLDEST_DRIVER {
-            return Err(format!("the driver runs CUDA up to {}, at least 12.0 is needed", text(version)));
+            return Err(format!(
+                "the driver supports CUDA up to {}, but 12.0 or newer is needed",
+                text(version)
+            ));
         }
         has(FUNCTIONS)?;
         result::init().map_err(reason)?;

@@ -1,6 +1,6 @@
 //! CUDA at run time: finds its libraries, compiles the kernels that are embedded in the program, runs them.
 //!
-//! Nothing here is linked. A box without any of it is the normal case: each step says in words what it lacks.
+//! Nothing here is linked. A box without any of it is the normal case: each step says what it lacks.
 
 mod architecture;
 mod driver;

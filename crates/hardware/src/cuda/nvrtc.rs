@@ -1,7 +1,7 @@
 //! NVRTC: CUDA C++ in, machine code for one GPU out, on a box with or without a GPU.
 //!
 //! The functions are taken from the very file that was found, rather than by the library's name: another
-//! version on the loader's path would otherwise compile, and stand under the first one's name in the cache.
+//! version on the loader's path would otherwise compile, and be stored under the first one's name in the cache.
 #![allow(unsafe_code, reason = "calls into a library written in C")]
 
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
@@ -69,7 +69,7 @@ impl Nvrtc {
         }
         let opened = Opened::open(path)?;
         let functions =
-            functions(&opened).map_err(|reason| format!("{} is no NVRTC: {reason}", path.display()))?;
+            functions(&opened).map_err(|reason| format!("{} is not NVRTC: {reason}", path.display()))?;
         let (mut major, mut minor) = (0, 0);
         // SAFETY: both are writable numbers.
         let status = unsafe { (functions.version)(&raw mut major, &raw mut minor) };
@@ -183,7 +183,7 @@ impl Drop for Created {
     }
 }
 
-/// `libnvrtc-builtins.so.13.0` beside `libnvrtc.so.13`; of several the plain one.
+/// `libnvrtc-builtins.so.13.0` next to `libnvrtc.so.13`; of several the plain one.
 fn builtins(nvrtc: &Path) -> Option<PathBuf> {
     let major = nvrtc.file_name()?.to_str()?.split_once(".so.")?.1.split('.').next()?.to_owned();
     let start = format!("libnvrtc-builtins.so.{major}.");
@@ -202,7 +202,7 @@ fn functions(library: &Opened) -> Result<Functions, String> {
         ($name:literal) => {{
             let address = library.symbol($name)?;
             // SAFETY: the library's header declares the function of this name with the type of the field.
-            #[allow(clippy::missing_transmute_annotations, reason = "the field's type stands above, once")]
+            #[allow(clippy::missing_transmute_annotations, reason = "the field's type is above, once")]
             unsafe {
                 std::mem::transmute::<*mut c_void, _>(address.as_ptr())
             }

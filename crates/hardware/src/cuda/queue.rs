@@ -80,7 +80,7 @@ impl Place {
         self.bytes
     }
 
-    /// What is left behind the first `bytes`; nothing where there are not so many.
+    /// What is left after the first `bytes`; `None` if there are fewer.
     #[must_use]
     pub fn skip(self, bytes: usize) -> Self {
         let skipped = bytes.min(self.bytes);
@@ -126,7 +126,7 @@ impl Queue {
         Self { stream: context.default_stream(), context }
     }
 
-    /// Memory that nobody has taken, in bytes.
+    /// Free memory, in bytes.
     ///
     /// # Errors
     /// What the driver says.

@@ -24,7 +24,7 @@ pub(super) struct StandIn {
 }
 
 impl StandIn {
-    /// The library that Cargo built beside the tests.
+    /// The library that Cargo built next to the tests.
     pub(super) fn new() -> Self {
         let test = std::env::current_exe().expect("the test's own path");
         let built = test.parent().map(|deps| deps.join("libfake_cuda.so")).expect("a folder");
@@ -66,7 +66,7 @@ impl StandIn {
     }
 }
 
-/// Renames functions in the table of exported names, so that nobody finds them.
+/// Renames functions in the table of exported names, so that they cannot be found.
 fn hide(library: &mut [u8], functions: &[&str]) {
     let mut hidden = std::collections::BTreeSet::new();
     for name in library.split_mut(|byte| *byte == 0) {

@@ -217,7 +217,7 @@ mod tests {
         let reasons = [
             "CUDA: no permission",
             "libcuda.so.1 is not here",
-            "the driver runs CUDA up to 11.8, at least 12.0 is needed",
+            "the driver supports CUDA up to 11.8, but 12.0 or newer is needed",
             "no CUDA-capable device is detected",
         ];
         let geforce = found(Some("GeForce RTX 3060 Laptop GPU"));

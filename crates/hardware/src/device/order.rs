@@ -21,7 +21,7 @@ pub fn cuda_to_compute(library: Option<&Path>) -> Result<Vec<Option<usize>>, Str
     let newest = Device::newest_cuda(&places)?;
     match places.find(Kind::Nvrtc, Some(newest)) {
         Some(_) => Ok(order),
-        None => Err(format!("no NVRTC of CUDA {newest} or older is here, which compiles the kernels")),
+        None => Err(format!("no NVRTC of CUDA {newest} or older was found; it compiles the kernels")),
     }
 }
 

@@ -57,28 +57,58 @@ const EXPERT_GATE_BIAS: Tensor = Tensor::new("ffn_gate_exps.bias", Role::ExpertG
 const EXPERT_UP_BIAS: Tensor = Tensor::new("ffn_up_exps.bias", Role::ExpertUpBias, &[Experts, Expert]);
 const EXPERT_DOWN_BIAS: Tensor = Tensor::new("ffn_down_exps.bias", Role::ExpertDownBias, &[Experts, Width]);
 
+/// Queries, keys and values, with biases where a model has them.
+const PROJECTIONS: [Tensor; 6] = [QUERY, QUERY_BIAS, KEY, KEY_BIAS, VALUE, VALUE_BIAS];
+/// The same with biases in every model.
+const BIASED_PROJECTIONS: [Tensor; 6] = [
+    QUERY,
+    QUERY_BIAS.when(When::Always),
+    KEY,
+    KEY_BIAS.when(When::Always),
+    VALUE,
+    VALUE_BIAS.when(When::Always),
+];
+const HEAD_NORMS: [Tensor; 2] = [QUERY_NORM, KEY_NORM];
+const DENSE: [Tensor; 3] = [GATE, UP, DOWN];
+const MIXTURE: [Tensor; 4] = [ROUTER, EXPERT_GATE, EXPERT_UP, EXPERT_DOWN];
+
+/// A block of groups of tensors, in order.
+macro_rules! block {
+    ($($group:expr),+ $(,)?) => {{
+        const GROUPS: &[&[Tensor]] = &[$(&$group),+];
+        const BLOCK: [Tensor; length(GROUPS)] = joined(GROUPS);
+        &BLOCK
+    }};
+}
+
+const fn length(groups: &[&[Tensor]]) -> usize {
+    let (mut sum, mut group) = (0, 0);
+    while group < groups.len() {
+        sum += groups[group].len();
+        group += 1;
+    }
+    sum
+}
+
+const fn joined<const N: usize>(groups: &[&[Tensor]]) -> [Tensor; N] {
+    let mut all = [EMBEDDING; N];
+    let (mut at, mut group) = (0, 0);
+    while group < groups.len() {
+        let mut tensor = 0;
+        while tensor < groups[group].len() {
+            all[at] = groups[group][tensor];
+            (at, tensor) = (at + 1, tensor + 1);
+        }
+        group += 1;
+    }
+    all
+}
+
 /// Llama 2 and 3, SmolLM2, Mistral; with experts Mixtral.
 const LLAMA: Architecture = Architecture {
     name: "llama",
     input: &[ROPE_FACTORS, EMBEDDING],
-    block: &[
-        ATTENTION_NORM,
-        QUERY,
-        QUERY_BIAS,
-        KEY,
-        KEY_BIAS,
-        VALUE,
-        VALUE_BIAS,
-        ATTENTION_OUTPUT,
-        FEED_NORM,
-        ROUTER,
-        EXPERT_GATE,
-        EXPERT_UP,
-        EXPERT_DOWN,
-        GATE,
-        UP,
-        DOWN,
-    ],
+    block: block![[ATTENTION_NORM], PROJECTIONS, [ATTENTION_OUTPUT, FEED_NORM], MIXTURE, DENSE],
     output: &[OUTPUT_NORM, OUTPUT],
     experts: Presence::Optional,
     activation: Activation::Silu,
@@ -91,20 +121,7 @@ const LLAMA: Architecture = Architecture {
 const QWEN2: Architecture = Architecture {
     name: "qwen2",
     input: &[EMBEDDING],
-    block: &[
-        ATTENTION_NORM,
-        QUERY,
-        QUERY_BIAS.when(When::Always),
-        KEY,
-        KEY_BIAS.when(When::Always),
-        VALUE,
-        VALUE_BIAS.when(When::Always),
-        ATTENTION_OUTPUT,
-        FEED_NORM,
-        GATE,
-        UP,
-        DOWN,
-    ],
+    block: block![[ATTENTION_NORM], BIASED_PROJECTIONS, [ATTENTION_OUTPUT, FEED_NORM], DENSE],
     experts: Presence::Never,
     rope: Rope { pairing: Pairing::Halves, partial: true, none_every: None },
     ..LLAMA
@@ -112,67 +129,26 @@ const QWEN2: Architecture = Architecture {
 
 const QWEN3: Architecture = Architecture {
     name: "qwen3",
-    block: &[
-        ATTENTION_NORM,
-        QUERY,
-        QUERY_BIAS,
-        KEY,
-        KEY_BIAS,
-        VALUE,
-        VALUE_BIAS,
-        QUERY_NORM,
-        KEY_NORM,
-        ATTENTION_OUTPUT,
-        FEED_NORM,
-        GATE,
-        UP,
-        DOWN,
-    ],
+    block: block![[ATTENTION_NORM], PROJECTIONS, HEAD_NORMS, [ATTENTION_OUTPUT, FEED_NORM], DENSE],
     ..QWEN2
 };
 
 const QWEN3MOE: Architecture = Architecture {
     name: "qwen3moe",
-    block: &[
-        ATTENTION_NORM,
-        QUERY,
-        QUERY_BIAS,
-        KEY,
-        KEY_BIAS,
-        VALUE,
-        VALUE_BIAS,
-        QUERY_NORM,
-        KEY_NORM,
-        ATTENTION_OUTPUT,
-        FEED_NORM,
-        ROUTER,
-        EXPERT_GATE,
-        EXPERT_UP,
-        EXPERT_DOWN,
-    ],
+    block: block![[ATTENTION_NORM], PROJECTIONS, HEAD_NORMS, [ATTENTION_OUTPUT, FEED_NORM], MIXTURE],
     experts: Presence::Always,
     ..QWEN3
 };
 
 const GEMMA3: Architecture = Architecture {
     name: "gemma3",
-    block: &[
-        ATTENTION_NORM,
-        QUERY,
-        QUERY_BIAS,
-        KEY,
-        KEY_BIAS,
-        VALUE,
-        VALUE_BIAS,
-        QUERY_NORM,
-        KEY_NORM,
-        ATTENTION_OUTPUT,
-        POST_ATTENTION_NORM,
-        FEED_NORM,
-        GATE,
-        UP,
-        DOWN,
-        POST_FEED_NORM,
+    block: block![
+        [ATTENTION_NORM],
+        PROJECTIONS,
+        HEAD_NORMS,
+        [ATTENTION_OUTPUT, POST_ATTENTION_NORM, FEED_NORM],
+        DENSE,
+        [POST_FEED_NORM],
     ],
     activation: Activation::GeluTanh,
     windows: Some(Windows { open_every: 6, required: false, base: Some(10_000.0), scaled: false }),
@@ -192,26 +168,13 @@ const PHI3: Architecture = Architecture {
 
 const GPT_OSS: Architecture = Architecture {
     name: "gpt-oss",
-    block: &[
-        ATTENTION_NORM,
-        QUERY,
-        QUERY_BIAS.when(When::Always),
-        KEY,
-        KEY_BIAS.when(When::Always),
-        VALUE,
-        VALUE_BIAS.when(When::Always),
-        ATTENTION_OUTPUT,
-        ATTENTION_OUTPUT_BIAS,
-        SINKS,
-        FEED_NORM.called("post_attention_norm.weight"),
-        ROUTER,
-        EXPERT_GATE,
-        EXPERT_UP,
-        EXPERT_DOWN,
-        ROUTER_BIAS,
-        EXPERT_GATE_BIAS,
-        EXPERT_UP_BIAS,
-        EXPERT_DOWN_BIAS,
+    block: block![
+        [ATTENTION_NORM],
+        BIASED_PROJECTIONS,
+        [ATTENTION_OUTPUT, ATTENTION_OUTPUT_BIAS, SINKS],
+        [FEED_NORM.called("post_attention_norm.weight")],
+        MIXTURE,
+        [ROUTER_BIAS, EXPERT_GATE_BIAS, EXPERT_UP_BIAS, EXPERT_DOWN_BIAS],
     ],
     experts: Presence::Always,
     activation: Activation::ClampedSwiglu,
@@ -224,20 +187,7 @@ const GPT_OSS: Architecture = Architecture {
 const SMOLLM3: Architecture = Architecture {
     name: "smollm3",
     input: &[EMBEDDING],
-    block: &[
-        ATTENTION_NORM,
-        QUERY,
-        QUERY_BIAS,
-        KEY,
-        KEY_BIAS,
-        VALUE,
-        VALUE_BIAS,
-        ATTENTION_OUTPUT,
-        FEED_NORM,
-        GATE,
-        UP,
-        DOWN,
-    ],
+    block: block![[ATTENTION_NORM], PROJECTIONS, [ATTENTION_OUTPUT, FEED_NORM], DENSE],
     experts: Presence::Never,
     rope: Rope { pairing: Pairing::Neighbours, partial: false, none_every: Some(4) },
     ..LLAMA

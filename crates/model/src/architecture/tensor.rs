@@ -34,7 +34,7 @@ pub enum Role {
     Query,
     Key,
     Value,
-    /// Queries, keys and values, one behind the other.
+    /// Queries, keys and values, one after the other.
     QueryKeyValue,
     QueryBias,
     KeyBias,
@@ -53,7 +53,7 @@ pub enum Role {
     FeedNorm,
     Gate,
     Up,
-    /// Gate and up, one behind the other.
+    /// Gate and up, one after the other.
     GateUp,
     Down,
     /// Norm of what the feed-forward layer gives.

@@ -1,4 +1,4 @@
-//! What a file is that does not begin as GGUF does, as far as its first bytes tell, and what to do about it.
+//! What a file that is not GGUF is, as far as its first bytes tell, and what to do about it.
 
 /// First bytes that are looked at.
 pub(super) const LOOK: usize = 512;
@@ -6,7 +6,7 @@ pub(super) const LOOK: usize = 512;
 /// What a file with these first bytes is, in words for an error.
 pub(super) fn what_instead(start: &[u8]) -> String {
     let begins = start.get(..4).unwrap_or(start).escape_ascii();
-    format!("it begins with {begins} where `GGUF` should stand ({})", kind(start))
+    format!("it begins with {begins} instead of `GGUF` ({})", kind(start))
 }
 
 /// Formats by their first bytes.
@@ -107,8 +107,7 @@ fn text(start: &[u8]) -> Option<String> {
     let lower = text.get(..text.len().min(64)).unwrap_or(text).to_ascii_lowercase();
     if ["<!doctype html", "<html", "<head", "<body"].iter().any(|tag| lower.starts_with(tag)) {
         return Some(
-            "a web page; the download got a page instead of the model, perhaps one that asks to log in"
-                .to_owned(),
+            "a web page; the download got a page instead of the model, perhaps a login page".to_owned(),
         );
     }
     let first: String = text.lines().next().unwrap_or_default().chars().take(60).collect();
@@ -126,7 +125,7 @@ fn text(start: &[u8]) -> Option<String> {
     }
     (!text.is_empty()).then(|| {
         format!(
-            "a text: `{}`; the download got a message instead of the model, or the path is another file's",
+            "a text: `{}`; the download got a message instead of the model, or this is the path of another file",
             first.escape_debug()
         )
     })

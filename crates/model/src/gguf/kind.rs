@@ -1,7 +1,7 @@
-//! What a GGUF file is that holds no language model: adapters, projectors, statistics, vocabularies, other networks.
+//! What a GGUF file without a language model is: adapters, projectors, statistics, vocabularies, other networks.
 //!
-//! Names it, by the key that says so, and gives the way out; a file that is a model passes, whether it can be run or
-//! not. Keys and values: `gguf-py/gguf/constants.py` and the converters of llama.cpp (`general.type`, `adapter.*`,
+//! Names it, by the key that says so, with the way out; a file that is a model passes, whether it can be run or not.
+//! Keys and values: `gguf-py/gguf/constants.py` and the converters of llama.cpp (`general.type`, `adapter.*`,
 //! `imatrix.*`, `controlvector.*`), city96's `ComfyUI-GGUF` for pictures.
 
 use std::path::Path;
@@ -48,7 +48,7 @@ const DIFFUSERS: &[&str] = &["dream", "llada", "llada-moe", "rnd1", "diffusion-g
 
 /// Refuses a file that is no language model; `tensors` are known but for the shape of the network.
 pub(super) fn refuse(metadata: &Metadata, tensors: &[TensorInfo], path: &Path) -> Result<(), Error> {
-    match found(metadata, tensors) {
+    match identify(metadata, tensors) {
         None => Ok(()),
         Some(Found { what, because, instead }) => {
             Err(Error::unusable(path, format!("this is {what} ({because}), not a language model; {instead}")))
@@ -77,7 +77,7 @@ struct Found {
     instead: String,
 }
 
-fn found(metadata: &Metadata, tensors: &[TensorInfo]) -> Option<Found> {
+fn identify(metadata: &Metadata, tensors: &[TensorInfo]) -> Option<Found> {
     let text = |key: &str| metadata.str(key);
     let architecture = text("general.architecture").unwrap_or_default();
     let kind = text("general.type").unwrap_or_default();
@@ -109,13 +109,12 @@ fn found(metadata: &Metadata, tensors: &[TensorInfo]) -> Option<Found> {
             },
             |name| format!(", {}", name.escape_debug()),
         );
-        let instead =
-            format!("give the base model{base}: an adapter merged into it runs as fast as it does alone");
+        let instead = format!("give the base model{base}, which runs as fast as with the adapter merged in");
         return Some(Found { what, because, instead });
     }
     if kind == "mmproj" || architecture == "clip" {
         let because = if kind == "mmproj" { by_type() } else { by_architecture() };
-        let instead = "give the language model's own GGUF file, which lies beside this one";
+        let instead = "give the language model's own GGUF file, which is next to this one";
         return found(
             "a multimodal projector (mmproj), which turns pictures or sound into embeddings",
             because,

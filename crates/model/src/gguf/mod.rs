@@ -50,7 +50,7 @@ pub struct Gguf {
     pub length: u64,
     /// Key-value pairs, vocabulary included.
     pub metadata: Metadata,
-    /// The same in the words of the rest of this program; tensor offsets count from the start of the file.
+    /// The same in the terms of the rest of this program; tensor offsets count from the start of the file.
     pub header: Header,
 }
 
@@ -64,9 +64,7 @@ pub fn read(path: &Path) -> Result<Gguf, Error> {
     let failed = |source: std::io::Error| match source.kind() {
         ErrorKind::NotFound => Error::Missing {
             what: path.display().to_string(),
-            reason:
-                "no such file; check the path, or take a model by its catalog id (`bench catalog models`)"
-                    .to_owned(),
+            reason: "no such file; check the path, or use a catalog id (`bench catalog models`)".to_owned(),
         },
         _ => Error::Io { path: path.to_owned(), source },
     };
@@ -92,7 +90,7 @@ pub fn parse(source: impl Read, length: u64, path: &Path) -> Result<Gguf, Error>
     tensors::check_count(&scan, tensor_count)?;
     if entry_count > MAX_ENTRIES {
         return Err(scan.bad(format!(
-            "the header claims {entry_count} metadata entries, and no model has more than {MAX_ENTRIES}: it is corrupted"
+            "the header claims {entry_count} metadata entries, but no model has more than {MAX_ENTRIES}: it is corrupted"
         )));
     }
     let mut metadata = Metadata::default();
@@ -100,7 +98,7 @@ pub fn parse(source: impl Read, length: u64, path: &Path) -> Result<Gguf, Error>
         let key = scan.name(&format!("the key of metadata entry {}", index + 1))?;
         let value = scan.value(&key)?;
         if metadata.insert(key.clone(), value).is_some() {
-            return Err(scan.bad(format!("metadata key `{key}` is there twice: the file is corrupted")));
+            return Err(scan.bad(format!("metadata key `{key}` appears twice: the file is corrupted")));
         }
     }
     let alignment = alignment(&metadata, path)?;
@@ -144,7 +142,7 @@ fn preamble(scan: &mut Scan<'_, impl Read>) -> Result<u32, Error> {
     match version {
         2 | 3 => Ok(version),
         1 => Err(scan.bad(
-            "GGUF version 1 (August 2023) is not read: convert the model again with a current convert_hf_to_gguf.py",
+            "GGUF version 1 (August 2023) is not supported: convert the model again with a current convert_hf_to_gguf.py",
         )),
         0 => Err(scan.bad("GGUF version 0 does not exist: the file is corrupted")),
         _ if version.trailing_zeros() >= 16 => Err(scan.bad(format!(
@@ -152,7 +150,7 @@ fn preamble(scan: &mut Scan<'_, impl Read>) -> Result<u32, Error> {
             version.swap_bytes()
         ))),
         _ => Err(scan.bad(format!(
-            "GGUF version {version} is from the future, versions 2 and 3 are read: take a newer infercost or an older file"
+            "GGUF version {version} is newer than this program, which reads versions 2 and 3: use a newer infercost or an older file"
         ))),
     }
 }
@@ -163,9 +161,7 @@ fn alignment(metadata: &Metadata, path: &Path) -> Result<u64, Error> {
         Some(bytes) if bytes.is_power_of_two() && bytes <= 1 << 30 => Ok(bytes),
         _ => Err(Error::unusable(
             path,
-            format!(
-                "`general.alignment` is {value}, and must be a power of two of bytes: the file is corrupted"
-            ),
+            format!("`general.alignment` is {value}, not a power of two: the file is corrupted"),
         )),
     }
 }

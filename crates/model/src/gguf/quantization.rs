@@ -1,9 +1,9 @@
 //! What the weights of a file are, whatever its `general.file_type` and its name say.
 //!
-//! A label is kept when it stands for the type of most weights in the blocks. As llama-quantize does,
-//! a `Q4_K_M` is `Q4_K` with some tensors of more bits, and where a row is no multiple of 256 weights a type with
-//! blocks of 32 takes the place of a K-quant. Embedding and head are left out: in a small model they outweigh the rest
-//! and often have a type of their own. A label that does not stand is replaced, with a note that keeps it.
+//! A label is kept if it is the type of most weights in the blocks. As llama-quantize does, a `Q4_K_M` is `Q4_K`
+//! with some tensors of more bits, and where a row is no multiple of 256 weights a type with blocks of 32 takes the
+//! place of a K-quant. Embedding and head are left out: in a small model they outweigh the rest and often have a type
+//! of their own. A label that is wrong is replaced, with a note that keeps it.
 
 use std::path::Path;
 
@@ -206,7 +206,7 @@ mod tests {
         check(Some(7), "m.gguf", [Q8_0, Q3_K, Q5_K], "Q3_K_L", &["says Q8_0"]);
         check(Some(20), "m.gguf", [Q8_0, Q4_K, Q5_K], "Q4_K_S", &["says IQ2_XS"]);
         check(Some(999), "m.gguf", [Q8_0; 3], "Q8_0", &["says 999, which has no name"]);
-        // Where rows are whole super-blocks nothing stands in for a K-quant.
+        // Where rows are whole super-blocks, nothing replaces a K-quant.
         check(Some(15), "m.gguf", [Q5_0; 3], "Q5_0", &["says Q4_K_M"]);
         check(None, "m.gguf", [Q8_0, Q4_K, Q6_K], "Q4_K_M", &[]);
     }

@@ -1,4 +1,4 @@
-//! From metadata keys and tensor names to a [`Header`]: the model in this program's words.
+//! From metadata keys and tensor names to a [`Header`]: the model in this program's terms.
 //!
 //! Keys: <https://github.com/ggml-org/ggml/blob/master/docs/gguf.md> (`[arch].block_count` and so on). What
 //! a key may leave out is filled in as llama.cpp does: key and value heads as many as heads, head size
@@ -74,7 +74,7 @@ fn spec(keys: &Keys<'_>, tensors: &[TensorInfo]) -> Result<ModelSpec, Error> {
         None => {
             return Err(keys.bad(
                 "attention.head_count",
-                format!("is {heads}, which does not divide the width {width}, and `attention.key_length` is not there"),
+                format!("is {heads}, which does not divide the width {width}, and `attention.key_length` is missing"),
             ));
         }
     };
@@ -247,7 +247,7 @@ impl<'a> Keys<'a> {
                         return Err(Error::unusable(
                             self.path,
                             format!(
-                                "`{}.{key}` differs from layer to layer; models of that kind are not read",
+                                "`{}.{key}` differs from layer to layer; such models are not supported",
                                 self.architecture
                             ),
                         ));

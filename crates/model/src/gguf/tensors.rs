@@ -58,8 +58,7 @@ fn read_info(scan: &mut Scan<'_, impl Read>, name_is: &str) -> Result<TensorInfo
     let offset = scan.u64(&what)?;
     let Some(dtype) = TensorType::from_ggml_id(id) else {
         return Err(scan.bad(format!(
-            "tensor `{name}` has type {id}{}, which is not read; read are {}: take a file in one of these \
-             (Q4_K_M or Q8_0, say)",
+            "tensor `{name}` has type {id}{}, which is not supported; supported: {}. Use a file in one of these (such as Q4_K_M or Q8_0)",
             other_type(id).map_or_else(String::new, |label| format!(" ({label})")),
             list_of_types()
         )));
@@ -122,7 +121,7 @@ pub(super) fn place(
             return Err(Error::unusable(
                 path,
                 format!(
-                    "tensor `{}` begins at byte {} of the data, no multiple of the alignment {}: the header is corrupted",
+                    "tensor `{}` begins at byte {} of the data, not a multiple of the alignment {}: the header is corrupted",
                     info.name, info.offset, region.alignment
                 ),
             ));

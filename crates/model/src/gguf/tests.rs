@@ -112,7 +112,7 @@ fn bad_files() -> Vec<(&'static str, Vec<u8>, &'static [&'static str])> {
         ("zip", overwrite(good(), 0, b"PK\x03\x04"), &["zip archive"]),
         ("version 0", overwrite(good(), 4, &[0]), &["version 0"]),
         ("version 1", v1, &["version 1", "convert"]),
-        ("version 4", overwrite(good(), 4, &[4]), &["version 4", "future"]),
+        ("version 4", overwrite(good(), 4, &[4]), &["version 4", "newer"]),
         ("big-endian", overwrite(good(), 4, &[0, 0, 0, 3]), &["big-endian", "version 3"]),
         ("big-endian magic", overwrite(good(), 0, b"FUGG"), &["big-endian"]),
         ("no tensor", overwrite(good(), 8, &[0; 8]), &["lists no tensor"]),
@@ -435,7 +435,7 @@ proptest! {
             .with("tokenizer.ggml.tokens", Value::Array(Array::of_strings(["a", "b", "cc"])))
             .with("deep", Value::Array(Array::of_arrays([Array::of_f32([1.0]), Array::of_strings(["x"])])))
             .file();
-        // Most of a small file is data, which nobody reads: change its header.
+        // Most of a small file is data, which is not read: change its header.
         let header = 900.min(bytes.len());
         for (at, byte) in changes {
             bytes[at.index(header)] = byte;

@@ -1,7 +1,7 @@
 //! Metadata values as GGUF types them.
 //!
 //! Arrays (a vocabulary has 10^5 strings) keep the file's own bytes, checked once on reading, and are
-//! decoded by whoever needs them.
+//! decoded where they are needed.
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -162,7 +162,7 @@ fn meant(name: &HubName, way: Way<'_>) -> Result<Meant, Error> {
             What::File(file)
         }
         None if name.quant.is_some() => {
-            return Err(missing("the repository holds no GGUF file to choose from".into()));
+            return Err(missing("the repository has no GGUF file to choose from".into()));
         }
         None => What::Folder(listing),
     };
@@ -173,7 +173,7 @@ fn check_file(name: &HubName, file: &str) -> Result<(), Error> {
     let shown = || Request::Hub(name.clone()).to_string();
     if !Path::new(file).extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gguf")) {
         let reason = format!(
-            "it is no .gguf file; a safetensors model is named by its repository alone, hf:{}",
+            "it is not a .gguf file; for a safetensors model, name only the repository: hf:{}",
             name.repo
         );
         return Err(Error::BadName { name: shown(), reason });
@@ -196,8 +196,7 @@ fn folder(hub: &Hub<'_>, name: &HubName, listing: &Listing) -> Result<(PathBuf, 
         return Err(Error::unusable(what(), reason));
     }
     let neither = || {
-        let reason = "the repository holds neither a .gguf file nor a config.json with weights in *.safetensors; name \
-                      another repository, or one file of it: hf:org/repo/file.gguf"
+        let reason = "the repository has neither a .gguf file nor a config.json with weights in *.safetensors; name another repository, or one file of it: hf:org/repo/file.gguf"
             .into();
         Error::Missing { what: what(), reason }
     };
@@ -217,7 +216,7 @@ fn folder(hub: &Hub<'_>, name: &HubName, listing: &Listing) -> Result<(PathBuf, 
             [] => return Err(neither()),
             found => {
                 let reason = format!(
-                    "the repository holds no .gguf file, and {} *.safetensors without an index; name another repository",
+                    "the repository has no .gguf file, and {} *.safetensors without an index; name another repository",
                     found.len()
                 );
                 return Err(Error::Missing { what: what(), reason });
@@ -316,8 +315,8 @@ mod tests {
             "the cache remembers what main stood for"
         );
         case.refused("hf:org/model", &["2 GGUF files", "tiny-Q4_0.gguf, tiny-Q8_0.gguf"]);
-        case.refused("hf:org/model:q6_k", &["carries `q6_k`", "tiny-Q4_0.gguf, tiny-Q8_0.gguf"]);
-        case.refused("hf:org/model/README.md", &["no .gguf file", "hf:org/model"]);
+        case.refused("hf:org/model:q6_k", &["matches `q6_k`", "tiny-Q4_0.gguf, tiny-Q8_0.gguf"]);
+        case.refused("hf:org/model/README.md", &["not a .gguf file", "hf:org/model"]);
         case.refused("hf:org/model/x.gguf", &["no such file"]);
         case.refused("hf:org/other", &["no such repository"]);
     }

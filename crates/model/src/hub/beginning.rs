@@ -121,7 +121,7 @@ impl<'a> Beginning<'a> {
         }
         let range = range.escape_debug();
         Err(Failure::Nonsense(format!(
-            "the server sends the range `{range}` where `{expected}` was asked for"
+            "the server sends the range `{range}` where `{expected}` was requested"
         )))
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Redirects are followed here and not by ureq, for two reasons: the hub's description of a file is in
 //! the headers of the redirect itself, and the token goes to the endpoint's own origin (scheme, host and
-//! port) and to nobody else. Requests run on a thread of their own, so that a silent server cannot keep
+//! port) and nowhere else. Requests run on a thread of their own, so that a silent server cannot keep
 //! the user waiting.
 
 use std::io::Read;
@@ -34,7 +34,7 @@ pub(super) enum Method {
 pub(super) struct Part {
     /// The first.
     pub from: u64,
-    /// The one behind the last; the file's end when `None`.
+    /// The one after the last; the file's end if `None`.
     pub until: Option<u64>,
 }
 
@@ -78,7 +78,7 @@ impl Failure {
         matches!(self, Self::Transport(_) | Self::Status { status: 408 | 429 | 500.., .. })
     }
 
-    /// Whether somebody answered, and then not to the end. When nobody did, asking again at once would only
+    /// Whether a server answered, but not to the end. If none did, asking again at once would only
     /// keep an offline user waiting.
     fn is_broken_answer(&self) -> bool {
         use std::io::ErrorKind;
@@ -101,7 +101,7 @@ impl Failure {
 pub(super) struct Remote {
     /// Name of these bytes; for large files their SHA-256.
     pub etag: String,
-    /// The commit that the revision stands for.
+    /// The commit that the revision points to.
     pub commit: String,
     /// Length in bytes.
     pub size: u64,
@@ -279,7 +279,7 @@ impl Answer {
                     piece
                 });
                 let last = !matches!(&read, Ok(piece) if !piece.is_empty());
-                // Nobody listens any more after an interrupt.
+                // No one receives any more after an interrupt.
                 if send.send(read).is_err() || last {
                     return;
                 }

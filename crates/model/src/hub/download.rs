@@ -74,7 +74,7 @@ impl Download<'_> {
         Ok(())
     }
 
-    /// Waits until nobody else is fetching these bytes.
+    /// Waits until no other process is fetching these bytes.
     fn lock(&self, path: &Path) -> Result<File, Error> {
         let open = OpenOptions::new().create(true).append(true).open(path);
         let file = open.map_err(|source| cache_error(path, source))?;
@@ -167,7 +167,7 @@ impl Download<'_> {
             let expected = format!("bytes {}-{}/{size}", part.length, size - 1);
             if range != expected {
                 let range = range.escape_debug();
-                return Err(self.lie(&format!("sends the range `{range}` where `{expected}` was asked for")));
+                return Err(self.lie(&format!("sends the range `{range}` where `{expected}` was requested")));
             }
         } else if part.length > 0 {
             part.clear()?;
@@ -192,7 +192,7 @@ impl Download<'_> {
         // Kept, it would only spoil the next attempt.
         part.clear()?;
         Err(self.lie(&format!(
-            "sent bytes whose SHA-256 is {found} where {expected} was announced; something between here and there changes them"
+            "sent bytes whose SHA-256 is {found} where {expected} was announced; something in between alters them"
         )))
     }
 
@@ -212,8 +212,7 @@ impl Download<'_> {
         Error::Missing {
             what: self.url.to_owned(),
             reason: format!(
-                "the transfer broke off at {} of {} bytes, {} times in a row ({reason}); what came is kept, \
-                 and the same command goes on from there",
+                "the download stopped at {} of {} bytes, {} times in a row ({reason}); the partial file is kept, and the same command resumes it",
                 part.length, self.remote.size, self.settings.attempts
             ),
         }

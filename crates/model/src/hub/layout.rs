@@ -1,7 +1,7 @@
 //! The shared cache on disk: which file is where, and how a finished one gets its place.
 //!
 //! `models--ORG--REPO/blobs/ETAG` holds bytes, `snapshots/COMMIT/FILE` is a relative link to them,
-//! `refs/REVISION` names the commit a branch stood for. Everything arrives by rename, so another
+//! `refs/REVISION` names the commit a branch pointed to. Everything arrives by rename, so another
 //! process sees a file whole or not at all.
 
 use std::fs;
@@ -68,7 +68,7 @@ impl<'a> Layout<'a> {
         self.paths.blob_path(&format!("{etag}.incomplete"))
     }
 
-    /// The file whose lock whoever fetches these bytes holds.
+    /// The file whose lock is held while these bytes are fetched.
     pub(super) fn lock(&self, etag: &str) -> PathBuf {
         self.cache.join(".locks").join(self.repo.folder_name()).join(format!("{etag}.lock"))
     }
@@ -88,7 +88,7 @@ impl<'a> Layout<'a> {
         Ok(Fetched { path, commit: commit.to_owned() })
     }
 
-    /// Remembers which commit the revision stood for; a commit stands for itself.
+    /// Remembers which commit the revision pointed to; a commit points to itself.
     pub(super) fn refer(&self, commit: &str) -> Result<(), Error> {
         if self.repo.revision() == commit {
             return Ok(());
@@ -105,7 +105,7 @@ impl<'a> Layout<'a> {
         self.cache.join(self.repo.folder_name()).join("refs").join(self.repo.revision())
     }
 
-    /// The commit that the revision stands for, as far as the cache knows.
+    /// The commit that the revision points to, as far as the cache knows.
     fn commit(&self) -> Option<String> {
         let revision = self.repo.revision();
         match fs::read_to_string(self.reference()) {

@@ -133,7 +133,7 @@ pub struct Hub<'a> {
 }
 
 impl<'a> Hub<'a> {
-    /// The repository called `name` (`org/repo`) at `revision` (branch, tag or commit). Asks nobody yet.
+    /// The repository called `name` (`org/repo`) at `revision` (branch, tag or commit). Sends no request yet.
     pub fn new(
         settings: &'a HubSettings,
         (name, revision): (&str, &str),
@@ -163,7 +163,7 @@ impl<'a> Hub<'a> {
             Err(failure) => return Err(self.refused(failure, &url, None)),
         };
         let info: hf_hub::api::RepoInfo = answer.json().map_err(|reason| {
-            let reason = format!("the answer is no listing of a repository ({reason}); check HF_ENDPOINT");
+            let reason = format!("the response is not a repository listing ({reason}); check HF_ENDPOINT");
             Error::unusable(&url, reason)
         })?;
         if !layout::is_plain(&info.sha) {
@@ -181,7 +181,7 @@ impl<'a> Hub<'a> {
     /// the ones that the hub announced. What did come stays and is taken up again next time.
     pub fn fetch(&self, file: &str) -> Result<Fetched, Error> {
         if !valid_file(file) {
-            return Err(Error::BadName { name: file.to_owned(), reason: "it is no relative path".into() });
+            return Err(Error::BadName { name: file.to_owned(), reason: "it is not a relative path".into() });
         }
         let layout = layout::Layout::new(&self.settings.cache, &self.repo);
         if let Some(found) = layout.find(file) {
@@ -218,7 +218,7 @@ impl<'a> Hub<'a> {
         read: impl FnOnce(&mut dyn Read, u64, &Path) -> Result<T, Error>,
     ) -> Result<(T, String), Error> {
         if !valid_file(file) {
-            return Err(Error::BadName { name: file.to_owned(), reason: "it is no relative path".into() });
+            return Err(Error::BadName { name: file.to_owned(), reason: "it is not a relative path".into() });
         }
         if let Some(Fetched { path, commit }) =
             layout::Layout::new(&self.settings.cache, &self.repo).find(file)
@@ -270,12 +270,12 @@ impl<'a> Hub<'a> {
 /// Says which file, and what to do, when the system refuses a file in the cache.
 fn cache_error(path: &Path, source: std::io::Error) -> Error {
     use std::io::ErrorKind;
-    let way_out = "the cache's place can be set with HF_HUB_CACHE";
+    let way_out = "set the cache's location with HF_HUB_CACHE";
     match source.kind() {
         ErrorKind::StorageFull | ErrorKind::QuotaExceeded => Error::unusable(
             path,
             format!(
-                "the disk is full ({source}); what came so far is kept, so free some space and start again ({way_out})"
+                "the disk is full ({source}); the partial file is kept: free some space and run again ({way_out})"
             ),
         ),
         ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem | ErrorKind::NotADirectory => {

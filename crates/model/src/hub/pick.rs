@@ -26,17 +26,15 @@ pub fn gguf<'a>(files: &'a [String], quant: Option<&str>) -> Result<Option<&'a s
         },
         ([], quant) => {
             let quant = quant.unwrap_or_default();
-            Err(format!("no GGUF file's name carries `{quant}`; it has {}", list(&models)))
+            Err(format!("no GGUF file matches `{quant}`; it has {}", list(&models)))
         }
         ([first, ..], _) if wanted.iter().all(|file| shards(file).is_some()) => match whole(first) {
             Ok(()) => Ok(Some(first)),
             Err(reason) => Err(reason),
         },
-        (several, None) => {
-            Err(format!("it holds {} GGUF files; name one of {}", several.len(), list(several)))
-        }
+        (several, None) => Err(format!("it has {} GGUF files; name one of {}", several.len(), list(several))),
         (several, Some(quant)) => {
-            Err(format!("{} GGUF files carry `{quant}`; name one of {}", several.len(), list(several)))
+            Err(format!("{} GGUF files match `{quant}`; name one of {}", several.len(), list(several)))
         }
     }
 }
@@ -49,7 +47,7 @@ pub fn whole(file: &str) -> Result<(), String> {
     match shards(file) {
         None => Ok(()),
         Some(count) => Err(format!(
-            "{} is one of {count} pieces of a split model, which cannot be loaded piecewise; join them with \
+            "{} is one of {count} pieces of a split model, which cannot be loaded separately; join them with \
              llama.cpp's `llama-gguf-split --merge FIRST OUT` and give the path of the result, or name a file that is whole",
             base(file)
         )),
@@ -121,13 +119,13 @@ mod tests {
         check(&many, Some("q4_k_m"), Ok(Some("m-Q4_K_M.gguf")));
         check(&many, Some("q8_0"), Ok(Some("m.Q8_0.gguf")));
         check(&many, Some("f16"), Ok(Some("m-F16.gguf")));
-        check(&many, Some("q4_k"), Err("no GGUF file's name carries `q4_k`"));
+        check(&many, Some("q4_k"), Err("no GGUF file matches `q4_k`"));
         check(&many, None, Err("5 GGUF files; name one of m-Q4_K_M.gguf"));
         check(&["only.gguf", "mmproj-f16.gguf", "config.json"], None, Ok(Some("only.gguf")));
         let beside = ["m-imatrix-Q8_0.gguf", "m.imatrix.gguf", "m-mmproj-f16.gguf", "ggml-vocab-m.gguf"];
         check(&beside, None, Ok(Some("m-imatrix-Q8_0.gguf")));
         check(&["config.json", "model.safetensors"], None, Ok(None));
-        check(&["a/x-q4_0.gguf", "b/x-Q4_0.gguf"], Some("q4_0"), Err("2 GGUF files carry `q4_0`"));
+        check(&["a/x-q4_0.gguf", "b/x-Q4_0.gguf"], Some("q4_0"), Err("2 GGUF files match `q4_0`"));
     }
 
     #[test]

@@ -1,7 +1,7 @@
-//! Why the hub did not give what was asked, in words that say what to do next.
+//! Why the hub refused, in words that say what to do next.
 //!
-//! The hub answers 401 for a repository that does not exist as for one that is private, so that nobody
-//! can probe names; its `X-Error-Code` header tells gated repositories and missing files apart.
+//! The hub answers 401 for a repository that does not exist as for one that is private, so that names cannot be
+//! probed; its `X-Error-Code` header tells gated repositories and missing files apart.
 
 use std::path::Path;
 
@@ -33,7 +33,7 @@ pub(super) fn explain(failure: Failure, asked: &Asked<'_>) -> Error {
         }
         Failure::Transport(error) => unreachable(format!(
             "the hub cannot be reached ({error}) at {}; check the connection, HTTPS_PROXY and HF_ENDPOINT. \
-             Without a network, give the path of a file that is here, or synthetic:PRESET",
+             Without a network, give the path of a local file, or synthetic:PRESET",
             asked.url
         )),
         Failure::Status { status: status @ (401 | 403), code } if code == "GatedRepo" || status == 403 => {
@@ -67,7 +67,7 @@ pub(super) fn explain(failure: Failure, asked: &Asked<'_>) -> Error {
             asked.repo.revision()
         )),
         Failure::Status { status: 429, .. } => unreachable(
-            "the hub says too many requests came from here (429); wait some minutes, or set HF_TOKEN".into(),
+            "the hub received too many requests from here (429); wait a few minutes, or set HF_TOKEN".into(),
         ),
         Failure::Status { status, code } => unreachable(format!(
             "{} answered {status}{}; try again later",
@@ -82,8 +82,7 @@ pub(super) fn offline(repo: &Repo, file: Option<&str>, cache: &Path) -> Error {
     Error::Unreachable {
         what: name(repo, file),
         reason: format!(
-            "HF_HUB_OFFLINE is set and the cache {} does not hold it at revision {}; unset HF_HUB_OFFLINE and run once \
-             with a network, or give the path of a file that is here, or synthetic:PRESET",
+            "HF_HUB_OFFLINE is set and the cache {} does not hold it at revision {}; unset HF_HUB_OFFLINE and run once with a network, or give the path of a local file, or synthetic:PRESET",
             cache.display(),
             repo.revision()
         ),

@@ -169,7 +169,7 @@ fn a_broken_line_is_taken_up_where_it_broke() {
 fn a_line_that_keeps_breaking_is_given_up_and_the_part_is_kept() {
     let case = Case::new(1_000_000);
     case.server.fault(|faults| faults.cut_after = vec![400_000, 0, 0, 0]);
-    case.assert_refused(missing, &["400000 of 1000000 bytes", "3 times in a row", "goes on from there"]);
+    case.assert_refused(missing, &["400000 of 1000000 bytes", "3 times in a row", "resumes it"]);
     assert_eq!(std::fs::metadata(case.incomplete()).unwrap().len(), 400_000);
     case.server.fault(|faults| faults.cut_after.clear());
     case.assert_whole(&case.fetch().unwrap());
@@ -296,7 +296,7 @@ fn a_spoilt_part_is_fetched_anew() {
 fn bytes_that_are_not_the_announced_ones_are_not_taken() {
     let case = Case::new(500_000);
     case.server.fault(|faults| faults.corrupt = true);
-    case.assert_refused(unusable, &["SHA-256", &sha256(&case.bytes), "changes them"]);
+    case.assert_refused(unusable, &["SHA-256", &sha256(&case.bytes), "alters them"]);
     assert!(!case.cache(&format!("blobs/{}", sha256(&case.bytes))).exists());
     assert!(!case.cache(&format!("snapshots/{COMMIT}/{FILE}")).exists());
     case.server.fault(|faults| faults.corrupt = false);
@@ -392,9 +392,9 @@ fn without_a_network_the_cache_serves_and_its_lack_is_explained() {
     let offline = HubSettings { offline: true, ..case.settings() };
     let error = case.fetch_with(&offline).unwrap_err();
     assert!(missing(&error) && error.to_string().contains("HF_HUB_OFFLINE is set"), "{error}");
-    assert!(case.server.seen().is_empty(), "offline means that nobody is asked");
+    assert!(case.server.seen().is_empty(), "offline means that no request is sent");
 
-    // A port that nobody listens on: bound for a moment, to be sure that it was free.
+    // A port that nothing listens on: bound for a moment, to be sure that it was free.
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let alone = HubSettings { endpoint: format!("http://127.0.0.1:{port}"), ..case.settings() };
     let error = case.fetch_with(&alone).unwrap_err();
@@ -478,7 +478,7 @@ fn a_header_is_read_by_ranges_alone() {
     assert!(!asked.is_empty() && asked.iter().all(|seen| seen.range.is_some()), "{asked:?}");
     assert!(asked.iter().map(|seen| seen.body_bytes).sum::<u64>() <= 64 << 10, "{asked:?}");
     assert!(!case.cache("").exists(), "nothing is kept");
-    // A file that is here is asked nobody for.
+    // A local file causes no request.
     case.fetch().unwrap();
     let seen = case.server.seen().len();
     assert_eq!(look(&case, &HubSettings { offline: true, ..case.settings() }).unwrap(), "Tiny");

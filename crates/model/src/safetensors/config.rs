@@ -1,4 +1,4 @@
-//! `config.json`: the shape, in the words of Hugging Face's transformers (`PretrainedConfig` and its kin).
+//! `config.json`: the shape, in the terms of Hugging Face's transformers (`PretrainedConfig` and its kin).
 //!
 //! Defaults are those of the model's own configuration class there; a field without one must be present.
 //! What would change the computation and is not understood here is refused by name.
@@ -95,13 +95,13 @@ const MAX_BYTES: u64 = 4 << 20;
 /// Reads and judges a `config.json`.
 pub(super) fn read(path: &Path) -> Result<Config, Error> {
     let raw: Raw = serde_json::from_str(&text(path)?)
-        .map_err(|error| Error::unusable(path, format!("it is no model's config.json: {error}")))?;
+        .map_err(|error| Error::unusable(path, format!("it is not a model's config.json: {error}")))?;
     let family = FAMILIES.iter().find(|family| family.model_type == raw.model_type).ok_or_else(|| {
         let known: Vec<_> = FAMILIES.iter().map(|family| family.model_type).collect();
         Error::unusable(
             path,
             format!(
-                "model_type `{}` is none of those that can be run: {}",
+                "model_type `{}` is not supported; supported: {}",
                 raw.model_type.escape_debug(),
                 known.join(", ")
             ),
@@ -112,7 +112,7 @@ pub(super) fn read(path: &Path) -> Result<Config, Error> {
         return Err(Error::unusable(
             path,
             format!(
-                "the weights are quantized by `{}`, which is not read from safetensors; take the model unquantized, or as GGUF",
+                "the weights are quantized by `{}`, which is not supported in safetensors; use the unquantized model, or a GGUF file",
                 method.escape_debug()
             ),
         ));
@@ -143,15 +143,14 @@ fn text(path: &Path) -> Result<String, Error> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             return Err(Error::Missing {
                 what: path.display().to_string(),
-                reason: "a safetensors model is a folder with config.json beside the weights; \
-                         check the folder, or give the path of a .gguf file"
+                reason: "a safetensors model is a folder with config.json next to the weights; check the folder, or give the path of a .gguf file"
                     .into(),
             });
         }
         Err(error) => return Err(io(error)),
     };
     if length > MAX_BYTES {
-        return Err(Error::unusable(path, format!("{length} bytes are too many for a config.json")));
+        return Err(Error::unusable(path, format!("{length} bytes is too long for a config.json")));
     }
     fs::read_to_string(path).map_err(io)
 }
@@ -165,8 +164,7 @@ fn scaled_rope(path: &Path, raw: &Raw) -> Result<bool, Error> {
         Some(other) => Err(Error::unusable(
             path,
             format!(
-                "rope_scaling of type `{}` is not computed here, and without it the model would say other things; \
-                 known are `default` and `llama3`",
+                "rope_scaling of type `{}` is not supported, and without it the model's output would differ; supported: `default`, `llama3`",
                 other.escape_debug()
             ),
         )),
@@ -180,14 +178,14 @@ impl Raw {
             Some(value) => Ok(value),
             None => Err(Error::unusable(
                 path,
-                format!("{name} is not there; the file is no {}'s", family.model_type),
+                format!("{name} is missing; the file is not for {}", family.model_type),
             )),
         };
         let number = |name: &str, value: f64| {
             if value.is_finite() && value > 0.0 {
                 return Ok(value);
             }
-            Err(Error::unusable(path, format!("{name} is {value}, which is no positive number")))
+            Err(Error::unusable(path, format!("{name} is {value}, not a positive number")))
         };
         let width = field("hidden_size", self.hidden_size)?;
         let heads = field("num_attention_heads", self.num_attention_heads)?;
@@ -245,15 +243,14 @@ impl Config {
             let tensor = find(name).ok_or_else(|| {
                 Error::unusable(
                     dir,
-                    format!("no tensor is called `{name}`, which config.json's model must have"),
+                    format!("tensor `{name}` is missing, which the model in config.json must have"),
                 )
             })?;
             if tensor.shape != [vocabulary, width] {
                 return Err(Error::unusable(
                     dir,
                     format!(
-                        "`{name}` has shape {:?} and config.json says [{vocabulary}, {width}]: weights and config.json \
-                         are not of the same model",
+                        "`{name}` has shape {:?} and config.json says [{vocabulary}, {width}]: weights and config.json belong to different models",
                         tensor.shape
                     ),
                 ));
@@ -263,7 +260,7 @@ impl Config {
             && self.spec.architecture == "llama"
         {
             let reason = format!(
-                "`{}` is a bias, and a llama has none: leaving it out would change the text",
+                "`{}` is a bias, which llama does not have: ignoring it would change the output",
                 bias.name
             );
             return Err(Error::unusable(dir, reason));

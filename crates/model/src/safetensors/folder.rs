@@ -70,11 +70,12 @@ fn read_index(path: &Path) -> Result<Index, Error> {
     let io = |source| Error::Io { path: path.to_owned(), source };
     let length = fs::metadata(path).map_err(io)?.len();
     if length > MAX_INDEX_BYTES {
-        return Err(Error::unusable(path, format!("{length} bytes are too many for an index")));
+        return Err(Error::unusable(path, format!("{length} bytes is too long for an index")));
     }
     let text = fs::read_to_string(path).map_err(io)?;
-    let index: Index = serde_json::from_str(&text)
-        .map_err(|error| Error::unusable(path, format!("it is no index of safetensors files: {error}")))?;
+    let index: Index = serde_json::from_str(&text).map_err(|error| {
+        Error::unusable(path, format!("it is not an index of safetensors files: {error}"))
+    })?;
     if let Some(name) = index.weight_map.values().find(|name| !valid_file(name)) {
         let reason = format!("it names a file outside the folder: `{}`", name.escape_debug());
         return Err(Error::unusable(path, reason));
@@ -114,14 +115,13 @@ fn only(dir: &Path) -> Result<PathBuf, Error> {
         [file] => Ok(file.clone()),
         [] => Err(Error::Missing {
             what: dir.join("model.safetensors").display().to_string(),
-            reason: "the folder holds no *.safetensors; give the folder with config.json and the weights, \
-                     or the path of a .gguf file"
+            reason: "the folder has no *.safetensors; give the folder with config.json and the weights, or the path of a .gguf file"
                 .into(),
         }),
         several => Err(Error::Missing {
             what: dir.join(INDEX).display().to_string(),
             reason: format!(
-                "the folder holds {} *.safetensors and no index that says how they belong together",
+                "the folder has {} *.safetensors but no index that says how they belong together",
                 several.len()
             ),
         }),
@@ -140,7 +140,7 @@ impl Layout {
             Some(name) => Err(Error::unusable(
                 path,
                 format!(
-                    "the index says that tensor `{}` is here, and it is not; fetch the folder again",
+                    "the index lists tensor `{}` here, but it is missing; fetch the folder again",
                     name.escape_debug()
                 ),
             )),

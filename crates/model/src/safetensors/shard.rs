@@ -52,13 +52,13 @@ pub(crate) fn parse(mut file: impl Read, total: u64, path: &Path) -> Result<Vec<
     let length = u64::from_le_bytes(length);
     if length > MAX_HEADER_BYTES || length > total - 8 {
         return Err(bad(format!(
-            "its header claims {length} bytes, and the file has {total}: it is no safetensors file, or it was cut off; fetch it again"
+            "its header claims {length} bytes, but the file has {total}: it is not a safetensors file, or it is truncated; fetch it again"
         )));
     }
     let mut json = Vec::new();
     file.take(length).read_to_end(&mut json).map_err(io)?;
     let entries: BTreeMap<String, Value> = serde_json::from_slice(&json)
-        .map_err(|error| bad(format!("its header is not the JSON it must be: {error}")))?;
+        .map_err(|error| bad(format!("its header is not valid JSON: {error}")))?;
     let start = 8 + length;
     let mut tensors = Vec::with_capacity(entries.len());
     for (name, value) in entries.into_iter().filter(|(name, _)| name != "__metadata__") {
@@ -72,15 +72,14 @@ pub(crate) fn parse(mut file: impl Read, total: u64, path: &Path) -> Result<Vec<
 fn tensor(name: &str, value: Value, start: u64) -> Result<TensorInfo, String> {
     let shown = name.escape_debug();
     let Entry { dtype, shape, data_offsets: (begin, end) } = serde_json::from_value(value)
-        .map_err(|error| format!("tensor `{shown}` is described wrongly: {error}"))?;
+        .map_err(|error| format!("tensor `{shown}` has a malformed description: {error}"))?;
     let kind = match dtype.as_str() {
         "F32" => TensorType::F32,
         "F16" => TensorType::F16,
         "BF16" => TensorType::BF16,
         other => {
             return Err(format!(
-                "tensor `{shown}` is of type `{}`, and only F32, F16 and BF16 are read from safetensors; \
-                 take the model in one of these, or as GGUF",
+                "tensor `{shown}` is of type `{}`; supported in safetensors: F32, F16, BF16. Use the model in one of these, or a GGUF file",
                 other.escape_debug()
             ));
         }
@@ -92,7 +91,7 @@ fn tensor(name: &str, value: Value, start: u64) -> Result<TensorInfo, String> {
     let bytes = elements.and_then(|elements| elements.checked_mul(kind.block_bytes()));
     if bytes.is_none() || bytes != end.checked_sub(begin) {
         return Err(format!(
-            "tensor `{shown}` of shape {shape:?} in {kind} cannot lie in the bytes {begin} to {end} that the header gives it"
+            "tensor `{shown}` of shape {shape:?} in {kind} does not fit the bytes {begin} to {end} that the header gives it"
         ));
     }
     let offset =
@@ -106,7 +105,7 @@ fn without_gaps(tensors: &[TensorInfo], start: u64, total: u64) -> Result<(), St
     for tensor in tensors {
         if tensor.offset != position {
             return Err(format!(
-                "tensor `{}` starts at byte {} of the file, where {position} must follow the one before: the header is damaged",
+                "tensor `{}` starts at byte {} of the file, but the previous one ends at {position}: the header is damaged",
                 tensor.name.escape_debug(),
                 tensor.offset
             ));

@@ -116,17 +116,17 @@ fn shards_are_read_through_the_index() {
     let index_entry = (name, index.as_bytes());
     refused(
         &[config, index_entry, ("a.safetensors", &first)],
-        &["1 of the 2 files", "b.safetensors is not there"],
+        &["1 of the 2 files", "b.safetensors does not exist"],
     );
     refused(
         &[config, index_entry, ("a.safetensors", &second), ("b.safetensors", &first)],
-        &["is here, and it is not"],
+        &["here, but it is missing"],
     );
     refused(&[config, (name, br#"{"weight_map":{"x":"../../x"}}"#)], &["outside the folder"]);
     refused(&[config, (name, br#"{"weight_map":{}}"#)], &["empty"]);
     refused(&[config, ("a.safetensors", &first), ("b.safetensors", &second)], &["no index"]);
-    refused(&[config], &["holds no *.safetensors"]);
-    refused(&[("model.safetensors", &first)], &["config.json is not there"]);
+    refused(&[config], &["has no *.safetensors"]);
+    refused(&[("model.safetensors", &first)], &["config.json does not exist"]);
 }
 
 #[test]
@@ -145,20 +145,20 @@ fn a_header_that_lies_is_refused_before_memory_is_taken() {
         (b"abc", "3 bytes are too few"),
         (&endless, "claims 18446744073709551615 bytes"),
         (&long, "claims 99000000 bytes"),
-        (&raw("{not json", 0), "not the JSON"),
-        (&raw(r#"{"t":7}"#, 0), "tensor `t` is described wrongly"),
+        (&raw("{not json", 0), "not valid JSON"),
+        (&raw(r#"{"t":7}"#, 0), "tensor `t` has a malformed description"),
         (&raw(&entry("F8_E4M3", "[4,8]", "[0,32]"), 32), "type `F8_E4M3`"),
         (&raw(&entry("I64", "[4,8]", "[0,256]"), 256), "type `I64`"),
-        (&raw(&entry("F16", "[4,8]", "[0,63]"), 63), "cannot lie in the bytes 0 to 63"),
-        (&raw(&entry("F16", "[4,8]", "[64,0]"), 64), "cannot lie in the bytes 64 to 0"),
-        (&raw(&entry("F16", "[4294967296,4294967296]", "[0,0]"), 0), "cannot lie"),
-        (&raw(&entry("F16", "[9223372036854775808]", "[0,0]"), 0), "cannot lie"),
+        (&raw(&entry("F16", "[4,8]", "[0,63]"), 63), "does not fit the bytes 0 to 63"),
+        (&raw(&entry("F16", "[4,8]", "[64,0]"), 64), "does not fit the bytes 64 to 0"),
+        (&raw(&entry("F16", "[4294967296,4294967296]", "[0,0]"), 0), "does not fit"),
+        (&raw(&entry("F16", "[9223372036854775808]", "[0,0]"), 0), "does not fit"),
         (&raw(&entry("F16", "[1,1,1,1,1,1,1,1,1]", "[0,2]"), 2), "9 dimensions"),
-        (&raw(&entry("F16", "[4,8]", "[10,74]"), 74), "must follow the one before"),
+        (&raw(&entry("F16", "[4,8]", "[10,74]"), 74), "the previous one ends at"),
         (&raw(&entry("F16", "[0,8]", "[18446744073709551615,18446744073709551615]"), 0), "starts at byte"),
         (&raw(&entry("F16", "[4,8]", "[0,64]"), 65), "it was cut off or altered"),
         (cut, "it was cut off or altered"),
-        (&raw(&entry("F16", "[4,9]", "[0,72]"), 72), "not of the same model"),
+        (&raw(&entry("F16", "[4,9]", "[0,72]"), 72), "different models"),
         (
             &raw(r#"{"other":{"dtype":"F16","shape":[1],"data_offsets":[0,2]}}"#, 2),
             "model.embed_tokens.weight",
@@ -201,7 +201,7 @@ fn a_config_that_cannot_be_run_is_refused_by_name() {
         ("\"llama\"", "\"mamba\"", "model_type `mamba`"),
         ("\"silu\"", "\"relu\"", "activation `relu`"),
         ("\"hidden_size\":8", "\"hidden_size\":0", "hidden_size is 0"),
-        ("\"hidden_size\":8,", "", "hidden_size is not there"),
+        ("\"hidden_size\":8,", "", "hidden_size is missing"),
         ("\"hidden_size\":8", "\"hidden_size\":-8", "invalid value"),
         ("\"num_attention_heads\":2", "\"num_attention_heads\":0", "num_attention_heads is 0"),
         ("\"num_attention_heads\":2", "\"num_attention_heads\":16", "head_dim is 0"),
@@ -213,7 +213,7 @@ fn a_config_that_cannot_be_run_is_refused_by_name() {
             "\"quantization_config\":{\"quant_method\":\"awq\"},\"hidden_act\"",
             "quantized by `awq`",
         ),
-        ("{", "", "no model's config.json"),
+        ("{", "", "not a model's config.json"),
     ];
     for (from, to, part) in cases {
         let text = CONFIG.replacen(from, to, 1);

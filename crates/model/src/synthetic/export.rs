@@ -1,6 +1,6 @@
 //! A virtual file made real, so that other programs load the same bytes.
 //!
-//! It is written beside its final name and linked there when it is whole: an existing file is never replaced, and
+//! It is written next to its final name and linked there when it is complete: an existing file is never replaced, and
 //! nothing is left if writing is stopped, by any signal but SIGKILL.
 
 use std::fs::{self, File};
@@ -33,7 +33,7 @@ impl Synthetic {
     /// # Errors
     /// [`Error::Unusable`] when there is something at `path` already or its disk is too small, [`Error::Missing`] when
     /// its folder is not there, [`Error::Write`] when the system refuses, [`Error::Interrupted`] when the user asked to
-    /// stop. Nothing is left behind then.
+    /// stop. Nothing is left over then.
     pub fn export(
         &self,
         path: &Path,
@@ -68,14 +68,14 @@ impl Synthetic {
             return Err(taken(path));
         }
         if !folder.is_dir() {
-            let reason = "there is no such folder to write the file into; make it first".to_owned();
+            let reason = "its folder does not exist; create it first".to_owned();
             return Err(Error::Missing { what: folder.display().to_string(), reason });
         }
         let needed = Bytes::new(self.length());
         match sys::disk_free(folder) {
             Some(free) if free < needed => Err(Error::unusable(
                 folder,
-                format!("its disk has {free} left and the file takes {needed}; name another place"),
+                format!("its disk has {free} left, but the file needs {needed}; choose another place"),
             )),
             _ => Ok(()),
         }
@@ -109,7 +109,7 @@ impl Synthetic {
 }
 
 fn taken(path: &Path) -> Error {
-    Error::unusable(path, "it is there already and is not overwritten; remove it, or name another file")
+    Error::unusable(path, "it already exists and is not overwritten; delete it, or choose another file")
 }
 
 /// Gives a whole file its name, which must not be taken; its temporary one goes with the [`Undo`].

@@ -92,7 +92,7 @@ impl Mixture {
             nearest.max_by(|one, other| likeness(one).total_cmp(&likeness(other))).unwrap_or_default();
         let all: Vec<String> = MIXTURES.iter().map(|(known, _)| known.to_ascii_lowercase()).collect();
         Err(format!(
-            "`{}` is no format of synthetic weights; did you mean `{}`? Known: {}",
+            "`{}` is not a format of synthetic weights; did you mean `{}`? Supported: {}",
             label.escape_debug(),
             nearest.to_ascii_lowercase(),
             all.join(", ")

@@ -5,8 +5,8 @@
 //! needs neither a file nor a second copy in memory, and two machines measure the same bytes. Speed, memory
 //! and energy of such a model are real; its text and its quality mean nothing, and it has no vocabulary.
 //!
-//! Which type each tensor has is decided as llama-quantize decides it ([`mixture`]); which tensors there are stands in the
-//! architecture's table ([`architecture`](super::architecture)), which keys in `network` beside this.
+//! Which type each tensor has is decided as llama-quantize decides it ([`mixture`]); which tensors there are is in
+//! the architecture's table ([`architecture`](super::architecture)), which keys in `network` next to this.
 
 mod export;
 pub mod mixture;

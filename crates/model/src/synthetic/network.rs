@@ -39,7 +39,7 @@ pub(super) enum Content {
 
 /// Norm weights: near 1, and different enough to show when two are mixed up.
 const NORM: Content = Content::Random(Distribution { mean: 1.0, deviation: 0.05 });
-/// Biases: small beside activations of about 1.
+/// Biases: small compared with activations of about 1.
 const BIAS: Content = Content::Random(Distribution { mean: 0.0, deviation: 0.1 });
 
 impl Network {
@@ -48,7 +48,7 @@ impl Network {
         let architecture = check(shape)?;
         if mixture.is_for_experts() && shape.experts.is_none() {
             return Err(format!(
-                "{} is a format of mixtures of experts, and its shape has none; take another one (q4_k_m or q8_0, say)",
+                "{} is a format for mixtures of experts, but its shape has no experts; use another one (such as q4_k_m or q8_0)",
                 mixture.label()
             ));
         }
@@ -81,7 +81,7 @@ impl Network {
 fn check(shape: &Shape) -> Result<&'static Architecture, String> {
     let architecture = architecture::named(&shape.architecture).ok_or_else(|| {
         format!(
-            "its architecture `{}` has no synthetic weights; known are {}",
+            "synthetic weights do not support its architecture `{}`; supported: {}",
             shape.architecture.escape_debug(),
             architecture::names(|_| true)
         )
@@ -113,7 +113,7 @@ fn check(shape: &Shape) -> Result<&'static Architecture, String> {
     for (field, value) in [("head_size", shape.head_size), ("rotated", rotated)] {
         if !value.is_multiple_of(2) {
             return Err(format!(
-                "its shape has {field} = {value}, and rotary positions turn pairs; correct its catalog row"
+                "its shape has {field} = {value}, but rotary positions rotate pairs; correct its catalog row"
             ));
         }
     }
@@ -165,7 +165,7 @@ fn check_experts(architecture: &Architecture, shape: &Shape) -> Result<(), Strin
     };
     if architecture.experts == Presence::Never {
         return Err(format!(
-            "its shape has experts, and {name} has none; known are {}",
+            "its shape has experts, but {name} has none; supported: {}",
             architecture::names(|one| one.experts != Presence::Never)
         ));
     }

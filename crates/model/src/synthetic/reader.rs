@@ -65,7 +65,7 @@ impl Layout {
             out = &mut out[count..];
             at += count as u64;
         }
-        // The last tensor that begins at or before `at`; the header is behind us, so there is one.
+        // The last tensor that begins at or before `at`; the header has been passed, so there is one.
         let first = self.tensors.partition_point(|tensor| tensor.start <= at).saturating_sub(1);
         for tensor in &self.tensors[first..] {
             if out.is_empty() {

@@ -1,4 +1,4 @@
-//! `tokenizer.json` beside the weights, and the small files that say which tokens are special.
+//! `tokenizer.json` next to the weights, and the small files that say which tokens are special.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -13,11 +13,11 @@ use crate::Error;
 const MAX_FILE: u64 = 256 << 20;
 
 /// The tokenizer in `folder`, for a model whose embedding has `rows` rows; `None` when there is none.
-pub(super) fn beside(folder: &Path, rows: u32) -> Result<Option<Tokenizer>, Error> {
+pub(super) fn in_folder(folder: &Path, rows: u32) -> Result<Option<Tokenizer>, Error> {
     file(&folder.join("tokenizer.json"), rows)
 }
 
-/// [`beside`], for a file of any name; what is special is read from the files beside it.
+/// [`in_folder`], for a file of any name; special tokens are read from the files next to it.
 pub(super) fn file(path: &Path, rows: u32) -> Result<Option<Tokenizer>, Error> {
     let Some(bytes) = read(path)? else { return Ok(None) };
     let folder = path.parent().unwrap_or_else(|| Path::new(""));

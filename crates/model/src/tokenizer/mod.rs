@@ -1,9 +1,9 @@
 //! Text to tokens and back, with what came with the model.
 //!
 //! A GGUF file's own vocabulary comes first, since it is surely this model's; then a `tokenizer.json`
-//! beside the weights. How a vocabulary cuts text into words before merging is named in the file
+//! next to the weights. How a vocabulary cuts text into words before merging is named in the file
 //! (`tokenizer.ggml.pre`), and a name that is not known here is an error: a guess would give other tokens
-//! than the model was trained on, and nobody would see it.
+//! than the model was trained on, and it would go unnoticed.
 //!
 //! Merging itself is the `tokenizers` crate's. Not read: `tokenizer.model` files, and vocabularies of the
 //! kinds `bert`, `t5` and `rwkv`.
@@ -47,15 +47,15 @@ impl Tokenizer {
     pub fn open(model: &Model) -> Result<Option<Self>, Error> {
         match &model.source {
             Source::Synthetic(_) => Ok(None),
-            Source::Safetensors(folder) => json::beside(folder, model.header.spec.vocabulary),
+            Source::Safetensors(folder) => json::in_folder(folder, model.header.spec.vocabulary),
             Source::Gguf(path) => {
                 let own = Self::from_gguf(&gguf::read(path)?, path);
                 if let Ok(Some(_)) = own {
                     return own;
                 }
                 let folder = path.parent().unwrap_or_else(|| Path::new(""));
-                match json::beside(folder, model.header.spec.vocabulary)? {
-                    Some(beside) => Ok(Some(beside)),
+                match json::in_folder(folder, model.header.spec.vocabulary)? {
+                    Some(found) => Ok(Some(found)),
                     None => own,
                 }
             }
@@ -68,13 +68,14 @@ impl Tokenizer {
     /// [`Error::Missing`] when there is no such file, else as [`Self::open`].
     pub fn from_file(path: &Path) -> Result<Self, Error> {
         if path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gguf")) {
-            let none =
-                || Error::unusable(path, "it has no vocabulary: name one that has, or a tokenizer.json");
+            let none = || {
+                Error::unusable(path, "it has no vocabulary: use a file that has one, or a tokenizer.json")
+            };
             return Self::from_gguf(&gguf::read(path)?, path)?.ok_or_else(none);
         }
         json::file(path, u32::MAX)?.ok_or_else(|| Error::Missing {
             what: path.display().to_string(),
-            reason: "there is no such tokenizer file".to_owned(),
+            reason: "no such tokenizer file".to_owned(),
         })
     }
 

@@ -1,9 +1,9 @@
 //! How text is cut into words before merging, by the name a GGUF file gives (`tokenizer.ggml.pre`).
 //!
-//! The expressions are part of each model: they stand in the `tokenizer.json` published with it
-//! (`pre_tokenizer`), and another expression gives other tokens. Which name means which of them is listed in
-//! llama.cpp's src/llama-vocab.cpp, as is the set of names that take a whole word that is a token before
-//! merging (`ignore_merges`) and those that put the beginning-of-sequence token in front.
+//! The expressions are part of each model: they are in the `tokenizer.json` published with it (`pre_tokenizer`), and
+//! another expression gives other tokens. Which name means which of them is listed in llama.cpp's
+//! src/llama-vocab.cpp, as is the set of names that take a whole word that is a token before merging
+//! (`ignore_merges`) and those that put the beginning-of-sequence token in front.
 
 use tokenizers::pre_tokenizers::PreTokenizerWrapper;
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;

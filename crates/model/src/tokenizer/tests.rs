@@ -223,24 +223,24 @@ fn json_folder(merges: &str) -> tempfile::TempDir {
 fn a_tokenizer_json_beside_the_weights_is_used() {
     for merges in [r#"["a b"]"#, r#"[["a","b"]]"#] {
         let folder = json_folder(merges);
-        let tokenizer = json::beside(folder.path(), 4).unwrap().unwrap();
+        let tokenizer = json::in_folder(folder.path(), 4).unwrap().unwrap();
         assert_eq!(tokenizer.encode("abb", true).unwrap(), [0, 3, 2]);
         assert_eq!((tokenizer.bos(), tokenizer.eos(), tokenizer.adds_bos()), (Some(0), Some(3), true));
     }
     let empty = tempfile::tempdir().unwrap();
-    assert!(json::beside(empty.path(), 4).unwrap().is_none());
+    assert!(json::in_folder(empty.path(), 4).unwrap().is_none());
 }
 
 #[test]
 fn a_tokenizer_json_that_lies_is_refused() {
     let folder = json_folder(r#"["a b"]"#);
-    let message = json::beside(folder.path(), 3).unwrap_err().to_string();
+    let message = json::in_folder(folder.path(), 3).unwrap_err().to_string();
     assert!(message.contains("`ab` has the number 3") && message.contains("3 rows"), "{message}");
     let folder = json_folder(r#"["ab ab"]"#);
-    let message = json::beside(folder.path(), 4).unwrap_err().to_string();
+    let message = json::in_folder(folder.path(), 4).unwrap_err().to_string();
     assert!(message.contains("tokenizer.json: merge 0"), "{message}");
     std::fs::write(folder.path().join("tokenizer.json"), "{\"version\"").unwrap();
-    assert!(json::beside(folder.path(), 4).unwrap_err().to_string().contains("not JSON"));
+    assert!(json::in_folder(folder.path(), 4).unwrap_err().to_string().contains("not JSON"));
 }
 
 #[test]
@@ -253,8 +253,8 @@ fn a_gguf_that_cannot_cut_text_takes_the_tokenizer_json_beside_it() {
         let source = Source::Gguf(path.clone());
         Tokenizer::open(&Model { id: "model.gguf".to_owned(), header, source, origin: String::new() })
     };
-    let beside = open(&byte_pairs("klingon")).unwrap().unwrap();
-    assert_eq!(beside.vocabulary(), 4);
+    let other = open(&byte_pairs("klingon")).unwrap().unwrap();
+    assert_eq!(other.vocabulary(), 4);
     let own = open(&byte_pairs("smollm")).unwrap().unwrap();
     assert_eq!(own.vocabulary(), 15);
     std::fs::remove_file(folder.path().join("tokenizer.json")).unwrap();

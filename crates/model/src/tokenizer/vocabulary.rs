@@ -55,15 +55,13 @@ fn kind(metadata: &Metadata) -> Result<Option<Kind>, String> {
         Some("gpt2") => match metadata.str("tokenizer.ggml.pre") {
             None => {
                 return Err(
-                    "`tokenizer.ggml.pre` is missing, so how its text is cut into words is not known; \
-                            put the model's tokenizer.json beside it, or convert the model again"
+                    "`tokenizer.ggml.pre` is missing, so its pre-tokenizer is unknown; put the model's tokenizer.json next to it, or convert the model again"
                         .to_owned(),
                 );
             }
             Some(name) => Kind::Merges(pre::known(name).ok_or_else(|| {
                 format!(
-                    "`tokenizer.ggml.pre` is `{}`, a way to cut text into words that is not known here; \
-                     put the model's tokenizer.json beside it",
+                    "`tokenizer.ggml.pre` is `{}`, an unknown pre-tokenizer; put the model's tokenizer.json next to it",
                     name.escape_debug()
                 )
             })?),
@@ -71,7 +69,7 @@ fn kind(metadata: &Metadata) -> Result<Option<Kind>, String> {
         Some("llama") => Kind::Pieces,
         Some(other) => {
             return Err(format!(
-                "`tokenizer.ggml.model` is `{}`, and `gpt2` and `llama` are read; put the model's tokenizer.json beside it",
+                "`tokenizer.ggml.model` is `{}`; supported: `gpt2`, `llama`; put the model's tokenizer.json next to it",
                 other.escape_debug()
             ));
         }
@@ -82,7 +80,7 @@ fn kind(metadata: &Metadata) -> Result<Option<Kind>, String> {
     };
     for key in needed {
         if metadata.get(key).and_then(Value::as_array).is_none() {
-            return Err(format!("`{key}` is not an array or not there: the vocabulary is corrupted"));
+            return Err(format!("`{key}` is missing or not an array: the vocabulary is corrupted"));
         }
     }
     Ok(Some(kind))

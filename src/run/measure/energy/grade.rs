@@ -61,9 +61,9 @@ pub(super) fn grade(e: &Evidence) -> (Grade, Vec<String>) {
     }
     let percent = e.error_bound * 100.0;
     if e.error_bound > EDGE_LARGE {
-        lower(Grade::C, format!("edges and foreign time leave {percent:.1}% open"));
+        lower(Grade::C, format!("edges and time outside the row's steps leave {percent:.1}% uncertain"));
     } else if e.error_bound > EDGE_SMALL {
-        lower(Grade::B, format!("edges and foreign time leave {percent:.1}% open"));
+        lower(Grade::B, format!("edges and time outside the row's steps leave {percent:.1}% uncertain"));
     }
     match e.disagreement.map(|by| (by.abs(), by * 100.0)) {
         Some((by, percent)) if by > DISPUTED => {

@@ -36,11 +36,11 @@ pub(super) fn integral(samples: &[PowerSample], kind: PowerKind, span: Span) -> 
         return Err("no power was sampled".to_owned());
     };
     if first.0 > span.from || last.0 < span.to {
-        return Err("the power samples do not reach over the window".to_owned());
+        return Err("the power samples do not cover the window".to_owned());
     }
     let gap = largest_gap(&of_kind, span);
     if gap > LARGEST_GAP {
-        return Err(format!("the power samples have a hole of {gap}"));
+        return Err(format!("the power samples have a gap of {gap}"));
     }
     if kind == PowerKind::Average {
         return telescoped(&points, span);

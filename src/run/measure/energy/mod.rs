@@ -33,7 +33,7 @@ pub fn shortest_window(sensor: Option<&Sensor>) -> Seconds {
 pub struct Window {
     /// The edge before the first trial.
     pub begin: PhaseEdge,
-    /// The edge behind the last.
+    /// The edge after the last.
     pub end: PhaseEdge,
     /// The row's own steps, a stretch for each schedule that ran.
     pub own: Vec<Span>,
@@ -41,14 +41,14 @@ pub struct Window {
     pub context: Vec<Span>,
 }
 
-/// What is known of the device beside its trace.
+/// What is known about the device besides its trace.
 #[derive(Debug, Clone, Copy)]
 pub struct Device<'a> {
     /// What its sensors said.
     pub trace: &'a Trace,
     /// Its power before the model was loaded, or why that is not known.
     pub idle: Result<Watts, &'a str>,
-    /// Why there are no figures of its power, where its source says so.
+    /// Why there are no figures of its power, if its source says so.
     pub no_power: Option<&'a str>,
     /// Whether its sensors cover more than a GPU.
     pub module: bool,
@@ -77,7 +77,7 @@ pub fn spans(events: &[Event]) -> [Option<Span>; 2] {
 /// # Errors
 /// One sentence when there are too few.
 pub fn sampled_power(trace: &Trace, span: Span) -> Result<Watts, String> {
-    let kind = integral::best_kind(&trace.power).ok_or("no figure of power was read")?;
+    let kind = integral::best_kind(&trace.power).ok_or("no power value was read")?;
     let mut inside = trace
         .power
         .iter()
@@ -85,11 +85,11 @@ pub fn sampled_power(trace: &Trace, span: Span) -> Result<Watts, String> {
     let reach =
         inside.next().zip(inside.next_back()).map(|(first, last)| Span { from: first.at, to: last.at });
     let reach = reach.filter(|reach| reach.length() > span.length() * 0.5);
-    let reach = reach.ok_or("the power samples do not reach over it")?;
+    let reach = reach.ok_or("the power samples do not cover it")?;
     integral::integral(&trace.power, kind, reach).map(|joules| joules / reach.length())
 }
 
-/// An edge that is looked for in a trace afterwards, where nobody could wait for the counter at that moment: the first step
+/// An edge that is looked for in a trace afterwards, if the counter could not be awaited at that moment: the first step
 /// that its polls saw from `at` on.
 pub fn edge_in(trace: &Trace, at: Tick) -> PhaseEdge {
     let before = trace.energy.partition_point(|reading| reading.at < at).saturating_sub(1);
@@ -122,7 +122,7 @@ pub fn of_window(cell: Cell, tokens: [u64; 2], window: &Window, device: &Device<
     let kind = integral::best_kind(&device.trace.power);
     let integrated = |span: Span| match kind {
         Some(kind) => integral::integral(&device.trace.power, kind, span),
-        None => Err(device.no_power.unwrap_or("no figure of power was read").to_owned()),
+        None => Err(device.no_power.unwrap_or("no power value was read").to_owned()),
     };
     let integral = integrated(span);
 
@@ -182,7 +182,7 @@ pub fn of_window(cell: Cell, tokens: [u64; 2], window: &Window, device: &Device<
     reasons.extend(device.trace.failures.iter().map(|failure| format!("a reading failed: {failure}")));
     let method = if counter.is_ok() { "counter" } else { "samples" };
     let no_energy = || joules.as_ref().err().cloned().unwrap_or_default();
-    let unsaid = |what: &str| format!("the device does not say {what}");
+    let unsaid = |what: &str| format!("the device does not report {what}");
     EnergyWindow {
         cell,
         begin_seconds: first
@@ -219,7 +219,7 @@ pub fn measurements(window: &EnergyWindow) -> Vec<Measurement> {
         Some(_) if tokens > 0 && other > 0 => {
             Err(format!("{what} tokens share this row with others; the pure row has its own figure"))
         }
-        Some(_) if tokens == 0 => Err("no token came in the window".to_owned()),
+        Some(_) if tokens == 0 => Err("no token arrived in the window".to_owned()),
         Some(joules) => Ok(joules / tokens as f64),
         None => Err(reason()),
     };
@@ -255,7 +255,7 @@ pub fn measurements(window: &EnergyWindow) -> Vec<Measurement> {
 
 fn one(window: &EnergyWindow, metric: Metric, value: Result<f64, String>, method: &str) -> Measurement {
     Measurement {
-        ci95: Known::unknown("one window; its bound of error stands in energy.windows"),
+        ci95: Known::unknown("one window; its error bound is in energy.windows"),
         ..Measurement::new(metric, Known::new(window.cell.clone()), value.into(), method)
     }
 }
@@ -310,7 +310,7 @@ fn shared(
     if busy <= Joules::ZERO {
         return Err("the device took no more than when it idles".to_owned());
     }
-    // Just behind a step a device draws more than when it idles: a third of the time between is left open.
+    // Just after a step a device draws more than when it idles: a third of the time between is left uncertain.
     let open = between.get() / window.get() / if idle.is_ok() { 3.0 } else { 1.0 };
     Ok((Joules::new(busy.get() * own.get() / working.get()), open + foreign * 0.2))
 }

@@ -47,7 +47,7 @@ fn trace(watts: &dyn Fn(f64) -> f64) -> Trace {
     trace
 }
 
-/// The edge behind the first step of the counter at or after `seconds`.
+/// The edge after the first step of the counter at or after `seconds`.
 fn edge(watts: &dyn Fn(f64) -> f64, seconds: f64) -> PhaseEdge {
     let step = (seconds * 10.0).ceil() / 10.0;
     let reading = EnergyReading { at: tick(step + 0.0005), joules: Joules::new(energy(watts, 0.0, step)) };
@@ -165,7 +165,7 @@ fn nothing_at_all_is_null_with_both_reasons() {
     let found = of_row(&row(), &window, &device(&Trace::default()));
     assert_eq!((*found.joules, *found.grade), (None, None));
     let reason = found.joules.reason().expect("a reason");
-    assert!(reason.contains("the GPU is lost") && reason.contains("no figure of power was read"), "{reason}");
+    assert!(reason.contains("the GPU is lost") && reason.contains("no power value was read"), "{reason}");
     // A sensor that is there and reads nothing true is not called absent.
     let nothing = Trace::default();
     let zero = Device { no_power: Some("the power sensor reads 0 W"), ..device(&nothing) };
@@ -185,7 +185,7 @@ fn a_hole_in_the_samples_is_not_bridged() {
     let mut trace = trace(&watts);
     trace.power.retain(|sample| !(4.0..5.5).contains(&(sample.at.nanos() as f64 / 1e9)));
     let found = of_row(&row(), &window(&watts), &device(&trace));
-    assert!(found.integral_joules.reason().expect("a hole").contains("hole"));
+    assert!(found.integral_joules.reason().expect("a hole").contains("gap"));
     assert_eq!(found.grade, Some(Grade::B));
 }
 

@@ -68,7 +68,7 @@ fn pooled(
 ) -> Figure {
     let none = || "no request had two deliveries".to_owned();
     let dependent = || {
-        "gaps of one request are not independent; the interval over requests stands at time_per_output_token_seconds"
+        "gaps of one request are not independent; time_per_output_token_seconds has the interval over requests"
             .to_owned()
     };
     let percentile = |q| Percentile {

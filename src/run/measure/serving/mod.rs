@@ -1,8 +1,8 @@
 //! Requests in, figures of a load out: whatever served them and however they came.
 //!
-//! Latencies count from the moment at which a request was due, so that neither a busy client nor a queue hides. Rates are of
-//! tokens delivered within the steady window; without one they are `null` with the reason, and the figures of the whole run
-//! stand beside. Formulas are those of `docs/metrics.md`, under `infercost.serving.*`.
+//! Latencies count from the moment at which a request was due, so that neither a busy client nor a queue hides. Rates
+//! are of tokens delivered within the steady window; without one they are `null` with the reason, and the figures of
+//! the whole run are next to them. Formulas are those of `docs/metrics.md`, under `infercost.serving.*`.
 
 mod counts;
 mod goodput;
@@ -83,7 +83,7 @@ pub struct Figure {
     /// How many samples there are.
     pub n: usize,
     /// The samples themselves: of a distribution one a request in the order in which they were due, of a rate one a block
-    /// of the window. Gaps are not kept one by one.
+    /// of the window. Gaps are not kept individually.
     pub samples: Vec<f64>,
     /// How value and interval come from the samples.
     pub method: &'static str,
@@ -151,7 +151,7 @@ fn enough(requests: usize, q: f64) -> Result<(), String> {
 /// Measures a load.
 pub fn measure(observed: &Observed<'_>) -> Serving {
     let steady = Steady::of(observed);
-    // Without a steady window latencies are those of all that was measured, and the reason stands in `steady`.
+    // Without a steady window latencies are those of all that was measured, and the reason is in `steady`.
     let span = steady.window.clone().unwrap_or(observed.measured);
     let mut due: Vec<&Request> =
         observed.log.requests().iter().filter(|request| is_measured(request)).collect();

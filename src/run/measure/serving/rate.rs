@@ -1,4 +1,4 @@
-//! Tokens and requests a second: within the steady window, and over the whole run as other tools have it.
+//! Tokens and requests per second: within the steady window, and over the whole run as in other tools.
 
 use crate::base::event::{Span, Tick};
 use crate::base::requests::{CountedBy, Ending, Request};
@@ -10,7 +10,7 @@ use super::steady::BLOCKS;
 use super::{CONFIDENCE, Figure, Observed, Steady};
 
 const METHOD: &str =
-    "what came within the steady window ÷ its length; t interval over 20 blocks of it, effective sample size";
+    "what arrived in the steady window ÷ its length; t interval over 20 blocks of it, effective sample size";
 const RUN: &str =
     "tokens of completed requests ÷ time from the first send to the last end, ramp and drain included";
 
@@ -28,7 +28,7 @@ pub(super) fn figures(observed: &Observed<'_>, steady: &Steady, due: &[&Request]
             sums.iter().zip(&blocks.seconds).map(|(sum, seconds)| sum / seconds).collect::<Vec<f64>>()
         });
         let ci95 = rates.as_deref().map_err(Clone::clone).and_then(|rates| {
-            t_interval_positive(rates, CONFIDENCE).ok_or_else(|| "nothing came in the window".to_owned())
+            t_interval_positive(rates, CONFIDENCE).ok_or_else(|| "nothing arrived in the window".to_owned())
         });
         let n = blocks.as_ref().map_or(0, |blocks| blocks.seconds.len());
         let samples = rates.unwrap_or_default();
@@ -81,7 +81,7 @@ impl Blocks {
                     // One that was cut before it was counted.
                     (_, None) if request.ending == Ending::CutByUs => {}
                     (cached, _) => {
-                        *cached = Err("the server does not say how many tokens it had cached".to_owned());
+                        *cached = Err("the server does not report cached tokens".to_owned());
                     }
                 }
             }
@@ -117,7 +117,7 @@ fn tokens_per_byte(requests: &[Request]) -> Result<f64, String> {
 }
 
 const UNCOUNTED: &str =
-    "nobody counted the output tokens: the server sends no usage and there is no tokenizer";
+    "the output tokens were not counted: the server sends no usage and there is no tokenizer";
 
 /// vLLM's, SGLang's and AIPerf's way.
 fn of_run(due: &[&Request]) -> Figure {

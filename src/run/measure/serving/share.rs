@@ -1,9 +1,9 @@
-//! An engine's time under load, shared out between input and output.
+//! An engine's time under load, divided between input and output.
 //!
-//! A step that feeds prompts alone is input, one that feeds outputs alone is output. A step that feeds both is split in the
-//! proportion of what its two parts take alone at their size ([`StepEvent::split`]), by the unmixed steps of rows with the
-//! same lengths; never by token count. What lies between two steps goes to the step before. Time in which there was nothing
-//! to do is paid for as well and is shared out as the work was, so that the two add up to the window.
+//! A step that feeds prompts alone is input, one that feeds outputs alone is output. A step that feeds both is split
+//! in proportion to what its two parts would take on their own at their size ([`StepEvent::split`]), by the unmixed
+//! steps of rows with the same lengths; never by token count. The time between two steps goes to the step before.
+//! Idle time is paid for too and is divided in proportion to the work, so that the two add up to the window.
 
 use crate::base::event::{Phase, Span, StepEvent, Tick};
 use crate::base::stats::median;
@@ -36,7 +36,7 @@ pub fn shared_out(serving: &Serving, work: &Work, alike: &[&[StepEvent]]) -> [Fi
     ]
 }
 
-const TIME: &str = "time of the window's steps, mixed ones split by what their parts take alone, idle time shared out in proportion";
+const TIME: &str = "time of the window's steps, mixed ones split by what their parts take on their own, idle time divided in proportion";
 const MIXED: &str = "time of steps that fed prompts and outputs together ÷ time of all steps of the window";
 
 /// How a window's time was used.
@@ -220,7 +220,7 @@ mod tests {
         let steps = steps(&sizes, 0.0);
         let shares = found(&steps, Vec::new(), all(&steps));
         let (prompt, output) = (2e-4 * 750.0, 3e-3 * 23.0);
-        // The gap behind a step is the step's, so the shares are of a little more than the work.
+        // The gap after a step is the step's, so the shares are of a little more than the work.
         let length = all(&steps).length().get();
         assert!((shares.input + shares.output - length).abs() < 1e-9);
         assert!((shares.input / length - prompt / (prompt + output)).abs() < 0.02, "{shares:?}");
@@ -240,7 +240,7 @@ mod tests {
     #[test]
     fn idle_time_is_shared_out_as_the_work_was() {
         let mut steps = steps(&[(100, 0), (0, 1), (0, 1)], 0.0);
-        // 20 ms of input, 3 + 3 of output, 74 ms of nothing behind the first output.
+        // 20 ms of input, 3 + 3 of output, 74 ms of nothing after the first output.
         let rest = Span { from: Tick::from_nanos(25_000_000), to: Tick::from_nanos(98_000_000) };
         steps[2].start = Tick::from_nanos(98_000_000);
         steps[2].end = Tick::from_nanos(101_000_000);

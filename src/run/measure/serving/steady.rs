@@ -1,10 +1,10 @@
 //! From when to when a server was in a steady state, or why there is no such time.
 //!
-//! Closed loop: as long as at least 0.95 of its requests were in flight. Open loop: from the block of requests on whose
-//! time per token is that of the second half of the run, if that is in the first half. Then both must stand still: no
-//! trend in the time per token nor, in an open loop, in the number of requests in the system, and Little's law must hold.
-//! The design follows mlcommons/endpoints (docs/steady-state-detection.md): time to first token is too wild to decide by,
-//! and a window is never chosen by the throughput in it.
+//! Closed loop: as long as at least 0.95 of its requests were in flight. Open loop: from the block of requests on
+//! whose time per token is that of the second half of the run, if that is in the first half. Then both must be
+//! stable: no trend in the time per token nor, in an open loop, in the number of requests in the system, and Little's
+//! law must hold. The design follows mlcommons/endpoints (docs/steady-state-detection.md): time to first token is too
+//! noisy to decide by, and a window is never chosen by the throughput in it.
 
 use crate::base::event::{Span, Tick};
 use crate::base::requests::{Ending, Moment, Request};
@@ -37,7 +37,7 @@ pub struct Steady {
     pub window: Result<Span, String>,
     /// Rate × mean time in flight ÷ mean number in flight, over the window; why it was not looked at.
     pub little: Result<f64, String>,
-    /// Mean number in flight over the window, over all that was measured when there is none.
+    /// Mean number in flight over the window, or over everything measured if there is none.
     pub in_flight: f64,
     /// Whether requests of an open loop piled up: more came than were served.
     pub grows: bool,
@@ -65,7 +65,7 @@ impl Steady {
             }
             match little {
                 Ok(ratio) if (ratio - 1.0).abs() > LITTLE => Err(format!(
-                    "Little's law is off by {:.0}%: what came and what left differ",
+                    "Little's law is off by {:.0}%: arrivals and departures differ",
                     (ratio - 1.0).abs() * 100.0
                 )),
                 _ => Ok(window),

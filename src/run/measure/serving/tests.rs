@@ -324,7 +324,7 @@ fn a_crowd_that_waits_at_the_client_is_no_steady_state_and_its_wait_is_latency()
     assert!(goodput.share.expect("requests") < 0.1);
 }
 
-/// A server that stands still for a second: it is in the tail from the moment at which requests were due, and hidden from
+/// A server that pauses for a second: it is in the tail from the moment at which requests were due, and hidden from
 /// a clock that starts when they are sent.
 #[test]
 fn a_pause_of_a_second_is_seen_from_the_schedule_only() {
@@ -474,7 +474,7 @@ fn nobody_counts_and_nothing_completes_are_reasons_not_zeros() {
     }
     let found = observed(&log);
     let reason =
-        Err("nobody counted the output tokens: the server sends no usage and there is no tokenizer"
+        Err("the output tokens were not counted: the server sends no usage and there is no tokenizer"
             .to_owned());
     assert_eq!(found.figure("output_tokens_per_second").value, reason);
     assert_eq!(found.figure("run_output_tokens_per_second").value, reason);

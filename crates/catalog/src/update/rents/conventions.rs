@@ -67,6 +67,10 @@ const EACH: Convention = Convention {
     ..UNKNOWN
 };
 
+/// A marketplace, where prices are those of third parties' machines.
+const MARKETPLACE: Convention =
+    Convention { price: RentalKind::Community, why: "a marketplace of third parties' machines", ..EACH };
+
 const CONVENTIONS: [Convention; 22] = [
     Convention {
         cloud: "aws",
@@ -76,21 +80,11 @@ const CONVENTIONS: [Convention; 22] = [
     },
     Convention { cloud: "cudo", ..EACH },
     Convention { cloud: "digitalocean", ..EACH },
-    Convention {
-        cloud: "hyperbolic",
-        price: RentalKind::Community,
-        why: "a marketplace of third parties' machines",
-        ..EACH
-    },
+    Convention { cloud: "hyperbolic", ..MARKETPLACE },
     Convention { cloud: "hyperstack", ..EACH },
     Convention { cloud: "jarvislabs", ..EACH },
     Convention { cloud: "lambda", ..EACH },
-    Convention {
-        cloud: "lium",
-        price: RentalKind::Community,
-        why: "a marketplace of third parties' machines",
-        ..EACH
-    },
+    Convention { cloud: "lium", ..MARKETPLACE },
     Convention {
         cloud: "mithril",
         price: RentalKind::Spot,
@@ -127,12 +121,7 @@ const CONVENTIONS: [Convention; 22] = [
     },
     Convention { cloud: "shadeform", ..EACH },
     Convention { cloud: "spheron", ..EACH },
-    Convention {
-        cloud: "tensordock",
-        price: RentalKind::Community,
-        why: "a marketplace of third parties' machines",
-        ..UNKNOWN
-    },
+    Convention { cloud: "tensordock", memory: Memory::Unknown, ..MARKETPLACE },
     Convention {
         cloud: "vast",
         price: RentalKind::Community,
@@ -146,7 +135,7 @@ const CONVENTIONS: [Convention; 22] = [
 ];
 
 /// The convention of a provider, by the catalog's name.
-pub(super) fn of(provider: &str) -> &'static Convention {
+pub(super) fn for_cloud(provider: &str) -> &'static Convention {
     CONVENTIONS.iter().find(|convention| convention.cloud == provider).unwrap_or(&UNKNOWN)
 }
 
@@ -166,6 +155,9 @@ mod tests {
             );
             assert_eq!(super::super::super::names::provider(convention.cloud), convention.cloud);
         }
-        assert_eq!((of("nobody").equal, of("nobody").memory), (Equal::Unknown, Memory::Unknown));
+        assert_eq!(
+            (for_cloud("unlisted").equal, for_cloud("unlisted").memory),
+            (Equal::Unknown, Memory::Unknown)
+        );
     }
 }

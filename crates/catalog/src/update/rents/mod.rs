@@ -91,7 +91,7 @@ pub(super) fn read(
 ) -> Result<Vec<Rental>, String> {
     let mut reader = csv::ReaderBuilder::new().flexible(true).from_reader(text.as_bytes());
     let header = reader.headers().map_err(|error| error.to_string())?.clone();
-    let convention = conventions::of(provider);
+    let convention = conventions::for_cloud(provider);
     let mut found = Found::new();
     let mut record = csv::StringRecord::new();
     let (mut at, mut lines) = (0, 1);

@@ -21,7 +21,7 @@ pub(super) struct Limits {
     pub(super) tokens: usize,
     /// Most sequences that run at once.
     pub(super) sequences: usize,
-    /// Pages that stay free when a sequence is admitted beside others.
+    /// Pages that stay free when a sequence is admitted next to others.
     pub(super) spare_pages: usize,
     /// Whether finished sequences keep their place and pages.
     pub(super) keep_finished: bool,
@@ -100,7 +100,7 @@ impl Batcher {
         self.preempted.reserve(limits.sequences);
     }
 
-    /// Which tokens end a sequence; none until this is said, and none again behind it with an empty list.
+    /// Which tokens end a sequence; none until this is called, and none again after an empty list.
     pub(super) fn stop_at(&mut self, tokens: &[u32]) {
         self.stops.clear();
         self.stops.extend_from_slice(tokens);
@@ -121,7 +121,7 @@ impl Batcher {
         self.plan.clear();
     }
 
-    /// Queues a sequence behind all others. `left` tokens are to be yielded after `tokens`; a `silent` one will be
+    /// Queues a sequence after all others. `left` tokens are to be yielded after `tokens`; a `silent` one will be
     /// given more.
     pub(super) fn submit(&mut self, owner: u32, tokens: &[u32], left: u32, silent: bool) {
         let slot = self.vacant.pop().unwrap_or_else(|| {
@@ -133,7 +133,7 @@ impl Batcher {
         self.waiting.push_back(slot);
     }
 
-    /// Ends a sequence before its time; false when there is none of that owner.
+    /// Ends a sequence before its time; false if that owner has none.
     pub(super) fn cancel(&mut self, owner: u32) -> bool {
         let is_owners = |slot: &usize| self.sequences[*slot].owner == owner;
         let slot = if let Some(at) = self.running.iter().position(is_owners) {
@@ -252,7 +252,7 @@ impl Batcher {
         }
     }
 
-    /// Whether running and waiting sequences, one list behind the other, are sorted by age.
+    /// Whether running and waiting sequences, one list after the other, are sorted by age.
     fn is_by_age(&self) -> bool {
         self.running.iter().chain(&self.waiting).is_sorted_by_key(|slot| self.sequences[*slot].age)
     }

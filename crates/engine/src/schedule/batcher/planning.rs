@@ -27,7 +27,7 @@ impl Batcher {
     /// Plans one token for each decoding sequence.
     fn plan_outputs(&mut self, budget: &mut usize) {
         let mut index = 0;
-        // A preemption shortens the list from behind: those that were planned stand before `index`.
+        // A preemption shortens the list from its end: those already planned are before `index`.
         while index < self.running.len() && *budget > 0 {
             let slot = self.running[index];
             if self.sequences[slot].is_decoding() && self.grow(index, self.sequences[slot].cached + 1) {

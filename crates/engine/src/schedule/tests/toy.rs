@@ -71,7 +71,7 @@ impl Toy {
         }
     }
 
-    /// The hashes behind each of the tokens fed, read from the pages alone.
+    /// The hashes after each of the tokens fed, read from the pages alone.
     fn read(&self, index: usize, batch: &StepBatch<'_>, sequence: &StepSequence, hashes: &mut Vec<u64>) {
         let end = sequence.position as usize + sequence.token_count;
         let mut hash = 0;
