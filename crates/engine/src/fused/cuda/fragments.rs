@@ -1,0 +1,156 @@
+//! Matrices in the order in which tensor cores take them: what `kernels/fragments.cuh` reads.
+//!
+//! Sixteen rows are a tile. A tile is units of 256 columns, or of 64 for types with blocks of 32, one after the other along the
+//! columns. A unit has the bytes of the blocks that it is made of: codes first, then scales. Rows that a matrix does not
+//! have, and columns up to a whole unit, are zeros.
+//!
+//! Lane 4 g + t of a warp has rows g and g + 8. A run of 32 columns is two fragments, whose four columns a lane has from
+//! 8 t and 8 t + 4 on; [`column`] says it for all types. A fragment's codes of four bits are one word: row g below row g + 8
+//! in each byte, columns in the order 0, 2, 1, 3.
+
+use crate::fused::weights::Shape;
+use crate::model::TensorType;
+
+/// Rows of a tile.
+pub(super) const ROWS: usize = 16;
+/// Columns of the longest unit.
+const MOST: usize = 256;
+
+/// How a type's matrices are laid out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Layout {
+    kind: TensorType,
+    unit_columns: usize,
+    unit_bytes: usize,
+}
+
+impl Layout {
+    /// The layout of a type that tensor cores are used for.
+    pub(super) fn of(kind: TensorType) -> Option<Self> {
+        let (unit_columns, unit_bytes) = match kind {
+            TensorType::Q4_K => (256, 2304),
+            _ => return None,
+        };
+        Some(Self { kind, unit_columns, unit_bytes })
+    }
+
+    /// Units of a row of so many columns.
+    pub(super) fn units(self, columns: usize) -> usize {
+        columns.div_ceil(self.unit_columns)
+    }
+
+    /// Bytes of a tile.
+    pub(super) fn tile_bytes(self, columns: usize) -> usize {
+        self.units(columns) * self.unit_bytes
+    }
+
+    /// Bytes of a matrix.
+    pub(super) fn bytes(self, rows: usize, columns: usize) -> usize {
+        rows.div_ceil(ROWS) * self.tile_bytes(columns)
+    }
+
+    /// Lays out up to sixteen rows, which `rows` has in the file's blocks.
+    ///
+    /// # Panics
+    /// When `to` is not a tile's bytes or `rows` no whole rows of `shape`: slips of this module's callers.
+    pub(super) fn pack(self, shape: &Shape, rows: &[u8], to: &mut [u8]) {
+        let block_bytes = usize::try_from(self.kind.block_bytes()).unwrap_or(1);
+        let blocks_of_unit = self.unit_columns / usize::try_from(self.kind.block_elements()).unwrap_or(1);
+        for (number, unit) in to.chunks_exact_mut(self.unit_bytes).enumerate() {
+            let mut source = Unit::empty();
+            for (row, bytes) in rows.chunks_exact(shape.row_bytes()).enumerate() {
+                let blocks = bytes.chunks_exact(block_bytes);
+                for block in blocks.skip(number * blocks_of_unit).take(blocks_of_unit) {
+                    source.take(self.kind, row, block);
+                }
+            }
+            source.put(self.kind, unit);
+        }
+    }
+}
+
+/// A unit while it is laid out.
+struct Unit {
+    /// Numbers of the weights without signs.
+    codes: [[u8; MOST]; ROWS],
+    /// What belongs to a row's scales, in the order of the unit.
+    scales: [[u8; 16]; ROWS],
+}
+
+/// Column of element `c` (0 to 3) of fragment `j` of a run that lane 4 g + `t` has.
+fn column(kind: TensorType, run: usize, j: usize, t: usize, c: usize) -> usize {
+    match kind {
+        TensorType::Q6_K => 32 * run + 16 * j + 4 * t + c,
+        _ => 32 * run + 8 * t + 4 * j + c,
+    }
+}
+
+impl Unit {
+    fn empty() -> Self {
+        Self { codes: [[0; MOST]; ROWS], scales: [[0; 16]; ROWS] }
+    }
+
+    /// Takes the block of a row.
+    fn take(&mut self, kind: TensorType, row: usize, block: &[u8]) {
+        let (codes, scales) = (&mut self.codes[row], &mut self.scales[row]);
+        if kind == TensorType::Q4_K {
+            scales_and_minima(block, scales);
+            for (column, code) in codes.iter_mut().enumerate() {
+                let sub = column / 32;
+                *code = block[16 + sub / 2 * 32 + column % 32] >> (4 * (sub % 2)) & 15;
+            }
+        }
+    }
+
+    /// Writes the unit.
+    fn put(&self, kind: TensorType, to: &mut [u8]) {
+        if kind == TensorType::Q4_K {
+            let (codes, scales) = to.split_at_mut(2048);
+            self.nibbles(kind, codes);
+            scales.copy_from_slice(self.scales.as_flattened());
+        }
+    }
+
+    /// The lower four bits of all codes: 16 bytes a lane for each two runs.
+    fn nibbles(&self, kind: TensorType, to: &mut [u8]) {
+        let (words, _) = to.as_chunks_mut::<4>();
+        for (at, word) in words.iter_mut().enumerate() {
+            let (lane, run, j) = (at / 4 % 32, at / 128 * 2 + at / 2 % 2, at % 2);
+            *word = self
+                .word(kind, lane, run, j, |code| code & 15, [[0, 16, 8, 24], [4, 20, 12, 28]])
+                .to_le_bytes();
+        }
+    }
+
+    /// A word with some bits of the codes of a fragment, shifted to the places of rows g and g + 8.
+    fn word(
+        &self,
+        kind: TensorType,
+        lane: usize,
+        run: usize,
+        j: usize,
+        bits: impl Fn(u8) -> u8,
+        places: [[u32; 4]; 2],
+    ) -> u32 {
+        let (g, t) = (lane / 4, lane % 4);
+        let mut word = 0;
+        for (row, places) in [g, g + 8].into_iter().zip(places) {
+            for (c, place) in places.into_iter().enumerate() {
+                word |= u32::from(bits(self.codes[row][column(kind, run, j, t, c)])) << place;
+            }
+        }
+        word
+    }
+}
+
+/// Eight scales with the upper two bits of the minima above them, the lower four bits of the minima two a byte, and the
+/// factors of both as the block has them.
+fn scales_and_minima(block: &[u8], to: &mut [u8; 16]) {
+    let packed = std::array::from_fn(|byte| block[4 + byte]);
+    for sub in 0..8 {
+        let (scale, minimum) = crate::model::quantize::unpack_scale(packed, sub);
+        to[sub] = scale | minimum >> 4 << 6;
+        to[8 + sub / 2] |= (minimum & 15) << (4 * (sub % 2));
+    }
+    to[12..].copy_from_slice(&block[..4]);
+}
