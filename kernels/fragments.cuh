@@ -21,6 +21,8 @@ static constexpr u32 RUNS = UNIT_COLUMNS / 32;
 
 #if KIND == Q4_K
 static constexpr u32 UNIT_BYTES = 2304;
+#elif KIND == Q5_K
+static constexpr u32 UNIT_BYTES = 2816;
 #else
 #error "KIND is no type that tensor cores are used for"
 #endif

@@ -96,18 +96,22 @@ static __device__ __forceinline__ void multiply_tiles(const u8 *weights, u32 row
         }
         float sums[GROUPS][4] = {};
         const u8 *from = weights + ((u64)tile * units + slice) * UNIT_BYTES;
-        // The next unit comes while one is multiplied. Two in turn, so that none is moved from register to register.
+        // The next unit comes while one is multiplied. Two in turn, so that none is moved from register to register. (Where there
+        // are no registers for two, both come when they are needed.)
+        constexpr bool AHEAD = KIND != Q5_K || GROUPS < 8;
         Unit even, odd;
-        if (slice < units) load(even, from, lane);
+        if (AHEAD && slice < units) load(even, from, lane);
         for (u32 number = slice; number < units; number += 2 * SLICES) {
             u32 second = number + SLICES;
-            if (second < units) load(odd, from + SLICES * UNIT_BYTES, lane);
+            if (!AHEAD) load(even, from, lane);
+            if (AHEAD && second < units) load(odd, from + SLICES * UNIT_BYTES, lane);
             from += 2 * SLICES * UNIT_BYTES;
             multiply_unit<GROUPS>(even, number, x, in, offsets, sums);
             if (second >= units) break;
 #pragma unroll
             for (u32 group = 0; group < GROUPS; ++group) x[group] += SLICES * UNIT_COLUMNS;
-            if (second + SLICES < units) load(even, from, lane);
+            if (!AHEAD) load(odd, from - SLICES * UNIT_BYTES, lane);
+            if (AHEAD && second + SLICES < units) load(even, from, lane);
             multiply_unit<GROUPS>(odd, second, x, in, offsets, sums);
 #pragma unroll
             for (u32 group = 0; group < GROUPS; ++group) x[group] += SLICES * UNIT_COLUMNS;

@@ -16,6 +16,9 @@ pub(super) const ROWS: usize = 16;
 /// Columns of the longest unit.
 const MOST: usize = 256;
 
+/// Places of a fragment's upper bits in a word: those to which they are shifted when they join the lower four bits.
+const UPPER: [[u32; 4]; 2] = [[4, 20, 12, 28], [8, 24, 0, 16]];
+
 /// How a type's matrices are laid out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Layout {
@@ -29,6 +32,7 @@ impl Layout {
     pub(super) fn of(kind: TensorType) -> Option<Self> {
         let (unit_columns, unit_bytes) = match kind {
             TensorType::Q4_K => (256, 2304),
+            TensorType::Q5_K => (256, 2816),
             _ => return None,
         };
         Some(Self { kind, unit_columns, unit_bytes })
@@ -93,21 +97,43 @@ impl Unit {
     /// Takes the block of a row.
     fn take(&mut self, kind: TensorType, row: usize, block: &[u8]) {
         let (codes, scales) = (&mut self.codes[row], &mut self.scales[row]);
-        if kind == TensorType::Q4_K {
-            scales_and_minima(block, scales);
-            for (column, code) in codes.iter_mut().enumerate() {
-                let sub = column / 32;
-                *code = block[16 + sub / 2 * 32 + column % 32] >> (4 * (sub % 2)) & 15;
+        match kind {
+            TensorType::Q4_K => {
+                scales_and_minima(block, scales);
+                for (column, code) in codes.iter_mut().enumerate() {
+                    let sub = column / 32;
+                    *code = block[16 + sub / 2 * 32 + column % 32] >> (4 * (sub % 2)) & 15;
+                }
             }
+            TensorType::Q5_K => {
+                scales_and_minima(block, scales);
+                for (column, code) in codes.iter_mut().enumerate() {
+                    let sub = column / 32;
+                    let low = block[48 + sub / 2 * 32 + column % 32] >> (4 * (sub % 2)) & 15;
+                    *code = low | (block[16 + column % 32] >> sub & 1) << 4;
+                }
+            }
+            // Not reached: the layout knows the type.
+            _ => {}
         }
     }
 
     /// Writes the unit.
     fn put(&self, kind: TensorType, to: &mut [u8]) {
-        if kind == TensorType::Q4_K {
-            let (codes, scales) = to.split_at_mut(2048);
-            self.nibbles(kind, codes);
-            scales.copy_from_slice(self.scales.as_flattened());
+        match kind {
+            TensorType::Q4_K => {
+                let (codes, scales) = to.split_at_mut(2048);
+                self.nibbles(kind, codes);
+                scales.copy_from_slice(self.scales.as_flattened());
+            }
+            TensorType::Q5_K => {
+                let (low, rest) = to.split_at_mut(2048);
+                let (fifths, scales) = rest.split_at_mut(512);
+                self.nibbles(kind, low);
+                self.fifths(kind, fifths);
+                scales.copy_from_slice(self.scales.as_flattened());
+            }
+            _ => {}
         }
     }
 
@@ -119,6 +145,21 @@ impl Unit {
             *word = self
                 .word(kind, lane, run, j, |code| code & 15, [[0, 16, 8, 24], [4, 20, 12, 28]])
                 .to_le_bytes();
+        }
+    }
+
+    /// The fifth bits of all codes: a word a lane for each two runs, of whose four fragments each has its bits one place higher
+    /// than the one before.
+    fn fifths(&self, kind: TensorType, to: &mut [u8]) {
+        let (words, _) = to.as_chunks_mut::<4>();
+        let of_lane = words.len() / 32;
+        for (at, word) in words.iter_mut().enumerate() {
+            let (lane, first) = (at / of_lane, at % of_lane * 2);
+            let bits = (0..4).fold(0, |bits, fragment| {
+                let (run, j) = (first + fragment / 2, fragment % 2);
+                bits | self.word(kind, lane, run, j, |code| code >> 4 & 1, UPPER) << fragment
+            });
+            *word = bits.to_le_bytes();
         }
     }
 
