@@ -12,8 +12,11 @@
 
 #include "kinds.cuh"
 
-#if KIND == Q4_K || KIND == Q5_K || KIND == Q6_K
+#if KIND == Q4_K || KIND == Q5_K
 static constexpr u32 UNIT_COLUMNS = 256;
+#elif KIND == Q6_K
+// Half a block, so that registers hold one and the next.
+static constexpr u32 UNIT_COLUMNS = 128;
 #else
 static constexpr u32 UNIT_COLUMNS = 64;
 #endif
@@ -23,6 +26,8 @@ static constexpr u32 RUNS = UNIT_COLUMNS / 32;
 static constexpr u32 UNIT_BYTES = 2304;
 #elif KIND == Q5_K
 static constexpr u32 UNIT_BYTES = 2816;
+#elif KIND == Q6_K
+static constexpr u32 UNIT_BYTES = 1696;
 #else
 #error "KIND is no type that tensor cores are used for"
 #endif
@@ -138,5 +143,44 @@ static __device__ __forceinline__ u32 two_minima(const uint4 &row, u32 t) {
 static __device__ __forceinline__ void minima(const Unit &unit, u32 t, u32 a[4]) {
     a[0] = a[2] = two_minima(unit.low, t);
     a[1] = a[3] = two_minima(unit.high, t);
+}
+#elif KIND == Q6_K
+struct Unit {
+    uint4 codes[2], upper;
+    // Eight scales of row g, and of row g + 8, 128 too high; and their factors.
+    uint2 low, high;
+    u32 factors;
+};
+
+static __device__ __forceinline__ void load(Unit &unit, const u8 *from, u32 lane) {
+#pragma unroll
+    for (u32 i = 0; i < 2; ++i) unit.codes[i] = load_once(from + 512 * i + 16 * lane);
+    unit.upper = load_once(from + 1024 + 16 * lane);
+    unit.low = *(const uint2 *)(from + 1536 + 8 * (lane / 4));
+    unit.high = *(const uint2 *)(from + 1600 + 8 * (lane / 4));
+    unit.factors = *(const u32 *)(from + 1664 + 4 * (lane / 4));
+}
+
+static __device__ __forceinline__ void fragments(const Unit &unit, u32 run, u32 a[2][4]) {
+    const uint4 four = run < 2 ? unit.codes[0] : unit.codes[1];
+    u32 even = run < 2 ? unit.upper.x : unit.upper.z, odd = run < 2 ? unit.upper.y : unit.upper.w;
+    codes(run % 2 ? four.z : four.x, a[0]);
+    codes(run % 2 ? four.w : four.y, a[1]);
+#pragma unroll
+    for (u32 j = 0; j < 2; ++j) {
+        upper_bits((run % 2 ? odd : even) >> (2 * j), 0x0030u, a[j]);
+        centred(a[j], 0xe420e420u, 0xd600d600u);
+    }
+}
+
+// Scales of a run's fragments for rows g and g + 8.
+static __device__ __forceinline__ void scales(const Unit &unit, u32 run, float of[2][2]) {
+    u32 at = run % 2 * 2, pick = 0x4040u | at | (at + 1) << 8;
+    u32 both = add_pair(spread(run < 2 ? unit.low.x : unit.low.y, pick), 0xe480e480u);
+    of[0][0] = lower(unit.factors) * lower(both);
+    of[1][0] = lower(unit.factors) * upper(both);
+    both = add_pair(spread(run < 2 ? unit.high.x : unit.high.y, pick), 0xe480e480u);
+    of[0][1] = upper(unit.factors) * lower(both);
+    of[1][1] = upper(unit.factors) * upper(both);
 }
 #endif

@@ -73,6 +73,27 @@ static __device__ __forceinline__ void multiply_unit(const Unit &unit, u32 numbe
         for (u32 i = 0; i < 4; ++i)
             sums[group][i] += fmaf(scale[i / 2], parts[group][i], -minimum[i / 2] * below[i]);
     }
+#elif KIND == Q6_K
+#pragma unroll (GROUPS < 8 ? 2 : 1)
+    for (u32 first = 0; first < 4; first += 2) {
+#pragma unroll
+        for (u32 run = first; run < first + 2; ++run) {
+            u32 a[2][4];
+            float scale[2][2];
+            fragments(unit, run, a);
+            scales(unit, run, scale);
+#pragma unroll
+            for (u32 j = 0; j < 2; ++j)
+#pragma unroll
+                for (u32 group = 0; group < GROUPS; ++group) {
+                    uint2 b = *(const uint2 *)(x[group] + 32 * run + 16 * j);
+                    float part[4] = {};
+                    multiply_add(part, a[j], b.x, b.y);
+#pragma unroll
+                    for (u32 i = 0; i < 4; ++i) sums[group][i] = fmaf(scale[j][i / 2], part[i], sums[group][i]);
+                }
+        }
+    }
 #endif
 }
 

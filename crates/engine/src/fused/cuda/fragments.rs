@@ -1,7 +1,8 @@
 //! Matrices in the order in which tensor cores take them: what `kernels/fragments.cuh` reads.
 //!
 //! Sixteen rows are a tile. A tile is units of 256 columns, or of 64 for types with blocks of 32, one after the other along the
-//! columns. A unit has the bytes of the blocks that it is made of: codes first, then scales. Rows that a matrix does not
+//! columns; those of `Q6_K`, of 128, keep two more bytes a row. A unit has the bytes of the blocks that it is made of: codes
+//! first, then scales. Rows that a matrix does not
 //! have, and columns up to a whole unit, are zeros.
 //!
 //! Lane 4 g + t of a warp has rows g and g + 8. A run of 32 columns is two fragments, whose four columns a lane has from
@@ -33,6 +34,7 @@ impl Layout {
         let (unit_columns, unit_bytes) = match kind {
             TensorType::Q4_K => (256, 2304),
             TensorType::Q5_K => (256, 2816),
+            TensorType::Q6_K => (128, 1696),
             _ => return None,
         };
         Some(Self { kind, unit_columns, unit_bytes })
@@ -59,13 +61,22 @@ impl Layout {
     /// When `to` is not a tile's bytes or `rows` no whole rows of `shape`: slips of this module's callers.
     pub(super) fn pack(self, shape: &Shape, rows: &[u8], to: &mut [u8]) {
         let block_bytes = usize::try_from(self.kind.block_bytes()).unwrap_or(1);
-        let blocks_of_unit = self.unit_columns / usize::try_from(self.kind.block_elements()).unwrap_or(1);
+        let block_columns = usize::try_from(self.kind.block_elements()).unwrap_or(1);
+        let blocks_of_unit = self.unit_columns / block_columns;
         for (number, unit) in to.chunks_exact_mut(self.unit_bytes).enumerate() {
             let mut source = Unit::empty();
             for (row, bytes) in rows.chunks_exact(shape.row_bytes()).enumerate() {
                 let blocks = bytes.chunks_exact(block_bytes);
-                for block in blocks.skip(number * blocks_of_unit).take(blocks_of_unit) {
-                    source.take(self.kind, row, block);
+                if blocks_of_unit == 0 {
+                    // Several units have a block, each a part of it.
+                    let parts = block_columns / self.unit_columns;
+                    for block in blocks.skip(number / parts).take(1) {
+                        source.take(self.kind, row, number % parts, block);
+                    }
+                    continue;
+                }
+                for (index, block) in blocks.skip(number * blocks_of_unit).take(blocks_of_unit).enumerate() {
+                    source.take(self.kind, row, index, block);
                 }
             }
             source.put(self.kind, unit);
@@ -94,8 +105,8 @@ impl Unit {
         Self { codes: [[0; MOST]; ROWS], scales: [[0; 16]; ROWS] }
     }
 
-    /// Takes the block of a row.
-    fn take(&mut self, kind: TensorType, row: usize, block: &[u8]) {
+    /// Takes block number `index` of the unit's row, or part `index` of a block with several units.
+    fn take(&mut self, kind: TensorType, row: usize, index: usize, block: &[u8]) {
         let (codes, scales) = (&mut self.codes[row], &mut self.scales[row]);
         match kind {
             TensorType::Q4_K => {
@@ -113,6 +124,19 @@ impl Unit {
                     *code = low | (block[16 + column % 32] >> sub & 1) << 4;
                 }
             }
+            TensorType::Q6_K => {
+                // Half a block.
+                for (column, code) in codes[..128].iter_mut().enumerate() {
+                    let (run, within) = (column / 32, column % 32);
+                    let low = block[64 * index + 32 * (run % 2) + within] >> (run / 2 * 4) & 15;
+                    *code = low | (block[128 + 32 * index + within] >> (2 * run) & 3) << 4;
+                }
+                // Scales have signs; here they have an offset of 128.
+                for (to, scale) in scales.iter_mut().zip(&block[192 + 8 * index..][..8]) {
+                    *to = scale ^ 0x80;
+                }
+                scales[8..10].copy_from_slice(&block[208..]);
+            }
             // Not reached: the layout knows the type.
             _ => {}
         }
@@ -124,14 +148,23 @@ impl Unit {
             TensorType::Q4_K => {
                 let (codes, scales) = to.split_at_mut(2048);
                 self.nibbles(kind, codes);
-                scales.copy_from_slice(self.scales.as_flattened());
+                self.records(16, scales);
             }
             TensorType::Q5_K => {
                 let (low, rest) = to.split_at_mut(2048);
                 let (fifths, scales) = rest.split_at_mut(512);
                 self.nibbles(kind, low);
                 self.fifths(kind, fifths);
-                scales.copy_from_slice(self.scales.as_flattened());
+                self.records(16, scales);
+            }
+            TensorType::Q6_K => {
+                let (low, rest) = to.split_at_mut(1024);
+                let (upper, rest) = rest.split_at_mut(512);
+                let (scales, factors) = rest.split_at_mut(128);
+                self.nibbles(kind, low);
+                self.fifths_and_sixths(kind, upper);
+                self.records(8, scales);
+                self.pairs(8, 2, factors);
             }
             _ => {}
         }
@@ -160,6 +193,34 @@ impl Unit {
                 bits | self.word(kind, lane, run, j, |code| code >> 4 & 1, UPPER) << fragment
             });
             *word = bits.to_le_bytes();
+        }
+    }
+
+    /// The upper two bits of all codes: 16 bytes a lane for each four runs, a word a run, of whose two fragments the second has
+    /// its bits two places higher.
+    fn fifths_and_sixths(&self, kind: TensorType, to: &mut [u8]) {
+        let (words, _) = to.as_chunks_mut::<4>();
+        for (at, word) in words.iter_mut().enumerate() {
+            let (lane, run) = (at / 4 % 32, at / 128 * 4 + at % 4);
+            let of = |j| self.word(kind, lane, run, j, |code| code >> 4 & 3, UPPER) << (2 * j);
+            *word = (of(0) | of(1)).to_le_bytes();
+        }
+    }
+
+    /// The first `width` bytes of scales of each row.
+    fn records(&self, width: usize, to: &mut [u8]) {
+        for (to, scales) in to.chunks_exact_mut(width).zip(&self.scales) {
+            to.copy_from_slice(&scales[..width]);
+        }
+    }
+
+    /// Scales of `width` bytes each, from byte `from` of a row on: for g from 0 to 7 those of each block, of row g and of row
+    /// g + 8.
+    fn pairs(&self, from: usize, width: usize, to: &mut [u8]) {
+        let blocks = to.len() / (ROWS * width);
+        for (at, to) in to.chunks_exact_mut(width).enumerate() {
+            let (g, block, upper) = (at / 2 / blocks, at / 2 % blocks, at % 2);
+            to.copy_from_slice(&self.scales[g + 8 * upper][from + block * width..][..width]);
         }
     }
 

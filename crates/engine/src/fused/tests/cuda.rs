@@ -26,7 +26,7 @@ use infercost_testing::Tiny;
 const HALVED_TOLERANCE: f64 = 3e-3;
 
 /// Types that there are kernels for tensor cores for.
-const TENSOR_TYPES: [TensorType; 2] = [TensorType::Q4_K, TensorType::Q5_K];
+const TENSOR_TYPES: [TensorType; 3] = [TensorType::Q4_K, TensorType::Q5_K, TensorType::Q6_K];
 
 const CARD: &str = "card h100-sxm5-80gb\n";
 const INSIDE: &str = "fused::tests::cuda::inside";
