@@ -28,6 +28,8 @@ static constexpr u32 UNIT_BYTES = 2304;
 static constexpr u32 UNIT_BYTES = 2816;
 #elif KIND == Q6_K
 static constexpr u32 UNIT_BYTES = 1696;
+#elif KIND == Q4_0
+static constexpr u32 UNIT_BYTES = 576;
 #else
 #error "KIND is no type that tensor cores are used for"
 #endif
@@ -182,5 +184,34 @@ static __device__ __forceinline__ void scales(const Unit &unit, u32 run, float o
     both = add_pair(spread(run < 2 ? unit.high.x : unit.high.y, pick), 0xe480e480u);
     of[0][1] = upper(unit.factors) * lower(both);
     of[1][1] = upper(unit.factors) * upper(both);
+}
+#else
+// Two blocks of 32 columns.
+struct Unit {
+    uint4 codes;
+    // Of a block's rows g and g + 8.
+    uint2 scales;
+};
+
+static __device__ __forceinline__ void load(Unit &unit, const u8 *from, u32 lane) {
+    unit.codes = load_once(from + 16 * lane);
+    from += 512;
+    unit.scales = *(const uint2 *)(from + 8 * (lane / 4));
+}
+
+static __device__ __forceinline__ void fragments(const Unit &unit, u32 run, u32 a[2][4]) {
+    codes(run ? unit.codes.z : unit.codes.x, a[0]);
+    codes(run ? unit.codes.w : unit.codes.y, a[1]);
+#pragma unroll
+    for (u32 j = 0; j < 2; ++j) {
+        centred(a[j], 0xe408e408u, 0xd480d480u);
+    }
+}
+
+// Scales of a block for rows g and g + 8.
+static __device__ __forceinline__ void scales(const Unit &unit, u32 run, float of[2]) {
+    u32 both = run ? unit.scales.y : unit.scales.x;
+    of[0] = lower(both);
+    of[1] = upper(both);
 }
 #endif

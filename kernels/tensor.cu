@@ -94,6 +94,23 @@ static __device__ __forceinline__ void multiply_unit(const Unit &unit, u32 numbe
                 }
         }
     }
+#else
+#pragma unroll
+    for (u32 run = 0; run < RUNS; ++run) {
+        u32 a[2][4];
+        float scale[2];
+        fragments(unit, run, a);
+        scales(unit, run, scale);
+#pragma unroll
+        for (u32 group = 0; group < GROUPS; ++group) {
+            uint4 b = *(const uint4 *)(x[group] + 32 * run);
+            float part[4] = {};
+            multiply_add(part, a[0], b.x, b.y);
+            multiply_add(part, a[1], b.z, b.w);
+#pragma unroll
+            for (u32 i = 0; i < 4; ++i) sums[group][i] = fmaf(scale[i / 2], part[i], sums[group][i]);
+        }
+    }
 #endif
 }
 

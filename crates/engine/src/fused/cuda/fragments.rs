@@ -35,6 +35,7 @@ impl Layout {
             TensorType::Q4_K => (256, 2304),
             TensorType::Q5_K => (256, 2816),
             TensorType::Q6_K => (128, 1696),
+            TensorType::Q4_0 => (64, 576),
             _ => return None,
         };
         Some(Self { kind, unit_columns, unit_bytes })
@@ -137,6 +138,10 @@ impl Unit {
                 }
                 scales[8..10].copy_from_slice(&block[208..]);
             }
+            TensorType::Q4_0 => {
+                scales[2 * index..][..2].copy_from_slice(&block[..2]);
+                halves_of_bytes(&block[2..], &mut codes[32 * index..]);
+            }
             // Not reached: the layout knows the type.
             _ => {}
         }
@@ -165,6 +170,11 @@ impl Unit {
                 self.fifths_and_sixths(kind, upper);
                 self.records(8, scales);
                 self.pairs(8, 2, factors);
+            }
+            TensorType::Q4_0 => {
+                let (low, scales) = to.split_at_mut(512);
+                self.nibbles(kind, low);
+                self.pairs(0, 2, scales);
             }
             _ => {}
         }
@@ -255,4 +265,11 @@ fn scales_and_minima(block: &[u8], to: &mut [u8; 16]) {
         to[8 + sub / 2] |= (minimum & 15) << (4 * (sub % 2));
     }
     to[12..].copy_from_slice(&block[..4]);
+}
+
+/// Byte b holds code b below and code b + 16 above.
+fn halves_of_bytes(bytes: &[u8], codes: &mut [u8]) {
+    for (at, byte) in bytes.iter().enumerate() {
+        (codes[at], codes[at + 16]) = (byte & 15, byte >> 4);
+    }
 }
