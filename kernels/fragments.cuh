@@ -30,6 +30,8 @@ static constexpr u32 UNIT_BYTES = 2816;
 static constexpr u32 UNIT_BYTES = 1696;
 #elif KIND == Q4_0
 static constexpr u32 UNIT_BYTES = 576;
+#elif KIND == Q8_0
+static constexpr u32 UNIT_BYTES = 1088;
 #else
 #error "KIND is no type that tensor cores are used for"
 #endif
@@ -188,24 +190,48 @@ static __device__ __forceinline__ void scales(const Unit &unit, u32 run, float o
 #else
 // Two blocks of 32 columns.
 struct Unit {
+#if KIND == Q8_0
+    // Of each block.
+    uint4 codes[2];
+#else
     uint4 codes;
+#endif
     // Of a block's rows g and g + 8.
     uint2 scales;
 };
 
 static __device__ __forceinline__ void load(Unit &unit, const u8 *from, u32 lane) {
+#if KIND == Q8_0
+#pragma unroll
+    for (u32 i = 0; i < 2; ++i) unit.codes[i] = load_once(from + 512 * i + 16 * lane);
+    from += 1024;
+#else
     unit.codes = load_once(from + 16 * lane);
     from += 512;
+#endif
     unit.scales = *(const uint2 *)(from + 8 * (lane / 4));
 }
 
 static __device__ __forceinline__ void fragments(const Unit &unit, u32 run, u32 a[2][4]) {
+#if KIND == Q8_0
+    // Four codes of a row in a word, 128 too high.
+    const uint4 &block = unit.codes[run];
+#pragma unroll
+    for (u32 j = 0; j < 2; ++j) {
+        u32 low = j ? block.z : block.x, high = j ? block.w : block.y;
+        a[j][0] = add_pair(spread(low, 0x4140u), 0xe480e480u);
+        a[j][1] = add_pair(spread(high, 0x4140u), 0xe480e480u);
+        a[j][2] = add_pair(spread(low, 0x4342u), 0xe480e480u);
+        a[j][3] = add_pair(spread(high, 0x4342u), 0xe480e480u);
+    }
+#else
     codes(run ? unit.codes.z : unit.codes.x, a[0]);
     codes(run ? unit.codes.w : unit.codes.y, a[1]);
 #pragma unroll
     for (u32 j = 0; j < 2; ++j) {
         centred(a[j], 0xe408e408u, 0xd480d480u);
     }
+#endif
 }
 
 // Scales of a block for rows g and g + 8.

@@ -36,6 +36,7 @@ impl Layout {
             TensorType::Q5_K => (256, 2816),
             TensorType::Q6_K => (128, 1696),
             TensorType::Q4_0 => (64, 576),
+            TensorType::Q8_0 => (64, 1088),
             _ => return None,
         };
         Some(Self { kind, unit_columns, unit_bytes })
@@ -142,6 +143,12 @@ impl Unit {
                 scales[2 * index..][..2].copy_from_slice(&block[..2]);
                 halves_of_bytes(&block[2..], &mut codes[32 * index..]);
             }
+            TensorType::Q8_0 => {
+                scales[2 * index..][..2].copy_from_slice(&block[..2]);
+                for (code, byte) in codes[32 * index..].iter_mut().zip(&block[2..]) {
+                    *code = byte ^ 0x80;
+                }
+            }
             // Not reached: the layout knows the type.
             _ => {}
         }
@@ -174,6 +181,11 @@ impl Unit {
             TensorType::Q4_0 => {
                 let (low, scales) = to.split_at_mut(512);
                 self.nibbles(kind, low);
+                self.pairs(0, 2, scales);
+            }
+            TensorType::Q8_0 => {
+                let (bytes, scales) = to.split_at_mut(1024);
+                self.bytes(kind, bytes);
                 self.pairs(0, 2, scales);
             }
             _ => {}
@@ -231,6 +243,14 @@ impl Unit {
         for (at, to) in to.chunks_exact_mut(width).enumerate() {
             let (g, block, upper) = (at / 2 / blocks, at / 2 % blocks, at % 2);
             to.copy_from_slice(&self.scales[g + 8 * upper][from + block * width..][..width]);
+        }
+    }
+
+    /// Codes of eight bits: 16 bytes a lane for each run, of whose two fragments each has a word of row g and one of row g + 8.
+    fn bytes(&self, kind: TensorType, to: &mut [u8]) {
+        for (at, to) in to.iter_mut().enumerate() {
+            let (lane, run, j, upper, c) = (at / 16 % 32, at / 512, at / 8 % 2, at / 4 % 2, at % 4);
+            *to = self.codes[lane / 4 + 8 * upper][column(kind, run, j, lane % 4, c)];
         }
     }
 
