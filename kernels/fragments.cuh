@@ -32,12 +32,17 @@ static constexpr u32 UNIT_BYTES = 1696;
 static constexpr u32 UNIT_BYTES = 576;
 #elif KIND == Q8_0
 static constexpr u32 UNIT_BYTES = 1088;
+#elif KIND == MXFP4
+static constexpr u32 UNIT_BYTES = 544;
 #else
 #error "KIND is no type that tensor cores are used for"
 #endif
 
 // Whether a scale is for 16 columns.
 static constexpr bool NARROW = KIND == Q6_K;
+
+// What a result is multiplied by, since fragments hold a part of their weights.
+static constexpr float WHOLE = KIND == MXFP4 ? 16384.0f : 1.0f;
 
 // Bytes of `word`, or the upper half of 1024, which is byte 4.
 static __device__ __forceinline__ u32 spread(u32 word, u32 bytes) { return __byte_perm(word, 0x64646464u, bytes); }
@@ -197,7 +202,11 @@ struct Unit {
     uint4 codes;
 #endif
     // Of a block's rows g and g + 8.
+#if KIND == MXFP4
+    u32 exponents;
+#else
     uint2 scales;
+#endif
 };
 
 static __device__ __forceinline__ void load(Unit &unit, const u8 *from, u32 lane) {
@@ -209,7 +218,11 @@ static __device__ __forceinline__ void load(Unit &unit, const u8 *from, u32 lane
     unit.codes = load_once(from + 16 * lane);
     from += 512;
 #endif
+#if KIND == MXFP4
+    unit.exponents = *(const u32 *)(from + 4 * (lane / 4));
+#else
     unit.scales = *(const uint2 *)(from + 8 * (lane / 4));
+#endif
 }
 
 static __device__ __forceinline__ void fragments(const Unit &unit, u32 run, u32 a[2][4]) {
@@ -224,6 +237,16 @@ static __device__ __forceinline__ void fragments(const Unit &unit, u32 run, u32 
         a[j][2] = add_pair(spread(low, 0x4342u), 0xe480e480u);
         a[j][3] = add_pair(spread(high, 0x4342u), 0xe480e480u);
     }
+#elif KIND == MXFP4
+    // Three bits of size below the exponent of an f16 are 2^-14 of what they mean, also where they are subnormal.
+#pragma unroll
+    for (u32 j = 0; j < 2; ++j) {
+        u32 word = run ? (j ? unit.codes.w : unit.codes.z) : (j ? unit.codes.y : unit.codes.x);
+        a[j][0] = word & 0x8e008e00u;
+        a[j][1] = word << 3 & 0x8e008e00u;
+        a[j][2] = masked_or(word << 6, 0x0e000e00u, word << 1 & 0x80008000u);
+        a[j][3] = masked_or(word << 9, 0x0e000e00u, word << 2 & 0x80008000u);
+    }
 #else
     codes(run ? unit.codes.z : unit.codes.x, a[0]);
     codes(run ? unit.codes.w : unit.codes.y, a[1]);
@@ -236,8 +259,17 @@ static __device__ __forceinline__ void fragments(const Unit &unit, u32 run, u32 
 
 // Scales of a block for rows g and g + 8.
 static __device__ __forceinline__ void scales(const Unit &unit, u32 run, float of[2]) {
+#if KIND == MXFP4
+    // Two to the power of a byte less 127; zero stands for a number below the normal ones.
+#pragma unroll
+    for (u32 i = 0; i < 2; ++i) {
+        u32 exponent = unit.exponents >> (16 * run + 8 * i) & 255;
+        of[i] = __uint_as_float(exponent ? exponent << 23 : 0x00400000u);
+    }
+#else
     u32 both = run ? unit.scales.y : unit.scales.x;
     of[0] = lower(both);
     of[1] = upper(both);
+#endif
 }
 #endif

@@ -166,7 +166,7 @@ static __device__ __forceinline__ void multiply_tiles(const u8 *weights, u32 row
         float sum = 0.0f;
 #pragma unroll
         for (u32 s = 0; s < SLICES; ++s) sum += room[of_block * SLICES + s][token][i % 16];
-        out[(u64)token * out_stride + row] = sum * in.factors[token];
+        out[(u64)token * out_stride + row] = sum * WHOLE * in.factors[token];
     }
 }
 

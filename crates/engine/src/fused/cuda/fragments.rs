@@ -37,6 +37,7 @@ impl Layout {
             TensorType::Q6_K => (128, 1696),
             TensorType::Q4_0 => (64, 576),
             TensorType::Q8_0 => (64, 1088),
+            TensorType::MXFP4 => (64, 544),
             _ => return None,
         };
         Some(Self { kind, unit_columns, unit_bytes })
@@ -149,6 +150,10 @@ impl Unit {
                     *code = byte ^ 0x80;
                 }
             }
+            TensorType::MXFP4 => {
+                scales[index] = block[0];
+                halves_of_bytes(&block[1..], &mut codes[32 * index..]);
+            }
             // Not reached: the layout knows the type.
             _ => {}
         }
@@ -187,6 +192,11 @@ impl Unit {
                 let (bytes, scales) = to.split_at_mut(1024);
                 self.bytes(kind, bytes);
                 self.pairs(0, 2, scales);
+            }
+            TensorType::MXFP4 => {
+                let (codes, exponents) = to.split_at_mut(512);
+                self.small_floats(kind, codes);
+                self.pairs(0, 1, exponents);
             }
             _ => {}
         }
@@ -251,6 +261,19 @@ impl Unit {
         for (at, to) in to.iter_mut().enumerate() {
             let (lane, run, j, upper, c) = (at / 16 % 32, at / 512, at / 8 % 2, at / 4 % 2, at % 4);
             *to = self.codes[lane / 4 + 8 * upper][column(kind, run, j, lane % 4, c)];
+        }
+    }
+
+    /// Codes of four bits that are floats, in the order of [`nibbles`](Self::nibbles): sizes and signs apart, so that each is
+    /// shifted to its place in an f16 with few operations.
+    fn small_floats(&self, kind: TensorType, to: &mut [u8]) {
+        const SIZES: [[u32; 4]; 2] = [[9, 25, 3, 19], [6, 22, 0, 16]];
+        const SIGNS: [[u32; 4]; 2] = [[15, 31, 14, 30], [12, 28, 13, 29]];
+        let (words, _) = to.as_chunks_mut::<4>();
+        for (at, word) in words.iter_mut().enumerate() {
+            let (lane, run, j) = (at / 4 % 32, at / 128 * 2 + at / 2 % 2, at % 2);
+            let sizes = self.word(kind, lane, run, j, |code| code & 7, SIZES);
+            *word = (sizes | self.word(kind, lane, run, j, |code| code >> 3, SIGNS)).to_le_bytes();
         }
     }
 

@@ -26,8 +26,14 @@ use infercost_testing::Tiny;
 const HALVED_TOLERANCE: f64 = 3e-3;
 
 /// Types that there are kernels for tensor cores for.
-const TENSOR_TYPES: [TensorType; 5] =
-    [TensorType::Q4_K, TensorType::Q5_K, TensorType::Q6_K, TensorType::Q4_0, TensorType::Q8_0];
+const TENSOR_TYPES: [TensorType; 6] = [
+    TensorType::Q4_K,
+    TensorType::Q5_K,
+    TensorType::Q6_K,
+    TensorType::Q4_0,
+    TensorType::Q8_0,
+    TensorType::MXFP4,
+];
 
 const CARD: &str = "card h100-sxm5-80gb\n";
 const INSIDE: &str = "fused::tests::cuda::inside";
