@@ -34,6 +34,8 @@ static constexpr u32 UNIT_BYTES = 576;
 static constexpr u32 UNIT_BYTES = 1088;
 #elif KIND == MXFP4
 static constexpr u32 UNIT_BYTES = 544;
+#elif KIND == Q4_1
+static constexpr u32 UNIT_BYTES = 640;
 #else
 #error "KIND is no type that tensor cores are used for"
 #endif
@@ -207,6 +209,10 @@ struct Unit {
 #else
     uint2 scales;
 #endif
+#if KIND == Q4_1 || KIND == Q5_1
+    // Of both blocks, of row g and of row g + 8.
+    uint2 minima;
+#endif
 };
 
 static __device__ __forceinline__ void load(Unit &unit, const u8 *from, u32 lane) {
@@ -222,6 +228,9 @@ static __device__ __forceinline__ void load(Unit &unit, const u8 *from, u32 lane
     unit.exponents = *(const u32 *)(from + 4 * (lane / 4));
 #else
     unit.scales = *(const uint2 *)(from + 8 * (lane / 4));
+#endif
+#if KIND == Q4_1 || KIND == Q5_1
+    unit.minima = *(const uint2 *)(from + 64 + 8 * (lane / 4));
 #endif
 }
 
@@ -252,7 +261,8 @@ static __device__ __forceinline__ void fragments(const Unit &unit, u32 run, u32 
     codes(run ? unit.codes.w : unit.codes.y, a[1]);
 #pragma unroll
     for (u32 j = 0; j < 2; ++j) {
-        centred(a[j], 0xe408e408u, 0xd480d480u);
+        if (KIND == Q4_0) centred(a[j], 0xe408e408u, 0xd480d480u);
+        if (KIND == Q4_1) centred(a[j], 0xe400e400u, 0xd400d400u);
     }
 #endif
 }

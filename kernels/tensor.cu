@@ -111,6 +111,18 @@ static __device__ __forceinline__ void multiply_unit(const Unit &unit, u32 numbe
             for (u32 i = 0; i < 4; ++i) sums[group][i] = fmaf(scale[i / 2], part[i], sums[group][i]);
         }
     }
+#if KIND == Q4_1 || KIND == Q5_1
+    // The unit's two blocks are depths 2 t and 2 t + 1 of the eight blocks whose sums lie together, for one t.
+    const u32 *block_sums = in.block_sums + number / 4 * 8 + t;
+    bool here = t == number % 4;
+    u32 low = here ? unit.minima.x : 0, high = here ? unit.minima.y : 0;
+    const u32 a[4] = {low, high, low, high};
+#pragma unroll
+    for (u32 group = 0; group < GROUPS; ++group) {
+        const u32 *b = block_sums + offsets[group] / 32;
+        multiply_add(sums[group], a, b[0], b[4]);
+    }
+#endif
 #endif
 }
 

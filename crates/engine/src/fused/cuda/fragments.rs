@@ -38,6 +38,7 @@ impl Layout {
             TensorType::Q4_0 => (64, 576),
             TensorType::Q8_0 => (64, 1088),
             TensorType::MXFP4 => (64, 544),
+            TensorType::Q4_1 => (64, 640),
             _ => return None,
         };
         Some(Self { kind, unit_columns, unit_bytes })
@@ -154,6 +155,11 @@ impl Unit {
                 scales[index] = block[0];
                 halves_of_bytes(&block[1..], &mut codes[32 * index..]);
             }
+            TensorType::Q4_1 => {
+                scales[2 * index..][..2].copy_from_slice(&block[..2]);
+                scales[4 + 2 * index..][..2].copy_from_slice(&block[2..4]);
+                halves_of_bytes(&block[4..], &mut codes[32 * index..]);
+            }
             // Not reached: the layout knows the type.
             _ => {}
         }
@@ -197,6 +203,13 @@ impl Unit {
                 let (codes, exponents) = to.split_at_mut(512);
                 self.small_floats(kind, codes);
                 self.pairs(0, 1, exponents);
+            }
+            TensorType::Q4_1 => {
+                let (low, rest) = to.split_at_mut(512);
+                let (scales, minima) = rest.split_at_mut(64);
+                self.nibbles(kind, low);
+                self.pairs(0, 2, scales);
+                self.pairs(4, 4, minima);
             }
             _ => {}
         }

@@ -26,13 +26,14 @@ use infercost_testing::Tiny;
 const HALVED_TOLERANCE: f64 = 3e-3;
 
 /// Types that there are kernels for tensor cores for.
-const TENSOR_TYPES: [TensorType; 6] = [
+const TENSOR_TYPES: [TensorType; 7] = [
     TensorType::Q4_K,
     TensorType::Q5_K,
     TensorType::Q6_K,
     TensorType::Q4_0,
     TensorType::Q8_0,
     TensorType::MXFP4,
+    TensorType::Q4_1,
 ];
 
 const CARD: &str = "card h100-sxm5-80gb\n";
