@@ -36,6 +36,8 @@ static constexpr u32 UNIT_BYTES = 1088;
 static constexpr u32 UNIT_BYTES = 544;
 #elif KIND == Q4_1
 static constexpr u32 UNIT_BYTES = 640;
+#elif KIND == Q5_0
+static constexpr u32 UNIT_BYTES = 704;
 #else
 #error "KIND is no type that tensor cores are used for"
 #endif
@@ -203,6 +205,9 @@ struct Unit {
 #else
     uint4 codes;
 #endif
+#if KIND == Q5_0 || KIND == Q5_1
+    u32 fifths;
+#endif
     // Of a block's rows g and g + 8.
 #if KIND == MXFP4
     u32 exponents;
@@ -223,6 +228,10 @@ static __device__ __forceinline__ void load(Unit &unit, const u8 *from, u32 lane
 #else
     unit.codes = load_once(from + 16 * lane);
     from += 512;
+#endif
+#if KIND == Q5_0 || KIND == Q5_1
+    unit.fifths = *(const u32 *)(from + 4 * lane);
+    from += 128;
 #endif
 #if KIND == MXFP4
     unit.exponents = *(const u32 *)(from + 4 * (lane / 4));
@@ -262,7 +271,11 @@ static __device__ __forceinline__ void fragments(const Unit &unit, u32 run, u32 
 #pragma unroll
     for (u32 j = 0; j < 2; ++j) {
         if (KIND == Q4_0) centred(a[j], 0xe408e408u, 0xd480d480u);
-        if (KIND == Q4_1) centred(a[j], 0xe400e400u, 0xd400d400u);
+#if KIND == Q5_0 || KIND == Q5_1
+        upper_bits(unit.fifths >> (2 * run + j), 0x0010u, a[j]);
+#endif
+        if (KIND == Q5_0) centred(a[j], 0xe410e410u, 0xd500d500u);
+        if (KIND == Q4_1 || KIND == Q5_1) centred(a[j], 0xe400e400u, 0xd400d400u);
     }
 #endif
 }

@@ -39,6 +39,7 @@ impl Layout {
             TensorType::Q8_0 => (64, 1088),
             TensorType::MXFP4 => (64, 544),
             TensorType::Q4_1 => (64, 640),
+            TensorType::Q5_0 => (64, 704),
             _ => return None,
         };
         Some(Self { kind, unit_columns, unit_bytes })
@@ -160,6 +161,11 @@ impl Unit {
                 scales[4 + 2 * index..][..2].copy_from_slice(&block[2..4]);
                 halves_of_bytes(&block[4..], &mut codes[32 * index..]);
             }
+            TensorType::Q5_0 => {
+                scales[2 * index..][..2].copy_from_slice(&block[..2]);
+                halves_of_bytes(&block[6..], &mut codes[32 * index..]);
+                fifth_bits(&block[2..6], &mut codes[32 * index..]);
+            }
             // Not reached: the layout knows the type.
             _ => {}
         }
@@ -210,6 +216,13 @@ impl Unit {
                 self.nibbles(kind, low);
                 self.pairs(0, 2, scales);
                 self.pairs(4, 4, minima);
+            }
+            TensorType::Q5_0 => {
+                let (low, rest) = to.split_at_mut(512);
+                let (fifths, scales) = rest.split_at_mut(128);
+                self.nibbles(kind, low);
+                self.fifths(kind, fifths);
+                self.pairs(0, 2, scales);
             }
             _ => {}
         }
@@ -327,5 +340,12 @@ fn scales_and_minima(block: &[u8], to: &mut [u8; 16]) {
 fn halves_of_bytes(bytes: &[u8], codes: &mut [u8]) {
     for (at, byte) in bytes.iter().enumerate() {
         (codes[at], codes[at + 16]) = (byte & 15, byte >> 4);
+    }
+}
+
+/// Bit i of the bytes is the fifth of code i.
+fn fifth_bits(bytes: &[u8], codes: &mut [u8]) {
+    for (at, code) in codes[..32].iter_mut().enumerate() {
+        *code |= (bytes[at / 8] >> (at % 8) & 1) << 4;
     }
 }
