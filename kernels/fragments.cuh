@@ -38,6 +38,8 @@ static constexpr u32 UNIT_BYTES = 544;
 static constexpr u32 UNIT_BYTES = 640;
 #elif KIND == Q5_0
 static constexpr u32 UNIT_BYTES = 704;
+#elif KIND == Q5_1
+static constexpr u32 UNIT_BYTES = 768;
 #else
 #error "KIND is no type that tensor cores are used for"
 #endif

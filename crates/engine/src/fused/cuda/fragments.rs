@@ -40,6 +40,7 @@ impl Layout {
             TensorType::MXFP4 => (64, 544),
             TensorType::Q4_1 => (64, 640),
             TensorType::Q5_0 => (64, 704),
+            TensorType::Q5_1 => (64, 768),
             _ => return None,
         };
         Some(Self { kind, unit_columns, unit_bytes })
@@ -166,6 +167,12 @@ impl Unit {
                 halves_of_bytes(&block[6..], &mut codes[32 * index..]);
                 fifth_bits(&block[2..6], &mut codes[32 * index..]);
             }
+            TensorType::Q5_1 => {
+                scales[2 * index..][..2].copy_from_slice(&block[..2]);
+                scales[4 + 2 * index..][..2].copy_from_slice(&block[2..4]);
+                halves_of_bytes(&block[8..], &mut codes[32 * index..]);
+                fifth_bits(&block[4..8], &mut codes[32 * index..]);
+            }
             // Not reached: the layout knows the type.
             _ => {}
         }
@@ -223,6 +230,15 @@ impl Unit {
                 self.nibbles(kind, low);
                 self.fifths(kind, fifths);
                 self.pairs(0, 2, scales);
+            }
+            TensorType::Q5_1 => {
+                let (low, rest) = to.split_at_mut(512);
+                let (fifths, rest) = rest.split_at_mut(128);
+                let (scales, minima) = rest.split_at_mut(64);
+                self.nibbles(kind, low);
+                self.fifths(kind, fifths);
+                self.pairs(0, 2, scales);
+                self.pairs(4, 4, minima);
             }
             _ => {}
         }

@@ -26,7 +26,7 @@ use infercost_testing::Tiny;
 const HALVED_TOLERANCE: f64 = 3e-3;
 
 /// Types that there are kernels for tensor cores for.
-const TENSOR_TYPES: [TensorType; 8] = [
+const TENSOR_TYPES: [TensorType; 9] = [
     TensorType::Q4_K,
     TensorType::Q5_K,
     TensorType::Q6_K,
@@ -35,6 +35,7 @@ const TENSOR_TYPES: [TensorType; 8] = [
     TensorType::MXFP4,
     TensorType::Q4_1,
     TensorType::Q5_0,
+    TensorType::Q5_1,
 ];
 
 const CARD: &str = "card h100-sxm5-80gb\n";
