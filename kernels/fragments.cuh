@@ -1,5 +1,5 @@
 // Weights as the tensor cores take them: for the type that KIND names, a unit of 16 rows and some columns in registers, and
-// fragments of it.
+// fragments of it. Weights that are floats of 16 bits are fragments as they are.
 //
 // Units are made of the file's blocks when a model is loaded (`fragments.rs` of the engine says which bit goes where). A unit
 // is as many bytes as the blocks it is made of. Lane 4 g + t has rows g and g + 8. A run of 32 columns is two fragments: of
@@ -40,6 +40,8 @@ static constexpr u32 UNIT_BYTES = 640;
 static constexpr u32 UNIT_BYTES = 704;
 #elif KIND == Q5_1
 static constexpr u32 UNIT_BYTES = 768;
+#elif KIND == F16
+static constexpr u32 UNIT_BYTES = 2048;
 #else
 #error "KIND is no type that tensor cores are used for"
 #endif
@@ -197,6 +199,16 @@ static __device__ __forceinline__ void scales(const Unit &unit, u32 run, float o
     both = add_pair(spread(run < 2 ? unit.high.x : unit.high.y, pick), 0xe480e480u);
     of[0][1] = upper(unit.factors) * lower(both);
     of[1][1] = upper(unit.factors) * upper(both);
+}
+#elif KIND == F16 || KIND == BF16
+// The weights themselves.
+struct Unit {
+    uint4 fragments[4];
+};
+
+static __device__ __forceinline__ void load(Unit &unit, const u8 *from, u32 lane) {
+#pragma unroll
+    for (u32 i = 0; i < 4; ++i) unit.fragments[i] = load_once(from + 512 * i + 16 * lane);
 }
 #else
 // Two blocks of 32 columns.

@@ -94,6 +94,18 @@ static __device__ __forceinline__ void multiply_unit(const Unit &unit, u32 numbe
                 }
         }
     }
+#elif KIND == F16
+#pragma unroll
+    for (u32 run = 0; run < RUNS; ++run) {
+        const uint4 &first = unit.fragments[2 * run], &second = unit.fragments[2 * run + 1];
+        const u32 a[2][4] = {{first.x, first.y, first.z, first.w}, {second.x, second.y, second.z, second.w}};
+#pragma unroll
+        for (u32 group = 0; group < GROUPS; ++group) {
+            uint4 b = *(const uint4 *)(x[group] + 32 * run);
+            multiply_add(sums[group], a[0], b.x, b.y);
+            multiply_add(sums[group], a[1], b.z, b.w);
+        }
+    }
 #else
 #pragma unroll
     for (u32 run = 0; run < RUNS; ++run) {

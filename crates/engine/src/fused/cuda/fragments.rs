@@ -41,6 +41,7 @@ impl Layout {
             TensorType::Q4_1 => (64, 640),
             TensorType::Q5_0 => (64, 704),
             TensorType::Q5_1 => (64, 768),
+            TensorType::F16 => (64, 2048),
             _ => return None,
         };
         Some(Self { kind, unit_columns, unit_bytes })
@@ -66,6 +67,9 @@ impl Layout {
     /// # Panics
     /// When `to` is not a tile's bytes or `rows` no whole rows of `shape`: slips of this module's callers.
     pub(super) fn pack(self, shape: &Shape, rows: &[u8], to: &mut [u8]) {
+        if self.kind.block_elements() == 1 {
+            return self.pack_floats(shape, rows, to);
+        }
         let block_bytes = usize::try_from(self.kind.block_bytes()).unwrap_or(1);
         let block_columns = usize::try_from(self.kind.block_elements()).unwrap_or(1);
         let blocks_of_unit = self.unit_columns / block_columns;
@@ -86,6 +90,21 @@ impl Layout {
                 }
             }
             source.put(self.kind, unit);
+        }
+    }
+
+    /// The same of floats of 16 bits: 16 bytes a lane for each fragment, the words of [`multiply_add`] in `base.cuh`.
+    fn pack_floats(self, shape: &Shape, rows: &[u8], to: &mut [u8]) {
+        for (at, to) in to.chunks_exact_mut(2).enumerate() {
+            let (unit, within) = (at * 2 / self.unit_bytes, at % (self.unit_bytes / 2));
+            let (fragment, lane, word, half) = (within / 256, within / 8 % 32, within / 2 % 4, within % 2);
+            let row = lane / 4 + 8 * (word % 2);
+            let of_unit = column(self.kind, fragment / 2, fragment % 2, lane % 4, word / 2 * 2 + half);
+            let column = unit * self.unit_columns + of_unit;
+            let from = row * shape.row_bytes() + 2 * column;
+            if column < shape.columns && from < rows.len() {
+                to.copy_from_slice(&rows[from..from + 2]);
+            }
         }
     }
 }
