@@ -93,3 +93,20 @@ static __device__ __forceinline__ void multiply_add(float sums[4], const u32 a[4
         : "+f"(sums[0]), "+f"(sums[1]), "+f"(sums[2]), "+f"(sums[3])
         : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 }
+
+// The same with bf16 for f16.
+static __device__ __forceinline__ void multiply_add_bf16(float sums[4], const u32 a[4], u32 b0, u32 b1) {
+    asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+        : "+f"(sums[0]), "+f"(sums[1]), "+f"(sums[2]), "+f"(sums[3])
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+}
+
+// Two f16 as two bf16 and what those lack, which is a bf16 again: eleven bits are eight and three.
+static __device__ __forceinline__ void two_bf16(u32 halves, u32 &most, u32 &rest) {
+    float a = from_f16((u16)halves), b = from_f16((u16)(halves >> 16));
+    u32 a_bits = __float_as_uint(a), b_bits = __float_as_uint(b);
+    most = __byte_perm(a_bits, b_bits, 0x7632);
+    a -= __uint_as_float(a_bits & 0xffff0000u);
+    b -= __uint_as_float(b_bits & 0xffff0000u);
+    rest = __byte_perm(__float_as_uint(a), __float_as_uint(b), 0x7632);
+}

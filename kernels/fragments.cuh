@@ -42,6 +42,8 @@ static constexpr u32 UNIT_BYTES = 704;
 static constexpr u32 UNIT_BYTES = 768;
 #elif KIND == F16
 static constexpr u32 UNIT_BYTES = 2048;
+#elif KIND == BF16
+static constexpr u32 UNIT_BYTES = 2048;
 #else
 #error "KIND is no type that tensor cores are used for"
 #endif

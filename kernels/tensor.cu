@@ -94,7 +94,7 @@ static __device__ __forceinline__ void multiply_unit(const Unit &unit, u32 numbe
                 }
         }
     }
-#elif KIND == F16
+#elif KIND == F16 || KIND == BF16
 #pragma unroll
     for (u32 run = 0; run < RUNS; ++run) {
         const uint4 &first = unit.fragments[2 * run], &second = unit.fragments[2 * run + 1];
@@ -102,8 +102,21 @@ static __device__ __forceinline__ void multiply_unit(const Unit &unit, u32 numbe
 #pragma unroll
         for (u32 group = 0; group < GROUPS; ++group) {
             uint4 b = *(const uint4 *)(x[group] + 32 * run);
+#if KIND == F16
             multiply_add(sums[group], a[0], b.x, b.y);
             multiply_add(sums[group], a[1], b.z, b.w);
+#else
+            u32 most[4], rest[4];
+            two_bf16(b.x, most[0], rest[0]);
+            two_bf16(b.y, most[1], rest[1]);
+            two_bf16(b.z, most[2], rest[2]);
+            two_bf16(b.w, most[3], rest[3]);
+#pragma unroll
+            for (u32 j = 0; j < 2; ++j) {
+                multiply_add_bf16(sums[group], a[j], rest[2 * j], rest[2 * j + 1]);
+                multiply_add_bf16(sums[group], a[j], most[2 * j], most[2 * j + 1]);
+            }
+#endif
         }
     }
 #else

@@ -16,8 +16,8 @@ pub const MATRIX_TYPES: [&str; 16] = [
     "Q3_K", "IQ4_NL", "IQ4_XS",
 ];
 /// Those that there are kernels for tensor cores for.
-pub const TENSOR_TYPES: [&str; 10] =
-    ["Q4_K", "Q5_K", "Q6_K", "Q4_0", "Q8_0", "MXFP4", "Q4_1", "Q5_0", "Q5_1", "F16"];
+pub const TENSOR_TYPES: [&str; 11] =
+    ["Q4_K", "Q5_K", "Q6_K", "Q4_0", "Q8_0", "MXFP4", "Q4_1", "Q5_0", "Q5_1", "F16", "BF16"];
 /// Head sizes of the models in the catalog.
 const HEAD_SIZES: [u32; 5] = [64, 80, 96, 128, 256];
 /// Those of caches in `q8_0`, whose blocks have 32 elements.

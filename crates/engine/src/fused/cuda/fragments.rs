@@ -41,7 +41,7 @@ impl Layout {
             TensorType::Q4_1 => (64, 640),
             TensorType::Q5_0 => (64, 704),
             TensorType::Q5_1 => (64, 768),
-            TensorType::F16 => (64, 2048),
+            TensorType::F16 | TensorType::BF16 => (64, 2048),
             _ => return None,
         };
         Some(Self { kind, unit_columns, unit_bytes })

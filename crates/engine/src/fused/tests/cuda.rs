@@ -26,7 +26,7 @@ use infercost_testing::Tiny;
 const HALVED_TOLERANCE: f64 = 3e-3;
 
 /// Types that there are kernels for tensor cores for.
-const TENSOR_TYPES: [TensorType; 10] = [
+const TENSOR_TYPES: [TensorType; 11] = [
     TensorType::Q4_K,
     TensorType::Q5_K,
     TensorType::Q6_K,
@@ -37,6 +37,7 @@ const TENSOR_TYPES: [TensorType; 10] = [
     TensorType::Q5_0,
     TensorType::Q5_1,
     TensorType::F16,
+    TensorType::BF16,
 ];
 
 const CARD: &str = "card h100-sxm5-80gb\n";
