@@ -135,6 +135,46 @@ choose(float *logits, u32 stride, u32 count, u32 used, u32 *chosen, float *share
     for (u32 n = lane; n < used; n += 32) to[n] /= sum;
 }
 
+// Pairs of a token and an expert in the order of their experts, and of their numbers for one expert: slot i has the pair
+// slots[i]. They are cut into segments of at most 8 pairs of one expert: its number, the first slot and how many. Segments
+// beyond the last one have none. A token has an expert once. Grid: one block; `count` experts, at most MOST_EXPERTS.
+static constexpr u32 MOST_EXPERTS = 1024, SEGMENT = 8;
+
+extern "C" __global__ void __launch_bounds__(THREADS)
+sort_pairs(const u32 *chosen, u32 pairs, u32 count, u32 *slots, u32 *segments, u32 most_segments) {
+    __shared__ u32 first_slot[MOST_EXPERTS], first_segment[MOST_EXPERTS], used;
+    for (u32 expert = threadIdx.x; expert < count; expert += THREADS) {
+        u32 of_expert = 0;
+        for (u32 pair = 0; pair < pairs; ++pair) of_expert += chosen[pair] == expert;
+        first_slot[expert] = of_expert;
+    }
+    __syncthreads();
+    if (threadIdx.x == 0) {
+        u32 slot = 0, segment = 0;
+        for (u32 expert = 0; expert < count; ++expert) {
+            u32 of_expert = first_slot[expert];
+            first_slot[expert] = slot;
+            first_segment[expert] = segment;
+            slot += of_expert;
+            segment += (of_expert + SEGMENT - 1) / SEGMENT;
+        }
+        used = segment;
+    }
+    __syncthreads();
+    for (u32 expert = threadIdx.x; expert < count; expert += THREADS) {
+        u32 slot = first_slot[expert], from = slot;
+        for (u32 pair = 0; pair < pairs; ++pair)
+            if (chosen[pair] == expert) slots[slot++] = pair;
+        u32 *segment = segments + 3 * first_segment[expert];
+        for (; from < slot; from += SEGMENT, segment += 3) {
+            segment[0] = expert;
+            segment[1] = from;
+            segment[2] = min(slot - from, SEGMENT);
+        }
+    }
+    for (u32 segment = used + threadIdx.x; segment < most_segments; segment += THREADS) segments[3 * segment + 2] = 0;
+}
+
 // Adds to each token what its experts gave, with their bias where there is one, by their shares. Grid: columns / THREADS
 // rounded up, tokens.
 extern "C" __global__ void __launch_bounds__(THREADS)

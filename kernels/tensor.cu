@@ -151,11 +151,21 @@ static __device__ __forceinline__ void multiply_unit(const Unit &unit, u32 numbe
 #endif
 }
 
-// A block of SLICES warps for each of its tiles. `in`, `out` and `tokens` are those from the block's first token on. Beyond
-// the last token the last one is computed again, and not written.
+// Which rows of the input and of the output a block's tokens are: those from the first on, or `share` slots' input and each
+// slot's output.
+struct Tokens {
+    const u32 *slots;
+    u32 share;
+
+    __device__ __forceinline__ u32 input(u32 token) const { return slots ? slots[token] / share : token; }
+    __device__ __forceinline__ u32 output(u32 token) const { return slots ? slots[token] : token; }
+};
+
+// A block of SLICES warps for each of its tiles. `in`, `out` and `tokens` are those from the block's first token on, as
+// `which` says. Beyond the last token the last one is computed again, and not written.
 template <u32 GROUPS, u32 TILES>
 static __device__ __forceinline__ void multiply_tiles(const u8 *weights, u32 rows, u32 units, const Activations &in, float *out,
-                                                      u32 out_stride, u32 tokens) {
+                                                      u32 out_stride, u32 tokens, const Tokens &which = {nullptr, 1}) {
     __shared__ float room[TILES * SLICES][8 * GROUPS][PADDED];
     u32 lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
     // The same in all lanes, which the compiler does not see otherwise.
@@ -166,7 +176,7 @@ static __device__ __forceinline__ void multiply_tiles(const u8 *weights, u32 row
         const u16 *x[GROUPS];
 #pragma unroll
         for (u32 group = 0; group < GROUPS; ++group) {
-            offsets[group] = min(8 * group + g, tokens - 1) * in.stride;
+            offsets[group] = which.input(min(8 * group + g, tokens - 1)) * in.stride;
             x[group] = in.halves + offsets[group] + slice * UNIT_COLUMNS + (NARROW ? 4 : 8) * t;
         }
         float sums[GROUPS][4] = {};
@@ -203,7 +213,7 @@ static __device__ __forceinline__ void multiply_tiles(const u8 *weights, u32 row
         float sum = 0.0f;
 #pragma unroll
         for (u32 s = 0; s < SLICES; ++s) sum += room[of_block * SLICES + s][token][i % 16];
-        out[(u64)token * out_stride + row] = sum * WHOLE * in.factors[token];
+        out[(u64)which.output(token) * out_stride + row] = sum * WHOLE * in.factors[which.input(token)];
     }
 }
 
@@ -245,4 +255,17 @@ multiply_experts(const u8 *weights, u32 rows, u32 units, const u32 *chosen, cons
     u64 matrix = (u64)((rows + 15) / 16) * units * UNIT_BYTES;
     multiply_tiles<1, 1>(weights + chosen[pair] * matrix, rows, units, in.from(pair / share), out + (u64)pair * out_stride,
                          out_stride, 1);
+}
+
+// The same for segments of up to 8 pairs of one expert, as `sort_pairs` (layer.cu) makes them: an expert's weights are read
+// once for each. Grid: tiles, segments.
+extern "C" __global__ void __launch_bounds__(256, 2)
+multiply_segments(const u8 *weights, u32 rows, u32 units, const u32 *slots, const u32 *segments, const u16 *halves, u32 stride,
+                  const u32 *block_sums, const float *factors, u32 share, float *out, u32 out_stride) {
+    const u32 *segment = segments + 3 * blockIdx.y;
+    u32 pairs = segment[2];
+    if (pairs == 0) return;
+    u64 matrix = (u64)((rows + 15) / 16) * units * UNIT_BYTES;
+    multiply_tiles<1, 1>(weights + segment[0] * matrix, rows, units, {halves, stride, block_sums, factors}, out, out_stride,
+                         pairs, {slots + segment[1], share});
 }

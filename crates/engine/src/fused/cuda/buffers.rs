@@ -8,7 +8,7 @@ use crate::fused::rotary::Angles;
 use crate::hardware::cuda::{DevicePlace, Fault, Memory, Queue};
 use crate::{LogitsWanted, PAGE_POSITIONS, StepBatch};
 
-use super::launch::{Halves, Rows, Tokens, part_bytes};
+use super::launch::{Halves, Rows, Sorted, Tokens, part_bytes};
 
 /// Rows of logits that are computed at once: more would need memory in proportion to the vocabulary.
 pub(super) const LOGIT_ROWS: usize = 64;
@@ -17,12 +17,13 @@ pub(super) const LOGIT_ROWS: usize = 64;
 const MOST_PARTS: usize = 64 << 20;
 
 /// Bytes of each part of a step's memory, in the order of [`Buffers`].
-pub(super) fn sizes(network: &Network, tokens: usize, pages: usize, positions: usize) -> [usize; 18] {
+pub(super) fn sizes(network: &Network, tokens: usize, pages: usize, positions: usize) -> [usize; 20] {
     let pairs = network.experts.map_or(0, |experts| tokens * experts.used);
     let experts = network.experts.map_or(0, |experts| experts.count);
     // Without experts a token has one row of its own.
     let rows = pairs.max(tokens);
     let [halves, block_sums, factors] = halves(network, tokens);
+    let [slots, segments] = Sorted::sizes(pairs, experts);
     [
         4 * tokens + pages,
         tokens * network.width,
@@ -42,6 +43,8 @@ pub(super) fn sizes(network: &Network, tokens: usize, pages: usize, positions: u
         halves.div_ceil(4),
         block_sums.div_ceil(4),
         factors.div_ceil(4),
+        slots / 4,
+        segments / 4,
     ]
     .map(|numbers| numbers * 4)
 }
@@ -70,7 +73,7 @@ pub(super) fn qkv_width(network: &Network) -> usize {
 /// A step's memory on the device.
 #[derive(Debug)]
 pub(super) struct Buffers {
-    memory: [Memory; 18],
+    memory: [Memory; 20],
     /// Tables of angles, one for each rotation of the network.
     pub(super) angles: Vec<(Memory, usize)>,
     tokens: usize,
@@ -104,6 +107,8 @@ pub(super) struct Parts {
     pub(super) shares: DevicePlace,
     /// Parts of attention.
     pub(super) attention: DevicePlace,
+    /// Pairs in the order of their experts.
+    pub(super) sorted: Sorted,
     /// The input of the matrices that come next.
     pub(super) halves: Halves,
 }
@@ -214,6 +219,7 @@ impl Buffers {
             chosen: place(12),
             shares: place(13),
             attention: place(14),
+            sorted: Sorted { slots: place(18), segments: place(19) },
             halves: Halves { elements: place(15), block_sums: place(16), factors: place(17) },
         }
     }

@@ -135,12 +135,46 @@ struct OfKind {
 struct OfFragments {
     products: Vec<(usize, Function)>,
     experts: Function,
+    /// Unless it computes wrongly.
+    segments: Option<Function>,
 }
 
 /// Kernels for tensor cores by the tokens that they take at once.
 pub(super) const PRODUCTS: [(usize, &str); 3] = [(8, "multiply_8"), (32, "multiply_32"), (64, "multiply_64")];
-/// The one of experts.
+/// Those of experts: for a pair at once, and for all pairs of an expert.
 pub(super) const EXPERTS: &str = "multiply_experts";
+pub(super) const SEGMENTS: &str = "multiply_segments";
+/// Pairs of a segment at most, and experts that `sort_pairs` has room for, as in `layer.cu`.
+const SEGMENT: usize = 8;
+const MOST_EXPERTS: usize = 1024;
+
+/// Pairs of a token and an expert.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Pairs {
+    /// The expert of each, the pairs of a token side by side.
+    pub(super) chosen: DevicePlace,
+    pub(super) count: usize,
+    sorted: Option<Sorted>,
+}
+
+/// Room for pairs in the order of their experts.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Sorted {
+    pub(super) slots: DevicePlace,
+    pub(super) segments: DevicePlace,
+}
+
+impl Sorted {
+    /// Bytes of both.
+    pub(super) fn sizes(pairs: usize, experts: usize) -> [usize; 2] {
+        [4 * pairs, 12 * most_segments(pairs, experts)]
+    }
+}
+
+/// Segments that pairs can make: no more than pairs, nor than whole ones and a part for each expert.
+fn most_segments(pairs: usize, experts: usize) -> usize {
+    pairs.min(pairs / SEGMENT + experts)
+}
 
 /// A kernel for tensor cores that is not used.
 #[derive(Debug)]
@@ -169,6 +203,7 @@ pub(super) struct Kernels {
     activate: Function,
     halve: Function,
     choose: Function,
+    sort_pairs: Function,
     mix: Function,
     largest: Function,
 }
@@ -230,7 +265,11 @@ impl Kernels {
                 let module = upload(TENSOR, &defines)?;
                 let products: Result<Vec<_>, String> =
                     PRODUCTS.iter().map(|(most, name)| Ok((*most, module.function(name)?))).collect();
-                tensor = Some(OfFragments { products: products?, experts: module.function(EXPERTS)? });
+                tensor = Some(OfFragments {
+                    products: products?,
+                    experts: module.function(EXPERTS)?,
+                    segments: Some(module.function(SEGMENTS)?),
+                });
                 modules.push(module);
             }
             matrices.push(OfKind {
@@ -266,6 +305,7 @@ impl Kernels {
             activate: layer.function("activate")?,
             halve: layer.function("halve")?,
             choose: layer.function("choose")?,
+            sort_pairs: layer.function("sort_pairs")?,
             mix: layer.function("mix")?,
             largest: layer.function("largest")?,
         })
@@ -301,6 +341,12 @@ impl Kernels {
     pub(super) fn drop_kernel(&mut self, kind: TensorType, name: &'static str, why: String) {
         self.dropped.push(Dropped { kind, name, why });
         let Some(of) = self.matrices.iter_mut().find(|of| of.kind == kind) else { return };
+        if name == SEGMENTS {
+            if let Some(tensor) = &mut of.tensor {
+                tensor.segments = None;
+            }
+            return;
+        }
         let Some((most, _)) = PRODUCTS[1..].iter().find(|(_, product)| *product == name) else {
             of.tensor = None;
             return;
@@ -444,11 +490,49 @@ impl Kernels {
         )
     }
 
-    /// The same for pairs of a token and an expert, which `chosen` names for each; `share` neighbouring pairs have one input.
+    /// Pairs for experts of these matrices, of which there are `experts`: in the order of their experts too, where several tokens
+    /// may use one and a kernel reads its weights once for them.
+    pub(super) fn pairs<'a>(
+        &self,
+        chosen: DevicePlace,
+        (tokens, used, experts): (usize, usize, usize),
+        room: Sorted,
+        stacks: impl IntoIterator<Item = &'a Stack>,
+    ) -> Result<Pairs, Fault> {
+        let count = tokens * used;
+        let by_segments = |stack: &Stack| {
+            let tensor = self.of(stack.first.kind).ok().and_then(|of| of.tensor.as_ref());
+            stack.first.form != Form::Rows && tensor.is_some_and(|tensor| tensor.segments.is_some())
+        };
+        if tokens == 1 || experts > MOST_EXPERTS || !stacks.into_iter().any(by_segments) {
+            return Ok(Pairs { chosen, count, sorted: None });
+        }
+        let [slots, segments] = Sorted::sizes(count, experts);
+        within(
+            "sort_pairs",
+            &[words(chosen, count), slots <= room.slots.bytes(), segments <= room.segments.bytes()],
+        )?;
+        let most = most_segments(count, experts);
+        self.launch(
+            &self.sort_pairs,
+            grid(1, 1),
+            &[
+                Argument::Place(chosen),
+                number(count),
+                number(experts),
+                Argument::Place(room.slots),
+                Argument::Place(room.segments),
+                number(most),
+            ],
+        )?;
+        Ok(Pairs { chosen, count, sorted: Some(room) })
+    }
+
+    /// The same for pairs of a token and an expert; `share` neighbouring pairs have one input.
     pub(super) fn multiply_experts(
         &self,
         stack: &Stack,
-        (chosen, pairs): (DevicePlace, usize),
+        Pairs { chosen, count: pairs, sorted }: Pairs,
         (Input { rows: input, halves }, share): (Input, usize),
         output: Rows,
     ) -> Result<(), Fault> {
@@ -463,9 +547,33 @@ impl Kernels {
                 EXPERTS,
                 &[halves.hold(inputs, columns), stack.first.bytes() * stack.count <= weights.bytes()],
             )?;
+            let tensor = self.tensor(kind)?;
+            if let (Some(sorted), Some(function)) = (sorted, &tensor.segments) {
+                let most = most_segments(pairs, stack.count);
+                within(SEGMENTS, &[words(sorted.slots, pairs), 12 * most <= sorted.segments.bytes()])?;
+                let blocks = grid(rows.div_ceil(TILE), most);
+                return self.launch(
+                    function,
+                    Grid { threads: u32::try_from(32 * SLICES).unwrap_or(u32::MAX), ..blocks },
+                    &[
+                        Argument::Place(weights),
+                        number(rows),
+                        number(layout.units(columns)),
+                        Argument::Place(sorted.slots),
+                        Argument::Place(sorted.segments),
+                        Argument::Place(halves.elements),
+                        number(columns.next_multiple_of(PADDED)),
+                        Argument::Place(halves.block_sums),
+                        Argument::Place(halves.factors),
+                        number(share),
+                        place(output),
+                        number(output.stride),
+                    ],
+                );
+            }
             let blocks = grid(rows.div_ceil(TILE), pairs);
             return self.launch(
-                &self.tensor(kind)?.experts,
+                &tensor.experts,
                 Grid { threads: u32::try_from(32 * SLICES).unwrap_or(u32::MAX), ..blocks },
                 &[
                     Argument::Place(weights),

@@ -156,7 +156,7 @@ impl Pass<'_> {
     /// The feed-forward layer of a mixture: each token's pairs with its experts, one after the other.
     fn expert_layer(&self, block: &Block, experts: &Experts) -> Result<(), Fault> {
         let Some(shape) = self.network.experts else { return Ok(()) };
-        let Parts { tokens, residual, normed, gate, up, out, router, chosen, shares, halves, .. } =
+        let Parts { tokens, residual, normed, gate, up, out, router, chosen, shares, halves, sorted, .. } =
             self.parts;
         let (kernels, count, width, feed) =
             (self.kernels, tokens.count, self.network.width, self.network.feed_forward);
@@ -171,15 +171,17 @@ impl Pass<'_> {
             kernels.add_bias(router, biases.router, None, (count, shape.count))?;
         }
         kernels.choose(router, (count, shape.count, shape.used), chosen, shares)?;
+        let stacks = [gates, ups, &experts.down];
+        let of_pairs = kernels.pairs(chosen, (count, shape.used, shape.count), sorted, stacks)?;
         for (number, to) in [gate, up].into_iter().enumerate() {
-            kernels.multiply_experts(&experts.gate_up[number], (chosen, pairs), (input, shape.used), to)?;
+            kernels.multiply_experts(&experts.gate_up[number], of_pairs, (input, shape.used), to)?;
             if let Some(biases) = biases {
                 kernels.add_bias(to, biases.gate_up[number], Some(chosen), (pairs, feed))?;
             }
         }
         kernels.activate(self.network.activation, gate.place, up.place, pairs * feed)?;
         let input = kernels.input(gate, (pairs, feed), halves, [&experts.down.first])?;
-        kernels.multiply_experts(&experts.down, (chosen, pairs), (input, 1), out)?;
+        kernels.multiply_experts(&experts.down, of_pairs, (input, 1), out)?;
         let bias = biases.map(|biases| biases.down);
         let places = (residual.place, out.place);
         kernels.mix(places, (shares, chosen), bias, (count, shape.used, width))

@@ -78,7 +78,9 @@ fn experts(kernels: &Kernels, stack: &Stack) -> Result<(), Wrong> {
     let from = Rows { place: sent.place(), stride: columns };
     let (halves, _memory) = scratch.halves(chosen.len(), columns)?;
     let from = kernels.input(from, (chosen.len(), columns), halves, [&stack.first])?;
-    kernels.multiply_experts(stack, (which.place(), chosen.len()), (from, 1), to)?;
+    let (sorted, _more) = scratch.sorted(chosen.len(), stack.count)?;
+    let pairs = kernels.pairs(which.place(), (chosen.len(), 1, stack.count), sorted, [stack])?;
+    kernels.multiply_experts(stack, pairs, (from, 1), to)?;
     let found = scratch.floats(to.place, chosen.len() * rows)?;
     for (pair, expert) in chosen.into_iter().enumerate() {
         let one = &input[pair * columns..(pair + 1) * columns];

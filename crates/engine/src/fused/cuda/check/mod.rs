@@ -11,7 +11,7 @@ use crate::fused::network::Network;
 use crate::hardware::cuda::{DevicePlace, Fault, Memory, Queue};
 use crate::model::TensorType;
 
-use super::launch::{Halves, Kernels, Tokens};
+use super::launch::{Halves, Kernels, Sorted, Tokens};
 use super::store::Weights;
 
 /// What went wrong.
@@ -73,6 +73,14 @@ impl Scratch<'_> {
         let memory = [elements?, block_sums?, factors?];
         let [elements, block_sums, factors] = memory.each_ref().map(Memory::place);
         Ok((Halves { elements, block_sums, factors }, memory))
+    }
+
+    /// Room for pairs in the order of their experts.
+    fn sorted(&self, pairs: usize, experts: usize) -> Result<(Sorted, [Memory; 2]), Fault> {
+        let [slots, segments] = Sorted::sizes(pairs, experts).map(|bytes| self.0.alloc(bytes));
+        let memory = [slots?, segments?];
+        let [slots, segments] = memory.each_ref().map(Memory::place);
+        Ok((Sorted { slots, segments }, memory))
     }
 
     /// Memory for so many numbers of 4 bytes.

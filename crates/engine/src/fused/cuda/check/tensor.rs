@@ -11,7 +11,7 @@ use crate::hardware::cuda::{Fault, Memory};
 use crate::model::quantize::{Distribution, Weights, dequantize};
 
 use super::super::fragments::Layout;
-use super::super::launch::{EXPERTS, Kernels, PRODUCTS, Rows};
+use super::super::launch::{EXPERTS, Kernels, PRODUCTS, Rows, SEGMENTS};
 use super::super::store::{Form, Matrix, Stack, in_fragments};
 use super::{Scratch, numbers};
 
@@ -19,6 +19,9 @@ use super::{Scratch, numbers};
 const WHOLE: usize = 32;
 /// Tokens for each kernel: one with a tile a block and several with two, and more than it takes at once.
 const TOKENS: [&[usize]; 3] = [&[1, 6], &[27], &[67]];
+/// The experts of a single token's pairs, and of pairs of which one expert has more than a segment's and one none.
+const ALONE: [u32; 3] = [1, 0, 1];
+const TOGETHER: [u32; 11] = [2, 0, 2, 2, 2, 0, 2, 2, 2, 2, 2];
 /// How far a result may be off, in parts of the sum of its products' sizes. Inputs are exact in f16, and so are a fragment's
 /// numbers and products; sums are in single precision, which tensor cores cut off where others round.
 const TOLERANCE: f64 = 2e-5;
@@ -30,9 +33,9 @@ const TOLERANCE: f64 = 2e-5;
 pub(in crate::fused::cuda) fn check(kernels: &mut Kernels, shapes: &[Shape]) -> Result<(), Fault> {
     let mut done: Vec<Shape> = Vec::new();
     for shape in shapes {
-        // No more rows than show whether a tile that is not whole is one, and two experts for many.
+        // No more rows than show whether a tile that is not whole is one, and three experts for many.
         let rows = if shape.rows > WHOLE { WHOLE + (shape.rows - 1) % 16 + 1 } else { shape.rows };
-        let shape = Shape { rows, count: shape.count.min(2), ..*shape };
+        let shape = Shape { rows, count: shape.count.min(3), ..*shape };
         if !done.contains(&shape) {
             of_shape(kernels, shape)?;
             done.push(shape);
@@ -62,11 +65,13 @@ fn of_shape(kernels: &mut Kernels, shape: Shape) -> Result<(), Fault> {
             }
         }
     }
-    if shape.count > 1
-        && kernels.in_fragments().contains(&shape.kind)
-        && let Some(why) = experts(kernels, &sample, shape)?
-    {
-        kernels.drop_kernel(shape.kind, EXPERTS, why);
+    for (name, pairs) in [(EXPERTS, &ALONE[..]), (SEGMENTS, &TOGETHER[..])] {
+        if shape.count > 1
+            && kernels.in_fragments().contains(&shape.kind)
+            && let Some(why) = experts(kernels, &sample, shape, pairs)?
+        {
+            kernels.drop_kernel(shape.kind, name, why);
+        }
     }
     Ok(())
 }
@@ -110,11 +115,22 @@ fn product(
     Ok(first_wrong(&found, sample, shape, token))
 }
 
-/// The same of the kernel for experts, on three pairs.
-fn experts(kernels: &Kernels, sample: &Sample, shape: Shape) -> Result<Option<String>, Fault> {
-    let chosen = [1u32, 0, 1];
+/// The same of the kernels for experts: the one for a pair at once where the pairs are a single token's.
+fn experts(
+    kernels: &Kernels,
+    sample: &Sample,
+    shape: Shape,
+    chosen: &[u32],
+) -> Result<Option<String>, Fault> {
     let scratch = Scratch(kernels.queue());
+    let alone = chosen == ALONE;
+    let count = u32::try_from(shape.count).unwrap_or(1);
+    let chosen: Vec<u32> = chosen.iter().map(|expert| expert % count).collect();
     let which = scratch.send_words(&chosen)?;
+    let (sorted, _room) = scratch.sorted(chosen.len(), shape.count)?;
+    let used = if alone { chosen.len() } else { 1 };
+    let of = (chosen.len() / used, used, shape.count);
+    let pairs = kernels.pairs(which.place(), of, sorted, [&sample.stack])?;
     for share in [1, chosen.len()] {
         let inputs = chosen.len() / share;
         let numbers = exact(inputs * shape.columns);
@@ -123,7 +139,7 @@ fn experts(kernels: &Kernels, sample: &Sample, shape: Shape) -> Result<Option<St
         let input = kernels.input(rows, (inputs, shape.columns), halves, [&sample.stack.first])?;
         let output = scratch.room(chosen.len() * shape.rows)?;
         let to = Rows { place: output.place(), stride: shape.rows };
-        kernels.multiply_experts(&sample.stack, (which.place(), chosen.len()), (input, share), to)?;
+        kernels.multiply_experts(&sample.stack, pairs, (input, share), to)?;
         let found = scratch.floats(to.place, chosen.len() * shape.rows)?;
         let pair =
             |pair: usize| (chosen[pair] as usize, &numbers[pair / share * shape.columns..][..shape.columns]);
