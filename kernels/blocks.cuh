@@ -1,27 +1,12 @@
 // Eight neighbouring weights of a row, from the blocks that the file has: one function, for the type that KIND names.
 //
-// The numbers of types are ours; a name that is none of them is 0. The first of the eight is a multiple of 8, so that all
+// The first of the eight is a multiple of 8, so that all
 // eight share their scale. Layouts: ggml-common.h of https://github.com/ggml-org/ggml. Each weight is what
 // `quantize::dequantize` gives, but for the rounding of a minimum that is added in the same operation. A row begins where
 // the one before ends, so no load is wider than blocks are aligned: 2 bytes for Q4_0, Q5_0, Q8_0, Q6_K, Q3_K and IQ4_NL, 1
 // for MXFP4, 4 for Q4_1, Q5_1 and Q2_K, 8 for IQ4_XS, 16 for the others.
 
-#define F32 1
-#define F16 2
-#define BF16 3
-#define Q8_0 4
-#define Q4_0 5
-#define Q4_1 6
-#define Q5_0 7
-#define Q5_1 8
-#define Q4_K 9
-#define Q5_K 10
-#define Q6_K 11
-#define MXFP4 12
-#define Q2_K 13
-#define Q3_K 14
-#define IQ4_NL 15
-#define IQ4_XS 16
+#include "kinds.cuh"
 
 // Bytes of a block, and its weights.
 #if KIND == F32

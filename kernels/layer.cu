@@ -135,6 +135,46 @@ choose(float *logits, u32 stride, u32 count, u32 used, u32 *chosen, float *share
     for (u32 n = lane; n < used; n += 32) to[n] /= sum;
 }
 
+// Pairs of a token and an expert in the order of their experts, and of their numbers for one expert: slot i has the pair
+// slots[i]. They are cut into segments of at most 8 pairs of one expert: its number, the first slot and how many. Segments
+// beyond the last one have none. A token has an expert once. Grid: one block; `count` experts, at most MOST_EXPERTS.
+static constexpr u32 MOST_EXPERTS = 1024, SEGMENT = 8;
+
+extern "C" __global__ void __launch_bounds__(THREADS)
+sort_pairs(const u32 *chosen, u32 pairs, u32 count, u32 *slots, u32 *segments, u32 most_segments) {
+    __shared__ u32 first_slot[MOST_EXPERTS], first_segment[MOST_EXPERTS], used;
+    for (u32 expert = threadIdx.x; expert < count; expert += THREADS) {
+        u32 of_expert = 0;
+        for (u32 pair = 0; pair < pairs; ++pair) of_expert += chosen[pair] == expert;
+        first_slot[expert] = of_expert;
+    }
+    __syncthreads();
+    if (threadIdx.x == 0) {
+        u32 slot = 0, segment = 0;
+        for (u32 expert = 0; expert < count; ++expert) {
+            u32 of_expert = first_slot[expert];
+            first_slot[expert] = slot;
+            first_segment[expert] = segment;
+            slot += of_expert;
+            segment += (of_expert + SEGMENT - 1) / SEGMENT;
+        }
+        used = segment;
+    }
+    __syncthreads();
+    for (u32 expert = threadIdx.x; expert < count; expert += THREADS) {
+        u32 slot = first_slot[expert], from = slot;
+        for (u32 pair = 0; pair < pairs; ++pair)
+            if (chosen[pair] == expert) slots[slot++] = pair;
+        u32 *segment = segments + 3 * first_segment[expert];
+        for (; from < slot; from += SEGMENT, segment += 3) {
+            segment[0] = expert;
+            segment[1] = from;
+            segment[2] = min(slot - from, SEGMENT);
+        }
+    }
+    for (u32 segment = used + threadIdx.x; segment < most_segments; segment += THREADS) segments[3 * segment + 2] = 0;
+}
+
 // Adds to each token what its experts gave, with their bias where there is one, by their shares. Grid: columns / THREADS
 // rounded up, tokens.
 extern "C" __global__ void __launch_bounds__(THREADS)
@@ -149,6 +189,59 @@ mix(float *to, const float *from, const float *shares, const float *bias, const 
         sum = fmaf(shares[pair], value, sum);
     }
     to[(u64)blockIdx.y * columns + column] = sum;
+}
+
+// Rows of activations for the tensor cores: each times the power of two that brings its largest size to between 512 and
+// 1024, in f16; the factor that undoes it; and the sums of its blocks of 32 as they were rounded. A block's sum stays below
+// 32,768, so none of them is too large for f16, whatever the row is. A number that is none stays none. Beyond `columns` there
+// are zeros up to `stride`, a multiple of 256. For each 256 columns there are eight sums in f16 and eight of what they lack.
+// Many threads, since a step of one token has one block. Grid: rows, blocks of HALVING threads.
+static constexpr u32 HALVING = 512;
+
+extern "C" __global__ void __launch_bounds__(HALVING)
+halve(const float *in, u32 in_stride, u32 columns, u16 *halves, u32 stride, u16 *block_sums, float *factors) {
+    __shared__ float room[HALVING / 32];
+    const float *from = in + (u64)blockIdx.x * in_stride;
+    float most = 0.0f;
+    for (u32 k = threadIdx.x * 4; k < columns; k += HALVING * 4) {
+        float4 a = *(const float4 *)(from + k);
+        most = fmaxf(most, fmaxf(fmaxf(fabsf(a.x), fabsf(a.y)), fmaxf(fabsf(a.z), fabsf(a.w))));
+    }
+    most = warp_max(most);
+    if (threadIdx.x % 32 == 0) room[threadIdx.x / 32] = most;
+    __syncthreads();
+#pragma unroll
+    for (u32 warp = 0; warp < HALVING / 32; ++warp) most = fmaxf(most, room[warp]);
+    // Its exponent, not so small that a power of two here has none.
+    u32 exponent = max(__float_as_uint(most) >> 23, 10u);
+    float factor = __uint_as_float((263 - exponent) << 23);
+    if (threadIdx.x == 0) factors[blockIdx.x] = __uint_as_float((exponent - 9) << 23);
+    u16 *to = halves + (u64)blockIdx.x * stride, *sums = block_sums + (u64)blockIdx.x * (stride / 16);
+    // Whole warps, since 32 lanes have 256 columns; four lanes have a block.
+    for (u32 k = threadIdx.x * 8; k < stride; k += HALVING * 8) {
+        float4 a = make_float4(0.0f, 0.0f, 0.0f, 0.0f), b = a;
+        if (k < columns) {
+            a = *(const float4 *)(from + k);
+            b = *(const float4 *)(from + k + 4);
+        }
+        float x[8] = {a.x, a.y, a.z, a.w, b.x, b.y, b.z, b.w}, sum = 0.0f;
+        u32 bits[8];
+#pragma unroll
+        for (u32 i = 0; i < 8; ++i) {
+            bits[i] = to_f16(x[i] * factor);
+            sum += from_f16((u16)bits[i]);
+        }
+        *(uint4 *)(to + k) = make_uint4(bits[0] | bits[1] << 16, bits[2] | bits[3] << 16, bits[4] | bits[5] << 16,
+                                        bits[6] | bits[7] << 16);
+        sum += __shfl_xor_sync(ALL_LANES, sum, 1);
+        sum += __shfl_xor_sync(ALL_LANES, sum, 2);
+        if (threadIdx.x % 4 == 0) {
+            u32 at = k / 256 * 16 + k % 256 / 32;
+            u16 rounded = to_f16(sum);
+            sums[at] = rounded;
+            sums[at + 8] = to_f16(sum - from_f16(rounded));
+        }
+    }
 }
 
 // The largest of each row's logits and its place, the first of equal ones; infinite when any of them is not finite.

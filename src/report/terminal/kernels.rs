@@ -22,7 +22,7 @@ pub fn render_kernels(entries: &[Entry], seconds: Seconds, style: Style) -> Stri
     }
     let columns = |cells: Vec<String>| cells.iter().fold(String::new(), |line, cell| line + cell);
     let header = columns(architectures.iter().map(|name| format!(" {name:>7}")).collect());
-    out.line(format_args!("{}", style.dim(&format!("{:<16} {:<13}{header}", "kernel", "for"))));
+    out.line(format_args!("{}", style.dim(&format!("{:<17} {:<13}{header}", "kernel", "for"))));
     for (kernel, variant) in &kernels {
         let cells = architectures
             .iter()
@@ -39,12 +39,9 @@ pub fn render_kernels(entries: &[Entry], seconds: Seconds, style: Style) -> Stri
             })
             .collect();
         let cells = columns(cells);
-        out.line(format_args!("{kernel:<16} {variant:<13}{cells}"));
+        out.line(format_args!("{kernel:<17} {variant:<13}{cells}"));
     }
-    out.line(format_args!(
-        "{}",
-        style.dim("registers of a thread / blocks of 128 threads resident on a multiprocessor")
-    ));
+    out.line(format_args!("{}", style.dim("registers of a thread / blocks resident on a multiprocessor")));
     let spilling: Vec<&Entry> = entries.iter().filter(|entry| entry.spills()).collect();
     for entry in &spilling {
         out.line(format_args!(

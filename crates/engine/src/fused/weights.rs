@@ -37,7 +37,12 @@ pub(super) trait Store: Debug + Send {
     ///
     /// # Errors
     /// [`Error::Unsupported`] when there is no kernel for it, [`Error::Load`] when there is no memory.
-    fn reserve(&mut self, name: &str, shape: Shape) -> Result<Self::Stack, Error>;
+    fn reserve(&mut self, name: &str, shape: Shape, usage: Usage) -> Result<Self::Stack, Error>;
+
+    /// Whether a matrix whose rows are looked up cannot be the one that is multiplied by, so that both are loaded.
+    fn apart(&self, _shape: Shape) -> bool {
+        false
+    }
 
     /// The matrix with this number.
     fn matrix(stack: &Self::Stack, index: usize) -> Self::Matrix;
@@ -61,6 +66,15 @@ pub(super) trait Store: Debug + Send {
     /// # Errors
     /// [`Error::Load`] when there is no memory.
     fn vector(&mut self, values: Vec<f32>) -> Result<Self::Vector, Error>;
+}
+
+/// What a matrix is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Usage {
+    /// Its rows are looked up.
+    Table,
+    /// It is multiplied by.
+    Product,
 }
 
 /// What a tensor's matrices are like.
@@ -178,6 +192,12 @@ impl<S: Store> Weights<S> {
         progress: &dyn Fn(f64),
     ) -> Result<Self, Error> {
         let matrices = file.header.tensors.iter().filter(|tensor| is_matrix(tensor));
+        let name = needed(network, Role::Embedding)?.name;
+        let embedding = file.header.tensor(name);
+        // A tied embedding is also the head.
+        let twice = network.tensor(Role::Output).is_none()
+            && embedding.and_then(Shape::of).is_some_and(|shape| store.apart(shape));
+        let again = embedding.filter(|_| twice).map_or(0, |tensor| tensor.bytes().get());
         let mut loader = Loader {
             reader,
             header: &file.header,
@@ -185,12 +205,14 @@ impl<S: Store> Weights<S> {
             pieces: [Vec::new(), Vec::new()],
             waiting: None,
             done: 0,
-            all: matrices.map(|tensor| tensor.bytes().get()).sum(),
+            all: again + matrices.map(|tensor| tensor.bytes().get()).sum::<u64>(),
             progress,
         };
-        let embedding = loader.matrix(needed(network, Role::Embedding)?.name)?;
+        let embedding = loader.find(name)?;
+        let embedding = S::matrix(&loader.stack_of(&embedding, Usage::Table)?, 0);
         let head = match network.tensor(Role::Output) {
             Some(head) => loader.matrix(head.name)?,
+            None if twice => loader.matrix(name)?,
             None => embedding,
         };
         let output_norm = loader.vector(needed(network, Role::OutputNorm)?.name)?;
@@ -336,7 +358,7 @@ impl<S: Store> Loader<'_, S> {
 
     fn matrix(&mut self, name: &str) -> Result<S::Matrix, Error> {
         let tensor = self.find(name)?;
-        Ok(S::matrix(&self.stack_of(&tensor)?, 0))
+        Ok(S::matrix(&self.stack_of(&tensor, Usage::Product)?, 0))
     }
 
     /// `count` rows of a tensor from row `first` on, as a matrix of their own.
@@ -348,19 +370,19 @@ impl<S: Store> Loader<'_, S> {
         if first > 0 {
             tensor.name = format!("{name} (from row {first} on)");
         }
-        Ok(S::matrix(&self.stack_of(&tensor)?, 0))
+        Ok(S::matrix(&self.stack_of(&tensor, Usage::Product)?, 0))
     }
 
     /// The matrices of a tensor.
     fn stack(&mut self, name: &str) -> Result<S::Stack, Error> {
         let tensor = self.find(name)?;
-        self.stack_of(&tensor)
+        self.stack_of(&tensor, Usage::Product)
     }
 
-    fn stack_of(&mut self, tensor: &TensorInfo) -> Result<S::Stack, Error> {
+    fn stack_of(&mut self, tensor: &TensorInfo, usage: Usage) -> Result<S::Stack, Error> {
         let name = &tensor.name;
         let shape = Shape::of(tensor).ok_or_else(|| no_kernel(name))?;
-        let stack = self.store.reserve(name, shape)?;
+        let stack = self.store.reserve(name, shape, usage)?;
         // Matrices of whole groups are filled in like the rows of a single one.
         let rows = if shape.rows.is_multiple_of(S::GROUP) { shape.count * shape.rows } else { shape.rows };
         let step = (PIECE / (S::GROUP * shape.row_bytes())).max(1) * S::GROUP;

@@ -21,6 +21,6 @@ pub use architecture::Architecture;
 pub use find::{Kind, Library, Place, Places};
 pub use launch::{Device, Identity, Module};
 pub use load::Load;
-pub use module::{ATTENTION, Form, Kernel, LAYER, LOAD, MATRIX, code};
+pub use module::{ATTENTION, Form, Kernel, LAYER, LOAD, MATRIX, TENSOR, code};
 pub use nvrtc::{Compiled, Nvrtc};
 pub use queue::{Argument, Fault, Function, Grid, Memory, Place as DevicePlace, Queue};

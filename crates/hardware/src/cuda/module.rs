@@ -24,13 +24,21 @@ pub const LOAD: Kernel =
     Kernel { name: "load.cu", source: include_str!("../../../../kernels/load.cu"), headers: &[] };
 
 const BASE: (&str, &str) = ("base.cuh", include_str!("../../../../kernels/base.cuh"));
+const KINDS: (&str, &str) = ("kinds.cuh", include_str!("../../../../kernels/kinds.cuh"));
 const BLOCKS: (&str, &str) = ("blocks.cuh", include_str!("../../../../kernels/blocks.cuh"));
 
 /// Matrices of one tensor type, which `KIND` names, times activations.
 pub const MATRIX: Kernel = Kernel {
     name: "matrix.cu",
     source: include_str!("../../../../kernels/matrix.cu"),
-    headers: &[BASE, BLOCKS],
+    headers: &[BASE, KINDS, BLOCKS],
+};
+
+/// The same on tensor cores, for the types that they are used for.
+pub const TENSOR: Kernel = Kernel {
+    name: "tensor.cu",
+    source: include_str!("../../../../kernels/tensor.cu"),
+    headers: &[BASE, KINDS, ("fragments.cuh", include_str!("../../../../kernels/fragments.cuh"))],
 };
 
 /// The KV cache and attention over it, for heads of `HEAD` elements and a cache of f16 or, with `EIGHT_BITS=1`, `q8_0`.

@@ -7,7 +7,7 @@ use std::sync::Mutex;
 
 use serde::Serialize;
 
-use super::module::{ATTENTION, LAYER, LOAD, MATRIX, OPTIONS};
+use super::module::{ATTENTION, LAYER, LOAD, MATRIX, OPTIONS, TENSOR};
 use super::{Architecture, Form, Kernel, Nvrtc};
 
 /// Types of matrices that there are kernels for.
@@ -15,6 +15,9 @@ pub const MATRIX_TYPES: [&str; 16] = [
     "F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q4_K", "Q5_K", "Q6_K", "MXFP4", "Q2_K",
     "Q3_K", "IQ4_NL", "IQ4_XS",
 ];
+/// Those that there are kernels for tensor cores for.
+pub const TENSOR_TYPES: [&str; 11] =
+    ["Q4_K", "Q5_K", "Q6_K", "Q4_0", "Q8_0", "MXFP4", "Q4_1", "Q5_0", "Q5_1", "F16", "BF16"];
 /// Head sizes of the models in the catalog.
 const HEAD_SIZES: [u32; 5] = [64, 80, 96, 128, 256];
 /// Those of caches in `q8_0`, whose blocks have 32 elements.
@@ -46,7 +49,7 @@ pub struct Entry {
     pub spill_load_bytes: u32,
     /// Shared memory of a block.
     pub shared_bytes: u32,
-    /// Blocks of 128 threads that fit a multiprocessor.
+    /// Blocks that fit a multiprocessor.
     pub blocks_per_multiprocessor: u32,
 }
 
@@ -62,13 +65,26 @@ struct Variant {
     kernel: Kernel,
     defines: Vec<String>,
     name: String,
+    /// Of a block, in most launches.
+    threads: u32,
 }
+
+/// Threads of a block of the tensor cores' kernels, and of all others.
+const TENSOR_THREADS: u32 = 256;
+const THREADS: u32 = 128;
 
 fn variants() -> Vec<Variant> {
     let matrices = MATRIX_TYPES.map(|kind| Variant {
         kernel: MATRIX,
         defines: vec![format!("-DKIND={kind}")],
         name: kind.to_owned(),
+        threads: THREADS,
+    });
+    let tensor = TENSOR_TYPES.map(|kind| Variant {
+        kernel: TENSOR,
+        defines: vec![format!("-DKIND={kind}")],
+        name: format!("{kind} tensor"),
+        threads: TENSOR_THREADS,
     });
     let caches = HEAD_SIZES.into_iter().flat_map(|head| [(head, 0), (head, 1)]);
     let caches = caches.filter(|(head, eight_bits)| *eight_bits == 0 || head % EIGHT_BIT_BLOCK == 0);
@@ -76,9 +92,10 @@ fn variants() -> Vec<Variant> {
         kernel: ATTENTION,
         defines: vec![format!("-DHEAD={head}"), format!("-DEIGHT_BITS={eight_bits}")],
         name: format!("head {head} {}", if eight_bits == 1 { "q8_0" } else { "f16" }),
+        threads: THREADS,
     });
-    let plain = |kernel| Variant { kernel, defines: Vec::new(), name: String::new() };
-    matrices.into_iter().chain(attention).chain([plain(LAYER), plain(LOAD)]).collect()
+    let plain = |kernel| Variant { kernel, defines: Vec::new(), name: String::new(), threads: THREADS };
+    matrices.into_iter().chain(tensor).chain(attention).chain([plain(LAYER), plain(LOAD)]).collect()
 }
 
 /// Compiles every kernel for these architectures, several at a time.
@@ -111,7 +128,7 @@ fn compile(nvrtc: &Nvrtc, architecture: Architecture, variant: &Variant) -> Resu
     let options: Vec<&str> =
         OPTIONS.iter().copied().chain(variant.defines.iter().map(String::as_str)).collect();
     let compiled = nvrtc.compile(variant.kernel, &options, architecture, Form::Cubin)?;
-    let found = entries(&compiled.log, &variant.name, architecture);
+    let found = entries(&compiled.log, variant, architecture);
     if found.is_empty() {
         return Err(format!(
             "{} for {architecture}: the compiler's log names no kernel: {}",
@@ -122,7 +139,7 @@ fn compile(nvrtc: &Nvrtc, architecture: Architecture, variant: &Variant) -> Resu
 }
 
 /// The kernels of a log that `--ptxas-options=-v` wrote.
-fn entries(log: &str, variant: &str, architecture: Architecture) -> Vec<Entry> {
+fn entries(log: &str, variant: &Variant, architecture: Architecture) -> Vec<Entry> {
     let mut found: Vec<Entry> = Vec::new();
     for line in log.lines() {
         if let Some(name) =
@@ -130,7 +147,7 @@ fn entries(log: &str, variant: &str, architecture: Architecture) -> Vec<Entry> {
         {
             found.push(Entry {
                 kernel: name.to_owned(),
-                variant: variant.to_owned(),
+                variant: variant.name.clone(),
                 architecture: architecture.to_string(),
                 registers: 0,
                 spill_store_bytes: 0,
@@ -149,7 +166,8 @@ fn entries(log: &str, variant: &str, architecture: Architecture) -> Vec<Entry> {
         if let Some(registers) = before(line, " registers") {
             entry.registers = registers;
             entry.shared_bytes = before(line, " bytes smem").unwrap_or(0);
-            entry.blocks_per_multiprocessor = blocks(architecture, registers, entry.shared_bytes);
+            entry.blocks_per_multiprocessor =
+                blocks(architecture, variant.threads, registers, entry.shared_bytes);
         }
     }
     found
@@ -160,10 +178,9 @@ fn before(line: &str, unit: &str) -> Option<u32> {
     line.split_once(unit)?.0.rsplit([' ', ',']).next()?.parse().ok()
 }
 
-/// Blocks of 128 threads that are resident at once: registers are given to warps in units of 256, shared memory in units of
+/// Blocks of so many threads that are resident at once: registers are given to warps in units of 256, shared memory in units of
 /// 128 bytes with 1 KiB for the system (CUDA C++ Programming Guide, "Compute Capabilities").
-fn blocks(architecture: Architecture, registers: u32, shared_bytes: u32) -> u32 {
-    const THREADS: u32 = 128;
+fn blocks(architecture: Architecture, of_block: u32, registers: u32, shared_bytes: u32) -> u32 {
     const REGISTERS: u32 = 65_536;
     let (threads, shared_kib, most) = match (architecture.major, architecture.minor) {
         (8, 0) => (2048, 164, 32),
@@ -174,9 +191,9 @@ fn blocks(architecture: Architecture, registers: u32, shared_bytes: u32) -> u32 
         _ => (1536, 100, 24),
     };
     let of_warp = (registers.max(1) * 32).next_multiple_of(256);
-    let by_registers = REGISTERS / of_warp / (THREADS / 32);
+    let by_registers = REGISTERS / of_warp / (of_block / 32);
     let by_shared = shared_kib * 1024 / (shared_bytes.next_multiple_of(128) + 1024);
-    by_registers.min(by_shared).min(threads / THREADS).min(most)
+    by_registers.min(by_shared).min(threads / of_block).min(most)
 }
 
 impl FromStr for Architecture {
@@ -224,7 +241,8 @@ mod tests {
             ptxas info    : Compiling entry function 'embed' for 'sm_90a'\n    \
             0 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads\n\
             ptxas info    : Used 255 registers";
-        let found = entries(log, "Q4_0", Architecture { major: 9, minor: 0 });
+        let variant = Variant { kernel: MATRIX, defines: Vec::new(), name: "Q4_0".to_owned(), threads: 128 };
+        let found = entries(log, &variant, Architecture { major: 9, minor: 0 });
         let [one, embed] = &found[..] else { panic!("{found:?}") };
         assert_eq!((&*one.kernel, one.registers, one.shared_bytes), ("multiply_one", 40, 1536));
         assert_eq!((one.spill_store_bytes, one.spill_load_bytes, one.spills()), (16, 20, true));

@@ -5,7 +5,7 @@ use rayon::prelude::*;
 use crate::Error;
 use crate::fused::finite::first_non_finite;
 use crate::fused::not_loaded;
-use crate::fused::weights::{self, Shape, Store, is_matrix, no_kernel};
+use crate::fused::weights::{self, Shape, Store, Usage, is_matrix, no_kernel};
 use crate::model::Header;
 
 use super::arena::{Arena, Region};
@@ -97,7 +97,7 @@ impl Store for Packed {
 
     const GROUP: usize = ROWS;
 
-    fn reserve(&mut self, name: &str, shape: Shape) -> Result<Stack, Error> {
+    fn reserve(&mut self, name: &str, shape: Shape, _usage: Usage) -> Result<Stack, Error> {
         let layout = Layout::of(shape.kind, shape.columns).ok_or_else(|| no_kernel(name))?;
         let region = self.arena.take(shape.count * bytes(&layout, shape.rows));
         Ok(Stack { layout, rows: shape.rows, region: region.ok_or_else(|| no_kernel(name))? })

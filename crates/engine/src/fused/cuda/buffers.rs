@@ -8,7 +8,7 @@ use crate::fused::rotary::Angles;
 use crate::hardware::cuda::{DevicePlace, Fault, Memory, Queue};
 use crate::{LogitsWanted, PAGE_POSITIONS, StepBatch};
 
-use super::launch::{Rows, Tokens, part_bytes};
+use super::launch::{Halves, Rows, Sorted, Tokens, part_bytes};
 
 /// Rows of logits that are computed at once: more would need memory in proportion to the vocabulary.
 pub(super) const LOGIT_ROWS: usize = 64;
@@ -17,11 +17,13 @@ pub(super) const LOGIT_ROWS: usize = 64;
 const MOST_PARTS: usize = 64 << 20;
 
 /// Bytes of each part of a step's memory, in the order of [`Buffers`].
-pub(super) fn sizes(network: &Network, tokens: usize, pages: usize, positions: usize) -> [usize; 15] {
+pub(super) fn sizes(network: &Network, tokens: usize, pages: usize, positions: usize) -> [usize; 20] {
     let pairs = network.experts.map_or(0, |experts| tokens * experts.used);
     let experts = network.experts.map_or(0, |experts| experts.count);
     // Without experts a token has one row of its own.
     let rows = pairs.max(tokens);
+    let [halves, block_sums, factors] = halves(network, tokens);
+    let [slots, segments] = Sorted::sizes(pairs, experts);
     [
         4 * tokens + pages,
         tokens * network.width,
@@ -38,8 +40,23 @@ pub(super) fn sizes(network: &Network, tokens: usize, pages: usize, positions: u
         pairs,
         pairs,
         attention_bytes(network.heads, network.head_size, tokens, positions) / 4,
+        halves.div_ceil(4),
+        block_sums.div_ceil(4),
+        factors.div_ceil(4),
+        slots / 4,
+        segments / 4,
     ]
     .map(|numbers| numbers * 4)
+}
+
+/// Bytes for the widest input of a matrix in half precision.
+fn halves(network: &Network, tokens: usize) -> [usize; 3] {
+    let inputs = [network.width, network.heads * network.head_size, network.feed_forward];
+    let [of_width, of_heads, of_feed] = inputs.map(|columns| Halves::sizes(tokens, columns));
+    // A pair's input is the activation of its expert.
+    let of_pairs =
+        Halves::sizes(network.experts.map_or(0, |experts| tokens * experts.used), network.feed_forward);
+    std::array::from_fn(|part| of_width[part].max(of_heads[part]).max(of_feed[part]).max(of_pairs[part]))
 }
 
 /// Bytes for the parts of attention: all tokens', unless that is more than [`MOST_PARTS`] and than one token's.
@@ -56,7 +73,7 @@ pub(super) fn qkv_width(network: &Network) -> usize {
 /// A step's memory on the device.
 #[derive(Debug)]
 pub(super) struct Buffers {
-    memory: [Memory; 15],
+    memory: [Memory; 20],
     /// Tables of angles, one for each rotation of the network.
     pub(super) angles: Vec<(Memory, usize)>,
     tokens: usize,
@@ -90,6 +107,10 @@ pub(super) struct Parts {
     pub(super) shares: DevicePlace,
     /// Parts of attention.
     pub(super) attention: DevicePlace,
+    /// Pairs in the order of their experts.
+    pub(super) sorted: Sorted,
+    /// The input of the matrices that come next.
+    pub(super) halves: Halves,
 }
 
 impl Buffers {
@@ -198,6 +219,8 @@ impl Buffers {
             chosen: place(12),
             shares: place(13),
             attention: place(14),
+            sorted: Sorted { slots: place(18), segments: place(19) },
+            halves: Halves { elements: place(15), block_sums: place(16), factors: place(17) },
         }
     }
 }

@@ -12,11 +12,12 @@ use crate::fused::kv::{KvLayout, KvType};
 use crate::fused::network::{Activation, Network, Pairing};
 use crate::hardware::cuda::{
     ATTENTION, Argument, Device, DevicePlace, Fault, Function, Grid, Kernel, LAYER, MATRIX, Module, Nvrtc,
-    Queue, code,
+    Queue, TENSOR, code,
 };
 use crate::model::TensorType;
 
-use super::store::{Matrix, Stack, Vector};
+use super::fragments::{Layout, ROWS as TILE};
+use super::store::{Form, Matrix, Stack, Vector};
 
 /// Threads of a block and their warps, as in `base.cuh`.
 const THREADS: u32 = 128;
@@ -24,6 +25,12 @@ const WARPS: usize = THREADS as usize / 32;
 /// Tokens of a warp where there are several, and rows where there are many.
 const TOKENS: usize = 8;
 const ROWS: usize = 4;
+/// Threads of a block that makes a row in half precision, as in `layer.cu`.
+const HALVING: u32 = 512;
+/// Warps that share a tile of a matrix in fragments, as in `tensor.cu`.
+const SLICES: usize = 8;
+/// Columns that rows in half precision are whole multiples of, and of which there is a group of sums.
+const PADDED: usize = 256;
 /// Pages of a part of attention, as in `attention.cu`.
 const PART: usize = 8;
 
@@ -79,6 +86,37 @@ pub(super) struct Turn {
     pub(super) scale: f32,
 }
 
+/// Room for rows of activations in half precision, as `layer.cu` makes them.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Halves {
+    pub(super) elements: DevicePlace,
+    pub(super) block_sums: DevicePlace,
+    pub(super) factors: DevicePlace,
+}
+
+impl Halves {
+    /// Bytes of the three for `rows` rows of `columns` columns.
+    pub(super) fn sizes(rows: usize, columns: usize) -> [usize; 3] {
+        let elements = rows * columns.next_multiple_of(PADDED);
+        [elements * 2, elements / 8, rows * 4]
+    }
+
+    fn hold(self, rows: usize, columns: usize) -> bool {
+        let sizes = Self::sizes(rows, columns);
+        [self.elements, self.block_sums, self.factors]
+            .iter()
+            .zip(sizes)
+            .all(|(place, size)| size <= place.bytes())
+    }
+}
+
+/// Activations that matrices are multiplied with: in single precision, and in half where one of the matrices needs that.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Input {
+    rows: Rows,
+    halves: Option<Halves>,
+}
+
 /// The kernels of one type of matrices.
 #[derive(Debug)]
 struct OfKind {
@@ -88,6 +126,62 @@ struct OfKind {
     multiply_many: Function,
     multiply_experts: Function,
     embed: Function,
+    /// Those for tensor cores, where there are any that compute rightly.
+    tensor: Option<OfFragments>,
+}
+
+/// The kernels for tensor cores of one type: for so many tokens at most, ascending.
+#[derive(Debug)]
+struct OfFragments {
+    products: Vec<(usize, Function)>,
+    experts: Function,
+    /// Unless it computes wrongly.
+    segments: Option<Function>,
+}
+
+/// Kernels for tensor cores by the tokens that they take at once.
+pub(super) const PRODUCTS: [(usize, &str); 3] = [(8, "multiply_8"), (32, "multiply_32"), (64, "multiply_64")];
+/// Those of experts: for a pair at once, and for all pairs of an expert.
+pub(super) const EXPERTS: &str = "multiply_experts";
+pub(super) const SEGMENTS: &str = "multiply_segments";
+/// Pairs of a segment at most, and experts that `sort_pairs` has room for, as in `layer.cu`.
+const SEGMENT: usize = 8;
+const MOST_EXPERTS: usize = 1024;
+
+/// Pairs of a token and an expert.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Pairs {
+    /// The expert of each, the pairs of a token side by side.
+    pub(super) chosen: DevicePlace,
+    pub(super) count: usize,
+    sorted: Option<Sorted>,
+}
+
+/// Room for pairs in the order of their experts.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Sorted {
+    pub(super) slots: DevicePlace,
+    pub(super) segments: DevicePlace,
+}
+
+impl Sorted {
+    /// Bytes of both.
+    pub(super) fn sizes(pairs: usize, experts: usize) -> [usize; 2] {
+        [4 * pairs, 12 * most_segments(pairs, experts)]
+    }
+}
+
+/// Segments that pairs can make: no more than pairs, nor than whole ones and a part for each expert.
+fn most_segments(pairs: usize, experts: usize) -> usize {
+    pairs.min(pairs / SEGMENT + experts)
+}
+
+/// A kernel for tensor cores that is not used.
+#[derive(Debug)]
+pub(super) struct Dropped {
+    pub(super) kind: TensorType,
+    pub(super) name: &'static str,
+    pub(super) why: String,
 }
 
 /// All kernels that a model uses.
@@ -97,6 +191,8 @@ pub(super) struct Kernels {
     /// Of all code.
     hash: String,
     matrices: Vec<OfKind>,
+    /// Kernels for tensor cores that are not used.
+    dropped: Vec<Dropped>,
     append: Function,
     attend: Function,
     combine: Function,
@@ -105,7 +201,9 @@ pub(super) struct Kernels {
     add: Function,
     rotate: Function,
     activate: Function,
+    halve: Function,
     choose: Function,
+    sort_pairs: Function,
     mix: Function,
     largest: Function,
 }
@@ -160,7 +258,20 @@ impl Kernels {
         };
         let (mut matrices, mut modules) = (Vec::new(), Vec::new());
         for kind in kinds {
-            let module = upload(MATRIX, &[format!("-DKIND={}", kind.label())])?;
+            let defines = [format!("-DKIND={}", kind.label())];
+            let module = upload(MATRIX, &defines)?;
+            let mut tensor = None;
+            if Layout::of(*kind).is_some() {
+                let module = upload(TENSOR, &defines)?;
+                let products: Result<Vec<_>, String> =
+                    PRODUCTS.iter().map(|(most, name)| Ok((*most, module.function(name)?))).collect();
+                tensor = Some(OfFragments {
+                    products: products?,
+                    experts: module.function(EXPERTS)?,
+                    segments: Some(module.function(SEGMENTS)?),
+                });
+                modules.push(module);
+            }
             matrices.push(OfKind {
                 kind: *kind,
                 multiply_one: module.function("multiply_one")?,
@@ -168,6 +279,7 @@ impl Kernels {
                 multiply_many: module.function("multiply_many")?,
                 multiply_experts: module.function("multiply_experts")?,
                 embed: module.function("embed")?,
+                tensor,
             });
             modules.push(module);
         }
@@ -182,6 +294,7 @@ impl Kernels {
             queue: Arc::new(Queue::new(device)),
             hash: Module::hash(&modules),
             matrices,
+            dropped: Vec::new(),
             append: attention.function("append")?,
             attend: attention.function("attend")?,
             combine: attention.function("combine")?,
@@ -190,7 +303,9 @@ impl Kernels {
             add: layer.function("add")?,
             rotate: layer.function("rotate")?,
             activate: layer.function("activate")?,
+            halve: layer.function("halve")?,
             choose: layer.function("choose")?,
+            sort_pairs: layer.function("sort_pairs")?,
             mix: layer.function("mix")?,
             largest: layer.function("largest")?,
         })
@@ -211,6 +326,126 @@ impl Kernels {
         found.ok_or_else(|| Fault::Failed(format!("no kernel was compiled for matrices of {kind}")))
     }
 
+    /// Types whose matrices are to be laid out in fragments.
+    pub(super) fn in_fragments(&self) -> Vec<TensorType> {
+        self.matrices.iter().filter(|of| of.tensor.is_some()).map(|of| of.kind).collect()
+    }
+
+    /// Kernels for tensor cores that are not used.
+    pub(super) fn dropped(&self) -> &[Dropped] {
+        &self.dropped
+    }
+
+    /// Uses one of the kernels for tensor cores no more. Without the one for the fewest tokens, or the one of experts, the
+    /// type's matrices stay in the blocks of the file.
+    pub(super) fn drop_kernel(&mut self, kind: TensorType, name: &'static str, why: String) {
+        self.dropped.push(Dropped { kind, name, why });
+        let Some(of) = self.matrices.iter_mut().find(|of| of.kind == kind) else { return };
+        if name == SEGMENTS {
+            if let Some(tensor) = &mut of.tensor {
+                tensor.segments = None;
+            }
+            return;
+        }
+        let Some((most, _)) = PRODUCTS[1..].iter().find(|(_, product)| *product == name) else {
+            of.tensor = None;
+            return;
+        };
+        if let Some(tensor) = &mut of.tensor {
+            tensor.products.retain(|(of, _)| of != most);
+        }
+    }
+
+    /// Activations for these matrices, in half precision too where one of them is in fragments.
+    pub(super) fn input<'a>(
+        &self,
+        rows: Rows,
+        (count, columns): (usize, usize),
+        halves: Halves,
+        matrices: impl IntoIterator<Item = &'a Matrix>,
+    ) -> Result<Input, Fault> {
+        if matrices.into_iter().all(|matrix| matrix.form == Form::Rows) {
+            return Ok(Input { rows, halves: None });
+        }
+        self.halve(rows, (count, columns), halves)?;
+        Ok(Input { rows, halves: Some(halves) })
+    }
+
+    /// Makes rows in half precision of rows in single.
+    pub(super) fn halve(
+        &self,
+        rows: Rows,
+        (count, columns): (usize, usize),
+        halves: Halves,
+    ) -> Result<(), Fault> {
+        within("halve", &[rows.hold(count, columns), halves.hold(count, columns), columns % 8 == 0])?;
+        self.launch(
+            &self.halve,
+            Grid { threads: HALVING, ..grid(count, 1) },
+            &[
+                place(rows),
+                number(rows.stride),
+                number(columns),
+                Argument::Place(halves.elements),
+                number(columns.next_multiple_of(PADDED)),
+                Argument::Place(halves.block_sums),
+                Argument::Place(halves.factors),
+            ],
+        )
+    }
+
+    fn tensor(&self, kind: TensorType) -> Result<&OfFragments, Fault> {
+        let missing = || Fault::Failed(format!("no kernel for tensor cores was kept for matrices of {kind}"));
+        self.of(kind)?.tensor.as_ref().ok_or_else(missing)
+    }
+
+    /// [`multiply`](Self::multiply) by a matrix in fragments, with the kernel for at most `most` tokens at once, or the largest
+    /// that the tokens fill.
+    pub(super) fn multiply_fragments(
+        &self,
+        (matrix, layout): (&Matrix, Layout),
+        halves: Option<Halves>,
+        (tokens, most): (usize, Option<usize>),
+        output: Rows,
+    ) -> Result<(), Fault> {
+        let Matrix { kind, rows, columns, place: weights, .. } = *matrix;
+        let products = &self.tensor(kind)?.products;
+        // The first that takes all of them, else the last.
+        let wanted = most.unwrap_or(tokens);
+        let found = products.iter().find(|(most, _)| *most >= wanted).or(products.last());
+        let (Some((each, function)), Some(halves)) = (found, halves) else {
+            return Err(Fault::Failed(format!("a matrix of {kind} in fragments is given no halves")));
+        };
+        within(
+            "multiply in fragments",
+            &[
+                halves.hold(tokens, columns),
+                output.hold(tokens, rows),
+                matrix.bytes() <= weights.bytes(),
+                tokens > 0,
+            ],
+        )?;
+        // Two tiles share the activations of several tokens; with one token more blocks matter more.
+        let tiles = if *each == PRODUCTS[0].0 && tokens > 1 { 2 } else { 1 };
+        let blocks = grid(rows.div_ceil(TILE * tiles), tokens.div_ceil(*each));
+        self.launch(
+            function,
+            Grid { threads: u32::try_from(32 * SLICES * tiles).unwrap_or(u32::MAX), ..blocks },
+            &[
+                Argument::Place(weights),
+                number(rows),
+                number(layout.units(columns)),
+                Argument::Place(halves.elements),
+                number(columns.next_multiple_of(PADDED)),
+                Argument::Place(halves.block_sums),
+                Argument::Place(halves.factors),
+                place(output),
+                number(output.stride),
+                number(tokens),
+            ],
+        )
+    }
+
     /// Launches what [`within`] let pass.
     fn launch(&self, function: &Function, grid: Grid, arguments: &[Argument]) -> Result<(), Fault> {
         // SAFETY: every caller gives the arguments that the kernel of this name has in its file, in their order, and has
@@ -223,11 +458,14 @@ impl Kernels {
     pub(super) fn multiply(
         &self,
         matrix: &Matrix,
-        input: Rows,
+        Input { rows: input, halves }: Input,
         tokens: usize,
         output: Rows,
     ) -> Result<(), Fault> {
-        let Matrix { kind, rows, columns, place: weights } = *matrix;
+        let Matrix { kind, rows, columns, form, place: weights } = *matrix;
+        if let Form::Fragments(layout) = form {
+            return self.multiply_fragments((matrix, layout), halves, (tokens, None), output);
+        }
         within("multiply", &[input.hold(tokens, columns), output.hold(tokens, rows)])?;
         let of_kind = self.of(kind)?;
         // Rows of a warp and tokens; the bits of a result are the same in each.
@@ -252,20 +490,107 @@ impl Kernels {
         )
     }
 
-    /// The same for pairs of a token and an expert, which `chosen` names for each; `share` neighbouring pairs have one input.
+    /// Pairs for experts of these matrices, of which there are `experts`: in the order of their experts too, where several tokens
+    /// may use one and a kernel reads its weights once for them.
+    pub(super) fn pairs<'a>(
+        &self,
+        chosen: DevicePlace,
+        (tokens, used, experts): (usize, usize, usize),
+        room: Sorted,
+        stacks: impl IntoIterator<Item = &'a Stack>,
+    ) -> Result<Pairs, Fault> {
+        let count = tokens * used;
+        let by_segments = |stack: &Stack| {
+            let tensor = self.of(stack.first.kind).ok().and_then(|of| of.tensor.as_ref());
+            stack.first.form != Form::Rows && tensor.is_some_and(|tensor| tensor.segments.is_some())
+        };
+        if tokens == 1 || experts > MOST_EXPERTS || !stacks.into_iter().any(by_segments) {
+            return Ok(Pairs { chosen, count, sorted: None });
+        }
+        let [slots, segments] = Sorted::sizes(count, experts);
+        within(
+            "sort_pairs",
+            &[words(chosen, count), slots <= room.slots.bytes(), segments <= room.segments.bytes()],
+        )?;
+        let most = most_segments(count, experts);
+        self.launch(
+            &self.sort_pairs,
+            grid(1, 1),
+            &[
+                Argument::Place(chosen),
+                number(count),
+                number(experts),
+                Argument::Place(room.slots),
+                Argument::Place(room.segments),
+                number(most),
+            ],
+        )?;
+        Ok(Pairs { chosen, count, sorted: Some(room) })
+    }
+
+    /// The same for pairs of a token and an expert; `share` neighbouring pairs have one input.
     pub(super) fn multiply_experts(
         &self,
         stack: &Stack,
-        (chosen, pairs): (DevicePlace, usize),
-        (input, share): (Rows, usize),
+        Pairs { chosen, count: pairs, sorted }: Pairs,
+        (Input { rows: input, halves }, share): (Input, usize),
         output: Rows,
     ) -> Result<(), Fault> {
-        let Matrix { kind, rows, columns, place: weights } = stack.first;
+        let Matrix { kind, rows, columns, form, place: weights } = stack.first;
         let inputs = pairs.div_ceil(share.max(1));
         within(
-            "multiply_experts",
+            EXPERTS,
             &[input.hold(inputs, columns), output.hold(pairs, rows), words(chosen, pairs), share > 0],
         )?;
+        if let (Form::Fragments(layout), Some(halves)) = (form, halves) {
+            within(
+                EXPERTS,
+                &[halves.hold(inputs, columns), stack.first.bytes() * stack.count <= weights.bytes()],
+            )?;
+            let tensor = self.tensor(kind)?;
+            if let (Some(sorted), Some(function)) = (sorted, &tensor.segments) {
+                let most = most_segments(pairs, stack.count);
+                within(SEGMENTS, &[words(sorted.slots, pairs), 12 * most <= sorted.segments.bytes()])?;
+                let blocks = grid(rows.div_ceil(TILE), most);
+                return self.launch(
+                    function,
+                    Grid { threads: u32::try_from(32 * SLICES).unwrap_or(u32::MAX), ..blocks },
+                    &[
+                        Argument::Place(weights),
+                        number(rows),
+                        number(layout.units(columns)),
+                        Argument::Place(sorted.slots),
+                        Argument::Place(sorted.segments),
+                        Argument::Place(halves.elements),
+                        number(columns.next_multiple_of(PADDED)),
+                        Argument::Place(halves.block_sums),
+                        Argument::Place(halves.factors),
+                        number(share),
+                        place(output),
+                        number(output.stride),
+                    ],
+                );
+            }
+            let blocks = grid(rows.div_ceil(TILE), pairs);
+            return self.launch(
+                &tensor.experts,
+                Grid { threads: u32::try_from(32 * SLICES).unwrap_or(u32::MAX), ..blocks },
+                &[
+                    Argument::Place(weights),
+                    number(rows),
+                    number(layout.units(columns)),
+                    Argument::Place(chosen),
+                    Argument::Place(halves.elements),
+                    number(columns.next_multiple_of(PADDED)),
+                    Argument::Place(halves.block_sums),
+                    Argument::Place(halves.factors),
+                    number(share),
+                    place(output),
+                    number(output.stride),
+                ],
+            );
+        }
+        within(EXPERTS, &[form == Form::Rows])?;
         self.launch(
             &self.of(kind)?.multiply_experts,
             grid(rows.div_ceil(WARPS), pairs),

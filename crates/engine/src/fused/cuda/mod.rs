@@ -1,31 +1,36 @@
 //! The back end on an NVIDIA GPU: a [`StepEngine`] over weights in the file's blocks, a paged cache and kernels of our own.
 //!
 //! Nothing is linked: driver and compiler are found at run time, kernels are compiled for the GPU and the model that are
-//! here and kept in the cache. `launch` is where code is launched, `pass` one step of it, `store` where weights lie. The
-//! kernels are the plain family: single precision throughout, every type of tensor, every batch, every card from
-//! compute capability 8.0 on. They are what faster ones will be held against.
+//! here and kept in the cache. `launch` is where code is launched, `pass` one step of it, `store` where weights lie.
+//!
+//! Matrices have two families of kernels, both for every card from compute capability 8.0 on. The plain one takes every type
+//! of tensor, in single precision throughout. The other uses tensor cores, for the types that `fragments` has a layout for.
 
 mod buffers;
 mod check;
+mod fragments;
 mod launch;
 mod pass;
 mod store;
+#[cfg(test)]
+pub(super) mod tests;
 
 use crate::base::env;
 use crate::base::sys::Interrupt;
 use crate::hardware::cuda::{Architecture, Device, Fault, Kind, Memory, Nvrtc, Places};
 use crate::model::gguf::Gguf;
-use crate::model::{Header, Model, TensorType};
+use crate::model::{Header, Model, TensorInfo, TensorType};
 use crate::{Capabilities, Demand, Error, Options, StepBatch, StepEngine, StepLimits, StepOutput};
 
 use super::kv::{self, KvLayout, KvType};
 use super::memory;
 use super::network::Network;
-use super::weights::is_matrix;
+use super::weights::{Shape, is_matrix};
 use super::{NAME, not_loaded, unreadable};
 
 use buffers::{Buffers, LOGIT_ROWS, attention_bytes, pages_of};
-use launch::Kernels;
+use fragments::Layout;
+use launch::{Halves, Kernels};
 use store::{Resident, Weights};
 
 /// Tokens of a step at most, unless there are more sequences.
@@ -101,10 +106,15 @@ impl CudaEngine {
         let (device, nvrtc) = open(ordinal)?;
         let cache_folder = env::cache_folder();
         let kinds = kinds(&file.header);
-        let kernels = Kernels::new(&device, &nvrtc, &cache_folder, &network, options.kv_type, &kinds)
+        let mut kernels = Kernels::new(&device, &nvrtc, &cache_folder, &network, options.kv_type, &kinds)
             .map_err(|reason| not_loaded(format!("the kernels cannot be made ready: {reason}")))?;
         let reader = model.open_gguf(interrupt).map_err(|error| unreadable(&error))?;
-        let store = Resident::new(std::sync::Arc::clone(kernels.queue()));
+        // Before weights are laid out: no other kernels can multiply by what is in fragments.
+        let matrices = file.header.tensors.iter().filter(|tensor| is_matrix(tensor));
+        let shapes: Vec<Shape> = matrices.filter_map(Shape::of).collect();
+        check::tensor::check(&mut kernels, &shapes)
+            .map_err(|fault| not_done("the check of its kernels for tensor cores", fault))?;
+        let store = Resident::new(std::sync::Arc::clone(kernels.queue()), kernels.in_fragments());
         let weights = Weights::load(reader, file, &network, store, progress)?;
         let layout = KvLayout {
             layers: network.layers.len(),
@@ -119,7 +129,6 @@ impl CudaEngine {
                 device.name
             )),
         })?;
-        let checked: Vec<&str> = checked.into_iter().map(TensorType::label).collect();
         let positions = options.max_positions.unwrap_or(network.context_length).min(network.context_length);
         let batch = options.max_batch.unwrap_or(1);
         let tokens = TOKENS_PER_STEP.max(batch);
@@ -148,19 +157,15 @@ impl CudaEngine {
         Ok(Self {
             capabilities: Capabilities {
                 engine: NAME,
-                version: format!("{} plain {}", env!("CARGO_PKG_VERSION"), device.architecture),
+                version: format!("{} {}", env!("CARGO_PKG_VERSION"), device.architecture),
                 device: options.device.to_string(),
                 threads: None,
                 max_batch: batch,
                 max_context: positions,
                 kv_type: options.kv_type.label(),
                 caveats: Vec::new(),
-                choices: vec![format!(
-                    "kernels: plain, single precision, NVRTC {}; all checked at load, matrices of {}",
-                    nvrtc.version(),
-                    checked.join(", ")
-                )],
-                kernels: Some(kernels.hash().to_owned()),
+                choices: choices(&kernels, &checked, &nvrtc.version()),
+                kernels: Some(named(&kernels)),
             },
             limits: StepLimits { vocabulary: file.header.spec.vocabulary, pages, tokens_per_step: tokens },
             network,
@@ -171,6 +176,31 @@ impl CudaEngine {
             layout,
         })
     }
+}
+
+/// Which kernels are used, for the record.
+fn choices(kernels: &Kernels, plain: &[TensorType], nvrtc: &str) -> Vec<String> {
+    let labels = |kinds: &[TensorType]| kinds.iter().map(|kind| kind.label()).collect::<Vec<_>>().join(", ");
+    let mut said = vec![format!(
+        "kernels: NVRTC {nvrtc}; all checked at load, in single precision for matrices of {}",
+        labels(plain)
+    )];
+    let tensor = kernels.in_fragments();
+    if !tensor.is_empty() {
+        said.push(format!("tensor cores, activations in f16: matrices of {}", labels(&tensor)));
+    }
+    let dropped = kernels.dropped().iter();
+    said.extend(dropped.map(|dropped| {
+        format!("{} for {} is not used, it computes wrongly: {}", dropped.name, dropped.kind, dropped.why)
+    }));
+    said
+}
+
+/// A hash of the kernels' code, and what of it is not used.
+fn named(kernels: &Kernels) -> String {
+    let dropped = kernels.dropped().iter();
+    let without = dropped.map(|dropped| format!(" without {} for {}", dropped.name, dropped.kind));
+    kernels.hash().to_owned() + &without.collect::<String>()
 }
 
 /// Types of the matrices of a model, each once.
@@ -201,18 +231,35 @@ pub(super) fn foreseen(header: &Header, demand: Demand, kv_type: KvType) -> Vec<
                 + u64::from(experts.count)
         }
     };
-    let weights = header
-        .tensors
-        .iter()
-        .map(|tensor| if is_matrix(tensor) { tensor.bytes().get() } else { tensor.elements() * 4 });
-    let rows = LOGIT_ROWS as u64;
     let size = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
+    // The layout of a matrix that is multiplied by in fragments has whole tiles.
+    let in_fragments = |tensor: &TensorInfo| {
+        let shape = Shape::of(tensor)?;
+        Some((shape.count * Layout::of(shape.kind)?.bytes(shape.rows, shape.columns)) as u64)
+    };
+    let tied = !header.tensors.iter().any(|tensor| tensor.name == "output.weight");
+    let weights = header.tensors.iter().map(|tensor| match (is_matrix(tensor), &*tensor.name) {
+        (false, _) => tensor.elements() * 4,
+        // Rows are looked up in the file's blocks.
+        (true, "token_embd.weight") => {
+            tensor.bytes().get() + in_fragments(tensor).filter(|_| tied).unwrap_or(0)
+        }
+        (true, _) => in_fragments(tensor).unwrap_or_else(|| tensor.bytes().get()),
+    });
+    let feed_forward = spec.experts.map_or(spec.feed_forward, |experts| experts.feed_forward);
+    let pairs = spec.experts.map_or(1, |experts| u64::from(experts.used)) * tokens;
+    let widest = spec.width.max(spec.heads * spec.head_size);
+    let halves = Halves::sizes(size(tokens), widest as usize)
+        .iter()
+        .sum::<usize>()
+        .max(Halves::sizes(size(pairs), feed_forward as usize).iter().sum()) as u64;
+    let rows = LOGIT_ROWS as u64;
     let parts =
         attention_bytes(spec.heads as usize, spec.head_size as usize, size(tokens), size(positions)) as u64;
     vec![
         ("weights", weights.sum()),
         ("KV cache", pages * page),
-        ("activations", (tokens * (2 * width + heads + feed + 6) + pages) * 4 + parts),
+        ("activations", (tokens * (2 * width + heads + feed + 6) + pages) * 4 + parts + halves),
         ("logits", rows * (vocabulary + width) * 4),
         ("rotary tables", memory::tables(spec) * positions * u64::from(spec.head_size) * 4),
         ("CUDA context", CONTEXT),

@@ -90,12 +90,13 @@ impl Pass<'_> {
 
     fn attention(&self, layer: usize, block: &Block) -> Result<(), Fault> {
         let Self { network, kernels, .. } = self;
-        let Parts { tokens, normed, qkv, attended, attention, out, .. } = self.parts;
+        let Parts { tokens, normed, qkv, attended, attention, out, halves, .. } = self.parts;
         let (size, count) = (network.head_size, tokens.count);
         let (queries, keys) = (network.heads * size, network.kv_heads * size);
         self.norm(block.attention_norm)?;
+        let input = kernels.input(normed, (count, network.width), halves, &block.qkv)?;
         for (matrix, column) in block.qkv.iter().zip([0, queries, queries + keys]) {
-            kernels.multiply(matrix, normed, count, qkv.column(column))?;
+            kernels.multiply(matrix, input, count, qkv.column(column))?;
         }
         if let Some(bias) = block.qkv_bias {
             kernels.add_bias(qkv, bias, None, (count, queries + 2 * keys))?;
@@ -118,7 +119,8 @@ impl Pass<'_> {
         kernels.append(of_keys, &tokens, cache)?;
         let seen = (network.heads, of_layer.window);
         kernels.attend(qkv, seen, &tokens, (cache, attention), block.sinks, attended)?;
-        kernels.multiply(&block.output, attended, count, out)?;
+        let input = kernels.input(attended, (count, queries), halves, [&block.output])?;
+        kernels.multiply(&block.output, input, count, out)?;
         if let Some(bias) = block.output_bias {
             kernels.add_bias(out, bias, None, (count, network.width))?;
         }
@@ -137,40 +139,49 @@ impl Pass<'_> {
     }
 
     fn feed_forward(&self, block: &Block, gate_up: &[Matrix; 2], down: &Matrix) -> Result<(), Fault> {
-        let Parts { tokens, normed, gate, up, out, .. } = self.parts;
+        let Parts { tokens, normed, gate, up, out, halves, .. } = self.parts;
         let (kernels, count) = (self.kernels, tokens.count);
+        let (width, feed) = (self.network.width, self.network.feed_forward);
         self.norm(block.feed_norm)?;
+        let input = kernels.input(normed, (count, width), halves, gate_up)?;
         for (matrix, to) in gate_up.iter().zip([gate, up]) {
-            kernels.multiply(matrix, normed, count, to)?;
+            kernels.multiply(matrix, input, count, to)?;
         }
-        let elements = count * self.network.feed_forward;
-        kernels.activate(self.network.activation, gate.place, up.place, elements)?;
-        kernels.multiply(down, gate, count, out)?;
+        kernels.activate(self.network.activation, gate.place, up.place, count * feed)?;
+        let input = kernels.input(gate, (count, feed), halves, [down])?;
+        kernels.multiply(down, input, count, out)?;
         self.add_output(block.post_feed_norm)
     }
 
     /// The feed-forward layer of a mixture: each token's pairs with its experts, one after the other.
     fn expert_layer(&self, block: &Block, experts: &Experts) -> Result<(), Fault> {
         let Some(shape) = self.network.experts else { return Ok(()) };
-        let Parts { tokens, residual, normed, gate, up, out, router, chosen, shares, .. } = self.parts;
+        let Parts { tokens, residual, normed, gate, up, out, router, chosen, shares, halves, sorted, .. } =
+            self.parts;
         let (kernels, count, width, feed) =
             (self.kernels, tokens.count, self.network.width, self.network.feed_forward);
         let pairs = count * shape.used;
         let biases = experts.biases.as_ref();
         self.norm(block.feed_norm)?;
-        kernels.multiply(&experts.router, normed, count, router)?;
+        let [gates, ups] = &experts.gate_up;
+        let input =
+            kernels.input(normed, (count, width), halves, [&experts.router, &gates.first, &ups.first])?;
+        kernels.multiply(&experts.router, input, count, router)?;
         if let Some(biases) = biases {
             kernels.add_bias(router, biases.router, None, (count, shape.count))?;
         }
         kernels.choose(router, (count, shape.count, shape.used), chosen, shares)?;
+        let stacks = [gates, ups, &experts.down];
+        let of_pairs = kernels.pairs(chosen, (count, shape.used, shape.count), sorted, stacks)?;
         for (number, to) in [gate, up].into_iter().enumerate() {
-            kernels.multiply_experts(&experts.gate_up[number], (chosen, pairs), (normed, shape.used), to)?;
+            kernels.multiply_experts(&experts.gate_up[number], of_pairs, (input, shape.used), to)?;
             if let Some(biases) = biases {
                 kernels.add_bias(to, biases.gate_up[number], Some(chosen), (pairs, feed))?;
             }
         }
         kernels.activate(self.network.activation, gate.place, up.place, pairs * feed)?;
-        kernels.multiply_experts(&experts.down, (chosen, pairs), (gate, 1), out)?;
+        let input = kernels.input(gate, (pairs, feed), halves, [&experts.down.first])?;
+        kernels.multiply_experts(&experts.down, of_pairs, (input, 1), out)?;
         let bias = biases.map(|biases| biases.down);
         let places = (residual.place, out.place);
         kernels.mix(places, (shares, chosen), bias, (count, shape.used, width))
@@ -178,7 +189,7 @@ impl Pass<'_> {
 
     /// Logits of `count` of the wanted rows from number `first` on, and each one's largest; they are appended to `kept`.
     fn logits(&self, first: usize, count: usize, kept: Option<&mut Vec<f32>>) -> Result<(), Fault> {
-        let Parts { wanted, residual, last, logits, places, values, .. } = self.parts;
+        let Parts { wanted, residual, last, logits, places, values, halves, .. } = self.parts;
         let (kernels, vocabulary) = (self.kernels, self.network.vocabulary);
         let which = wanted.skip(first * 4);
         let shape = (count, 1, self.network.width);
@@ -190,7 +201,9 @@ impl Pass<'_> {
             self.network.norm_epsilon,
             last,
         )?;
-        kernels.multiply(&self.weights.head, last, count, logits)?;
+        let head = &self.weights.head;
+        let input = kernels.input(last, (count, self.network.width), halves, [head])?;
+        kernels.multiply(head, input, count, logits)?;
         kernels.largest(logits.place, (count, vocabulary), places.skip(first * 4), values.skip(first * 4))?;
         if let Some(kept) = kept {
             let from = kept.len();

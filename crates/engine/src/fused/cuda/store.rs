@@ -1,4 +1,4 @@
-//! Weights on the device, in the blocks that the file has.
+//! Weights on the device: in fragments where tensor cores multiply by them, else in the blocks that the file has.
 
 use std::sync::Arc;
 
@@ -6,10 +6,11 @@ use rayon::prelude::*;
 
 use crate::Error;
 use crate::fused::finite::first_non_finite;
-use crate::fused::weights::{self, Shape, Store};
+use crate::fused::weights::{self, Shape, Store, Usage};
 use crate::hardware::cuda::{DevicePlace, Memory, Queue};
 use crate::model::TensorType;
 
+use super::fragments::{Layout, ROWS};
 use super::not_done;
 
 pub(super) type Weights = weights::Weights<Resident>;
@@ -26,17 +27,45 @@ const CHUNK: usize = 4096;
 #[derive(Debug)]
 pub(super) struct Resident {
     queue: Arc<Queue>,
+    /// Types whose matrices are laid out in fragments.
+    in_fragments: Vec<TensorType>,
     memory: Vec<Memory>,
 }
 
-/// A matrix on the device, row after row.
+/// How a matrix lies on the device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Form {
+    /// Row after row, in the blocks that the file has.
+    Rows,
+    /// Tile after tile.
+    Fragments(Layout),
+}
+
+/// A matrix on the device.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Matrix {
     pub(super) kind: TensorType,
     pub(super) rows: usize,
     pub(super) columns: usize,
-    /// Its bytes, no more and no less.
+    pub(super) form: Form,
+    /// From its first byte on, to its last one or beyond.
     pub(super) place: DevicePlace,
+}
+
+impl Matrix {
+    /// Its bytes.
+    pub(super) fn bytes(&self) -> usize {
+        bytes(self.form, Shape { kind: self.kind, count: 1, rows: self.rows, columns: self.columns })
+    }
+}
+
+/// Bytes of matrices of this shape.
+fn bytes(form: Form, shape: Shape) -> usize {
+    shape.count
+        * match form {
+            Form::Rows => shape.rows * shape.row_bytes(),
+            Form::Fragments(layout) => layout.bytes(shape.rows, shape.columns),
+        }
 }
 
 /// The matrices of a tensor, one after the other.
@@ -54,8 +83,14 @@ pub(super) struct Vector {
 }
 
 impl Resident {
-    pub(super) fn new(queue: Arc<Queue>) -> Self {
-        Self { queue, memory: Vec::new() }
+    /// Weights to come, with the types whose matrices are laid out in fragments.
+    pub(super) fn new(queue: Arc<Queue>, in_fragments: Vec<TensorType>) -> Self {
+        Self { queue, in_fragments, memory: Vec::new() }
+    }
+
+    fn form(&self, shape: Shape) -> Form {
+        let layout = Layout::of(shape.kind).filter(|_| self.in_fragments.contains(&shape.kind));
+        layout.map_or(Form::Rows, Form::Fragments)
     }
 
     fn take(&mut self, bytes: usize) -> Result<DevicePlace, Error> {
@@ -71,17 +106,22 @@ impl Store for Resident {
     type Stack = Stack;
     type Vector = Vector;
 
-    const GROUP: usize = 1;
+    const GROUP: usize = ROWS;
 
-    fn reserve(&mut self, _name: &str, shape: Shape) -> Result<Stack, Error> {
+    fn reserve(&mut self, _name: &str, shape: Shape, usage: Usage) -> Result<Stack, Error> {
         let Shape { kind, count, rows, columns } = shape;
-        let place = self.take(count * rows * shape.row_bytes())?;
-        Ok(Stack { first: Matrix { kind, rows, columns, place }, count })
+        let form = if usage == Usage::Table { Form::Rows } else { self.form(shape) };
+        let place = self.take(bytes(form, shape))?;
+        Ok(Stack { first: Matrix { kind, rows, columns, form, place }, count })
+    }
+
+    fn apart(&self, shape: Shape) -> bool {
+        self.form(shape) != Form::Rows
     }
 
     fn matrix(stack: &Stack, index: usize) -> Matrix {
-        let Stack { first, count } = *stack;
-        Matrix { place: first.place.skip(first.place.bytes() / count.max(1) * index), ..first }
+        let first = stack.first;
+        Matrix { place: first.place.skip(first.bytes() * index), ..first }
     }
 
     fn fill(&mut self, stack: &Stack, shape: Shape, first: usize, rows: &[u8]) -> Result<Option<u64>, Error> {
@@ -94,8 +134,16 @@ impl Store for Resident {
         if let Some(element) = wrong.min() {
             return Ok(Some(element));
         }
-        let to = stack.first.place.skip(first * shape.row_bytes());
-        self.queue.write(rows, to).map_err(|fault| not_done(LOADING, fault))?;
+        let place = Self::matrix(stack, first / shape.rows.max(1)).place;
+        let within = first % shape.rows.max(1);
+        let written = match stack.first.form {
+            Form::Rows => self.queue.write(rows, place.skip(within * shape.row_bytes())),
+            Form::Fragments(layout) => {
+                let to = place.skip(within / ROWS * layout.tile_bytes(shape.columns));
+                self.queue.write(&in_fragments(layout, shape, rows), to)
+            }
+        };
+        written.map_err(|fault| not_done(LOADING, fault))?;
         Ok(None)
     }
 
@@ -104,4 +152,13 @@ impl Store for Resident {
         self.queue.write(&values, place).map_err(|fault| not_done(LOADING, fault))?;
         Ok(Vector { place })
     }
+}
+
+/// Rows that the file has in blocks, laid out in tiles.
+pub(super) fn in_fragments(layout: Layout, shape: Shape, rows: &[u8]) -> Vec<u8> {
+    let (of_tile, tile_bytes) = (ROWS * shape.row_bytes(), layout.tile_bytes(shape.columns));
+    let mut packed = vec![0; rows.len().div_ceil(of_tile.max(1)) * tile_bytes];
+    let tiles = rows.par_chunks(of_tile.max(1)).zip(packed.par_chunks_exact_mut(tile_bytes.max(1)));
+    tiles.for_each(|(rows, tile)| layout.pack(&shape, rows, tile));
+    packed
 }

@@ -1,4 +1,5 @@
-//! The kernels that read matrices, for each type that the model has, on rows of its own weights.
+//! The kernels that read matrices in the blocks of the file, for each type that the model has so, on rows of its own weights;
+//! and those of experts, on all.
 
 use crate::fused::weights::Store as _;
 use crate::hardware::cuda::Fault;
@@ -6,7 +7,7 @@ use crate::model::TensorType;
 use crate::model::quantize::dequantize;
 
 use super::super::launch::{Kernels, Rows};
-use super::super::store::{Block, Feed, Matrix, Resident, Stack, Weights};
+use super::super::store::{Block, Feed, Form, Matrix, Resident, Stack, Weights};
 use super::{Scratch, Wrong, near, numbers};
 
 /// Rows at either end of a matrix that are compared.
@@ -25,7 +26,7 @@ pub(super) fn check(kernels: &Kernels, weights: &Weights) -> Result<Vec<TensorTy
     let mut checked = Vec::new();
     let of_blocks = weights.blocks.iter().flat_map(matrices_of);
     for matrix in [weights.embedding, weights.head].into_iter().chain(of_blocks) {
-        if !checked.contains(&matrix.kind) {
+        if matrix.form == Form::Rows && !checked.contains(&matrix.kind) {
             compare(kernels, &matrix)?;
             checked.push(matrix.kind);
         }
@@ -49,7 +50,7 @@ fn embed(kernels: &Kernels, matrix: &Matrix) -> Result<(), Wrong> {
     const SCALE: f32 = 1.5;
     let scratch = Scratch(kernels.queue());
     let (columns, last) = (matrix.columns, matrix.rows - 1);
-    let row_bytes = matrix.place.bytes() / matrix.rows.max(1);
+    let row_bytes = matrix.bytes() / matrix.rows.max(1);
     let mut expected = Vec::new();
     for row in [last, 0] {
         let mut bytes = vec![0u8; row_bytes];
@@ -75,7 +76,11 @@ fn experts(kernels: &Kernels, stack: &Stack) -> Result<(), Wrong> {
     let (sent, output) = (scratch.send(&input)?, scratch.room(chosen.len() * rows)?);
     let to = Rows { place: output.place(), stride: rows };
     let from = Rows { place: sent.place(), stride: columns };
-    kernels.multiply_experts(stack, (which.place(), chosen.len()), (from, 1), to)?;
+    let (halves, _memory) = scratch.halves(chosen.len(), columns)?;
+    let from = kernels.input(from, (chosen.len(), columns), halves, [&stack.first])?;
+    let (sorted, _more) = scratch.sorted(chosen.len(), stack.count)?;
+    let pairs = kernels.pairs(which.place(), (chosen.len(), 1, stack.count), sorted, [stack])?;
+    kernels.multiply_experts(stack, pairs, (from, 1), to)?;
     let found = scratch.floats(to.place, chosen.len() * rows)?;
     for (pair, expert) in chosen.into_iter().enumerate() {
         let one = &input[pair * columns..(pair + 1) * columns];
@@ -107,7 +112,7 @@ fn matrices_of(block: &Block) -> Vec<Matrix> {
 fn compare(kernels: &Kernels, matrix: &Matrix) -> Result<(), Wrong> {
     let queue = kernels.queue();
     let columns = matrix.columns;
-    let row_bytes = matrix.place.bytes() / matrix.rows.max(1);
+    let row_bytes = matrix.bytes() / matrix.rows.max(1);
     let rows = ROWS.min(matrix.rows);
     for first in [0, matrix.rows - rows] {
         let part = Matrix { rows, place: matrix.place.skip(first * row_bytes), ..*matrix };
@@ -143,6 +148,9 @@ fn multiply(kernels: &Kernels, matrix: &Matrix, input: &[f32], tokens: usize) ->
     let scratch = Scratch(kernels.queue());
     let (sent, got) = (scratch.send(input)?, scratch.room(tokens * matrix.rows)?);
     let to = Rows { place: got.place(), stride: matrix.rows };
-    kernels.multiply(matrix, Rows { place: sent.place(), stride: matrix.columns }, tokens, to)?;
+    let (halves, _memory) = scratch.halves(tokens, matrix.columns)?;
+    let rows = Rows { place: sent.place(), stride: matrix.columns };
+    let from = kernels.input(rows, (tokens, matrix.columns), halves, [matrix])?;
+    kernels.multiply(matrix, from, tokens, to)?;
     scratch.floats(got.place(), tokens * matrix.rows)
 }

@@ -4,13 +4,14 @@
 mod attention;
 mod layer;
 mod matrices;
+pub(super) mod tensor;
 
 use crate::fused::kv::KvLayout;
 use crate::fused::network::Network;
 use crate::hardware::cuda::{DevicePlace, Fault, Memory, Queue};
 use crate::model::TensorType;
 
-use super::launch::{Kernels, Tokens};
+use super::launch::{Halves, Kernels, Sorted, Tokens};
 use super::store::Weights;
 
 /// What went wrong.
@@ -66,6 +67,22 @@ impl Scratch<'_> {
         Ok(memory)
     }
 
+    /// Room for rows in half precision.
+    fn halves(&self, rows: usize, columns: usize) -> Result<(Halves, [Memory; 3]), Fault> {
+        let [elements, block_sums, factors] = Halves::sizes(rows, columns).map(|bytes| self.0.alloc(bytes));
+        let memory = [elements?, block_sums?, factors?];
+        let [elements, block_sums, factors] = memory.each_ref().map(Memory::place);
+        Ok((Halves { elements, block_sums, factors }, memory))
+    }
+
+    /// Room for pairs in the order of their experts.
+    fn sorted(&self, pairs: usize, experts: usize) -> Result<(Sorted, [Memory; 2]), Fault> {
+        let [slots, segments] = Sorted::sizes(pairs, experts).map(|bytes| self.0.alloc(bytes));
+        let memory = [slots?, segments?];
+        let [slots, segments] = memory.each_ref().map(Memory::place);
+        Ok((Sorted { slots, segments }, memory))
+    }
+
     /// Memory for so many numbers of 4 bytes.
     fn room(&self, numbers: usize) -> Result<Memory, Fault> {
         self.0.alloc(numbers * 4)
@@ -106,7 +123,7 @@ impl Scratch<'_> {
 }
 
 /// Numbers between −1 and 1 in no order, the same for a seed each time.
-fn numbers(seed: u64, count: usize) -> Vec<f32> {
+pub(super) fn numbers(seed: u64, count: usize) -> Vec<f32> {
     let of = |index: usize| {
         let mixed = ((index as u64 + 1) ^ (seed << 40)).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 48;
         f32::from(u16::try_from(mixed).unwrap_or(0)) / 32_768.0 - 1.0

@@ -1,0 +1,271 @@
+// The tensor-core family: matrices in fragments (fragments.cuh) times activations in f16, summed in f32.
+//
+//   out[token][row] = sum over k of weights[row][k] * in[token][k]
+//
+// One file for a type, as KIND names it. Activations are what `halve` (layer.cu) makes of them: each token's row times a
+// power of two, which `factors` undoes, and the sums of its blocks of 32.
+//
+// Eight warps share a tile of 16 rows: warp s takes units s, s + 8, s + 16 and so on, and their sums are added in the order of the
+// warps. So the order of every sum depends on the number of columns alone. A column of an `mma` does not depend on its
+// neighbours, so a token's results are the same bits in every batch and in every kernel here.
+// Weights read: UNIT_BYTES / 16 / UNIT_COLUMNS a weight, for 8 * GROUPS tokens; 2 * rows * columns FLOP a token.
+
+#include "base.cuh"
+#include "fragments.cuh"
+
+// Warps that share a tile, as in `launch.rs` of the engine.
+static constexpr u32 SLICES = 8;
+// Rows of a tile in shared memory, padded so that the lanes of a warp store to different banks.
+static constexpr u32 PADDED = 20;
+
+// The input of a launch, or of one token of it. Strides are multiples of 256 columns.
+struct Activations {
+    const u16 *halves;
+    u32 stride;
+    // For each 256 columns eight sums rounded to f16, and what is left of each, in f16.
+    const u32 *block_sums;
+    const float *factors;
+
+    __device__ __forceinline__ Activations from(u32 token) const {
+        return {halves + (u64)token * stride, stride, block_sums + (u64)token * (stride / 32), factors + token};
+    }
+};
+
+// Adds the products of unit `number` with tokens: `x` are the lane's activations of each, from the unit's first column on, and
+// `offsets` where the tokens begin.
+template <u32 GROUPS>
+static __device__ __forceinline__ void multiply_unit(const Unit &unit, u32 number, const u16 *const x[GROUPS],
+                                                     const Activations &in, const u32 offsets[GROUPS],
+                                                     float sums[GROUPS][4]) {
+    [[maybe_unused]] u32 t = threadIdx.x % 4;
+#if KIND == Q4_K || KIND == Q5_K
+    const u32 *block_sums = in.block_sums + number * UNIT_COLUMNS / 256 * 8 + t;
+    float parts[GROUPS][4] = {};
+    // Eight groups leave registers for the loads of two runs and no more: loops keep the others from coming early.
+#pragma unroll (GROUPS < 8 ? 2 : 1)
+    for (u32 half = 0; half < 2; ++half) {
+        const Half of = half_of(unit, half);
+#pragma unroll (GROUPS < 8 ? 2 : 1)
+        for (u32 first = 0; first < 4; first += 2) {
+#pragma unroll
+            for (u32 run = first; run < first + 2; ++run) {
+                u32 a[2][4];
+                fragments(of, run, a);
+#pragma unroll
+                for (u32 group = 0; group < GROUPS; ++group) {
+                    uint4 b = *(const uint4 *)(x[group] + 128 * half + 32 * run);
+                    multiply_add(parts[group], a[0], b.x, b.y);
+                    multiply_add(parts[group], a[1], b.z, b.w);
+                }
+            }
+        }
+    }
+    u32 a[4];
+    minima(unit, t, a);
+    float scale[2] = {lower(unit.low.w), lower(unit.high.w)};
+    float minimum[2] = {upper(unit.low.w), upper(unit.high.w)};
+#pragma unroll
+    for (u32 group = 0; group < GROUPS; ++group) {
+        const u32 *b = block_sums + offsets[group] / 32;
+        float below[4] = {};
+        multiply_add(below, a, b[0], b[4]);
+#pragma unroll
+        for (u32 i = 0; i < 4; ++i)
+            sums[group][i] += fmaf(scale[i / 2], parts[group][i], -minimum[i / 2] * below[i]);
+    }
+#elif KIND == Q6_K
+#pragma unroll (GROUPS < 8 ? 2 : 1)
+    for (u32 first = 0; first < 4; first += 2) {
+#pragma unroll
+        for (u32 run = first; run < first + 2; ++run) {
+            u32 a[2][4];
+            float scale[2][2];
+            fragments(unit, run, a);
+            scales(unit, run, scale);
+#pragma unroll
+            for (u32 j = 0; j < 2; ++j)
+#pragma unroll
+                for (u32 group = 0; group < GROUPS; ++group) {
+                    uint2 b = *(const uint2 *)(x[group] + 32 * run + 16 * j);
+                    float part[4] = {};
+                    multiply_add(part, a[j], b.x, b.y);
+#pragma unroll
+                    for (u32 i = 0; i < 4; ++i) sums[group][i] = fmaf(scale[j][i / 2], part[i], sums[group][i]);
+                }
+        }
+    }
+#elif KIND == F16 || KIND == BF16
+#pragma unroll
+    for (u32 run = 0; run < RUNS; ++run) {
+        const uint4 &first = unit.fragments[2 * run], &second = unit.fragments[2 * run + 1];
+        const u32 a[2][4] = {{first.x, first.y, first.z, first.w}, {second.x, second.y, second.z, second.w}};
+#pragma unroll
+        for (u32 group = 0; group < GROUPS; ++group) {
+            uint4 b = *(const uint4 *)(x[group] + 32 * run);
+#if KIND == F16
+            multiply_add(sums[group], a[0], b.x, b.y);
+            multiply_add(sums[group], a[1], b.z, b.w);
+#else
+            u32 most[4], rest[4];
+            two_bf16(b.x, most[0], rest[0]);
+            two_bf16(b.y, most[1], rest[1]);
+            two_bf16(b.z, most[2], rest[2]);
+            two_bf16(b.w, most[3], rest[3]);
+#pragma unroll
+            for (u32 j = 0; j < 2; ++j) {
+                multiply_add_bf16(sums[group], a[j], rest[2 * j], rest[2 * j + 1]);
+                multiply_add_bf16(sums[group], a[j], most[2 * j], most[2 * j + 1]);
+            }
+#endif
+        }
+    }
+#else
+#pragma unroll
+    for (u32 run = 0; run < RUNS; ++run) {
+        u32 a[2][4];
+        float scale[2];
+        fragments(unit, run, a);
+        scales(unit, run, scale);
+#pragma unroll
+        for (u32 group = 0; group < GROUPS; ++group) {
+            uint4 b = *(const uint4 *)(x[group] + 32 * run);
+            float part[4] = {};
+            multiply_add(part, a[0], b.x, b.y);
+            multiply_add(part, a[1], b.z, b.w);
+#pragma unroll
+            for (u32 i = 0; i < 4; ++i) sums[group][i] = fmaf(scale[i / 2], part[i], sums[group][i]);
+        }
+    }
+#if KIND == Q4_1 || KIND == Q5_1
+    // The unit's two blocks are depths 2 t and 2 t + 1 of the eight blocks whose sums lie together, for one t.
+    const u32 *block_sums = in.block_sums + number / 4 * 8 + t;
+    bool here = t == number % 4;
+    u32 low = here ? unit.minima.x : 0, high = here ? unit.minima.y : 0;
+    const u32 a[4] = {low, high, low, high};
+#pragma unroll
+    for (u32 group = 0; group < GROUPS; ++group) {
+        const u32 *b = block_sums + offsets[group] / 32;
+        multiply_add(sums[group], a, b[0], b[4]);
+    }
+#endif
+#endif
+}
+
+// Which rows of the input and of the output a block's tokens are: those from the first on, or `share` slots' input and each
+// slot's output.
+struct Tokens {
+    const u32 *slots;
+    u32 share;
+
+    __device__ __forceinline__ u32 input(u32 token) const { return slots ? slots[token] / share : token; }
+    __device__ __forceinline__ u32 output(u32 token) const { return slots ? slots[token] : token; }
+};
+
+// A block of SLICES warps for each of its tiles. `in`, `out` and `tokens` are those from the block's first token on, as
+// `which` says. Beyond the last token the last one is computed again, and not written.
+template <u32 GROUPS, u32 TILES>
+static __device__ __forceinline__ void multiply_tiles(const u8 *weights, u32 rows, u32 units, const Activations &in, float *out,
+                                                      u32 out_stride, u32 tokens, const Tokens &which = {nullptr, 1}) {
+    __shared__ float room[TILES * SLICES][8 * GROUPS][PADDED];
+    u32 lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
+    // The same in all lanes, which the compiler does not see otherwise.
+    u32 warp = __shfl_sync(ALL_LANES, threadIdx.x / 32, 0);
+    u32 first = blockIdx.x * (blockDim.x / (32 * SLICES)), tile = first + warp / SLICES, slice = warp % SLICES;
+    if (tile * 16 < rows) {
+        u32 offsets[GROUPS];
+        const u16 *x[GROUPS];
+#pragma unroll
+        for (u32 group = 0; group < GROUPS; ++group) {
+            offsets[group] = which.input(min(8 * group + g, tokens - 1)) * in.stride;
+            x[group] = in.halves + offsets[group] + slice * UNIT_COLUMNS + (NARROW ? 4 : 8) * t;
+        }
+        float sums[GROUPS][4] = {};
+        const u8 *from = weights + ((u64)tile * units + slice) * UNIT_BYTES;
+        // The next unit comes while one is multiplied. Two in turn, so that none is moved from register to register. (Where there
+        // are no registers for two, both come when they are needed.)
+        constexpr bool AHEAD = KIND != Q5_K || GROUPS < 8;
+        Unit even, odd;
+        if (AHEAD && slice < units) load(even, from, lane);
+        for (u32 number = slice; number < units; number += 2 * SLICES) {
+            u32 second = number + SLICES;
+            if (!AHEAD) load(even, from, lane);
+            if (AHEAD && second < units) load(odd, from + SLICES * UNIT_BYTES, lane);
+            from += 2 * SLICES * UNIT_BYTES;
+            multiply_unit<GROUPS>(even, number, x, in, offsets, sums);
+            if (second >= units) break;
+#pragma unroll
+            for (u32 group = 0; group < GROUPS; ++group) x[group] += SLICES * UNIT_COLUMNS;
+            if (!AHEAD) load(odd, from - SLICES * UNIT_BYTES, lane);
+            if (AHEAD && second + SLICES < units) load(even, from, lane);
+            multiply_unit<GROUPS>(odd, second, x, in, offsets, sums);
+#pragma unroll
+            for (u32 group = 0; group < GROUPS; ++group) x[group] += SLICES * UNIT_COLUMNS;
+        }
+#pragma unroll
+        for (u32 group = 0; group < GROUPS; ++group)
+#pragma unroll
+            for (u32 i = 0; i < 4; ++i) room[warp][8 * group + 2 * t + i % 2][g + i / 2 * 8] = sums[group][i];
+    }
+    __syncthreads();
+    for (u32 i = threadIdx.x; i < blockDim.x / (32 * SLICES) * GROUPS * 128; i += blockDim.x) {
+        u32 of_block = i / (GROUPS * 128), token = i / 16 % (8 * GROUPS), row = (first + of_block) * 16 + i % 16;
+        if (row >= rows || token >= tokens) continue;
+        float sum = 0.0f;
+#pragma unroll
+        for (u32 s = 0; s < SLICES; ++s) sum += room[of_block * SLICES + s][token][i % 16];
+        out[(u64)which.output(token) * out_stride + row] = sum * WHOLE * in.factors[which.input(token)];
+    }
+}
+
+// Grid: tiles / (tiles of a block) and tokens / (8 * GROUPS), both rounded up.
+template <u32 GROUPS, u32 TILES>
+static __device__ __forceinline__ void multiply_all(const u8 *weights, u32 rows, u32 units, const Activations &in, float *out,
+                                                    u32 out_stride, u32 tokens) {
+    u32 token = blockIdx.y * 8 * GROUPS;
+    multiply_tiles<GROUPS, TILES>(weights, rows, units, in.from(token), out + (u64)token * out_stride, out_stride,
+                                  tokens - token);
+}
+
+// For up to 8 tokens, with one tile or two in a block; for up to 32 and up to 64, with one.
+extern "C" __global__ void __launch_bounds__(512, 1)
+multiply_8(const u8 *weights, u32 rows, u32 units, const u16 *halves, u32 stride, const u32 *block_sums, const float *factors,
+           float *out, u32 out_stride, u32 tokens) {
+    multiply_all<1, 2>(weights, rows, units, {halves, stride, block_sums, factors}, out, out_stride, tokens);
+}
+
+extern "C" __global__ void __launch_bounds__(256, 1)
+multiply_32(const u8 *weights, u32 rows, u32 units, const u16 *halves, u32 stride, const u32 *block_sums, const float *factors,
+            float *out, u32 out_stride, u32 tokens) {
+    multiply_all<4, 1>(weights, rows, units, {halves, stride, block_sums, factors}, out, out_stride, tokens);
+}
+
+extern "C" __global__ void __launch_bounds__(256, 1)
+multiply_64(const u8 *weights, u32 rows, u32 units, const u16 *halves, u32 stride, const u32 *block_sums, const float *factors,
+            float *out, u32 out_stride, u32 tokens) {
+    multiply_all<8, 1>(weights, rows, units, {halves, stride, block_sums, factors}, out, out_stride, tokens);
+}
+
+// One of several matrices for each pair of a token and an expert that it chose. The input of pair p is row p / share of `in`:
+// `share` is the number of experts a token goes through where its pairs have one input, else 1. Grid: tiles, pairs.
+extern "C" __global__ void __launch_bounds__(256, 2)
+multiply_experts(const u8 *weights, u32 rows, u32 units, const u32 *chosen, const u16 *halves, u32 stride,
+                 const u32 *block_sums, const float *factors, u32 share, float *out, u32 out_stride) {
+    u32 pair = blockIdx.y;
+    const Activations in = {halves, stride, block_sums, factors};
+    u64 matrix = (u64)((rows + 15) / 16) * units * UNIT_BYTES;
+    multiply_tiles<1, 1>(weights + chosen[pair] * matrix, rows, units, in.from(pair / share), out + (u64)pair * out_stride,
+                         out_stride, 1);
+}
+
+// The same for segments of up to 8 pairs of one expert, as `sort_pairs` (layer.cu) makes them: an expert's weights are read
+// once for each. Grid: tiles, segments.
+extern "C" __global__ void __launch_bounds__(256, 2)
+multiply_segments(const u8 *weights, u32 rows, u32 units, const u32 *slots, const u32 *segments, const u16 *halves, u32 stride,
+                  const u32 *block_sums, const float *factors, u32 share, float *out, u32 out_stride) {
+    const u32 *segment = segments + 3 * blockIdx.y;
+    u32 pairs = segment[2];
+    if (pairs == 0) return;
+    u64 matrix = (u64)((rows + 15) / 16) * units * UNIT_BYTES;
+    multiply_tiles<1, 1>(weights + segment[0] * matrix, rows, units, {halves, stride, block_sums, factors}, out, out_stride,
+                         pairs, {slots + segment[1], share});
+}
