@@ -110,7 +110,7 @@ impl Destination {
     }
 }
 
-/// A folder for records, where a command writes no rows and no single file.
+/// A folder, where a command writes several files.
 ///
 /// # Errors
 /// One sentence where a format or a file is named.
@@ -118,12 +118,21 @@ pub(super) fn folder(typed: OsString) -> Result<PathBuf, String> {
     let path = PathBuf::from(&typed);
     match Destination::parse(typed)? {
         Destination::Folder(_) | Destination::Stdout => Ok(path),
+        Destination::Rows(_) => Err("it reads like a format; name a folder".to_owned()),
+        Destination::File(_) => Err("it reads like a file; name a folder".to_owned()),
+    }
+}
+
+/// Where records go, for a command that writes no rows.
+///
+/// # Errors
+/// One sentence where a format is named.
+pub(super) fn of_records(typed: OsString) -> Result<Destination, String> {
+    match Destination::parse(typed)? {
         Destination::Rows(_) => {
-            Err("it looks like a format, but records are always JSON; give a folder".to_owned())
+            Err("it reads like a format, and records are always JSON; name a folder or FILE.json".to_owned())
         }
-        Destination::File(_) => {
-            Err("it looks like a file, but records go into a folder; give a folder".to_owned())
-        }
+        destination => Ok(destination),
     }
 }
 
@@ -153,6 +162,8 @@ mod tests {
         }
         assert!(super::folder("json".into()).is_err() && super::folder("x.json".into()).is_err());
         assert_eq!(super::folder("results".into()), Ok("results".into()));
+        assert!(of_records("json".into()).is_err());
+        assert_eq!(of_records("x.json".into()), Ok(Destination::File("x.json".into())));
     }
 
     #[test]

@@ -9,14 +9,14 @@ use rust_decimal::Decimal;
 use serde::Serialize;
 
 use super::Output;
-use super::destination::folder;
+use super::destination::{Destination, of_records};
 use super::values::money;
+use crate::base::failure::Usage;
 use crate::base::{clock, redact, text};
 use crate::catalog::Catalog;
-use crate::record::{self, Record};
+use crate::record::Record;
 use crate::report::exchange::{self, Format, ImportError, Options};
 use crate::report::terminal;
-use crate::run::seal;
 
 /// `bench import`.
 #[derive(Debug, Args)]
@@ -40,9 +40,9 @@ pub(super) struct ImportArgs {
     /// The tool that wrote the file, if it can't be detected
     #[arg(long, value_name = "NAME", value_parser = PossibleValuesParser::new(Format::ALL.map(Format::name)))]
     input_format: Option<String>,
-    /// Folder for the records, or `-` for stdout
-    #[arg(short, long, value_name = "DIR", default_value = "results", value_parser = OsStringValueParser::new().try_map(folder))]
-    output: PathBuf,
+    /// Where to write the records: a folder, FILE.json for a single one, or `-` for stdout
+    #[arg(short, long, value_name = "PATH", default_value = "results", value_parser = OsStringValueParser::new().try_map(of_records))]
+    output: Destination,
 }
 
 pub(super) fn run(
@@ -80,18 +80,22 @@ pub(super) fn run(
             output.note(&format!("{}: {line}", redact::text(&file.to_string_lossy())));
         }
     }
-    if args.output == Path::new("-") {
-        let records: Vec<&Record> = found.iter().flat_map(|(_, records)| records).collect();
+    let records: Vec<&Record> = found.iter().flat_map(|(_, records)| records).collect();
+    if args.output.is_stdout() {
         return match records.as_slice() {
             [only] => output.stdout_json(only),
             several => output.stdout_json(&several),
         };
     }
-    record::write::probe_folder(&args.output)?;
+    if matches!(args.output, Destination::File(_)) && records.len() > 1 {
+        let reason = format!("there are {}; name a folder", text::count(records.len(), "record"));
+        return Err(Usage::new("--output", reason).into());
+    }
+    args.output.probe()?;
     let mut views = Vec::new();
     for (file, records) in &found {
         for record in records {
-            let path = record::write::write(record, &args.output, &seal::stem(record))?;
+            let path = args.output.keep(record)?.unwrap_or_default();
             if !output.json && !output.quiet {
                 output.human(&view(file, &path, record, output))?;
             }

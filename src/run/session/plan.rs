@@ -8,7 +8,7 @@ use crate::cost;
 use crate::engine::fused::Isa;
 use crate::engine::{Demand, Device, MemoryForeseen, Options};
 use crate::model::Model;
-use crate::run::demand as model_demand;
+use crate::run::demand;
 use crate::run::engines::{self, Kind};
 use crate::run::estimate::{Estimate, Looked};
 use crate::run::plan::{self, Fits, Plan, PlannedRow, Row, rows};
@@ -135,10 +135,10 @@ fn fits(session: &Session<'_>, model: &Model, engine: &EngineSetup) -> Option<Fi
             cost::gpu_price(session.catalog, gpu, today).ok().map(|price| price.usd_per_hour)
         }
     };
-    let asked = model_demand::of(&model.header, engine.options.kv_type.label());
+    let asked = demand::model_demand(&model.header, engine.options.kv_type.label());
     let memory = |batch, (prompt, output)| {
         let row = Demand { batch, context: 0, prompt, output, device: session.place.device };
-        engine.foreseen(model, row).total() <= available
+        engine.memory_estimate(model, row).total() <= available
     };
     Some(Fits::of(gpu, usd_per_hour, model.header.spec.context_length, &asked, &memory))
 }
