@@ -39,7 +39,7 @@ fn bad_input_is_named() {
     bad(&["--text", "no-such.txt"], 13, &["no-such.txt does not exist"]);
     bad(&["--text", "."], 1, &["plain text"]);
     bad(&["--text", "/dev/zero"], 1, &["/dev/zero", "not a regular file"]);
-    bad(&["--text", "latin1.txt"], 1, &["latin1.txt", "byte 2 is no UTF-8"]);
+    bad(&["--text", "latin1.txt"], 1, &["latin1.txt", "byte 2 is not UTF-8"]);
     bad(&["--text", "text.txt", "--ctx-size", "4"], 2, &["--ctx-size", "at least 8"]);
     bad(&["--text", "text.txt", "--ctx-size", "999999"], 1, &["--ctx-size 999999", "`context_length`"]);
     bad(&["--text", "text.txt", "--chunks", "0"], 2, &["--chunks"]);
@@ -49,7 +49,7 @@ fn bad_input_is_named() {
 }
 
 #[test]
-fn the_real_model_foresees_english_and_agrees_with_itself() {
+fn the_real_model_predicts_english_and_agrees_with_itself() {
     let Some(path) = real_model() else { return };
     let bench = Bench::new();
     let path = path.to_str().expect("a path");
