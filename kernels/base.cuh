@@ -44,15 +44,15 @@ static __device__ __forceinline__ float warp_max(float value) {
     return value;
 }
 
-// The sum over a block of THREADS, in every thread. `room` has a place for each warp; a barrier must lie between two
+// The sum over a block of so many warps, in every thread. `room` has a place for each warp; a barrier must lie between two
 // uses of the same room.
-static __device__ __forceinline__ float block_sum(float value, float *room) {
+template <u32 COUNT = WARPS> static __device__ __forceinline__ float block_sum(float value, float *room) {
     value = warp_sum(value);
     if (threadIdx.x % 32 == 0) room[threadIdx.x / 32] = value;
     __syncthreads();
     float sum = 0.0f;
 #pragma unroll
-    for (u32 warp = 0; warp < WARPS; ++warp) sum += room[warp];
+    for (u32 warp = 0; warp < COUNT; ++warp) sum += room[warp];
     return sum;
 }
 

@@ -54,25 +54,24 @@ rotate(float *heads, u32 stride, u32 head_size, const u32 *positions, const floa
     for (u32 i = 2 * pairs + threadIdx.x; i < head_size; i += THREADS) head[i] *= scale;
 }
 
-// gate becomes what the activation makes of it and `up`. `kind` is 0 for gate * sigmoid(gate) * up, 1 for gelu(gate) * up in
-// the tanh form, 2 for the one of gpt-oss: gate at most 7 and up within 7 of zero, gate * sigmoid(1.702 gate) * (up + 1).
-// Grid: count / THREADS rounded up.
+// What the activation makes of a gate and `up`. `kind` is 0 for gate * sigmoid(gate) * up, 1 for gelu(gate) * up in the tanh
+// form, 2 for the one of gpt-oss: gate at most 7 and up within 7 of zero, gate * sigmoid(1.702 gate) * (up + 1).
+static __device__ __forceinline__ float activated(float g, float u, u32 kind) {
+    if (kind == 0) return g / (1.0f + expf(-g)) * u;
+    if (kind == 1) {
+        float inner = 0.79788456080286536f * (g + 0.044715f * g * g * g);
+        return 0.5f * g * (1.0f + tanhf(inner)) * u;
+    }
+    // Comparisons, since fminf would lose what is no number.
+    g = g > 7.0f ? 7.0f : g;
+    u = u > 7.0f ? 7.0f : u < -7.0f ? -7.0f : u;
+    return g / (1.0f + expf(-1.702f * g)) * (u + 1.0f);
+}
+
+// gate becomes what the activation makes of it and `up`. Grid: count / THREADS rounded up.
 extern "C" __global__ void __launch_bounds__(THREADS) activate(float *gate, const float *up, u32 count, u32 kind) {
     u32 i = blockIdx.x * THREADS + threadIdx.x;
-    if (i >= count) return;
-    float g = gate[i], u = up[i];
-    if (kind == 0) {
-        g = g / (1.0f + expf(-g)) * u;
-    } else if (kind == 1) {
-        float inner = 0.79788456080286536f * (g + 0.044715f * g * g * g);
-        g = 0.5f * g * (1.0f + tanhf(inner)) * u;
-    } else {
-        // Comparisons, since fminf would lose what is no number.
-        g = g > 7.0f ? 7.0f : g;
-        u = u > 7.0f ? 7.0f : u < -7.0f ? -7.0f : u;
-        g = g / (1.0f + expf(-1.702f * g)) * (u + 1.0f);
-    }
-    gate[i] = g;
+    if (i < count) gate[i] = activated(gate[i], up[i], kind);
 }
 
 // The larger of two values with its place, the first place of equal ones.
@@ -195,13 +194,19 @@ mix(float *to, const float *from, const float *shares, const float *bias, const 
 // 1024, in f16; the factor that undoes it; and the sums of its blocks of 32 as they were rounded. A block's sum stays below
 // 32,768, so none of them is too large for f16, whatever the row is. A number that is none stays none. Beyond `columns` there
 // are zeros up to `stride`, a multiple of 256. For each 256 columns there are eight sums in f16 and eight of what they lack.
-// Many threads, since a step of one token has one block. Grid: rows, blocks of HALVING threads.
+// Many threads, since a step of one token has one block.
 static constexpr u32 HALVING = 512;
 
-extern "C" __global__ void __launch_bounds__(HALVING)
-halve(const float *in, u32 in_stride, u32 columns, u16 *halves, u32 stride, u16 *block_sums, float *factors) {
-    __shared__ float room[HALVING / 32];
-    const float *from = in + (u64)blockIdx.x * in_stride;
+// Where they go.
+struct Halves {
+    u16 *halves;
+    u32 stride;
+    u16 *block_sums;
+    float *factors;
+};
+
+// Row blockIdx.x, by a block of HALVING threads; `room` has a place for each of its warps.
+static __device__ __forceinline__ void halve_row(const float *from, u32 columns, const Halves &room_of, float *room) {
     float most = 0.0f;
     for (u32 k = threadIdx.x * 4; k < columns; k += HALVING * 4) {
         float4 a = *(const float4 *)(from + k);
@@ -215,8 +220,10 @@ halve(const float *in, u32 in_stride, u32 columns, u16 *halves, u32 stride, u16 
     // Its exponent, not so small that a power of two here has none.
     u32 exponent = max(__float_as_uint(most) >> 23, 10u);
     float factor = __uint_as_float((263 - exponent) << 23);
-    if (threadIdx.x == 0) factors[blockIdx.x] = __uint_as_float((exponent - 9) << 23);
-    u16 *to = halves + (u64)blockIdx.x * stride, *sums = block_sums + (u64)blockIdx.x * (stride / 16);
+    if (threadIdx.x == 0) room_of.factors[blockIdx.x] = __uint_as_float((exponent - 9) << 23);
+    u32 stride = room_of.stride;
+    u16 *to = room_of.halves + (u64)blockIdx.x * stride;
+    u16 *sums = room_of.block_sums + (u64)blockIdx.x * (stride / 16);
     // Whole warps, since 32 lanes have 256 columns; four lanes have a block.
     for (u32 k = threadIdx.x * 8; k < stride; k += HALVING * 8) {
         float4 a = make_float4(0.0f, 0.0f, 0.0f, 0.0f), b = a;
@@ -242,6 +249,42 @@ halve(const float *in, u32 in_stride, u32 columns, u16 *halves, u32 stride, u16 
             sums[at + 8] = to_f16(sum - from_f16(rounded));
         }
     }
+}
+
+// Grid: rows, blocks of HALVING threads, as of those below.
+extern "C" __global__ void __launch_bounds__(HALVING)
+halve(const float *in, u32 in_stride, u32 columns, u16 *halves, u32 stride, u16 *block_sums, float *factors) {
+    __shared__ float room[HALVING / 32];
+    halve_row(in + (u64)blockIdx.x * in_stride, columns, {halves, stride, block_sums, factors}, room);
+}
+
+// `rms_norm` of whole rows, and `halve` of what it gives.
+extern "C" __global__ void __launch_bounds__(HALVING)
+norm_halve(const float *in, u32 in_stride, const u32 *rows, const float *weight, u32 columns, float epsilon, float *out,
+           u32 out_stride, u16 *halves, u32 stride, u16 *block_sums, float *factors) {
+    __shared__ float room[2][HALVING / 32];
+    const float *from = in + (u64)(rows ? rows[blockIdx.x] : blockIdx.x) * in_stride;
+    float *to = out + (u64)blockIdx.x * out_stride, squares = 0.0f;
+    for (u32 i = threadIdx.x; i < columns; i += HALVING) squares = fmaf(from[i], from[i], squares);
+    float scale = 1.0f / sqrtf(block_sum<HALVING / 32>(squares, room[0]) / (float)columns + epsilon);
+    for (u32 i = threadIdx.x; i < columns; i += HALVING) to[i] = from[i] * scale * weight[i];
+    __syncthreads();
+    halve_row(to, columns, {halves, stride, block_sums, factors}, room[1]);
+}
+
+// `activate` of rows that lie one behind the other, and `halve` of what it gives.
+extern "C" __global__ void __launch_bounds__(HALVING)
+activate_halve(float *gate, const float *up, u32 columns, u32 kind, u16 *halves, u32 stride, u16 *block_sums, float *factors) {
+    __shared__ float room[HALVING / 32];
+    float *to = gate + (u64)blockIdx.x * columns;
+    const float *from = up + (u64)blockIdx.x * columns;
+    for (u32 k = threadIdx.x * 4; k < columns; k += HALVING * 4) {
+        float4 g = *(const float4 *)(to + k), u = *(const float4 *)(from + k);
+        *(float4 *)(to + k) = make_float4(activated(g.x, u.x, kind), activated(g.y, u.y, kind), activated(g.z, u.z, kind),
+                                          activated(g.w, u.w, kind));
+    }
+    __syncthreads();
+    halve_row(to, columns, {halves, stride, block_sums, factors}, room);
 }
 
 // The largest of each row's logits and its place, the first of equal ones; infinite when any of them is not finite.

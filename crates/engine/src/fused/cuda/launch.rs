@@ -101,6 +101,16 @@ impl Halves {
         [elements * 2, elements / 8, rows * 4]
     }
 
+    /// As kernels take them, for rows of `columns` columns.
+    fn arguments(self, columns: usize) -> [Argument; 4] {
+        [
+            Argument::Place(self.elements),
+            number(columns.next_multiple_of(PADDED)),
+            Argument::Place(self.block_sums),
+            Argument::Place(self.factors),
+        ]
+    }
+
     fn hold(self, rows: usize, columns: usize) -> bool {
         let sizes = Self::sizes(rows, columns);
         [self.elements, self.block_sums, self.factors]
@@ -202,10 +212,17 @@ pub(super) struct Kernels {
     rotate: Function,
     activate: Function,
     halve: Function,
+    norm_halve: Function,
+    activate_halve: Function,
     choose: Function,
     sort_pairs: Function,
     mix: Function,
     largest: Function,
+}
+
+/// Whether one of them is in fragments.
+fn in_fragments<'a>(matrices: impl IntoIterator<Item = &'a Matrix>) -> bool {
+    matrices.into_iter().any(|matrix| matrix.form != Form::Rows)
 }
 
 /// A kernel's argument that is a size; none of ours comes near `u32::MAX`.
@@ -224,6 +241,15 @@ fn optional(vector: Option<Vector>) -> Argument {
 fn grid(x: usize, y: usize) -> Grid {
     let [x, y] = [x, y].map(|count| u32::try_from(count).unwrap_or(u32::MAX));
     Grid { blocks: [x, y, 1], threads: THREADS }
+}
+
+/// An activation's number in `layer.cu`.
+fn kind_of(activation: Activation) -> u32 {
+    match activation {
+        Activation::Silu => 0,
+        Activation::GeluTanh => 1,
+        Activation::ClampedSwiglu => 2,
+    }
 }
 
 /// Refuses a launch whose kernel would go out of bounds.
@@ -304,6 +330,8 @@ impl Kernels {
             rotate: layer.function("rotate")?,
             activate: layer.function("activate")?,
             halve: layer.function("halve")?,
+            norm_halve: layer.function("norm_halve")?,
+            activate_halve: layer.function("activate_halve")?,
             choose: layer.function("choose")?,
             sort_pairs: layer.function("sort_pairs")?,
             mix: layer.function("mix")?,
@@ -364,11 +392,51 @@ impl Kernels {
         halves: Halves,
         matrices: impl IntoIterator<Item = &'a Matrix>,
     ) -> Result<Input, Fault> {
-        if matrices.into_iter().all(|matrix| matrix.form == Form::Rows) {
-            return Ok(Input { rows, halves: None });
+        let halves = in_fragments(matrices).then_some(halves);
+        if let Some(halves) = halves {
+            self.halve(rows, (count, columns), halves)?;
         }
-        self.halve(rows, (count, columns), halves)?;
-        Ok(Input { rows, halves: Some(halves) })
+        Ok(Input { rows, halves })
+    }
+
+    /// The same of rows that are normed first.
+    pub(super) fn normed_input<'a>(
+        &self,
+        input: Rows,
+        which: Option<DevicePlace>,
+        (weight, epsilon): (Vector, f32),
+        (count, columns): (usize, usize),
+        (output, halves): (Rows, Halves),
+        matrices: impl IntoIterator<Item = &'a Matrix>,
+    ) -> Result<Input, Fault> {
+        let halves = in_fragments(matrices).then_some(halves);
+        match halves {
+            Some(halves) => {
+                self.norm_halve(input, which, weight, (count, columns), epsilon, (output, halves))?;
+            }
+            None => self.norm(input, which, weight, (count, 1, columns), epsilon, output)?,
+        }
+        Ok(Input { rows: output, halves })
+    }
+
+    /// The same of gates that are activated first, row after row.
+    pub(super) fn activated_input<'a>(
+        &self,
+        activation: Activation,
+        (gate, up): (Rows, Rows),
+        (count, columns): (usize, usize),
+        halves: Halves,
+        matrices: impl IntoIterator<Item = &'a Matrix>,
+    ) -> Result<Input, Fault> {
+        within("activate", &[gate.stride == columns, up.stride == columns])?;
+        let halves = in_fragments(matrices).then_some(halves);
+        match halves {
+            Some(halves) => {
+                self.activate_halve(activation, (gate.place, up.place), (count, columns), halves)?;
+            }
+            None => self.activate(activation, gate.place, up.place, count * columns)?,
+        }
+        Ok(Input { rows: gate, halves })
     }
 
     /// Makes rows in half precision of rows in single.
@@ -379,18 +447,76 @@ impl Kernels {
         halves: Halves,
     ) -> Result<(), Fault> {
         within("halve", &[rows.hold(count, columns), halves.hold(count, columns), columns % 8 == 0])?;
+        let row = [place(rows), number(rows.stride), number(columns)];
         self.launch(
             &self.halve,
             Grid { threads: HALVING, ..grid(count, 1) },
+            &[&row[..], &halves.arguments(columns)].concat(),
+        )
+    }
+
+    /// [`norm`](Self::norm) of whole rows, and [`halve`](Self::halve) of what it gives.
+    pub(super) fn norm_halve(
+        &self,
+        input: Rows,
+        which: Option<DevicePlace>,
+        weight: Vector,
+        (count, columns): (usize, usize),
+        epsilon: f32,
+        (output, halves): (Rows, Halves),
+    ) -> Result<(), Fault> {
+        let inputs = if which.is_some() { 1 } else { count };
+        within(
+            "norm_halve",
             &[
-                place(rows),
-                number(rows.stride),
-                number(columns),
-                Argument::Place(halves.elements),
-                number(columns.next_multiple_of(PADDED)),
-                Argument::Place(halves.block_sums),
-                Argument::Place(halves.factors),
+                input.hold(inputs, columns),
+                output.hold(count, columns),
+                words(weight.place, columns),
+                which.is_none_or(|which| words(which, count)),
+                halves.hold(count, columns),
+                columns % 8 == 0,
             ],
+        )?;
+        let of_norm = [
+            place(input),
+            number(input.stride),
+            Argument::Place(which.unwrap_or(DevicePlace::NULL)),
+            Argument::Place(weight.place),
+            number(columns),
+            Argument::Float(epsilon),
+            place(output),
+            number(output.stride),
+        ];
+        self.launch(
+            &self.norm_halve,
+            Grid { threads: HALVING, ..grid(count, 1) },
+            &[&of_norm[..], &halves.arguments(columns)].concat(),
+        )
+    }
+
+    /// [`activate`](Self::activate) of `count` neighbouring rows, and [`halve`](Self::halve) of what it gives.
+    pub(super) fn activate_halve(
+        &self,
+        activation: Activation,
+        (gate, up): (DevicePlace, DevicePlace),
+        (count, columns): (usize, usize),
+        halves: Halves,
+    ) -> Result<(), Fault> {
+        let elements = count * columns;
+        within(
+            "activate_halve",
+            &[words(gate, elements), words(up, elements), halves.hold(count, columns), columns % 8 == 0],
+        )?;
+        let of_rows = [
+            Argument::Place(gate),
+            Argument::Place(up),
+            number(columns),
+            Argument::Number(kind_of(activation)),
+        ];
+        self.launch(
+            &self.activate_halve,
+            Grid { threads: HALVING, ..grid(count, 1) },
+            &[&of_rows[..], &halves.arguments(columns)].concat(),
         )
     }
 
@@ -748,12 +874,12 @@ impl Kernels {
         count: usize,
     ) -> Result<(), Fault> {
         within("activate", &[words(gate, count), words(up, count)])?;
-        let kind = match activation {
-            Activation::Silu => 0,
-            Activation::GeluTanh => 1,
-            Activation::ClampedSwiglu => 2,
-        };
-        let arguments = [Argument::Place(gate), Argument::Place(up), number(count), Argument::Number(kind)];
+        let arguments = [
+            Argument::Place(gate),
+            Argument::Place(up),
+            number(count),
+            Argument::Number(kind_of(activation)),
+        ];
         self.launch(&self.activate, grid(count.div_ceil(THREADS as usize), 1), &arguments)
     }
 

@@ -10,7 +10,7 @@ use crate::{LogitsWanted, StepBatch, StepOutput};
 
 use super::CudaEngine;
 use super::buffers::{LOGIT_ROWS, Parts};
-use super::launch::{CacheOf, Kernels, Turn};
+use super::launch::{CacheOf, Input, Kernels, Turn};
 use super::store::{Block, Experts, Feed, Matrix, Vector, Weights};
 
 /// Feeds a batch.
@@ -81,20 +81,23 @@ impl Pass<'_> {
         Ok(())
     }
 
-    /// Norms the residual stream.
-    fn norm(&self, weight: Vector) -> Result<(), Fault> {
-        let Parts { tokens, residual, normed, .. } = self.parts;
-        let shape = (tokens.count, 1, self.network.width);
-        self.kernels.norm(residual, None, weight, shape, self.network.norm_epsilon, normed)
+    /// The residual stream, normed, for these matrices.
+    fn norm<'a>(
+        &self,
+        weight: Vector,
+        matrices: impl IntoIterator<Item = &'a Matrix>,
+    ) -> Result<Input, Fault> {
+        let Parts { tokens, residual, normed, halves, .. } = self.parts;
+        let (shape, how) = ((tokens.count, self.network.width), (weight, self.network.norm_epsilon));
+        self.kernels.normed_input(residual, None, how, shape, (normed, halves), matrices)
     }
 
     fn attention(&self, layer: usize, block: &Block) -> Result<(), Fault> {
         let Self { network, kernels, .. } = self;
-        let Parts { tokens, normed, qkv, attended, attention, out, halves, .. } = self.parts;
+        let Parts { tokens, qkv, attended, attention, out, halves, .. } = self.parts;
         let (size, count) = (network.head_size, tokens.count);
         let (queries, keys) = (network.heads * size, network.kv_heads * size);
-        self.norm(block.attention_norm)?;
-        let input = kernels.input(normed, (count, network.width), halves, &block.qkv)?;
+        let input = self.norm(block.attention_norm, &block.qkv)?;
         for (matrix, column) in block.qkv.iter().zip([0, queries, queries + keys]) {
             kernels.multiply(matrix, input, count, qkv.column(column))?;
         }
@@ -139,16 +142,14 @@ impl Pass<'_> {
     }
 
     fn feed_forward(&self, block: &Block, gate_up: &[Matrix; 2], down: &Matrix) -> Result<(), Fault> {
-        let Parts { tokens, normed, gate, up, out, halves, .. } = self.parts;
+        let Parts { tokens, gate, up, out, halves, .. } = self.parts;
         let (kernels, count) = (self.kernels, tokens.count);
-        let (width, feed) = (self.network.width, self.network.feed_forward);
-        self.norm(block.feed_norm)?;
-        let input = kernels.input(normed, (count, width), halves, gate_up)?;
+        let input = self.norm(block.feed_norm, gate_up)?;
         for (matrix, to) in gate_up.iter().zip([gate, up]) {
             kernels.multiply(matrix, input, count, to)?;
         }
-        kernels.activate(self.network.activation, gate.place, up.place, count * feed)?;
-        let input = kernels.input(gate, (count, feed), halves, [down])?;
+        let shape = (count, self.network.feed_forward);
+        let input = kernels.activated_input(self.network.activation, (gate, up), shape, halves, [down])?;
         kernels.multiply(down, input, count, out)?;
         self.add_output(block.post_feed_norm)
     }
@@ -156,16 +157,14 @@ impl Pass<'_> {
     /// The feed-forward layer of a mixture: each token's pairs with its experts, one after the other.
     fn expert_layer(&self, block: &Block, experts: &Experts) -> Result<(), Fault> {
         let Some(shape) = self.network.experts else { return Ok(()) };
-        let Parts { tokens, residual, normed, gate, up, out, router, chosen, shares, halves, sorted, .. } =
+        let Parts { tokens, residual, gate, up, out, router, chosen, shares, halves, sorted, .. } =
             self.parts;
         let (kernels, count, width, feed) =
             (self.kernels, tokens.count, self.network.width, self.network.feed_forward);
         let pairs = count * shape.used;
         let biases = experts.biases.as_ref();
-        self.norm(block.feed_norm)?;
         let [gates, ups] = &experts.gate_up;
-        let input =
-            kernels.input(normed, (count, width), halves, [&experts.router, &gates.first, &ups.first])?;
+        let input = self.norm(block.feed_norm, [&experts.router, &gates.first, &ups.first])?;
         kernels.multiply(&experts.router, input, count, router)?;
         if let Some(biases) = biases {
             kernels.add_bias(router, biases.router, None, (count, shape.count))?;
@@ -179,8 +178,8 @@ impl Pass<'_> {
                 kernels.add_bias(to, biases.gate_up[number], Some(chosen), (pairs, feed))?;
             }
         }
-        kernels.activate(self.network.activation, gate.place, up.place, pairs * feed)?;
-        let input = kernels.input(gate, (pairs, feed), halves, [&experts.down.first])?;
+        let (activation, down) = (self.network.activation, &experts.down.first);
+        let input = kernels.activated_input(activation, (gate, up), (pairs, feed), halves, [down])?;
         kernels.multiply_experts(&experts.down, of_pairs, (input, 1), out)?;
         let bias = biases.map(|biases| biases.down);
         let places = (residual.place, out.place);
@@ -192,17 +191,9 @@ impl Pass<'_> {
         let Parts { wanted, residual, last, logits, places, values, halves, .. } = self.parts;
         let (kernels, vocabulary) = (self.kernels, self.network.vocabulary);
         let which = wanted.skip(first * 4);
-        let shape = (count, 1, self.network.width);
-        kernels.norm(
-            residual,
-            Some(which),
-            self.weights.output_norm,
-            shape,
-            self.network.norm_epsilon,
-            last,
-        )?;
-        let head = &self.weights.head;
-        let input = kernels.input(last, (count, self.network.width), halves, [head])?;
+        let (shape, head) = ((count, self.network.width), &self.weights.head);
+        let how = (self.weights.output_norm, self.network.norm_epsilon);
+        let input = kernels.normed_input(residual, Some(which), how, shape, (last, halves), [head])?;
         kernels.multiply(head, input, count, logits)?;
         kernels.largest(logits.place, (count, vocabulary), places.skip(first * 4), values.skip(first * 4))?;
         if let Some(kept) = kept {

@@ -472,3 +472,28 @@ fn a_kernel_for_tensor_cores_that_computes_wrongly_is_dropped_by_name() {
         }
     }
 }
+
+/// Kernels for tensor cores whose barrier was taken out: the machine that executes them refuses.
+#[test]
+fn a_race_in_a_kernel_for_tensor_cores_is_found() {
+    if !can_compile() {
+        return;
+    }
+    let cache = tempfile::tempdir().expect("a folder");
+    let once = || child("once Q4K", CARD, |_| true, Some(cache.path()));
+    assert!(String::from_utf8_lossy(&once().stdout).contains("done: "));
+    let mut planted = 0;
+    for found in fs::read_dir(cache.path().join("infercost/cubins")).expect("a cache") {
+        let file = found.expect("an entry").path();
+        let Ok(text) = String::from_utf8(fs::read(&file).expect("code")) else { continue };
+        if text.contains(".entry multiply_64(") && text.contains("bar.sync") {
+            let without: Vec<&str> = text.lines().filter(|line| !line.contains("bar.sync")).collect();
+            fs::write(&file, without.join("\n")).expect("other code");
+            planted += 1;
+        }
+    }
+    assert_eq!(planted, 1);
+    let output = once();
+    let out = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && out.contains("reason: ") && !out.contains("done: "), "{output:?}");
+}

@@ -18,6 +18,7 @@ pub(super) fn check(kernels: &Kernels, network: &Network) -> Result<(), Wrong> {
     sums(kernels, network.width)?;
     rotations(kernels, network)?;
     activation(kernels, network.activation)?;
+    halved(kernels, network)?;
     if let Some(experts) = network.experts {
         choice(kernels, (experts.count, experts.used), network.width)?;
     }
@@ -55,6 +56,38 @@ fn norms(kernels: &Kernels, network: &Network) -> Result<(), Wrong> {
     let expected: Vec<f64> =
         input[..3 * size].chunks(size).flat_map(|head| normed(head, &weight[..size], epsilon)).collect();
     near("rms_norm", &scratch.floats(heads.place, 3 * size)?, &expected, TOLERANCE)
+}
+
+/// What is normed or activated and made half precision at once: as by the kernels that do one after the other.
+fn halved(kernels: &Kernels, network: &Network) -> Result<(), Wrong> {
+    let (scratch, width) = (Scratch(kernels.queue()), network.width);
+    let (input, weight) = (numbers(15, 2 * width), numbers(16, 2 * width));
+    let (sent, weights, output) = (scratch.send(&input)?, scratch.send(&weight)?, scratch.room(2 * width)?);
+    let [from, to] = [&sent, &output].map(|memory| Rows { place: memory.place(), stride: width });
+    let [(halves, of_both), (again, of_one)] = [scratch.halves(2, width)?, scratch.halves(2, width)?];
+    let same = |what: &str| -> Result<(), Wrong> {
+        kernels.halve(to, (2, width), again)?;
+        for (both, one) in of_both.iter().zip(&of_one) {
+            let count = one.place().bytes() / 4;
+            if scratch.words(both.place(), count)? != scratch.words(one.place(), count)? {
+                return Err(Wrong::Kernel(format!("its kernel {what} gives other halves than halve")));
+            }
+        }
+        Ok(())
+    };
+    let vector = Vector { place: weights.place() };
+    kernels.norm_halve(from, None, vector, (2, width), network.norm_epsilon, (to, halves))?;
+    let expected: Vec<f64> =
+        input.chunks(width).flat_map(|row| normed(row, &weight[..width], network.norm_epsilon)).collect();
+    near("norm_halve", &scratch.floats(to.place, 2 * width)?, &expected, TOLERANCE)?;
+    same("norm_halve")?;
+
+    kernels.queue().write(&input, to.place)?;
+    kernels.activate_halve(network.activation, (to.place, weights.place()), (2, width), halves)?;
+    let gates = widened(&input).into_iter().zip(widened(&weight));
+    let expected: Vec<f64> = gates.map(|(gate, up)| activated(network.activation, gate, up)).collect();
+    near("activate_halve", &scratch.floats(to.place, 2 * width)?, &expected, TOLERANCE)?;
+    same("activate_halve")
 }
 
 /// Two vectors, and rows with the bias that each has.
@@ -120,22 +153,24 @@ fn activation(kernels: &Kernels, activation: Activation) -> Result<(), Wrong> {
     let [gates, ups] = [8, 9].map(|seed| numbers(seed, COUNT).iter().map(|x| x * MOST).collect::<Vec<f32>>());
     let (gate, up) = (scratch.send(&gates)?, scratch.send(&ups)?);
     kernels.activate(activation, gate.place(), up.place(), COUNT)?;
-    let expected: Vec<f64> = widened(&gates)
-        .into_iter()
-        .zip(widened(&ups))
-        .map(|(gate, up)| match activation {
-            Activation::Silu => gate / (1.0 + (-gate).exp()) * up,
-            Activation::GeluTanh => {
-                let inner = (2.0 / std::f64::consts::PI).sqrt() * (gate + 0.044_715 * gate.powi(3));
-                0.5 * gate * (1.0 + inner.tanh()) * up
-            }
-            Activation::ClampedSwiglu => {
-                let (gate, up) = (gate.min(7.0), up.clamp(-7.0, 7.0));
-                gate / (1.0 + (-1.702 * gate).exp()) * (up + 1.0)
-            }
-        })
-        .collect();
+    let pairs = widened(&gates).into_iter().zip(widened(&ups));
+    let expected: Vec<f64> = pairs.map(|(gate, up)| activated(activation, gate, up)).collect();
     near("activate", &scratch.floats(gate.place(), COUNT)?, &expected, TOLERANCE)
+}
+
+/// What an activation makes of a gate and an up.
+fn activated(activation: Activation, gate: f64, up: f64) -> f64 {
+    match activation {
+        Activation::Silu => gate / (1.0 + (-gate).exp()) * up,
+        Activation::GeluTanh => {
+            let inner = (2.0 / std::f64::consts::PI).sqrt() * (gate + 0.044_715 * gate.powi(3));
+            0.5 * gate * (1.0 + inner.tanh()) * up
+        }
+        Activation::ClampedSwiglu => {
+            let (gate, up) = (gate.min(7.0), up.clamp(-7.0, 7.0));
+            gate / (1.0 + (-1.702 * gate).exp()) * (up + 1.0)
+        }
+    }
 }
 
 /// Two tokens' experts with their shares, and what those give mixed by them.
