@@ -161,16 +161,17 @@ struct Tokens {
     __device__ __forceinline__ u32 output(u32 token) const { return slots ? slots[token] : token; }
 };
 
-// A block of SLICES warps for each of its tiles. `in`, `out` and `tokens` are those from the block's first token on, as
+// A block of SLICES warps for each of its tiles, number `block` of the matrix. `in`, `out` and `tokens` are those from the block's first token on, as
 // `which` says. Beyond the last token the last one is computed again, and not written.
 template <u32 GROUPS, u32 TILES>
-static __device__ __forceinline__ void multiply_tiles(const u8 *weights, u32 rows, u32 units, const Activations &in, float *out,
-                                                      u32 out_stride, u32 tokens, const Tokens &which = {nullptr, 1}) {
+static __device__ __forceinline__ void multiply_tiles(const u8 *weights, u32 rows, u32 units, u32 block, const Activations &in,
+                                                      float *out, u32 out_stride, u32 tokens,
+                                                      const Tokens &which = {nullptr, 1}) {
     __shared__ float room[TILES * SLICES][8 * GROUPS][PADDED];
     u32 lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
     // The same in all lanes, which the compiler does not see otherwise.
     u32 warp = __shfl_sync(ALL_LANES, threadIdx.x / 32, 0);
-    u32 first = blockIdx.x * (blockDim.x / (32 * SLICES)), tile = first + warp / SLICES, slice = warp % SLICES;
+    u32 first = block * (blockDim.x / (32 * SLICES)), tile = first + warp / SLICES, slice = warp % SLICES;
     if (tile * 16 < rows) {
         u32 offsets[GROUPS];
         const u16 *x[GROUPS];
@@ -217,32 +218,57 @@ static __device__ __forceinline__ void multiply_tiles(const u8 *weights, u32 row
     }
 }
 
-// Grid: tiles / (tiles of a block) and tokens / (8 * GROUPS), both rounded up.
+// A matrix and where its results go.
+struct Product {
+    const u8 *weights;
+    u32 rows;
+    float *out;
+};
+
+// Grid: for each of up to three matrices tiles / (tiles of a block), and tokens / (8 * GROUPS), all rounded up. Matrices with the
+// same activations are multiplied at once, since a small one does not fill a device.
 template <u32 GROUPS, u32 TILES>
-static __device__ __forceinline__ void multiply_all(const u8 *weights, u32 rows, u32 units, const Activations &in, float *out,
-                                                    u32 out_stride, u32 tokens) {
+static __device__ __forceinline__ void multiply_all(Product of, const Product &second, const Product &third, u32 units,
+                                                    const Activations &in, u32 out_stride, u32 tokens) {
+    u32 rows_of_block = blockDim.x / (2 * SLICES), block = blockIdx.x;
+    u32 blocks = (of.rows + rows_of_block - 1) / rows_of_block;
+    if (block >= blocks) {
+        block -= blocks;
+        of = second;
+        blocks = (of.rows + rows_of_block - 1) / rows_of_block;
+        if (block >= blocks) {
+            block -= blocks;
+            of = third;
+        }
+    }
     u32 token = blockIdx.y * 8 * GROUPS;
-    multiply_tiles<GROUPS, TILES>(weights, rows, units, in.from(token), out + (u64)token * out_stride, out_stride,
+    multiply_tiles<GROUPS, TILES>(of.weights, of.rows, units, block, in.from(token), of.out + (u64)token * out_stride, out_stride,
                                   tokens - token);
 }
 
 // For up to 8 tokens, with one tile or two in a block; for up to 32 and up to 64, with one.
 extern "C" __global__ void __launch_bounds__(512, 1)
-multiply_8(const u8 *weights, u32 rows, u32 units, const u16 *halves, u32 stride, const u32 *block_sums, const float *factors,
-           float *out, u32 out_stride, u32 tokens) {
-    multiply_all<1, 2>(weights, rows, units, {halves, stride, block_sums, factors}, out, out_stride, tokens);
+multiply_8(const u8 *weights_0, u32 rows_0, float *out_0, const u8 *weights_1, u32 rows_1, float *out_1, const u8 *weights_2,
+           u32 rows_2, float *out_2, u32 units, const u16 *halves, u32 stride, const u32 *block_sums, const float *factors,
+           u32 out_stride, u32 tokens) {
+    multiply_all<1, 2>({weights_0, rows_0, out_0}, {weights_1, rows_1, out_1}, {weights_2, rows_2, out_2}, units,
+                       {halves, stride, block_sums, factors}, out_stride, tokens);
 }
 
 extern "C" __global__ void __launch_bounds__(256, 1)
-multiply_32(const u8 *weights, u32 rows, u32 units, const u16 *halves, u32 stride, const u32 *block_sums, const float *factors,
-            float *out, u32 out_stride, u32 tokens) {
-    multiply_all<4, 1>(weights, rows, units, {halves, stride, block_sums, factors}, out, out_stride, tokens);
+multiply_32(const u8 *weights_0, u32 rows_0, float *out_0, const u8 *weights_1, u32 rows_1, float *out_1, const u8 *weights_2,
+            u32 rows_2, float *out_2, u32 units, const u16 *halves, u32 stride, const u32 *block_sums, const float *factors,
+            u32 out_stride, u32 tokens) {
+    multiply_all<4, 1>({weights_0, rows_0, out_0}, {weights_1, rows_1, out_1}, {weights_2, rows_2, out_2}, units,
+                       {halves, stride, block_sums, factors}, out_stride, tokens);
 }
 
 extern "C" __global__ void __launch_bounds__(256, 1)
-multiply_64(const u8 *weights, u32 rows, u32 units, const u16 *halves, u32 stride, const u32 *block_sums, const float *factors,
-            float *out, u32 out_stride, u32 tokens) {
-    multiply_all<8, 1>(weights, rows, units, {halves, stride, block_sums, factors}, out, out_stride, tokens);
+multiply_64(const u8 *weights_0, u32 rows_0, float *out_0, const u8 *weights_1, u32 rows_1, float *out_1, const u8 *weights_2,
+            u32 rows_2, float *out_2, u32 units, const u16 *halves, u32 stride, const u32 *block_sums, const float *factors,
+            u32 out_stride, u32 tokens) {
+    multiply_all<8, 1>({weights_0, rows_0, out_0}, {weights_1, rows_1, out_1}, {weights_2, rows_2, out_2}, units,
+                       {halves, stride, block_sums, factors}, out_stride, tokens);
 }
 
 // One of several matrices for each pair of a token and an expert that it chose. The input of pair p is row p / share of `in`:
@@ -253,8 +279,8 @@ multiply_experts(const u8 *weights, u32 rows, u32 units, const u32 *chosen, cons
     u32 pair = blockIdx.y;
     const Activations in = {halves, stride, block_sums, factors};
     u64 matrix = (u64)((rows + 15) / 16) * units * UNIT_BYTES;
-    multiply_tiles<1, 1>(weights + chosen[pair] * matrix, rows, units, in.from(pair / share), out + (u64)pair * out_stride,
-                         out_stride, 1);
+    multiply_tiles<1, 1>(weights + chosen[pair] * matrix, rows, units, blockIdx.x, in.from(pair / share),
+                         out + (u64)pair * out_stride, out_stride, 1);
 }
 
 // The same for segments of up to 8 pairs of one expert, as `sort_pairs` (layer.cu) makes them: an expert's weights are read
@@ -266,6 +292,6 @@ multiply_segments(const u8 *weights, u32 rows, u32 units, const u32 *slots, cons
     u32 pairs = segment[2];
     if (pairs == 0) return;
     u64 matrix = (u64)((rows + 15) / 16) * units * UNIT_BYTES;
-    multiply_tiles<1, 1>(weights + segment[0] * matrix, rows, units, {halves, stride, block_sums, factors}, out, out_stride,
-                         pairs, {slots + segment[1], share});
+    multiply_tiles<1, 1>(weights + segment[0] * matrix, rows, units, blockIdx.x, {halves, stride, block_sums, factors}, out,
+                         out_stride, pairs, {slots + segment[1], share});
 }

@@ -93,7 +93,7 @@ impl Layout {
         }
     }
 
-    /// The same of floats of 16 bits: 16 bytes a lane for each fragment, the words of [`multiply_add`] in `base.cuh`.
+    /// The same of floats of 16 bits: 16 bytes a lane for each fragment, the words of `multiply_add` in `base.cuh`.
     fn pack_floats(self, shape: &Shape, rows: &[u8], to: &mut [u8]) {
         for (at, to) in to.chunks_exact_mut(2).enumerate() {
             let (unit, within) = (at * 2 / self.unit_bytes, at % (self.unit_bytes / 2));

@@ -149,6 +149,8 @@ struct OfFragments {
     segments: Option<Function>,
 }
 
+/// Matrices that a kernel for tensor cores takes at once.
+const TOGETHER: usize = 3;
 /// Kernels for tensor cores by the tokens that they take at once.
 pub(super) const PRODUCTS: [(usize, &str); 3] = [(8, "multiply_8"), (32, "multiply_32"), (64, "multiply_64")];
 /// Those of experts: for a pair at once, and for all pairs of an expert.
@@ -525,50 +527,56 @@ impl Kernels {
         self.of(kind)?.tensor.as_ref().ok_or_else(missing)
     }
 
-    /// [`multiply`](Self::multiply) by a matrix in fragments, with the kernel for at most `most` tokens at once, or the largest
-    /// that the tokens fill.
+    /// [`multiply`](Self::multiply) by up to three matrices in fragments of one type and width, into rows of one stride, with
+    /// the kernel for at most `most` tokens at once, or the smallest that takes all.
     pub(super) fn multiply_fragments(
         &self,
-        (matrix, layout): (&Matrix, Layout),
+        of: &[(&Matrix, Rows)],
         halves: Option<Halves>,
         (tokens, most): (usize, Option<usize>),
-        output: Rows,
     ) -> Result<(), Fault> {
-        let Matrix { kind, rows, columns, place: weights, .. } = *matrix;
-        let products = &self.tensor(kind)?.products;
+        let Some(((Matrix { kind, columns, form: Form::Fragments(layout), .. }, to), halves)) =
+            of.first().copied().zip(halves)
+        else {
+            return Err(Fault::Failed("a matrix in fragments is given no halves".to_owned()));
+        };
+        let products = &self.tensor(*kind)?.products;
         // The first that takes all of them, else the last.
         let wanted = most.unwrap_or(tokens);
         let found = products.iter().find(|(most, _)| *most >= wanted).or(products.last());
-        let (Some((each, function)), Some(halves)) = (found, halves) else {
-            return Err(Fault::Failed(format!("a matrix of {kind} in fragments is given no halves")));
+        let (each, function) =
+            found.ok_or_else(|| Fault::Failed(format!("no kernel was kept for matrices of {kind}")))?;
+        let alike = |(matrix, rows): &(&Matrix, Rows)| {
+            (matrix.kind, matrix.columns, matrix.form) == (*kind, *columns, Form::Fragments(*layout))
+                && rows.stride == to.stride
+                && rows.hold(tokens, matrix.rows)
+                && matrix.bytes() <= matrix.place.bytes()
         };
         within(
             "multiply in fragments",
-            &[
-                halves.hold(tokens, columns),
-                output.hold(tokens, rows),
-                matrix.bytes() <= weights.bytes(),
-                tokens > 0,
-            ],
+            &[of.len() <= TOGETHER, of.iter().all(alike), halves.hold(tokens, *columns), tokens > 0],
         )?;
         // Two tiles share the activations of several tokens; with one token more blocks matter more.
         let tiles = if *each == PRODUCTS[0].0 && tokens > 1 { 2 } else { 1 };
-        let blocks = grid(rows.div_ceil(TILE * tiles), tokens.div_ceil(*each));
+        let blocks = of.iter().map(|(matrix, _)| matrix.rows.div_ceil(TILE * tiles)).sum();
+        let nothing = [Argument::Place(DevicePlace::NULL), number(0), Argument::Place(DevicePlace::NULL)];
+        let mut arguments = Vec::new();
+        for (matrix, rows) in of {
+            arguments.extend([Argument::Place(matrix.place), number(matrix.rows), place(*rows)]);
+        }
+        for _ in of.len()..TOGETHER {
+            arguments.extend(nothing);
+        }
+        arguments.push(number(layout.units(*columns)));
+        arguments.extend(halves.arguments(*columns));
+        arguments.extend([number(to.stride), number(tokens)]);
         self.launch(
             function,
-            Grid { threads: u32::try_from(32 * SLICES * tiles).unwrap_or(u32::MAX), ..blocks },
-            &[
-                Argument::Place(weights),
-                number(rows),
-                number(layout.units(columns)),
-                Argument::Place(halves.elements),
-                number(columns.next_multiple_of(PADDED)),
-                Argument::Place(halves.block_sums),
-                Argument::Place(halves.factors),
-                place(output),
-                number(output.stride),
-                number(tokens),
-            ],
+            Grid {
+                threads: u32::try_from(32 * SLICES * tiles).unwrap_or(u32::MAX),
+                ..grid(blocks, tokens.div_ceil(*each))
+            },
+            &arguments,
         )
     }
 
@@ -589,8 +597,8 @@ impl Kernels {
         output: Rows,
     ) -> Result<(), Fault> {
         let Matrix { kind, rows, columns, form, place: weights } = *matrix;
-        if let Form::Fragments(layout) = form {
-            return self.multiply_fragments((matrix, layout), halves, (tokens, None), output);
+        if form != Form::Rows {
+            return self.multiply_fragments(&[(matrix, output)], halves, (tokens, None));
         }
         within("multiply", &[input.hold(tokens, columns), output.hold(tokens, rows)])?;
         let of_kind = self.of(kind)?;
@@ -652,6 +660,29 @@ impl Kernels {
             ],
         )?;
         Ok(Pairs { chosen, count, sorted: Some(room) })
+    }
+
+    /// The same for several matrices: neighbours of one type in fragments at once.
+    pub(super) fn multiply_together(
+        &self,
+        of: &[(&Matrix, Rows)],
+        input: Input,
+        tokens: usize,
+    ) -> Result<(), Fault> {
+        let alike = |one: &(&Matrix, Rows), other: &(&Matrix, Rows)| {
+            (one.0.kind, one.0.form, one.0.columns, one.1.stride)
+                == (other.0.kind, other.0.form, other.0.columns, other.1.stride)
+        };
+        for of in of.chunk_by(alike).flat_map(|of| of.chunks(TOGETHER)) {
+            if of.iter().all(|(matrix, _)| matrix.form != Form::Rows) {
+                self.multiply_fragments(of, input.halves, (tokens, None))?;
+                continue;
+            }
+            for (matrix, output) in of {
+                self.multiply(matrix, input, tokens, *output)?;
+            }
+        }
+        Ok(())
     }
 
     /// The same for pairs of a token and an expert; `share` neighbouring pairs have one input.

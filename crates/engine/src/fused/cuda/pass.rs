@@ -98,9 +98,9 @@ impl Pass<'_> {
         let (size, count) = (network.head_size, tokens.count);
         let (queries, keys) = (network.heads * size, network.kv_heads * size);
         let input = self.norm(block.attention_norm, &block.qkv)?;
-        for (matrix, column) in block.qkv.iter().zip([0, queries, queries + keys]) {
-            kernels.multiply(matrix, input, count, qkv.column(column))?;
-        }
+        let [of_queries, of_keys, of_values] = &block.qkv;
+        let to = [(of_queries, 0), (of_keys, queries), (of_values, queries + keys)];
+        kernels.multiply_together(&to.map(|(matrix, column)| (matrix, qkv.column(column))), input, count)?;
         if let Some(bias) = block.qkv_bias {
             kernels.add_bias(qkv, bias, None, (count, queries + 2 * keys))?;
         }
@@ -145,9 +145,8 @@ impl Pass<'_> {
         let Parts { tokens, gate, up, out, halves, .. } = self.parts;
         let (kernels, count) = (self.kernels, tokens.count);
         let input = self.norm(block.feed_norm, gate_up)?;
-        for (matrix, to) in gate_up.iter().zip([gate, up]) {
-            kernels.multiply(matrix, input, count, to)?;
-        }
+        let [of_gates, of_ups] = gate_up;
+        kernels.multiply_together(&[(of_gates, gate), (of_ups, up)], input, count)?;
         let shape = (count, self.network.feed_forward);
         let input = kernels.activated_input(self.network.activation, (gate, up), shape, halves, [down])?;
         kernels.multiply(down, input, count, out)?;

@@ -38,7 +38,6 @@ fn kernels(kind: TensorType) -> Kernels {
 /// A matrix on the device, and its weights.
 struct Sample {
     matrix: Matrix,
-    layout: Layout,
     weights: Vec<f32>,
     _memory: Memory,
 }
@@ -53,7 +52,7 @@ fn sample(kernels: &Kernels, kind: TensorType, columns: usize) -> Sample {
     let memory = kernels.queue().alloc(packed.len()).unwrap();
     kernels.queue().write(&packed, memory.place()).unwrap();
     let matrix = Matrix { kind, rows: ROWS, columns, form: Form::Fragments(layout), place: memory.place() };
-    Sample { matrix, layout, weights: dequantize(kind, &blocks).unwrap(), _memory: memory }
+    Sample { matrix, weights: dequantize(kind, &blocks).unwrap(), _memory: memory }
 }
 
 /// What the device gives for these activations, with the kernel for at most `most` tokens at once.
@@ -68,8 +67,7 @@ fn multiply(kernels: &Kernels, sample: &Sample, input: &[f32], most: Option<usiz
     kernels.halve(Rows { place: sent.place(), stride: columns }, (tokens, columns), halves).unwrap();
     let output = queue.alloc(tokens * ROWS * 4).unwrap();
     let to = Rows { place: output.place(), stride: ROWS };
-    let of = (&sample.matrix, sample.layout);
-    kernels.multiply_fragments(of, Some(halves), (tokens, most), to).unwrap();
+    kernels.multiply_fragments(&[(&sample.matrix, to)], Some(halves), (tokens, most)).unwrap();
     let mut found = vec![0.0; tokens * ROWS];
     queue.read(output.place(), &mut found).unwrap();
     found

@@ -47,7 +47,6 @@ pub(in crate::fused::cuda) fn check(kernels: &mut Kernels, shapes: &[Shape]) -> 
 /// Random matrices on the device, and what they are in single precision.
 struct Sample {
     stack: Stack,
-    layout: Layout,
     weights: Vec<f32>,
     _memory: Memory,
 }
@@ -92,7 +91,7 @@ fn sample(kernels: &Kernels, shape: Shape) -> Result<Option<Sample>, Fault> {
     let memory = kernels.queue().alloc(packed.len())?;
     kernels.queue().write(&packed, memory.place())?;
     let first = Matrix { kind, rows, columns, form: Form::Fragments(layout), place: memory.place() };
-    Ok(Some(Sample { stack: Stack { first, count }, layout, weights, _memory: memory }))
+    Ok(Some(Sample { stack: Stack { first, count }, weights, _memory: memory }))
 }
 
 /// Why the kernel for `most` tokens at once is wrong, if it is.
@@ -109,8 +108,22 @@ fn product(
     let output = scratch.room(tokens * shape.rows)?;
     let to = Rows { place: output.place(), stride: shape.rows };
     let matrix = &sample.stack.first;
-    kernels.multiply_fragments((matrix, sample.layout), Some(halves), (tokens, Some(most)), to)?;
-    let found = scratch.floats(to.place, tokens * shape.rows)?;
+    // With two more that are the first rows of it.
+    let parts = [16, 7].map(|rows| Matrix { rows: rows.min(shape.rows), ..*matrix });
+    let stride = shape.rows;
+    let rooms = [scratch.room(tokens * stride)?, scratch.room(tokens * stride)?];
+    let [second, third] = rooms.each_ref().map(|room| Rows { place: room.place(), stride });
+    let of = [(matrix, to), (&parts[0], second), (&parts[1], third)];
+    kernels.multiply_fragments(&of, Some(halves), (tokens, Some(most)))?;
+    let found = scratch.floats(to.place, tokens * stride)?;
+    for (part, rows) in parts.iter().zip([second, third]) {
+        for token in 0..tokens {
+            let again = scratch.floats(rows.place.skip(token * stride * 4), part.rows)?;
+            if again != found[token * stride..][..part.rows] {
+                return Ok(Some("it gives something else for a matrix beside others".to_owned()));
+            }
+        }
+    }
     let token = |token: usize| (0, &input[token * shape.columns..][..shape.columns]);
     Ok(first_wrong(&found, sample, shape, token))
 }
