@@ -109,24 +109,32 @@ pub(super) fn run(args: &CompareArgs, catalog: &Catalog, output: &Output) -> any
         .iter()
         .map(|record| scenario(args, record, catalog))
         .collect::<anyhow::Result<Vec<Scenario>>>()?;
-    let (value, slower) = match &records[..] {
+    let (value, judged) = match &records[..] {
         [record] => (against_apis(args, (&paths[0], record), &scenarios[0], catalog, output)?, None),
         _ => against_records(args, (&paths, &records), &scenarios, output)?,
     };
     if output.json {
         output.stdout(&(record::write::to_json(&value)? + "\n"))?;
     }
-    match slower {
-        Some((slower, trusted)) if args.fail_on_slowdown => ended(&slower, trusted, output),
+    match judged {
+        Some(judged) if args.fail_on_slowdown => ended(&judged, output),
         _ => Ok(()),
     }
 }
 
+/// What several records say about a slowdown.
+struct Judged {
+    slower: Vec<Slower>,
+    /// Whether no record is suspect or invalid.
+    trusted: bool,
+}
+
 /// The exit code of what was proven, with a sentence.
-fn ended(slower: &[Slower], trusted: bool, output: &Output) -> anyhow::Result<()> {
+fn ended(Judged { slower, trusted }: &Judged, output: &Output) -> anyhow::Result<()> {
     let proven: Vec<&str> = slower.iter().flat_map(|found| &found.proven).map(String::as_str).collect();
     if !proven.is_empty() {
-        let how = if trusted { "proven at 5%" } else { "at 5%, if the figures of suspect records are right" };
+        let how =
+            if *trusted { "proven at 5%" } else { "at 5%, if the figures of suspect records are right" };
         output.note(&format!("slower, {how}: {}", proven.join(", ")));
         return Err(exit::Silent(10).into());
     }
@@ -246,7 +254,7 @@ fn against_records(
     (paths, records): (&[PathBuf], &[Record]),
     scenarios: &[Scenario],
     output: &Output,
-) -> anyhow::Result<(Value, Option<(Vec<Slower>, bool)>)> {
+) -> anyhow::Result<(Value, Option<Judged>)> {
     for (given, flag) in [
         (!args.api.is_empty(), "--api"),
         (args.mix.is_some(), "--mix"),
@@ -291,5 +299,5 @@ fn against_records(
     }
     let slower = comparisons.iter().map(|comparison| compare_records::slower(comparison, SLOWDOWN)).collect();
     let trusted = comparisons.iter().all(|comparison| comparison.doubts.is_empty());
-    Ok((json!({ "comparisons": comparisons }), Some((slower, trusted))))
+    Ok((json!({ "comparisons": comparisons }), Some(Judged { slower, trusted })))
 }
