@@ -1,12 +1,12 @@
 //! A server for comparing load clients: writes tokens at scripted times and says at the end when it really wrote them.
 //!
-//! Usage: truth_server [FIRST_MS GAP_MS EVENTS_PER_WRITE]   (default 50 10 1)
+//! Usage: `truth_server [FIRST_MS GAP_MS EVENTS_PER_WRITE]`; without numbers 50, 10 and 1.
 //!
 //! Prints its URL, answers until its standard input ends, then prints one JSON object: requests, tokens, and the
 //! percentiles in milliseconds of the time from a request to its first token, and between its writes.
 #![allow(clippy::print_stdout, clippy::unwrap_used, reason = "an example, run by scripts/peer/clients")]
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io::Read as _;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -38,7 +38,7 @@ fn main() {
     std::io::stdin().read_to_end(&mut Vec::new()).unwrap();
 
     let written = server.written();
-    let mut writes: HashMap<u32, Vec<Tick>> = HashMap::new();
+    let mut writes = BTreeMap::<u32, Vec<Tick>>::new();
     for token in &written {
         writes.entry(token.request).or_default().push(token.at);
     }

@@ -128,13 +128,10 @@ fn make_plan(session: &Session<'_>, model: &Model, engine: &EngineSetup) -> Resu
 /// What fits on the GPU that computes.
 fn fits(session: &Session<'_>, model: &Model, engine: &EngineSetup) -> Option<Fits> {
     let (gpu, available) = (session.gpu_row()?, session.place.available?);
-    let usd_per_hour = match session.request.usd_per_hour {
-        Some(usd) => Some(usd),
-        None => {
-            let today = session.created.to_zoned(TimeZone::UTC).date();
-            cost::gpu_price(session.catalog, gpu, today).ok().map(|price| price.usd_per_hour)
-        }
-    };
+    let usd_per_hour = session.request.usd_per_hour.or_else(|| {
+        let today = session.created.to_zoned(TimeZone::UTC).date();
+        cost::gpu_price(session.catalog, gpu, today).ok().map(|price| price.usd_per_hour)
+    });
     let asked = demand::model_demand(&model.header, engine.options.kv_type.label());
     let memory = |batch, (prompt, output)| {
         let row = Demand { batch, context: 0, prompt, output, device: session.place.device };

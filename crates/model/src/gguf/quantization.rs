@@ -125,6 +125,7 @@ fn stand_ins(base: &str) -> &'static [TensorType] {
         "Q4_K" => &[TensorType::Q5_0],
         "Q5_K" => &[TensorType::Q5_1],
         "Q6_K" => &[TensorType::Q8_0],
+        "IQ4_XS" => &[TensorType::IQ4_NL],
         _ => &[],
     }
 }

@@ -16,8 +16,8 @@
 //!   the attention output `Q5_K`; a router keeps single precision in every mixture;
 //! - in a model of 80 blocks with grouped heads ("70B"), values in `Q4_K` become `Q5_K`, being small there;
 //! - with `MXFP4` (llama-quantize's `MXFP4_MOE`), experts have that type and all other matrices `Q8_0`;
-//! - a row that is no multiple of 256 falls back from `Q2_K`, `Q3_K` and `IQ4_XS` to `IQ4_NL`, from `Q4_K` to `Q5_0`, from `Q5_K` to `Q5_1` and from `Q6_K` to
-//!   `Q8_0`, and one that is no multiple of 32 to half precision.
+//! - a row that is no multiple of 256 falls back from `Q2_K` and `Q3_K` to `Q4_0`, from `IQ4_XS` to `IQ4_NL`, from `Q4_K` to
+//!   `Q5_0`, from `Q5_K` to `Q5_1` and from `Q6_K` to `Q8_0`, and one that is no multiple of 32 to half precision.
 
 use crate::TensorType;
 use crate::architecture::Role;
@@ -218,7 +218,8 @@ fn fall_back(wanted: TensorType, row: u64) -> TensorType {
         return wanted;
     }
     let smaller = match wanted {
-        TensorType::Q2_K | TensorType::Q3_K | TensorType::IQ4_XS => TensorType::IQ4_NL,
+        TensorType::Q2_K | TensorType::Q3_K => TensorType::Q4_0,
+        TensorType::IQ4_XS => TensorType::IQ4_NL,
         TensorType::Q4_K => TensorType::Q5_0,
         TensorType::Q5_K => TensorType::Q5_1,
         TensorType::Q6_K => TensorType::Q8_0,

@@ -74,11 +74,23 @@ fn the_virtual_file_is_a_gguf_file_of_the_length_announced() {
             assert_eq!(all.len() as u64, synthetic.length());
             assert_eq!(&file.header, synthetic.header());
             assert!(file.header.is_synthetic());
-            assert_eq!(file.header.quantization, label);
+            // In so small a model most weights are in the larger types of these mixtures; the next test has true shapes.
+            if !["Q2_K", "Q3_K_M", "Q3_K_L"].contains(&label) {
+                assert_eq!(file.header.quantization, label);
+            }
             // Every tensor's bytes, each padded to 32, after the header.
             let data: u64 =
                 file.header.tensors.iter().map(|tensor| tensor.bytes().get().next_multiple_of(32)).sum();
             assert_eq!(file.data_start + data, synthetic.length());
+        }
+    }
+}
+
+#[test]
+fn a_model_of_true_shape_is_called_by_its_label() {
+    for label in Mixture::labels().filter(|label| *label != "MXFP4") {
+        for id in ["llama-3-8b", "llama-3-70b", "qwen2.5-7b"] {
+            assert_eq!(Synthetic::new(&preset(id), label, 0).unwrap().header().quantization, label, "{id}");
         }
     }
 }
