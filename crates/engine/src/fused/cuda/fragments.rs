@@ -6,7 +6,7 @@
 //! have, and columns up to a whole unit, are zeros.
 //!
 //! Lane 4 g + t of a warp has rows g and g + 8. A run of 32 columns is two fragments, whose four columns a lane has from
-//! 8 t and 8 t + 4 on; [`column`] says it for all types. A fragment's codes of four bits are one word: row g below row g + 8
+//! 8 t and 8 t + 4 on; [`column()`] says it for all types. A fragment's codes of four bits are one word: row g below row g + 8
 //! in each byte, columns in the order 0, 2, 1, 3.
 
 use crate::fused::weights::Shape;
