@@ -151,8 +151,12 @@ mod tests {
         assert!((found / expected - 1.0).abs() < 1e-9, "{found} {expected}");
         let price = short.least_usd_per_million_tokens.expect("a rent");
         assert!((price * found - 2.0 / 3600.0 * 1e6).abs() < 1e-6);
-        // 86 long ones read their cache: 0.5 TB a step at most.
-        assert!(long.most_tokens_per_second.expect("it fits") < found);
+        // From a tenth of the bandwidth reading the weights and 1,536 positions of each of 86 sequences takes longest.
+        let slow = Gpu { memory_bandwidth_gb_s: gpu.memory_bandwidth_gb_s / 10.0, ..gpu.clone() };
+        let fits = Fits::of(&slow, None, 2048, &demand(), &holds);
+        let step = (40e9 + 86.0 * 1536.0 * 3e5) / fits.bytes_per_second;
+        let found = fits.loads[1].most_tokens_per_second.expect("it fits");
+        assert!((found / (86.0 * 2048.0 / (1024.0 * step)) - 1.0).abs() < 0.01, "{found}");
         let nothing = Fits::of(gpu, None, 2048, &demand(), &|_, _| false);
         assert_eq!(nothing.loads[0].batch_staggered, 0);
         assert_eq!(nothing.loads[0].most_tokens_per_second, None);
