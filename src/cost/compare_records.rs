@@ -261,7 +261,7 @@ fn caveats(found: &Fingerprints, a: &Cost, b: &Cost) -> Vec<String> {
             "not the same machine and boot ({}): differences may come from the machine",
             names(&found.machine)
         ));
-    } else if found.same_treatment {
+    } else if found.same_treatment && found.series.is_empty() {
         caveats.push(
             "the same program on the same machine: differences are chance, or something that was not recorded".to_owned(),
         );

@@ -258,6 +258,7 @@ fn to_beat(bill: f64, tokens: f64, machine: &Machine) -> ToBeat {
 pub fn too_large(model: &str, gpu: &Gpu, gpus: u32, catalog: &Catalog) -> Option<String> {
     /// Bytes of a weight in `Q4_K`: 144 for 256 of them. Fewer bits are rarely served.
     const BYTES: f64 = 144.0 / 256.0;
+    const GIB: f64 = (1_u64 << 30) as f64;
     let sold = model.rsplit('/').next().unwrap_or(model);
     let row = catalog.model(sold).ok().or_else(|| {
         catalog
@@ -266,16 +267,17 @@ pub fn too_large(model: &str, gpu: &Gpu, gpus: u32, catalog: &Catalog) -> Option
             .find(|row| row.api_model.as_deref().is_some_and(|name| name.eq_ignore_ascii_case(sold)))
     })?;
     let weights = row.shape.matrix_parameters() as f64;
-    let (needed_gb, memory_gb) = (weights * BYTES / 1e9, gpu.memory_usable_gb.unwrap_or(gpu.memory_gb));
-    let least = (needed_gb / memory_gb).ceil();
+    let (needed, memory) = (weights * BYTES, gpu.memory().get() as f64);
+    let least = (needed / memory).ceil();
     (least > f64::from(gpus)).then(|| {
         format!(
-            "{} has {:.0} billion weights, {needed_gb:.0} GB at 4.5 bits each; {gpus} x {} has {:.0} GB, so it does not fit: \
+            "{} has {:.0} billion weights, {:.0} GiB at 4.5 bits each; {gpus} x {} has {:.0} GiB, so it does not fit: \
              --gpus {least} or more",
             row.id,
             weights / 1e9,
+            needed / GIB,
             gpu.id,
-            memory_gb * f64::from(gpus)
+            memory / GIB * f64::from(gpus)
         )
     })
 }
@@ -321,6 +323,7 @@ mod tests {
             assert!(close(half.tokens_per_second_kept_busy, 2.0 * found.tokens_per_second_kept_busy));
         }
     }
+
     #[test]
     fn a_model_that_the_gpus_cannot_hold_is_named_with_how_many_can() {
         let catalog = Catalog::bundled();
@@ -328,7 +331,7 @@ mod tests {
         // By hand: 80 layers of 8192 · 128 · 2 · (64 + 8) + 3 · 8192 · 28672 and two embeddings of 128256 · 8192.
         let said = too_large("together/llama-3.3-70b", gpu, 1, &catalog).expect("too large");
         assert!(
-            said.contains("71 billion weights, 40 GB at 4.5 bits each; 1 x rtx-4090-24gb has 24 GB"),
+            said.contains("71 billion weights, 37 GiB at 4.5 bits each; 1 x rtx-4090-24gb has 24 GiB"),
             "{said}"
         );
         assert!(said.ends_with("--gpus 2 or more"), "{said}");

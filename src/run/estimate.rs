@@ -124,7 +124,7 @@ impl Looked {
     pub fn at(plan: &Plan, model: &Model, on_gpu: bool) -> Self {
         let begin = clock::now();
         let peaks = if on_gpu {
-            Some(Err("the GPU's are not measured yet".to_owned()))
+            Some(Err("the GPU's peaks are not measured beforehand".to_owned()))
         } else if sys::reset_peak_memory() {
             let peaks = measure_peaks(plan);
             // Their arrays are gone, and the model's memory counts from here.

@@ -6,6 +6,8 @@
 use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
 
+use crate::base::units::Bytes;
+
 use super::checked::{date, optional_positive, positive};
 use super::provenance::Trust;
 
@@ -110,6 +112,24 @@ pub struct Derived {
 }
 
 impl Gpu {
+    /// Memory that programs can use, by the data sheet. What vendors print as GB are GiB: an H100's 80 are 81,559 MiB to its
+    /// driver, an RTX 4090's 24 are 24,564 MiB.
+    pub fn memory(&self) -> Bytes {
+        let gib = self.memory_usable_gb.unwrap_or(self.memory_gb);
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "positive and below 2^53"
+        )]
+        Bytes::new((gib * f64::from(1 << 30)) as u64)
+    }
+
+    /// NVIDIA's compute capability; `None` for another vendor's GPU.
+    pub fn cuda_capability(&self) -> Option<(u32, u32)> {
+        let (major, minor) = self.compute_capability.split_once('.')?;
+        Some((major.parse().ok()?, minor.parse().ok()?))
+    }
+
     /// Dense BF16 peak in TFLOPS, stated or derived.
     pub fn bf16_tflops(&self) -> Option<f64> {
         self.bf16_dense_tflops.or_else(|| self.derived.as_ref()?.bf16_dense_tflops)

@@ -28,6 +28,9 @@ fn main() {
     let asked = Arc::new(Mutex::new(HashMap::new()));
     let answers = Arc::clone(&asked);
     let server = truth::Server::start(move |request| {
+        if request.path.ends_with("/health") {
+            return truth::Answer::Status(200, "", "{}".to_owned());
+        }
         if !["/completions", "/models"].iter().any(|known| request.path.ends_with(known)) {
             return truth::Answer::Status(404, "", "unknown path".to_owned());
         }

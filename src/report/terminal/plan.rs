@@ -58,7 +58,7 @@ pub fn render_plan(plan: &Plan, available: Option<Bytes>) -> String {
             line("", format!("{:<24} about {trial} a trial{left_out}", row.label));
         }
         if let Some(reason) = estimate.measuring_seconds.reason() {
-            line("", format!("the rows' time is not known: {reason}"));
+            line("", format!("the time of the rows is unknown: {reason}"));
         }
     }
     line("seed", plan.seed.to_string());

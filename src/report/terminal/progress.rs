@@ -329,7 +329,7 @@ fn words(progress: &Progress) -> Vec<String> {
     }
     let brief = short.clone();
     if progress.trials > 0 {
-        full = format!("{full}, {} trials", progress.trials);
+        full = format!("{full}, {}", text::count(progress.trials, "trial"));
     }
     if let Some(left) = progress.left {
         let left = left.get().ceil();

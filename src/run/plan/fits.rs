@@ -53,7 +53,7 @@ impl Fits {
         demand: &ModelDemand,
         holds: &dyn Fn(u32, (u32, u32)) -> bool,
     ) -> Self {
-        let operations = gpu.bf16_dense_tflops.or(gpu.fp16_dense_tflops).map(|tera| tera * 1e12);
+        let operations = gpu.bf16_tflops().or(gpu.fp16_dense_tflops).map(|tera| tera * 1e12);
         let mut fits = Self {
             gpu: gpu.id.clone(),
             bytes_per_second: gpu.memory_bandwidth_gb_s * 1e9,

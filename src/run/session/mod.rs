@@ -151,7 +151,9 @@ impl<'a> Session<'a> {
             None => device::discover(),
         };
         let place = match (Place::choose(request.device, wanted, &found, catalog, library), wanted) {
-            (Err(_), Some(gpu)) if request.plan_only && found.gpus.is_empty() => Place::elsewhere(gpu),
+            (Err(_), Some(gpu)) if request.plan_only && found.gpus.is_empty() && Place::can_be(gpu) => {
+                Place::elsewhere(gpu)
+            }
             (chosen, _) => chosen?,
         };
         let used = place.gpu.and_then(|index| found.gpus.get(index)).map(|gpu| gpu.index);

@@ -34,11 +34,16 @@ impl Place {
         Self {
             gpu: None,
             device: Device::Cuda(0),
-            available: Some(data_sheet_memory(gpu)),
+            available: Some(gpu.memory()),
             short: format!(" on {} by its data sheet", gpu.id),
             unused_gpu: None,
             elsewhere: Some(gpu.clone()),
         }
+    }
+
+    /// Whether our kernels run on such a GPU.
+    pub fn can_be(gpu: &Gpu) -> bool {
+        gpu.cuda_capability().is_some_and(|capability| capability >= (8, 0))
     }
 
     /// Whether a GPU computes.
@@ -85,17 +90,6 @@ impl Place {
             },
         })
     }
-}
-
-/// Memory for programs by the data sheet, in whole bytes.
-fn data_sheet_memory(gpu: &Gpu) -> Bytes {
-    let gigabytes = gpu.memory_usable_gb.unwrap_or(gpu.memory_gb);
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "positive and far below 2^53"
-    )]
-    Bytes::new((gigabytes * 1e9) as u64)
 }
 
 /// Says to whatever computes in this process how many threads it may take; before the first of them starts.

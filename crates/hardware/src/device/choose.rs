@@ -77,6 +77,12 @@ pub fn choose(
         DeviceRequest::Cuda(ordinal) => ordinal,
         _ => 0,
     };
+    if let Some(other) = wanted.filter(|wanted| wanted.cuda_capability().is_none()) {
+        return Err(Error::Absent(format!(
+            "--gpu {}: the engines here compute on CPUs and NVIDIA GPUs. Start a server on the {} and measure it with --url",
+            other.id, other.name
+        )));
+    }
     let explicit = matches!(request, DeviceRequest::Cuda(_)) || wanted.is_some();
     let index = if request == DeviceRequest::Cpu || found.gpus.is_empty() {
         // Nothing computes on it: whichever it is, it is only spoken of.
