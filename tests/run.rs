@@ -213,6 +213,27 @@ fn what_cannot_fit_or_run_is_refused_by_the_dry_run_as_by_the_run() {
 }
 
 #[test]
+fn a_plan_for_a_gpu_that_is_elsewhere_says_what_fits_there() {
+    let bench = Bench::new();
+    let plan = |gpu: &str| {
+        bench.run(&["run", "--dry-run", "--json", "--gpu", gpu, "--model", "synthetic:llama-3-70b:q4_k_m"])
+    };
+    let ran = plan("h100");
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    assert!(ran.stderr.contains("(h100-sxm5-80gb) by its data sheet"), "{}", ran.stderr);
+    let plan_of_h100: serde_json::Value = serde_json::from_str(&ran.stdout).expect("a plan");
+    let load = &plan_of_h100["fits"]["loads"][0];
+    // 80 GiB less 40.3 of weights, activations, logits and context, in sequences of 256 positions of 327,680 bytes.
+    assert_eq!((&load["batch_together"], &load["batch_staggered"]), (&506.into(), &673.into()));
+    let small = plan("rtx-4090");
+    assert_eq!(small.code, 1, "{}", small.stderr);
+    assert!(small.stderr.contains("is available on rtx-4090-24gb by its data sheet"), "{}", small.stderr);
+    let other = plan("mi300x");
+    assert_eq!(other.code, 13, "{}", other.stderr);
+    assert!(other.stderr.contains("measure it with --url"), "{}", other.stderr);
+}
+
+#[test]
 fn the_dry_run_foresees_the_70b_by_arithmetic_and_loads_nothing() {
     let bench = Bench::new();
     let foresee = |engine: &str| {

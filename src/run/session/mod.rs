@@ -151,7 +151,7 @@ impl<'a> Session<'a> {
             None => device::discover(),
         };
         let place = match (Place::choose(request.device, wanted, &found, catalog, library), wanted) {
-            (Err(_), Some(gpu)) if request.plan_only && found.gpus.is_empty() && Place::can_be(gpu) => {
+            (Err(_), Some(gpu)) if request.plan_only && found.gpus.is_empty() && Place::supports(gpu) => {
                 Place::elsewhere(gpu)
             }
             (chosen, _) => chosen?,

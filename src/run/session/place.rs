@@ -7,6 +7,7 @@ use crate::base::{env, memory, sys};
 use crate::candle;
 use crate::catalog::{Catalog, Gpu};
 use crate::engine::Device;
+use crate::engine::fused::OLDEST_CAPABILITY;
 use crate::hardware::device::{self, Choice, DeviceRequest, Found};
 use crate::record::UnusedGpu;
 use crate::run::plan;
@@ -42,8 +43,8 @@ impl Place {
     }
 
     /// Whether our kernels run on such a GPU.
-    pub fn can_be(gpu: &Gpu) -> bool {
-        gpu.cuda_capability().is_some_and(|capability| capability >= (8, 0))
+    pub fn supports(gpu: &Gpu) -> bool {
+        gpu.cuda_capability().is_some_and(|capability| capability >= OLDEST_CAPABILITY)
     }
 
     /// Whether a GPU computes.

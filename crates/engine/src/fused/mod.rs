@@ -24,6 +24,7 @@ use super::{Device, Engine, Error};
 use crate::Options;
 
 pub use cpu::Isa;
+pub use cuda::OLDEST_CAPABILITY;
 pub use kv::KvType;
 pub use memory::memory_foreseen;
 pub use network::supports;

@@ -35,8 +35,9 @@ use store::{Resident, Weights};
 
 /// Tokens of a step at most, unless there are more sequences.
 const TOKENS_PER_STEP: u32 = 512;
-/// Oldest GPU that kernels are compiled for.
-const OLDEST: Architecture = Architecture { major: 8, minor: 0 };
+/// Compute capability of the oldest GPUs that kernels are compiled for.
+pub const OLDEST_CAPABILITY: (u32, u32) = (8, 0);
+const OLDEST: Architecture = Architecture { major: OLDEST_CAPABILITY.0, minor: OLDEST_CAPABILITY.1 };
 /// The driver's context, code and its own reserve; assumed, and taken off what is free.
 const CONTEXT: u64 = 512 << 20;
 /// What the device keeps free when pages are taken.
