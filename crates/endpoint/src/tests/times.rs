@@ -122,16 +122,17 @@ fn numbering_server() -> (Server, Arc<Mutex<HashMap<String, u32>>>) {
 fn bare_streams(streams: usize, tokens: usize) -> Vec<u64> {
     let (server, numbers) = numbering_server();
     let mut poll = mio::Poll::new().unwrap();
-    let mut open: Vec<mio::net::TcpStream> = (0..streams)
-        .map(|at| {
-            let mut stream = TcpStream::connect(server.address).unwrap();
-            let body = format!("{{\"max_tokens\":{tokens},\"prompt\":{at}}}");
-            let head = format!("POST /v1/completions HTTP/1.1\r\nContent-Length: {}\r\n\r\n", body.len());
-            stream.write_all(format!("{head}{body}").as_bytes()).unwrap();
-            stream.set_nonblocking(true).unwrap();
-            mio::net::TcpStream::from_std(stream)
-        })
-        .collect();
+    // All are connected before the first asks, so that no token waits for a loop that is not reading yet.
+    let connected: Vec<TcpStream> =
+        (0..streams).map(|_| TcpStream::connect(server.address).unwrap()).collect();
+    let ask = |(at, mut stream): (usize, TcpStream)| {
+        let body = format!("{{\"max_tokens\":{tokens},\"prompt\":{at}}}");
+        let head = format!("POST /v1/completions HTTP/1.1\r\nContent-Length: {}\r\n\r\n", body.len());
+        stream.write_all(format!("{head}{body}").as_bytes()).unwrap();
+        stream.set_nonblocking(true).unwrap();
+        mio::net::TcpStream::from_std(stream)
+    };
+    let mut open: Vec<mio::net::TcpStream> = connected.into_iter().enumerate().map(ask).collect();
     for (at, stream) in open.iter_mut().enumerate() {
         poll.registry().register(stream, mio::Token(at), mio::Interest::READABLE).unwrap();
     }
