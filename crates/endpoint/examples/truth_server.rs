@@ -20,10 +20,13 @@ use serde_json::{Value, json};
 mod truth;
 
 fn main() {
-    let mut numbers = std::env::args().skip(1).map(|word| word.parse::<f64>().expect("a number"));
-    let mut milliseconds = |default: f64| Duration::from_secs_f64(numbers.next().unwrap_or(default) / 1e3);
-    let (first, gap) = (milliseconds(50.0), milliseconds(10.0));
-    let a_write = numbers.next().map_or(1, |count| format!("{count}").parse().expect("a whole number"));
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let milliseconds = |at: usize, default: f64| {
+        let given = words.get(at).map_or(default, |word| word.parse().expect("milliseconds"));
+        Duration::from_secs_f64(given / 1e3)
+    };
+    let (first, gap) = (milliseconds(0, 50.0), milliseconds(1, 10.0));
+    let a_write = words.get(2).map_or(1, |word| word.parse::<usize>().expect("a number of events").max(1));
 
     let asked = Arc::new(Mutex::new(HashMap::new()));
     let answers = Arc::clone(&asked);

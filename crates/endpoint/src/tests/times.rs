@@ -26,24 +26,33 @@ fn share(sorted: &[u64], share: f64) -> f64 {
     sorted[at.min(sorted.len() - 1)] as f64 / 1e6
 }
 
-/// How long after each write its token was seen, in nanoseconds, sorted. One request at a time, so both are in order.
-fn late(server: &Server, seen: &[Tick]) -> Vec<u64> {
-    let written = server.written();
-    assert_eq!(written.len(), seen.len());
-    let late = |(written, seen): (&Written, &Tick)| {
+/// How long after each write its token was seen, in nanoseconds, sorted.
+fn late(tokens: impl Iterator<Item = (Written, Tick)>) -> Vec<u64> {
+    let late = |(written, seen): (Written, Tick)| {
         seen.nanos().checked_sub(written.at.nanos()).expect("nothing is seen before it is written")
     };
-    let mut all: Vec<u64> = written.iter().zip(seen).map(late).collect();
+    let mut all: Vec<u64> = tokens.map(late).collect();
     all.sort_unstable();
     all
+}
+
+/// [`late`] of requests one at a time, so that both are in order.
+fn late_in_order(server: &Server, seen: &[Tick]) -> Vec<u64> {
+    let written = server.written();
+    assert_eq!(written.len(), seen.len());
+    late(written.into_iter().zip(seen.iter().copied()))
+}
+
+/// A request for so many tokens, with a number for its prompt.
+fn request(tokens: usize, prompt: usize) -> String {
+    let body = format!("{{\"max_tokens\":{tokens},\"prompt\":{prompt}}}");
+    format!("POST /v1/completions HTTP/1.1\r\nContent-Length: {}\r\n\r\n{body}", body.len())
 }
 
 /// The same request by a loop that reads, looks at the clock and does nothing else; when it saw each token.
 fn bare(address: SocketAddr, tokens: usize) -> Vec<Tick> {
     let mut stream = TcpStream::connect(address).unwrap();
-    let body = format!("{{\"max_tokens\":{tokens}}}");
-    let head = format!("POST /v1/completions HTTP/1.1\r\nContent-Length: {}\r\n\r\n", body.len());
-    stream.write_all(format!("{head}{body}").as_bytes()).unwrap();
+    stream.write_all(request(tokens, 0).as_bytes()).unwrap();
     let mut seen = Vec::new();
     let mut buffer = vec![0; 64 << 10];
     let mut all = Vec::new();
@@ -77,8 +86,8 @@ fn tokens_are_seen_about_as_soon_as_a_bare_loop_sees_them() {
         let deliveries = log.deliveries(&request).expect("few enough to keep");
         deliveries.iter().map(|delivery| delivery.at(due)).collect::<Vec<_>>()
     };
-    let ours = late(&ours, &logs.iter().flat_map(when).collect::<Vec<_>>());
-    let bare = late(&loops, &seen);
+    let ours = late_in_order(&ours, &logs.iter().flat_map(when).collect::<Vec<_>>());
+    let bare = late_in_order(&loops, &seen);
     for at in [0.5, 0.9] {
         println!(
             "{}% of tokens are seen within {} ms, by a bare loop within {} ms",
@@ -91,20 +100,14 @@ fn tokens_are_seen_about_as_soon_as_a_bare_loop_sees_them() {
     assert!(share(&ours, 0.5) <= 2.0 * share(&bare, 0.5));
 }
 
-/// How long after each write each token was seen, over all requests; `seen` by the number that the server gave a request.
-fn late_of_each(written: &[Written], seen: &HashMap<u32, Vec<Tick>>) -> Vec<u64> {
+/// [`late`] of many requests at once; `seen` by the number that the server gave a request.
+fn late_of_each(written: Vec<Written>, seen: &HashMap<u32, Vec<Tick>>) -> Vec<u64> {
     let mut tokens_so_far = HashMap::<u32, usize>::new();
-    let mut all: Vec<u64> = written
-        .iter()
-        .map(|written| {
-            let token = tokens_so_far.entry(written.request).or_default();
-            *token += 1;
-            let seen = seen[&written.request][*token - 1];
-            seen.nanos().checked_sub(written.at.nanos()).expect("nothing is seen before it is written")
-        })
-        .collect();
-    all.sort_unstable();
-    all
+    late(written.into_iter().map(|written| {
+        let token = tokens_so_far.entry(written.request).or_default();
+        *token += 1;
+        (written, seen[&written.request][*token - 1])
+    }))
 }
 
 /// A server that sends a token every 40 ms, and of each prompt the number it gave the request.
@@ -126,9 +129,7 @@ fn bare_streams(streams: usize, tokens: usize) -> Vec<u64> {
     let connected: Vec<TcpStream> =
         (0..streams).map(|_| TcpStream::connect(server.address).unwrap()).collect();
     let ask = |(at, mut stream): (usize, TcpStream)| {
-        let body = format!("{{\"max_tokens\":{tokens},\"prompt\":{at}}}");
-        let head = format!("POST /v1/completions HTTP/1.1\r\nContent-Length: {}\r\n\r\n", body.len());
-        stream.write_all(format!("{head}{body}").as_bytes()).unwrap();
+        stream.write_all(request(tokens, at).as_bytes()).unwrap();
         stream.set_nonblocking(true).unwrap();
         mio::net::TcpStream::from_std(stream)
     };
@@ -152,7 +153,7 @@ fn bare_streams(streams: usize, tokens: usize) -> Vec<u64> {
     }
     let numbers = numbers.lock().unwrap();
     let seen = seen.into_iter().enumerate().map(|(at, seen)| (numbers[&at.to_string()], seen)).collect();
-    late_of_each(&server.written(), &seen)
+    late_of_each(server.written(), &seen)
 }
 
 /// The same by our client.
@@ -170,7 +171,7 @@ fn client_streams(streams: u32, tokens: u32) -> Vec<u64> {
         let deliveries = log.deliveries(request).expect("few enough to keep");
         (numbers[&prompt], deliveries.iter().map(|delivery| delivery.at(due)).collect())
     });
-    late_of_each(&server.written(), &seen.collect())
+    late_of_each(server.written(), &seen.collect())
 }
 
 #[test]

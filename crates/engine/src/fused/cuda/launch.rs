@@ -264,6 +264,37 @@ fn within(kernel: &str, holds: &[bool]) -> Result<(), Fault> {
     )))
 }
 
+/// The first arguments of a kernel that norms `columns` elements of each of `heads` heads of `count` rows.
+fn norm_arguments(
+    kernel: &str,
+    (input, which): (Rows, Option<DevicePlace>),
+    weight: Vector,
+    (count, heads, columns): (usize, usize, usize),
+    epsilon: f32,
+    output: Rows,
+) -> Result<[Argument; 8], Fault> {
+    let inputs = if which.is_some() { 1 } else { count };
+    within(
+        kernel,
+        &[
+            input.hold(inputs, heads * columns),
+            output.hold(count, heads * columns),
+            words(weight.place, columns),
+            which.is_none_or(|which| words(which, count)),
+        ],
+    )?;
+    Ok([
+        place(input),
+        number(input.stride),
+        Argument::Place(which.unwrap_or(DevicePlace::NULL)),
+        Argument::Place(weight.place),
+        number(columns),
+        Argument::Float(epsilon),
+        place(output),
+        number(output.stride),
+    ])
+}
+
 fn words(place: DevicePlace, count: usize) -> bool {
     count * 4 <= place.bytes()
 }
@@ -448,13 +479,22 @@ impl Kernels {
         (count, columns): (usize, usize),
         halves: Halves,
     ) -> Result<(), Fault> {
-        within("halve", &[rows.hold(count, columns), halves.hold(count, columns), columns % 8 == 0])?;
+        within("halve", &[rows.hold(count, columns)])?;
         let row = [place(rows), number(rows.stride), number(columns)];
-        self.launch(
-            &self.halve,
-            Grid { threads: HALVING, ..grid(count, 1) },
-            &[&row[..], &halves.arguments(columns)].concat(),
-        )
+        self.launch_halving(("halve", &self.halve), &row, (count, columns), halves)
+    }
+
+    /// Launches a kernel that gives `count` rows in half precision; `own` are its arguments before those of the halves.
+    fn launch_halving(
+        &self,
+        (name, function): (&str, &Function),
+        own: &[Argument],
+        (count, columns): (usize, usize),
+        halves: Halves,
+    ) -> Result<(), Fault> {
+        within(name, &[halves.hold(count, columns), columns % 8 == 0])?;
+        let grid = Grid { threads: HALVING, ..grid(count, 1) };
+        self.launch(function, grid, &[own, &halves.arguments(columns)].concat())
     }
 
     /// [`norm`](Self::norm) of whole rows, and [`halve`](Self::halve) of what it gives.
@@ -467,33 +507,8 @@ impl Kernels {
         epsilon: f32,
         (output, halves): (Rows, Halves),
     ) -> Result<(), Fault> {
-        let inputs = if which.is_some() { 1 } else { count };
-        within(
-            "norm_halve",
-            &[
-                input.hold(inputs, columns),
-                output.hold(count, columns),
-                words(weight.place, columns),
-                which.is_none_or(|which| words(which, count)),
-                halves.hold(count, columns),
-                columns % 8 == 0,
-            ],
-        )?;
-        let of_norm = [
-            place(input),
-            number(input.stride),
-            Argument::Place(which.unwrap_or(DevicePlace::NULL)),
-            Argument::Place(weight.place),
-            number(columns),
-            Argument::Float(epsilon),
-            place(output),
-            number(output.stride),
-        ];
-        self.launch(
-            &self.norm_halve,
-            Grid { threads: HALVING, ..grid(count, 1) },
-            &[&of_norm[..], &halves.arguments(columns)].concat(),
-        )
+        let own = norm_arguments("norm_halve", (input, which), weight, (count, 1, columns), epsilon, output)?;
+        self.launch_halving(("norm_halve", &self.norm_halve), &own, (count, columns), halves)
     }
 
     /// [`activate`](Self::activate) of `count` neighbouring rows, and [`halve`](Self::halve) of what it gives.
@@ -505,21 +520,14 @@ impl Kernels {
         halves: Halves,
     ) -> Result<(), Fault> {
         let elements = count * columns;
-        within(
-            "activate_halve",
-            &[words(gate, elements), words(up, elements), halves.hold(count, columns), columns % 8 == 0],
-        )?;
-        let of_rows = [
+        within("activate_halve", &[words(gate, elements), words(up, elements)])?;
+        let own = [
             Argument::Place(gate),
             Argument::Place(up),
             number(columns),
             Argument::Number(kind_of(activation)),
         ];
-        self.launch(
-            &self.activate_halve,
-            Grid { threads: HALVING, ..grid(count, 1) },
-            &[&of_rows[..], &halves.arguments(columns)].concat(),
-        )
+        self.launch_halving(("activate_halve", &self.activate_halve), &own, (count, columns), halves)
     }
 
     fn tensor(&self, kind: TensorType) -> Result<&OfFragments, Fault> {
@@ -802,30 +810,9 @@ impl Kernels {
         epsilon: f32,
         output: Rows,
     ) -> Result<(), Fault> {
-        let inputs = if which.is_some() { 1 } else { count };
-        within(
-            "rms_norm",
-            &[
-                input.hold(inputs, heads * columns),
-                output.hold(count, heads * columns),
-                words(weight.place, columns),
-                which.is_none_or(|which| words(which, count)),
-            ],
-        )?;
-        self.launch(
-            &self.norm,
-            grid(heads, count),
-            &[
-                place(input),
-                number(input.stride),
-                Argument::Place(which.unwrap_or(DevicePlace::NULL)),
-                Argument::Place(weight.place),
-                number(columns),
-                Argument::Float(epsilon),
-                place(output),
-                number(output.stride),
-            ],
-        )
+        let arguments =
+            norm_arguments("rms_norm", (input, which), weight, (count, heads, columns), epsilon, output)?;
+        self.launch(&self.norm, grid(heads, count), &arguments)
     }
 
     /// Adds a bias to `columns` elements of each row: the one, or the one that `chosen` names.

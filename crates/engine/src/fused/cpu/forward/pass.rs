@@ -59,7 +59,7 @@ pub(super) struct Pass<'a> {
 unsafe impl Sync for Pass<'_> {}
 
 impl Pass<'_> {
-    /// All layers, from the tokens' embeddings to the residual stream behind the last one.
+    /// All layers, from the tokens' embeddings to the residual stream after the last layer.
     pub(super) unsafe fn layers(&self, thread: usize) {
         // SAFETY: this thread calls every part with its own number, and so do all others, in the order of the layers.
         unsafe {

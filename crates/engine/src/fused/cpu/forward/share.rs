@@ -15,8 +15,8 @@ pub(in super::super) fn share(count: usize, thread: usize, threads: usize) -> Ra
 
 /// What `thread` makes ready of the rows of `tokens`: which tokens, and which of each one's columns, in whole blocks.
 ///
-/// Quants of a tile's tokens lie word by word beside each other: threads that wrote one tile's tokens would take its
-/// cache lines from each other at every word. So each has whole tiles where there are enough of them, else columns of
+/// The quants of a tile's tokens are interleaved by words: threads that wrote tokens of one tile would contend for its cache
+/// lines at every word. So each has whole tiles where there are enough of them, else columns of
 /// all tokens.
 pub(super) fn portion(
     tokens: usize,
@@ -37,7 +37,7 @@ pub(super) fn portion(
 /// A pointer that the threads of a pool share.
 pub(in super::super) struct Shared<T>(pub(in super::super) *mut T);
 
-// SAFETY: whoever uses it splits what it points to by thread.
+// SAFETY: its users write disjoint parts of what it points to, one for each thread.
 unsafe impl<T> Sync for Shared<T> {}
 
 impl<T> Shared<T> {

@@ -32,6 +32,7 @@ macro_rules! each_is {
         }
     )*};
 }
+pub(in super::super) use each_is;
 
 impl Lanes for Avx2 {
     const REGISTERS: usize = 8;

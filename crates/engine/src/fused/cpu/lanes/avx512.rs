@@ -21,6 +21,7 @@ macro_rules! each_is {
         }
     )*};
 }
+pub(in super::super) use each_is;
 
 impl Lanes for Avx512 {
     const REGISTERS: usize = 32;

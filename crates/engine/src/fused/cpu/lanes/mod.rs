@@ -10,9 +10,9 @@
 #![allow(unsafe_code, reason = "instructions that are looked for at run time, and loads from pointers")]
 
 #[cfg(target_arch = "x86_64")]
-mod avx2;
+pub(super) mod avx2;
 #[cfg(target_arch = "x86_64")]
-mod avx512;
+pub(super) mod avx512;
 mod portable;
 
 #[cfg(target_arch = "x86_64")]

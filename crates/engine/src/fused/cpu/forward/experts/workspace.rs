@@ -34,7 +34,7 @@ pub(in super::super) struct View {
     pub(super) slots: *mut u32,
     /// Each slot's token.
     pub(super) token_of: *mut u32,
-    /// Each expert's first slot, and behind the last expert the number of pairs.
+    /// Each expert's first slot; after the last expert's, the number of pairs.
     pub(super) starts: *mut u32,
 }
 

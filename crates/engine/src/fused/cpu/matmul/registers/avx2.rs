@@ -5,6 +5,7 @@ use std::arch::x86_64::*;
 
 use super::{Pairs, Wide};
 use crate::fused::cpu::lanes::Avx2;
+use crate::fused::cpu::lanes::avx2::each_is;
 use crate::fused::cpu::prefetch::ask;
 
 /// Two registers of AVX2, eight rows in each.
@@ -24,17 +25,6 @@ const fn order(first: usize, above: bool) -> [u8; 32] {
         row += 1;
     }
     order
-}
-
-/// Methods that are one instruction for each half.
-macro_rules! each_is {
-    ($($method:ident = $instruction:ident;)*) => {$(
-        #[inline(always)]
-        unsafe fn $method(self, other: Self) -> Self {
-            // SAFETY: by the trait's contract the processor has AVX2.
-            unsafe { Self($instruction(self.0, other.0), $instruction(self.1, other.1)) }
-        }
-    )*};
 }
 
 impl Wide for Halves {

@@ -5,22 +5,12 @@ use std::arch::x86_64::*;
 
 use super::{Dots, Pairs, Wide};
 use crate::fused::cpu::lanes::Avx512;
+use crate::fused::cpu::lanes::avx512::each_is;
 use crate::fused::cpu::prefetch::ask;
 
 /// A register of AVX-512.
 #[derive(Clone, Copy)]
 pub(in super::super) struct Whole(__m512i);
-
-/// Methods that are one instruction.
-macro_rules! each_is {
-    ($($method:ident = $instruction:ident;)*) => {$(
-        #[inline(always)]
-        unsafe fn $method(self, other: Self) -> Self {
-            // SAFETY: by the trait's contract the processor has AVX-512.
-            unsafe { Self($instruction(self.0, other.0)) }
-        }
-    )*};
-}
 
 impl Wide for Whole {
     type Numbers = Avx512;
