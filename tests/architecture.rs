@@ -252,6 +252,7 @@ fn unsafe_code_stands_only_behind_its_door() {
         "crates/engine/src/fused/cpu/pool.rs",
         "crates/engine/src/fused/cpu/prefetch.rs",
         "crates/engine/src/fused/cpu/rows.rs",
+        "crates/engine/src/fused/cpu/trial.rs",
         "crates/engine/src/fused/cuda/launch.rs",
         "crates/hardware/src/cuda/driver.rs",
         "crates/hardware/src/cuda/launch.rs",

@@ -50,7 +50,7 @@ pub(super) enum Color {
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
     /// Measure a model on this machine or a server, write a record, print what it costs
-    Run(Box<super::run::RunArgs>),
+    Run(Box<super::run::flags::RunArgs>),
     /// Compare a record with API prices, or records with each other
     Compare(Box<super::compare::CompareArgs>),
     /// Price records again: other rents, utilization, owned hardware, margins, targets

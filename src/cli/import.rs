@@ -148,6 +148,6 @@ fn view(file: &Path, path: &Path, record: &Record, output: &Output) -> String {
         imported.and_then(|imported| imported.tool_version.as_deref()).unwrap_or("of an unknown version");
     let file = file.to_string_lossy();
     let head = style.dim(&format!("{}: {tool} {version}", redact::text(&file)));
-    let (text, samples) = (terminal::render(record, style), super::run::samples_note(record, style));
+    let (text, samples) = (terminal::render(record, style), super::run::show::samples_note(record, style));
     format!("{head}\n{text}{} {}\n{samples}", style.strong("Record  "), path.display())
 }

@@ -2,9 +2,10 @@
 //!
 //! The steps are those of [`session`]; here they are asked for, told to the user, and their results printed.
 
-mod flags;
+pub(super) mod flags;
 mod settle;
-mod show;
+pub(super) mod show;
+pub(super) mod steps;
 
 use std::ffi::OsString;
 
@@ -12,19 +13,16 @@ use crate::base::sys;
 use crate::base::text::count;
 use crate::base::units::Watts;
 use crate::catalog::{self, Catalog};
-use crate::model;
-use crate::model::resolve::Reach;
 use crate::record::{Record, Verdict};
 use crate::report::terminal::Bar;
-use crate::run::session::{self, Measured, ModelChoice, Resolved, Session};
+use crate::run::session::{self, Measured, Session};
 
 use super::serving::{self, Load};
 use super::{Output, exit};
 
-pub(super) use flags::{RunArgs, RunEngine};
-pub(super) use show::samples_note;
-
+use flags::RunArgs;
 use show::Shown;
+use steps::{announce, resolve};
 
 pub(super) fn run(
     mut args: RunArgs,
@@ -79,44 +77,6 @@ pub(super) fn run(
     // What was measured is told also when a later power limit failed.
     shown.summary(&records)?;
     ended
-}
-
-/// Finds the model and fetches what has to be.
-pub(super) fn resolve(
-    session: &Session<'_>,
-    chosen: &ModelChoice,
-    args: &RunArgs,
-    bar: &Bar,
-    output: &Output,
-) -> anyhow::Result<Resolved> {
-    let reach = if args.dry_run { Reach::Header } else { Reach::Weights };
-    match session.resolve(&chosen.name, reach, bar) {
-        Err(model::Error::Interrupted) => {
-            bar.clear();
-            output.note("interrupted; the partial download is kept, and the same command resumes it");
-            Err(exit::Silent(session.interrupt.exit_code().unwrap_or(130)).into())
-        }
-        other => Ok(other?),
-    }
-}
-
-/// The first lines: where it is measured, and what if no model was named.
-pub(super) fn announce(session: &Session<'_>, model: &ModelChoice, output: &Output) {
-    if let Some(gpu) = &session.place.unused_gpu {
-        output.note(&gpu.to_string());
-    }
-    if let Some(gpu) = &session.place.elsewhere {
-        output.note(&format!(
-            "no NVIDIA GPU here: this plan is for {} ({}) by its data sheet",
-            gpu.name, gpu.id
-        ));
-    }
-    if let Some(announcement) = &model.announcement {
-        output.note(announcement);
-    }
-    if let Some(note) = session.sensors.as_ref().ok().and_then(|chosen| chosen.note.as_ref()) {
-        output.note(note);
-    }
 }
 
 /// A record, and the power limit under which it was measured.

@@ -24,7 +24,8 @@ use crate::run::serving::{self, Asked, Error, Hardware, Job, Local, Named, Plan,
 use crate::run::session::{self, Session, Watch as _};
 use crate::workload::{self, Lengths, Stopped};
 
-use super::run::{self, RunArgs, RunEngine};
+use super::run::flags::{RunArgs, RunEngine};
+use super::run::{show, steps};
 use super::values::list::List;
 use super::{Output, exit};
 
@@ -91,12 +92,12 @@ pub(super) fn run_here(
     let plan = Plan::resolve(Asked { default_lengths, ..asked })?;
     let file = plan.lengths.as_deref().map(|path| lengths(path, args.seed)).transpose()?;
     let chosen = session.model();
-    run::announce(&session, &chosen, output);
+    steps::announce(&session, &chosen, output);
     if !args.dry_run {
         args.output.probe()?;
     }
     let bar = output.bar();
-    let resolved = run::resolve(&session, &chosen, args, &bar, output)?;
+    let resolved = steps::resolve(&session, &chosen, args, &bar, output)?;
     bar.clear();
     let local = Local::new(&session, resolved, plan, file, args.serving.ignore_eos.unwrap_or(true))?;
     if args.dry_run {
@@ -275,7 +276,7 @@ fn publish(args: &RunArgs, record: &Record, output: &Output) -> anyhow::Result<S
     let written = args.output.keep(record);
     if let Ok(Some(path)) = &written {
         human = format!("{human}{} {}\n", style.strong("Record  "), path.display());
-        human.push_str(&super::run::samples_note(record, style));
+        human.push_str(&show::samples_note(record, style));
     }
     // A disk that is full must not take the figures along.
     let human = redact::text(&human);

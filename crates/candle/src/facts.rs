@@ -4,7 +4,7 @@ use candle_transformers::models::quantized_llama;
 
 use crate::model::Header;
 
-use super::support::{Family, is_gguf, quantized_head};
+use super::family::{Family, is_gguf, quantized_head};
 use super::unsupported;
 use crate::engine::{Error, Schedule};
 

@@ -13,8 +13,9 @@ use crate::base::sys::Interrupt;
 use crate::model::{Header, ReadSeek};
 
 use super::facts::Facts;
+use super::family::{Family, family_of};
 use super::network::{Loaded, Network};
-use super::support::{Family, family_of, ignored_tensors};
+use super::support::ignored_tensors;
 use super::unquantized::single;
 use super::{Options, first_line, not_loaded, unsupported};
 use crate::engine::Error;

@@ -11,6 +11,7 @@
 mod device;
 mod driver;
 mod facts;
+mod family;
 mod folder;
 mod gguf;
 mod memory;

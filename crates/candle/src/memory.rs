@@ -11,8 +11,9 @@ use crate::model::{Header, TensorInfo};
 
 use super::driver::KEEP_CONTEXT_FROM;
 use super::facts::CONTEXT_CHUNK;
+use super::family::{Family, family_of, is_blocks, is_gguf, quantized_head};
 use super::repack::Repacking;
-use super::support::{Family, family_of, ignored_tensors, is_blocks, is_gguf, quantized_head};
+use super::support::ignored_tensors;
 use crate::engine::{Demand, Device, MemoryForeseen};
 
 /// Program, libraries, the vocabulary while it is read, stacks, and what the allocator holds back.

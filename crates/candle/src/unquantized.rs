@@ -18,9 +18,9 @@ use crate::base::sys::Interrupt;
 use crate::model::{Header, ModelSpec};
 
 use super::facts::Facts;
+use super::family::{Family, family_of, plain_heads};
 use super::folder::{Failure, Folder};
 use super::network::{Loaded, Network};
-use super::support::{Family, family_of, plain_heads};
 use super::{Options, first_line, not_loaded};
 use crate::engine::Error;
 

@@ -9,6 +9,7 @@ use super::*;
 use crate::base::sys::Interrupt;
 use crate::base::units::Seconds;
 use crate::engine::{Engine, Options};
+use crate::model::resolve::Reach;
 use crate::record;
 use crate::run::engines::Kind;
 use crate::run::estimate::Looked;

@@ -1,12 +1,13 @@
 //! Memory foreseen from the header alone: packed weights, pages of the cache, the buffers of a step.
 
 use crate::base::units::Bytes;
-use crate::model::{Header, ModelSpec, architecture};
+use crate::model::Header;
 use crate::{Demand, Device, MemoryForeseen, PAGE_POSITIONS};
 
 use super::cpu::{TOKENS_PER_STEP, packed_bytes};
 use super::cuda;
 use super::kv::KvType;
+use super::rotary::tables;
 use super::weights;
 
 /// Program, libraries, the vocabulary while it is read, stacks, and what the allocator holds back.
@@ -49,11 +50,4 @@ pub fn memory_foreseen(header: &Header, demand: Demand, kv_type: KvType) -> Memo
         ("rotary tables", tables(spec) * positions * u64::from(spec.head_size) * 4),
         ("runtime", RUNTIME),
     ])
-}
-
-/// Number of angle tables: windowed blocks need their own where only the other blocks scale positions.
-pub(super) fn tables(spec: &ModelSpec) -> u64 {
-    let windows = architecture::named(&spec.architecture).and_then(|architecture| architecture.windows);
-    let local = windows.is_some_and(|windows| !windows.scaled) && spec.windowed_layers > 0;
-    if local { 2 } else { 1 }
 }

@@ -1,5 +1,7 @@
 //! A table of sines and cosines of the positions' angles, times the rotated elements' magnitude, made once.
 
+use crate::model::{ModelSpec, architecture};
+
 use super::network::Rotation;
 
 /// Cosines and sines of every position for one way of rotating.
@@ -51,4 +53,11 @@ impl Angles {
     pub(super) fn numbers(&self) -> Vec<f32> {
         self.all.iter().flat_map(|(cosine, sine)| [*cosine, *sine]).collect()
     }
+}
+
+/// Number of angle tables: windowed blocks need their own where only the other blocks scale positions.
+pub(super) fn tables(spec: &ModelSpec) -> u64 {
+    let windows = architecture::named(&spec.architecture).and_then(|architecture| architecture.windows);
+    let local = windows.is_some_and(|windows| !windows.scaled) && spec.windowed_layers > 0;
+    if local { 2 } else { 1 }
 }

@@ -6,7 +6,7 @@
 //! Pages that are given back are taken again last in, first out: the page that was just used is the one
 //! that is still in the processor's caches.
 
-use super::prefix::Prefixes;
+use super::prefix::{Chain, Prefixes};
 
 /// All pages of a cache.
 #[derive(Debug)]
@@ -110,15 +110,6 @@ impl Pages {
             prefixes.remember(tokens, pages, known);
         }
     }
-}
-
-/// How far a sequence's pages are known to be findable.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Chain {
-    /// Full pages of the sequence that were gone through.
-    pub(super) pages: usize,
-    /// The link that the last of them is known by, 0 before the first.
-    pub(super) link: u64,
 }
 
 #[cfg(test)]

@@ -11,7 +11,6 @@
 use std::collections::{HashMap, VecDeque};
 
 use super::super::PAGE_POSITIONS;
-use super::pages::Chain;
 
 const PAGE: usize = PAGE_POSITIONS as usize;
 
@@ -30,6 +29,15 @@ struct Entry {
     link: u64,
     /// The call of [`Prefixes::rest`] since which it has no holder.
     resting_since: Option<u64>,
+}
+
+/// How far a sequence's pages are known to be findable.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Chain {
+    /// Full pages of the sequence that were gone through.
+    pub(super) pages: usize,
+    /// The link that the last of them is known by, 0 before the first.
+    pub(super) link: u64,
 }
 
 /// The findable pages.

@@ -5,7 +5,7 @@
 //! the same thing.
 
 use super::super::PAGE_POSITIONS;
-use super::pages::Chain;
+use super::prefix::Chain;
 
 /// Positions of a page, for lengths of vectors.
 pub(super) const PAGE: usize = PAGE_POSITIONS as usize;

@@ -6,12 +6,10 @@ use nvml_wrapper::Device;
 use nvml_wrapper::enum_wrappers::device::Clock;
 use nvml_wrapper::error::NvmlError;
 
+use super::older::GpuProcess;
 use super::select::Gpu;
-use super::{older, reason};
+use super::{Fact, older, reason};
 use crate::base::units::{Bytes, Watts};
-
-/// A value, or why there is none.
-pub type Fact<T> = Result<T, String>;
 
 /// The frequencies of the clock domains.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,15 +42,6 @@ pub struct PcieLink {
     pub generation: Fact<u32>,
     /// Lanes.
     pub width: Fact<u32>,
-}
-
-/// A process with a CUDA context on the GPU.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct GpuProcess {
-    /// The host's process id; in a container it may differ from the one the process sees.
-    pub pid: u32,
-    /// GPU memory it uses, if the driver reports it.
-    pub memory: Option<Bytes>,
 }
 
 /// One GPU.

@@ -5,6 +5,7 @@
 //! NVML type leaves this module.
 
 mod control;
+mod discover;
 mod facts;
 mod fields;
 mod library;
@@ -14,12 +15,17 @@ mod source;
 mod throttle;
 
 pub use control::{ClockLock, PowerLimit, check_clocks, check_power_limit, lock_clocks, set_power_limit};
-pub use facts::{Fact, GpuFacts, GpuProcess, MegaHertz, PcieLink, PowerLimits};
-pub use library::{Absent, GpuFound, Gpus, Library, discover, open};
+pub use discover::{GpuFound, Gpus, discover};
+pub use facts::{GpuFacts, MegaHertz, PcieLink, PowerLimits};
+pub use library::{Absent, Library, open};
+pub use older::GpuProcess;
 pub use select::{Gpu, Wanted, by_cuda, gpus, select, uuid_text};
 pub use source::NvmlSource;
 
 use nvml_wrapper::error::NvmlError;
+
+/// A value, or why there is none.
+pub type Fact<T> = Result<T, String>;
 
 /// A human-readable reason why NVML returned no value.
 fn reason(error: &NvmlError) -> String {

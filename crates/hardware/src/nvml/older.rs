@@ -17,8 +17,16 @@ use nvml_wrapper_sys::bindings::{
     nvmlTemperatureSensors_enum_NVML_TEMPERATURE_GPU as GPU_SENSOR,
 };
 
-use super::facts::GpuProcess;
 use crate::base::units::Bytes;
+
+/// A process with a CUDA context on the GPU.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GpuProcess {
+    /// The host's process id; in a container it may differ from the one the process sees.
+    pub pid: u32,
+    /// GPU memory it uses, if the driver reports it.
+    pub memory: Option<Bytes>,
+}
 
 /// Buffer size of a process list whose length is not known in advance.
 const MOST_PROCESSES: usize = 1024;

@@ -8,9 +8,8 @@ use std::str::FromStr;
 use nvml_wrapper::Device;
 use nvml_wrapper::error::NvmlError;
 
-use super::facts::Fact;
 use super::library::Library;
-use super::{older, reason};
+use super::{Fact, older, reason};
 
 /// One GPU of an open library.
 #[derive(Debug)]

@@ -16,6 +16,7 @@ mod prefetch;
 mod rotary;
 mod rows;
 mod store;
+mod trial;
 
 use crate::base::sys::{self, Interrupt};
 use crate::model::Model;
@@ -84,7 +85,7 @@ impl CpuEngine {
         let weights = Weights::load(reader, file, &network, store, progress)?;
         let mut pool = Pool::new(threads)
             .map_err(|error| not_loaded(format!("the system gives no {threads} threads ({error})")))?;
-        let asked = prefetch::choose(isa, &weights, &mut pool, threads);
+        let asked = trial::choose(isa, &weights, &mut pool, threads);
         let positions = options.max_positions.unwrap_or(network.context_length).min(network.context_length);
         let batch = options.max_batch.unwrap_or(1);
         let layout = KvLayout {

@@ -26,6 +26,11 @@ pub(super) const BLOCK: usize = 32;
 /// Bytes of sixteen scales.
 pub(super) const HALVES: usize = ROWS * 2;
 
+/// Elements of a row of outputs, filled up to whole groups.
+pub(super) fn padded(rows: usize) -> usize {
+    rows.next_multiple_of(ROWS)
+}
+
 /// Where the parts of a group lie.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Layout {

@@ -23,8 +23,8 @@ use crate::model::{Header, Model, TensorInfo, TensorType};
 use crate::{Capabilities, Demand, Error, Options, StepBatch, StepEngine, StepLimits, StepOutput};
 
 use super::kv::{self, KvLayout, KvType};
-use super::memory;
 use super::network::Network;
+use super::rotary::tables;
 use super::weights::{Shape, is_matrix};
 use super::{NAME, not_loaded, unreadable};
 
@@ -262,7 +262,7 @@ pub(super) fn foreseen(header: &Header, demand: Demand, kv_type: KvType) -> Vec<
         ("KV cache", pages * page),
         ("activations", (tokens * (2 * width + heads + feed + 6) + pages) * 4 + parts + halves),
         ("logits", rows * (vocabulary + width) * 4),
-        ("rotary tables", memory::tables(spec) * positions * u64::from(spec.head_size) * 4),
+        ("rotary tables", tables(spec) * positions * u64::from(spec.head_size) * 4),
         ("CUDA context", CONTEXT),
     ]
 }

@@ -7,10 +7,12 @@ use crate::fused::network::Network;
 use super::super::activations;
 use super::super::arena::{Arena, Region};
 use super::super::attention::{MOST_ROWS, SCRATCH};
-use super::super::pack::ROWS;
-use super::experts;
-use super::logits::LOGIT_ROWS;
+use super::super::pack::padded;
+use super::experts::workspace::Workspace;
 use super::plan::{Cut, Task, most_parts, tile};
+
+/// Rows of logits that are computed at once: more would need memory in proportion to the vocabulary.
+pub(super) const LOGIT_ROWS: usize = 32;
 
 /// Memory of the largest step.
 #[derive(Debug)]
@@ -37,7 +39,7 @@ pub(in super::super) struct Buffers {
     pub(super) parts: Region,
     /// [`scratch`] of each thread.
     pub(super) scratch: Region,
-    pub(super) experts: Option<experts::Workspace>,
+    pub(super) experts: Option<Workspace>,
     pub(super) tasks: Vec<Task>,
     pub(super) cuts: Vec<Cut>,
     /// One queue's head for each layer.
@@ -83,7 +85,7 @@ impl Buffers {
             last,
             parts,
             scratch,
-            experts: experts::Workspace::new(network, tokens)?,
+            experts: Workspace::new(network, tokens)?,
             tasks: Vec::with_capacity(tokens * network.kv_heads + most_parts(threads)),
             cuts: Vec::with_capacity(most_parts(threads)),
             queues: (0..network.layers.len()).map(|_| AtomicUsize::new(0)).collect(),
@@ -98,11 +100,6 @@ impl Buffers {
     pub(super) fn place(&self, region: Region) -> *mut f32 {
         self.arena.pointer(region).cast()
     }
-}
-
-/// Elements of a row of outputs, filled up to whole groups.
-pub(super) fn padded(rows: usize) -> usize {
-    rows.next_multiple_of(ROWS)
 }
 
 /// Width of the queries, keys and values of a token.

@@ -7,10 +7,9 @@ use crate::fused::network::Activation;
 
 use super::super::isa::Isa;
 use super::super::matmul::Output;
-use super::super::pack::is_quantized;
+use super::super::pack::{is_quantized, padded};
 use super::super::rows;
 use super::super::store::{Block, Matrix};
-use super::buffers::padded;
 use super::pass::Pass;
 use super::share::portion;
 

@@ -6,14 +6,11 @@ use super::super::CpuEngine;
 use super::super::activations::{self, Slot};
 use super::super::choose;
 use super::super::matmul::{self, Input, Output};
-use super::super::pack::{ROWS, is_quantized};
+use super::super::pack::{ROWS, is_quantized, padded};
 use super::super::pool::Barrier;
 use super::super::rows;
-use super::buffers::padded;
+use super::buffers::LOGIT_ROWS;
 use super::share::{Shared, portion, share};
-
-/// Rows of logits that are computed at once: more would need memory in proportion to the vocabulary.
-pub(super) const LOGIT_ROWS: usize = 32;
 
 /// Norms the wanted rows, multiplies them with the head and chooses the largest logit of each.
 pub(super) fn logits(engine: &mut CpuEngine, batch: &StepBatch<'_>, output: &mut StepOutput) {

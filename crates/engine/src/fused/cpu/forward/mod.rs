@@ -27,6 +27,7 @@ use super::CpuEngine;
 use super::kv::KvCache;
 use super::pool::Barrier;
 
+use experts::workspace::Workspace;
 use pass::Pass;
 
 pub(super) use buffers::Buffers;
@@ -51,7 +52,7 @@ pub(super) fn step(engine: &mut CpuEngine, batch: &StepBatch<'_>, output: &mut S
     let (gate_up, out) = (buffers.place(buffers.gate_up), buffers.place(buffers.out));
     let (tiles, parts) = (buffers.place(buffers.tiles).cast(), buffers.place(buffers.parts));
     let scratch = buffers.place(buffers.scratch);
-    let experts = buffers.experts.as_ref().map(experts::Workspace::view);
+    let experts = buffers.experts.as_ref().map(Workspace::view);
     let barrier: *const Barrier = engine.pool.barrier();
     let pass = Pass {
         network: &engine.network,

@@ -16,14 +16,13 @@ use super::super::activations::{self, Slot};
 use super::super::isa::Isa;
 use super::super::kv::KvCache;
 use super::super::matmul::{self, Input, Output};
-use super::super::pack::{ROWS, is_quantized};
+use super::super::pack::{ROWS, is_quantized, padded};
 use super::super::pool::Barrier;
 use super::super::prefetch::Prefetch;
 use super::super::rotary::Table;
 use super::super::rows;
 use super::super::store::{Feed, Matrix, Weights};
-use super::buffers::padded;
-use super::experts;
+use super::experts::workspace::View;
 use super::plan::{Cut, Task};
 use super::share::{portion, share};
 
@@ -51,7 +50,7 @@ pub(super) struct Pass<'a> {
     pub(super) tiles: *mut u8,
     pub(super) parts: *mut f32,
     pub(super) scratch: *mut f32,
-    pub(super) experts: Option<experts::View>,
+    pub(super) experts: Option<View>,
 }
 
 // SAFETY: the pointers are into buffers that live as long as the pass, and the parts between two barriers write

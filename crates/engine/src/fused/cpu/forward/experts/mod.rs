@@ -11,23 +11,21 @@
 
 mod routing;
 mod shares;
-mod workspace;
+pub(super) mod workspace;
 
 use std::ops::Range;
 
 use super::super::activations::{self, Slot};
 use super::super::matmul::{self, Input, Output};
-use super::super::pack::{ROWS, is_quantized};
+use super::super::pack::{ROWS, is_quantized, padded};
 use super::super::rows;
 use super::super::store::{Biases, Block, Experts, Matrix, Stack};
-use super::buffers::padded;
 use super::feed::activate;
 use super::pass::Pass;
 use super::share::share;
 
 use shares::Shares;
-
-pub(super) use workspace::{View, Workspace};
+use workspace::View;
 
 /// The experts' part of a pass.
 struct Mixture<'a> {

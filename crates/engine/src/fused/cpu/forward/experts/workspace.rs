@@ -1,8 +1,8 @@
 //! Memory of the experts' part of a step, and where in it everything lies.
 
-use super::super::buffers::padded;
 use crate::fused::cpu::activations;
 use crate::fused::cpu::arena::{Arena, Region};
+use crate::fused::cpu::pack::padded;
 use crate::fused::network::{self, Network};
 
 /// Memory of the largest step; only what a step touches is taken from the system.
