@@ -38,7 +38,7 @@ static constexpr u32 BLOCK_BYTES = 176, BLOCK_WEIGHTS = 256;
 #elif KIND == Q6_K
 static constexpr u32 BLOCK_BYTES = 210, BLOCK_WEIGHTS = 256;
 #else
-#error "KIND is no type that there is a kernel for"
+#error "unsupported KIND"
 #endif
 
 static __device__ __forceinline__ u64 row_bytes(u32 columns) {

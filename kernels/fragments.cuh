@@ -45,7 +45,7 @@ static constexpr u32 UNIT_BYTES = 2048;
 #elif KIND == BF16
 static constexpr u32 UNIT_BYTES = 2048;
 #else
-#error "KIND is no type that tensor cores are used for"
+#error "KIND has no tensor-core kernel"
 #endif
 
 // Whether a scale is for 16 columns.

@@ -358,7 +358,7 @@ mod tests {
         assert_eq!((value["kind"].as_str(), value["rows"].as_array().unwrap().len()), (Some("api"), 2));
     }
 
-    /// A filter that a table does not know is no filter that leaves everything.
+    /// A filter that a table doesn't know is an error; it must not leave everything in.
     #[test]
     fn a_filter_of_another_table_is_refused_with_the_table_that_has_it() {
         for (arguments, expected) in [

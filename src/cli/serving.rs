@@ -1,7 +1,7 @@
 //! `bench run --url URL` and `bench run --max-concurrency N`: load on a server or on an engine in this process, one record,
 //! what it costs.
 
-mod args;
+pub(super) mod args;
 mod refused;
 mod sensors;
 
@@ -29,7 +29,7 @@ use super::run::{show, steps};
 use super::values::list::List;
 use super::{Output, exit};
 
-pub(super) use args::ServingArgs;
+use args::ServingArgs;
 
 /// Prompt and output where none were asked for and the processor computes: as of rows without a load.
 const LENGTHS_ON_A_PROCESSOR: (u32, u32) = (128, 32);

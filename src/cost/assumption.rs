@@ -3,7 +3,7 @@
 use crate::base::known::{self, Known};
 use serde::Serialize;
 
-/// Who said so.
+/// Where the value comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Origin {
@@ -72,7 +72,7 @@ pub struct Assumption {
     pub value: f64,
     /// Unit of the value: `share`, `USD/h`.
     pub unit: &'static str,
-    /// Who said so.
+    /// Where the value comes from.
     pub from: Origin,
     /// The flag, the source, or the reason of a default.
     pub source: String,

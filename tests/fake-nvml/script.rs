@@ -78,7 +78,7 @@ pub struct GpuScript {
     pub unsupported: Vec<String>,
     /// Fields that return `NOT_SUPPORTED` on this GPU.
     pub unsupported_fields: Vec<u32>,
-    /// Power limits in milliwatts that are within the range and refused all the same.
+    /// Power limits in milliwatts that are within the range but refused.
     pub refused_limits: Vec<u32>,
     /// `[pid, MiB]`.
     pub processes: Vec<(u32, u64)>,

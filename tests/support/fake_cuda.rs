@@ -1,5 +1,5 @@
 //! A box with a driver for CUDA: a copy of the stand-in, `tests/fake-cuda`, in a folder of its own with its script
-//! beside it. A program finds it with `LD_LIBRARY_PATH` at that folder.
+//! next to it. A program finds it with `LD_LIBRARY_PATH` at that folder.
 
 use std::fs;
 use std::path::Path;

@@ -3,7 +3,7 @@
 use super::{Catalog, ModelRow};
 
 impl Catalog {
-    /// The row that bears this name; nothing where none does.
+    /// The row with this name, if there is one.
     pub fn model_named(&self, name: &str) -> Option<&ModelRow> {
         let last = name.rsplit(['/', '\\']).find(|part| !part.is_empty())?;
         let stem = last.strip_suffix(".gguf").map_or(last, whole);

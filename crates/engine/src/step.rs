@@ -12,7 +12,7 @@ use super::{Capabilities, Error};
 /// Positions that one page of the KV cache holds, for every layer and KV head.
 pub const PAGE_POSITIONS: u32 = 64;
 
-/// What a scheduler must know of a back end beside its [`Capabilities`].
+/// What a scheduler must know of a back end besides its [`Capabilities`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StepLimits {
     /// Token ids end before this number.
@@ -44,7 +44,7 @@ pub trait StepEngine {
     fn step(&mut self, batch: &StepBatch<'_>, output: &mut StepOutput) -> Result<(), Error>;
 }
 
-/// Which logits a step hands over beside the tokens.
+/// Which logits a step returns along with the tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum LogitsWanted {
     /// None: only the chosen tokens leave the device.

@@ -30,7 +30,7 @@ pub struct Cost {
     pub utilization: f64,
     /// The cell that the figures above repeat.
     pub headline_cell: Known<Cell>,
-    /// The electricity of a million tokens, beside the rent and never added to it.
+    /// The electricity of a million tokens, shown next to the rent and never added to it.
     pub electricity: Known<Electricity>,
     /// One entry for each prompt length, output length, batch and depth.
     pub cells: Vec<CostCell>,

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::{Cell, Samples, Sensor, Unknown};
 use crate::base::known::{self, Known};
 
-/// How far a figure of energy can be trusted, best first; the reasons stand beside it.
+/// How far a figure of energy can be trusted, best first; the reasons come with it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 pub enum Grade {
     /// A counter, its edges aligned, a second method that agrees, a steady device.

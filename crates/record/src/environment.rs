@@ -10,7 +10,7 @@ pub struct Tool {
     pub name: String,
     /// Its version.
     pub version: String,
-    /// Commit it was built from, when whoever built it said so (`INFERCOST_COMMIT`).
+    /// Commit it was built from, if the build set `INFERCOST_COMMIT`.
     #[serde(default)]
     pub commit: Known<String>,
     /// blake3 of the running executable.
@@ -160,7 +160,7 @@ pub struct Gpu {
     /// Whether the run used it.
     pub used: bool,
     /// What NVML said of it before the run, the unit in each key: PCI address, firmware, power limits, clocks, ECC,
-    /// persistence, MIG, link, temperature, processes. What it does not say is `null` beside its reason.
+    /// persistence, MIG, link, temperature, processes. What it does not say is `null` with a reason.
     #[serde(default)]
     pub facts: Unknown,
     /// Fields this version does not know.
@@ -175,7 +175,7 @@ impl Gpu {
     }
 }
 
-/// What was watched beside the run, and what watching cost.
+/// What was watched during the run, and what watching cost.
 #[derive(Debug, Clone, PartialEq, known::Serialize, known::Deserialize, known::JsonSchema)]
 pub struct Telemetry {
     /// Seconds from the loaded model to the end of the last row and check: what `--max-time` bounds.
@@ -200,10 +200,10 @@ pub struct Telemetry {
     pub quota_held_back_share: Known<f64>,
     /// Times a processor was slowed down by heat.
     pub thermal_events: Known<u64>,
-    /// What the wall clock moved beside the monotonic one.
+    /// How far the wall clock moved against the monotonic one.
     #[serde(default)]
     pub clock_step_seconds: f64,
-    /// Readings of power and energy taken beside the run.
+    /// Readings of power and energy taken during the run.
     #[serde(default)]
     pub sampler_readings: usize,
     /// Processor time that taking them cost.

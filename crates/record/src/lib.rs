@@ -72,7 +72,7 @@ pub struct Record {
     pub workload: Workload,
     /// Every figure, each with the cell it belongs to.
     pub measurements: Vec<Measurement>,
-    /// What was watched beside the run, and what watching cost.
+    /// What was watched during the run, and what watching cost.
     pub telemetry: Known<Telemetry>,
     /// Energy: how far its figures can be trusted.
     pub energy: Energy,

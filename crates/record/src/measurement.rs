@@ -80,7 +80,7 @@ pub struct Cell {
     pub requests_per_second: Option<f64>,
 }
 
-/// Raw samples: in place when few, else in a file beside the record that is named by its hash.
+/// Raw samples: in place when few, else in a file next to the record, named by its hash.
 #[derive(Debug, Clone, PartialEq, known::Serialize, known::Deserialize, known::JsonSchema)]
 pub struct Samples {
     /// What one sample is, with its unit: `seconds per trial`.
@@ -88,7 +88,7 @@ pub struct Samples {
     /// The samples in the order they were taken; `null` when they are in `file`.
     #[reason = "Why `values` is `null`."]
     pub values: Known<Vec<f64>>,
-    /// Name of the file beside the record that holds them.
+    /// Name of the file next to the record that holds them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub file: Option<String>,
     /// Samples taken before the row was steady, not used for `value`.

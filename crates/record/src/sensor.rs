@@ -3,7 +3,7 @@
 use super::Unknown;
 use crate::base::known::{self, Known};
 
-/// What was found of a device's sensors. A figure that cannot be had bears its reason.
+/// What was found of a device's sensors. A missing figure has its reason.
 #[derive(Debug, Clone, PartialEq, known::Serialize, known::Deserialize, known::JsonSchema)]
 pub struct Sensor {
     /// Where this is from: `measured at start`, or `calibrated on 2026-11-23 with driver 580.65.06`.

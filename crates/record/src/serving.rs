@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::{Cell, Unknown};
 use crate::base::known::{self, Known};
 
-/// What a record of a load has beside the figures, which are among `measurements`.
+/// What the record of a load has besides its figures, which are among `measurements`.
 #[derive(Debug, Clone, PartialEq, known::Serialize, known::Deserialize, known::JsonSchema)]
 pub struct Serving {
     /// The server; `null` when an engine in this process answered.

@@ -16,7 +16,7 @@ use crate::run::plan::{Limits, Tier, limits, ranges};
 use crate::run::session::{Batch, LockClocks, RunRequest};
 
 use super::super::destination::Destination;
-use super::super::serving::ServingArgs;
+use super::super::serving::args::ServingArgs;
 use super::super::values::engine::{isa, kv_type};
 use super::super::values::list::{List, batch, list};
 use super::super::values::number::threads;

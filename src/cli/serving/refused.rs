@@ -4,7 +4,7 @@ use crate::base::failure::Usage;
 use crate::hardware::device::DeviceRequest;
 
 use super::super::run::flags::RunArgs;
-use super::ServingArgs;
+use super::args::ServingArgs;
 
 fn first(given: &[(bool, &str, &str)]) -> Result<(), Usage> {
     match given.iter().find(|(given, ..)| *given) {

@@ -108,7 +108,7 @@ fn alike(events: &[Vec<u8>]) {
             variants.push([before, b"longer than before", &after[..after.len() - 1], b" "].concat());
         }
         for variant in variants {
-            // As an event of one line, with another behind it: read in place, or left to the splitter.
+            // As an event of one line, with another after it: read in place, or left to the splitter.
             let stream = [b"data: ", &variant[..], b"\n\ndata: {}\n\n"].concat();
             if let Some((chunk, rest)) = reader.event(&stream) {
                 assert_eq!((Ok(chunk), rest), (scan::chunk(&variant), &b"data: {}\n\n"[..]));

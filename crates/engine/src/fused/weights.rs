@@ -2,7 +2,7 @@
 //!
 //! The file is read once, in pieces of some megabytes: while the next piece is read, the store fills in the last one and
 //! checks it for weights that are no numbers. So loading needs little more than its result. (A mapped file would count its own
-//! pages beside the packed ones, and has no huge pages.)
+//! pages next to the packed ones, and has no huge pages.)
 
 use std::fmt::Debug;
 use std::io::{Read, Seek, SeekFrom};

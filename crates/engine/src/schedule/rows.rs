@@ -5,7 +5,7 @@
 //! attention long chunks of few sequences.
 //!
 //! When a row is over its sequences keep their pages. The next schedule with the same contexts takes each back to its
-//! context's end: what lies behind it in the cache is written over, and nothing is copied or fed again.
+//! context's end: what follows it in the cache is overwritten, and nothing is copied or fed again.
 
 use super::super::{Error, LogitsWanted, Outcome, Schedule, SequencePlan, StepEngine};
 use super::Scheduled;
@@ -19,7 +19,7 @@ use crate::base::sys::Interrupt;
 pub(super) struct Context {
     /// How many of the sequence's tokens it is.
     length: usize,
-    /// The greedy choice behind it, where one was made.
+    /// The greedy choice after it, where one was made.
     choice: Option<u32>,
 }
 

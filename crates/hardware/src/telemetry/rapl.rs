@@ -177,7 +177,7 @@ mod tests {
         set(root, "intel-rapl:0", 950_000);
         set(root, "intel-rapl:0:0", 999_999);
         assert_eq!(source.energy(), Ok(Joules::new(0.05)));
-        // Wraps at one joule: 50,000 to the end and 30,000 behind it.
+        // Wraps at one joule: 50,000 to the end and 30,000 after it.
         set(root, "intel-rapl:0", 30_000);
         set(root, "intel-rapl:0:1", 20_100);
         assert_eq!(source.energy(), Ok(Joules::new(0.15)));

@@ -131,7 +131,7 @@ impl Pool {
         }
         let panic = shared.panic.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(panic) = panic {
-            shared.barrier.mend();
+            shared.barrier.repair();
             resume_unwind(panic);
         }
     }
@@ -256,7 +256,7 @@ impl Barrier {
         }
     }
 
-    fn mend(&self) {
+    fn repair(&self) {
         self.here.store(0, Ordering::Relaxed);
         self.broken.store(false, Ordering::Release);
     }

@@ -15,7 +15,7 @@ const FAR: usize = 8192;
 pub(super) mod hint {
     /// Into all caches.
     pub(in super::super) const ALL: u8 = 0;
-    /// Into the second cache and those behind it.
+    /// Into the second cache and those further out.
     pub(in super::super) const SECOND: u8 = 1;
     /// Past the outer caches.
     pub(in super::super) const PAST: u8 = 2;
@@ -42,7 +42,7 @@ pub(super) enum Prefetch {
     /// Into all caches.
     #[default]
     AllCaches,
-    /// Into the second cache and those behind it, from further ahead.
+    /// Into the second cache and those further out, from further ahead.
     SecondCache,
     /// Past the outer caches.
     NonTemporal,

@@ -124,7 +124,7 @@ pub(in crate::fused) fn products(kind: TensorType) {
     }
 }
 
-/// Tokens of zeros, of the smallest numbers and of the largest; and some that are not finite, beside one that is.
+/// Tokens of zeros, of the smallest numbers and of the largest; and some that are not finite next to one that is.
 fn odd(kernels: &Kernels, sample: &Sample, what: &str) {
     let columns = sample.matrix.columns;
     let ones = check::numbers(42, columns);

@@ -136,7 +136,7 @@ fn soak() {
     let path = folder.path().join("tiny.gguf");
     let header = Tiny { dtype: GgmlDType::Q8_0, ..Tiny::of("llama") }.write(&path);
     let model = Model { id: String::new(), header, source: Source::Gguf(path), origin: String::new() };
-    // One thread: beside other tests two would wait for each other most of the time.
+    // One thread: with other tests running, two would wait for each other most of the time.
     let engine = back_end(&model, &options(Isa::detect(), 1, 8), &Interrupt::default(), &|_| ()).unwrap();
     let mut scheduled = Scheduled::new(FewPages { engine, pages: 9 });
     let (mut steps, mut finished, mut cancelled, mut preemptions) = (0, 0, 0, 0);

@@ -217,7 +217,7 @@ fn a_shared_prefix_is_not_fed_again_and_gives_the_same_tokens() {
     let prompt = |own: usize, seed: u64| [&common[..], &tokens(own, seed)].concat();
     let mut requests: Vec<Request> =
         (0..4u8).map(|i| request(100.0 * f64::from(i), prompt(20, u64::from(i)), 30)).collect();
-    // A prompt that is in the cache as a whole: its last page is computed all the same.
+    // A prompt that is in the cache as a whole: its last page is still computed.
     requests.push(request(900.0, common[..128].to_vec(), 5));
     // The same tokens behind another beginning.
     requests.push(request(950.0, [tokens(64, 3), common[64..].to_vec()].concat(), 5));

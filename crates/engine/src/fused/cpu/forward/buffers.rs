@@ -95,7 +95,7 @@ impl Buffers {
         })
     }
 
-    /// Where a region begins. No reference to the buffers is behind it, so those of other regions stay good.
+    /// Where a region begins. It's a raw pointer, so references to other regions stay valid.
     #[allow(clippy::cast_ptr_alignment, reason = "regions begin at cache lines")]
     pub(super) fn place(&self, region: Region) -> *mut f32 {
         self.arena.pointer(region).cast()

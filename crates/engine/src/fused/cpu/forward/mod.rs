@@ -7,7 +7,7 @@
 //! Nothing is allocated: [`Buffers`] are made once for the largest step.
 //!
 //! [`plan`] writes down what is to be done, on the calling thread. Then all threads run one [`Pass`] over the layers:
-//! [`attention`], and behind it [`feed`] or [`experts`]. Last come the [`logits`]. What belongs to which thread is computed
+//! [`attention`], then [`feed`] or [`experts`]. Last come the [`logits`]. What belongs to which thread is computed
 //! in [`share`](mod@share).
 #![allow(unsafe_code, reason = "threads write disjoint parts of shared buffers between two barriers")]
 

@@ -3,7 +3,7 @@
 //! # Safety of this module
 //! The pointers of a [`Pass`] are those of [`Buffers`](super::Buffers) made for at least as many tokens. All threads of the
 //! pool call the same methods of it in the same order with the same arguments, but each with its own number as `thread`.
-//! So what lies before a barrier is written when a thread comes behind it, and between two barriers a thread writes only
+//! So what comes before a barrier is written once a thread has passed it, and between two barriers a thread writes only
 //! what [`share`] or [`portion`] gives it.
 
 use std::ops::Range;

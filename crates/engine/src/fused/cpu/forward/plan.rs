@@ -204,7 +204,7 @@ mod tests {
                 &[(4095, 1), (4095, 1)],
                 // One long context among short ones.
                 &[(8191, 1), (63, 1), (127, 1), (1, 1), (200, 1)],
-                // The last tile of a long prompt, and a prompt beside sequences that decode.
+                // The last tile of a long prompt, and a prompt next to sequences that decode.
                 &[(4000, 5)],
                 &[(2000, 100), (4095, 1), (77, 1)],
                 &[(0, 512)],

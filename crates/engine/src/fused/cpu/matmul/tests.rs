@@ -102,7 +102,7 @@ fn whole(kind: TensorType, columns: usize) -> usize {
     columns.next_multiple_of(usize::try_from(kind.block_elements()).unwrap())
 }
 
-/// The product in f64 and, beside it, the sum of the absolute values of its terms.
+/// The product in f64, and the sum of the absolute values of its terms.
 fn oracle(kind: TensorType, file: &[u8], rows: usize, columns: usize, x: &[f32]) -> Vec<(f64, f64)> {
     let weights = dequantize(kind, file).unwrap();
     let tokens = x.chunks_exact(columns);

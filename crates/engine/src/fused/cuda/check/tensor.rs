@@ -120,7 +120,7 @@ fn product(
         for token in 0..tokens {
             let again = scratch.floats(rows.place.skip(token * stride * 4), part.rows)?;
             if again != found[token * stride..][..part.rows] {
-                return Ok(Some("it gives something else for a matrix beside others".to_owned()));
+                return Ok(Some("its result for a matrix depends on the other matrices".to_owned()));
             }
         }
     }
