@@ -53,6 +53,8 @@ const TABLE: &[Bad] = &[
     },
     Bad { args: &["run", "--engine", "candle", "--no-graphs"], code: 2, says: &["--no-graphs", "`fused`"] },
     Bad { args: &["run", "--device", "cpu", "--debug-kernels"], code: 2, says: &["--debug-kernels", "GPU"] },
+    Bad { args: &["kernels", "check", "--device", "cpu"], code: 2, says: &["cuda or cuda:N"] },
+    Bad { args: &["kernels", "check", "--model", "synthetic:llama-3.1-8b"], code: 2, says: &["--device"] },
     Bad { args: &["run", "--kv-type", "f8"], code: 2, says: &["f8", "f16"] },
     Bad { args: &["run", "--device", "gpu"], code: 2, says: &["gpu", "cuda"] },
     Bad { args: &["run", "--gpu", "h100"], code: 13, says: &["h100", "no NVIDIA GPU"] },

@@ -29,6 +29,9 @@ use super::network::Network;
 use super::weights::{Shape, is_matrix};
 use super::{NAME, not_loaded, unreadable};
 
+pub use check::variants::CheckedKernel;
+pub(super) use check::variants::all as check_kernels;
+
 use buffers::{Buffers, LOGIT_ROWS, attention_bytes, pages_of};
 use fragments::Layout;
 use graphs::Graphs;
