@@ -69,6 +69,20 @@ static __device__ __forceinline__ u32 add_pair(u32 a, u32 b) {
     return pair;
 }
 
+// One f16 of a pair, twice. An instruction that takes it reads the half it needs: this is none of its own, while a permutation
+// of bytes would be.
+static __device__ __forceinline__ u32 lower_twice(u32 pair) {
+    u32 twice;
+    asm("{ .reg .b16 low, high; mov.b32 {low, high}, %1; mov.b32 %0, {low, low}; }" : "=r"(twice) : "r"(pair));
+    return twice;
+}
+
+static __device__ __forceinline__ u32 upper_twice(u32 pair) {
+    u32 twice;
+    asm("{ .reg .b16 low, high; mov.b32 {low, high}, %1; mov.b32 %0, {high, high}; }" : "=r"(twice) : "r"(pair));
+    return twice;
+}
+
 // The `mask` of `bits`, and `more`: one instruction, of which the compiler makes two.
 static __device__ __forceinline__ u32 masked_or(u32 bits, u32 mask, u32 more) {
     u32 result;

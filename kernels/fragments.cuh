@@ -109,7 +109,7 @@ static __device__ __forceinline__ void load(Unit &unit, const u8 *from, u32 lane
     unit.high = load_once(from + 16 * (lane / 4) + 128);
 }
 
-// Four runs of a unit, which a loop over both halves may have to pick.
+// Four runs of a unit, which a loop over both halves may have to pick. Scales have two bits of a minimum above them.
 struct Half {
     uint4 codes[2];
     u32 fifths[2], low, high;
@@ -123,8 +123,8 @@ static __device__ __forceinline__ Half half_of(const Unit &unit, u32 half) {
     of.fifths[0] = half ? unit.fifths.z : unit.fifths.x;
     of.fifths[1] = half ? unit.fifths.w : unit.fifths.y;
 #endif
-    of.low = (half ? unit.low.y : unit.low.x) & 0x3f3f3f3fu;
-    of.high = (half ? unit.high.y : unit.high.x) & 0x3f3f3f3fu;
+    of.low = half ? unit.low.y : unit.low.x;
+    of.high = half ? unit.high.y : unit.high.x;
     return of;
 }
 
@@ -137,11 +137,11 @@ static __device__ __forceinline__ void fragments(const Half &half, u32 run, u32 
     upper_bits(fifths >> (run % 2 * 2), 0x0010u, a[0]);
     upper_bits(fifths >> (run % 2 * 2 + 1), 0x0010u, a[1]);
 #endif
-    // The scale twice, a sixteenth of it for the codes that are 16 times as large, and minus 1024 times both.
-    u32 pick = 0x4040u | run | run << 8, low = spread(half.low, pick), high = spread(half.high, pick);
-    low = add_pair(low, 0xe400e400u);
-    high = fma_pair(high, 0x2c002c00u, 0xd400d400u);
-    u32 low_zero = fma_pair(low, 0xe400e400u, 0u), high_zero = fma_pair(high, 0xe400e400u, 0u);
+    // The scales of both rows, that of row g + 8 by 16 for its codes are 16 times as large; and minus 1024 times them.
+    u32 pair = masked_or(__byte_perm(half.low, half.high, 0x4400u + 0x1111u * run), 0x003f003fu, 0x64006400u);
+    u32 scales = fma_pair(pair, 0x2c003c00u, 0xd400e400u), zeros = fma_pair(scales, 0xe400e400u, 0u);
+    u32 low = lower_twice(scales), high = upper_twice(scales);
+    u32 low_zero = lower_twice(zeros), high_zero = upper_twice(zeros);
 #pragma unroll
     for (u32 j = 0; j < 2; ++j) {
         a[j][0] = fma_pair(a[j][0], low, low_zero);

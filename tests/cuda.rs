@@ -118,8 +118,14 @@ fn a_model_is_measured_on_a_gpu_by_our_own_kernels() {
         serde_json::from_str::<Value>(&ran.stdout).unwrap_or_else(|error| panic!("{error}: {}", ran.stdout))
     };
     let on_processor = record(&FakeCuda::new(&card(1)), &["--device", "cpu", "--power", "none"]);
-    for more in [&["--device", "cuda"][..], &[]] {
+    for (more, launches) in [
+        (&["--device", "cuda"][..], "are CUDA graphs"),
+        (&["--no-graphs"], "without CUDA graphs: as asked"),
+        (&["--debug-kernels"], "without CUDA graphs: each is waited for"),
+    ] {
         let on_gpu = record(&FakeCuda::new(&card(1)), more);
+        let choices = on_gpu["engine"]["choices"].to_string();
+        assert!(choices.contains(launches), "{choices}");
         let engine = &on_gpu["engine"];
         assert_eq!((&engine["name"], &engine["device"]), (&"fused".into(), &"cuda:0".into()), "{engine}");
         assert!(engine["version"].as_str().is_some_and(|version| version.contains("sm_90a")), "{engine}");

@@ -59,7 +59,7 @@ pub(super) enum Command {
     Quality(Box<super::quality::QualityArgs>),
     /// Check what this machine can do, and how to fix the rest
     Doctor(super::doctor::DoctorArgs),
-    /// Compile the GPU kernels without a GPU: registers, spills, shared memory
+    /// Compile the GPU kernels without a GPU, or check what they compute on one
     Kernels(super::kernels::KernelsArgs),
     /// How fast prices of a class of models fall, and when a use case pays
     Forecast(Box<super::forecast::ForecastArgs>),

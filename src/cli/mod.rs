@@ -91,7 +91,7 @@ fn dispatch(cli: Cli, output: &Output, argv: &[OsString]) -> anyhow::Result<()> 
         Command::Compare(args) => compare::run(&args, &catalog()?, output),
         Command::Cost(args) => cost::run(&args, &catalog()?, output),
         Command::Doctor(args) => doctor::run(args, output),
-        Command::Kernels(args) => kernels::run(&args, output),
+        Command::Kernels(args) => kernels::run(&args, &catalog, output),
         Command::Forecast(args) => forecast::run(&args, &catalog()?, output),
         Command::Quality(args) => quality::run(&args, &catalog, output, argv),
         Command::Export(args) => export::run(&args, output),

@@ -6,7 +6,7 @@ use crate::model::{Header, Model};
 
 use crate::candle;
 use crate::engine::fused::{Isa, KvType};
-use crate::engine::{Demand, Device, Engine, Error, MemoryForeseen, Options, fused};
+use crate::engine::{Demand, Device, Engine, Error, Launches, MemoryForeseen, Options, fused};
 
 /// An engine by name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -102,13 +102,28 @@ impl Kind {
 ///
 /// # Errors
 /// [`Usage`] naming the first such flag that was given.
-pub fn check_fused_flags(isa: Option<Isa>, kv_type: Option<KvType>, engines: &[Kind]) -> Result<(), Usage> {
-    only_for_fused(isa, kv_type, engines)?;
+pub fn check_fused_flags(
+    isa: Option<Isa>,
+    kv_type: Option<KvType>,
+    launches: Launches,
+    engines: &[Kind],
+) -> Result<(), Usage> {
+    only_for_fused(isa, kv_type, launches, engines)?;
     isa.map_or(Ok(()), |isa| isa.check().map_err(|reason| Usage::new("--isa", format!("{isa}: {reason}"))))
 }
 
-fn only_for_fused(isa: Option<Isa>, kv_type: Option<KvType>, engines: &[Kind]) -> Result<(), Usage> {
-    let given = [("--isa", isa.is_some()), ("--kv-type", kv_type.is_some())];
+fn only_for_fused(
+    isa: Option<Isa>,
+    kv_type: Option<KvType>,
+    launches: Launches,
+    engines: &[Kind],
+) -> Result<(), Usage> {
+    let given = [
+        ("--isa", isa.is_some()),
+        ("--kv-type", kv_type.is_some()),
+        ("--no-graphs", launches == Launches::Single),
+        ("--debug-kernels", launches == Launches::Watched),
+    ];
     let (Some((flag, _)), Some(other)) = (given.into_iter().find(|(_, given)| *given), engines.first())
     else {
         return Ok(());

@@ -140,7 +140,8 @@ fn treatment(inputs: &Inputs<'_>) -> Fields {
         ("flag.row_seconds", seconds(limits.row_seconds)),
         ("flag.energy_seconds", seconds(limits.energy_seconds)),
     ]);
-    let own = [("flag.isa", &inputs.plan.isa), ("flag.kv_type", &inputs.plan.kv_type)];
+    let plan = inputs.plan;
+    let own = [("flag.isa", &plan.isa), ("flag.kv_type", &plan.kv_type), ("flag.launches", &plan.launches)];
     fields.extend(own.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value.clone()?))));
     fields.extend(inputs.settings.iter().map(|(name, value)| (format!("flag.{name}"), value.clone())));
     fields
@@ -243,6 +244,7 @@ mod tests {
                     threads: None,
                     isa: None,
                     kv_type: None,
+                    launches: None,
                     rows: Vec::new(),
                     grow_batch: false,
                     limits: Limits::resolve(asked).expect("valid"),
@@ -338,6 +340,7 @@ mod tests {
         // is then nothing to it.
         assert_eq!(changed(|c| c.plan.isa = Some("avx2".into())), [true, false, true]);
         assert_eq!(changed(|c| c.plan.kv_type = Some("f16".into())), treatment);
+        assert_eq!(changed(|c| c.plan.launches = Some("single".into())), treatment);
         // Neither the path of the file, nor the engine's version besides the binary, nor its name.
         assert_eq!(changed(|c| c.model.source = "/elsewhere/b.gguf".into()), [false; 3]);
         assert_eq!(changed(|c| c.model.id = "./b.gguf".into()), [false; 3]);

@@ -30,7 +30,7 @@ use crate::schedule::ServeOptions;
 use crate::workload::Serving;
 
 pub use demand::{Demand, Device, MemoryForeseen};
-pub use options::Options;
+pub use options::{Launches, Options};
 pub use step::{LogitsWanted, PAGE_POSITIONS, StepBatch, StepEngine, StepLimits, StepOutput, StepSequence};
 
 /// Why an engine did not do what was asked.

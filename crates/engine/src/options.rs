@@ -18,4 +18,29 @@ pub struct Options {
     pub isa: Option<Isa>,
     /// Format of our own engine's KV cache.
     pub kv_type: KvType,
+    /// How our own engine launches kernels on a GPU.
+    pub launches: Launches,
+}
+
+/// How kernels are launched on a GPU. The same kernels compute the same bits in each way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Launches {
+    /// Those of a decode step at once, as a CUDA graph; others one by one.
+    #[default]
+    Graphs,
+    /// One by one.
+    Single,
+    /// One by one, and each is waited for, so that the one that fails is named.
+    Watched,
+}
+
+impl Launches {
+    /// Its name in records.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Graphs => "graphs",
+            Self::Single => "single",
+            Self::Watched => "watched",
+        }
+    }
 }

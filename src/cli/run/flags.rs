@@ -8,6 +8,7 @@ use rust_decimal::Decimal;
 
 use crate::base::failure::Usage;
 use crate::base::units::{Seconds, Watts};
+use crate::engine::Launches;
 use crate::engine::fused::{Isa, KvType};
 use crate::hardware::device::DeviceRequest;
 use crate::hardware::telemetry::choose::PowerRequest;
@@ -69,6 +70,12 @@ pub(in crate::cli) struct RunArgs {
     /// KV cache format of `fused`: `f16` or `q8_0` [default: f16]
     #[arg(long, value_name = "TYPE", value_parser = kv_type, help_heading = "What")]
     pub(in crate::cli) kv_type: Option<KvType>,
+    /// Launch the GPU kernels of `fused` one by one, without CUDA graphs
+    #[arg(long, help_heading = "Where")]
+    pub(in crate::cli) no_graphs: bool,
+    /// Wait for each GPU kernel of `fused`, so that an error names the kernel; slow, and without CUDA graphs
+    #[arg(long, help_heading = "Where")]
+    pub(in crate::cli) debug_kernels: bool,
     /// Energy sensors: auto (the computing device's), nvml, nvml:GPU (UUID, PCI address or NVML index), rapl or none
     #[arg(long, value_name = "SENSORS", default_value = "auto", help_heading = "Where")]
     pub(in crate::cli) power: PowerRequest,
@@ -149,6 +156,11 @@ impl RunArgs {
             threads: self.threads,
             isa: self.isa,
             kv_type: self.kv_type,
+            launches: match (self.debug_kernels, self.no_graphs) {
+                (true, _) => Launches::Watched,
+                (false, true) => Launches::Single,
+                (false, false) => Launches::Graphs,
+            },
             power: self.power.clone(),
             nvml_library: self.nvml_library.clone(),
             lock_clocks: self.lock_clocks,

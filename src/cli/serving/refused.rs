@@ -46,6 +46,8 @@ pub(super) fn with_a_server(args: &RunArgs) -> Result<(), Usage> {
         (args.threads.is_some(), "--threads", CHOICE),
         (args.isa.is_some(), "--isa", CHOICE),
         (args.kv_type.is_some(), "--kv-type", CHOICE),
+        (args.no_graphs, "--no-graphs", CHOICE),
+        (args.debug_kernels, "--debug-kernels", CHOICE),
         (args.lock_clocks.is_some(), "--lock-clocks", SETTING),
         (!args.power_limit.is_empty(), "--power-limit", SETTING),
     ])

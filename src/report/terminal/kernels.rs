@@ -2,6 +2,7 @@
 
 use crate::base::text::count;
 use crate::base::units::Seconds;
+use crate::engine::fused::CheckedKernel;
 use crate::hardware::cuda::survey::Entry;
 
 use super::{Page, Style};
@@ -63,5 +64,31 @@ pub fn render_kernels(entries: &[Entry], seconds: Seconds, style: Style) -> Stri
         count(entries.len(), "kernel"),
         seconds.get()
     ));
+    out.into_text()
+}
+
+/// `bench kernels check --device`: a line for each kernel, variant and shape.
+pub fn render_checked(checked: &[CheckedKernel], gpu: &str, seconds: Seconds, style: Style) -> String {
+    let mut out = Page::default();
+    let width =
+        |of: &dyn Fn(&CheckedKernel) -> &str| checked.iter().map(|line| of(line).chars().count()).max();
+    let [kernel, variant, shape]: [usize; 3] =
+        [width(&|line| &line.kernel), width(&|line| &line.variant), width(&|line| &line.shape)]
+            .map(|width| width.unwrap_or_default().max(6));
+    let header = format!("{:<kernel$}  {:<variant$}  {:<shape$}  result", "kernel", "for", "shape");
+    out.line(format_args!("{}", style.dim(&header)));
+    for line in checked {
+        let result = match &line.wrong {
+            None => style.good("right"),
+            Some(wrong) => style.bad(&format!("wrong: {wrong}")),
+        };
+        out.line(format_args!(
+            "{:<kernel$}  {:<variant$}  {:<shape$}  {result}",
+            line.kernel, line.variant, line.shape
+        ));
+    }
+    let wrong = checked.iter().filter(|line| line.wrong.is_some()).count();
+    let verdict = if wrong == 0 { "all right".to_owned() } else { format!("{wrong} wrong") };
+    out.line(format_args!("{} on {gpu} in {:.0} s, {verdict}", count(checked.len(), "check"), seconds.get()));
     out.into_text()
 }

@@ -20,7 +20,7 @@ pub use compare::{render_compare_api, render_compare_records};
 pub use cost::{render_cost_view, render_hours, render_priced};
 pub use energy::render_power_limits;
 pub use forecast::{log_plot, render_forecast};
-pub use kernels::render_kernels;
+pub use kernels::{render_checked, render_kernels};
 pub use month::render_month;
 pub use plan::render_plan;
 pub use plot::render_plot;

@@ -18,7 +18,9 @@ pub fn render_plan(plan: &Plan, available: Option<Bytes>) -> String {
     let threads = plan.threads.map_or(String::new(), |threads| format!(", {}", count(threads, "thread")));
     let isa = plan.isa.as_ref().map_or(String::new(), |isa| format!(", {isa}"));
     let cache = plan.kv_type.as_ref().map_or(String::new(), |kv_type| format!(", {kv_type} KV cache"));
-    line("engine", format!("{} on {}{threads}{isa}{cache}", plan.engine, plan.device));
+    let single = plan.launches.as_ref().filter(|launches| *launches != "graphs");
+    let launches = single.map_or("", |_| ", no CUDA graphs");
+    line("engine", format!("{} on {}{threads}{isa}{cache}{launches}", plan.engine, plan.device));
     for row in &plan.rows {
         line("row", format!("{:<24} {} of memory", row.label, row.memory_bytes));
     }

@@ -85,6 +85,8 @@ pub struct Plan {
     pub isa: Option<String>,
     /// Format of our own engine's KV cache.
     pub kv_type: Option<String>,
+    /// How our own engine launches kernels on a GPU: `graphs`, `single`, `watched`; `null` elsewhere.
+    pub launches: Option<String>,
     /// Rows in the order in which they run.
     pub rows: Vec<PlannedRow>,
     /// Whether the batch doubles until throughput stops rising or memory ends.

@@ -13,7 +13,7 @@ use crate::base::{redact, text};
 use crate::candle;
 use crate::catalog::Catalog;
 use crate::engine::fused::{Isa, KvType};
-use crate::engine::{Demand, Engine, Error as EngineError, MemoryForeseen, Options};
+use crate::engine::{Demand, Engine, Error as EngineError, Launches, MemoryForeseen, Options};
 use crate::model::hub::HubSettings;
 use crate::model::resolve::{Reach, Sources};
 use crate::model::tokenizer::Tokenizer;
@@ -230,6 +230,8 @@ impl Scoring<'_> {
             threads: Some(self.request.threads.map_or_else(candle::threads, usize::from)),
             isa: self.request.isa.filter(|_| own),
             kv_type: self.request.kv_type.filter(|_| own).unwrap_or_default(),
+            // Every step hands logits over, so none would be a graph.
+            launches: Launches::Single,
         };
         Ok(Side { resolved, kind, options })
     }
@@ -242,7 +244,7 @@ impl Scoring<'_> {
     /// Flags of our own engine where it does not run at all.
     fn check_flags(&self, side: &Side, reference: Option<&Side>) -> Result<(), Usage> {
         let kinds: Vec<Kind> = [Some(side), reference].into_iter().flatten().map(|side| side.kind).collect();
-        engines::check_fused_flags(self.request.isa, self.request.kv_type, &kinds)
+        engines::check_fused_flags(self.request.isa, self.request.kv_type, Launches::default(), &kinds)
     }
 
     /// The text in tokens of both, which must be the same.

@@ -274,6 +274,8 @@ pub fn run(
     };
     let ended = runner.all(&mut finished);
     finished.measuring = Some(runner.budget.spent());
+    // Again: an engine may have had to choose anew.
+    finished.capabilities = Some(runner.engine.capabilities().clone());
     let Err(error) = ended else { return Ok(finished) };
     let (stage, row) = runner.at;
     let error = match error {

@@ -159,7 +159,6 @@ impl<'a> Local<'a> {
             other => other?,
         };
         let load = clock::now().since(begin);
-        let capabilities = engine.capabilities().clone();
         let job =
             Job { plan, file: self.file.as_ref(), prompting: self.prompting(), interrupt: session.interrupt };
         let mut serving = engine.serving(options).ok_or_else(|| cannot_serve(self.engine.kind))?;
@@ -169,6 +168,8 @@ impl<'a> Local<'a> {
             let other_device = session.sensors.as_ref().is_ok_and(|chosen| chosen.other_device);
             vec![Sensors { recorded: recorder.stop(), other_device }]
         });
+        // Only now: an engine may have had to choose anew.
+        let capabilities = engine.capabilities().clone();
         drop(engine);
         let today = clock::today();
         let record = seal(
@@ -237,6 +238,8 @@ impl<'a> Local<'a> {
             None => keys.push(("microcode", text(Host::here().microcode.as_ref()))),
         }
         let isa = engine.options.isa.map_or_else(|| "auto".to_owned(), |isa| isa.label().to_owned());
+        let launches =
+            if on_processor { "none".to_owned() } else { engine.options.launches.label().to_owned() };
         Subject {
             model: run_seal::model_info(&resolved.model, content.sha256.clone(), catalog_id),
             engine: self.engine_info(capabilities),
@@ -256,6 +259,7 @@ impl<'a> Local<'a> {
             treatment: vec![
                 ("kernels", capabilities.kernels.clone().unwrap_or_else(|| "none".to_owned())),
                 ("flag.isa", isa),
+                ("flag.launches", launches),
             ],
             in_process: Some(InProcess {
                 on_processor,

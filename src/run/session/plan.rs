@@ -6,7 +6,7 @@ use crate::base::failure::Usage;
 use crate::candle;
 use crate::cost;
 use crate::engine::fused::Isa;
-use crate::engine::{Demand, Device, MemoryForeseen, Options};
+use crate::engine::{Demand, Device, Launches, MemoryForeseen, Options};
 use crate::model::Model;
 use crate::run::demand;
 use crate::run::engines::{self, Kind};
@@ -58,12 +58,23 @@ impl EngineSetup {
     pub fn choose(request: &RunRequest, model: &Model, device: Device) -> Result<Self, Error> {
         let kind = request.engine.unwrap_or_else(|| Kind::best(&model.header, device));
         kind.supports(&model.header)?;
-        engines::check_fused_flags(request.isa, request.kv_type, &[kind])?;
+        engines::check_fused_flags(request.isa, request.kv_type, request.launches, &[kind])?;
+        let flag = match request.launches {
+            Launches::Graphs => None,
+            Launches::Single => Some("--no-graphs"),
+            Launches::Watched => Some("--debug-kernels"),
+        };
+        if let Some(flag) = flag.filter(|_| device == Device::Cpu) {
+            return Err(
+                Usage::new(flag, "it is for a GPU, and this runs on the processor; leave it out").into()
+            );
+        }
         let options = Options {
             device,
             threads: Some(threads(request)),
             isa: request.isa,
             kv_type: request.kv_type.unwrap_or_default(),
+            launches: request.launches,
             ..Options::default()
         };
         Ok(Self { kind, options })
@@ -114,6 +125,7 @@ fn make_plan(session: &Session<'_>, model: &Model, engine: &EngineSetup) -> Resu
         threads: (!on_gpu).then(|| threads(request)),
         isa: (own && !on_gpu).then(|| engine.options.isa.unwrap_or_else(Isa::detect).label().to_owned()),
         kv_type: own.then(|| engine.options.kv_type.label().to_owned()),
+        launches: (own && on_gpu).then(|| engine.options.launches.label().to_owned()),
         rows: planned,
         grow_batch: request.batch == Some(Batch::Auto) || (request.batch.is_none() && on_gpu),
         limits: session.limits,
@@ -316,6 +328,7 @@ mod tests {
             threads: None,
             isa: None,
             kv_type: None,
+            launches: Launches::default(),
             power: PowerRequest::None,
             nvml_library: None,
             lock_clocks: None,

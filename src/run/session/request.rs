@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use rust_decimal::Decimal;
 
 use crate::base::units::Watts;
+use crate::engine::Launches;
 use crate::engine::fused::{Isa, KvType};
 use crate::hardware::device::DeviceRequest;
 use crate::hardware::telemetry::choose::PowerRequest;
@@ -41,6 +42,8 @@ pub struct RunRequest {
     pub isa: Option<Isa>,
     /// Format of our own engine's KV cache [default: f16].
     pub kv_type: Option<KvType>,
+    /// How our own engine launches kernels on a GPU.
+    pub launches: Launches,
     /// The sensors that are read during the run.
     pub power: PowerRequest,
     /// NVIDIA's management library, where it is not the system's.

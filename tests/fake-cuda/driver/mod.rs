@@ -116,6 +116,7 @@ impl State {
         self.log(&format!("fault {what}"));
     }
 
+    /// A line for the log, where the script names one.
     fn log(&self, line: &str) {
         let Some(path) = &self.script.log else { return };
         let file = std::fs::OpenOptions::new().create(true).append(true).open(path);
@@ -168,6 +169,10 @@ pub fn call(function: &str, needs: Needs, body: impl FnOnce(&mut State) -> Resul
     }
     let Some(state) = guard.as_mut() else { return Code::UNKNOWN.0 };
     if let Some(code) = state.scripted(function) {
+        // A capture is over however its end comes out.
+        if function == "cuStreamEndCapture" {
+            state.abandon_captures();
+        }
         return code.0;
     }
     if needs != Needs::Nothing && !state.initialized {

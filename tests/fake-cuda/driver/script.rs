@@ -9,7 +9,7 @@
 //! registers gemv 128                   what `ptxas` said a kernel takes
 //! seed 7                               orders warps, and lanes that went apart
 //! races off                            races in shared memory are not looked for
-//! log /some/file                       a line for each launch and fault
+//! log /some/file                       a line for each launch that is done, each graph made or launched, each fault
 //! ```
 
 use std::path::{Path, PathBuf};

@@ -8,6 +8,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::ffi::c_void;
 use std::sync::Arc;
+use std::thread::ThreadId;
 use std::time::Instant;
 
 use super::State;
@@ -110,8 +111,11 @@ pub struct Capture {
     pub work: Vec<Work>,
     /// Streams that joined it and have not come back.
     pub joined: Vec<usize>,
+    /// Something was asked for meanwhile that may not be; nothing comes of it any more.
     pub broken: bool,
     pub mode: i32,
+    /// The thread that began it; `None` for the default of this type alone.
+    pub thread: Option<ThreadId>,
 }
 
 /// What all streams share.
@@ -151,9 +155,34 @@ impl State {
         self.streams.all.get(&stream)?.capture
     }
 
-    /// Whether some capture forbids what is not asynchronous.
-    pub fn forbids(&self) -> bool {
-        self.streams.captures.values().any(|capture| capture.mode == 0)
+    /// Ends all captures; nothing comes of them.
+    pub fn abandon_captures(&mut self) {
+        self.streams.captures.clear();
+        self.streams.all.values_mut().for_each(|stream| stream.capture = None);
+    }
+
+    /// Refuses to wait for a stream whose work is being captured, or to ask how far it is. The capture then fails as a whole.
+    pub fn is_not_captured(&mut self, stream: usize) -> Result<(), Code> {
+        let Some(capture) = self.capturing(stream) else { return Ok(()) };
+        self.streams.captures.entry(capture).or_default().broken = true;
+        Err(Code::CAPTURE_UNSUPPORTED)
+    }
+
+    /// Refuses what may wait for all streams, where a capture forbids that: one in global mode to every thread, one in the mode
+    /// of a thread to that one, a relaxed one to none. The capture then fails as a whole.
+    pub fn may_wait(&mut self) -> Result<(), Code> {
+        let here = std::thread::current().id();
+        let forbids = |capture: &Capture| match capture.mode {
+            0 => true,
+            1 => capture.thread == Some(here),
+            _ => false,
+        };
+        let mut forbidding = self.streams.captures.values_mut().filter(|capture| forbids(capture)).peekable();
+        if forbidding.peek().is_none() {
+            return Ok(());
+        }
+        forbidding.for_each(|capture| capture.broken = true);
+        Err(Code::CAPTURE_UNSUPPORTED)
     }
 
     /// Does the work of a stream up to a place, with all that it depends on.

@@ -150,8 +150,6 @@ fn a_graph_does_its_work_each_time_it_is_launched() {
     unsafe {
         assert_eq!(driver.call(c"cuStreamBeginCapture_v2", &[stream, 0]), 0);
         assert_eq!(add(&driver, function, address, 5, 1, stream), 0);
-        assert_eq!(driver.call(c"cuStreamSynchronize", &[stream]), 900);
-        assert_eq!(driver.get::<u64>(c"cuMemAlloc_v2", &[4]), Err(900));
         let mut graph = 0usize;
         assert_eq!(driver.call(c"cuStreamEndCapture", &[stream, (&raw mut graph) as usize]), 0);
         assert_eq!(words(&driver, address, 1), Ok(vec![1]), "captured, not run");
@@ -166,6 +164,53 @@ fn a_graph_does_its_work_each_time_it_is_launched() {
         assert_eq!(driver.call(c"cuGraphExecDestroy", &[executable]), 0);
         assert_eq!(driver.call(c"cuGraphLaunch", &[executable, stream]), 400);
     }
+}
+
+#[test]
+fn what_may_not_be_done_meanwhile_ends_a_capture() {
+    let driver = Driver::ready(H100);
+    let function = driver.module(ADD).and_then(|module| driver.function(module, "add")).expect("a function");
+    let address = buffer(&driver, &[1]);
+    let stream: usize = driver.get(c"cuStreamCreate", &[1]).expect("a stream");
+    let begin = |mode: usize| unsafe { driver.call(c"cuStreamBeginCapture_v2", &[stream, mode]) };
+    let end = || {
+        let mut graph = 0usize;
+        let code = unsafe { driver.call(c"cuStreamEndCapture", &[stream, (&raw mut graph) as usize]) };
+        assert_eq!(code == 0, graph != 0);
+        code
+    };
+    assert_eq!(unsafe { driver.call(c"cuStreamBeginCapture_v2", &[0, 1]) }, 900, "the default stream");
+    let wait = || unsafe { driver.call(c"cuStreamSynchronize", &[stream]) };
+    let take = || driver.get::<u64>(c"cuMemAlloc_v2", &[4]).err().unwrap_or(0);
+    let pin = || driver.get::<usize>(c"cuMemHostAlloc", &[8, 0]).err().unwrap_or(0);
+    let load = || driver.module(ADD).err().unwrap_or(0);
+    let all = || unsafe { driver.call(c"cuCtxSynchronize", &[]) };
+    let refused: [&dyn Fn() -> i32; 5] = [&wait, &take, &pin, &load, &all];
+    for call in refused {
+        assert_eq!(begin(1), 0);
+        assert_eq!(call(), 900);
+        // Nothing more is taken, and nothing comes of it.
+        assert_eq!(add(&driver, function, address, 5, 1, stream), 901);
+        assert_eq!(end(), 901);
+    }
+    // Who else takes memory meanwhile is no concern of this mode, and nobody of the relaxed one.
+    for mode in [1, 2] {
+        assert_eq!(begin(mode), 0);
+        let other = || {
+            std::thread::scope(|scope| {
+                let take = || {
+                    let mut context = 0usize;
+                    unsafe { driver.call(c"cuDevicePrimaryCtxRetain", &[(&raw mut context) as usize, 0]) };
+                    unsafe { driver.call(c"cuCtxSetCurrent", &[context]) };
+                    driver.get::<u64>(c"cuMemAlloc_v2", &[4]).err().unwrap_or(0)
+                };
+                scope.spawn(take).join().expect("no panic")
+            })
+        };
+        assert_eq!(if mode == 1 { other() } else { take() }, 0);
+        assert_eq!((add(&driver, function, address, 5, 1, stream), end()), (0, 0));
+    }
+    assert_eq!(words(&driver, address, 1), Ok(vec![1]), "captured, not run");
 }
 
 #[test]

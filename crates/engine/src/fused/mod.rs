@@ -24,6 +24,7 @@ use super::{Device, Engine, Error};
 use crate::Options;
 
 pub use cpu::Isa;
+pub use cuda::CheckedKernel;
 pub use cuda::OLDEST_CAPABILITY;
 pub use kv::KvType;
 pub use memory::memory_foreseen;
@@ -72,6 +73,23 @@ fn gpu_back_end(
 ) -> Result<cuda::CudaEngine, Error> {
     let (file, network) = read(model, options, interrupt)?;
     cuda::CudaEngine::new(model, &file, network, (ordinal, options), interrupt, progress)
+}
+
+/// Checks every GPU kernel, for all types and at the shapes of these models, on the GPU with this number, and tells `each` what
+/// came of it; gives the GPU's name. No weight is loaded.
+///
+/// # Errors
+/// As [`load`]; [`Error::Step`] with the kernel at which the device failed.
+pub fn check_kernels(
+    ordinal: usize,
+    models: &[Model],
+    interrupt: &Interrupt,
+    each: &mut dyn FnMut(CheckedKernel),
+) -> Result<String, Error> {
+    let read = |model| Ok(read(model, &Options::default(), interrupt)?.1);
+    let networks: Result<Vec<_>, Error> = models.iter().map(read).collect();
+    let models: Vec<_> = models.iter().map(|model| &model.header).zip(networks?).collect();
+    cuda::check_kernels(ordinal, &models, interrupt, each)
 }
 
 /// The file's header and what its model computes.

@@ -112,7 +112,7 @@ impl Device {
         code: impl Fn(Form) -> Result<Vec<u8>, String>,
         name: &str,
     ) -> Result<CudaFunction, String> {
-        Ok(self.module(code)?.function(name)?.0)
+        Ok(self.module(code)?.function(name)?.function)
     }
 
     /// Uploads all kernels of a file: machine code where the driver takes it, else PTX, which the driver compiles itself.
@@ -156,7 +156,8 @@ impl Module {
     /// # Errors
     /// What the driver says when there is none.
     pub fn function(&self, name: &str) -> Result<Function, String> {
-        self.module.load_function(name).map(Function).map_err(reason)
+        let function = self.module.load_function(name).map_err(reason)?;
+        Ok(Function { function, name: name.to_owned() })
     }
 }
 

@@ -5,11 +5,13 @@
 mod architecture;
 mod driver;
 mod find;
+mod graph;
 mod launch;
 mod library;
 mod load;
 mod module;
 mod nvrtc;
+mod pinned;
 mod queue;
 pub mod survey;
 #[cfg(test)]
@@ -19,8 +21,10 @@ mod testing;
 
 pub use architecture::Architecture;
 pub use find::{Kind, Library, Place, Places};
+pub use graph::Recorded;
 pub use launch::{Device, Identity, Module};
 pub use load::Load;
 pub use module::{ATTENTION, Form, Kernel, LAYER, LOAD, MATRIX, TENSOR, code};
 pub use nvrtc::{Compiled, Nvrtc};
+pub use pinned::Pinned;
 pub use queue::{Argument, Fault, Function, Grid, Memory, Place as DevicePlace, Queue};

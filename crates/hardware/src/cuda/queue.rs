@@ -1,11 +1,13 @@
 //! Work for a GPU, done in the order in which it is asked for: memory, copies, launches.
 //!
-//! Everything goes to the context's default stream, so nothing of one queue overtakes another piece of it. Copies from and to
-//! the host's plain memory return when that memory may be touched again.
+//! Everything goes to one stream of its own, so nothing of one queue overtakes another piece of it. (The default stream would
+//! do as well, but its work cannot be recorded.) Copies from and to the host's plain memory return when that memory may be
+//! touched again; those from and to pinned memory are in `pinned`, recorded work in `graph`.
 #![allow(unsafe_code, reason = "memory of the driver's by its address, and kernels that are launched on it")]
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use cudarc::driver::{
     CudaContext, CudaFunction, CudaStream, DeviceRepr, DriverError, LaunchConfig, PushKernelArg as _, result,
@@ -28,6 +30,17 @@ impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::OutOfMemory(reason) | Self::Failed(reason) => f.write_str(reason),
+        }
+    }
+}
+
+impl Fault {
+    /// The same of a kernel.
+    fn of_kernel(self, name: &str) -> Self {
+        let of = |reason: String| format!("kernel {name}: {reason}");
+        match self {
+            Self::OutOfMemory(reason) => Self::OutOfMemory(of(reason)),
+            Self::Failed(reason) => Self::Failed(of(reason)),
         }
     }
 }
@@ -67,7 +80,7 @@ impl Drop for Memory {
 /// A stretch of a device's memory. It does not keep the memory alive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Place {
-    address: u64,
+    pub(super) address: u64,
     bytes: usize,
 }
 
@@ -90,7 +103,10 @@ impl Place {
 
 /// A kernel on a device.
 #[derive(Debug, Clone)]
-pub struct Function(pub(super) CudaFunction);
+pub struct Function {
+    pub(super) function: CudaFunction,
+    pub(super) name: String,
+}
 
 /// What a kernel is launched with.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -115,15 +131,31 @@ pub struct Grid {
 /// The work of one device.
 #[derive(Debug)]
 pub struct Queue {
-    context: Arc<CudaContext>,
-    stream: Arc<CudaStream>,
+    pub(super) context: Arc<CudaContext>,
+    pub(super) stream: Arc<CudaStream>,
+    watched: bool,
+    /// Whether anything was asked for since it was last finished.
+    busy: AtomicBool,
 }
 
 impl Queue {
-    /// The queue of `device`.
-    pub fn new(device: &Device) -> Self {
+    /// A queue of `device`. Where it is `watched`, each launch is waited for, so that a fault is that of its kernel.
+    ///
+    /// # Errors
+    /// What the driver says.
+    pub fn new(device: &Device, watched: bool) -> Result<Self, Fault> {
         let context = Arc::clone(device.context());
-        Self { stream: context.default_stream(), context }
+        Ok(Self { stream: context.new_stream()?, context, watched, busy: AtomicBool::new(false) })
+    }
+
+    /// Something was asked for that is done later.
+    pub(super) fn asked(&self) {
+        self.busy.store(true, Ordering::Relaxed);
+    }
+
+    /// Waits, unless nothing was asked for since the last time.
+    pub(super) fn settle(&self) -> Result<(), Fault> {
+        if self.busy.load(Ordering::Relaxed) { self.finish() } else { Ok(()) }
     }
 
     /// Free memory, in bytes.
@@ -178,13 +210,16 @@ impl Queue {
     /// # Errors
     /// What the driver says of any of it.
     pub fn finish(&self) -> Result<(), Fault> {
-        Ok(self.stream.synchronize()?)
+        self.stream.synchronize()?;
+        self.busy.store(false, Ordering::Relaxed);
+        Ok(())
     }
 
     /// Launches a kernel.
     ///
     /// # Errors
-    /// What the driver says; a fault of the kernel itself shows in what is asked for later.
+    /// What the driver says, with the kernel's name; a fault of the kernel itself shows in what is asked for later, unless
+    /// the queue is watched.
     ///
     /// # Safety
     /// The arguments are those of the kernel, in number, kind and order; it reads and writes only what the places among them
@@ -202,7 +237,7 @@ impl Queue {
             Argument::Float(number) => u64::from(number.to_bits()),
         };
         let values: Vec<u64> = arguments.iter().map(of).collect();
-        let mut launch = self.stream.launch_builder(&function.0);
+        let mut launch = self.stream.launch_builder(&function.function);
         for value in &values {
             launch.arg(value);
         }
@@ -211,13 +246,15 @@ impl Queue {
             block_dim: (grid.threads, 1, 1),
             shared_mem_bytes: 0,
         };
+        self.asked();
         // SAFETY: the caller's: the arguments are the kernel's, and it stays within them.
-        unsafe { launch.launch(shape) }?;
-        Ok(())
+        let launched = unsafe { launch.launch(shape) }.map_err(Fault::from);
+        let watched = launched.and_then(|_| if self.watched { self.finish() } else { Ok(()) });
+        watched.map_err(|fault| fault.of_kernel(&function.name))
     }
 }
 
-fn check(wanted: usize, place: Place) -> Result<(), Fault> {
+pub(super) fn check(wanted: usize, place: Place) -> Result<(), Fault> {
     if wanted <= place.bytes {
         return Ok(());
     }

@@ -74,9 +74,7 @@ functions! { FUNCTIONS;
         give(version, 3020)
     }
     Context fn cuCtxSynchronize() |state| {
-        if state.forbids() {
-            return Err(Code::CAPTURE_UNSUPPORTED);
-        }
+        state.may_wait()?;
         state.finish_all()
     }
     Context fn cuCtxGetStreamPriorityRange(least: *mut c_int, greatest: *mut c_int) |state| {

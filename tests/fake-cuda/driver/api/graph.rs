@@ -10,6 +10,7 @@ use super::{functions, give, pointer};
 fn instantiate(state: &mut State, to: *mut *mut c_void, graph: *mut c_void) -> Result<(), Code> {
     let work = state.graphs.get(&(graph as usize)).ok_or(Code::INVALID_HANDLE)?.clone();
     let id = state.handle();
+    state.log(&format!("instantiate nodes={}", work.len()));
     state.executables.insert(id, work);
     give(to, pointer(id))
 }
@@ -46,6 +47,7 @@ functions! { FUNCTIONS;
     Context fn cuGraphLaunch(executable: *mut c_void, stream: *mut c_void) |state| {
         let stream = state.stream(stream as usize)?;
         let work = state.executables.get(&(executable as usize)).ok_or(Code::INVALID_HANDLE)?.clone();
+        state.log(&format!("graph nodes={}", work.len()));
         work.into_iter().try_for_each(|work| state.submit(stream, work))
     }
     Context fn cuGraphExecUpdate_v2(executable: *mut c_void, graph: *mut c_void, result: *mut [c_int; 6]) |state| {

@@ -22,11 +22,6 @@ fn allocate(state: &mut State, to: *mut u64, size: usize) -> Result<(), Code> {
     give(to, state.memory.allocate(size, Owner::Device(device))?)
 }
 
-/// What waits for the host is forbidden while a stream is captured.
-fn synchronous(state: &State) -> Result<(), Code> {
-    if state.forbids() { Err(Code::CAPTURE_UNSUPPORTED) } else { Ok(()) }
-}
-
 fn is_pinned(state: &State, host: usize) -> bool {
     state
         .memory
@@ -112,14 +107,14 @@ functions! { FUNCTIONS;
         give(total, memory as usize)
     }
     Context fn cuMemAlloc_v2(address: *mut u64, size: usize) |state| {
-        synchronous(state)?;
+        state.may_wait()?;
         allocate(state, address, size)
     }
     Context fn cuMemFree_v2(address: u64) |state| {
         if address == 0 {
             return Ok(());
         }
-        synchronous(state)?;
+        state.may_wait()?;
         // It waits for whatever may still use it.
         state.finish_all()?;
         state.memory.free(address, |owner| matches!(owner, Owner::Device(_)))
@@ -143,6 +138,7 @@ functions! { FUNCTIONS;
         }
     }
     Context fn cuMemAllocHost_v2(host: *mut *mut c_void, size: usize) |state| {
+        state.may_wait()?;
         if size == 0 {
             return Err(Code::INVALID_VALUE);
         }
@@ -150,6 +146,7 @@ functions! { FUNCTIONS;
         give(host, pointer(address as usize))
     }
     Context fn cuMemHostAlloc(host: *mut *mut c_void, size: usize, flags: u32) |state| {
+        state.may_wait()?;
         if size == 0 || flags > 7 {
             return Err(Code::INVALID_VALUE);
         }
@@ -157,6 +154,7 @@ functions! { FUNCTIONS;
         give(host, pointer(address as usize))
     }
     Context fn cuMemFreeHost(host: *mut c_void) |state| {
+        state.may_wait()?;
         state.finish_all()?;
         state.memory.free(host as u64, |owner| owner == Owner::Host)
     }
@@ -179,21 +177,21 @@ functions! { FUNCTIONS;
         state.memory.free(host as u64, |owner| owner == Owner::Registered)
     }
     Context fn cuMemcpyHtoD_v2(to: u64, from: *const c_void, size: usize) |state| {
-        synchronous(state)?;
+        state.may_wait()?;
         to_device(state, to, from, size, DEFAULT)?;
         state.finish(DEFAULT)
     }
     Context fn cuMemcpyDtoH_v2(to: *mut c_void, from: u64, size: usize) |state| {
-        synchronous(state)?;
+        state.may_wait()?;
         to_host(state, to, from, size, DEFAULT)?;
         state.finish(DEFAULT)
     }
     Context fn cuMemcpyDtoD_v2(to: u64, from: u64, size: usize) |state| {
-        synchronous(state)?;
+        state.may_wait()?;
         within(state, to, from, size, DEFAULT)
     }
     Context fn cuMemcpy(to: u64, from: u64, size: usize) |state| {
-        synchronous(state)?;
+        state.may_wait()?;
         any(state, to, from, size, DEFAULT)?;
         state.finish(DEFAULT)
     }
@@ -214,15 +212,15 @@ functions! { FUNCTIONS;
         any(state, to, from, size, stream)
     }
     Context fn cuMemsetD8_v2(to: u64, value: u8, count: usize) |state| {
-        synchronous(state)?;
+        state.may_wait()?;
         fill(state, to, &[value], count, DEFAULT)
     }
     Context fn cuMemsetD16_v2(to: u64, value: u16, count: usize) |state| {
-        synchronous(state)?;
+        state.may_wait()?;
         fill(state, to, &value.to_le_bytes(), count, DEFAULT)
     }
     Context fn cuMemsetD32_v2(to: u64, value: u32, count: usize) |state| {
-        synchronous(state)?;
+        state.may_wait()?;
         fill(state, to, &value.to_le_bytes(), count, DEFAULT)
     }
     Context fn cuMemsetD8Async(to: u64, value: u8, count: usize, stream: *mut c_void) |state| {

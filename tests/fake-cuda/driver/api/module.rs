@@ -38,6 +38,7 @@ fn image<'a>(image: *const c_void) -> Result<&'a [u8], Code> {
 }
 
 fn load(state: &mut State, to: *mut *mut c_void, bytes: &[u8]) -> Result<(), (Code, String)> {
+    state.may_wait().map_err(|code| (code, String::new()))?;
     let device = state.current().map_err(|code| (code, String::new()))?;
     let card = state.script.cards[device].clone();
     let loaded = module::load(bytes, &card, device, state.script.version, &mut state.memory);
@@ -176,6 +177,7 @@ functions! { FUNCTIONS;
         Err(code)
     }
     Context fn cuModuleUnload(handle: *mut c_void) |state| {
+        state.may_wait()?;
         state.finish_all()?;
         let module = state.modules.remove(&(handle as usize)).ok_or(Code::INVALID_HANDLE)?;
         state.functions.retain(|_, function| function.module != handle as usize);

@@ -54,16 +54,12 @@ functions! { FUNCTIONS;
     }
     Context fn cuStreamSynchronize(stream: *mut c_void) |state| {
         let id = state.stream(stream as usize)?;
-        if state.capturing(id).is_some() {
-            return Err(Code::CAPTURE_UNSUPPORTED);
-        }
+        state.is_not_captured(id)?;
         state.finish(id)
     }
     Context fn cuStreamQuery(stream: *mut c_void) |state| {
         let id = state.stream(stream as usize)?;
-        if state.capturing(id).is_some() {
-            return Err(Code::CAPTURE_UNSUPPORTED);
-        }
+        state.is_not_captured(id)?;
         if !state.is_busy(id) {
             return Ok(());
         }
@@ -107,11 +103,12 @@ functions! { FUNCTIONS;
     }
     Context fn cuStreamBeginCapture_v2(stream: *mut c_void, mode: c_int) |state| {
         let id = state.stream(stream as usize)?;
-        if id == DEFAULT || state.capturing(id).is_some() {
+        if id == DEFAULT || state.capturing(id).is_some() || !(0..=2).contains(&mode) {
             return Err(Code::CAPTURE_UNSUPPORTED);
         }
         let capture = state.handle();
-        state.streams.captures.insert(capture, Capture { origin: id, mode, ..Capture::default() });
+        let thread = Some(std::thread::current().id());
+        state.streams.captures.insert(capture, Capture { origin: id, mode, thread, ..Capture::default() });
         state.streams.all.entry(id).or_default().capture = Some(capture);
         Ok(())
     }

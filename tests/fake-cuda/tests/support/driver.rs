@@ -17,6 +17,9 @@ pub struct Driver {
     pub folder: PathBuf,
 }
 
+// SAFETY: the driver's functions may be called from any thread.
+unsafe impl Sync for Driver {}
+
 impl Drop for Driver {
     fn drop(&mut self) {
         // The library stays loaded, as a driver does; its file is not needed for that.

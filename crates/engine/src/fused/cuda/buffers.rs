@@ -5,9 +5,10 @@ use std::sync::Arc;
 use crate::fused::kv::PAGE;
 use crate::fused::network::Network;
 use crate::fused::rotary::Angles;
-use crate::hardware::cuda::{DevicePlace, Fault, Memory, Queue};
+use crate::hardware::cuda::{DevicePlace, Fault, Memory, Pinned, Queue};
 use crate::{LogitsWanted, PAGE_POSITIONS, StepBatch};
 
+use super::graphs::Bucket;
 use super::launch::{Halves, Rows, Sorted, Tokens, part_bytes};
 
 /// Rows of logits that are computed at once: more would need memory in proportion to the vocabulary.
@@ -25,7 +26,7 @@ pub(super) fn sizes(network: &Network, tokens: usize, pages: usize, positions: u
     let [halves, block_sums, factors] = halves(network, tokens);
     let [slots, segments] = Sorted::sizes(pairs, experts);
     [
-        4 * tokens + pages,
+        sent_words(tokens, pages),
         tokens * network.width,
         tokens * network.width,
         tokens * qkv_width(network),
@@ -47,6 +48,11 @@ pub(super) fn sizes(network: &Network, tokens: usize, pages: usize, positions: u
         segments / 4,
     ]
     .map(|numbers| numbers * 4)
+}
+
+/// Words that a step sends at most: four for each token, its pages, and the one that fills a bucket.
+fn sent_words(tokens: usize, pages: usize) -> usize {
+    4 * tokens + pages + 1
 }
 
 /// Bytes for the widest input of a matrix in half precision.
@@ -77,16 +83,23 @@ pub(super) struct Buffers {
     /// Tables of angles, one for each rotation of the network.
     pub(super) angles: Vec<(Memory, usize)>,
     tokens: usize,
-    /// What the step sends, as it lies there.
+    /// What the step sends, as it lies there; and where the device copies it from.
     sent: Vec<u32>,
+    to_device: Pinned,
+    /// Where the device copies to what the step found.
+    found: Pinned,
     /// Rows of the step that logits are wanted of, with the sequence that a token is chosen for.
     pub(super) wanted: Vec<(usize, Option<usize>)>,
 }
 
-/// Where the parts lie.
-#[derive(Debug, Clone, Copy)]
+/// Where the parts lie, and how many rows each has: all that the launches of a step depend on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Parts {
     pub(super) tokens: Tokens,
+    /// Words that are sent.
+    sent: usize,
+    /// Rows that logits are wanted of.
+    pub(super) wanted_count: usize,
     /// Rows that logits are wanted of, `u32` each.
     pub(super) wanted: DevicePlace,
     pub(super) residual: Rows,
@@ -137,28 +150,40 @@ impl Buffers {
             queue.write(&numbers, on_device.place())?;
             angles.push((on_device, table.pairs()));
         }
-        let sent = Vec::with_capacity(4 * tokens + pages);
-        Ok(Self { memory, angles, tokens, sent, wanted: Vec::with_capacity(tokens) })
+        let words = sent_words(tokens, pages);
+        Ok(Self {
+            memory,
+            angles,
+            tokens,
+            sent: Vec::with_capacity(words),
+            to_device: Pinned::new(queue, words)?,
+            found: Pinned::new(queue, 2 * tokens)?,
+            wanted: Vec::with_capacity(tokens),
+        })
     }
 
-    /// Sends what the step is to the device, and says where everything lies.
+    /// Makes ready what the step sends, brought to a bucket's shape where it has one, and says where everything lies.
     ///
     /// # Errors
-    /// What the driver says, or that the list of pages is longer than a step's can be.
+    /// What the driver says, or that the step is larger than one can be.
     pub(super) fn begin(
         &mut self,
-        queue: &Queue,
         network: &Network,
         batch: &StepBatch<'_>,
+        bucket: Option<Bucket>,
     ) -> Result<Parts, Fault> {
         self.wanted.clear();
-        let count = batch.tokens.len();
+        let fed = batch.tokens.len();
+        let count = bucket.map_or(fed, |bucket| bucket.tokens);
+        // The list of pages begins with the one of the tokens that only fill the bucket.
+        let spare = bucket.map(|bucket| bucket.spare_page);
+        let before = usize::from(spare.is_some());
         let (mut positions, mut first_pages) = (Vec::with_capacity(count), Vec::with_capacity(count));
         for (number, sequence) in batch.sequences.iter().enumerate() {
             let last = sequence.first_token + sequence.token_count - 1;
             for token in 0..sequence.token_count {
                 positions.push(sequence.position + u32::try_from(token).unwrap_or(u32::MAX));
-                first_pages.push(u32::try_from(sequence.first_page).unwrap_or(u32::MAX));
+                first_pages.push(u32::try_from(sequence.first_page + before).unwrap_or(u32::MAX));
                 let row = sequence.first_token + token;
                 let chosen = (row == last && sequence.yields).then_some(number);
                 if chosen.is_some() || batch.logits == LogitsWanted::Every {
@@ -170,26 +195,69 @@ impl Buffers {
         let in_order = batch.sequences.iter().try_fold(0, |next, sequence| {
             (sequence.first_token == next).then_some(next + sequence.token_count)
         });
-        if in_order != Some(count) || count > self.tokens {
+        if in_order != Some(fed) || fed > count || count > self.tokens {
             return Err(Fault::Failed(
                 "the tokens of a step do not follow the order of its sequences".to_owned(),
             ));
         }
+        let last = positions.iter().copied().max().unwrap_or(0) as usize;
+        positions.resize(count, 0);
+        first_pages.resize(count, 0);
+        self.wanted.extend((fed..count).map(|row| (row, None)));
         self.sent.clear();
         self.sent.extend(batch.tokens);
+        self.sent.resize(count, 0);
         self.sent.extend(&positions);
         self.sent.extend(&first_pages);
         self.sent.extend(self.wanted.iter().map(|(row, _)| u32::try_from(*row).unwrap_or(u32::MAX)));
         let pages = self.sent.len();
+        self.sent.extend(spare);
         self.sent.extend(batch.pages);
-        let last = positions.iter().copied().max().unwrap_or(0) as usize;
-        let parts = self.parts(network, count, pages, last / PAGE + 1);
-        queue.write(&self.sent, self.memory[0].place())?;
-        Ok(parts)
+        self.to_device.fill(&self.sent)?;
+        let words = bucket.map_or(self.sent.len(), |bucket| pages + bucket.page_words);
+        let pages_seen = bucket.map_or(last / PAGE + 1, |bucket| bucket.pages_seen);
+        Ok(self.parts(network, count, (pages, words), pages_seen))
     }
 
-    /// Where the parts lie in a step of `count` tokens whose pages stand at number `pages` of what is sent.
-    fn parts(&self, network: &Network, count: usize, pages: usize, pages_seen: usize) -> Parts {
+    /// Where a step's logits lie, the first wanted row in front.
+    pub(super) fn logits(&self) -> DevicePlace {
+        self.memory[9].place()
+    }
+
+    /// Asks for the copy to the device of what the step sends.
+    ///
+    /// # Errors
+    /// What the driver says.
+    pub(super) fn send(&self, parts: &Parts) -> Result<(), Fault> {
+        self.to_device.send(parts.sent, self.memory[0].place())
+    }
+
+    /// Asks for the copy of the chosen tokens and their logits to the host.
+    ///
+    /// # Errors
+    /// What the driver says.
+    pub(super) fn fetch(&self, parts: &Parts) -> Result<(), Fault> {
+        self.found.fetch(parts.places, 2 * parts.wanted_count)
+    }
+
+    /// Waits for the step, and gives what [`fetch`](Self::fetch) copied.
+    ///
+    /// # Errors
+    /// What the driver says of any of it.
+    pub(super) fn found(&self, parts: &Parts) -> Result<Vec<u32>, Fault> {
+        let mut found = vec![0; 2 * parts.wanted_count];
+        self.found.take(&mut found)?;
+        Ok(found)
+    }
+
+    /// Where the parts lie in a step of `count` tokens whose pages stand at number `pages` of the `words` that are sent.
+    fn parts(
+        &self,
+        network: &Network,
+        count: usize,
+        (pages, words): (usize, usize),
+        pages_seen: usize,
+    ) -> Parts {
         let place = |part: usize| self.memory[part].place();
         let rows = |part: usize, stride: usize| Rows { place: place(part), stride };
         let sent = |from: usize| place(0).skip(from * 4);
@@ -203,6 +271,8 @@ impl Buffers {
                 pages: sent(pages),
                 pages_seen,
             },
+            sent: words,
+            wanted_count: self.wanted.len(),
             wanted: sent(3 * count),
             residual: rows(1, network.width),
             normed: rows(2, network.width),

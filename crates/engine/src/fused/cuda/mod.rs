@@ -9,6 +9,7 @@
 mod buffers;
 mod check;
 mod fragments;
+mod graphs;
 mod launch;
 mod pass;
 mod store;
@@ -28,8 +29,12 @@ use super::rotary::tables;
 use super::weights::{Shape, is_matrix};
 use super::{NAME, not_loaded, unreadable};
 
+pub use check::variants::CheckedKernel;
+pub(super) use check::variants::all as check_kernels;
+
 use buffers::{Buffers, LOGIT_ROWS, attention_bytes, pages_of};
 use fragments::Layout;
+use graphs::Graphs;
 use launch::{Halves, Kernels};
 use store::{Resident, Weights};
 
@@ -47,6 +52,8 @@ const SPARE: usize = 64 << 20;
 #[derive(Debug)]
 pub(super) struct CudaEngine {
     network: Network,
+    /// Given back before the memory that they use.
+    graphs: Graphs,
     weights: Weights,
     kernels: Kernels,
     buffers: Buffers,
@@ -107,7 +114,8 @@ impl CudaEngine {
         let (device, nvrtc) = open(ordinal)?;
         let cache_folder = env::cache_folder();
         let kinds = kinds(&file.header);
-        let mut kernels = Kernels::new(&device, &nvrtc, &cache_folder, &network, options.kv_type, &kinds)
+        let how = (options.kv_type, options.launches);
+        let mut kernels = Kernels::new((&device, &nvrtc), &cache_folder, &network, how, &kinds)
             .map_err(|reason| not_loaded(format!("the kernels cannot be made ready: {reason}")))?;
         let reader = model.open_gguf(interrupt).map_err(|error| unreadable(&error))?;
         // Before weights are laid out: no other kernels can multiply by what is in fragments.
@@ -140,7 +148,8 @@ impl CudaEngine {
             .map_err(|fault| not_done("the buffers of a step", fault))?;
         let no_cache = |fault| not_done("the KV cache", fault);
         let free = kernels.queue().free().map_err(no_cache)?;
-        let fit = free.saturating_sub(SPARE) / layout.page_bytes();
+        // One of them is no sequence's: tokens that fill a bucket are put there.
+        let fit = (free.saturating_sub(SPARE) / layout.page_bytes()).saturating_sub(1);
         // A batch that grows is given what there is; its rows are checked one by one.
         let pages = wanted.min(u32::try_from(fit).unwrap_or(u32::MAX));
         if pages < pages_of(positions) {
@@ -153,9 +162,9 @@ impl CudaEngine {
                 ),
             });
         }
-        let cache = kernels.queue().alloc(pages as usize * layout.page_bytes()).map_err(no_cache)?;
+        let cache = kernels.queue().alloc((pages as usize + 1) * layout.page_bytes()).map_err(no_cache)?;
         kernels.queue().finish().map_err(|fault| not_done("loading the model", fault))?;
-        Ok(Self {
+        let mut engine = Self {
             capabilities: Capabilities {
                 engine: NAME,
                 version: format!("{} {}", env!("CARGO_PKG_VERSION"), device.architecture),
@@ -165,17 +174,22 @@ impl CudaEngine {
                 max_context: positions,
                 kv_type: options.kv_type.label(),
                 caveats: Vec::new(),
-                choices: choices(&kernels, &checked, &nvrtc.version()),
+                choices: Vec::new(),
                 kernels: Some(named(&kernels)),
             },
             limits: StepLimits { vocabulary: file.header.spec.vocabulary, pages, tokens_per_step: tokens },
+            graphs: Graphs::new(options.launches, batch, positions, pages),
             network,
             weights,
             kernels,
             buffers,
             cache,
             layout,
-        })
+        };
+        graphs::check(&mut engine).map_err(|fault| not_done("the check of a step", fault))?;
+        engine.capabilities.choices = choices(&engine.kernels, &checked, &nvrtc.version());
+        engine.capabilities.choices.push(engine.graphs.said());
+        Ok(engine)
     }
 }
 
@@ -259,7 +273,7 @@ pub(super) fn foreseen(header: &Header, demand: Demand, kv_type: KvType) -> Vec<
         attention_bytes(spec.heads as usize, spec.head_size as usize, size(tokens), size(positions)) as u64;
     vec![
         ("weights", weights.sum()),
-        ("KV cache", pages * page),
+        ("KV cache", (pages + 1) * page),
         ("activations", (tokens * (2 * width + heads + feed + 6) + pages) * 4 + parts + halves),
         ("logits", rows * (vocabulary + width) * 4),
         ("rotary tables", tables(spec) * positions * u64::from(spec.head_size) * 4),
@@ -287,6 +301,13 @@ impl StepEngine for CudaEngine {
         if let Some(sequence) = batch.sequences.iter().find(beyond) {
             return Err(refused(format!("{sequence:?} of a context of {most} positions")));
         }
-        pass::step(self, batch, output).map_err(|fault| not_done("a step", fault))
+        let used = self.graphs.are_used();
+        let done = pass::step(self, batch, output).map_err(|fault| not_done("a step", fault));
+        // What a driver fails to record later on is said too, in place of what was said at load.
+        if used && !self.graphs.are_used() {
+            self.capabilities.choices.pop();
+            self.capabilities.choices.push(self.graphs.said());
+        }
+        done
     }
 }

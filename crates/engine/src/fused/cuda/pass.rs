@@ -1,4 +1,5 @@
-//! One step through the network on the device: launches in order, with no host wait in between.
+//! One step through the network on the device: launches in order, with no host wait in between. `graphs` says which steps are
+//! recorded.
 //!
 //! The tokens of all sequences are the rows of one matrix. Only the tokens' ids, positions and pages go to the device, and
 //! only the chosen tokens come back, with logits where they are asked for.
@@ -9,7 +10,7 @@ use crate::hardware::cuda::{DevicePlace, Fault};
 use crate::{LogitsWanted, StepBatch, StepOutput};
 
 use super::CudaEngine;
-use super::buffers::{LOGIT_ROWS, Parts};
+use super::buffers::{Buffers, LOGIT_ROWS, Parts};
 use super::launch::{CacheOf, Input, Kernels, Turn};
 use super::store::{Block, Experts, Feed, Matrix, Vector, Weights};
 
@@ -22,31 +23,30 @@ pub(super) fn step(
     batch: &StepBatch<'_>,
     output: &mut StepOutput,
 ) -> Result<(), Fault> {
-    let CudaEngine { network, weights, kernels, buffers, cache, layout, .. } = engine;
-    let parts = buffers.begin(kernels.queue(), network, batch)?;
+    let CudaEngine { network, weights, kernels, buffers, cache, layout, graphs, .. } = engine;
+    let bucket = graphs.bucket(batch);
+    let parts = buffers.begin(network, batch, bucket)?;
     let angles: Vec<(DevicePlace, usize)> =
         buffers.angles.iter().map(|(memory, pairs)| (memory.place(), *pairs)).collect();
     let pass = Pass { network, weights, kernels, parts, angles, layout: *layout, cache: cache.place() };
-    pass.layers()?;
-    let keep = batch.logits != LogitsWanted::Nothing;
     output.next.clear();
     output.next.resize(batch.sequences.len(), 0);
     output.logits.clear();
     output.non_finite = false;
     output.device_time = None;
-    let wanted = &buffers.wanted;
-    for first in (0..wanted.len()).step_by(LOGIT_ROWS) {
-        let count = LOGIT_ROWS.min(wanted.len() - first);
-        pass.logits(first, count, keep.then_some(&mut output.logits))?;
+    if bucket.is_some() {
+        graphs.run(kernels, parts, || pass.all(buffers, None))?;
+    } else {
+        let keep = batch.logits != LogitsWanted::Nothing;
+        pass.all(buffers, keep.then_some(&mut output.logits))?;
     }
-    let mut found = vec![0u32; 2 * wanted.len()];
-    if wanted.is_empty() {
+    if parts.wanted_count == 0 {
         // Nothing is read, so nothing waits; the step is over when the device is done.
         return kernels.queue().finish();
     }
-    kernels.queue().read(parts.places, &mut found)?;
-    let (tokens, values) = found.split_at(wanted.len());
-    for ((_, sequence), (token, value)) in wanted.iter().zip(tokens.iter().zip(values)) {
+    let found = buffers.found(&parts)?;
+    let (tokens, values) = found.split_at(parts.wanted_count);
+    for ((_, sequence), (token, value)) in buffers.wanted.iter().zip(tokens.iter().zip(values)) {
         if let Some(sequence) = sequence {
             output.next[*sequence] = *token;
             output.non_finite |= !f32::from_bits(*value).is_finite();
@@ -68,6 +68,17 @@ struct Pass<'a> {
 }
 
 impl Pass<'_> {
+    /// All of a step, from its copy to the device to that of its tokens to the host.
+    fn all(&self, buffers: &Buffers, mut kept: Option<&mut Vec<f32>>) -> Result<(), Fault> {
+        buffers.send(&self.parts)?;
+        self.layers()?;
+        let wanted = self.parts.wanted_count;
+        for first in (0..wanted).step_by(LOGIT_ROWS) {
+            self.logits(first, LOGIT_ROWS.min(wanted - first), kept.as_deref_mut())?;
+        }
+        if wanted == 0 { Ok(()) } else { buffers.fetch(&self.parts) }
+    }
+
     fn layers(&self) -> Result<(), Fault> {
         let Parts { tokens, residual, .. } = &self.parts;
         self.kernels.embed(&self.weights.embedding, tokens, self.network.embedding_scale, *residual)?;

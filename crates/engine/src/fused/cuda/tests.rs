@@ -8,6 +8,7 @@ use super::fragments::Layout;
 use super::launch::{Halves, Kernels, PRODUCTS, Rows};
 use super::open;
 use super::store::{Form, Matrix, in_fragments};
+use crate::Launches;
 use crate::base::env;
 use crate::fused::KvType;
 use crate::fused::network::Network;
@@ -32,7 +33,8 @@ fn kernels(kind: TensorType) -> Kernels {
     let header = Tiny::of("llama").write(&path);
     let network = Network::new(&header, &gguf::read(&path).unwrap().metadata).unwrap();
     let (device, nvrtc) = open(0).unwrap();
-    Kernels::new(&device, &nvrtc, &env::cache_folder(), &network, KvType::F16, &[kind]).unwrap()
+    let how = (KvType::F16, Launches::Single);
+    Kernels::new((&device, &nvrtc), &env::cache_folder(), &network, how, &[kind]).unwrap()
 }
 
 /// A matrix on the device, and its weights.

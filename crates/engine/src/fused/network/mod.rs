@@ -18,7 +18,6 @@ use super::super::Error;
 use super::unsupported;
 use keys::{Keys, Scaling};
 pub(super) use rotation::{Rotation, Yarn};
-#[cfg(test)]
 pub(super) use support::MATRIX_TYPES;
 pub(super) use support::WAY_OUT;
 pub use support::supports;

@@ -19,7 +19,7 @@ use crate::fused::{KvType, gpu_back_end, load};
 use crate::hardware::cuda::{Kind, Places};
 use crate::model::{Header, Model, Source, TensorType};
 use crate::schedule::{Request, Scheduled, ServeOptions};
-use crate::{Device, Engine, Options, SequencePlan};
+use crate::{Device, Engine, Launches, Options, SequencePlan};
 use infercost_testing::Tiny;
 
 /// How far logits may be from f64 where activations are rounded to f16.
@@ -113,8 +113,12 @@ fn inside() {
         ["long", architecture] => long_of(named(architecture)),
         ["eight-bits", architecture] => eight_bits_of(named(architecture)),
         ["preempted"] => preempted(),
-        ["once"] => once(GgmlDType::Q8_0),
-        ["once", dtype] => once(typed(dtype)),
+        ["graphs", architecture, dtype] => graphs_of(named(architecture), typed(dtype)),
+        ["parts"] => parts_of(),
+        ["decode"] => decode(),
+        ["once"] => once(GgmlDType::Q8_0, Launches::Graphs),
+        ["once", dtype] => once(typed(dtype), Launches::Graphs),
+        ["watched", dtype] => once(typed(dtype), Launches::Watched),
         _ => panic!("{case}"),
     }
 }
@@ -286,14 +290,73 @@ fn preempted() {
     assert!(preemptions > 0, "nobody had to give way");
 }
 
+/// Sequences of these lengths that a batch decodes, each past the end of a page or up to it.
+const DECODED: u32 = 6;
+
+fn decoded(lengths: &[usize]) -> Vec<SequencePlan> {
+    let plan = |(salt, length): (usize, &usize)| SequencePlan {
+        prompt: tokens(*length, salt),
+        output_tokens: DECODED,
+        ..SequencePlan::default()
+    };
+    lengths.iter().enumerate().map(plan).collect()
+}
+
+/// Batches of one, of three, and of nine in a bucket of ten.
+const BATCHES: [&[usize]; 3] = [&[61], &[3, 62, 60], &[2, 61, 5, 1, 63, 4, 9, 7, 62]];
+
+/// Tokens of decode steps that are graphs, and of the same kernels one by one.
+fn graphs_of(architecture: &'static str, dtype: GgmlDType) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("tiny.gguf");
+    let header = small(architecture, dtype).write(&path);
+    let [graphs, single] = [Launches::Graphs, Launches::Single].map(|launches| {
+        let mut engine = open(&path, header.clone(), &Options { launches, ..on_gpu(10, KvType::F16) });
+        let said = engine.capabilities().choices.last().unwrap().clone();
+        assert_eq!(
+            said.contains("up to 10 sequences are CUDA graphs"),
+            launches == Launches::Graphs,
+            "{said}"
+        );
+        // Twice, so that what one batch leaves in a graph's memory would show in the next.
+        let batches = BATCHES.iter().chain(BATCHES.iter().rev());
+        batches.map(|lengths| greedy(&mut *engine, decoded(lengths))).collect::<Vec<_>>()
+    });
+    assert_eq!(graphs, single, "{architecture} {dtype:?}");
+}
+
+/// A sequence that grows into the second part of attention.
+fn parts_of() {
+    let shape = Tiny { width: 64, feed_forward: 64, heads: 2, kv_heads: 1, ..small("llama", GgmlDType::F32) };
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("tiny.gguf");
+    let header = shape.write(&path);
+    let [graphs, single] = [Launches::Graphs, Launches::Single].map(|launches| {
+        let options = Options { launches, max_positions: Some(600), ..on_gpu(1, KvType::F16) };
+        greedy(&mut *open(&path, header.clone(), &options), decoded(&[509]))
+    });
+    assert_eq!(graphs, single);
+}
+
+/// Loads a model, lets it decode, and says what it then says of itself.
+#[allow(clippy::print_stdout, reason = "the test that started this one reads it")]
+fn decode() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("tiny.gguf");
+    let header = small("llama", GgmlDType::F32).write(&path);
+    let mut engine = open(&path, header, &on_gpu(1, KvType::F16));
+    let found = greedy(&mut *engine, decoded(&[3]));
+    println!("\ndone: {found:?}; {}", engine.capabilities().choices.join("; "));
+}
+
 /// Loads a model and runs it once, and says what came of it in one line.
 #[allow(clippy::print_stdout, reason = "the test that started this one reads it")]
-fn once(dtype: GgmlDType) {
+fn once(dtype: GgmlDType, launches: Launches) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("tiny.gguf");
     let header = small("llama", dtype).write(&path);
     let model = Model { id: "test".to_owned(), header, source: Source::Gguf(path), origin: String::new() };
-    let options = on_gpu(1, KvType::F16);
+    let options = Options { launches, ..on_gpu(1, KvType::F16) };
     let ran = load(&model, &options, &Interrupt::default(), &|_| ()).and_then(|mut engine| {
         engine.logits(&[tokens(2, 1)], &Interrupt::default())?;
         Ok(engine.capabilities().clone())
@@ -325,6 +388,75 @@ fn tokens_are_those_of_the_processor() {
 fn batches_chunks_and_pages_change_no_bit() {
     for case in ["llama Q4_0", "qwen2 Q4_0", "gpt-oss Q4_0", "llama Q4K"] {
         check(&format!("cuts {case}"));
+    }
+}
+
+/// Lines of the driver's log that begin with this.
+fn logged<'a>(log: &'a str, start: &str) -> Vec<&'a str> {
+    log.lines().filter(|line| line.starts_with(start)).collect()
+}
+
+/// Runs a case with a log of the driver's, which it gives.
+fn logged_case(case: &str) -> String {
+    let folder = tempfile::tempdir().expect("a folder");
+    let log = folder.path().join("log");
+    let output = child(case, &format!("{CARD}log {}\n", log.display()), |_| true, None);
+    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success() && out.contains("1 passed"), "{case}: {:?}\n{out}{err}", output.status);
+    fs::read_to_string(log).expect("a log")
+}
+
+#[test]
+fn decode_steps_are_graphs_that_change_no_bit() {
+    if !can_compile() {
+        return;
+    }
+    // The check at load, and all steps of each batch but the prompt's, each batch twice; a graph for each size of batch.
+    let steps = 1 + 2 * BATCHES.len() * (DECODED as usize - 1);
+    for case in ["llama Q4_0", "gpt-oss Q4_0", "qwen2 F32"] {
+        let log = logged_case(&format!("graphs {case}"));
+        let (made, replayed) = (logged(&log, "instantiate "), logged(&log, "graph "));
+        assert_eq!((made.len(), replayed.len()), (BATCHES.len(), steps), "{case}: {made:?}");
+        // Two layers of a dozen kernels, and a copy at either end.
+        let nodes = |line: &&str| line.rsplit('=').next().and_then(|count| count.parse::<usize>().ok());
+        assert!(made.iter().all(|line| nodes(line).is_some_and(|nodes| nodes > 24)), "{case}: {made:?}");
+    }
+    // Positions 509 to 511, and 512 to 513 with two parts.
+    let log = logged_case("parts");
+    assert_eq!((logged(&log, "instantiate ").len(), logged(&log, "graph ").len()), (2, 1 + 5), "{log}");
+}
+
+#[test]
+fn a_driver_that_records_no_graph_launches_kernels_one_by_one() {
+    if !can_compile() {
+        return;
+    }
+    let said = |script: &str| {
+        let output = child("decode", &format!("{CARD}{script}\n"), |_| true, None);
+        let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert!(output.status.success() && !err.contains("panicked"), "{script}\n{out}{err}");
+        let done = out.lines().find_map(|line| line.strip_prefix("done: "));
+        let (tokens, choices) = done.and_then(|done| done.split_once("; ")).expect("what it did");
+        (tokens.to_owned(), choices.to_owned())
+    };
+    let (tokens, choices) = said("");
+    assert!(
+        choices.ends_with("decode steps of up to 1 sequence are CUDA graphs, checked at load"),
+        "{choices}"
+    );
+    for (script, why) in [
+        ("fail cuStreamBeginCapture_v2 801", "operation not supported"),
+        ("fail cuStreamEndCapture 901", "due to a previous error during capture"),
+        ("fail cuGraphInstantiateWithFlags 2", "out of memory"),
+        ("fail cuGraphLaunch 801", "operation not supported"),
+        // After the check at load.
+        ("fail cuGraphLaunch 801 after=3", "operation not supported"),
+    ] {
+        let (found, choices) = said(script);
+        assert_eq!(found, tokens, "{script}");
+        let start = "kernels are launched one by one, without CUDA graphs: CUDA: ";
+        assert!(choices.contains(start) && choices.ends_with(why), "{script}: {choices}");
+        assert!(!choices.contains("are CUDA graphs"), "{script}: {choices}");
     }
 }
 
@@ -496,4 +628,9 @@ fn a_race_in_a_kernel_for_tensor_cores_is_found() {
     let output = once();
     let out = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success() && out.contains("reason: ") && !out.contains("done: "), "{output:?}");
+    // Whoever waits for each launch knows which one it was.
+    let output = child("watched Q4K", CARD, |_| true, Some(cache.path()));
+    let out = String::from_utf8_lossy(&output.stdout);
+    let reason = out.lines().find_map(|line| line.strip_prefix("reason: ")).expect("a reason");
+    assert!(reason.contains("kernel multiply_8: CUDA: unspecified launch failure"), "{reason}");
 }

@@ -46,7 +46,10 @@ pub(super) fn check(kernels: &Kernels, weights: &Weights) -> Result<Vec<TensorTy
 }
 
 /// The embedding's first and last row.
-fn embed(kernels: &Kernels, matrix: &Matrix) -> Result<(), Wrong> {
+///
+/// # Errors
+/// [`Wrong`].
+pub(super) fn embed(kernels: &Kernels, matrix: &Matrix) -> Result<(), Wrong> {
     const SCALE: f32 = 1.5;
     let scratch = Scratch(kernels.queue());
     let (columns, last) = (matrix.columns, matrix.rows - 1);
@@ -67,7 +70,10 @@ fn embed(kernels: &Kernels, matrix: &Matrix) -> Result<(), Wrong> {
 }
 
 /// Three pairs of a token and an expert, against the kernel that multiplies by one matrix, which was found right.
-fn experts(kernels: &Kernels, stack: &Stack) -> Result<(), Wrong> {
+///
+/// # Errors
+/// [`Wrong`].
+pub(super) fn experts(kernels: &Kernels, stack: &Stack) -> Result<(), Wrong> {
     let scratch = Scratch(kernels.queue());
     let Matrix { rows, columns, .. } = stack.first;
     let chosen = [stack.count - 1, 0, stack.count / 2];
@@ -109,7 +115,11 @@ fn matrices_of(block: &Block) -> Vec<Matrix> {
     all
 }
 
-fn compare(kernels: &Kernels, matrix: &Matrix) -> Result<(), Wrong> {
+/// The kernels for one token, a few and many, on rows at either end of a matrix in blocks.
+///
+/// # Errors
+/// [`Wrong`].
+pub(super) fn compare(kernels: &Kernels, matrix: &Matrix) -> Result<(), Wrong> {
     let queue = kernels.queue();
     let columns = matrix.columns;
     let row_bytes = matrix.bytes() / matrix.rows.max(1);

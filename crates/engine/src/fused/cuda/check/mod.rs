@@ -5,6 +5,7 @@ mod attention;
 mod layer;
 mod matrices;
 pub(super) mod tensor;
+pub(in crate::fused) mod variants;
 
 use crate::fused::kv::KvLayout;
 use crate::fused::network::Network;
