@@ -152,6 +152,12 @@ fn a_file_gets_the_record_once() {
 fn habits_of_other_tools_do_what_was_meant() {
     let bench = Bench::new();
     let plan = |args: &[&str]| bench.json(&[&["run", "--dry-run", "--json"], args].concat());
+    for to in ["json", "-"] {
+        let plan = bench.json(&["run", "--dry-run", "-p", "8", "-n", "4", "-b", "1", "-o", to, SMALL]);
+        assert_eq!(plan["rows"].as_array().map(Vec::len), Some(2), "{plan}");
+    }
+    let ran = bench.run(&["run", "--dry-run", "-o", "csv", SMALL]);
+    assert!(ran.code == 2 && ran.stderr.contains("a plan has no rows"), "{}", ran.stderr);
     let rows = |plan: &Value| -> Vec<String> {
         let rows = plan["rows"].as_array().expect("rows").iter();
         rows.map(|row| row["label"].as_str().expect("a label").to_owned()).collect()

@@ -208,6 +208,18 @@ fn records_are_compared_only_where_they_measured_the_same() {
     let across = &bench.json(&["compare", "--json", "--across", "model,seed", a, other])["comparisons"][0];
     assert!(across["caveats"].to_string().contains("across seed (0 against 1)"), "{across:#}");
     assert_eq!(bench.run(&["compare", "--across", "colour", a, b]).code, 2);
+    // Another format is another file of the same model.
+    let mut other_format = seeded.clone();
+    other_format["fingerprint"]["series_fields"]["seed"] = "0".into();
+    other_format["fingerprint"]["series_fields"]["quantization"] = "Q4_0".into();
+    let path = bench.file("format.json", other_format.to_string().as_bytes());
+    let args = ["compare", "--across", "quantization", a, path.to_str().expect("a path")];
+    let ran = bench.run(&args);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    other_format["model"]["catalog_id"] = "llama-3.2-1b".into();
+    bench.file("format.json", other_format.to_string().as_bytes());
+    let ran = bench.run(&args);
+    assert!(ran.code == 12 && ran.stderr.contains("model_content"), "{}", ran.stderr);
     assert_eq!(bench.run(&["compare", "--api", "openai/gpt-4o-mini", a, b]).code, 2);
 
     let mut invalid = seeded;

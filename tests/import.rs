@@ -428,7 +428,13 @@ fn a_run_of_our_own_goes_out_in_both_formats() {
         assert!(rows[0].get(key).is_some(), "{key}");
     }
     assert_eq!(rows[0]["samples_ns"].as_array().map(Vec::len), Some(2));
-    let object = bench.json(&["export", &path.to_string_lossy(), "--format", "vllm"]);
+    let ran = bench.run(&["export", &path.to_string_lossy(), "--format", "vllm"]);
+    assert!(
+        ran.stderr.contains("without pp8, tg4: vllm bench serve has only rows with both"),
+        "{}",
+        ran.stderr
+    );
+    let object: Value = serde_json::from_str(&ran.stdout).expect("an object");
     assert_eq!(object["completed"], 2);
     assert_eq!(object["total_input_tokens"], 16);
     assert!(object["mean_ttft_ms"].as_f64().is_some_and(|ms| ms > 0.0));

@@ -120,6 +120,11 @@ fn a_sweep_leaves_a_record_with_latencies_rates_prices_and_what_was_asked() {
     assert_eq!(record["serving"]["server"]["model"], "truth");
     // Its address is here, but the named GPU is not: as with a tunnel.
     assert_eq!(record["serving"]["server"]["on_this_machine"], false);
+    let why = check(&record, "same_machine")["evidence"].as_str().expect("evidence");
+    assert!(
+        why.contains("which this machine does not have, so the server is taken to be elsewhere"),
+        "{why}"
+    );
     assert!(record["environment"]["cpu"].is_null() && record["energy"]["source"].is_null());
     assert_eq!(record["serving"]["load"]["prompts"], "random token ids");
     let rows = record["serving"]["rows"].as_array().expect("rows");
@@ -183,6 +188,11 @@ fn a_sweep_leaves_a_record_with_latencies_rates_prices_and_what_was_asked() {
         bench.json(&load(&url, &["--max-concurrency", "1", "--num-prompts", "5", "--json", "-o", "-"]));
     assert_ne!(salt(&record), salt(&again), "prompts differ from run to run");
     assert_eq!(again["serving"]["server"]["on_this_machine"], true);
+    // Five requests are no steady state: there is no rate to export, and the export says so.
+    let short = bench.file("short.json", again.to_string().as_bytes());
+    let ran = bench.run(&["export", "--format", "vllm", &short.to_string_lossy()]);
+    let says = "16+16 c1: no total_tokens_per_second, which vLLM's object has: 5 requests";
+    assert!(ran.code == 12 && ran.stderr.contains(says), "{}", ran.stderr);
     assert!(again["environment"]["logical_cpus"].is_u64());
 }
 
@@ -244,6 +254,46 @@ fn an_open_loop_counts_from_when_a_request_was_due() {
     assert!(reason.contains("also idles"), "{reason}");
     // Twice the load at the same rent is half the price.
     assert_eq!(record["cost"]["headline_cell"]["requests_per_second"], 40.0);
+}
+
+/// A server that pauses for a second: two of some 400 requests wait for it, and all that were due meanwhile wait for these
+/// two. A clock that starts when a request is sent hides that.
+#[test]
+fn a_pause_of_a_second_is_in_the_tail_of_what_was_due() {
+    let begun = std::sync::OnceLock::new();
+    let server = Server::start(move |asked| {
+        if !asked.path.ends_with("/completions") {
+            return tokens();
+        }
+        let since = begun.get_or_init(clock::now);
+        let now = clock::now().since(*since).get();
+        if (6.0..7.0).contains(&now) {
+            clock::sleep(Duration::from_secs_f64(7.0 - now));
+        }
+        Answer::Tokens { first: ms(10), gap: ms(1), a_write: 1 }
+    });
+    let bench = Bench::new();
+    let url = server.url();
+    let more = [
+        "--request-rate",
+        "40",
+        "--max-concurrency",
+        "2",
+        "--max-time",
+        "12s",
+        "-n",
+        "4",
+        "--json",
+        "-o",
+        "-",
+    ];
+    let record =
+        bench.json(&["run", "--url", &url, "-p", "16"].iter().copied().chain(more).collect::<Vec<_>>());
+    let p99 = |metric: &str| number(&figure(&record, metric, 2)["p99"]);
+    let (due, sent) = (p99("time_to_first_token_seconds"), p99("time_to_first_token_after_send_seconds"));
+    eprintln!("p99 of TTFT from when a request was due {due:.3} s, from when it was sent {sent:.3} s");
+    assert!(due > 0.5, "{due}");
+    assert!(sent < 0.1, "{sent}");
 }
 
 /// Runs against a server that fails in this way.
@@ -417,6 +467,7 @@ fn a_dry_run_prints_the_plan_and_asks_nobody() {
         plan["rows"].as_array().expect("rows").iter().filter_map(|row| row["label"].as_str()).collect();
     assert_eq!(labels, ["512+128 c1", "512+128 c8", "512+128 c32"]);
     assert_eq!(plan["row_seconds"], 40.0);
+    assert_eq!(bench.json(&[&args[..], &["-o", "-"]].concat())["rows"], plan["rows"]);
     let ran = bench.run(&args);
     assert!(ran.stdout.contains("512+128 c32") && ran.stdout.contains("40.0 s a row"), "{}", ran.stdout);
 }

@@ -35,10 +35,14 @@ enum ExportFormat {
 pub(super) fn run(args: &ExportArgs, output: &Output) -> anyhow::Result<()> {
     let mut found: Vec<Value> = Vec::new();
     for (_, record) in super::cost::open_all(&args.records, args.allow_invalid, output)? {
-        found.extend(match args.format {
+        let exported = match args.format {
             ExportFormat::LlamaBench => exchange::llama_bench_rows(&record)?,
             ExportFormat::Vllm => exchange::vllm_objects(&record)?,
-        });
+        };
+        for note in exported.notes(&record) {
+            output.note(&note);
+        }
+        found.extend(exported.rows);
     }
     let text = match (args.format, found.as_slice()) {
         (ExportFormat::LlamaBench, rows) => record::write::to_json(&rows)? + "\n",

@@ -101,8 +101,9 @@ pub(super) fn run_here(
     bar.clear();
     let local = Local::new(&session, resolved, plan, file, args.serving.ignore_eos.unwrap_or(true))?;
     if args.dry_run {
-        dry_run(local.plan(), &local.in_words(), output)?;
-        return Ok(local.check_memory()?);
+        dry_run(args, local.plan(), &local.in_words(), output)?;
+        local.check_memory()?;
+        return Ok(session.check_settings()?);
     }
     local.check_memory()?;
     bar.spin("reading the model's hash");
@@ -157,7 +158,7 @@ pub(super) fn run(
     let target = target(args)?;
     let file = plan.lengths.as_deref().map(|path| lengths(path, args.seed)).transpose()?;
     if args.dry_run {
-        return dry_run(&plan, &target.url.to_string(), output);
+        return dry_run(args, &plan, &target.url.to_string(), output);
     }
     args.output.probe()?;
     if let Some((id, card)) = args.gpu.as_deref().zip(hardware.gpu) {
@@ -193,7 +194,7 @@ pub(super) fn run(
     for note in &server.notes {
         output.note(note);
     }
-    server.on_this_machine &= hardware.may_be_here(&found, &catalog);
+    server.elsewhere = server.elsewhere.take().or_else(|| hardware.elsewhere(&found, &catalog));
     let chosen = sensors::choose(args, &server, hardware, &found)?;
     let recorders = chosen.as_ref().map_err(Clone::clone).and_then(|chosen| sensors::record(chosen));
     let mut tell = telling(&bar, output);
@@ -226,6 +227,7 @@ pub(super) fn run(
                 cold_start,
                 (&found, &catalog),
             ),
+            elsewhere: server.elsewhere.clone(),
             price: serving::price(args.price_per_hour, hardware, &server, &found, &catalog, today),
             sensors,
             apis: &args.api,
@@ -261,8 +263,8 @@ fn ended(
 }
 
 /// Prints what would be asked.
-fn dry_run(plan: &Plan, on: &str, output: &Output) -> anyhow::Result<()> {
-    if output.json {
+fn dry_run(args: &RunArgs, plan: &Plan, on: &str, output: &Output) -> anyhow::Result<()> {
+    if output.json || args.output.is_stdout() {
         output.stdout(&(record::write::to_json(plan)? + "\n"))
     } else {
         output.human(&terminal::render_serving_plan(plan, on))

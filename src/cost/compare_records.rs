@@ -124,7 +124,11 @@ pub struct Side<'a> {
 /// both; [`Error::Usage`] when `across` names a field that neither has.
 pub fn compare(baseline: Side<'_>, other: Side<'_>, across: &[String]) -> Result<Comparison, Error> {
     let (a, b) = (&baseline.record.fingerprint, &other.record.fingerprint);
-    let allowed = allowed(across, &a.series_fields, &b.series_fields)?;
+    let mut allowed = allowed(across, &a.series_fields, &b.series_fields)?;
+    // Another quantization is another file; of another model it is another comparison.
+    if across.iter().any(|name| name == "quantization") && may_be_one_model(baseline.record, other.record) {
+        allowed.insert("model_content".to_owned());
+    }
     let series = differences(&a.series_fields, &b.series_fields);
     let refused: Vec<&FieldDifference> =
         series.iter().filter(|found| !allowed.contains(&found.field)).collect();
@@ -161,6 +165,7 @@ pub fn compare(baseline: Side<'_>, other: Side<'_>, across: &[String]) -> Result
         caveats: caveats(&fingerprints, baseline.cost, other.cost)
             .into_iter()
             .chain(defined_differently(baseline.record, other.record))
+            .chain(above_one(&metrics))
             .collect(),
         doubts,
         fingerprints,
@@ -277,6 +282,29 @@ fn caveats(found: &Fingerprints, a: &Cost, b: &Cost) -> Vec<String> {
             .push(format!("dollars at {a} USD an hour against {b}; --price-per-hour sets one price for all"));
     }
     caveats
+}
+
+/// Whether two records may be of one model in two formats: by its catalog row, or by its shape where that is known.
+fn may_be_one_model(a: &Record, b: &Record) -> bool {
+    let (a, b) = (&a.model, &b.model);
+    if let Some((a, b)) = a.catalog_id.as_ref().zip(b.catalog_id.as_ref()) {
+        return a == b;
+    }
+    fn agree<T: PartialEq>(a: Option<&T>, b: Option<&T>) -> bool {
+        a.zip(b).is_none_or(|(a, b)| a == b)
+    }
+    agree(a.architecture.as_ref(), b.architecture.as_ref())
+        && agree(a.layers.as_ref(), b.layers.as_ref())
+        && agree(a.vocabulary.as_ref(), b.vocabulary.as_ref())
+}
+
+/// Why a share of a peak is above one.
+fn above_one(figures: &[FigureRatio]) -> Option<String> {
+    let name = Metric::ModelFlopsUtilization.to_string();
+    let above = |figure: &FigureRatio| figure.metric == name && figure.baseline.max(figure.other) > 1.0;
+    figures.iter().any(above).then(|| {
+        format!("{name} is above 1 where the engine computes in narrower numbers than the single-precision peak it is a share of")
+    })
 }
 
 /// The figures that both have and that are not compared, since two tools define them differently.
@@ -465,6 +493,22 @@ mod tests {
             Difference::Lower
         );
         assert_eq!(difference(Estimate { value: 2.0, ci95: None }, faster), Difference::NoInterval);
+    }
+
+    #[test]
+    fn a_share_of_the_peak_above_one_is_explained() {
+        let figure = |metric: Metric, other: f64| FigureRatio {
+            metric: metric.to_string(),
+            cell: Known::unknown("none"),
+            baseline: 0.5,
+            other,
+            ratio: Estimate { value: other / 0.5, ci95: None },
+            difference: Difference::NoInterval,
+        };
+        assert_eq!(above_one(&[figure(Metric::ModelFlopsUtilization, 0.9)]), None);
+        assert_eq!(above_one(&[figure(Metric::DecodeTokensPerSecond, 90.0)]), None);
+        let said = above_one(&[figure(Metric::ModelFlopsUtilization, 1.1)]);
+        assert!(said.is_some_and(|said| said.contains("single-precision peak")));
     }
 
     /// Two decode rates 4% apart with intervals of ±1%: z = 0.0408 ÷ (0.0283 ÷ 3.92) = 5.66; a second figure 1% apart

@@ -25,6 +25,7 @@ pub mod separate;
 mod separate_cached;
 mod serving;
 pub mod target;
+mod too_large;
 pub mod verdict;
 pub mod view;
 #[cfg(test)]
@@ -35,6 +36,7 @@ pub use cells::Assumptions;
 pub use electricity::{KwhPrice, electricity, electricity_at, kwh_price};
 pub use price::{TOO_LARGE, cpu_price, given_price, gpu_price, of_gpus};
 pub use scenario::Scenario;
+pub use too_large::too_large;
 
 use crate::base::failure::{Class, Classed, Usage};
 

@@ -10,7 +10,7 @@ use rust_decimal::prelude::ToPrimitive as _;
 use serde::Serialize;
 
 use crate::base::known::{self, Known};
-use crate::catalog::{ApiPrice, Catalog, Gpu, age_days};
+use crate::catalog::{ApiPrice, Catalog, age_days};
 use crate::record::{Price, Tier};
 
 use super::api_price::{self, batch, standard};
@@ -253,35 +253,6 @@ fn to_beat(bill: f64, tokens: f64, machine: &Machine) -> ToBeat {
     }
 }
 
-/// What to know where a model cannot run on this many of a GPU: its weights alone, at 4.5 bits each, exceed their memory.
-/// `None` where it fits, or its size is unknown.
-pub fn too_large(model: &str, gpu: &Gpu, gpus: u32, catalog: &Catalog) -> Option<String> {
-    /// Bytes of a weight in `Q4_K`: 144 for 256 of them. Fewer bits are rarely served.
-    const BYTES: f64 = 144.0 / 256.0;
-    const GIB: f64 = (1_u64 << 30) as f64;
-    let sold = model.rsplit('/').next().unwrap_or(model);
-    let row = catalog.model(sold).ok().or_else(|| {
-        catalog
-            .models
-            .iter()
-            .find(|row| row.api_model.as_deref().is_some_and(|name| name.eq_ignore_ascii_case(sold)))
-    })?;
-    let weights = row.shape.matrix_parameters() as f64;
-    let (needed, memory) = (weights * BYTES, gpu.memory().get() as f64);
-    let least = (needed / memory).ceil();
-    (least > f64::from(gpus)).then(|| {
-        format!(
-            "{} has {:.0} billion weights, {:.0} GiB at 4.5 bits each; {gpus} x {} has {:.0} GiB, so it does not fit: \
-             --gpus {least} or more",
-            row.id,
-            weights / 1e9,
-            needed / GIB,
-            gpu.id,
-            memory / GIB * f64::from(gpus)
-        )
-    })
-}
-
 fn usd(price: &Decimal) -> f64 {
     price.to_f64().unwrap_or(f64::NAN)
 }
@@ -322,21 +293,5 @@ mod tests {
             let half = to_beat(bill, tokens, &machine("1", 0.5));
             assert!(close(half.tokens_per_second_kept_busy, 2.0 * found.tokens_per_second_kept_busy));
         }
-    }
-
-    #[test]
-    fn a_model_that_the_gpus_cannot_hold_is_named_with_how_many_can() {
-        let catalog = Catalog::bundled();
-        let gpu = catalog.gpu("rtx-4090-24gb").expect("a GPU");
-        // By hand: 80 layers of 8192 · 128 · 2 · (64 + 8) + 3 · 8192 · 28672 and two embeddings of 128256 · 8192.
-        let said = too_large("together/llama-3.3-70b", gpu, 1, &catalog).expect("too large");
-        assert!(
-            said.contains("71 billion weights, 37 GiB at 4.5 bits each; 1 x rtx-4090-24gb has 24 GiB"),
-            "{said}"
-        );
-        assert!(said.ends_with("--gpus 2 or more"), "{said}");
-        assert_eq!(too_large("llama-3.3-70b", gpu, 2, &catalog), None);
-        assert_eq!(too_large("groq/llama-3.1-8b", gpu, 1, &catalog), None);
-        assert_eq!(too_large("gpt-4o-mini", gpu, 1, &catalog), None, "its size is not public");
     }
 }

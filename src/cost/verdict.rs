@@ -110,10 +110,8 @@ pub(super) fn turned_round(
     })?;
     let figures = |here: &Here, row: &Row, below: bool| {
         format!(
-            "{}+{} b{} costs {} than there ({}:1, ${} here against ${})",
-            here.cell.prompt_tokens,
-            here.cell.output_tokens,
-            here.cell.batch,
+            "{} costs {} than there ({}:1, ${} here against ${})",
+            here.cell.label(),
             if below { "less" } else { "more" },
             figure(here.input_to_output, 3),
             figure(here.usd_per_million.value, 3),

@@ -3,7 +3,7 @@
 use rust_decimal::Decimal;
 
 use crate::base::units::{figure, significant};
-use crate::record::{Cell, Figure, Phase};
+use crate::record::Figure;
 
 /// Dollars: three significant digits, at least cents below $100, thousands separated: `$0.0123`, `$37.50`, `$2,938`.
 ///
@@ -74,19 +74,6 @@ pub fn range(ci95: Option<[f64; 2]>, text: impl Fn(f64) -> String) -> String {
 /// The interval of a price.
 pub fn interval(figure: Figure) -> String {
     range(figure.ci95, usd)
-}
-
-/// A cell in llama-bench's words, by its phase: `pp512`, `tg128 @ d4096 b8`, `served 128+32`; `pp512+tg128` is one row,
-/// `pp512 and tg128` a prompt row and an output row put together.
-pub fn cell_label(cell: &Cell) -> String {
-    let Cell { prompt_tokens, output_tokens, .. } = cell;
-    match cell.phase {
-        Phase::Prefill => cell.at(&format!("pp{prompt_tokens}")),
-        Phase::Decode => cell.at(&format!("tg{output_tokens}")),
-        Phase::Serving => cell.at(&format!("served {prompt_tokens}+{output_tokens}")),
-        Phase::Pair => cell.at(&format!("pp{prompt_tokens} and tg{output_tokens}")),
-        _ => cell.at(&format!("pp{prompt_tokens}+tg{output_tokens}")),
-    }
 }
 
 /// The first `width` characters, the last of them an ellipsis where there are more.
@@ -165,24 +152,6 @@ mod tests {
             assert_eq!(percent(share), text);
         }
         assert_eq!((signed_percent(0.1), signed_percent(-0.004)), ("+10.0%".to_owned(), "-0.4%".to_owned()));
-    }
-
-    #[test]
-    fn a_cell_is_named_by_its_phase() {
-        let named = |phase: Phase, depth, batch| {
-            cell_label(&Cell {
-                prompt_tokens: 128,
-                output_tokens: 32,
-                batch,
-                depth,
-                phase,
-                requests_per_second: None,
-            })
-        };
-        assert_eq!(named(Phase::Prefill, 0, 1), "pp128");
-        assert_eq!(named(Phase::Decode, 4096, 8), "tg32 @ d4096 b8");
-        assert_eq!(named(Phase::Joint, 0, 1), "pp128+tg32");
-        assert_eq!(named(Phase::Serving, 0, 16), "served 128+32 b16");
     }
 
     #[test]

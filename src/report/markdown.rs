@@ -10,9 +10,9 @@ use crate::cost::compare_records::{Comparison, Difference};
 use crate::cost::month;
 use crate::cost::target::HourView;
 use crate::cost::verdict::{Answer, Verdict};
-use crate::record::{Figure, Record};
+use crate::record::{Cell, Figure, Record};
 
-use super::format::{cell_label, interval, number, percent, usd};
+use super::format::{interval, number, percent, usd};
 use super::terminal::words::{kept_busy, legend, month_head, this_month};
 use super::verdict::{doubt, short, tier, words};
 use super::{PricedRow, device};
@@ -70,7 +70,7 @@ pub fn cost(rows: &[PricedRow<'_>]) -> String {
                 row.label.to_owned(),
                 row.record.model.label(),
                 device(row.record),
-                cost.headline_cell.as_ref().map_or("–".to_owned(), cell_label),
+                cost.headline_cell.as_ref().map_or("–".to_owned(), Cell::label),
                 cost.verdict.as_ref().map_or("–".to_owned(), short),
                 cost.price
                     .as_ref()
@@ -104,7 +104,7 @@ fn one(row: &PricedRow<'_>) -> String {
         let reason = cost.price.reason().unwrap_or("unknown");
         return format!("{text}No cost: {}\n", cell(reason));
     };
-    let at = cost.headline_cell.as_ref().map_or(String::new(), |cell| format!(", at {}", cell_label(cell)));
+    let at = cost.headline_cell.as_ref().map_or(String::new(), |cell| format!(", at {}", cell.label()));
     text.push_str(&format!(
         "${} an hour ({}), {} busy{at}\n\n",
         price.usd_per_hour.normalize(),
@@ -148,7 +148,7 @@ pub fn against_apis(record: &Record, view: &compare_api::View) -> String {
     let mut text = format!("### {} on {}\n\n", cell(&record.model.label()), cell(&device(record)));
     text.push_str(&format!(
         "{}, ${} an hour, {} of it busy\n\n",
-        cell_label(&here.cell),
+        here.cell.label(),
         number(here.usd_per_hour),
         percent(here.utilization)
     ));
@@ -215,7 +215,7 @@ pub fn against_record(baseline: &Record, other: &Record, found: &Comparison) -> 
             };
             vec![
                 row.metric.clone(),
-                row.cell.as_ref().map_or("the process".to_owned(), cell_label),
+                row.cell.as_ref().map_or("the process".to_owned(), Cell::label),
                 difference.to_owned(),
                 number(row.baseline),
                 number(row.other),

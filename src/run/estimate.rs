@@ -16,8 +16,13 @@ use super::measure::roofline::{Ceiling, ModelDemand, Work};
 use super::plan::{Limits, Plan, Row};
 
 /// Share of the single-precision peak that a prompt reaches, and of the read bandwidth that decode steps reach, roughly, for
-/// our own engine and for candle. Narrower arithmetic may have a far higher peak, which no engine here comes near.
+/// our own engine and for candle.
 const TYPICAL: [(&str, f64, f64); 2] = [("fused", 0.5, 0.8), ("candle", 0.2, 0.6)];
+/// Share of the peak of narrow arithmetic that a prompt on quantized weights reaches in our own engine: 0.44 with AVX2, 0.5 to
+/// 0.56 with AVX-512 VNNI (prompts of `docs/engine.md`, peaks of their records).
+const TYPICAL_NARROW: f64 = 0.45;
+/// Formats of weights that are multiplied in single precision.
+const WHOLE: [&str; 3] = ["F32", "F16", "BF16"];
 /// Bytes of weights that become ready in a second: synthetic ones are made, a file's read from memory and packed.
 const LOADED_PER_SECOND: [f64; 2] = [0.35e9, 1.0e9];
 /// How long the machine's power at rest is watched, where a sensor is read.
@@ -40,8 +45,10 @@ impl Pace {
         let header = &model.header;
         let demand = demand::model_demand(header, kv_type);
         let ceiling = ceiling(peaks);
+        let is_narrow = engine == TYPICAL[0].0 && !WHOLE.contains(&header.quantization.as_str());
         let (_, prompt, step) = TYPICAL.into_iter().find(|(name, ..)| *name == engine).unwrap_or(TYPICAL[0]);
-        Self { demand, ceiling, typical: [ceiling.flops * prompt, ceiling.read * step] }
+        let narrow = if is_narrow { ceiling.narrow * TYPICAL_NARROW } else { 0.0 };
+        Self { demand, ceiling, typical: [(ceiling.flops * prompt).max(narrow), ceiling.read * step] }
     }
 
     /// Whatever it is fed, a step of this length, and no bound below it.

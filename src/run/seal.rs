@@ -395,7 +395,11 @@ fn workload(plan: &Plan, left_out: &[LeftOut]) -> Workload {
 }
 
 /// Adds what this run set on the GPU whose sensors were read to its facts, which are from before.
-fn set_by_this_run(gpu: Option<&mut Gpu>, power_limit: Option<Watts>, settings: &[(&'static str, String)]) {
+pub fn set_by_this_run(
+    gpu: Option<&mut Gpu>,
+    power_limit: Option<Watts>,
+    settings: &[(&'static str, String)],
+) {
     let Some(gpu) = gpu else { return };
     if let Some(limit) = power_limit {
         gpu.facts.insert("power_limit_set_by_this_run_watts".to_owned(), limit.get().into());
@@ -409,7 +413,7 @@ fn set_by_this_run(gpu: Option<&mut Gpu>, power_limit: Option<Watts>, settings: 
 }
 
 /// Power limit of the GPU that computes, in watts, as NVML saw it before the run.
-fn power_limit(found: &Found, gpu: Option<usize>) -> Result<f64, String> {
+pub fn power_limit(found: &Found, gpu: Option<usize>) -> Result<f64, String> {
     let facts = gpu.and_then(|gpu| found.facts.get(gpu)).ok_or_else(|| "no GPU computes".to_owned())?;
     let watts = facts.get("power_limit_enforced_watts").and_then(serde_json::Value::as_f64);
     watts.ok_or_else(|| "NVML does not say".to_owned())

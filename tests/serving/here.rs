@@ -1,6 +1,7 @@
 //! The load of `bench run` on the engine in its process.
 
 use super::{check, figure, is_whole, number, record_of, steady};
+use crate::support::fake_nvml::{FakeNvml, GpuScript};
 use crate::support::{self, Bench};
 
 /// A load on the engine in this process, of a model that a test measures in a second.
@@ -83,6 +84,7 @@ fn flags_of_a_server_and_of_trials_have_no_place_in_a_load_here() {
         (&["--chat"][..], "--chat: it is for a server"),
         (&["--gpus", "2"], "--gpus: the engine in this process uses one GPU"),
         (&["-b", "4"], "--batch: a load has requests in flight instead"),
+        (&["--power-limit", "350,500"], "--power-limit: a load makes one record; give one limit"),
         (&["--precision", "1%"], "--precision: a load has no trials"),
         (&["--engine", "candle"], "engine candle cannot serve requests that come and go"),
         (&["-p", "9000"], "it needs 9008 positions"),
@@ -93,4 +95,25 @@ fn flags_of_a_server_and_of_trials_have_no_place_in_a_load_here() {
     }
     let plan = bench.run(&here(&["--request-rate", "2", "--dry-run"]));
     assert!(plan.stdout.contains("fused on cpu") && plan.stdout.contains("16+8 2/s"), "{}", plan.stdout);
+}
+
+#[test]
+fn clocks_and_a_power_limit_hold_for_a_load_here_and_are_put_back() {
+    let fake = FakeNvml::gpu(GpuScript::default());
+    let bench = Bench::new();
+    let library = fake.library().display().to_string();
+    let model = ["run", "--model", support::SMALL, "--device", "cpu", "--power", "nvml"];
+    let set = ["--nvml-library", &library, "--lock-clocks", "1410", "--power-limit", "350"];
+    let load = ["-p", "8", "-n", "4", "--max-concurrency", "1", "--num-prompts", "2", "--json", "-o", "-"];
+    let record = bench.json(&[&model[..], &set, &load].concat());
+    let gpu = &record["environment"]["gpus"][0]["facts"];
+    assert_eq!(
+        (&gpu["lock_clocks_mhz_set_by_this_run"], &gpu["power_limit_set_by_this_run_watts"]),
+        (&1410.into(), &350.0.into())
+    );
+    assert_eq!(record["fingerprint"]["treatment_fields"]["flag.lock_clocks_mhz"], "1410");
+    let setters = fake.setters();
+    let calls: Vec<&str> =
+        setters.iter().filter_map(|line| line.split_once(' ')).map(|(_, call)| call).collect();
+    assert_eq!(calls, ["lock clocks 1410 1410", "power limit 350000", "power limit 700000", "reset clocks"]);
 }

@@ -97,22 +97,26 @@ pub struct Samples {
 }
 
 impl Cell {
-    /// The cell in llama-bench's words: `pp512`, `tg128 @ d4096 b8`.
+    /// Its name in every view, in llama-bench's words: `pp512`, `tg128 @ d4096 b8`. `pp512+tg128` is one row, `pp512 and
+    /// tg128` are two rows priced as a pair. A load has the name of its row: `512+128 c8`, `512+128 @ d256 2/s c64`.
     pub fn label(&self) -> String {
-        let row = match (self.prompt_tokens, self.output_tokens) {
-            (prompt, 0) => format!("pp{prompt}"),
-            (0, output) => format!("tg{output}"),
-            (prompt, output) => format!("pp{prompt}+tg{output}"),
+        let Self { prompt_tokens, output_tokens, batch, depth, .. } = self;
+        let row = match (&self.phase, prompt_tokens, output_tokens) {
+            (Phase::Serving, prompt, output) => format!("{prompt}+{output}"),
+            (Phase::Pair, prompt, output) => format!("pp{prompt} and tg{output}"),
+            (Phase::Prefill, prompt, _) | (_, prompt, 0) => format!("pp{prompt}"),
+            (Phase::Decode, _, output) | (_, 0, output) => format!("tg{output}"),
+            (_, prompt, output) => format!("pp{prompt}+tg{output}"),
         };
-        self.at(&row)
-    }
-
-    /// `row` with this depth and batch: `tg128 @ d4096 b8`.
-    pub fn at(&self, row: &str) -> String {
-        let depth = if self.depth > 0 { format!(" @ d{}", self.depth) } else { String::new() };
-        let batch = if self.batch > 1 { format!(" b{}", self.batch) } else { String::new() };
-        let rate = self.requests_per_second.map_or(String::new(), |rate| format!(" at {rate}/s"));
-        format!("{row}{depth}{batch}{rate}")
+        let depth = if *depth > 0 { format!(" @ d{depth}") } else { String::new() };
+        let rate = self.requests_per_second.map_or(String::new(), |rate| format!(" {rate}/s"));
+        let batch = match (&self.phase, batch) {
+            (_, 0) => String::new(),
+            (Phase::Serving, in_flight) => format!(" c{in_flight}"),
+            (_, 1) => String::new(),
+            (_, batch) => format!(" b{batch}"),
+        };
+        format!("{row}{depth}{rate}{batch}")
     }
 }
 
@@ -195,6 +199,31 @@ mod tests {
         assert_eq!(read.percentiles.p90, Some(Known::unknown("9 gaps; it takes 20")));
         assert_eq!((&read.percentiles.p99, read.unknown.len()), (&None, 1));
         assert_eq!(serde_json::to_string(&read).expect("JSON"), text);
+    }
+
+    #[test]
+    fn a_cell_is_named_by_its_phase() {
+        let cell = |phase, depth, batch| Cell {
+            prompt_tokens: 128,
+            output_tokens: 32,
+            batch,
+            depth,
+            phase,
+            requests_per_second: None,
+        };
+        for (cell, name) in [
+            (cell(Phase::Prefill, 0, 1), "pp128"),
+            (cell(Phase::Decode, 4096, 8), "tg32 @ d4096 b8"),
+            (cell(Phase::Joint, 0, 1), "pp128+tg32"),
+            (Cell { output_tokens: 0, ..cell(Phase::Joint, 0, 2) }, "pp128 b2"),
+            (cell(Phase::Pair, 0, 8), "pp128 and tg32 b8"),
+            (cell(Phase::Serving, 0, 1), "128+32 c1"),
+            (cell(Phase::Serving, 256, 16), "128+32 @ d256 c16"),
+            (Cell { requests_per_second: Some(0.5), ..cell(Phase::Serving, 0, 0) }, "128+32 0.5/s"),
+            (Cell { requests_per_second: Some(2.0), ..cell(Phase::Serving, 0, 64) }, "128+32 2/s c64"),
+        ] {
+            assert_eq!(cell.label(), name);
+        }
     }
 
     #[test]

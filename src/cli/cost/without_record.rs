@@ -155,7 +155,7 @@ fn a_month(
     let mut view = month::month(&asked, machine.as_ref().map(|(machine, _)| machine), catalog)?;
     if let Some(id) = &args.gpu {
         let gpus = args.hour.gpus.unwrap_or(1);
-        view.notes.extend(month::too_large(model, catalog.gpu(id)?, gpus, catalog));
+        view.notes.extend(crate::cost::too_large(model, catalog.gpu(id)?, gpus, catalog));
     }
     if let Some((_, scenario)) = &machine {
         view.assumptions = scenario.assumptions().into_iter().filter(|a| !about_a_record(a.name)).collect();

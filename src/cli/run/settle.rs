@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use crate::base::failure::Usage;
+use crate::report::exchange::RowForm;
 use crate::run::plan::ranges;
 use crate::run::session::Batch;
 
@@ -39,6 +40,12 @@ pub(super) fn settle(args: &mut RunArgs, output: &Output) -> Result<(), Usage> {
             return Err(Usage::new(
                 "--json",
                 "it prints the record, and `-o json`, `jsonl`, `csv` or `md` llama-bench's rows; leave one out",
+            ));
+        }
+        if args.dry_run && args.output.rows() != Some(RowForm::Json) {
+            return Err(Usage::new(
+                "--output",
+                "a plan has no rows; with --dry-run `-o json` prints the plan as JSON, and without -o it is text",
             ));
         }
         match args.batch {

@@ -18,7 +18,7 @@ pub(super) fn plan(
     available: Option<Bytes>,
     output: &Output,
 ) -> anyhow::Result<()> {
-    match (args.dry_run, output.json) {
+    match (args.dry_run, output.json || args.output.is_stdout()) {
         (true, true) => return output.stdout(&(record::write::to_json(plan)? + "\n")),
         (true, false) => return output.human(&terminal::render_plan(plan, available)),
         _ => {}
@@ -78,8 +78,17 @@ impl Shown<'_> {
     /// machine.
     pub(super) fn summary(&self, records: &[Limited]) -> anyhow::Result<()> {
         if let Some(form) = self.args.output.rows() {
-            let rows = records.iter().flat_map(|(_, record)| llama_bench_rows(record).unwrap_or_default());
-            self.output.stdout(&form.text(&rows.collect::<Vec<_>>()))?;
+            let mut rows = Vec::new();
+            for (_, record) in records {
+                match llama_bench_rows(record) {
+                    Ok(exported) => {
+                        exported.notes(record).iter().for_each(|note| self.output.note(note));
+                        rows.extend(exported.rows);
+                    }
+                    Err(error) => self.output.note(&error.to_string()),
+                }
+            }
+            self.output.stdout(&form.text(&rows))?;
         }
         if self.args.power_limit.len() < 2 {
             return Ok(());

@@ -55,13 +55,13 @@ pub(super) fn with_a_server(args: &RunArgs) -> Result<(), Usage> {
 
 /// Refuses what is for a server, with a load on an engine in this process.
 pub(super) fn in_process(args: &RunArgs) -> Result<(), Usage> {
-    const SETTING: &str = "a load changes no GPU setting; use `nvidia-smi`, and the record says what was set";
     with_a_load(args)?;
     of_a_server(&args.serving)?;
-    first(&[
-        (args.lock_clocks.is_some(), "--lock-clocks", SETTING),
-        (!args.power_limit.is_empty(), "--power-limit", SETTING),
-    ])
+    first(&[(
+        args.power_limit.len() > 1,
+        "--power-limit",
+        "a load makes one record; give one limit, and run it again for another",
+    )])
 }
 
 /// Refuses what only a server has.

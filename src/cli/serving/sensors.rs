@@ -5,7 +5,7 @@ use crate::base::text::count;
 use crate::hardware::device::Found;
 use crate::hardware::telemetry::choose::{self as choosing, Chosen, PowerRequest};
 use crate::hardware::telemetry::{Rate, Recorder};
-use crate::run::serving::{self, Hardware, Server};
+use crate::run::serving::{Hardware, Server};
 
 use super::super::run::flags::RunArgs;
 
@@ -17,13 +17,12 @@ pub(super) fn choose(
     found: &Found,
 ) -> anyhow::Result<Result<Vec<Chosen>, String>> {
     let by_name = !matches!(args.power, PowerRequest::Auto | PowerRequest::None);
-    if !server.on_this_machine {
+    if let Some(why) = &server.elsewhere {
         if by_name {
-            let reason =
-                format!("{}, whose sensors cannot be read from here; leave it out", serving::ELSEWHERE);
+            let reason = format!("{why}, and only this machine's sensors can be read; leave it out");
             return Err(Usage::new("--power", reason).into());
         }
-        return Ok(Err(serving::ELSEWHERE.to_owned()));
+        return Ok(Err(why.clone()));
     }
     let library = args.nvml_library.as_deref();
     let one = |used: Option<u32>| -> anyhow::Result<Result<Vec<Chosen>, String>> {

@@ -74,7 +74,8 @@ fn alike(a: &Cell, b: &Cell) -> bool {
     const LENGTHS: f64 = 0.05;
     let near = |a: u32, b: u32| f64::from(a.abs_diff(b)) <= LENGTHS * f64::from(a.max(b));
     let served = a.phase == Phase::Serving
-        && (&a.phase, a.batch, a.depth) == (&b.phase, b.batch, b.depth)
+        && (&a.phase, a.batch, a.depth, a.requests_per_second)
+            == (&b.phase, b.batch, b.depth, b.requests_per_second)
         && near(a.prompt_tokens, b.prompt_tokens)
         && near(a.output_tokens, b.output_tokens);
     a == b || served

@@ -151,8 +151,22 @@ pub(super) fn environment(
 pub(super) fn price(
     environment: &Environment,
     foreign: &Foreign,
+    model: &str,
     options: &Options<'_>,
 ) -> Result<Price, String> {
+    let mut price = price_of(environment, foreign, options)?;
+    // A client's file names no GPU: how many there are is what was said here, or one.
+    if foreign.gpus.is_empty()
+        && (options.price_per_hour.is_none() || options.gpus.is_some())
+        && let Some(gpu) = options.gpu.and_then(|id| options.catalog.gpu(id).ok())
+    {
+        let count = u32::try_from(environment.gpus.iter().filter(|gpu| gpu.used).count()).unwrap_or(u32::MAX);
+        price.warnings.extend(cost::too_large(model, gpu, count, options.catalog));
+    }
+    Ok(price)
+}
+
+fn price_of(environment: &Environment, foreign: &Foreign, options: &Options<'_>) -> Result<Price, String> {
     let used: Vec<&Gpu> = environment.gpus.iter().filter(|gpu| gpu.used).collect();
     if let Some(usd) = options.price_per_hour {
         // Without --gpus the price is for the whole machine, as in `bench cost`.

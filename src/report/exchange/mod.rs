@@ -12,6 +12,7 @@ mod dates;
 mod detect;
 mod devices;
 mod error;
+mod exported;
 mod fields;
 mod foreign;
 mod guidellm;
@@ -54,6 +55,7 @@ use crate::record::Record;
 
 pub use detect::Format;
 pub use error::Error;
+pub use exported::Exported;
 pub use llama_forms::RowForm;
 use rows::Rows;
 pub use to_llama_bench::llama_bench_rows;

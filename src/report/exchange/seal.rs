@@ -32,7 +32,7 @@ pub(super) fn seal(
     let not_stated = NotStated(foreign.tool);
     let environment = machine::environment(&foreign, options, not_stated)?;
     let on_gpu = environment.gpus.iter().any(|gpu| gpu.used);
-    let price = machine::price(&environment, &foreign, options);
+    let price = machine::price(&environment, &foreign, &model.id, options);
     let engine = engine(&foreign, on_gpu, not_stated);
     let workload = workload(&foreign, not_stated);
     let model = model_info(&foreign, model, not_stated);

@@ -9,6 +9,7 @@ use crate::base::stats;
 use crate::record::{Cell, Measurement, Metric, Phase, Record};
 
 use super::Error;
+use super::exported::{self, Exported};
 use super::json::number_value;
 use super::to_vllm::created;
 
@@ -55,18 +56,39 @@ pub(super) const COLUMNS: [&str; 35] = [
 ///
 /// # Errors
 /// [`Error::Export`] if it has no row of one sequence.
-pub fn llama_bench_rows(record: &Record) -> Result<Vec<Value>, Error> {
+pub fn llama_bench_rows(record: &Record) -> Result<Exported, Error> {
     let setup = setup(record);
-    let rows: Vec<Value> =
-        record.measurements.iter().filter_map(|measured| row(record, &setup, measured)).collect();
-    if rows.is_empty() {
+    let (mut rows, mut left_out) = (Vec::new(), Vec::new());
+    for cell in exported::cells(record) {
+        let of_the_cell = record.measurements.iter().filter(|m| m.cell.as_ref() == Some(cell));
+        let before = rows.len();
+        rows.extend(of_the_cell.filter_map(|measured| row(record, &setup, measured)));
+        if rows.len() == before {
+            left_out.push((cell.clone(), no_row(record, cell)));
+        }
+    }
+    let exported = Exported::new(rows, left_out);
+    if exported.rows.is_empty() {
         return Err(Error::Export {
             id: record.id.clone(),
             format: "llama-bench rows",
-            reason: "it has no prompt, output or joint row of one sequence (batch 1), the only kind in llama-bench's format; export a server's figures with `--format vllm`".to_owned(),
+            reason: exported.reasons(),
         });
     }
-    Ok(rows)
+    Ok(exported)
+}
+
+/// Why a cell has no row.
+fn no_row(record: &Record, cell: &Cell) -> String {
+    if cell.phase == Phase::Serving {
+        return "llama-bench has no rows of a server's load; --format vllm has them".to_owned();
+    }
+    if cell.batch != 1 {
+        return "llama-bench's rows have one sequence (batch 1)".to_owned();
+    }
+    let mut of_the_cell = record.measurements.iter().filter(|m| m.cell.as_ref() == Some(cell));
+    let rate = of_the_cell.find(|m| tokens(&m.metric, cell).is_some());
+    rate.and_then(|m| m.value.reason()).unwrap_or("it has no rate that llama-bench has").to_owned()
 }
 
 /// What all rows have in common: the original fields if the record was imported from llama-bench, else the record's.

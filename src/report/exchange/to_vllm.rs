@@ -9,6 +9,7 @@ use crate::base::stats;
 use crate::record::{Cell, Measurement, Metric, Phase, Record};
 
 use super::Error;
+use super::exported::{self, Exported};
 use super::json::number_value;
 
 /// A metric and its name in vLLM's keys.
@@ -25,31 +26,43 @@ const ENOUGH: usize = 100;
 ///
 /// # Errors
 /// [`Error::Export`] if no cell has requests with input and output.
-pub fn vllm_objects(record: &Record) -> Result<Vec<Value>, Error> {
-    let mut cells: Vec<&Cell> = Vec::new();
-    for cell in record.measurements.iter().filter_map(|measured| measured.cell.as_ref()) {
-        if matches!(cell.phase, Phase::Serving | Phase::Joint) && !cells.contains(&cell) {
-            cells.push(cell);
+pub fn vllm_objects(record: &Record) -> Result<Exported, Error> {
+    let (mut objects, mut left_out) = (Vec::new(), Vec::new());
+    for cell in exported::cells(record) {
+        match object(record, cell) {
+            Ok(object) => objects.push(object),
+            Err(reason) => left_out.push((cell.clone(), reason)),
         }
     }
-    let objects: Vec<Value> = cells.into_iter().filter_map(|cell| object(record, cell)).collect();
-    if objects.is_empty() {
+    let exported = Exported::new(objects, left_out);
+    if exported.rows.is_empty() {
         return Err(Error::Export {
             id: record.id.clone(),
             format: "an object of vllm bench serve",
-            reason: "it has no row with both prompt and output (`bench run --pg P,N`); export rows with only one of them with `--format llama-bench`".to_owned(),
+            reason: exported.reasons(),
         });
     }
-    Ok(objects)
+    Ok(exported)
 }
 
-fn object(record: &Record, cell: &Cell) -> Option<Value> {
+/// The object of a cell, or why it has none.
+fn object(record: &Record, cell: &Cell) -> Result<Value, String> {
+    if !matches!(cell.phase, Phase::Serving | Phase::Joint) {
+        return Err(
+            "vllm bench serve has only rows with both prompt and output (`bench run --pg P,N`); --format llama-bench has the others"
+                .to_owned(),
+        );
+    }
     let find = |metric: Metric| {
         record.measurements.iter().find(|m| m.metric == metric && m.cell.as_ref() == Some(cell))
     };
     let value = |metric: Metric| find(metric).and_then(|m| *m.value).filter(|value| *value > 0.0);
-    let total = value(Metric::TotalTokensPerSecond)?;
-    let output = value(Metric::OutputTokensPerSecond)?;
+    let needed = |metric: Metric| {
+        let why = || find(metric.clone()).and_then(|m| m.value.reason()).unwrap_or("it was not measured");
+        value(metric.clone()).ok_or_else(|| format!("no {metric}, which vLLM's object has: {}", why()))
+    };
+    let total = needed(Metric::TotalTokensPerSecond)?;
+    let output = needed(Metric::OutputTokensPerSecond)?;
     let run = Run::of(record, cell, value, find(Metric::EndToEndLatencySeconds));
     let date = created(record).map(|text| {
         let digits: String = text.chars().filter(char::is_ascii_digit).take(14).collect();
@@ -63,7 +76,7 @@ fn object(record: &Record, cell: &Cell) -> Option<Value> {
         ("backend", record.engine.name.as_deref().map(Value::from)),
         ("model_id", Some(json!(record.model.id))),
         ("num_prompts", run.asked().map(number_value)),
-        ("request_rate", request_rate_asked(record)),
+        ("request_rate", request_rate_asked(record, cell)),
         ("max_concurrency", (cell.batch > 0).then(|| json!(cell.batch))),
         ("duration", run.duration.map(Value::from)),
         ("completed", run.completed.map(number_value)),
@@ -83,7 +96,7 @@ fn object(record: &Record, cell: &Cell) -> Option<Value> {
             times(&mut out, measured, word, list.filter(|_| run.has_entry_each(measured)));
         }
     }
-    Some(Value::Object(out))
+    Ok(Value::Object(out))
 }
 
 /// What is known about a cell's run.
@@ -157,9 +170,11 @@ pub(super) fn created(record: &Record) -> Option<&str> {
     }
 }
 
-/// The request rate: all at once in our own runs, and according to its file for an imported client.
-fn request_rate_asked(record: &Record) -> Option<Value> {
-    let Some(imported) = &record.imported else { return Some(json!("inf")) };
+/// The request rate: of our own runs the schedule's, or all at once; according to its file for an imported client.
+fn request_rate_asked(record: &Record, cell: &Cell) -> Option<Value> {
+    let Some(imported) = &record.imported else {
+        return Some(cell.requests_per_second.map_or_else(|| json!("inf"), Value::from));
+    };
     let [row] = imported.rows.as_slice() else { return None };
     let rate = row.get("request_rate").filter(|rate| !rate.is_null()).cloned()?;
     Some(match rate.as_str() {
@@ -172,9 +187,9 @@ fn request_rate_asked(record: &Record) -> Option<Value> {
 fn times(out: &mut Map<String, Value>, measured: &Measurement, word: &str, list: Option<&str>) {
     let samples = measured.samples.values.as_deref().unwrap_or_default();
     let kept = |name: &str| measured.unknown.get(name).and_then(Value::as_f64);
-    // Our latency between tokens is a median; vLLM's first figure is the mean.
-    let ours = measured.formula.starts_with("infercost.");
-    let value = measured.value.filter(|_| !ours || word != "itl");
+    // Our latency between tokens is a median, but of a load; vLLM's first figure is the mean.
+    let median = word == "itl" && measured.formula == Metric::InterTokenLatencySeconds.formula();
+    let value = measured.value.filter(|_| !median);
     let tail = || (samples.len() >= ENOUGH).then(|| stats::quantile(samples, 0.99)).flatten();
     for (name, seconds) in [
         ("mean", value.or_else(|| stats::mean(samples))),

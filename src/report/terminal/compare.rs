@@ -3,7 +3,7 @@
 use crate::cost::compare_api::{Service, View};
 use crate::cost::compare_records::{Comparison, Difference, FigureRatio};
 use crate::cost::verdict::Answer;
-use crate::record::Record;
+use crate::record::{Cell, Record};
 use crate::report::verdict::{doubt, tier, words};
 
 use super::cost::{assumptions, notes, price_notes};
@@ -12,7 +12,7 @@ use super::verdict::under;
 use super::{Page, Style};
 use crate::base::text::count;
 use crate::base::units::significant;
-use crate::report::format::{cell_label, number, percent, range, shorten, tokens, usd, wrap};
+use crate::report::format::{number, percent, range, shorten, tokens, usd, wrap};
 
 /// `bench compare RECORD`.
 pub fn render_compare_api(record: &Record, view: &View, style: Style) -> String {
@@ -29,12 +29,12 @@ pub fn render_compare_api(record: &Record, view: &View, style: Style) -> String 
         format!("${} an hour, {} of it busy", significant(here.usd_per_hour, 4), percent(here.utilization));
     if here.mix_measured {
         let speed = number(here.tokens_per_second);
-        out.line(format_args!("{} · {service}, {speed} tokens/s, {hour}", cell_label(&here.cell)));
+        out.line(format_args!("{} · {service}, {speed} tokens/s, {hour}", here.cell.label()));
     } else {
         let mix = significant(here.input_to_output, 3);
         out.line(format_args!(
             "{mix}:1 was not measured: computed from input and output of {}",
-            cell_label(&here.cell)
+            here.cell.label()
         ));
         out.line(format_args!("{service}, {hour}"));
     }
@@ -176,7 +176,7 @@ pub fn render_compare_records(baseline: &Record, other: &Record, found: &Compari
             }
         });
         for cell in cells {
-            out.line(format_args!("{}", cell.as_ref().map_or("the process".to_owned(), cell_label)));
+            out.line(format_args!("{}", cell.as_ref().map_or("the process".to_owned(), Cell::label)));
             rows.iter().filter(|row| row.cell == *cell).for_each(|row| line(&mut out, row, style));
         }
     }

@@ -12,7 +12,7 @@ use crate::record::{Apart, CostCell, Figure};
 use crate::report::{PricedRow, device, verdict};
 
 use super::{Page, Style};
-use crate::report::format::{cell_label, hourly, number, percent, range, trimmed, usd, wrap};
+use crate::report::format::{hourly, number, percent, range, trimmed, usd, wrap};
 
 /// The lines under a record's dollars in `bench cost`.
 pub fn render_cost_view(view: &View, style: Style) -> String {
@@ -75,8 +75,7 @@ pub fn render_priced(rows: &[PricedRow<'_>], style: Style) -> String {
             figure(*cost.usd_per_million_total_tokens),
             percent(cost.utilization)
         ));
-        let cell =
-            cost.headline_cell.as_ref().map_or(String::new(), |cell| format!(", {}", cell_label(cell)));
+        let cell = cost.headline_cell.as_ref().map_or(String::new(), |cell| format!(", {}", cell.label()));
         let what = format!("{} on {}{cell} · {}", row.record.model.label(), device(row.record), row.label);
         for text in wrap(&printable(&what), 72) {
             out.line(format_args!("          {}", style.dim(&text)));
@@ -162,7 +161,7 @@ fn cells(out: &mut Page, cells: &[CostCell], utilization: f64, style: Style) {
         };
         out.line(format_args!(
             "{:<26} {:>9} {:>9} {:>9} {:>10}  {}",
-            cell_label(&cell.cell),
+            cell.cell.label(),
             figure(*cell.usd_per_million_input_tokens),
             figure(*cell.usd_per_million_output_tokens),
             figure(mix(cell)),

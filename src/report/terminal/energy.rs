@@ -3,7 +3,7 @@
 use super::{Page, Style};
 use crate::base::units::{Watts, significant};
 use crate::record::{Energy, EnergyWindow, Grade, Metric, Phase, Record};
-use crate::report::format::{cell_label, wrap};
+use crate::report::format::wrap;
 
 /// The energy of a run, or one line that says why there is none.
 pub(super) fn render(out: &mut Page, energy: &Energy, style: Style) {
@@ -15,7 +15,7 @@ pub(super) fn render(out: &mut Page, energy: &Energy, style: Style) {
         return;
     }
     let widest =
-        energy.windows.iter().map(|w| cell_label(&w.cell).chars().count()).max().unwrap_or(3).clamp(3, 26);
+        energy.windows.iter().map(|w| w.cell.label().chars().count()).max().unwrap_or(3).clamp(3, 26);
     let header = format!(
         "{:<widest$} {:>12} {:>8} {:>8} {:>6} {:>5}",
         "energy", "J/token", "watts", "peak", "± open", "grade"
@@ -28,7 +28,7 @@ pub(super) fn render(out: &mut Page, energy: &Energy, style: Style) {
             window.error_bound_share.map_or("–".to_owned(), |share| format!("{:.1}%", share * 100.0));
         out.line(format_args!(
             "{:<widest$} {} {:>8} {:>8} {:>6} {:>5}",
-            cell_label(&window.cell),
+            window.cell.label(),
             style.strong(&format!("{:>12}", number(joules_per_token(window), 3))),
             number(*window.mean_watts, 3),
             number(*window.peak_watts, 3),
@@ -64,7 +64,7 @@ pub fn render_power_limits(swept: &[(Watts, &Record)], style: Style) -> String {
             out.line(format_args!(
                 "{:<9} {:<20} {:>12} {:>12} {:>8}",
                 format!("{} W", significant(limit.get(), 3)),
-                cell_label(&window.cell),
+                window.cell.label(),
                 number(rate.and_then(|m| *m.value)),
                 number(joules_per_token(window)),
                 number(*window.mean_watts),

@@ -2,14 +2,14 @@
 
 use crate::base::units::{Bytes, Seconds, figure, significant};
 use crate::record::{
-    Answer, ApiComparison, ApiVerdict, Check, Cost, Measurement, Metric, Phase, Record, Verdict,
+    Answer, ApiComparison, ApiVerdict, Cell, Check, Cost, Measurement, Metric, Phase, Record, Verdict,
 };
 use crate::report::verdict::{tier, times};
 use crate::run::measure::{self, RowTrials};
 
 use super::{Page, Style};
 use crate::base::text::{clipped, count, printable};
-use crate::report::format::{cell_label, hourly, interval, percent, shorten, usd, wrap};
+use crate::report::format::{hourly, interval, percent, shorten, usd, wrap};
 
 /// Trials whose longest takes less than this times the shortest are alike.
 const ALIKE: f64 = 1.5;
@@ -115,7 +115,7 @@ fn table(out: &mut Page, record: &Record, style: Style) {
         let (Some(cell), Some(why)) = (&*m.cell, is_a_rows_rate(m).then(|| wild(m)).flatten()) else {
             continue;
         };
-        for text in wrap(&format!("{}: {why}", cell_label(cell)), 76) {
+        for text in wrap(&format!("{}: {why}", cell.label()), 76) {
             out.line(format_args!("{}", style.warn(&text)));
         }
     }
@@ -243,7 +243,7 @@ fn rows(measurements: &[Measurement]) -> Vec<TableRow> {
             .zip(*m.value)
             .map_or_else(|| "–".to_owned(), |(interval, value)| width(interval.relative_half_width(value)));
         rows.push(TableRow {
-            label: cell_label(cell),
+            label: cell.label(),
             rate: m.value.map_or_else(|| "–".to_owned(), |value| figure(value, 4)),
             interval,
             // Another tool's mean or total has no samples here.
@@ -276,23 +276,23 @@ fn cost(out: &mut Page, cost: &Cost, style: Style) {
     for text in price.warnings.iter().flat_map(|warning| wrap(warning, 78)) {
         out.line(format_args!("  {}", style.warn(&text)));
     }
-    if let Some(cell) = &*cost.headline_cell {
-        let busy = percent(cost.utilization);
-        out.line(format_args!(
-            "  {}",
-            style.dim(&format!("USD per million tokens, at {}, {busy} busy", cell_label(cell)))
-        ));
-    }
     let blended = format!("blended {}:1", cost.blend_ratio);
     let of_unknown_lengths =
         cost.usd_per_million_total_tokens.filter(|_| cost.usd_per_million_all_output_tokens.is_none());
-    for (name, figure, note) in [
+    let figures = [
         ("input", *cost.usd_per_million_input_tokens, ""),
         ("output", *cost.usd_per_million_output_tokens, ""),
         (blended.as_str(), *cost.usd_per_million_blended_tokens, ""),
         ("all output", *cost.usd_per_million_all_output_tokens, "whole cost ÷ output tokens"),
         ("all tokens", of_unknown_lengths, "input and output alike"),
-    ] {
+    ];
+    if figures.iter().any(|(_, figure, _)| figure.is_some()) {
+        // A file may give rates without the lengths that they belong to.
+        let at = cost.headline_cell.as_ref().map_or(String::new(), |cell| format!(", at {}", cell.label()));
+        let head = format!("USD per million tokens{at}, {} busy", percent(cost.utilization));
+        out.line(format_args!("  {}", style.dim(&head)));
+    }
+    for (name, figure, note) in figures {
         if let Some(figure) = figure {
             let value = style.strong(&format!("{:>10}", usd(figure.value)));
             out.line(format_args!("  {name:<12} {value}   {:<22} {}", interval(figure), style.dim(note)));
@@ -330,10 +330,10 @@ fn comparison(out: &mut Page, cost: &Cost, style: Style) {
         }
         return;
     };
-    let mix = cost
-        .headline_cell
-        .as_ref()
-        .map_or(String::new(), |cell| format!(", {} in : {} out", cell.prompt_tokens, cell.output_tokens));
+    let mix = cost.headline_cell.as_ref().map_or(String::new(), |headline| {
+        let counted = cost.cells.iter().find(|cell| cell.cell == *headline).map(|cell| cell.tokens);
+        format!(", {}", mix(headline, counted))
+    });
     let busy = percent(cost.utilization);
     let head = format!("USD per million tokens at this mix{mix}, {busy} busy");
     out.line(format_args!("\n{}", style.dim(&head)));
@@ -356,6 +356,17 @@ fn comparison(out: &mut Page, cost: &Cost, style: Style) {
     }
     if let Some(verdict) = &*cost.verdict {
         super::verdict::verdict(out, verdict, style);
+    }
+}
+
+/// Input to output as counted; where that is not the ratio of the cell's lengths, as in the window of a load, the ratio.
+fn mix(cell: &Cell, counted: Option<[u64; 2]>) -> String {
+    const NEAR: f64 = 0.005;
+    let Cell { prompt_tokens, output_tokens, .. } = cell;
+    let lengths = f64::from(*prompt_tokens) / f64::from(*output_tokens);
+    match counted.map(|[input, output]| input as f64 / output as f64) {
+        Some(ratio) if (ratio / lengths - 1.0).abs() > NEAR => format!("{} in : 1 out", figure(ratio, 3)),
+        _ => format!("{prompt_tokens} in : {output_tokens} out"),
     }
 }
 
@@ -504,6 +515,21 @@ mod tests {
         assert_eq!(why.as_deref(), Some("its 2 trials took 200 ms to 900 ms"));
         let (line, why) = row(&[0.2, 0.201, 0.199]);
         assert!(why.is_none() && !line.contains("100%"), "{line}");
+    }
+
+    #[test]
+    fn the_mix_is_the_one_that_was_counted() {
+        let cell = Cell {
+            prompt_tokens: 32,
+            output_tokens: 32,
+            batch: 4,
+            depth: 0,
+            phase: Phase::Serving,
+            requests_per_second: None,
+        };
+        assert_eq!(mix(&cell, Some([12_800, 12_790])), "32 in : 32 out");
+        assert_eq!(mix(&cell, Some([9520, 10_000])), "0.952 in : 1 out");
+        assert_eq!(mix(&cell, None), "32 in : 32 out");
     }
 
     #[test]

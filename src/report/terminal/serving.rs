@@ -39,7 +39,9 @@ fn cold_start(out: &mut Page, cold: &ColdStart, style: Style) {
     ];
     said.extend(cold.first_token_seconds.map(|seconds| format!("first token after {}", time(seconds))));
     let usd = cold.usd.map_or_else(String::new, |usd| format!(" ({} of rent)", format::usd(usd)));
-    out.line(format_args!("{}", style.dim(&format!("cold start: {}{usd}", said.join(", ")))));
+    for text in wrap(&format!("cold start: {}{usd}", said.join(", ")), 78) {
+        out.line(format_args!("{}", style.dim(&text)));
+    }
 }
 
 /// The rows, and notes on some of them.

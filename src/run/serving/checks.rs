@@ -1,5 +1,6 @@
 //! What could be wrong with the figures of a load: evidence in, verdict out, one function per check.
 
+use crate::base::text::count;
 use crate::base::units::Seconds;
 use crate::hardware::telemetry::host::HostWindow;
 use crate::record::{Check, ROOFLINE, Validity, Verdict};
@@ -29,8 +30,8 @@ pub(super) struct Evidence<'a> {
     pub(super) finished: &'a Finished,
     /// What is known of the machine of an engine in this process; `None` for a server.
     pub(super) machine: Option<Machine<'a>>,
-    /// Whether the server runs on this machine.
-    pub(super) on_this_machine: bool,
+    /// Why the server is not taken to run on this machine; `None` where it is.
+    pub(super) elsewhere: Option<&'a str>,
     /// Whether answers were asked to have their length whatever the model says.
     pub(super) ignore_eos: bool,
 }
@@ -107,16 +108,26 @@ fn failed(rows: &[Driven]) -> Check {
     check(name, Verdict::Valid, format!("{failures} of {} requests failed", failures + others))
 }
 
-/// A row that was never steady has no rates, which is a result; without any that was, there is nothing to price.
+/// A row that was never steady has no rates, so none of them is false; without any that was, there is nothing to price.
 fn steady(rows: &[Driven]) -> Check {
+    let name = "steady_state";
     let wrong = each(rows, |row| row.serving.steady.window.as_ref().err().cloned());
-    let verdict = if wrong.len() < rows.len() { Verdict::Valid } else { Verdict::Suspect };
-    let text = if wrong.is_empty() {
-        "every row has a steady window".to_owned()
-    } else {
-        format!("no rates of these rows, longer ones may have them: {}", wrong.join("; "))
-    };
-    check("steady_state", verdict, text)
+    let steady = rows.len() - wrong.len();
+    match (steady, wrong.as_slice()) {
+        (_, []) => check(name, Verdict::Valid, "every row has a steady window".to_owned()),
+        (0, _) => {
+            let text = format!("no row has a steady window; longer ones may have: {}", wrong.join("; "));
+            check(name, Verdict::Suspect, text)
+        }
+        _ => {
+            let text = format!(
+                "{steady} of {} have a steady window, and only these have rates; the others: {}",
+                count(rows.len(), "row"),
+                wrong.join("; ")
+            );
+            check(name, Verdict::Valid, text)
+        }
+    }
 }
 
 fn lengths(rows: &[Driven], ignore_eos: bool) -> Check {
@@ -135,7 +146,9 @@ fn lengths(rows: &[Driven], ignore_eos: bool) -> Check {
         })
     });
     if wrong.is_empty() {
-        return check(name, Verdict::Valid, format!("{counted} answers have the requested length"));
+        let obeyed = counted - rows.iter().map(|row| row.off.output).sum::<usize>();
+        let text = format!("{obeyed} of {counted} answers have the requested length");
+        return check(name, Verdict::Valid, text);
     }
     let way_out = if ignore_eos { "" } else { "; --ignore-eos asks for answers of full length" };
     check(name, Verdict::Suspect, format!("{}{way_out}", wrong.join("; ")))
@@ -190,7 +203,12 @@ fn usage(rows: &[Driven]) -> Check {
         (!all.is_empty()).then(|| all.join(", "))
     });
     if wrong.is_empty() {
-        let text = format!("the server's count of {told} requests matches what was sent and received");
+        // Of one request both may differ.
+        let off = rows.iter().map(|row| row.off.prompt.max(row.off.usage)).sum::<usize>();
+        let text = format!(
+            "the server's counts match what was sent and received in {} of {told} requests",
+            told - off
+        );
         return check(name, Verdict::Valid, text);
     }
     check(name, Verdict::Suspect, wrong.join("; "))
@@ -259,8 +277,8 @@ fn late(rows: &[Driven]) -> Check {
 /// A remark, never a doubt: many have but one machine.
 fn same_machine(evidence: &Evidence<'_>) -> Check {
     let name = "same_machine";
-    if !evidence.on_this_machine {
-        return check(name, Verdict::Valid, "the server runs on another machine".to_owned());
+    if let Some(why) = evidence.elsewhere {
+        return check(name, Verdict::Valid, why.to_owned());
     }
     let time: Option<f64> =
         evidence.finished.rows.iter().map(|row| row.processor_time.map(Seconds::get)).sum();
@@ -335,12 +353,8 @@ mod tests {
         let host = HostWindow::default();
         let generated = Some(2.0 * 3328.0);
         let finished = Finished { rows, left_out: Vec::new(), stopped, search: None, host, generated };
-        let validity = validate(&Evidence {
-            finished: &finished,
-            machine: None,
-            on_this_machine: true,
-            ignore_eos: true,
-        });
+        let validity =
+            validate(&Evidence { finished: &finished, machine: None, elsewhere: None, ignore_eos: true });
         validity.checks.into_iter().find(|check| check.name == name).expect(name)
     }
 
@@ -368,7 +382,7 @@ mod tests {
 
     #[test]
     fn each_check_has_its_bound() {
-        let cases: [Case; 15] = [
+        let cases: [Case; 16] = [
             (
                 |d| d.serving.counts.endings = [(Ending::Completed, 99), (Ending::ClosedEarly, 1)].into(),
                 "requests_failed",
@@ -381,7 +395,7 @@ mod tests {
                 Verdict::Suspect,
                 "b: 2.0% of the requests failed (2 closed_early)",
             ),
-            (|d| d.off.output = 1, "lengths_obeyed", Verdict::Valid, "have the requested length"),
+            (|d| d.off.output = 1, "lengths_obeyed", Verdict::Valid, "199 of 200 answers have the requested"),
             (|d| d.off.output = 2, "lengths_obeyed", Verdict::Suspect, "b: 2 of 100 answers"),
             (
                 |d| d.serving.counts.cached_share = Some(0.01),
@@ -395,6 +409,7 @@ mod tests {
                 Verdict::Suspect,
                 "b: 2.0% of the prompt tokens",
             ),
+            (|d| d.off.prompt = 1, "usage_agrees", Verdict::Valid, "in 199 of 200 requests"),
             (|d| d.off.prompt = 2, "usage_agrees", Verdict::Suspect, "counts 2 prompts differently"),
             (|d| d.off.usage = 2, "usage_agrees", Verdict::Suspect, "counts 2 answers differently"),
             (|d| d.generated = Some(3300), "foreign_requests", Verdict::Valid, "28 were for others"),
@@ -418,7 +433,7 @@ mod tests {
                 |d| d.serving.steady.window = Err("three requests".to_owned()),
                 "steady_state",
                 Verdict::Valid,
-                "b: three requests",
+                "1 of 2 rows have a steady window, and only these have rates; the others: b: three requests",
             ),
         ];
         for (change, name, verdict, words) in cases {
@@ -434,7 +449,9 @@ mod tests {
     fn without_a_steady_row_or_a_count_there_is_no_figure_to_rely_on() {
         let mut wild = driven("a");
         wild.serving.steady.window = Err("three requests".to_owned());
-        assert_eq!(found(vec![wild], None, "steady_state").verdict, Verdict::Suspect);
+        let check = found(vec![wild], None, "steady_state");
+        assert_eq!(check.verdict, Verdict::Suspect);
+        assert_eq!(check.evidence, "no row has a steady window; longer ones may have: a: three requests");
         for name in ["lengths_obeyed", "prefix_cache", "usage_agrees"] {
             let mut silent = driven("a");
             silent.off = Off::default();

@@ -2,17 +2,19 @@
 //! server, so only what surrounds it is here.
 
 use crate::base::known::Known;
-use crate::base::units::Seconds;
+use crate::base::units::{Seconds, Watts};
 use crate::base::{clock, sys};
 use crate::engine::schedule::ServeOptions;
 use crate::engine::{self, Capabilities, Demand, MemoryForeseen};
 use crate::hardware::device;
+use crate::hardware::nvml::Gpu;
+use crate::hardware::telemetry::choose::Chosen;
 use crate::record::{EngineInfo, Measurement, Metric, Record, Unknown};
 use crate::run::energy::Sensors;
 use crate::run::engines::Kind;
 use crate::run::fingerprint::Host;
 use crate::run::plan as planning;
-use crate::run::session::{Content, EngineSetup, Resolved, Session, Watch};
+use crate::run::session::{self, Content, EngineSetup, Resolved, Session, Watch};
 use crate::run::{measure, seal as run_seal};
 use crate::workload::{self, Lengths, Stopped};
 
@@ -144,6 +146,9 @@ impl<'a> Local<'a> {
             stop_tokens: self.stop_tokens(content)?,
             ..ServeOptions::default()
         };
+        // Put back when this is dropped.
+        let mut settings = session.set()?;
+        let power_limit = settings.limit(&session.request.power_limits, 0).map_err(session::Error::from)?;
         let recorder = session.recorder();
         let begin = clock::now();
         let loading = watch.loading();
@@ -171,6 +176,8 @@ impl<'a> Local<'a> {
         // Only now: an engine may have had to choose anew.
         let capabilities = engine.capabilities().clone();
         drop(engine);
+        let set = Set { power_limit, named: settings.named() };
+        drop(settings);
         let today = clock::today();
         let record = seal(
             &finished,
@@ -178,7 +185,8 @@ impl<'a> Local<'a> {
                 argv: session.request.argv.clone(),
                 plan,
                 created: session.created,
-                subject: self.subject(&capabilities, content, load),
+                subject: self.subject(&capabilities, content, load, &set),
+                elsewhere: None,
                 price: session.hour().price(session.catalog, today),
                 sensors,
                 apis: &session.request.apis,
@@ -214,10 +222,14 @@ impl<'a> Local<'a> {
         Ok(vec![stop.map_err(reason)?])
     }
 
-    fn subject(&self, capabilities: &Capabilities, content: &Content, load: Seconds) -> Subject {
+    fn subject(&self, capabilities: &Capabilities, content: &Content, load: Seconds, set: &Set) -> Subject {
         let Self { session, resolved, engine, .. } = self;
         let place = &session.place;
         let mut environment = device::environment(&session.found, place.gpu, session.catalog);
+        let read = session.sensors.as_ref().ok().and_then(Chosen::gpu).map(Gpu::id);
+        let read = session.found.gpus.iter().position(|gpu| Some(gpu.id.as_str()) == read);
+        let read = read.and_then(|index| environment.gpus.get_mut(index));
+        run_seal::set_by_this_run(read, set.power_limit, &set.named);
         environment.unused_gpu.clone_from(&place.unused_gpu);
         let catalog_id = resolved.catalog_id(session.catalog);
         let [machine, boot] = host_keys();
@@ -234,12 +246,25 @@ impl<'a> Local<'a> {
         let mut keys =
             vec![("machine", machine), ("boot", boot), ("kernel", text(environment.kernel.as_ref()))];
         match gpu {
-            Some(gpu) => keys.push(("gpu_uuid", text(gpu.uuid.as_ref()))),
+            Some(gpu) => {
+                keys.push(("gpu_uuid", text(gpu.uuid.as_ref())));
+                let before = || run_seal::power_limit(&session.found, place.gpu);
+                let limit = set.power_limit.map_or_else(before, |limit| Ok(limit.get()));
+                keys.push((
+                    "power_limit_watts",
+                    limit.map_or_else(|_| "unknown".to_owned(), |w| w.to_string()),
+                ));
+            }
             None => keys.push(("microcode", text(Host::here().microcode.as_ref()))),
         }
-        let isa = engine.options.isa.map_or_else(|| "auto".to_owned(), |isa| isa.label().to_owned());
-        let launches =
-            if on_processor { "none".to_owned() } else { engine.options.launches.label().to_owned() };
+        let isa = engine.options.isa.map_or("auto", |isa| isa.label());
+        let launches = if on_processor { "none" } else { engine.options.launches.label() };
+        let mut treatment = vec![
+            ("kernels".to_owned(), capabilities.kernels.clone().unwrap_or_else(|| "none".to_owned())),
+            ("flag.isa".to_owned(), isa.to_owned()),
+            ("flag.launches".to_owned(), launches.to_owned()),
+        ];
+        treatment.extend(set.named.iter().map(|(name, value)| (format!("flag.{name}"), value.clone())));
         Subject {
             model: run_seal::model_info(&resolved.model, content.sha256.clone(), catalog_id),
             engine: self.engine_info(capabilities),
@@ -256,11 +281,7 @@ impl<'a> Local<'a> {
             ],
             series,
             machine: keys,
-            treatment: vec![
-                ("kernels", capabilities.kernels.clone().unwrap_or_else(|| "none".to_owned())),
-                ("flag.isa", isa),
-                ("flag.launches", launches),
-            ],
+            treatment,
             in_process: Some(InProcess {
                 on_processor,
                 gpu_processes: run_seal::gpu_processes(&session.found, place.gpu),
@@ -287,6 +308,13 @@ impl<'a> Local<'a> {
             unknown: Unknown::new(),
         }
     }
+}
+
+/// What the run set on the GPU.
+struct Set {
+    power_limit: Option<Watts>,
+    /// The rest, by the flag's name.
+    named: Vec<(&'static str, String)>,
 }
 
 /// Figures of the whole process.

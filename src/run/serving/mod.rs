@@ -21,7 +21,7 @@ mod subject;
 pub use local::Local;
 pub use plan::{Asked, Level, Plan, PlannedRow};
 pub use prompting::Prompting;
-pub use remote::{ELSEWHERE, Hardware, price, subject};
+pub use remote::{Hardware, price, subject};
 pub use rows::{Driven, Finished, Job, Told, run};
 pub use seal::{Sealing, seal};
 pub use search::{Probe, Search, Verdict};

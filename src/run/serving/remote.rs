@@ -15,8 +15,6 @@ use crate::record::{EngineInfo, Environment, Gpu, ModelInfo, Price, Unknown};
 use super::seal::host_keys;
 use super::{ColdStart, Server, Subject};
 
-/// Why nothing of the server's machine is read.
-pub const ELSEWHERE: &str = "the server runs on another machine";
 const UNSAID: &str = "the server does not say";
 
 /// The server's GPUs as the command line names them; they need not be here.
@@ -29,14 +27,19 @@ pub struct Hardware<'a> {
 }
 
 impl Hardware<'_> {
-    /// Whether the GPU that is named can be one of this machine's. A server at the end of a tunnel has an address
-    /// here, and its GPU elsewhere.
-    pub fn may_be_here(self, found: &Found, catalog: &Catalog) -> bool {
-        self.gpu.is_none_or(|named| {
-            found
-                .gpus
-                .iter()
-                .any(|gpu| device::row(gpu, catalog).is_some_and(|row| row.family == named.family))
+    /// Why a server at an address of this machine is taken to be elsewhere: the GPU that is named is none of this
+    /// machine's, as when the address is the end of a tunnel.
+    pub fn elsewhere(self, found: &Found, catalog: &Catalog) -> Option<String> {
+        let named = self.gpu?;
+        let is_here = found
+            .gpus
+            .iter()
+            .any(|gpu| device::row(gpu, catalog).is_some_and(|row| row.family == named.family));
+        (!is_here).then(|| {
+            format!(
+                "--gpu names {}, which this machine does not have, so the server is taken to be elsewhere",
+                named.name
+            )
         })
     }
 }
@@ -90,7 +93,7 @@ fn info(server: &Server, hardware: Hardware<'_>) -> ServerInfo {
         model: clean(&server.target.model),
         owned_by: listed.and_then(|model| model.owner.as_deref().map(clean).ok_or(UNSAID)).into(),
         context_tokens: listed.and_then(|model| model.context.ok_or(UNSAID)).into(),
-        on_this_machine: server.on_this_machine,
+        on_this_machine: server.elsewhere.is_none(),
         gpus: gpus.ok_or("neither --gpu nor --gpus was given").into(),
         unknown: Unknown::new(),
     }
@@ -114,11 +117,13 @@ pub fn price(
         return cost::of_gpus(cost::given_price(usd), count);
     }
     if let Some(gpu) = hardware.gpu {
-        return cost::of_gpus(cost::gpu_price(catalog, gpu, today)?, count);
+        let mut price = cost::of_gpus(cost::gpu_price(catalog, gpu, today)?, count)?;
+        price.warnings.extend(cost::too_large(&server.target.model, gpu, count, catalog));
+        return Ok(price);
     }
-    if !server.on_this_machine {
+    if let Some(why) = &server.elsewhere {
         return Err(format!(
-            "{ELSEWHERE}; name its GPUs with --gpu ID and --gpus N, or give its rent with --price-per-hour USD"
+            "{why}; name its GPUs with --gpu ID and --gpus N, or give its rent with --price-per-hour USD"
         ));
     }
     match found.gpus.as_slice() {
@@ -143,8 +148,13 @@ fn used_here(hardware: Hardware<'_>, found: &Found) -> bool {
 }
 
 fn environment(server: &Server, hardware: Hardware<'_>, found: &Found, catalog: &Catalog) -> Environment {
-    let here = server.on_this_machine;
-    let mut environment = if here { device::environment(found, None, catalog) } else { elsewhere() };
+    let mut environment = match &server.elsewhere {
+        None => device::environment(found, None, catalog),
+        Some(why) => Environment {
+            gpus_reason: Some(format!("{why}; --gpu names its GPUs")),
+            ..Environment::unknown(why)
+        },
+    };
     let count = hardware.gpus.unwrap_or(1);
     match hardware.gpu {
         Some(row) => {
@@ -160,7 +170,7 @@ fn environment(server: &Server, hardware: Hardware<'_>, found: &Found, catalog: 
             environment.gpus.extend((0..left).map(|_| named(row)));
             environment.gpus_reason = None;
         }
-        None if here && used_here(hardware, found) => {
+        None if server.elsewhere.is_none() && used_here(hardware, found) => {
             environment.gpus.iter_mut().for_each(|gpu| gpu.used = true);
         }
         None => {}
@@ -179,13 +189,6 @@ fn named(row: &catalog::Gpu) -> Gpu {
         used: true,
         facts: Unknown::new(),
         unknown: Unknown::new(),
-    }
-}
-
-fn elsewhere() -> Environment {
-    Environment {
-        gpus_reason: Some(format!("{ELSEWHERE}; --gpu names its GPUs")),
-        ..Environment::unknown(ELSEWHERE)
     }
 }
 

@@ -33,6 +33,8 @@ pub struct Sealing<'a> {
     pub created: jiff::Timestamp,
     /// What served it.
     pub subject: Subject,
+    /// Why that is not taken to be on this machine; `None` where it is.
+    pub elsewhere: Option<String>,
     /// The price of the hour, or why there is none.
     pub price: Result<Price, String>,
     /// What the sensors of the subject's devices said, one a device, or why none were read.
@@ -72,7 +74,7 @@ pub fn seal(finished: &Finished, s: Sealing<'_>) -> Result<Record, catalog::Erro
             gpu_processes: in_process.gpu_processes,
             gpu_processes_during: s.sensors.iter().flatten().find_map(run_seal::others_on_the_gpu),
         }),
-        on_this_machine: subject.on_this_machine(),
+        elsewhere: s.elsewhere.as_deref(),
         ignore_eos: subject.ignore_eos,
     });
     let [greedy, perplexity] = subject.no_quality;
@@ -276,6 +278,6 @@ fn fingerprint(plan: &Plan, subject: &Subject, workload: &Workload) -> Fingerpri
         ("flag.num_prompts", number(plan.num_prompts)),
         ("flag.num_warmups", number(plan.num_warmups)),
     ];
-    treatment.extend(subject.treatment.clone());
+    treatment.extend(subject.treatment.iter().map(|(name, value)| (name.as_str(), value.clone())));
     Fingerprint::of(fields(series), fields(subject.machine.clone()), fields(treatment))
 }

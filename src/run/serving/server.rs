@@ -23,8 +23,8 @@ pub struct Server {
     pub target: Target,
     /// The model as it lists it, or why it lists none.
     pub listed: Result<Model, String>,
-    /// Whether it runs on this machine.
-    pub on_this_machine: bool,
+    /// Why it is not taken to run on this machine; `None` where it is.
+    pub elsewhere: Option<String>,
     /// Whether prompts are words.
     pub as_text: bool,
     /// When the first token of the first request came.
@@ -87,12 +87,13 @@ pub fn find(
                 .to_owned(),
         );
     }
+    // An address is this machine's when a socket can be bound to it.
+    let is_here = addresses.iter().any(|address| UdpSocket::bind((address.ip(), 0)).is_ok());
     let mut server = Server {
         as_text: target.api == Api::Chat,
         first_token: None,
         listed: model.ok_or_else(|| "the server's list of models does not have it".to_owned()),
-        // An address is this machine's when a socket can be bound to it.
-        on_this_machine: addresses.iter().any(|address| UdpSocket::bind((address.ip(), 0)).is_ok()),
+        elsewhere: (!is_here).then(|| "the server's address is not one of this machine's".to_owned()),
         target,
         notes,
     };

@@ -33,7 +33,7 @@ pub struct Subject {
     /// The machines that it ran on, as keys of the fingerprint.
     pub machine: Vec<(&'static str, String)>,
     /// Flags and kernels that are another treatment.
-    pub treatment: Vec<(&'static str, String)>,
+    pub treatment: Vec<(String, String)>,
     /// What else is known of an engine in this process.
     pub in_process: Option<InProcess>,
     /// Why its device was not seen idle.
@@ -49,11 +49,4 @@ pub struct InProcess {
     pub on_processor: bool,
     /// Processes on the GPU that computes, before the run.
     pub gpu_processes: Option<usize>,
-}
-
-impl Subject {
-    /// Whether it runs where the requests come from.
-    pub fn on_this_machine(&self) -> bool {
-        self.server.as_ref().map_or(true, |server| server.on_this_machine)
-    }
 }

@@ -47,6 +47,7 @@ pub use place::{Place, limit_threads};
 pub use plan::{EngineSetup, Estimated, Planned};
 pub use price::Hour;
 pub use request::{Batch, LockClocks, RunRequest};
+pub(in crate::run) use settings::Settings;
 
 /// Why a session cannot go on: the error of whatever refused.
 #[derive(Debug, thiserror::Error)]
@@ -164,6 +165,22 @@ impl<'a> Session<'a> {
             limits.energy_seconds = energy::shortest_window(calibrated.as_ref());
         }
         Ok(Self { request, catalog, interrupt, created, found, place, sensors, calibrated, limits })
+    }
+
+    /// Checks that the GPU's clocks and power limit can be set where that was asked for; changes nothing.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] for a setting out of the GPU's range, [`Error::Sensors`] where no GPU is measured.
+    pub fn check_settings(&self) -> Result<(), Error> {
+        Settings::check(self.request, self.sensors.as_ref().ok()).map(drop)
+    }
+
+    /// Sets the GPU's clocks and power limit where that was asked for.
+    ///
+    /// # Errors
+    /// As [`check_settings`](Self::check_settings), and [`Error::Sensors`] when a setting may not be made.
+    pub(in crate::run) fn set(&self) -> Result<Settings, Error> {
+        Settings::apply(self.request, self.sensors.as_ref().ok())
     }
 
     /// The catalog's row of the GPU that computes, which has its data sheet.

@@ -14,7 +14,6 @@ use crate::run::estimate::{Estimate, Looked};
 use crate::run::plan::{self, Fits, Plan, PlannedRow, Row, rows};
 use crate::run::runner::{self, LeftOut};
 
-use super::settings::Settings;
 use super::{Batch, Content, Error, Place, Ready, Resolved, RunRequest, Session};
 
 /// Largest batch that growing stops at.
@@ -291,8 +290,7 @@ impl<'a> Estimated<'a> {
     /// # Errors
     /// As [`ready`](Self::ready).
     pub fn check_settings(&self) -> Result<(), Error> {
-        let session = self.planned.session;
-        Settings::check(session.request, session.sensors.as_ref().ok()).map(drop)
+        self.planned.session.check_settings()
     }
 
     /// Sets the GPU's clocks and power limit where that was asked for.
@@ -301,7 +299,7 @@ impl<'a> Estimated<'a> {
     /// [`Error::Sensors`] when a setting is out of the GPU's range or may not be made.
     pub fn ready(self, content: Content) -> Result<Ready<'a>, Error> {
         let Self { planned, looked } = self;
-        let settings = Settings::apply(planned.session.request, planned.session.sensors.as_ref().ok())?;
+        let settings = planned.session.set()?;
         Ok(Ready { planned, looked, content, settings })
     }
 }

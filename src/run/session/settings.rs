@@ -9,7 +9,7 @@ use super::{Error, LockClocks, RunRequest};
 
 /// The changes that are in force; put back when this is dropped, and by every other way out.
 #[derive(Default)]
-pub(super) struct Settings {
+pub(in crate::run) struct Settings {
     clocks: Option<ClockLock>,
     power_limit: Option<PowerLimit>,
 }
@@ -59,12 +59,16 @@ impl Settings {
     }
 
     /// What was set, by the flag's name.
-    pub(super) fn named(&self) -> Vec<(&'static str, String)> {
+    pub(in crate::run) fn named(&self) -> Vec<(&'static str, String)> {
         self.clocks.iter().map(|clocks| ("lock_clocks_mhz", clocks.mhz.to_string())).collect()
     }
 
     /// Moves on to the one of `limits` with this number, and says which is in force.
-    pub(super) fn limit(&mut self, limits: &[Watts], number: usize) -> Result<Option<Watts>, choose::Error> {
+    pub(in crate::run) fn limit(
+        &mut self,
+        limits: &[Watts],
+        number: usize,
+    ) -> Result<Option<Watts>, choose::Error> {
         let (Some(limit), Some(watts)) = (&mut self.power_limit, limits.get(number)) else {
             return Ok(None);
         };

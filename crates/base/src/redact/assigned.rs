@@ -39,7 +39,7 @@ pub(super) fn values(text: &str) -> Vec<Range<usize>> {
             name = format!("{}_{name}", &text[before]);
         }
         let secret = secret_name(&name);
-        if !secret && !ambiguous(&name) {
+        if (!secret && !ambiguous(&name)) || is_file_of_a_message(text, &word) {
             continue;
         }
         let element = secret.then(|| element(text, &word, &mut tag)).flatten();
@@ -136,6 +136,32 @@ fn assigned(text: &str, word: &Range<usize>) -> Option<usize> {
         }
         _ => None,
     }
+}
+
+/// Whether a message is about a file of that name: `/etc/passwd: permission denied`, `./token:3: not a number`.
+fn is_file_of_a_message(text: &str, word: &Range<usize>) -> bool {
+    let before = &text[..word.start];
+    let mut near = before.char_indices().rev().take(NEAR);
+    let start = near.find(|(_, c)| c.is_whitespace() || "\"'`(=".contains(*c));
+    let folder = &before[start.map_or(0, |(at, c)| at + c.len_utf8())..];
+    let is_path = ["/", "./", "../", "~/"].iter().any(|root| folder.starts_with(root));
+    if !is_path || folder.starts_with("//") || !folder.ends_with('/') {
+        return false;
+    }
+    let rest = text[word.end..].trim_start_matches(['"', '\'', '`']);
+    let Some(rest) = rest.strip_prefix(':') else { return false };
+    let digits = rest.bytes().take(NEAR).take_while(u8::is_ascii_digit).count();
+    if digits > 0 && rest[digits..].starts_with(':') {
+        return true;
+    }
+    // A message has several words; a single one may be what the file holds.
+    let Some(said) = rest.strip_prefix(' ') else { return false };
+    let word = |text: &str| text.bytes().take(NEAR).take_while(u8::is_ascii_alphabetic).count();
+    let first = word(said);
+    first > 0
+        && said[first..]
+            .strip_prefix(' ')
+            .is_some_and(|more| word(more) > 0 || more.starts_with(|c: char| c.is_ascii_digit()))
 }
 
 /// Whether the quoted text that begins here is itself a value.

@@ -315,6 +315,10 @@ const HIDDEN: &[&str] = &[
     "HF_TOKENS='§'",
     "serve --api-key=A1,§ --port 1",
     "api_key -> §",
+    "config/password: §",
+    "/run/secrets/db_password:§",
+    "/run/secrets/db_password: §\n",
+    "https://h/x/password: §",
     "passphrase => '§'",
     "secret := §",
 ];
@@ -372,6 +376,11 @@ fn what_is_no_secret_stays() {
         "auth: none, auth=basic, --auth bearer, use_auth: true",
         "/home/user/models/llama.gguf /home/u/skills-2026/x ./sk/learn",
         "api_key:\nmodel: m\nport: 1",
+        "--lengths /etc/passwd: line 1 is not JSON",
+        "cat: /etc/passwd: Permission denied",
+        "cannot read `/run/secrets/hf_token`: no such file",
+        "./password:3: a key expected; ~/api_key:12:5: bad",
+        "--api-key-file=/keys/api_key: it is a folder",
     ] {
         check(said, said);
         assert!(matches!(text(said), Cow::Borrowed(_)), "{said}");

@@ -9,6 +9,7 @@
 use crate::base::event::{Span, Tick};
 use crate::base::requests::{Ending, Moment, Request};
 use crate::base::stats::{mean, median, theil_sen};
+use crate::base::text::count;
 
 use super::{Observed, Pace, between, holds, is_measured, seconds, time_per_output_token};
 
@@ -110,7 +111,7 @@ fn full_house(requests: &[Request], concurrency: u32, measured: Span) -> Result<
 fn plateau(requests: &[&Request], measured: Span) -> Result<Span, String> {
     let n = requests.len();
     if n < 2 * BLOCKS {
-        return Err(format!("{n} requests completed; to tell a steady state takes {}", 2 * BLOCKS));
+        return Err(format!("{n} requests completed, and a steady state on a schedule takes {}", 2 * BLOCKS));
     }
     let medians = block_medians(requests, BLOCKS);
     if medians.len() < BLOCKS {
@@ -148,7 +149,8 @@ fn block_medians(requests: &[&Request], blocks: usize) -> Vec<f64> {
 fn stands_still(requests: &[&Request]) -> Result<(), String> {
     let blocks = BLOCKS.min(requests.len() / 2);
     if blocks < BLOCKS / 2 {
-        return Err(format!("{} requests were due in the window; a trend takes {BLOCKS}", requests.len()));
+        let due = count(requests.len(), "request");
+        return Err(format!("{due} completed of those due in the window, and a steady state takes {BLOCKS}"));
     }
     match drift(&block_medians(requests, blocks)) {
         Some(drift) if drift.abs() >= DRIFT => Err(format!("the time per token {}", changed(drift))),
