@@ -290,12 +290,14 @@ fn may_be_one_model(a: &Record, b: &Record) -> bool {
     if let Some((a, b)) = a.catalog_id.as_ref().zip(b.catalog_id.as_ref()) {
         return a == b;
     }
-    fn agree<T: PartialEq>(a: Option<&T>, b: Option<&T>) -> bool {
-        a.zip(b).is_none_or(|(a, b)| a == b)
-    }
     agree(a.architecture.as_ref(), b.architecture.as_ref())
         && agree(a.layers.as_ref(), b.layers.as_ref())
         && agree(a.vocabulary.as_ref(), b.vocabulary.as_ref())
+}
+
+/// Whether two values are the same, as far as both are known.
+fn agree<T: PartialEq>(a: Option<&T>, b: Option<&T>) -> bool {
+    a.zip(b).is_none_or(|(a, b)| a == b)
 }
 
 /// Why a share of a peak is above one.

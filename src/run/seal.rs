@@ -413,6 +413,9 @@ pub fn set_by_this_run(
 }
 
 /// Power limit of the GPU that computes, in watts, as NVML saw it before the run.
+///
+/// # Errors
+/// Why it is not known.
 pub fn power_limit(found: &Found, gpu: Option<usize>) -> Result<f64, String> {
     let facts = gpu.and_then(|gpu| found.facts.get(gpu)).ok_or_else(|| "no GPU computes".to_owned())?;
     let watts = facts.get("power_limit_enforced_watts").and_then(serde_json::Value::as_f64);
