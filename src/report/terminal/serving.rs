@@ -223,7 +223,7 @@ pub fn render_serving_plan(plan: &Plan, url: &str) -> String {
         out.line(format_args!("  {}", row.label));
     }
     if plan.find_share.is_some() {
-        let most = plan.max_time_seconds.map_or_else(String::new, |time| format!(", {time} in all"));
+        let most = plan.max_time_seconds.map_or_else(String::new, |time| format!(", {time} in all at most"));
         out.line(format_args!("rows at rates that the search finds{most}"));
         return out.into_text();
     }

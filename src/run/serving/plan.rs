@@ -10,6 +10,8 @@ use crate::base::units::Seconds;
 use crate::run::measure::serving::Goals;
 use crate::workload::{self, Arrivals, Lengths, Pace, Process};
 
+use super::search;
+
 /// Requests in flight where neither they nor a rate were asked for: alone, a few, and many.
 const CONCURRENCY: [u32; 3] = [1, 8, 32];
 /// Lengths where none were asked for.
@@ -174,7 +176,7 @@ impl Plan {
             rows,
             random_range_ratio: asked.range_ratio.unwrap_or(0.0),
             lengths: asked.lengths,
-            max_time_seconds: asked.max_time,
+            max_time_seconds: asked.max_time.or(asked.find_share.map(|_| search::LONGEST)),
             row_seconds: (asked.max_time.is_none() && asked.requests.is_none() && asked.find_share.is_none())
                 .then_some(ROW),
             num_prompts: asked.requests,
@@ -474,6 +476,14 @@ mod tests {
         assert!(Plan::is_too_short(plan.share(Seconds::new(61.0), 1)));
         let counted = Plan::resolve(Asked { requests: Some(100), ..asked() }).expect("a plan");
         assert_eq!(counted.share(Seconds::ZERO, 3), None);
+    }
+
+    #[test]
+    fn a_search_is_bounded_without_a_word() {
+        let search = |max_time| Asked { find_share: Some(0.9), goals: some_goal(), max_time, ..asked() };
+        let bound = |asked| Plan::resolve(asked).expect("a plan").max_time_seconds;
+        assert_eq!(bound(search(None)), Some(Seconds::new(600.0)));
+        assert_eq!(bound(search(Some(Seconds::new(90.0)))), Some(Seconds::new(90.0)));
     }
 
     #[test]

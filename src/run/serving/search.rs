@@ -33,7 +33,7 @@ const ABOVE_ALONE: f64 = 2.0;
 /// Rates that are tried at most.
 const MOST_STEPS: u32 = 24;
 /// Default limit on the time of a search.
-const LONGEST: Seconds = Seconds::new(600.0);
+pub(super) const LONGEST: Seconds = Seconds::new(600.0);
 const CONFIDENCE: f64 = 0.95;
 
 /// What a search found.
