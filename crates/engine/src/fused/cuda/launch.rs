@@ -197,6 +197,13 @@ fn words(place: DevicePlace, count: usize) -> bool {
     count * 4 <= place.bytes()
 }
 
+/// Does recorded work again.
+pub(super) fn replay(recorded: &Recorded) -> Result<(), Fault> {
+    // SAFETY: it was recorded from functions of this file, on memory of the same engine, which is given back after the
+    // recordings; the step that reads what it wrote does not return before the queue is finished.
+    unsafe { recorded.replay() }
+}
+
 impl Kernels {
     /// Compiles what a model with matrices of these types needs, or takes it from `cache`, and uploads it.
     ///
@@ -277,13 +284,6 @@ impl Kernels {
     fn of(&self, kind: TensorType) -> Result<&OfKind, Fault> {
         let found = self.matrices.iter().find(|kernels| kernels.kind == kind);
         found.ok_or_else(|| Fault::Failed(format!("no kernel was compiled for matrices of {kind}")))
-    }
-
-    /// Does recorded work again.
-    pub(super) fn replay(&self, recorded: &Recorded) -> Result<(), Fault> {
-        // SAFETY: it was recorded from functions of this file, on memory of the same engine, which is given back after the
-        // recordings; the step that reads what it wrote does not return before the queue is finished.
-        unsafe { recorded.replay() }
     }
 
     /// Launches what [`within`] let pass.
