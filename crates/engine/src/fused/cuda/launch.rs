@@ -24,6 +24,8 @@ use super::fragments::Layout;
 use super::store::{Form, Matrix, Vector};
 
 pub(super) use attention::{PART, part_bytes};
+#[cfg(test)]
+pub(super) use tensor::MOST_TILES;
 use tensor::OfFragments;
 pub(super) use tensor::{Dropped, EXPERTS, Halves, Input, PRODUCTS, SEGMENTS, Sorted};
 
@@ -103,6 +105,8 @@ struct OfKind {
 #[derive(Debug)]
 pub(super) struct Kernels {
     queue: Arc<Queue>,
+    /// Of the device.
+    multiprocessors: usize,
     /// Of all code.
     hash: String,
     matrices: Vec<OfKind>,
@@ -250,6 +254,7 @@ impl Kernels {
         modules.extend([attention.clone(), layer.clone()]);
         Ok(Self {
             queue: Arc::new(queue.map_err(|fault| fault.to_string())?),
+            multiprocessors: device.multiprocessors as usize,
             hash: Module::hash(&modules),
             matrices,
             dropped: Vec::new(),
