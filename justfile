@@ -36,6 +36,10 @@ gpu-pack *flags:
 gpu-selfcheck *arguments:
     scripts/gpu/selfcheck {{arguments}}
 
+# Predict tokens per second on an H100 and an H200 from the kernels' machine code
+kernels-model *flags:
+    scripts/kernels-model {{flags}}
+
 # Measure the real model with the release build and check the record
 real-model:
     scripts/real-model

@@ -5,15 +5,15 @@
 // One file for a type, as KIND names it. Activations are what `halve` (layer.cu) makes of them: each token's row times a
 // power of two, which `factors` undoes, and the sums of its blocks of 32.
 //
-// Eight warps share a tile of 16 rows: warp s takes units s, s + 8, s + 16 and so on, and their sums are added in the order of the
-// warps. So the order of every sum depends on the number of columns alone. A column of an `mma` does not depend on its
-// neighbours, so a token's results are the same bits in every batch and in every kernel here.
+// A tile of 16 rows has eight slices: slice s is units s, s + 8, s + 16 and so on. A warp sums one, or several in turn, and the sums
+// are added in the order of the slices. So the order of every sum depends on the number of columns alone. A column of an `mma`
+// does not depend on its neighbours, so a token's results are the same bits in every batch and in every kernel here.
 // Weights read: UNIT_BYTES / 16 / UNIT_COLUMNS a weight, for 8 * GROUPS tokens; 2 * rows * columns FLOP a token.
 
 #include "base.cuh"
 #include "fragments.cuh"
 
-// Warps that share a tile, as in `launch.rs` of the engine.
+// Slices of a tile, as in `launch/tensor.rs` of the engine.
 static constexpr u32 SLICES = 8;
 // Rows of a tile in shared memory, padded so that the lanes of a warp store to different banks.
 static constexpr u32 PADDED = 20;
@@ -37,7 +37,10 @@ template <u32 GROUPS>
 static __device__ __forceinline__ void multiply_unit(const Unit &unit, u32 number, const u16 *const x[GROUPS],
                                                      const Activations &in, const u32 offsets[GROUPS],
                                                      float sums[GROUPS][4]) {
-    [[maybe_unused]] u32 t = threadIdx.x % 4;
+    u32 t = threadIdx.x % 4;
+    const u16 *of_unit = in.halves + number * UNIT_COLUMNS + (NARROW ? 4 : 8) * t;
+    // With many groups there are no registers for a pointer to each.
+    auto at = [&](u32 group) { return GROUPS < 8 ? x[group] : of_unit + offsets[group]; };
 #if KIND == Q4_K || KIND == Q5_K
     const u32 *block_sums = in.block_sums + number * UNIT_COLUMNS / 256 * 8 + t;
     float parts[GROUPS][4] = {};
@@ -53,7 +56,7 @@ static __device__ __forceinline__ void multiply_unit(const Unit &unit, u32 numbe
                 fragments(of, run, a);
 #pragma unroll
                 for (u32 group = 0; group < GROUPS; ++group) {
-                    uint4 b = *(const uint4 *)(x[group] + 128 * half + 32 * run);
+                    uint4 b = *(const uint4 *)(at(group) + 128 * half + 32 * run);
                     multiply_add(parts[group], a[0], b.x, b.y);
                     multiply_add(parts[group], a[1], b.z, b.w);
                 }
@@ -86,7 +89,7 @@ static __device__ __forceinline__ void multiply_unit(const Unit &unit, u32 numbe
             for (u32 j = 0; j < 2; ++j)
 #pragma unroll
                 for (u32 group = 0; group < GROUPS; ++group) {
-                    uint2 b = *(const uint2 *)(x[group] + 32 * run + 16 * j);
+                    uint2 b = *(const uint2 *)(at(group) + 32 * run + 16 * j);
                     float part[4] = {};
                     multiply_add(part, a[j], b.x, b.y);
 #pragma unroll
@@ -101,7 +104,7 @@ static __device__ __forceinline__ void multiply_unit(const Unit &unit, u32 numbe
         const u32 a[2][4] = {{first.x, first.y, first.z, first.w}, {second.x, second.y, second.z, second.w}};
 #pragma unroll
         for (u32 group = 0; group < GROUPS; ++group) {
-            uint4 b = *(const uint4 *)(x[group] + 32 * run);
+            uint4 b = *(const uint4 *)(at(group) + 32 * run);
 #if KIND == F16
             multiply_add(sums[group], a[0], b.x, b.y);
             multiply_add(sums[group], a[1], b.z, b.w);
@@ -128,7 +131,7 @@ static __device__ __forceinline__ void multiply_unit(const Unit &unit, u32 numbe
         scales(unit, run, scale);
 #pragma unroll
         for (u32 group = 0; group < GROUPS; ++group) {
-            uint4 b = *(const uint4 *)(x[group] + 32 * run);
+            uint4 b = *(const uint4 *)(at(group) + 32 * run);
             float part[4] = {};
             multiply_add(part, a[0], b.x, b.y);
             multiply_add(part, a[1], b.z, b.w);
@@ -161,60 +164,75 @@ struct Tokens {
     __device__ __forceinline__ u32 output(u32 token) const { return slots ? slots[token] : token; }
 };
 
-// A block of SLICES warps for each of its tiles, number `block` of the matrix. `in`, `out` and `tokens` are those from the block's first token on, as
-// `which` says. Beyond the last token the last one is computed again, and not written.
-template <u32 GROUPS, u32 TILES>
-static __device__ __forceinline__ void multiply_tiles(const u8 *weights, u32 rows, u32 units, u32 block, const Activations &in,
-                                                      float *out, u32 out_stride, u32 tokens,
+// Adds the products of a slice of a tile, of which the first unit is `from`: units slice, slice + SLICES and so on.
+template <u32 GROUPS>
+static __device__ __forceinline__ void multiply_slice(const u8 *from, u32 units, u32 slice, const Activations &in,
+                                                      const u32 offsets[GROUPS], float sums[GROUPS][4]) {
+    u32 lane = threadIdx.x % 32, t = lane % 4;
+    const u16 *x[GROUPS];
+#pragma unroll
+    for (u32 group = 0; group < GROUPS; ++group)
+        x[group] = in.halves + offsets[group] + slice * UNIT_COLUMNS + (NARROW ? 4 : 8) * t;
+    from += (u64)slice * UNIT_BYTES;
+    // The next unit comes while one is multiplied. Two in turn, so that none is moved from register to register. (Where there
+    // are no registers for two, both come when they are needed.)
+    constexpr bool AHEAD = KIND != Q5_K || GROUPS < 8;
+    Unit even, odd;
+    if (AHEAD && slice < units) load(even, from, lane);
+    for (u32 number = slice; number < units; number += 2 * SLICES) {
+        u32 second = number + SLICES;
+        if (!AHEAD) load(even, from, lane);
+        if (AHEAD && second < units) load(odd, from + SLICES * UNIT_BYTES, lane);
+        from += 2 * SLICES * UNIT_BYTES;
+        multiply_unit<GROUPS>(even, number, x, in, offsets, sums);
+        if (second >= units) break;
+#pragma unroll
+        for (u32 group = 0; group < GROUPS; ++group) x[group] += SLICES * UNIT_COLUMNS;
+        if (!AHEAD) load(odd, from - SLICES * UNIT_BYTES, lane);
+        if (AHEAD && second + SLICES < units) load(even, from, lane);
+        multiply_unit<GROUPS>(odd, second, x, in, offsets, sums);
+#pragma unroll
+        for (u32 group = 0; group < GROUPS; ++group) x[group] += SLICES * UNIT_COLUMNS;
+    }
+}
+
+// A block's tiles, from number `first` of the matrix on, by `warps_of_tile` warps for each: SLICES, or a half or a quarter of it.
+// Then each warp takes two or four slices in turn, and `out` holds what was summed before. `in`, `out` and `tokens` are those from
+// the block's first token on, as `which` says. Beyond the last token the last one is computed again, and not written.
+template <u32 GROUPS, u32 ALL_WARPS>
+static __device__ __forceinline__ void multiply_tiles(const u8 *weights, u32 rows, u32 units, u32 first, u32 warps_of_tile,
+                                                      const Activations &in, float *out, u32 out_stride, u32 tokens,
                                                       const Tokens &which = {nullptr, 1}) {
-    __shared__ float room[TILES * SLICES][8 * GROUPS][PADDED];
+    __shared__ float room[ALL_WARPS][8 * GROUPS][PADDED];
     u32 lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
     // The same in all lanes, which the compiler does not see otherwise.
     u32 warp = __shfl_sync(ALL_LANES, threadIdx.x / 32, 0);
-    u32 first = block * (blockDim.x / (32 * SLICES)), tile = first + warp / SLICES, slice = warp % SLICES;
-    if (tile * 16 < rows) {
-        u32 offsets[GROUPS];
-        const u16 *x[GROUPS];
+    u32 tile = first + warp / warps_of_tile;
+    for (u32 begin = 0; begin < SLICES; begin += warps_of_tile) {
+        if (tile * 16 < rows) {
+            u32 offsets[GROUPS];
 #pragma unroll
-        for (u32 group = 0; group < GROUPS; ++group) {
-            offsets[group] = which.input(min(8 * group + g, tokens - 1)) * in.stride;
-            x[group] = in.halves + offsets[group] + slice * UNIT_COLUMNS + (NARROW ? 4 : 8) * t;
+            for (u32 group = 0; group < GROUPS; ++group)
+                offsets[group] = which.input(min(8 * group + g, tokens - 1)) * in.stride;
+            float sums[GROUPS][4] = {};
+            multiply_slice<GROUPS>(weights + (u64)tile * units * UNIT_BYTES, units, begin + warp % warps_of_tile, in, offsets,
+                                   sums);
+#pragma unroll
+            for (u32 group = 0; group < GROUPS; ++group)
+#pragma unroll
+                for (u32 i = 0; i < 4; ++i) room[warp][8 * group + 2 * t + i % 2][g + i / 2 * 8] = sums[group][i];
         }
-        float sums[GROUPS][4] = {};
-        const u8 *from = weights + ((u64)tile * units + slice) * UNIT_BYTES;
-        // The next unit comes while one is multiplied. Two in turn, so that none is moved from register to register. (Where there
-        // are no registers for two, both come when they are needed.)
-        constexpr bool AHEAD = KIND != Q5_K || GROUPS < 8;
-        Unit even, odd;
-        if (AHEAD && slice < units) load(even, from, lane);
-        for (u32 number = slice; number < units; number += 2 * SLICES) {
-            u32 second = number + SLICES;
-            if (!AHEAD) load(even, from, lane);
-            if (AHEAD && second < units) load(odd, from + SLICES * UNIT_BYTES, lane);
-            from += 2 * SLICES * UNIT_BYTES;
-            multiply_unit<GROUPS>(even, number, x, in, offsets, sums);
-            if (second >= units) break;
-#pragma unroll
-            for (u32 group = 0; group < GROUPS; ++group) x[group] += SLICES * UNIT_COLUMNS;
-            if (!AHEAD) load(odd, from - SLICES * UNIT_BYTES, lane);
-            if (AHEAD && second + SLICES < units) load(even, from, lane);
-            multiply_unit<GROUPS>(odd, second, x, in, offsets, sums);
-#pragma unroll
-            for (u32 group = 0; group < GROUPS; ++group) x[group] += SLICES * UNIT_COLUMNS;
+        __syncthreads();
+        bool last = begin + warps_of_tile >= SLICES;
+        for (u32 i = threadIdx.x; i < blockDim.x / (32 * warps_of_tile) * GROUPS * 128; i += blockDim.x) {
+            u32 of_block = i / (GROUPS * 128), token = i / 16 % (8 * GROUPS), row = (first + of_block) * 16 + i % 16;
+            if (row >= rows || token >= tokens) continue;
+            float *to = out + (u64)which.output(token) * out_stride + row;
+            float sum = begin ? *to : 0.0f;
+            for (u32 s = 0; s < warps_of_tile; ++s) sum += room[of_block * warps_of_tile + s][token][i % 16];
+            *to = last ? sum * WHOLE * in.factors[which.input(token)] : sum;
         }
-#pragma unroll
-        for (u32 group = 0; group < GROUPS; ++group)
-#pragma unroll
-            for (u32 i = 0; i < 4; ++i) room[warp][8 * group + 2 * t + i % 2][g + i / 2 * 8] = sums[group][i];
-    }
-    __syncthreads();
-    for (u32 i = threadIdx.x; i < blockDim.x / (32 * SLICES) * GROUPS * 128; i += blockDim.x) {
-        u32 of_block = i / (GROUPS * 128), token = i / 16 % (8 * GROUPS), row = (first + of_block) * 16 + i % 16;
-        if (row >= rows || token >= tokens) continue;
-        float sum = 0.0f;
-#pragma unroll
-        for (u32 s = 0; s < SLICES; ++s) sum += room[of_block * SLICES + s][token][i % 16];
-        out[(u64)which.output(token) * out_stride + row] = sum * WHOLE * in.factors[which.input(token)];
+        if (!last) __syncthreads();
     }
 }
 
@@ -227,47 +245,48 @@ struct Product {
 
 // Grid: for each of up to three matrices tiles / (tiles of a block), and tokens / (8 * GROUPS), all rounded up. Matrices with the
 // same activations are multiplied at once, since a small one does not fill a device.
-template <u32 GROUPS, u32 TILES>
+template <u32 GROUPS, u32 ALL_WARPS>
 static __device__ __forceinline__ void multiply_all(Product of, const Product &second, const Product &third, u32 units,
-                                                    const Activations &in, u32 out_stride, u32 tokens) {
-    u32 rows_of_block = blockDim.x / (2 * SLICES), block = blockIdx.x;
-    u32 blocks = (of.rows + rows_of_block - 1) / rows_of_block;
+                                                    u32 warps_of_tile, const Activations &in, u32 out_stride, u32 tokens) {
+    u32 tiles = blockDim.x / (32 * warps_of_tile), block = blockIdx.x;
+    u32 blocks = (of.rows + 16 * tiles - 1) / (16 * tiles);
     if (block >= blocks) {
         block -= blocks;
         of = second;
-        blocks = (of.rows + rows_of_block - 1) / rows_of_block;
+        blocks = (of.rows + 16 * tiles - 1) / (16 * tiles);
         if (block >= blocks) {
             block -= blocks;
             of = third;
         }
     }
     u32 token = blockIdx.y * 8 * GROUPS;
-    multiply_tiles<GROUPS, TILES>(of.weights, of.rows, units, block, in.from(token), of.out + (u64)token * out_stride, out_stride,
-                                  tokens - token);
+    multiply_tiles<GROUPS, ALL_WARPS>(of.weights, of.rows, units, block * tiles, warps_of_tile, in.from(token),
+                                      of.out + (u64)token * out_stride, out_stride, tokens - token);
 }
 
-// For up to 8 tokens, with one tile or two in a block; for up to 32 and up to 64, with one.
+// For up to 8 tokens, with one tile or two in a block; for up to 32 and up to 64, with SLICES / warps_of_tile: activations come
+// from the L2 once for a block, as long as its warps stay near each other.
 extern "C" __global__ void __launch_bounds__(512, 1)
 multiply_8(const u8 *weights_0, u32 rows_0, float *out_0, const u8 *weights_1, u32 rows_1, float *out_1, const u8 *weights_2,
            u32 rows_2, float *out_2, u32 units, const u16 *halves, u32 stride, const u32 *block_sums, const float *factors,
            u32 out_stride, u32 tokens) {
-    multiply_all<1, 2>({weights_0, rows_0, out_0}, {weights_1, rows_1, out_1}, {weights_2, rows_2, out_2}, units,
+    multiply_all<1, 2 * SLICES>({weights_0, rows_0, out_0}, {weights_1, rows_1, out_1}, {weights_2, rows_2, out_2}, units, SLICES,
                        {halves, stride, block_sums, factors}, out_stride, tokens);
 }
 
 extern "C" __global__ void __launch_bounds__(256, 1)
 multiply_32(const u8 *weights_0, u32 rows_0, float *out_0, const u8 *weights_1, u32 rows_1, float *out_1, const u8 *weights_2,
             u32 rows_2, float *out_2, u32 units, const u16 *halves, u32 stride, const u32 *block_sums, const float *factors,
-            u32 out_stride, u32 tokens) {
-    multiply_all<4, 1>({weights_0, rows_0, out_0}, {weights_1, rows_1, out_1}, {weights_2, rows_2, out_2}, units,
+            u32 out_stride, u32 tokens, u32 warps_of_tile) {
+    multiply_all<4, SLICES>({weights_0, rows_0, out_0}, {weights_1, rows_1, out_1}, {weights_2, rows_2, out_2}, units, warps_of_tile,
                        {halves, stride, block_sums, factors}, out_stride, tokens);
 }
 
 extern "C" __global__ void __launch_bounds__(256, 1)
 multiply_64(const u8 *weights_0, u32 rows_0, float *out_0, const u8 *weights_1, u32 rows_1, float *out_1, const u8 *weights_2,
             u32 rows_2, float *out_2, u32 units, const u16 *halves, u32 stride, const u32 *block_sums, const float *factors,
-            u32 out_stride, u32 tokens) {
-    multiply_all<8, 1>({weights_0, rows_0, out_0}, {weights_1, rows_1, out_1}, {weights_2, rows_2, out_2}, units,
+            u32 out_stride, u32 tokens, u32 warps_of_tile) {
+    multiply_all<8, SLICES>({weights_0, rows_0, out_0}, {weights_1, rows_1, out_1}, {weights_2, rows_2, out_2}, units, warps_of_tile,
                        {halves, stride, block_sums, factors}, out_stride, tokens);
 }
 
@@ -279,7 +298,7 @@ multiply_experts(const u8 *weights, u32 rows, u32 units, const u32 *chosen, cons
     u32 pair = blockIdx.y;
     const Activations in = {halves, stride, block_sums, factors};
     u64 matrix = (u64)((rows + 15) / 16) * units * UNIT_BYTES;
-    multiply_tiles<1, 1>(weights + chosen[pair] * matrix, rows, units, blockIdx.x, in.from(pair / share),
+    multiply_tiles<1, SLICES>(weights + chosen[pair] * matrix, rows, units, blockIdx.x, SLICES, in.from(pair / share),
                          out + (u64)pair * out_stride, out_stride, 1);
 }
 
@@ -292,6 +311,6 @@ multiply_segments(const u8 *weights, u32 rows, u32 units, const u32 *slots, cons
     u32 pairs = segment[2];
     if (pairs == 0) return;
     u64 matrix = (u64)((rows + 15) / 16) * units * UNIT_BYTES;
-    multiply_tiles<1, 1>(weights + segment[0] * matrix, rows, units, blockIdx.x, {halves, stride, block_sums, factors}, out,
+    multiply_tiles<1, SLICES>(weights + segment[0] * matrix, rows, units, blockIdx.x, SLICES, {halves, stride, block_sums, factors}, out,
                          out_stride, pairs, {slots + segment[1], share});
 }

@@ -1,7 +1,9 @@
 //! GPUs as CUDA offers them, through a library that behaves like the driver.
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
+use candle_core::quantized::GgmlDType;
 use infercost::hardware::cuda::{Kind, Places};
 use infercost_testing::Tiny;
 use serde_json::Value;
@@ -154,6 +156,57 @@ fn what_keeps_a_gpu_from_computing_is_a_sentence() {
         assert_eq!(ran.code, code, "{says}: {}", ran.stderr);
         assert!(ran.stderr.contains(says), "{says}: {}", ran.stderr);
     }
+}
+
+/// The kit for a bare GPU box, with models of a few thousand weights. (Its second part takes a minute to calibrate a sensor.)
+#[test]
+fn the_kit_runs_to_its_end_through_the_stand_in() {
+    let Some(nvrtc) = nvrtc() else { return };
+    let (nvml, cuda) = (sensors(1), FakeCuda::new(&card(1).replace('\n', " multiprocessors=1\n")));
+    let folder = tempfile::tempdir().expect("a folder");
+    // As part A is unpacked: the program next to the script.
+    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_bench"), folder.path().join("bench")).expect("a link");
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/gpu/selfcheck");
+    std::fs::copy(script, folder.path().join("selfcheck")).expect("a copy");
+    // Neither side rounds these weights, so both continue a prompt alike.
+    let model = folder.path().join("tiny.gguf");
+    Tiny { dtype: GgmlDType::F32, ..Tiny::of("llama") }.write(&model);
+    let sensors = nvml.library();
+    let folders = [cuda.folder(), sensors.parent().expect("a folder"), &nvrtc];
+    let output = Command::new(folder.path().join("selfcheck"))
+        .args(["--tiny", "--part", "1", "out"])
+        .current_dir(folder.path())
+        .env("INFERCOST_TEST_MODEL", &model)
+        .env("LD_LIBRARY_PATH", std::env::join_paths(folders).expect("folders without a colon"))
+        .output()
+        .expect("the script starts");
+    let said = String::from_utf8_lossy(&output.stdout);
+    let log = std::fs::read_to_string(folder.path().join("out/selfcheck.log")).unwrap_or_default();
+    assert_eq!(output.status.code(), Some(0), "{said}{log}");
+    let read = |name: &str| -> Value {
+        let text = std::fs::read_to_string(folder.path().join("out").join(name)).expect(name);
+        serde_json::from_str(&text).unwrap_or_else(|error| panic!("{name}: {error}: {text}"))
+    };
+    let summary = read("summary.json");
+    let steps = summary["steps"].as_array().expect("steps");
+    let status = |name: &str| {
+        let step = steps.iter().find(|step| step["step"] == name);
+        step.unwrap_or_else(|| panic!("no step {name}: {summary}"))["status"].clone()
+    };
+    let done = ["doctor", "kernels", "device", "cpu", "real", "synthetic", "no-graphs", "batches", "gpt-oss"];
+    for name in done {
+        assert_eq!(status(name), "ok", "{name}: {summary}");
+        assert!(read(&format!("{name}.json")).is_object(), "{name}");
+    }
+    assert_eq!(status("parity"), "ok", "{summary}");
+    let device = read("device.json");
+    assert_eq!(device["wrong"], 0, "{device}");
+    let kernels = device["kernels"].as_array().expect("kernels");
+    let has = |kernel: &str, variant: &str| {
+        kernels.iter().any(|line| line["kernel"] == kernel && line["variant"] == variant)
+    };
+    assert!(has("multiply_segments", "MXFP4 tensor") && has("multiply_64", "Q4_K tensor"), "{device}");
+    assert!(has("append, attend, combine", "head 64 q8_0") && has("embed", "IQ4_XS"), "{device}");
 }
 
 #[test]

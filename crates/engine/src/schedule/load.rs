@@ -158,6 +158,7 @@ impl<S: StepEngine> Scheduled<S> {
         let report = self.serve_all_of(time, driven, interrupt);
         // Also after a stop: what was cut is over.
         self.batcher.clear();
+        self.learn();
         Ok(report)
     }
 

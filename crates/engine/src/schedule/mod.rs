@@ -113,6 +113,11 @@ impl<S: StepEngine> Scheduled<S> {
         done.map(|()| Some((start, end)))
     }
 
+    /// Takes over what the back end has chosen meanwhile.
+    fn learn(&mut self) {
+        self.capabilities.choices.clone_from(&self.engine.capabilities().choices);
+    }
+
     fn failed(&self, reason: String) -> Error {
         Error::Step { engine: self.capabilities.engine, what: "a step".to_owned(), reason }
     }
@@ -134,7 +139,9 @@ impl<S: StepEngine> Engine for Scheduled<S> {
         interrupt: &Interrupt,
     ) -> Result<Outcome, Error> {
         self.accepts(schedule)?;
-        self.run_rows(schedule, events, interrupt)
+        let ran = self.run_rows(schedule, events, interrupt);
+        self.learn();
+        ran
     }
 
     fn serving(&mut self, options: ServeOptions) -> Option<Box<dyn Serving<Error = Error> + '_>> {

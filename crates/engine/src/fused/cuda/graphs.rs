@@ -14,7 +14,7 @@ use crate::{Launches, LogitsWanted, StepBatch, StepOutput, StepSequence};
 
 use super::CudaEngine;
 use super::buffers::{Parts, pages_of};
-use super::launch::{Kernels, PART};
+use super::launch::{Kernels, PART, replay};
 use super::pass;
 
 /// Tokens of a step that is recorded at most: a larger one takes so long that its launches don't show.
@@ -115,22 +115,22 @@ impl Graphs {
     pub(super) fn run(
         &mut self,
         kernels: &Kernels,
-        parts: Parts,
+        parts: &Parts,
         step: impl Fn() -> Result<(), Fault>,
     ) -> Result<(), Fault> {
-        let known = self.recorded.iter().position(|(of, _)| *of == parts);
+        let known = self.recorded.iter().position(|(of, _)| of == parts);
         let replayed = known.map_or_else(
             || {
                 let recorded = Recorded::new(kernels.queue(), &step)?;
                 if self.recorded.len() == MOST_RECORDED {
                     self.recorded.remove(0);
                 }
-                self.recorded.push((parts, recorded));
+                self.recorded.push((*parts, recorded));
                 Ok(self.recorded.len() - 1)
             },
             Ok,
         );
-        let replayed = replayed.and_then(|number| kernels.replay(&self.recorded[number].1));
+        let replayed = replayed.and_then(|number| replay(&self.recorded[number].1));
         replayed.or_else(|fault| {
             self.stop(fault.to_string());
             step()

@@ -24,6 +24,8 @@ use super::fragments::Layout;
 use super::store::{Form, Matrix, Vector};
 
 pub(super) use attention::{PART, part_bytes};
+#[cfg(test)]
+pub(super) use tensor::MOST_TILES;
 use tensor::OfFragments;
 pub(super) use tensor::{Dropped, EXPERTS, Halves, Input, PRODUCTS, SEGMENTS, Sorted};
 
@@ -103,6 +105,8 @@ struct OfKind {
 #[derive(Debug)]
 pub(super) struct Kernels {
     queue: Arc<Queue>,
+    /// Of the device.
+    multiprocessors: usize,
     /// Of all code.
     hash: String,
     matrices: Vec<OfKind>,
@@ -197,6 +201,13 @@ fn words(place: DevicePlace, count: usize) -> bool {
     count * 4 <= place.bytes()
 }
 
+/// Does recorded work again.
+pub(super) fn replay(recorded: &Recorded) -> Result<(), Fault> {
+    // SAFETY: it was recorded from functions of this file, on memory of the same engine, which is given back after the
+    // recordings; the step that reads what it wrote does not return before the queue is finished.
+    unsafe { recorded.replay() }
+}
+
 impl Kernels {
     /// Compiles what a model with matrices of these types needs, or takes it from `cache`, and uploads it.
     ///
@@ -243,6 +254,7 @@ impl Kernels {
         modules.extend([attention.clone(), layer.clone()]);
         Ok(Self {
             queue: Arc::new(queue.map_err(|fault| fault.to_string())?),
+            multiprocessors: device.multiprocessors as usize,
             hash: Module::hash(&modules),
             matrices,
             dropped: Vec::new(),
@@ -277,13 +289,6 @@ impl Kernels {
     fn of(&self, kind: TensorType) -> Result<&OfKind, Fault> {
         let found = self.matrices.iter().find(|kernels| kernels.kind == kind);
         found.ok_or_else(|| Fault::Failed(format!("no kernel was compiled for matrices of {kind}")))
-    }
-
-    /// Does recorded work again.
-    pub(super) fn replay(&self, recorded: &Recorded) -> Result<(), Fault> {
-        // SAFETY: it was recorded from functions of this file, on memory of the same engine, which is given back after the
-        // recordings; the step that reads what it wrote does not return before the queue is finished.
-        unsafe { recorded.replay() }
     }
 
     /// Launches what [`within`] let pass.

@@ -35,7 +35,7 @@ pub(super) fn step(
     output.non_finite = false;
     output.device_time = None;
     if bucket.is_some() {
-        graphs.run(kernels, parts, || pass.all(buffers, None))?;
+        graphs.run(kernels, &parts, || pass.all(buffers, None))?;
     } else {
         let keep = batch.logits != LogitsWanted::Nothing;
         pass.all(buffers, keep.then_some(&mut output.logits))?;

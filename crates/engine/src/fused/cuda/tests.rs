@@ -5,7 +5,7 @@ use half::f16;
 
 use super::check;
 use super::fragments::Layout;
-use super::launch::{Halves, Kernels, PRODUCTS, Rows};
+use super::launch::{Halves, Kernels, MOST_TILES, PRODUCTS, Rows};
 use super::open;
 use super::store::{Form, Matrix, in_fragments};
 use crate::Launches;
@@ -57,8 +57,8 @@ fn sample(kernels: &Kernels, kind: TensorType, columns: usize) -> Sample {
     Sample { matrix, weights: dequantize(kind, &blocks).unwrap(), _memory: memory }
 }
 
-/// What the device gives for these activations, with the kernel for at most `most` tokens at once.
-fn multiply(kernels: &Kernels, sample: &Sample, input: &[f32], most: Option<usize>) -> Vec<f32> {
+/// What the device gives for these activations, with the kernel for so many tokens at once and so many tiles in a block.
+fn multiply(kernels: &Kernels, sample: &Sample, input: &[f32], with: Option<(usize, usize)>) -> Vec<f32> {
     let (columns, queue) = (sample.matrix.columns, kernels.queue());
     let tokens = input.len() / columns;
     let sent = queue.alloc(input.len() * 4).unwrap();
@@ -69,7 +69,7 @@ fn multiply(kernels: &Kernels, sample: &Sample, input: &[f32], most: Option<usiz
     kernels.halve(Rows { place: sent.place(), stride: columns }, (tokens, columns), halves).unwrap();
     let output = queue.alloc(tokens * ROWS * 4).unwrap();
     let to = Rows { place: output.place(), stride: ROWS };
-    kernels.multiply_fragments(&[(&sample.matrix, to)], Some(halves), (tokens, most)).unwrap();
+    kernels.multiply_fragments(&[(&sample.matrix, to)], Some(halves), (tokens, with)).unwrap();
     let mut found = vec![0.0; tokens * ROWS];
     queue.read(output.place(), &mut found).unwrap();
     found
@@ -112,7 +112,10 @@ pub(in crate::fused) fn products(kind: TensorType) {
         near(&what, &sample, &input, &found, TOLERANCE);
         // The same bits in every kernel, and alone.
         for (most, name) in PRODUCTS {
-            assert_eq!(multiply(&kernels, &sample, &input, Some(most)), found, "{what}, {name}");
+            for tiles in if name == PRODUCTS[0].1 { &[1, 2][..] } else { &MOST_TILES[..] } {
+                let other = multiply(&kernels, &sample, &input, Some((most, *tiles)));
+                assert_eq!(other, found, "{what}, {name}, {tiles} tiles");
+            }
         }
         for tokens in [1, 2, 8, 9, 33] {
             let part = multiply(&kernels, &sample, &input[..tokens * columns], None);

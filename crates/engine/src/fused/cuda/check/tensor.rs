@@ -17,8 +17,9 @@ use super::{Scratch, numbers};
 
 /// Rows of whole tiles that are compared; those of a last tile that is not whole come on top.
 const WHOLE: usize = 32;
-/// Tokens for each kernel: one with a tile a block and several with two, and more than it takes at once.
-const TOKENS: [&[usize]; 3] = [&[1, 6], &[27], &[67]];
+/// Tokens for each kernel and tiles of a block: each number of tiles, and once more tokens than it takes at once.
+const TOKENS: [&[(usize, usize)]; 3] =
+    [&[(1, 1), (6, 2)], &[(27, 1), (9, 2), (9, 4)], &[(67, 1), (50, 2), (50, 4)]];
 /// The experts of a single token's pairs, and of pairs of which one expert has more than a segment's and one none.
 const ALONE: [u32; 3] = [1, 0, 1];
 const TOGETHER: [u32; 11] = [2, 0, 2, 2, 2, 0, 2, 2, 2, 2, 2];
@@ -54,11 +55,11 @@ struct Sample {
 fn of_shape(kernels: &mut Kernels, shape: Shape) -> Result<(), Fault> {
     let Some(sample) = sample(kernels, shape)? else { return Ok(()) };
     for ((most, name), tokens) in PRODUCTS.into_iter().zip(TOKENS) {
-        for tokens in tokens {
+        for (tokens, tiles) in tokens {
             if !kernels.in_fragments().contains(&shape.kind) {
                 return Ok(());
             }
-            if let Some(why) = product(kernels, &sample, shape, (*tokens, most))? {
+            if let Some(why) = product(kernels, &sample, shape, *tokens, (most, *tiles))? {
                 kernels.drop_kernel(shape.kind, name, why);
                 break;
             }
@@ -94,12 +95,13 @@ fn sample(kernels: &Kernels, shape: Shape) -> Result<Option<Sample>, Fault> {
     Ok(Some(Sample { stack: Stack { first, count }, weights, _memory: memory }))
 }
 
-/// Why the kernel for `most` tokens at once is wrong, if it is.
+/// Why the kernel for so many tokens at once is wrong with so many tiles in a block, if it is.
 fn product(
     kernels: &Kernels,
     sample: &Sample,
     shape: Shape,
-    (tokens, most): (usize, usize),
+    tokens: usize,
+    with: (usize, usize),
 ) -> Result<Option<String>, Fault> {
     let scratch = Scratch(kernels.queue());
     let input = exact(tokens * shape.columns);
@@ -114,7 +116,7 @@ fn product(
     let rooms = [scratch.room(tokens * stride)?, scratch.room(tokens * stride)?];
     let [second, third] = rooms.each_ref().map(|room| Rows { place: room.place(), stride });
     let of = [(matrix, to), (&parts[0], second), (&parts[1], third)];
-    kernels.multiply_fragments(&of, Some(halves), (tokens, Some(most)))?;
+    kernels.multiply_fragments(&of, Some(halves), (tokens, Some(with)))?;
     let found = scratch.floats(to.place, tokens * stride)?;
     for (part, rows) in parts.iter().zip([second, third]) {
         for token in 0..tokens {

@@ -11,7 +11,7 @@ use super::{Kernels, Rows, WARPS, grid, kind_of, norm_arguments, number, place, 
 
 /// Threads of a block that makes a row in half precision, as in `layer.cu`.
 const HALVING: u32 = 512;
-/// Warps that share a tile of a matrix in fragments, as in `tensor.cu`.
+/// Slices of a tile of a matrix in fragments, each of which a warp sums, as in `tensor.cu`.
 const SLICES: usize = 8;
 /// Columns that rows in half precision are whole multiples of, and of which there is a group of sums.
 const PADDED: usize = 256;
@@ -87,6 +87,8 @@ const TOGETHER: usize = 3;
 /// Kernels for tensor cores by the tokens that they take at once.
 pub(in crate::fused::cuda) const PRODUCTS: [(usize, &str); 3] =
     [(8, "multiply_8"), (32, "multiply_32"), (64, "multiply_64")];
+/// Tiles that a block of those for many tokens may have.
+pub(in crate::fused::cuda) const MOST_TILES: [usize; 3] = [4, 2, 1];
 /// Those of experts: for a pair at once, and for all pairs of an expert.
 pub(in crate::fused::cuda) const EXPERTS: &str = "multiply_experts";
 pub(in crate::fused::cuda) const SEGMENTS: &str = "multiply_segments";
@@ -285,12 +287,13 @@ impl Kernels {
     }
 
     /// [`multiply`](Self::multiply) by up to three matrices in fragments of one type and width, into rows of one stride, with
-    /// the kernel for at most `most` tokens at once, or the smallest that takes all.
+    /// the kernel for at most so many tokens at once and so many tiles in a block of it, or the smallest that takes all tokens
+    /// with as many tiles as leave a block for most multiprocessors.
     pub(in crate::fused::cuda) fn multiply_fragments(
         &self,
         of: &[(&Matrix, Rows)],
         halves: Option<Halves>,
-        (tokens, most): (usize, Option<usize>),
+        (tokens, most): (usize, Option<(usize, usize)>),
     ) -> Result<(), Fault> {
         let Some(((Matrix { kind, columns, form: Form::Fragments(layout), .. }, to), halves)) =
             of.first().copied().zip(halves)
@@ -299,7 +302,7 @@ impl Kernels {
         };
         let products = &self.tensor(*kind)?.products;
         // The first that takes all of them, else the last.
-        let wanted = most.unwrap_or(tokens);
+        let wanted = most.map_or(tokens, |(most, _)| most);
         let found = products.iter().find(|(most, _)| *most >= wanted).or(products.last());
         let (each, function) =
             found.ok_or_else(|| Fault::Failed(format!("no kernel was kept for matrices of {kind}")))?;
@@ -313,9 +316,22 @@ impl Kernels {
             "multiply in fragments",
             &[of.len() <= TOGETHER, of.iter().all(alike), halves.hold(tokens, *columns), tokens > 0],
         )?;
-        // Two tiles share the activations of several tokens; with one token more blocks matter more.
-        let tiles = if *each == PRODUCTS[0].0 && tokens > 1 { 2 } else { 1 };
-        let blocks = of.iter().map(|(matrix, _)| matrix.rows.div_ceil(TILE * tiles)).sum();
+        let (small, groups) = (*each == PRODUCTS[0].0, tokens.div_ceil(*each));
+        let blocks_of =
+            |tiles: usize| -> usize { of.iter().map(|(matrix, _)| matrix.rows.div_ceil(TILE * tiles)).sum() };
+        let tiles = match most {
+            Some((_, tiles)) => tiles,
+            // Two tiles share the activations of several tokens; with one token more blocks matter more.
+            None if small => 1 + usize::from(tokens > 1),
+            // Activations come from the second cache once for the tiles of a block. No fewer blocks than three quarters of the
+            // multiprocessors, each of which holds one.
+            None => {
+                let enough = |tiles: &usize| 4 * blocks_of(*tiles) * groups >= 3 * self.multiprocessors;
+                MOST_TILES.into_iter().find(enough).unwrap_or(1)
+            }
+        };
+        let blocks = blocks_of(tiles);
+        let (warps, warps_of_tile) = if small { (SLICES * tiles, SLICES) } else { (SLICES, SLICES / tiles) };
         let nothing = [Argument::Place(DevicePlace::NULL), number(0), Argument::Place(DevicePlace::NULL)];
         let mut arguments = Vec::new();
         for (matrix, rows) in of {
@@ -327,12 +343,12 @@ impl Kernels {
         arguments.push(number(layout.units(*columns)));
         arguments.extend(halves.arguments(*columns));
         arguments.extend([number(to.stride), number(tokens)]);
+        if !small {
+            arguments.push(number(warps_of_tile));
+        }
         self.launch(
             function,
-            Grid {
-                threads: u32::try_from(32 * SLICES * tiles).unwrap_or(u32::MAX),
-                ..grid(blocks, tokens.div_ceil(*each))
-            },
+            Grid { threads: u32::try_from(32 * warps).unwrap_or(u32::MAX), ..grid(blocks, groups) },
             &arguments,
         )
     }
