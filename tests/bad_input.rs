@@ -177,7 +177,7 @@ fn an_invalid_record_is_refused_unless_asked_for() {
 }
 
 #[test]
-fn memory_is_foreseen_before_loading() {
+fn memory_is_estimated_before_loading() {
     let bench = Bench::new();
     let ran = bench.run(&["run", "--model", "synthetic:llama-3-70b:f32", "--device", "cpu"]);
     // A machine with 300 GiB would really load it; none that runs this test by accident does.

@@ -6,7 +6,7 @@ use crate::model::{Header, Model};
 
 use crate::candle;
 use crate::engine::fused::{Isa, KvType};
-use crate::engine::{Demand, Device, Engine, Error, Launches, MemoryForeseen, Options, fused};
+use crate::engine::{Demand, Device, Engine, Error, Launches, MemoryEstimate, Options, fused};
 
 /// An engine by name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,10 +56,10 @@ impl Kind {
     }
 
     /// What the process (or the GPU) will need at its peak.
-    pub fn memory_foreseen(self, header: &Header, demand: Demand, options: &Options) -> MemoryForeseen {
+    pub fn memory_estimate(self, header: &Header, demand: Demand, options: &Options) -> MemoryEstimate {
         match self {
-            Self::Fused => fused::memory_foreseen(header, demand, options.kv_type),
-            Self::Candle => candle::memory_foreseen(header, demand),
+            Self::Fused => fused::memory_estimate(header, demand, options.kv_type),
+            Self::Candle => candle::memory_estimate(header, demand),
         }
     }
 

@@ -197,7 +197,7 @@ mod tests {
     use super::*;
     use crate::base::known::Known;
     use crate::base::units::{Bytes, Seconds};
-    use crate::engine::MemoryForeseen;
+    use crate::engine::MemoryEstimate;
     use crate::run::plan::Limits;
     use crate::run::plan::limits::Asked;
     use serde_json::{Value, json};
@@ -250,7 +250,7 @@ mod tests {
                     limits: Limits::resolve(asked).expect("valid"),
                     seed: 0,
                     weight_bytes: Bytes::new(60),
-                    memory: MemoryForeseen { parts: Vec::new() },
+                    memory: MemoryEstimate { parts: Vec::new() },
                     estimate: None,
                     fits: None,
                 },

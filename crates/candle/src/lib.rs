@@ -34,7 +34,7 @@ use crate::model::{Model, Source};
 
 use crate::engine::{Capabilities, Device, Engine, Error};
 
-pub use memory::memory_foreseen;
+pub use memory::memory_estimate;
 pub use support::{can_run, supports};
 
 /// The engine's name in errors and records.

@@ -14,7 +14,7 @@ use super::facts::CONTEXT_CHUNK;
 use super::family::{Family, family_of, is_blocks, is_gguf, quantized_head};
 use super::repack::Repacking;
 use super::support::ignored_tensors;
-use crate::engine::{Demand, Device, MemoryForeseen};
+use crate::engine::{Demand, Device, MemoryEstimate};
 
 /// Program, libraries, the vocabulary while it is read, stacks, and what the allocator holds back.
 ///
@@ -38,7 +38,7 @@ const QWEN3_POSITIONS: u64 = 4096;
 /// What the process (or the GPU) will need at its peak while it runs `demand`.
 ///
 /// An architecture that [`supports`](super::supports) refuses is counted as Llama.
-pub fn memory_foreseen(header: &Header, demand: Demand) -> MemoryForeseen {
+pub fn memory_estimate(header: &Header, demand: Demand) -> MemoryEstimate {
     let family = family_of(header).unwrap_or(Family::Llama);
     let size = Size::new(header, family, demand);
     let (activations, scores) = (size.activations(), size.scores());
@@ -58,7 +58,7 @@ pub fn memory_foreseen(header: &Header, demand: Demand) -> MemoryForeseen {
     let after_loading: u64 = parts.iter().map(|(_, bytes)| bytes).sum::<u64>() - size.loaded();
     parts.push(("loading", size.loading().saturating_sub(after_loading)));
     let parts = parts.into_iter().filter(|(_, bytes)| *bytes > 0);
-    MemoryForeseen { parts: parts.map(|(name, bytes)| (name, Bytes::new(bytes))).collect() }
+    MemoryEstimate { parts: parts.map(|(name, bytes)| (name, Bytes::new(bytes))).collect() }
 }
 
 /// The sizes of one model under one demand.
@@ -263,7 +263,7 @@ mod tests {
 
     fn estimate(row: &str, quant: &str, demand: Demand) -> Vec<(&'static str, u64)> {
         let synthetic = Synthetic::new(Catalog::bundled().model(row).unwrap(), quant, 1).unwrap();
-        let parts = memory_foreseen(synthetic.header(), demand).parts;
+        let parts = memory_estimate(synthetic.header(), demand).parts;
         parts.into_iter().map(|(name, bytes)| (name, bytes.get())).collect()
     }
 

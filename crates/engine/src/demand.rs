@@ -42,12 +42,12 @@ pub struct Demand {
 
 /// Memory an engine will need, estimated from the header alone.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct MemoryForeseen {
+pub struct MemoryEstimate {
     /// Each part with its name: weights, embedding as f32, KV cache, activations.
     pub parts: Vec<(&'static str, Bytes)>,
 }
 
-impl MemoryForeseen {
+impl MemoryEstimate {
     /// All parts together.
     pub fn total(&self) -> Bytes {
         self.parts.iter().fold(Bytes::default(), |sum, (_, bytes)| sum + *bytes)

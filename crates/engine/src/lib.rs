@@ -29,7 +29,7 @@ use crate::base::sys::Interrupt;
 use crate::schedule::ServeOptions;
 use crate::workload::Serving;
 
-pub use demand::{Demand, Device, MemoryForeseen};
+pub use demand::{Demand, Device, MemoryEstimate};
 pub use options::{Launches, Options};
 pub use step::{LogitsWanted, PAGE_POSITIONS, StepBatch, StepEngine, StepLimits, StepOutput, StepSequence};
 

@@ -60,7 +60,7 @@ pub struct EngineInfo {
     pub threads: Known<usize>,
     /// Format of the KV cache.
     pub kv_type: Known<String>,
-    /// Memory foreseen before loading, by part.
+    /// Memory estimated before loading, by part.
     pub foreseen_memory_bytes: Known<u64>,
     /// What the engine does wrong or differently on this model.
     pub caveats: Vec<String>,

@@ -16,7 +16,7 @@ use serde::Serialize;
 
 use crate::base::failure::{Class, Classed};
 use crate::base::units::Bytes;
-use crate::engine::MemoryForeseen;
+use crate::engine::MemoryEstimate;
 use crate::model::header::Header;
 use crate::run::estimate::Estimate;
 
@@ -98,7 +98,7 @@ pub struct Plan {
     /// Bytes of weights as stored.
     pub weight_bytes: Bytes,
     /// Most memory any row will take.
-    pub memory: MemoryForeseen,
+    pub memory: MemoryEstimate,
     /// How long it will take; `null` until the machine was looked at.
     pub estimate: Option<Estimate>,
     /// What fits on the GPU; `null` on a CPU and where the catalog does not have the GPU.
@@ -146,7 +146,7 @@ pub const ROW_WAY_OUT: &str =
 /// [`Error::Memory`] with the parts, largest first.
 pub fn check_memory(
     what: &str,
-    estimated: &MemoryForeseen,
+    estimated: &MemoryEstimate,
     available: Bytes,
     place: &str,
     way_out: &str,
@@ -173,7 +173,7 @@ mod tests {
 
     #[test]
     fn too_little_memory_names_the_largest_parts() {
-        let estimated = MemoryForeseen {
+        let estimated = MemoryEstimate {
             parts: vec![("KV cache", Bytes::new(1 << 20)), ("weights", Bytes::new(3 << 30))],
         };
         let row = Row { kind: RowKind::Prefill { prompt_tokens: 512 }, batch: 1, depth: 0 };

@@ -13,7 +13,7 @@ use crate::base::{redact, text};
 use crate::candle;
 use crate::catalog::Catalog;
 use crate::engine::fused::{Isa, KvType};
-use crate::engine::{Demand, Engine, Error as EngineError, Launches, MemoryForeseen, Options};
+use crate::engine::{Demand, Engine, Error as EngineError, Launches, MemoryEstimate, Options};
 use crate::model::hub::HubSettings;
 use crate::model::resolve::{Reach, Sources};
 use crate::model::tokenizer::Tokenizer;
@@ -282,7 +282,7 @@ impl Scoring<'_> {
     fn check_memory(&self, side: &Side, reference: Option<&Side>) -> Result<(), plan::Error> {
         let estimated = |side: &Side| {
             let estimated =
-                side.kind.memory_foreseen(&side.resolved.model.header, self.demand(), &side.options);
+                side.kind.memory_estimate(&side.resolved.model.header, self.demand(), &side.options);
             estimated.parts
         };
         let mut parts = estimated(side);
@@ -291,7 +291,7 @@ impl Scoring<'_> {
             let rows = reference_bytes(self.request.context, side.resolved.model.header.spec.vocabulary);
             parts.push(("the reference's logits", Bytes::new(rows)));
         }
-        let estimated = MemoryForeseen { parts };
+        let estimated = MemoryEstimate { parts };
         let Some(available) = self.place.available else { return Ok(()) };
         let what = format!("a context of {}", self.request.context);
         let way_out = "take a smaller model or reference, lower --ctx-size, or free memory";

@@ -5,7 +5,7 @@ use crate::base::known::Known;
 use crate::base::units::{Seconds, Watts};
 use crate::base::{clock, sys};
 use crate::engine::schedule::ServeOptions;
-use crate::engine::{self, Capabilities, Demand, MemoryForeseen};
+use crate::engine::{self, Capabilities, Demand, MemoryEstimate};
 use crate::hardware::device;
 use crate::hardware::nvml::Gpu;
 use crate::hardware::telemetry::choose::Chosen;
@@ -35,7 +35,7 @@ pub struct Local<'a> {
     ignore_eos: bool,
     /// Requests that run at once.
     most_at_once: u32,
-    memory: MemoryForeseen,
+    memory: MemoryEstimate,
 }
 
 impl<'a> Local<'a> {

@@ -6,7 +6,7 @@ use crate::base::failure::Usage;
 use crate::candle;
 use crate::cost;
 use crate::engine::fused::Isa;
-use crate::engine::{Demand, Device, Launches, MemoryForeseen, Options};
+use crate::engine::{Demand, Device, Launches, MemoryEstimate, Options};
 use crate::model::Model;
 use crate::run::demand;
 use crate::run::engines::{self, Kind};
@@ -79,13 +79,13 @@ impl EngineSetup {
         Ok(Self { kind, options })
     }
 
-    fn memory(&self, model: &Model, row: &Row) -> MemoryForeseen {
+    fn memory(&self, model: &Model, row: &Row) -> MemoryEstimate {
         self.memory_estimate(model, demand(row, self.options.device))
     }
 
     /// The memory that it will need.
-    pub fn memory_estimate(&self, model: &Model, demand: Demand) -> MemoryForeseen {
-        self.kind.memory_foreseen(&model.header, demand, &self.options)
+    pub fn memory_estimate(&self, model: &Model, demand: Demand) -> MemoryEstimate {
+        self.kind.memory_estimate(&model.header, demand, &self.options)
     }
 }
 

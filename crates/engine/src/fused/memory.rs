@@ -1,8 +1,8 @@
-//! Memory foreseen from the header alone: packed weights, pages of the cache, the buffers of a step.
+//! Memory estimated from the header alone: packed weights, pages of the cache, the buffers of a step.
 
 use crate::base::units::Bytes;
 use crate::model::Header;
-use crate::{Demand, Device, MemoryForeseen, PAGE_POSITIONS};
+use crate::{Demand, Device, MemoryEstimate, PAGE_POSITIONS};
 
 use super::cpu::{TOKENS_PER_STEP, packed_bytes};
 use super::cuda;
@@ -14,12 +14,12 @@ use super::weights;
 const RUNTIME: u64 = 24 << 20;
 
 /// What the process, or the GPU, will need at its peak while it runs `demand`.
-pub fn memory_foreseen(header: &Header, demand: Demand, kv_type: KvType) -> MemoryForeseen {
-    let named = |parts: Vec<(&'static str, u64)>| MemoryForeseen {
+pub fn memory_estimate(header: &Header, demand: Demand, kv_type: KvType) -> MemoryEstimate {
+    let named = |parts: Vec<(&'static str, u64)>| MemoryEstimate {
         parts: parts.into_iter().map(|(name, bytes)| (name, Bytes::new(bytes))).collect(),
     };
     if let Device::Cuda(_) = demand.device {
-        return named(cuda::foreseen(header, demand, kv_type));
+        return named(cuda::memory(header, demand, kv_type));
     }
     let spec = &header.spec;
     let vectors = header

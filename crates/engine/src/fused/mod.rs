@@ -27,7 +27,7 @@ pub use cpu::Isa;
 pub use cuda::CheckedKernel;
 pub use cuda::OLDEST_CAPABILITY;
 pub use kv::KvType;
-pub use memory::memory_foreseen;
+pub use memory::memory_estimate;
 pub use network::supports;
 
 /// The engine's name in errors and records.

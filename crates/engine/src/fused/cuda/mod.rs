@@ -230,7 +230,7 @@ fn kinds(header: &Header) -> Vec<TensorType> {
 }
 
 /// What the GPU's memory will hold while it runs `demand`, in named parts.
-pub(super) fn foreseen(header: &Header, demand: Demand, kv_type: KvType) -> Vec<(&'static str, u64)> {
+pub(super) fn memory(header: &Header, demand: Demand, kv_type: KvType) -> Vec<(&'static str, u64)> {
     let spec = &header.spec;
     let positions = u64::from(demand.context) + u64::from(demand.prompt) + u64::from(demand.output);
     let pages = u64::from(demand.batch) * positions.div_ceil(kv::PAGE as u64);
