@@ -1,6 +1,6 @@
 //! Pinned memory of the host: a device copies from and to it by itself, while the host goes on.
 //!
-//! Whoever touches it here waits first until nothing that was asked for is under way, so a copy and the host never meet.
+//! Before the host reads or writes it, the queue is waited for, so the host never touches it during a copy.
 #![allow(unsafe_code, reason = "memory of the driver's by its address")]
 
 use std::ffi::c_void;

@@ -628,7 +628,7 @@ fn a_race_in_a_kernel_for_tensor_cores_is_found() {
     let output = once();
     let out = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success() && out.contains("reason: ") && !out.contains("done: "), "{output:?}");
-    // Whoever waits for each launch knows which one it was.
+    // With each launch waited for, the error names the kernel that failed.
     let output = child("watched Q4K", CARD, |_| true, Some(cache.path()));
     let out = String::from_utf8_lossy(&output.stdout);
     let reason = out.lines().find_map(|line| line.strip_prefix("reason: ")).expect("a reason");

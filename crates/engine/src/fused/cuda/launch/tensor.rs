@@ -16,6 +16,11 @@ const SLICES: usize = 8;
 /// Columns that rows in half precision are whole multiples of, and of which there is a group of sums.
 const PADDED: usize = 256;
 
+/// So many blocks, of `warps` warps each.
+fn of_warps(warps: usize, x: usize, y: usize) -> Grid {
+    Grid { threads: u32::try_from(32 * warps).unwrap_or(u32::MAX), ..grid(x, y) }
+}
+
 /// Room for rows of activations in half precision, as `layer.cu` makes them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::fused::cuda) struct Halves {
@@ -346,11 +351,7 @@ impl Kernels {
         if !small {
             arguments.push(number(warps_of_tile));
         }
-        self.launch(
-            function,
-            Grid { threads: u32::try_from(32 * warps).unwrap_or(u32::MAX), ..grid(blocks, groups) },
-            &arguments,
-        )
+        self.launch(function, of_warps(warps, blocks, groups), &arguments)
     }
 
     /// Pairs for experts of these matrices, of which there are `experts`: in the order of their experts too, where several tokens
@@ -434,47 +435,19 @@ impl Kernels {
                 &[halves.hold(inputs, columns), stack.first.bytes() * stack.count <= weights.bytes()],
             )?;
             let tensor = self.tensor(kind)?;
-            if let (Some(sorted), Some(function)) = (sorted, &tensor.segments) {
+            let mut arguments = vec![Argument::Place(weights), number(rows), number(layout.units(columns))];
+            let (function, count) = if let (Some(sorted), Some(function)) = (sorted, &tensor.segments) {
                 let most = most_segments(pairs, stack.count);
                 within(SEGMENTS, &[words(sorted.slots, pairs), 12 * most <= sorted.segments.bytes()])?;
-                let blocks = grid(rows.div_ceil(TILE), most);
-                return self.launch(
-                    function,
-                    Grid { threads: u32::try_from(32 * SLICES).unwrap_or(u32::MAX), ..blocks },
-                    &[
-                        Argument::Place(weights),
-                        number(rows),
-                        number(layout.units(columns)),
-                        Argument::Place(sorted.slots),
-                        Argument::Place(sorted.segments),
-                        Argument::Place(halves.elements),
-                        number(columns.next_multiple_of(PADDED)),
-                        Argument::Place(halves.block_sums),
-                        Argument::Place(halves.factors),
-                        number(share),
-                        place(output),
-                        number(output.stride),
-                    ],
-                );
-            }
-            let blocks = grid(rows.div_ceil(TILE), pairs);
-            return self.launch(
-                &tensor.experts,
-                Grid { threads: u32::try_from(32 * SLICES).unwrap_or(u32::MAX), ..blocks },
-                &[
-                    Argument::Place(weights),
-                    number(rows),
-                    number(layout.units(columns)),
-                    Argument::Place(chosen),
-                    Argument::Place(halves.elements),
-                    number(columns.next_multiple_of(PADDED)),
-                    Argument::Place(halves.block_sums),
-                    Argument::Place(halves.factors),
-                    number(share),
-                    place(output),
-                    number(output.stride),
-                ],
-            );
+                arguments.extend([sorted.slots, sorted.segments].map(Argument::Place));
+                (function, most)
+            } else {
+                arguments.push(Argument::Place(chosen));
+                (&tensor.experts, pairs)
+            };
+            arguments.extend(halves.arguments(columns));
+            arguments.extend([number(share), place(output), number(output.stride)]);
+            return self.launch(function, of_warps(SLICES, rows.div_ceil(TILE), count), &arguments);
         }
         within(EXPERTS, &[form == Form::Rows])?;
         self.launch(
