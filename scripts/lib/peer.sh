@@ -14,11 +14,14 @@ failed() {
     die "$1; full log: $log"
 }
 
-# Whether this CPU lists AMX but kills programs that use it: some hypervisors pass on the flag and not the registers.
-# Runs a program to find out, since neither the flags nor the kernel's permission shows it.
-amx_is_broken() {
-    local folder works=yes
-    grep -qw amx_tile /proc/cpuinfo 2>/dev/null || return 1
+# Prints the compiler flags with which programs that use AMX run here; nothing where none are needed.
+#
+# GCC 12 takes 8 of the 64 bytes that _tile_loadconfig reads for used, and drops the stores of the others: a program with
+# AMX, llama.cpp among them, then dies on its first tile. Without dead store elimination it runs. Where a program dies even so
+# (a hypervisor that passes on the flag and not the registers), AMX is left out.
+amx_flags() {
+    local folder flags
+    grep -qw amx_tile /proc/cpuinfo 2>/dev/null || return 0
     folder=$(mktemp -d)
     cat >"$folder/amx.c" <<'C'
 #include <immintrin.h>
@@ -41,24 +44,26 @@ int main(void) {
 }
 C
     # A compiler without AMX support emits none.
-    if cc -O1 -mamx-tile -o "$folder/amx" "$folder/amx.c" 2>/dev/null; then
-        "$folder/amx" || works=no
+    if cc -O3 -mamx-tile -o "$folder/amx" "$folder/amx.c" 2>/dev/null && ! "$folder/amx" 2>/dev/null; then
+        flags="-fno-dse -fno-tree-dse"
+        # shellcheck disable=SC2086
+        cc -O3 $flags -mamx-tile -o "$folder/amx" "$folder/amx.c" 2>/dev/null && "$folder/amx" 2>/dev/null ||
+            flags="-mno-amx-tile -mno-amx-int8 -mno-amx-bf16"
+        echo "$flags"
     fi
     rm -rf "$folder"
-    [ $works = no ]
 }
 
 # A native build that ends up on another CPU (a restored cache, a shared home) would crash with an illegal
 # instruction, so the folder's name includes the instruction set.
 native_isa() {
-    local flags without=
+    local flags
     if [ -r /proc/cpuinfo ]; then
         flags=$(grep -m1 -iE '^(flags|features)' /proc/cpuinfo | cut -d: -f2 | tr ' ' '\n' | sort -u)
     else
         flags=$(sysctl -n machdep.cpu.brand_string hw.optional 2>/dev/null || uname -m)
     fi
-    amx_is_broken && without=-noamx
-    echo "native$without-$(cksum <<<"$flags" | cut -d' ' -f1)"
+    echo "native-$(cksum <<<"$flags $(amx_flags)" | cut -d' ' -f1)"
 }
 
 # finish [yes]: prints the folder of programs and exits; with yes, `current` links to this build.

@@ -21,6 +21,9 @@ const TYPICAL: [(&str, f64, f64); 2] = [("fused", 0.5, 0.8), ("candle", 0.2, 0.6
 /// Share of the peak of narrow arithmetic that a prompt on quantized weights reaches in our own engine: 0.44 with AVX2, 0.5 to
 /// 0.56 with AVX-512 VNNI (prompts of `docs/engine.md`, peaks of their records).
 const TYPICAL_NARROW: f64 = 0.45;
+/// The same where that peak is of tile registers, which wait for what loads and scales their products: 0.12 for 135 M parameters,
+/// 0.2 for 1 B.
+const TYPICAL_TILES: f64 = 0.2;
 /// Formats of weights that are multiplied in single precision.
 const WHOLE: [&str; 3] = ["F32", "F16", "BF16"];
 /// Bytes of weights that become ready in a second: synthetic ones are made, a file's read from memory and packed.
@@ -47,7 +50,9 @@ impl Pace {
         let ceiling = ceiling(peaks);
         let is_narrow = engine == TYPICAL[0].0 && !WHOLE.contains(&header.quantization.as_str());
         let (_, prompt, step) = TYPICAL.into_iter().find(|(name, ..)| *name == engine).unwrap_or(TYPICAL[0]);
-        let narrow = if is_narrow { ceiling.narrow * TYPICAL_NARROW } else { 0.0 };
+        let of_tiles = peaks.narrow.as_ref().is_some_and(|(_, name)| *name == "amx");
+        let share = if of_tiles { TYPICAL_TILES } else { TYPICAL_NARROW };
+        let narrow = if is_narrow { ceiling.narrow * share } else { 0.0 };
         Self { demand, ceiling, typical: [(ceiling.flops * prompt).max(narrow), ceiling.read * step] }
     }
 

@@ -9,8 +9,8 @@ use std::io::Read as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use super::undo;
 use super::units::{Bytes, Seconds};
@@ -436,6 +436,9 @@ pub fn instruction_sets() -> Vec<&'static str> {
             "avx512vnni",
             "avx512bf16"
         );
+        // std knows these in its nightly form alone.
+        let linux = [("amx_int8", "amx-int8"), ("amx_bf16", "amx-bf16")];
+        found.extend(linux.into_iter().filter(|(flag, _)| has_cpu_flag(flag)).map(|(_, name)| name));
         found
     }
     #[cfg(not(target_arch = "x86_64"))]
@@ -450,6 +453,29 @@ pub fn has_cpu_flag(flag: &str) -> bool {
     let text = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let line = text.lines().find(|line| line.starts_with("flags"));
     line.is_some_and(|line| line.split_whitespace().any(|word| word == flag))
+}
+
+/// Whether this process may use the registers of matrices (AMX, with products of bytes and of bfloat16): the processor
+/// has them, and Linux, which grants them to a process on request alone, was asked.
+pub fn matrix_registers() -> bool {
+    static GRANTED: OnceLock<bool> = OnceLock::new();
+    *GRANTED.get_or_init(|| {
+        ["amx_tile", "amx_int8", "amx_bf16"].into_iter().all(has_cpu_flag) && ask_for_matrix_registers()
+    })
+}
+
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+fn ask_for_matrix_registers() -> bool {
+    // From the kernel's documentation of XSTATE features: `ARCH_REQ_XCOMP_PERM`, and the number of the tiles' data.
+    const REQUEST: libc::c_long = 0x1023;
+    const TILE_DATA: libc::c_long = 18;
+    // SAFETY: the call takes two numbers and changes what the process may use, no memory.
+    unsafe { libc::syscall(libc::SYS_arch_prctl, REQUEST, TILE_DATA) == 0 }
+}
+
+#[cfg(not(all(target_os = "linux", target_arch = "x86_64")))]
+fn ask_for_matrix_registers() -> bool {
+    false
 }
 
 /// Name and version of the operating system and its kernel.

@@ -64,7 +64,7 @@ pub(in crate::cli) struct RunArgs {
     #[arg(short, long, value_name = "N", value_parser = threads, allow_negative_numbers = true, help_heading = "Where")]
     pub(in crate::cli) threads: Option<u16>,
 
-    /// Limit `fused` to an instruction set: portable, avx2, avx512 or avx512vnni [default: the best available]
+    /// Limit `fused` to an instruction set: portable, avx2, avx512, avx512vnni or amx [default: the best available]
     #[arg(long, value_name = "ISA", value_parser = isa, help_heading = "Where")]
     pub(in crate::cli) isa: Option<Isa>,
     /// KV cache format of `fused`: `f16` or `q8_0` [default: f16]

@@ -4,7 +4,7 @@ use crate::base::units::Bytes;
 use crate::model::Header;
 use crate::{Demand, Device, MemoryEstimate, PAGE_POSITIONS};
 
-use super::cpu::{TOKENS_PER_STEP, packed_bytes};
+use super::cpu::{TOKENS_PER_STEP, packed_bytes, split_bytes};
 use super::cuda;
 use super::kv::KvType;
 use super::rotary::tables;
@@ -45,7 +45,7 @@ pub fn memory_estimate(header: &Header, demand: Demand, kv_type: KvType) -> Memo
     named(vec![
         ("weights", packed),
         ("KV cache", pages * page),
-        ("activations", tokens * rows * 4),
+        ("activations", tokens * rows * 4 + split_bytes(header, tokens)),
         ("logits", u64::from(demand.batch) * u64::from(spec.vocabulary) * 4),
         ("rotary tables", tables(spec) * positions * u64::from(spec.head_size) * 4),
         ("runtime", RUNTIME),

@@ -2,7 +2,8 @@
 //!
 //! A block is 32 neighbouring elements of one token with one scale, as llama.cpp's `Q8_0`. The blocks of the 8, 4, 2
 //! or 1 tokens of a *tile* lie together, four elements of each token side by side, so that a kernel walks one stream
-//! and broadcasts from it. With each block go its scale and its sum times what the weights' formats need: quants
+//! and broadcasts from it. Where the processor multiplies matrices (AMX), the widest tiles are of 16 tokens, and each
+//! token's 32 quants lie together, as those instructions take a matrix row by row. With each block go its scale and its sum times what the weights' formats need: quants
 //! without sign are off by 8, 32 or 128, and starting the accumulator at minus that times the sum costs nothing; minima
 //! are multiplied with the sum itself. Without VNNI pairs of products are added in 16 bits, so for 32 the start value is
 //! there for each 16 elements as two numbers of 16 bits, for the first and the second pair of every four.
@@ -15,6 +16,8 @@
 
 use std::ops::Range;
 
+use super::bits::FOURS;
+use super::isa::Isa;
 use super::lanes::{LANES, Lanes, for_each_isa};
 use super::pack::BLOCK;
 
@@ -22,16 +25,20 @@ use super::pack::BLOCK;
 pub(super) const BLOCK_BYTES: usize = BLOCK + 4 * NUMBERS;
 /// Words behind a token's quants of a block.
 const NUMBERS: usize = 6;
+/// Words a block of one token takes in a tile.
+const BLOCK_WORDS: usize = BLOCK_BYTES / 4;
 
-/// Tokens of the widest tile.
-pub(super) const WIDEST: usize = 8;
+/// Tokens of the widest tile whose fours lie side by side.
+pub(super) const EIGHT: usize = 8;
+/// Tokens of a tile whose quants lie row by row.
+pub(super) const SIXTEEN: usize = 16;
 
-/// The widths of the tiles that `tokens` are cut into, the widest first, with each one's first token.
-pub(super) fn tiles(tokens: usize) -> impl Iterator<Item = (usize, usize)> {
+/// The widths of the tiles that `tokens` are cut into, at most `widest`, the widest first, with each one's first token.
+pub(super) fn tiles(tokens: usize, widest: usize) -> impl Iterator<Item = (usize, usize)> {
     let mut at = 0;
     std::iter::from_fn(move || {
         let left = tokens - at;
-        let width = [WIDEST, 4, 2, 1].into_iter().find(|width| *width <= left)?;
+        let width = [SIXTEEN, EIGHT, 4, 2, 1].into_iter().find(|width| *width <= left.min(widest))?;
         let first = at;
         at += width;
         Some((first, width))
@@ -39,13 +46,13 @@ pub(super) fn tiles(tokens: usize) -> impl Iterator<Item = (usize, usize)> {
 }
 
 /// The tile that holds `token` of `tokens`: its first token and its width.
-fn tile_of(token: usize, tokens: usize) -> (usize, usize) {
-    let full = tokens / WIDEST * WIDEST;
+fn tile_of(token: usize, tokens: usize, widest: usize) -> (usize, usize) {
+    let full = tokens / widest * widest;
     if token < full {
-        return (token / WIDEST * WIDEST, WIDEST);
+        return (token / widest * widest, widest);
     }
     let mut first = full;
-    for width in [4, 2, 1] {
+    for width in [EIGHT, 4, 2, 1] {
         if (tokens - full) & width != 0 {
             if token < first + width {
                 return (first, width);
@@ -72,15 +79,24 @@ pub(super) struct Slot {
 }
 
 impl Slot {
-    /// The place of `token` among `tokens` of `columns` elements in `buffer`.
+    /// The place of `token` among `tokens` of `columns` elements in `buffer`, for the kernels of `isa`.
     ///
     /// # Safety
     /// `buffer` must have [`packed_bytes`], and no two threads may write the same token.
-    pub(super) unsafe fn new(buffer: *mut u8, token: usize, tokens: usize, columns: usize) -> Self {
-        let (first, width) = tile_of(token, tokens);
+    pub(super) unsafe fn new(buffer: *mut u8, token: usize, tokens: usize, columns: usize, isa: Isa) -> Self {
+        let (first, width) = tile_of(token, tokens, isa.tile_tokens());
         // SAFETY: the tile lies within the buffer, since all tiles together are its length.
         let tile = unsafe { buffer.add(first * (columns / BLOCK) * BLOCK_BYTES) };
         Self { tile, width, lane: token - first }
+    }
+
+    /// Where word number `word` of the token's block lies, in words from the block's first: the quants', then the numbers'.
+    fn word(self, word: usize) -> usize {
+        if self.width == SIXTEEN && word < FOURS {
+            self.lane * FOURS + word
+        } else {
+            word * self.width + self.lane
+        }
     }
 
     /// Quantizes 32 elements into block number `block`.
@@ -102,8 +118,8 @@ impl Slot {
             high.store_i8(quants.as_mut_ptr().add(LANES));
             let at = self.tile.add(block * self.width * BLOCK_BYTES);
             let from = quants.as_ptr().cast::<u32>();
-            for four in 0..BLOCK / 4 {
-                let to = at.add((four * self.width + self.lane) * 4).cast::<u32>();
+            for four in 0..FOURS {
+                let to = at.cast::<u32>().add(self.word(four));
                 to.write_unaligned(from.add(four).read_unaligned());
             }
             let numbers = at.add(BLOCK * self.width + self.lane * 4);
@@ -182,8 +198,11 @@ pub(super) unsafe fn place(single: *const u8, columns: usize, slot: Slot) {
     // SAFETY: both hold so many words, by this function's contract.
     unsafe {
         let (from, to) = (single.cast::<u32>(), slot.tile.cast::<u32>());
-        for word in 0..packed_bytes(1, columns) / 4 {
-            to.add(word * slot.width + slot.lane).write_unaligned(from.add(word).read_unaligned());
+        for block in 0..columns / BLOCK {
+            for word in 0..BLOCK_WORDS {
+                let to = to.add(block * BLOCK_WORDS * slot.width + slot.word(word));
+                to.write_unaligned(from.add(block * BLOCK_WORDS + word).read_unaligned());
+            }
         }
     }
 }
@@ -213,12 +232,13 @@ pub(super) mod tests {
 
     #[test]
     fn tiles_cover_all_tokens_and_each_token_knows_its_tile() {
-        for tokens in 1..40 {
-            let all: Vec<_> = tiles(tokens).collect();
+        for (tokens, widest) in (1..40).flat_map(|tokens| [(tokens, EIGHT), (tokens, SIXTEEN)]) {
+            let all: Vec<_> = tiles(tokens, widest).collect();
             assert_eq!(all.iter().map(|(_, width)| width).sum::<usize>(), tokens);
             for (first, width) in all {
+                assert!(width <= widest);
                 for token in first..first + width {
-                    assert_eq!(tile_of(token, tokens), (first, width), "{token} of {tokens}");
+                    assert_eq!(tile_of(token, tokens, widest), (first, width), "{token} of {tokens}");
                 }
             }
         }
@@ -234,12 +254,12 @@ pub(super) mod tests {
             for token in 0..tokens {
                 // SAFETY: lengths as asked for.
                 unsafe {
-                    let slot = Slot::new(packed.as_mut_ptr(), token, tokens, columns);
+                    let slot = Slot::new(packed.as_mut_ptr(), token, tokens, columns, Isa::Portable);
                     quantize(isa, rows[token * columns..].as_ptr(), 0..columns, slot);
                 }
             }
             for token in 0..tokens {
-                let (start, width) = tile_of(token, tokens);
+                let (start, width) = tile_of(token, tokens, EIGHT);
                 for k in 0..columns {
                     let block = start * (columns / BLOCK) * BLOCK_BYTES + k / BLOCK * width * BLOCK_BYTES;
                     let quant =
@@ -259,26 +279,30 @@ pub(super) mod tests {
 
     #[test]
     fn a_row_quantized_alone_and_placed_is_the_row_quantized_in_place() {
-        let (tokens, columns) = (15, 96);
+        let (tokens, columns) = (31, 96);
         let rows = random(tokens * columns, 5);
-        let (mut whole, mut placed) =
-            (vec![0u8; packed_bytes(tokens, columns)], vec![1u8; packed_bytes(tokens, columns)]);
-        for token in 0..tokens {
-            let mut single = vec![0u8; packed_bytes(1, columns)];
-            // SAFETY: lengths as asked for.
-            unsafe {
-                let row = rows[token * columns..].as_ptr();
-                quantize(
-                    Isa::Portable,
-                    row,
-                    0..columns,
-                    Slot::new(whole.as_mut_ptr(), token, tokens, columns),
-                );
-                quantize(Isa::Portable, row, 0..columns, Slot::new(single.as_mut_ptr(), 0, 1, columns));
-                place(single.as_ptr(), columns, Slot::new(placed.as_mut_ptr(), token, tokens, columns));
+        for isa in [Isa::Portable, Isa::Amx] {
+            let (mut whole, mut placed) =
+                (vec![0u8; packed_bytes(tokens, columns)], vec![1u8; packed_bytes(tokens, columns)]);
+            for token in 0..tokens {
+                let mut single = vec![0u8; packed_bytes(1, columns)];
+                // SAFETY: lengths as asked for.
+                unsafe {
+                    let row = rows[token * columns..].as_ptr();
+                    let slot = Slot::new(whole.as_mut_ptr(), token, tokens, columns, isa);
+                    quantize(Isa::Portable, row, 0..columns, slot);
+                    let alone = Slot::new(single.as_mut_ptr(), 0, 1, columns, isa);
+                    quantize(Isa::Portable, row, 0..columns, alone);
+                    let slot = Slot::new(placed.as_mut_ptr(), token, tokens, columns, isa);
+                    place(single.as_ptr(), columns, slot);
+                }
+                if isa == Isa::Amx && token < SIXTEEN {
+                    let second = SIXTEEN * BLOCK_BYTES + token * BLOCK;
+                    assert_eq!(placed[second..second + BLOCK], single[BLOCK_BYTES..BLOCK_BYTES + BLOCK]);
+                }
             }
+            assert_eq!(whole, placed, "{isa}");
         }
-        assert_eq!(whole, placed);
     }
 
     #[test]
@@ -289,7 +313,7 @@ pub(super) mod tests {
                 row[17] = value;
                 let mut packed = vec![0u8; packed_bytes(1, 32)];
                 // SAFETY: lengths as asked for.
-                unsafe { quantize(isa, row.as_ptr(), 0..32, Slot::new(packed.as_mut_ptr(), 0, 1, 32)) };
+                unsafe { quantize(isa, row.as_ptr(), 0..32, Slot::new(packed.as_mut_ptr(), 0, 1, 32, isa)) };
                 let scale = f32::from_le_bytes(packed[32..36].try_into().unwrap());
                 assert_eq!(scale.is_finite(), finite, "{isa} {value}: {scale}");
             }

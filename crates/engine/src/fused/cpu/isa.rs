@@ -3,6 +3,10 @@
 use std::fmt;
 use std::str::FromStr;
 
+use crate::base::sys;
+
+use super::activations::{EIGHT, SIXTEEN};
+
 /// A set of instructions that there are kernels for, from the fewest on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Isa {
@@ -14,11 +18,13 @@ pub enum Isa {
     Avx512,
     /// That with VNNI, dot products of bytes.
     Avx512Vnni,
+    /// That with AMX, products of matrices of bytes and of bfloat16, where the system grants their registers.
+    Amx,
 }
 
 impl Isa {
     /// All of them, from the fewest on.
-    pub const ALL: [Self; 4] = [Self::Portable, Self::Avx2, Self::Avx512, Self::Avx512Vnni];
+    pub const ALL: [Self; 5] = [Self::Portable, Self::Avx2, Self::Avx512, Self::Avx512Vnni, Self::Amx];
 
     /// The best one that this processor has.
     pub fn detect() -> Self {
@@ -28,6 +34,7 @@ impl Isa {
             if has!("avx2") && has!("fma") && has!("f16c") {
                 let wide = has!("avx512f") && has!("avx512bw") && has!("avx512dq") && has!("avx512vl");
                 return match (wide, has!("avx512vnni")) {
+                    (true, true) if sys::matrix_registers() => Self::Amx,
                     (true, true) => Self::Avx512Vnni,
                     (true, false) => Self::Avx512,
                     (false, _) => Self::Avx2,
@@ -53,7 +60,18 @@ impl Isa {
             Self::Avx2 => "avx2",
             Self::Avx512 => "avx512",
             Self::Avx512Vnni => "avx512vnni",
+            Self::Amx => "amx",
         }
+    }
+
+    /// Tokens of `tokens` that fill tiles of matrices, the first ones.
+    pub(super) fn full_tiles(self, tokens: usize) -> usize {
+        if self == Self::Amx { tokens / SIXTEEN * SIXTEEN } else { 0 }
+    }
+
+    /// Tokens of the widest tile that its kernels take.
+    pub(super) fn tile_tokens(self) -> usize {
+        if self == Self::Amx { SIXTEEN } else { EIGHT }
     }
 }
 
@@ -69,7 +87,7 @@ impl FromStr for Isa {
     fn from_str(text: &str) -> Result<Self, String> {
         Self::ALL.into_iter().find(|isa| isa.label() == text).ok_or_else(|| {
             let known = Self::ALL.map(Self::label).join(", ");
-            format!("`{text}` is no instruction set that there are kernels for: {known}")
+            format!("unknown instruction set `{text}`; supported: {known}")
         })
     }
 }
@@ -83,7 +101,12 @@ mod tests {
         for isa in Isa::ALL {
             assert_eq!(isa.label().parse(), Ok(isa));
         }
-        assert!("avx10".parse::<Isa>().unwrap_err().contains("portable, avx2, avx512, avx512vnni"));
-        assert!(Isa::Portable < Isa::Avx2 && Isa::Avx2 < Isa::Avx512 && Isa::Avx512 < Isa::Avx512Vnni);
+        assert!("avx10".parse::<Isa>().unwrap_err().contains("portable, avx2, avx512, avx512vnni, amx"));
+        assert!(
+            Isa::Portable < Isa::Avx2
+                && Isa::Avx2 < Isa::Avx512
+                && Isa::Avx512 < Isa::Avx512Vnni
+                && Isa::Avx512Vnni < Isa::Amx
+        );
     }
 }

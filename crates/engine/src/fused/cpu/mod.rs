@@ -29,14 +29,15 @@ use super::{NAME, not_loaded, unreadable};
 use crate::Options;
 
 pub use isa::Isa;
-pub(super) use store::packed_bytes;
+pub(super) use store::{packed_bytes, split_bytes};
 
 use arena::{Arena, Region};
 use forward::Buffers;
+use matmul::Form;
 use pool::Pool;
 use prefetch::Prefetch;
 use rotary::Table;
-use store::{Packed, Weights};
+use store::{Packed, Weights, matrices};
 
 /// Tokens of a step at most: with more a prompt gets no faster, and the buffers no smaller.
 pub(super) const TOKENS_PER_STEP: u32 = 512;
@@ -112,7 +113,9 @@ impl CpuEngine {
             .map(|rotation| Table::new(rotation, factors, positions as usize))
             .collect();
         let tokens = TOKENS_PER_STEP.max(batch);
-        let buffers = Buffers::new(&network, tokens as usize, threads).map_err(|error| {
+        let kinds = weights.blocks.iter().flat_map(matrices).map(|matrix| matrix.layout.kind);
+        let split = kinds.into_iter().any(|kind| Form::of(isa, kind) == Form::Parts);
+        let buffers = Buffers::new(&network, tokens as usize, threads, split).map_err(|error| {
             not_loaded(format!("the system gives no memory for a step's buffers ({error})"))
         })?;
         Ok(Self {

@@ -9,6 +9,8 @@ use crate::fused::weights::{self, Shape, Store, Usage, is_matrix, no_kernel};
 use crate::model::Header;
 
 use super::arena::{Arena, Region};
+use super::isa::Isa;
+use super::matmul::{self, Form};
 use super::pack::{Layout, ROWS};
 
 pub(super) type Weights = weights::Weights<Packed>;
@@ -59,6 +61,23 @@ impl Stack {
     }
 }
 
+/// A block's matrices, of its experts the first.
+pub(super) fn matrices(block: &Block) -> Vec<Matrix> {
+    let mut all = block.qkv.to_vec();
+    all.push(block.output);
+    match &block.feed {
+        Feed::Dense { gate_up, down } => {
+            all.extend(gate_up);
+            all.push(*down);
+        }
+        Feed::Experts(experts) => {
+            all.extend(experts.gate_up.iter().map(|stack| stack.expert(0)));
+            all.push(experts.down.expert(0));
+        }
+    }
+    all
+}
+
 /// Bytes that the packed matrices of `header` take.
 pub(in crate::fused) fn packed_bytes(header: &Header) -> usize {
     let of = |shape: Shape| {
@@ -66,6 +85,15 @@ pub(in crate::fused) fn packed_bytes(header: &Header) -> usize {
         Some(shape.count * bytes(&layout, shape.rows))
     };
     header.tensors.iter().filter(|tensor| is_matrix(tensor)).filter_map(|tensor| of(Shape::of(tensor)?)).sum()
+}
+
+/// Bytes that `tokens` rows of the widest matrix's input take in parts, where any matrix takes it so here.
+pub(in crate::fused) fn split_bytes(header: &Header, tokens: u64) -> u64 {
+    let isa = Isa::detect();
+    let shapes = header.tensors.iter().filter(|tensor| is_matrix(tensor)).filter_map(Shape::of);
+    let widest = shapes.filter(|shape| Form::of(isa, shape.kind) == Form::Parts).map(|shape| shape.columns);
+    let bytes = |columns| matmul::split_bytes(usize::try_from(tokens).unwrap_or(0), columns) as u64;
+    widest.max().map_or(0, bytes)
 }
 
 fn bytes(layout: &Layout, rows: usize) -> usize {

@@ -17,7 +17,7 @@ use super::matmul::{self, Input, Output};
 use super::pack::ROWS;
 use super::pool::Pool;
 use super::prefetch::Prefetch;
-use super::store::{Block, Feed, Matrix, Weights};
+use super::store::{Matrix, Weights, matrices};
 
 /// Bytes of weights that the trial reads: more than the last cache where the model has so many.
 const MOST: usize = 192 << 20;
@@ -55,7 +55,8 @@ pub(super) fn choose(isa: Isa, weights: &Weights, pool: &mut Pool, threads: usiz
         let from = clock::now();
         pool.run(&|thread| {
             let tiles = arena.bytes(tiles).as_ptr();
-            let input = Input { tokens: 1, tiles, rows: row.as_ptr(), stride: widest };
+            let parts = std::ptr::null();
+            let input = Input { tokens: 1, tiles, rows: row.as_ptr(), stride: widest, parts };
             let output = Output { first: out.get(), stride: rows };
             for matrix in &sample {
                 let groups = weights.store.bytes(matrix.region).as_ptr();
@@ -97,23 +98,6 @@ fn sample(weights: &Weights) -> Vec<Matrix> {
         left > 0
     };
     weights.blocks.iter().flat_map(matrices).take_while(fits).collect()
-}
-
-/// A block's matrices, of its experts the first.
-fn matrices(block: &Block) -> Vec<Matrix> {
-    let mut all = block.qkv.to_vec();
-    all.push(block.output);
-    match &block.feed {
-        Feed::Dense { gate_up, down } => {
-            all.extend(gate_up);
-            all.push(*down);
-        }
-        Feed::Experts(experts) => {
-            all.extend(experts.gate_up.iter().map(|stack| stack.expert(0)));
-            all.push(experts.down.expert(0));
-        }
-    }
-    all
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! 8-bit integer peak: dot products in registers, this processor's fastest way of summing products.
 //!
 //! Quantized weights are multiplied this way, so single precision is no ceiling for them. Without a dedicated instruction
-//! (VNNI), adjacent products are summed to 16 bits; a real sum must be widened periodically, which is omitted here, since
+//! (VNNI, AMX), adjacent products are summed to 16 bits; a real sum must be widened periodically, which is omitted here, since
 //! a ceiling must not be too low.
 #![allow(unsafe_code, reason = "functions compiled for instruction sets that are detected at run time")]
 
@@ -38,6 +38,10 @@ fn available() -> Vec<(Kernel, usize, &'static str)> {
     #[cfg(target_arch = "x86_64")]
     {
         use std::arch::is_x86_feature_detected as has;
+        if crate::base::sys::matrix_registers() {
+            // SAFETY: the processor has AMX and the system grants its registers, as was just asked.
+            found.push((|a, b| unsafe { amx(a, b) }, TILE * TILE * 64, "amx"));
+        }
         if has!("avx512vnni") && has!("avx512f") {
             // SAFETY: the processor has AVX-512F and its VNNI, as was just detected.
             found.push((|a, b| unsafe { avx512vnni(a, b) }, 64, "avx512vnni"));
@@ -56,6 +60,66 @@ fn available() -> Vec<(Kernel, usize, &'static str)> {
         }
     }
     found
+}
+
+/// Rows and columns of a tile register's sums; each is of 64 products.
+#[cfg(target_arch = "x86_64")]
+const TILE: usize = 16;
+
+/// Products of matrices in tile registers, which the compiler knows by assembly alone.
+///
+/// # Safety
+/// The processor must have AMX, with its registers granted.
+#[cfg(target_arch = "x86_64")]
+unsafe fn amx(a: i8, b: i8) -> i32 {
+    use std::arch::asm;
+
+    /// What `ldtilecfg` reads: the palette, then from byte 16 on each register's bytes of a row, from 48 on its rows.
+    #[repr(align(64))]
+    struct Config([u8; 64]);
+    #[repr(align(64))]
+    struct Sums([[i32; TILE * TILE]; 4]);
+
+    let mut config = Config([0; 64]);
+    config.0[0] = 1;
+    for tile in 0..8 {
+        (config.0[16 + 2 * tile], config.0[48 + tile]) = (64, 16);
+    }
+    let (rows, columns) = ([a; TILE * 64], [b; TILE * 64]);
+    let mut sums = Sums([[0; TILE * TILE]; 4]);
+    // SAFETY: the processor has AMX, by this function's contract; what is read and written are these arrays, a row of 64
+    // bytes at a time, and the registers are released before anything else could use them.
+    unsafe {
+        asm!(
+            "ldtilecfg [{config}]",
+            "tileloadd tmm4, [{rows} + {row}]",
+            "tileloadd tmm5, [{columns} + {row}]",
+            "tilezero tmm0",
+            "tilezero tmm1",
+            "tilezero tmm2",
+            "tilezero tmm3",
+            "2:",
+            "tdpbssd tmm0, tmm4, tmm5",
+            "tdpbssd tmm1, tmm4, tmm5",
+            "tdpbssd tmm2, tmm4, tmm5",
+            "tdpbssd tmm3, tmm4, tmm5",
+            "dec {steps}",
+            "jnz 2b",
+            "tilestored [{sums} + {row}], tmm0",
+            "tilestored [{sums} + {row} + 1024], tmm1",
+            "tilestored [{sums} + {row} + 2048], tmm2",
+            "tilestored [{sums} + {row} + 3072], tmm3",
+            "tilerelease",
+            config = in(reg) &raw const config,
+            rows = in(reg) rows.as_ptr(),
+            columns = in(reg) columns.as_ptr(),
+            sums = in(reg) sums.0.as_mut_ptr(),
+            row = in(reg) 64usize,
+            steps = inout(reg) STEPS * CHAINS / 4 => _,
+            options(nostack),
+        );
+    }
+    sums.0.as_flattened().iter().fold(0, |sum, lane| sum.wrapping_add(*lane))
 }
 
 #[cfg(target_arch = "x86_64")]

@@ -14,7 +14,7 @@ use crate::fused::kv::PAGE;
 use super::super::attention::{self, MOST_ROWS, Partial, Rows, Span};
 use super::super::kv;
 use super::super::matmul::Output;
-use super::super::pack::{is_quantized, padded};
+use super::super::pack::padded;
 use super::super::rows;
 use super::super::store::Block;
 use super::buffers::{part, qkv_width, scratch};
@@ -48,12 +48,11 @@ impl Pass<'_> {
             }
             self.barrier.wait();
             let queries = network.heads * network.head_size;
-            let (tokens, part) = portion(self.tokens, queries, thread, self.threads);
+            let (tokens, part) = portion(self.tokens, queries, self.isa, thread, self.threads);
             for token in tokens {
                 self.merge(block, token, part.clone());
-                if is_quantized(block.output.layout.kind) {
-                    self.quantize(self.attended.add(token * queries), token, queries, part.clone());
-                }
+                let row = self.attended.add(token * queries);
+                self.ready(&[block.output], row, token, queries, part.clone());
             }
             self.barrier.wait();
             let stride = padded(width);

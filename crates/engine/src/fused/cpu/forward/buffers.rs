@@ -7,6 +7,7 @@ use crate::fused::network::Network;
 use super::super::activations;
 use super::super::arena::{Arena, Region};
 use super::super::attention::{MOST_ROWS, SCRATCH};
+use super::super::matmul::split_bytes;
 use super::super::pack::padded;
 use super::experts::workspace::Workspace;
 use super::plan::{Cut, Task, most_parts, tile};
@@ -32,6 +33,8 @@ pub(in super::super) struct Buffers {
     pub(super) out: Region,
     /// The quantized input of the matrix at hand, in tiles of tokens.
     pub(super) tiles: Region,
+    /// The same split into parts; empty where no matrix takes it so.
+    pub(super) split: Region,
     /// `[LOGIT_ROWS][vocabulary]`, filled up to whole groups, and the rows that they are of, normed.
     pub(super) logits: Region,
     pub(super) last: Region,
@@ -52,7 +55,13 @@ pub(in super::super) struct Buffers {
 }
 
 impl Buffers {
-    pub(in super::super) fn new(network: &Network, tokens: usize, threads: usize) -> std::io::Result<Self> {
+    /// For steps of so many tokens; `split` says whether a matrix takes its input in parts.
+    pub(in super::super) fn new(
+        network: &Network,
+        tokens: usize,
+        threads: usize,
+        split: bool,
+    ) -> std::io::Result<Self> {
         let queries = network.heads * network.head_size;
         let widest = network.width.max(queries).max(network.feed_forward);
         let rows = |elements: usize| tokens * elements * 4;
@@ -64,6 +73,7 @@ impl Buffers {
             rows(2 * padded(network.feed_forward)),
             rows(padded(network.width)),
             activations::packed_bytes(tokens, widest),
+            if split { split_bytes(tokens, widest) } else { 0 },
             LOGIT_ROWS * padded(network.vocabulary) * 4,
             LOGIT_ROWS * network.width * 4,
             most_parts(threads) * part(network) * 4,
@@ -71,7 +81,8 @@ impl Buffers {
         ];
         let mut arena = Arena::new(Arena::bytes_of(&sizes))?;
         let regions = arena.take_all(sizes)?;
-        let [residual, normed, qkv, attended, gate_up, out, tiles, logits, last, parts, scratch] = regions;
+        let [residual, normed, qkv, attended, gate_up, out, tiles, split, logits, last, parts, scratch] =
+            regions;
         Ok(Self {
             arena,
             residual,
@@ -81,6 +92,7 @@ impl Buffers {
             gate_up,
             out,
             tiles,
+            split,
             logits,
             last,
             parts,
@@ -137,11 +149,12 @@ pub(super) mod tests {
         for architecture in ["llama", "gpt-oss"] {
             let network = network(architecture);
             for (tokens, threads) in [(1, 1), (7, 3), (512, 2)] {
-                let buffers = Buffers::new(&network, tokens, threads).unwrap();
+                let buffers = Buffers::new(&network, tokens, threads, true).unwrap();
                 let Buffers { residual, normed, qkv, attended, gate_up, out, .. } = buffers;
-                let Buffers { tiles, logits, last, parts, scratch, .. } = buffers;
-                let regions =
-                    [residual, normed, qkv, attended, gate_up, out, tiles, logits, last, parts, scratch];
+                let Buffers { tiles, split, logits, last, parts, scratch, .. } = buffers;
+                let regions = [
+                    residual, normed, qkv, attended, gate_up, out, tiles, split, logits, last, parts, scratch,
+                ];
                 assert_apart(&buffers.arena, &regions);
                 if let Some(workspace) = &buffers.experts {
                     workspace.assert_apart();

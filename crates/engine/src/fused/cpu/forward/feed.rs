@@ -7,7 +7,7 @@ use crate::fused::network::Activation;
 
 use super::super::isa::Isa;
 use super::super::matmul::Output;
-use super::super::pack::{is_quantized, padded};
+use super::super::pack::padded;
 use super::super::rows;
 use super::super::store::{Block, Matrix};
 use super::pass::Pass;
@@ -33,7 +33,7 @@ impl Pass<'_> {
             let to = Output { first: self.gate_up, stride: 2 * half };
             self.multiply(gate_up, (self.normed, width), to, thread);
             self.barrier.wait();
-            self.activate(feed, half, is_quantized(down.layout.kind), thread);
+            self.activate(feed, half, down, thread);
             self.barrier.wait();
             let to = Output { first: self.out, stride: padded(width) };
             self.multiply(&[down], (self.gate_up, 2 * half), to, thread);
@@ -43,17 +43,15 @@ impl Pass<'_> {
     }
 
     /// The activation of gate times up, made ready for the down matrix.
-    unsafe fn activate(&self, feed: usize, half: usize, quantized: bool, thread: usize) {
-        let (tokens, part) = portion(self.tokens, feed, thread, self.threads);
+    unsafe fn activate(&self, feed: usize, half: usize, down: Matrix, thread: usize) {
+        let (tokens, part) = portion(self.tokens, feed, self.isa, thread, self.threads);
         for token in tokens {
             // SAFETY: these columns of the token are this thread's.
             unsafe {
                 let row = self.gate_up.add(token * 2 * half);
                 let (gate, up) = (row.add(part.start), row.add(half + part.start));
                 activate(self.network.activation, self.isa, gate, up, part.len());
-                if quantized {
-                    self.quantize(row, token, feed, part.clone());
-                }
+                self.ready(&[down], row, token, feed, part.clone());
             }
         }
     }

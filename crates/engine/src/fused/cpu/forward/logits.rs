@@ -64,14 +64,14 @@ fn head(engine: &mut CpuEngine, rows: &[(usize, Option<usize>)]) {
     engine.pool.run(&|thread| {
         // SAFETY: rows, groups and best places are split by thread; the barrier lies between writing and reading.
         unsafe {
-            let (numbers, part) = portion(rows.len(), width, thread, threads);
+            let (numbers, part) = portion(rows.len(), width, isa, thread, threads);
             for number in numbers {
                 let to = last.get().add(number * width);
                 let from = residual.get().add(rows[number].0 * width);
                 let (weight, epsilon) = (weights.output_norm.as_ptr(), network.norm_epsilon);
                 rows::norm(isa, from, weight, width, part.clone(), epsilon, to);
                 if is_quantized(weights.head.layout.kind) {
-                    let slot = Slot::new(tiles.get(), number, rows.len(), width);
+                    let slot = Slot::new(tiles.get(), number, rows.len(), width, isa);
                     activations::quantize(isa, to, part.clone(), slot);
                 }
             }
@@ -81,7 +81,13 @@ fn head(engine: &mut CpuEngine, rows: &[(usize, Option<usize>)]) {
                 layout: weights.head.layout.asked(prefetch),
                 groups: weights.store.bytes(weights.head.region).as_ptr(),
             };
-            let input = Input { tokens: rows.len(), tiles: tiles.get(), rows: last.get(), stride: width };
+            let input = Input {
+                tokens: rows.len(),
+                tiles: tiles.get(),
+                rows: last.get(),
+                stride: width,
+                parts: std::ptr::null(),
+            };
             matmul::multiply(isa, matrix, groups.clone(), input, Output { first: out.get(), stride });
             let mine = groups.start * ROWS..(groups.end * ROWS).min(vocabulary);
             for number in 0..rows.len() {

@@ -50,7 +50,8 @@ pub(super) fn step(engine: &mut CpuEngine, batch: &StepBatch<'_>, output: &mut S
     let (residual, normed) = (buffers.place(buffers.residual), buffers.place(buffers.normed));
     let (qkv, attended) = (buffers.place(buffers.qkv), buffers.place(buffers.attended));
     let (gate_up, out) = (buffers.place(buffers.gate_up), buffers.place(buffers.out));
-    let (tiles, parts) = (buffers.place(buffers.tiles).cast(), buffers.place(buffers.parts));
+    let (tiles, split) = (buffers.place(buffers.tiles).cast(), buffers.place(buffers.split).cast());
+    let parts = buffers.place(buffers.parts);
     let scratch = buffers.place(buffers.scratch);
     let experts = buffers.experts.as_ref().map(Workspace::view);
     let barrier: *const Barrier = engine.pool.barrier();
@@ -76,6 +77,7 @@ pub(super) fn step(engine: &mut CpuEngine, batch: &StepBatch<'_>, output: &mut S
         gate_up,
         out,
         tiles,
+        split,
         parts,
         scratch,
         experts,

@@ -15,8 +15,8 @@ use crate::fused::network::Network;
 use super::super::activations::{self, Slot};
 use super::super::isa::Isa;
 use super::super::kv::KvCache;
-use super::super::matmul::{self, Input, Output};
-use super::super::pack::{ROWS, is_quantized, padded};
+use super::super::matmul::{self, Form, Input, Output};
+use super::super::pack::{ROWS, padded};
 use super::super::pool::Barrier;
 use super::super::prefetch::Prefetch;
 use super::super::rotary::Table;
@@ -48,6 +48,7 @@ pub(super) struct Pass<'a> {
     pub(super) gate_up: *mut f32,
     pub(super) out: *mut f32,
     pub(super) tiles: *mut u8,
+    pub(super) split: *mut u8,
     pub(super) parts: *mut f32,
     pub(super) scratch: *mut f32,
     pub(super) experts: Option<View>,
@@ -94,30 +95,41 @@ impl Pass<'_> {
     /// Norms the residual stream and makes it ready for `matrices`.
     pub(super) unsafe fn norm_input(&self, weight: &[f32], matrices: &[Matrix], thread: usize) {
         let (width, epsilon) = (self.network.width, self.network.norm_epsilon);
-        let (tokens, part) = portion(self.tokens, width, thread, self.threads);
+        let (tokens, part) = portion(self.tokens, width, self.isa, thread, self.threads);
         for token in tokens {
             // SAFETY: the residual stream is whole, and these columns of the token are this thread's.
             unsafe {
                 let to = self.normed.add(token * width);
                 let from = self.residual.add(token * width);
                 rows::norm(self.isa, from, weight.as_ptr(), width, part.clone(), epsilon, to);
-                if matrices.iter().any(|matrix| is_quantized(matrix.layout.kind)) {
-                    self.quantize(to, token, width, part.clone());
-                }
+                self.ready(matrices, to, token, width, part.clone());
             }
         }
     }
 
-    /// Quantizes the columns `part` of a token's row.
+    /// Makes the columns `part` of a token's row ready for `matrices`, in the forms that their kernels take.
     ///
     /// # Safety
     /// That of this module; `row` must have `columns` elements, no more than the widest of the network's matrices, and
     /// these columns of the token be this thread's.
-    pub(super) unsafe fn quantize(&self, row: *const f32, token: usize, columns: usize, part: Range<usize>) {
-        // SAFETY: the tiles are for all tokens at the widest row, and the part is this thread's.
+    pub(super) unsafe fn ready(
+        &self,
+        matrices: &[Matrix],
+        row: *const f32,
+        token: usize,
+        columns: usize,
+        part: Range<usize>,
+    ) {
+        let any = |form| matrices.iter().any(|matrix| Form::of(self.isa, matrix.layout.kind) == form);
+        // SAFETY: tiles and parts are for all tokens at the widest row, and the columns are this thread's.
         unsafe {
-            let slot = Slot::new(self.tiles, token, self.tokens, columns);
-            activations::quantize(self.isa, row, part, slot);
+            if any(Form::Tiles) {
+                let slot = Slot::new(self.tiles, token, self.tokens, columns, self.isa);
+                activations::quantize(self.isa, row, part.clone(), slot);
+            }
+            if any(Form::Parts) {
+                matmul::split(self.isa, row, part, (token, self.tokens), columns, self.split);
+            }
         }
     }
 
@@ -127,8 +139,8 @@ impl Pass<'_> {
     /// `rows` are the input of matrices that are not quantized, with the distance from one to the next.
     ///
     /// # Safety
-    /// That of this module. Before the last barrier each token's row must have been written to `rows`, and to the tiles if
-    /// any of the matrices is quantized; `out` must have a place for the groups of all matrices, which only this call of
+    /// That of this module. Before the last barrier each token's row must have been written to `rows` and made ready
+    /// ([`ready`](Self::ready)) for these matrices; `out` must have a place for the groups of all matrices, which only this call of
     /// each thread writes.
     pub(super) unsafe fn multiply(
         &self,
@@ -147,7 +159,11 @@ impl Pass<'_> {
                 layout: matrix.layout.asked(self.prefetch),
                 groups: self.weights.store.bytes(matrix.region).as_ptr(),
             };
-            let input = Input { tokens: self.tokens, tiles: self.tiles, rows, stride };
+            let parts = match Form::of(self.isa, matrix.layout.kind) {
+                Form::Parts => self.split.cast_const(),
+                Form::Rows | Form::Tiles => std::ptr::null(),
+            };
+            let input = Input { tokens: self.tokens, tiles: self.tiles, rows, stride, parts };
             // SAFETY: the input is there and the output has a place for each group, by this method's contract; the groups are
             // this thread's.
             unsafe {

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::super::activations::WIDEST;
+use super::super::isa::Isa;
 use super::super::pack::BLOCK;
 
 /// Tiles that each thread must have before rows are split by them: then none waits long for one that has a tile more.
@@ -21,13 +21,15 @@ pub(in super::super) fn share(count: usize, thread: usize, threads: usize) -> Ra
 pub(super) fn portion(
     tokens: usize,
     columns: usize,
+    isa: Isa,
     thread: usize,
     threads: usize,
 ) -> (Range<usize>, Range<usize>) {
-    let tiles = tokens.div_ceil(WIDEST);
+    let widest = isa.tile_tokens();
+    let tiles = tokens.div_ceil(widest);
     if tiles >= TILES_EACH * threads {
         let mine = share(tiles, thread, threads);
-        (mine.start * WIDEST..(mine.end * WIDEST).min(tokens), 0..columns)
+        (mine.start * widest..(mine.end * widest).min(tokens), 0..columns)
     } else {
         let mine = share(columns / BLOCK, thread, threads);
         (0..tokens, mine.start * BLOCK..mine.end * BLOCK)

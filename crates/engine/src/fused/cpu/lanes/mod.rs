@@ -110,7 +110,7 @@ macro_rules! for_each_isa {
                     match isa {
                         Isa::Portable => $generic::<$crate::fused::cpu::lanes::Plain>($($arg),*),
                         Isa::Avx2 => avx2($($arg),*),
-                        Isa::Avx512 | Isa::Avx512Vnni => avx512($($arg),*),
+                        Isa::Avx512 | Isa::Avx512Vnni | Isa::Amx => avx512($($arg),*),
                     }
                 };
             }

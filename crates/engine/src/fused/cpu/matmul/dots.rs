@@ -1,12 +1,5 @@
 //! Quants of two, three, five and six bits, of super-blocks, 4-bit floats and looked-up numbers, where the processor has
-//! dot products of bytes: AVX-512 with VNNI.
-//!
-//! A super-block's integer scales become single precision with the f16 scale in them, once a block and sixteen rows; that
-//! is exact for the two of a block of six bits, which have 19 bits then. Two scales of a block of two or three bits are
-//! multiplied with its quants instead: a scaled quant still fits a byte, so that one dot product serves the block. Two
-//! bytes are multiplied at once as a number of 16 bits, since no product reaches beyond its byte; with 3 bits it is minus
-//! the scale times (quant − 4), and 128 more, which lies between 0 and 252. A 4-bit float is looked up as twice its
-//! number, 16 too high, the numbers of `IQ4` 128 too high.
+//! dot products of bytes: AVX-512 with VNNI. What the bytes say is [`formats`](super::formats)'.
 //!
 //! # Safety of this module
 //! That of [`multiply`](super::multiply): the group lies within the matrix, its rows within the output, and the tiles within
@@ -19,17 +12,16 @@
 
 use crate::model::TensorType;
 
-use super::super::activations::{BLOCK_BYTES, numbers, tiles};
-use super::super::bits::{PLANE, SUPER, fp4_above, iq4_above};
+use super::super::activations::{BLOCK_BYTES, EIGHT, numbers, tiles};
+use super::super::bits::PLANE;
 use super::super::lanes::Lanes;
-use super::super::pack::{BLOCK, HALVES, Layout, ROWS, chunk_bytes};
-use super::registers::{
-    Ahead, Dots, half, number, plane, unpack_iq4_scales, unpack_q3_scales, unpack_scales, word,
+use super::super::pack::{BLOCK, Layout, ROWS, chunk_bytes};
+use super::formats::{
+    IQ4_NL, IQ4_XS, MXFP4, Q2_K, Q3_K, Q4_K, Q5_0, Q5_1, Q5_K, Q6_K, SUBS, for_each_four, planes, quants,
+    scaled, scales, unpack,
 };
+use super::registers::{Ahead, Dots, word};
 use super::{Input, Output};
-
-/// Blocks of a super-block.
-const SUBS: usize = SUPER / BLOCK;
 
 /// Multiplies one group whose type is one of this file's.
 ///
@@ -51,34 +43,6 @@ pub(super) unsafe fn multiply<W: Enabled>(layout: &Layout, group: *const u8, inp
             _ => tiles_of::<W, Q5_0>(layout, group, input, to),
         }
     }
-}
-
-/// Formats as constants, so that the choice is made outside the loops.
-const Q4_K: u8 = 0;
-const Q5_K: u8 = 1;
-const Q6_K: u8 = 2;
-const Q5_0: u8 = 3;
-const Q5_1: u8 = 4;
-const MXFP4: u8 = 5;
-const Q2_K: u8 = 6;
-const Q3_K: u8 = 7;
-const IQ4_NL: u8 = 8;
-const IQ4_XS: u8 = 9;
-
-/// Planes of a block.
-const fn planes(format: u8) -> usize {
-    match format {
-        Q2_K => 2,
-        Q3_K => 3,
-        Q4_K | MXFP4 | IQ4_NL | IQ4_XS => 4,
-        Q6_K => 6,
-        _ => 5,
-    }
-}
-
-/// Whether a block has a minimum for all of it, which is multiplied with the sum of its activations.
-const fn has_minimum(format: u8) -> bool {
-    matches!(format, Q4_K | Q5_K | Q5_1)
 }
 
 /// Registers whose instructions a function enables.
@@ -136,7 +100,7 @@ unsafe fn tiles_of<W: Enabled, const FORMAT: u8>(
     to: Output,
 ) {
     let blocks = layout.columns / BLOCK;
-    for (first, width) in tiles(input.tokens) {
+    for (first, width) in tiles(input.tokens, EIGHT) {
         // SAFETY: the tile lies within the activations, its rows within the output.
         unsafe {
             let tile = input.tiles.add(first * blocks * BLOCK_BYTES);
@@ -151,35 +115,6 @@ unsafe fn tiles_of<W: Enabled, const FORMAT: u8>(
     }
 }
 
-/// A block's eight fours, each with its number as a constant.
-///
-/// The compiler leaves a loop over them rolled: then the format is decoded at run time, and sums whose index is not a
-/// constant live on the stack instead of in registers.
-macro_rules! for_each_four {
-    ($four:ident => $body:block) => {
-        for_each_four!(@ $four, $body, 0, 1, 2, 3, 4, 5, 6, 7)
-    };
-    (@ $four:ident, $body:block, $($number:literal),*) => {
-        $({
-            const $four: usize = $number;
-            $body
-        })*
-    };
-}
-
-/// What a block's dot products are multiplied with, sixteen rows each.
-struct Scales<W: Dots> {
-    scale: W::Numbers,
-    minimum: W::Numbers,
-    /// Of the first and second half of a block of six bits.
-    halves: [W::Numbers; 2],
-    /// What the quants of each half of a block of two or three bits are multiplied with, and what is added to them.
-    times: [W; 2],
-    above: [W; 2],
-    /// Minima of each half of a block of two bits.
-    minima: [W; 2],
-}
-
 #[inline(always)]
 unsafe fn tile_of<W: Dots, const FORMAT: u8, const TOKENS: usize>(
     layout: &Layout,
@@ -189,7 +124,6 @@ unsafe fn tile_of<W: Dots, const FORMAT: u8, const TOKENS: usize>(
 ) {
     // SAFETY: all places lie within the group and the tile, by their layouts.
     unsafe {
-        let [scale_at, _, _, sum_at, ..] = numbers(TOKENS);
         let planes = planes(FORMAT);
         let mut unpacked = [0u8; 2 * SUBS * ROWS];
         let mut sums = [W::Numbers::splat(0.0); TOKENS];
@@ -198,12 +132,7 @@ unsafe fn tile_of<W: Dots, const FORMAT: u8, const TOKENS: usize>(
             let tile = tile.add(block * TOKENS * BLOCK_BYTES);
             let chunk = group.add(layout.scales + block / SUBS * chunk_bytes(layout.kind));
             if block % SUBS == 0 {
-                match FORMAT {
-                    Q4_K | Q5_K => unpack_scales::<W>(chunk.add(2 * HALVES), unpacked.as_mut_ptr()),
-                    Q3_K => unpack_q3_scales::<W>(chunk.add(HALVES), unpacked.as_mut_ptr()),
-                    IQ4_XS => unpack_iq4_scales(chunk.add(HALVES), unpacked.as_mut_ptr()),
-                    _ => {}
-                }
+                unpack::<W, FORMAT>(chunk, unpacked.as_mut_ptr());
             }
             let scales = scales::<W, FORMAT>(layout, group, chunk, block, unpacked.as_ptr());
             let at = group.add(block * planes * PLANE);
@@ -233,175 +162,15 @@ unsafe fn tile_of<W: Dots, const FORMAT: u8, const TOKENS: usize>(
                 }
             });
             for token in 0..TOKENS {
-                let at = tile.add(token * 4);
-                let scale = number::<W>(at.add(scale_at));
-                if FORMAT == Q6_K {
-                    let first = parts[0][token].numbers().mul(scales.halves[0]);
-                    let both = parts[1][token].numbers().mul_add(scales.halves[1], first);
-                    sums[token] = both.mul_add(scale, sums[token]);
-                    continue;
+                let mut dots = [parts[0][token], parts[1][token]];
+                if TOKENS == 1 && FORMAT != Q6_K {
+                    dots[0] = dots[0].add(dots[1]);
                 }
-                let dot = if TOKENS == 1 { parts[0][token].add(parts[1][token]) } else { parts[0][token] };
-                sums[token] = dot.numbers().mul_add(scales.scale.mul(scale), sums[token]);
-                if has_minimum(FORMAT) {
-                    sums[token] = scales.minimum.mul_add(number::<W>(at.add(sum_at)), sums[token]);
-                }
-                if FORMAT == Q2_K {
-                    // −32·Σ of each half times its minimum.
-                    let (first, second): (W, W) = (word(at.add(starts[4])), word(at.add(starts[5])));
-                    let least = W::splat(0).dot_pairs(scales.minima[0], first);
-                    let least = least.dot_pairs(scales.minima[1], second).numbers();
-                    sums[token] = least.mul_add(scales.minimum.mul(scale), sums[token]);
-                }
+                sums[token] = scaled::<W, FORMAT>(sums[token], dots, &scales, tile.add(token * 4), TOKENS);
             }
         }
         for (token, sum) in sums.into_iter().enumerate() {
             sum.store(to.first.add(token * to.stride));
-        }
-    }
-}
-
-/// A byte everywhere.
-#[inline(always)]
-unsafe fn bytes<W: Dots>(byte: u8) -> W {
-    // SAFETY: the processor has what `W` needs, by this module's contract.
-    unsafe { W::splat(i32::from_ne_bytes([byte; 4])) }
-}
-
-/// Four quants of each row, from the planes of a block; see [`bits`](super::super::bits).
-#[inline(always)]
-unsafe fn quants<W: Dots, const FORMAT: u8, const FOUR: usize>(at: *const u8, scales: &Scales<W>) -> W {
-    // SAFETY: the block has the planes of its format, and the processor what `W` needs, by this module's contract.
-    unsafe {
-        match (FORMAT, FOUR) {
-            (Q4_K | MXFP4 | IQ4_NL | IQ4_XS, _) => {
-                let both: W = plane(at, FOUR % 4);
-                let codes = if FOUR < 4 { both } else { both.down::<4>() }.and(bytes(0x0f));
-                match FORMAT {
-                    MXFP4 => codes.of_table(W::table(&const { fp4_above(16) })),
-                    IQ4_NL | IQ4_XS => codes.of_table(W::table(&const { iq4_above() })),
-                    _ => codes,
-                }
-            }
-            (Q2_K, _) => {
-                let all: W = plane(at, FOUR / 4);
-                let moved = match FOUR % 4 {
-                    0 => all,
-                    1 => all.down::<2>(),
-                    2 => all.down::<4>(),
-                    _ => all.down::<6>(),
-                };
-                moved.and(bytes(3)).times_16(scales.times[FOUR / 4])
-            }
-            (Q3_K, _) => {
-                let quants = match FOUR {
-                    6 => plane::<W>(at, 0)
-                        .down::<6>()
-                        .and(bytes(3))
-                        .or(plane::<W>(at, 2).down::<4>().and(bytes(4))),
-                    7 => plane::<W>(at, 1)
-                        .down::<6>()
-                        .and(bytes(3))
-                        .or(plane::<W>(at, 2).down::<5>().and(bytes(4))),
-                    1 | 3 | 5 => plane::<W>(at, FOUR / 2).down::<3>().and(bytes(7)),
-                    _ => plane::<W>(at, FOUR / 2).and(bytes(7)),
-                };
-                quants.times_16(scales.times[FOUR / 4]).add_16(scales.above[FOUR / 4])
-            }
-            (Q6_K, 3 | 7) => {
-                let first = FOUR / 4 * 3;
-                let upper = bytes(0xc0);
-                let (a, b) = (plane::<W>(at, first).and(upper), plane::<W>(at, first + 1).and(upper));
-                let c = plane::<W>(at, first + 2).and(upper);
-                a.or(b.down::<2>()).or(c.down::<4>()).down::<2>()
-            }
-            (Q6_K, _) => plane::<W>(at, FOUR - FOUR / 4).and(bytes(0x3f)),
-            (_, 0..5) => plane::<W>(at, FOUR).and(bytes(0x1f)),
-            (_, 5 | 6) => {
-                let low = plane::<W>(at, FOUR - 2).and(bytes(0xc0)).down::<6>();
-                plane::<W>(at, FOUR - 5).and(bytes(0xe0)).down::<3>().or(low)
-            }
-            (_, _) => {
-                let low = plane::<W>(at, 3)
-                    .and(bytes(0x20))
-                    .down::<4>()
-                    .or(plane::<W>(at, 4).and(bytes(0x20)).down::<5>());
-                plane::<W>(at, 2).and(bytes(0xe0)).down::<3>().or(low)
-            }
-        }
-    }
-}
-
-#[inline(always)]
-unsafe fn scales<W: Dots, const FORMAT: u8>(
-    layout: &Layout,
-    group: *const u8,
-    chunk: *const u8,
-    block: usize,
-    unpacked: *const u8,
-) -> Scales<W> {
-    // SAFETY: the group has a block and a chunk of these numbers, by this module's contract.
-    unsafe {
-        let (zero, nothing) = (W::Numbers::splat(0.0), [W::splat(0); 2]);
-        let none = Scales {
-            scale: zero,
-            minimum: zero,
-            halves: [zero; 2],
-            times: nothing,
-            above: nothing,
-            minima: nothing,
-        };
-        match FORMAT {
-            Q4_K | Q5_K => {
-                let at = unpacked.add(block % SUBS * ROWS);
-                let scale = half::<W>(chunk).mul(W::bytes(at));
-                let minimum = zero.sub(half::<W>(chunk.add(HALVES)).mul(W::bytes(at.add(SUBS * ROWS))));
-                Scales { scale, minimum, ..none }
-            }
-            Q6_K => {
-                let at = chunk.add(HALVES + block % SUBS * 2 * ROWS).cast::<i8>();
-                let scale = half::<W>(chunk);
-                let halves =
-                    [W::Numbers::load_i8(at).mul(scale), W::Numbers::load_i8(at.add(ROWS)).mul(scale)];
-                Scales { halves, ..none }
-            }
-            Q2_K => {
-                let at = chunk.add(2 * HALVES + block % SUBS * 2 * ROWS);
-                let both = [W::twice::<false>(at), W::twice::<false>(at.add(ROWS))];
-                let low = W::splat(0x000f_000f);
-                Scales {
-                    scale: half::<W>(chunk),
-                    minimum: half::<W>(chunk.add(HALVES)).mul(W::Numbers::splat(1.0 / 32.0)),
-                    times: [both[0].and(low), both[1].and(low)],
-                    minima: [both[0].down::<4>(), both[1].down::<4>()],
-                    ..none
-                }
-            }
-            Q3_K => {
-                let at = unpacked.add(block % SUBS * 2 * ROWS);
-                let high = W::splat(0x0020_0020);
-                let times =
-                    [high.sub_16(W::twice::<false>(at)), high.sub_16(W::twice::<false>(at.add(ROWS)))];
-                // 128 − 4 times the factor, in both bytes of a number of 16 bits.
-                let (middle, fours) = (bytes::<W>(128), bytes::<W>(4));
-                let above =
-                    [middle.sub_16(times[0].times_16(fours)), middle.sub_16(times[1].times_16(fours))];
-                Scales { scale: zero.sub(half::<W>(chunk)), times, above, ..none }
-            }
-            IQ4_XS => {
-                let factors = W::Numbers::load_i8(unpacked.add(block % SUBS * ROWS).cast());
-                Scales { scale: half::<W>(chunk).mul(factors), ..none }
-            }
-            MXFP4 => {
-                let powers = W::Numbers::load_powers(group.add(layout.scales + block * ROWS));
-                Scales { scale: powers.mul(W::Numbers::splat(0.5)), ..none }
-            }
-            _ => {
-                let scale = half::<W>(group.add(layout.scales + block * HALVES));
-                let minimum =
-                    if FORMAT == Q5_1 { half::<W>(group.add(layout.minima + block * HALVES)) } else { zero };
-                Scales { scale, minimum, ..none }
-            }
         }
     }
 }

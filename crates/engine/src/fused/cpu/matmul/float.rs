@@ -18,7 +18,7 @@ use std::ops::Range;
 
 use crate::model::TensorType;
 
-use super::super::activations::tiles;
+use super::super::activations::{EIGHT, tiles};
 use super::super::lanes::{LANES, Lanes, ask_as, for_each_isa};
 use super::super::pack::ROWS;
 use super::super::prefetch::{Prefetch, hint};
@@ -131,7 +131,7 @@ unsafe fn pieces_of<V: Lanes, const FORMAT: u8, const GROUPS: usize>(
 /// The products of a part of a matrix with all tokens.
 #[inline(always)]
 unsafe fn tiles_of<V: Lanes, const FORMAT: u8, const GROUPS: usize>(part: &Part, input: Input, to: Output) {
-    for (first, width) in tiles(input.tokens) {
+    for (first, width) in tiles(input.tokens, EIGHT) {
         // SAFETY: the tokens are within the input, their rows within the output.
         unsafe {
             let stride = input.stride;

@@ -24,7 +24,7 @@
 
 use crate::model::TensorType;
 
-use super::super::activations::{BLOCK_BYTES, numbers, tiles};
+use super::super::activations::{BLOCK_BYTES, EIGHT, numbers, tiles};
 use super::super::bits::{FOURS, PLANE, SUPER, fp4_above, iq4_above};
 use super::super::lanes::Lanes;
 use super::super::pack::{BLOCK, HALVES, Layout, ROWS, chunk_bytes};
@@ -87,7 +87,7 @@ pub(super) trait Format {
 
 unsafe fn tiles_of<W: Enabled, F: Format>(layout: &Layout, group: *const u8, input: Input, to: Output) {
     let blocks = layout.columns / BLOCK;
-    for (first, width) in tiles(input.tokens) {
+    for (first, width) in tiles(input.tokens, EIGHT) {
         // SAFETY: the tile lies within the activations, its rows within the output.
         unsafe {
             let tile = input.tiles.add(first * blocks * BLOCK_BYTES);

@@ -5,7 +5,7 @@ use half::f16;
 use crate::model::TensorType;
 use crate::model::quantize::{mxfp4_half_scale, unpack_iq4_scale, unpack_q3_scale, unpack_scale};
 
-use super::super::activations::{BLOCK_BYTES, WIDEST, numbers, tiles};
+use super::super::activations::{BLOCK_BYTES, EIGHT, numbers, tiles};
 use super::super::bits::{FOURS, PLANE, SUPER, fp4_above, from_planes, iq4_above, quant_bits};
 use super::super::pack::{BLOCK, HALVES, Layout, ROWS, chunk_bytes};
 use super::{Input, Output};
@@ -27,13 +27,13 @@ pub(super) unsafe fn multiply(layout: &Layout, group: *const u8, input: Input, t
     // SAFETY: a group has that many bytes.
     let group = unsafe { std::slice::from_raw_parts(group, layout.group_bytes) };
     let blocks = layout.columns / BLOCK;
-    for (first, width) in tiles(input.tokens) {
+    for (first, width) in tiles(input.tokens, EIGHT) {
         // SAFETY: the tile lies within the activations.
         let tile = unsafe {
             let at = input.tiles.add(first * blocks * BLOCK_BYTES);
             std::slice::from_raw_parts(at, width * blocks * BLOCK_BYTES)
         };
-        let mut sums = [[0f32; ROWS]; WIDEST];
+        let mut sums = [[0f32; ROWS]; EIGHT];
         for (block, activations) in tile.chunks_exact(width * BLOCK_BYTES).enumerate() {
             for row in 0..ROWS {
                 let weights = Block::new(layout, group, block, row);

@@ -6,12 +6,12 @@ use crate::model::TensorType;
 use crate::model::quantize::dequantize;
 
 use super::super::activations::tests::{here, random};
-use super::super::activations::{Slot, packed_bytes, quantize};
+use super::super::activations::{SIXTEEN, Slot, packed_bytes, quantize};
 use super::super::arena::Arena;
 use super::super::isa::Isa;
 use super::super::pack::tests::{KINDS, random_rows};
 use super::super::pack::{Layout, ROWS, is_quantized};
-use super::{Input, Output, Weights, dots, multiply, registers};
+use super::{Form, Input, Output, Weights, amx, dots, multiply, registers, split, split_bytes};
 
 /// Multiplies `rows` rows of a file with `tokens` rows of activations.
 fn run(isa: Isa, kind: TensorType, file: &[u8], rows: usize, columns: usize, x: &[f32]) -> Vec<f32> {
@@ -49,6 +49,27 @@ fn run_dots(kind: TensorType, file: &[u8], rows: usize, columns: usize, x: &[f32
     )
 }
 
+/// The same with the kernel over tiles, in plain Rust.
+fn run_tiles(kind: TensorType, file: &[u8], rows: usize, columns: usize, x: &[f32]) -> Vec<f32> {
+    with(
+        |weights, groups, input, output| {
+            // SAFETY: the output has a row of all groups for each token, and the input both forms of all tokens.
+            unsafe {
+                if is_quantized(weights.layout.kind) {
+                    amx::multiply_bytes::<amx::Plain>(weights, 0..groups, input, output);
+                } else {
+                    amx::multiply_halves::<amx::Plain>(weights, 0..groups, input, output);
+                }
+            }
+        },
+        (Isa::Amx, kind),
+        file,
+        rows,
+        columns,
+        x,
+    )
+}
+
 fn with(
     kernel: impl Fn(Weights, usize, Input, Output),
     (isa, kind): (Isa, TensorType),
@@ -70,14 +91,25 @@ fn with(
     for token in 0..tokens {
         // SAFETY: lengths as asked for.
         unsafe {
-            let slot = Slot::new(tiles.as_mut_ptr(), token, tokens, columns);
-            quantize(isa, x[token * columns..].as_ptr(), 0..columns, slot);
+            let slot = Slot::new(tiles.as_mut_ptr(), token, tokens, columns, isa);
+            quantize(isa.min(Isa::detect()), x[token * columns..].as_ptr(), 0..columns, slot);
         }
     }
     let stride = groups * ROWS;
     let mut out = vec![0.0f32; tokens * stride];
     let weights = Weights { layout, groups: arena.bytes(region).as_ptr() };
-    let input = Input { tokens, tiles: tiles.as_ptr(), rows: x.as_ptr(), stride: columns };
+    let mut parts = vec![0u8; split_bytes(tokens, columns)];
+    if Form::of(isa, kind) == Form::Parts {
+        for token in 0..tokens {
+            let row = x[token * columns..].as_ptr();
+            // SAFETY: lengths as asked for.
+            unsafe {
+                split(isa.min(Isa::detect()), row, 0..columns, (token, tokens), columns, parts.as_mut_ptr())
+            };
+        }
+    }
+    let parts = if parts.is_empty() { std::ptr::null() } else { parts.as_ptr() };
+    let input = Input { tokens, tiles: tiles.as_ptr(), rows: x.as_ptr(), stride: columns, parts };
     kernel(weights, groups, input, Output { first: out.as_mut_ptr(), stride });
     (0..tokens).flat_map(|token| out[token * stride..token * stride + rows].to_vec()).collect()
 }
@@ -94,7 +126,9 @@ fn every(
     let of_its_own = matches!(kind, TensorType::Q4_0 | TensorType::Q4_1 | TensorType::Q8_0);
     let dots = (is_quantized(kind) && !of_its_own)
         .then(|| ("dots in plain Rust", run_dots(kind, file, rows, columns, x)));
-    here.chain(dots).collect()
+    let in_tiles = kind != TensorType::F32 && (x.len() / columns).is_multiple_of(SIXTEEN);
+    let tiles = in_tiles.then(|| ("tiles in plain Rust", run_tiles(kind, file, rows, columns, x)));
+    here.chain(dots).chain(tiles).collect()
 }
 
 /// `columns`, or more, that are whole blocks.
@@ -120,8 +154,9 @@ fn oracle(kind: TensorType, file: &[u8], rows: usize, columns: usize, x: &[f32])
 #[test]
 fn every_kernel_is_within_the_error_of_8_bit_activations() {
     for kind in KINDS {
-        for (rows, columns, tokens) in [(16, 32, 1), (40, 96, 3), (33, 160, 15), (16, 576, 8), (40, 288, 27)]
-        {
+        let shapes = [(16, 32, 1), (40, 96, 3), (33, 160, 15), (16, 576, 8), (40, 288, 27)];
+        let in_tiles = [(40, 32, 16), (100, 608, 32)];
+        for (rows, columns, tokens) in shapes.into_iter().chain(in_tiles) {
             let columns = whole(kind, columns);
             let file = random_rows(kind, rows, columns, 11);
             let x = random(tokens * columns, 12);
@@ -225,6 +260,23 @@ fn one_block_of_the_weights_changed_changes_its_row_and_no_other() {
                     "{isa} {kind} row {}",
                     index % rows
                 );
+            }
+        }
+    }
+}
+
+/// Tokens in tiles of sixteen, in tiles of eight and alone: each is computed as if it were alone, to the last bit.
+#[test]
+fn a_tokens_products_are_the_same_in_every_tile() {
+    for kind in KINDS.into_iter().filter(|kind| is_quantized(*kind)) {
+        let (rows, columns, tokens) = (80, whole(kind, 544), 45);
+        let file = random_rows(kind, rows, columns, 21);
+        let x = random(tokens * columns, 22);
+        for isa in here() {
+            let all = run(isa, kind, &file, rows, columns, &x);
+            for (x, row) in x.chunks_exact(columns).zip(all.chunks_exact(rows)) {
+                let alone = run(isa, kind, &file, rows, columns, x);
+                assert!(alone.iter().zip(row).all(|(a, b)| a.to_bits() == b.to_bits()), "{isa} {kind}");
             }
         }
     }

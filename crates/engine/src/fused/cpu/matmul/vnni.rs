@@ -15,7 +15,7 @@ use std::arch::x86_64::*;
 
 use crate::model::TensorType;
 
-use super::super::activations::{BLOCK_BYTES, numbers, tiles};
+use super::super::activations::{BLOCK_BYTES, EIGHT, numbers, tiles};
 use super::super::pack::{BLOCK, Layout, ROWS};
 use super::registers::{Ahead, Whole};
 use super::{Input, Output, dots};
@@ -30,7 +30,7 @@ pub(super) unsafe fn multiply(layout: &Layout, group: *const u8, input: Input, t
         return unsafe { dots::multiply::<Whole>(layout, group, input, to) };
     }
     let blocks = layout.columns / BLOCK;
-    for (first, width) in tiles(input.tokens) {
+    for (first, width) in tiles(input.tokens, EIGHT) {
         // SAFETY: the tile lies within the activations, its rows within the output.
         unsafe {
             let tile = input.tiles.add(first * blocks * BLOCK_BYTES);

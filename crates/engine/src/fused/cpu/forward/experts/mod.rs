@@ -96,7 +96,7 @@ impl Mixture<'_> {
                 rows::norm(pass.isa, from, block.feed_norm.as_ptr(), width, 0..width, epsilon, to);
                 if quantized {
                     let single = self.view.single.add(token * activations::packed_bytes(1, width));
-                    activations::quantize(pass.isa, to, 0..width, Slot::new(single, 0, 1, width));
+                    activations::quantize(pass.isa, to, 0..width, Slot::new(single, 0, 1, width, pass.isa));
                 }
             }
         }
@@ -117,7 +117,8 @@ impl Mixture<'_> {
             // SAFETY: the token's row was written before the barrier, and these logits are this thread's.
             unsafe {
                 let rows = pass.normed.add(token * pass.network.width);
-                let input = Input { tokens: 1, tiles: self.view.single, rows, stride: 0 };
+                let (tiles, parts) = (self.view.single, std::ptr::null());
+                let input = Input { tokens: 1, tiles, rows, stride: 0, parts };
                 let to = Output { first: self.view.logits.add(token * stride), stride };
                 matmul::multiply(pass.isa, weights, group..group + count, input, to);
             }
@@ -189,7 +190,7 @@ impl Mixture<'_> {
         // SAFETY: the tiles are for all pairs, and each expert's lie behind those of the ones before.
         unsafe {
             let first = self.view.tiles.add(slots.start * activations::packed_bytes(1, columns));
-            Slot::new(first, slot - slots.start, slots.len(), columns)
+            Slot::new(first, slot - slots.start, slots.len(), columns, self.pass.isa)
         }
     }
 
@@ -232,6 +233,7 @@ impl Mixture<'_> {
                     tiles: self.view.tiles.add(slots.start * activations::packed_bytes(1, columns)),
                     rows: rows.add(slots.start * columns),
                     stride: columns,
+                    parts: std::ptr::null(),
                 };
                 for (number, (stack, out)) in stacks.iter().enumerate() {
                     let matrix = stack.expert(index);

@@ -102,6 +102,10 @@ impl Wide for Whole {
 }
 
 impl Dots for Whole {
+    each_is! {
+        sub_8 = _mm512_sub_epi8;
+    }
+
     #[inline(always)]
     unsafe fn dot(self, unsigned: Self, signed: Self) -> Self {
         // SAFETY: by the trait's contract the processor has AVX-512 with VNNI.

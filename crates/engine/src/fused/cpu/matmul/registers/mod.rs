@@ -77,6 +77,8 @@ pub(super) trait Wide: Copy {
 /// # Safety
 /// As [`Wide`].
 pub(super) trait Dots: Wide {
+    /// Differences of bytes, which wrap.
+    unsafe fn sub_8(self, other: Self) -> Self;
     /// Adds to each 32 bits the products of four bytes without sign and four with.
     unsafe fn dot(self, unsigned: Self, signed: Self) -> Self;
     /// Adds to each 32 bits two products of 16 bits.

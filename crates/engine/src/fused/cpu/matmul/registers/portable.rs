@@ -125,6 +125,10 @@ impl Wide for Register {
 }
 
 impl Dots for Register {
+    unsafe fn sub_8(self, other: Self) -> Self {
+        Self(std::array::from_fn(|byte| self.0[byte].wrapping_sub(other.0[byte])))
+    }
+
     unsafe fn dot(self, unsigned: Self, signed: Self) -> Self {
         let product = |byte: usize| i32::from(unsigned.0[byte]) * i32::from(signed.0[byte].cast_signed());
         Self::of(|lane| self.words()[lane] + (lane * 4..lane * 4 + 4).map(product).sum::<i32>())
