@@ -20,7 +20,6 @@ mod one_verdict;
 mod quality;
 mod regress;
 mod run;
-mod serving;
 mod values;
 mod wrong;
 

@@ -3,9 +3,10 @@
 //! The steps are those of [`session`]; here they are asked for, told to the user, and their results printed.
 
 pub(super) mod flags;
+mod serving;
 mod settle;
 pub(super) mod show;
-pub(super) mod steps;
+mod steps;
 
 use std::ffi::OsString;
 
@@ -17,10 +18,10 @@ use crate::record::{Record, Verdict};
 use crate::report::terminal::Bar;
 use crate::run::session::{self, Measured, Session};
 
-use super::serving::{self, Load};
 use super::{Output, exit};
 
 use flags::RunArgs;
+use serving::Load;
 use show::Shown;
 use steps::{announce, resolve};
 

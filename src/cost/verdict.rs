@@ -10,7 +10,8 @@ use crate::base::units::figure;
 pub use crate::record::{Answer, ApiVerdict as Verdict, Doubt};
 use crate::record::{Estimate, MonthBills, Record, Tier};
 
-use super::compare_api::{Here, Row, Service, Volume};
+use super::compare_api::row::Row;
+use super::compare_api::terms::{Here, Service, Volume};
 
 /// What speaks against any verdict on these records' figures.
 pub fn doubts(records: &[&Record]) -> Vec<Doubt> {

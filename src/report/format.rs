@@ -44,6 +44,11 @@ pub fn signed_percent(share: f64) -> String {
     format!("{:+.1}%", share * 100.0)
 }
 
+/// Half the width of an interval as a share of the value, in percent; above the value itself only that is said.
+pub fn half_width(share: f64) -> String {
+    if share > 1.0 { ">100%".to_owned() } else { format!("{:.1}%", share * 100.0) }
+}
+
 /// Significant digits, `digits` of them at most, without zeros at the end: `3`, `2.67`.
 pub fn trimmed(value: f64, digits: usize) -> String {
     let text = significant(value, digits);

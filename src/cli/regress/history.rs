@@ -12,7 +12,7 @@ use crate::record;
 use crate::regress::Error;
 use crate::regress::history::{self, Acknowledged, Line};
 use crate::regress::last_gate::last_gate;
-use crate::regress::store::url::Moved;
+use crate::regress::store::moved::Moved;
 use crate::regress::store::{self, Point, Series, Store, Synced};
 use crate::report::terminal;
 

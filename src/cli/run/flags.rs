@@ -17,12 +17,12 @@ use crate::run::plan::{Limits, Tier, limits, ranges};
 use crate::run::session::{Batch, LockClocks, RunRequest};
 
 use super::super::destination::Destination;
-use super::super::serving::args::ServingArgs;
 use super::super::values::engine::{isa, kv_type};
 use super::super::values::list::{List, batch, list};
 use super::super::values::number::threads;
 use super::super::values::time::time;
 use super::super::values::{money, share};
+use super::serving::args::ServingArgs;
 
 /// `bench run`.
 #[derive(Debug, Args)]

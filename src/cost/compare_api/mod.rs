@@ -6,7 +6,8 @@
 //! always-on machine must be paid for whatever it serves. Where an API's model is another one, its tokens are other
 //! tokens; a correction needs both tokenizers on one text ([`Counted`]).
 
-mod row;
+pub(super) mod row;
+pub(super) mod terms;
 
 use std::collections::BTreeSet;
 
@@ -17,7 +18,7 @@ use crate::base::failure::{Class, Classed};
 use crate::base::known::{self, Known};
 use crate::base::stats;
 use crate::catalog::{ApiPrice, Catalog};
-use crate::record::{Cell, Cost, CostCell, Figure, Measurement, Record};
+use crate::record::{Cost, CostCell, Measurement, Record};
 
 use super::Error;
 use super::assess::{at_mix, cheapest, headline_cell, mix, same_mix};
@@ -30,7 +31,8 @@ use super::verdict::{self, Doubt, Verdict};
 use super::view::{ratio, tokens_per_second};
 
 use row::Context;
-pub use row::{Counted, NOT_CACHED, Row, Tier};
+pub use row::{NOT_CACHED, Row, Tier};
+pub use terms::{Asked, Counted, Here, Service, Volume};
 
 pub(super) const SECONDS_PER_MONTH: f64 = HOURS_PER_MONTH * 3600.0;
 
@@ -75,65 +77,6 @@ impl<'a> Subject<'a> {
     }
 }
 
-/// What is compared.
-#[derive(Debug, Clone, Copy)]
-pub struct Asked<'a> {
-    /// APIs named, `provider/model` or a model for all its hosts, next to the record's own.
-    pub named: &'a [String],
-    /// Input tokens for each output token instead of the workload's own.
-    pub mix: Option<f64>,
-    /// Tokens a month that are to be served.
-    pub tokens_per_month: Option<f64>,
-    /// One text in both models' tokens.
-    pub counted: Option<&'a Counted>,
-    /// Days a price may be old.
-    pub max_age_days: Option<i64>,
-    /// The day.
-    pub today: Date,
-}
-
-impl<'a> Asked<'a> {
-    /// At the workload's own mix, always on: what `run` and `cost` ask.
-    pub fn own_mix(named: &'a [String], max_age_days: Option<i64>, today: Date) -> Self {
-        Self { named, mix: None, tokens_per_month: None, counted: None, max_age_days, today }
-    }
-}
-
-/// How the record's figures came about: the tier of the same kind is its like.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Service {
-    /// All sequences start together, without queueing or a bound on latency: like a batch tier.
-    Offline,
-    /// Requests were served: like a standard tier.
-    Online,
-}
-
-/// This machine.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Here {
-    /// The cell that is compared.
-    pub cell: Cell,
-    /// How its figures came about.
-    pub service: Service,
-    /// Input tokens for each output token.
-    pub input_to_output: f64,
-    /// USD per million tokens at that mix and at the utilization asked for.
-    pub usd_per_million: Figure,
-    /// USD an hour costs.
-    pub usd_per_hour: f64,
-    /// Share of the hour in which the engine is busy.
-    pub utilization: f64,
-    /// Whether input and output are separate.
-    pub apart: bool,
-    /// Whether the mix was measured; otherwise rate and cost are computed from the cell's input and output.
-    pub mix_measured: bool,
-    /// Tokens per second while busy.
-    pub tokens_per_second: f64,
-    /// Tokens of a month, always busy.
-    pub capacity_tokens_per_month: f64,
-}
-
 /// Prices of one tier over the hosts of the record's model.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Spread {
@@ -149,28 +92,6 @@ pub struct Spread {
     pub median: f64,
     /// Highest.
     pub max: f64,
-}
-
-/// Serving so many tokens a month.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Volume {
-    /// Tokens a month.
-    pub tokens_per_month: f64,
-    /// Machines like this one that serve them at the utilization asked for.
-    pub machines: u64,
-    /// Their utilization then.
-    pub utilization: f64,
-    /// What they cost a month, always on.
-    pub usd_per_month: f64,
-    /// Low and high end: a slower machine may need another one. `null` when the speed has no interval.
-    pub usd_per_month_ci95: Option<[f64; 2]>,
-}
-
-impl Volume {
-    /// What the machines cost a month.
-    pub(super) fn bill(&self) -> Figure {
-        Figure { value: self.usd_per_month, ci95: self.usd_per_month_ci95 }
-    }
 }
 
 /// A record against APIs.

@@ -2,13 +2,12 @@
 
 use rust_decimal::Decimal;
 use rust_decimal::prelude::ToPrimitive as _;
-use serde::Serialize;
 
 use crate::base::known::{self, Known};
 use crate::base::units::figure;
 use crate::catalog::{ApiPrice, age_days};
 
-use super::{Asked, Here};
+use super::terms::{Asked, Here};
 use crate::cost::api_price::{batch, standard};
 use crate::cost::margin::{CostLine, Estimate};
 use crate::cost::scenario::Scenario;
@@ -17,17 +16,6 @@ pub use crate::record::Tier;
 
 /// Said where cached input is asked about and only the price of new input is known.
 pub const NOT_CACHED: &str = "no price of cached input is known: priced as uncached";
-
-/// One text, counted by two tokenizers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-pub struct Counted {
-    /// Characters of the text.
-    pub characters: u64,
-    /// Its tokens by the record's model.
-    pub own_tokens: u64,
-    /// Its tokens by the API's model.
-    pub api_tokens: u64,
-}
 
 /// One price against this machine.
 #[derive(Debug, Clone, PartialEq, known::Serialize)]

@@ -6,6 +6,7 @@
 
 mod entry;
 mod index;
+pub mod moved;
 #[cfg(feature = "object-store")]
 mod remote;
 pub mod url;

@@ -22,7 +22,7 @@ use object_store::{
     RetryConfig, aws, azure, gcp, local,
 };
 
-use super::url::Moved;
+use super::moved::Moved;
 use crate::regress::Error;
 use crate::regress::gate::write_whole;
 use crate::regress::history::ACKNOWLEDGED;

@@ -7,16 +7,7 @@ use std::path::{Path, PathBuf};
 
 use crate::regress::Error;
 
-/// The result of a transfer.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Moved {
-    /// Files that were copied.
-    pub copied: usize,
-    /// Files that existed already.
-    pub there: usize,
-    /// Mirrored files whose object is gone.
-    pub gone: usize,
-}
+use super::moved::Moved;
 
 /// Whether this is the URL of an object store and not a folder.
 pub fn is_url(text: &str) -> bool {

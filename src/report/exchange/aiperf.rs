@@ -8,12 +8,13 @@ use std::path::Path;
 use crate::record::{Cell, Measurement, Metric};
 
 use super::Error;
-use super::cells::{self, DEAD, NoCell};
+use super::cells;
 use super::dates::{self, When};
 use super::fields::At;
 use super::foreign::{
     Foreign, ForeignModel, ForeignWorkload, Formula, Kept, no_second_token, serving_cell, serving_row,
 };
+use super::left_out::{DEAD, NoCell};
 use super::rows::Rows;
 use super::unmeasured::Figure;
 

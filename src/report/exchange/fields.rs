@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use std::path::Path;
 
 use super::Error;
-use super::cells::not_finite;
+use super::json::not_finite;
 use super::json::{Fields, Node, get, number_value, shown};
 
 /// Largest count that a JSON number represents exactly.

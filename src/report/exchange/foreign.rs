@@ -12,8 +12,8 @@ use crate::base::stats::{self, t_interval_positive};
 use crate::record::{Cell, EnergyWindow, Measurement, Metric, Phase, Samples, Unknown};
 
 use super::Error;
-use super::cells::LeftOut;
 use super::json::Node;
+use super::left_out::LeftOut;
 use super::unmeasured::Figure;
 
 /// Maximum number of records from one file.

@@ -8,13 +8,14 @@ use std::path::Path;
 use crate::record::{Cell, Measurement, Metric};
 
 use super::Error;
-use super::cells::{DEAD, NoCell, RowFilter};
+use super::cells::RowFilter;
 use super::dates::{self, When};
 use super::fields::At;
 use super::foreign::{
     Foreign, ForeignModel, ForeignWorkload, Formula, Kept, merge, no_second_token, serving_cell, serving_row,
 };
 use super::json::Node;
+use super::left_out::{DEAD, NoCell};
 use super::rows::Rows;
 use super::unmeasured::Figure;
 

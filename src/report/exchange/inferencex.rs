@@ -8,13 +8,14 @@ use std::path::Path;
 
 use crate::record::{Cell, Metric, Phase};
 
-use super::cells::{self, DEAD, NoCell};
+use super::cells;
 use super::dates::{self, When};
 use super::fields::At;
 use super::foreign::{
     Foreign, ForeignEngine, ForeignModel, ForeignWorkload, Formula, Kept, no_second_token, serving_row,
 };
 use super::json::{Node, shown};
+use super::left_out::{DEAD, NoCell};
 use super::rows::Rows;
 use super::{Error, power};
 

@@ -4,3 +4,15 @@ pub(super) use crate::base::json::{Fields, Limits, Node, Parser, Source, Stop, g
 pub(super) use crate::base::text::shown;
 #[cfg(test)]
 pub(super) use infercost_testing::json as parse;
+
+/// A non-finite number as a word, as Python and others write it.
+pub(super) fn not_finite(node: &Node) -> Option<String> {
+    const WORDS: [&str; 7] = ["nan", "inf", "-inf", "+inf", "infinity", "-infinity", "+infinity"];
+    match node {
+        Node::Number(number) if !number.is_finite() => Some(number.to_string()),
+        Node::Text(text) if WORDS.iter().any(|word| text.trim().eq_ignore_ascii_case(word)) => {
+            Some(shown(text.trim()))
+        }
+        _ => None,
+    }
+}

@@ -8,10 +8,11 @@ use std::path::Path;
 use crate::record::{Cell, Measurement, Metric, Phase};
 
 use super::Error;
-use super::cells::{self, DEAD, NoCell};
+use super::cells;
 use super::fields::At;
 use super::foreign::{Foreign, ForeignEngine, ForeignWorkload, Formula, Kept};
 use super::json::Node;
+use super::left_out::{DEAD, NoCell};
 use super::rows::Rows;
 
 const OF_THE_TEST: [&str; 11] =

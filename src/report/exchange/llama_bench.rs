@@ -9,11 +9,12 @@ use std::path::Path;
 use crate::catalog::format_in_name;
 use crate::record::{Cell, Measurement, Metric, Phase};
 
-use super::cells::{self, DEAD, NoCell};
+use super::cells;
 use super::dates::{self, When};
 use super::fields::At;
 use super::foreign::{Foreign, ForeignEngine, ForeignModel, ForeignWorkload, Formula, Kept, mean};
 use super::json::{Node, shown};
+use super::left_out::{DEAD, NoCell};
 use super::physical::{self, SHORTEST};
 use super::rows::Rows;
 use super::{Error, devices, llama_names};

@@ -11,7 +11,7 @@ use crate::record::{Environment, Gpu, Price, Unknown};
 use super::adapters::{models, slice};
 use super::foreign::Foreign;
 use super::model::clean;
-use super::seal::NotStated;
+use super::not_stated::NotStated;
 use super::{Error, ImportError, Options, Source};
 
 /// Rejects `--gpu` if the file names different GPUs, and both flags if the CPU was used. Notes a differing count.

@@ -18,6 +18,8 @@ mod foreign;
 mod guidellm;
 mod inferencex;
 mod json;
+mod left_out;
+mod lines;
 mod llama_batched_bench;
 mod llama_bench;
 mod llama_forms;
@@ -25,6 +27,7 @@ mod llama_names;
 mod machine;
 mod model;
 mod noise;
+mod not_stated;
 mod physical;
 mod power;
 mod prefix;
@@ -120,7 +123,7 @@ impl Classed for ImportError {
 /// # Errors
 /// [`ImportError`]: an error in the file, with line, field and value, or in a flag.
 pub fn import(path: &Path, options: &Options<'_>) -> Result<Vec<Record>, ImportError> {
-    let file = File::open(path).map_err(|error| rows::io_error(path, error))?;
+    let file = File::open(path).map_err(|error| lines::io_error(path, error))?;
     if path.is_dir() {
         let reason = "it is a folder; name the files in it: DIR/*.json";
         return Err(Error::Refused { path: path.to_owned(), reason: reason.to_owned() }.into());

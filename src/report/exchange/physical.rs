@@ -3,9 +3,9 @@
 //! The bounds are far beyond what any machine has measured, so that a fast one is never rejected: a test of less than a
 //! microsecond, 100 million tokens per second on a GPU (200 TFLOP/s for a model of a million parameters).
 
-use super::cells::NoCell;
 use super::fields::At;
 use super::foreign::Foreign;
+use super::left_out::NoCell;
 
 /// The shortest mean duration of a run, a request or a gap between tokens, in seconds.
 pub(super) const SHORTEST: f64 = 1e-6;

@@ -154,7 +154,7 @@ fn entries(node: &Node) -> Option<Vec<Entry>> {
     let entry = |node: &Node| match node {
         Node::Number(number) => Entry::Number(*number),
         Node::Null => Entry::Nothing,
-        node if super::cells::not_finite(node).is_some() => Entry::Nothing,
+        node if super::json::not_finite(node).is_some() => Entry::Nothing,
         Node::Text(text) => Entry::Text(!text.trim().is_empty()),
         Node::Numbers(numbers) => Entry::List(numbers.is_empty()),
         Node::List(_) => Entry::List(false),

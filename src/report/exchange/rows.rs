@@ -14,6 +14,7 @@ use crate::catalog::update;
 
 use super::fields::Row;
 use super::json::{Limits, Node, Parser, Source, Stop, shown};
+use super::lines::{Skipped, io_error};
 use super::noise::{self, Start};
 use super::prefix::Unprefixed;
 use super::table::{self, Csv};
@@ -25,8 +26,6 @@ const AHEAD: usize = 64;
 const AHEAD_BYTES: u64 = 4 << 20;
 /// Bytes of a line examined to classify it.
 const LOOK: usize = 64 << 10;
-/// Longest line of CSV or SQL, in bytes.
-pub(super) const LINE_BYTES: usize = 16 << 20;
 
 const LIMITS: Limits =
     Limits { text: 4 << 10, list: 8 << 10, tree: 256 << 20, numbers: 1 << 27, tables: true };
@@ -49,40 +48,6 @@ pub(super) struct Finished {
     /// sha256 of the whole file.
     pub(super) sha256: String,
     pub(super) skipped: Skipped,
-}
-
-/// Skipped content.
-#[derive(Debug, Default)]
-pub(super) struct Skipped {
-    /// Lines, where a log object counts as one.
-    lines: u64,
-    /// The first one, for a message.
-    first: Option<String>,
-    /// The prefix of each line.
-    prefix: Option<String>,
-}
-
-impl Skipped {
-    pub(super) fn take(&mut self, line: &[u8]) {
-        self.lines += 1;
-        if self.first.is_none() {
-            self.first = Some(String::from_utf8_lossy(line).trim().to_owned());
-        }
-    }
-
-    /// The notes for the record.
-    pub(super) fn notes(&self) -> Vec<String> {
-        let prefix = self
-            .prefix
-            .as_ref()
-            .map(|prefix| format!("left out before each line: the log prefix `{prefix}`"));
-        let lines = match self.lines {
-            0 => None,
-            1 => Some("skipped: 1 line that is not a row".to_owned()),
-            lines => Some(format!("skipped: {lines} lines that are not rows")),
-        };
-        prefix.into_iter().chain(lines).collect()
-    }
 }
 
 #[derive(Debug)]
@@ -414,17 +379,6 @@ fn stopped(path: &Path, stop: Stop) -> Error {
         Stop::Broken(broken) => {
             Error::Syntax { path: path.to_owned(), line: Some(broken.line), reason: broken.reason }
         }
-    }
-}
-
-/// Converts an I/O error, or an error of this module wrapped in one.
-pub(super) fn io_error(path: &Path, error: io::Error) -> Error {
-    match error.kind() {
-        io::ErrorKind::NotFound => Error::Missing { path: path.to_owned() },
-        io::ErrorKind::FileTooLarge | io::ErrorKind::InvalidData => {
-            Error::Refused { path: path.to_owned(), reason: error.to_string() }
-        }
-        _ => Error::Io { path: path.to_owned(), source: error },
     }
 }
 

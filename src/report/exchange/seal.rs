@@ -15,6 +15,7 @@ use crate::run::seal;
 
 use super::foreign::Foreign;
 use super::model::{Named, clean};
+use super::not_stated::NotStated;
 use super::{ImportError, Options, Source, machine, power};
 
 /// Builds a record.
@@ -82,21 +83,6 @@ pub(super) fn seal(
     };
     cost::compare_api::fill_record(&mut record, &[], options.catalog, options.today)?;
     Ok(record)
-}
-
-/// The reason for what the tool does not state.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct NotStated(&'static str);
-
-impl NotStated {
-    pub(super) fn why(self) -> String {
-        format!("imported; {}'s file does not state it", self.0)
-    }
-
-    /// A value, or its reason.
-    pub(super) fn or<T>(self, value: Option<T>) -> Known<T> {
-        value.ok_or_else(|| self.why()).into()
-    }
 }
 
 fn model_info(foreign: &Foreign, named: Named, not_stated: NotStated) -> ModelInfo {

@@ -7,9 +7,9 @@ use crate::base::units::significant;
 use crate::record::{Cell, Measurement, Unknown};
 
 use super::Error;
-use super::cells::{DEAD, NoCell};
 use super::fields::At;
 use super::foreign::{Formula, mean, no_second_token, serving_cell};
+use super::left_out::{DEAD, NoCell};
 use super::requests::Requests;
 use super::unmeasured::Figure;
 

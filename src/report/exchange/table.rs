@@ -9,7 +9,7 @@ use std::path::Path;
 use super::Error;
 use super::fields::Row;
 use super::json::{Fields, Node, Source, shown};
-use super::rows::{LINE_BYTES, Skipped, io_error};
+use super::lines::{LINE_BYTES, Skipped, io_error};
 
 /// Maximum number of columns: far more than any tool writes.
 const MOST_COLUMNS: usize = 1000;

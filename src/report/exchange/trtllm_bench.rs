@@ -3,12 +3,13 @@
 use std::path::Path;
 
 use super::Error;
-use super::cells::{self, NoCell};
+use super::cells;
 use super::fields::At;
 use super::foreign::{
     Foreign, ForeignEngine, ForeignModel, ForeignWorkload, Formula, Kept, no_second_token, serving_cell,
     serving_row,
 };
+use super::left_out::NoCell;
 use super::rows::Rows;
 use crate::record::Metric;
 

@@ -3,8 +3,8 @@
 //! They become `null` with the reason, without affecting the rest of the file; a negative one, or a string, is still an error.
 
 use super::Error;
-use super::cells::not_finite;
 use super::fields::At;
+use super::json::not_finite;
 use super::json::{Node, get};
 
 /// A figure, or why there is none.

@@ -8,11 +8,12 @@ use std::path::Path;
 use crate::record::{Cell, Metric, Unknown};
 
 use super::Error;
-use super::cells::{self, DEAD};
+use super::cells;
 use super::dates::{self, When};
 use super::fields::At;
 use super::foreign::{Foreign, ForeignEngine, ForeignModel, ForeignWorkload, Formula, Kept, mean};
 use super::json::Node;
+use super::left_out::DEAD;
 use super::rows::Rows;
 use super::served;
 

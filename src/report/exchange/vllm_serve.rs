@@ -94,7 +94,7 @@ pub(super) fn request_rate(at: &At<'_>) -> Result<String, Error> {
             rate.map_or(String::new(), |rate| format!("at {rate}/s"))
         }
         // `inf`, and SGLang's `trace`.
-        Some(Node::Text(word)) if super::cells::not_finite(&Node::Text(word.clone())).is_none() => {
+        Some(Node::Text(word)) if super::json::not_finite(&Node::Text(word.clone())).is_none() => {
             format!("at {}", super::json::shown(word))
         }
         _ => String::new(),

@@ -9,7 +9,7 @@ use crate::run::measure::{self, RowTrials};
 
 use super::{Page, Style};
 use crate::base::text::{clipped, count, printable};
-use crate::report::format::{hourly, interval, percent, shorten, usd, wrap};
+use crate::report::format::{half_width, hourly, interval, percent, shorten, usd, wrap};
 
 /// Trials whose longest takes less than this times the shortest are alike.
 const ALIKE: f64 = 1.5;
@@ -151,11 +151,6 @@ fn is_a_rows_rate(m: &Measurement) -> bool {
     )
 }
 
-/// Half a width in percent; if larger than the value itself, it says only that.
-pub(super) fn width(share: f64) -> String {
-    if share > 1.0 { ">100%".to_owned() } else { format!("{:.1}%", share * 100.0) }
-}
-
 /// What made an interval wider than its value: a drift, one wild trial, or trials that lie anywhere.
 fn wild(m: &Measurement) -> Option<String> {
     let (interval, value) = m.interval().zip(*m.value)?;
@@ -238,10 +233,10 @@ fn rows(measurements: &[Measurement]) -> Vec<TableRow> {
             }
             _ => continue,
         };
-        let interval = m
-            .interval()
-            .zip(*m.value)
-            .map_or_else(|| "–".to_owned(), |(interval, value)| width(interval.relative_half_width(value)));
+        let interval = m.interval().zip(*m.value).map_or_else(
+            || "–".to_owned(),
+            |(interval, value)| half_width(interval.relative_half_width(value)),
+        );
         rows.push(TableRow {
             label: cell.label(),
             rate: m.value.map_or_else(|| "–".to_owned(), |value| figure(value, 4)),

@@ -7,7 +7,6 @@ use crate::record::{Cost, Measurement, Metric, Serving};
 use crate::report::format::{self, shorten, wrap};
 use crate::run::serving::{Driven, Plan};
 
-use super::result::width;
 use super::{Page, Style};
 
 /// Columns of a row's name.
@@ -59,7 +58,8 @@ pub(super) fn table(out: &mut Page, serving: &Serving, measurements: &[Measureme
         let of = |m: Option<&Measurement>| {
             m.and_then(|m| *m.value).map_or_else(|| NOTHING.to_owned(), |value| figure(value, 4))
         };
-        let interval = output.and_then(|m| Some(width(m.interval()?.relative_half_width((*m.value)?))));
+        let interval =
+            output.and_then(|m| Some(format::half_width(m.interval()?.relative_half_width((*m.value)?))));
         let first = find(Metric::TimeToFirstTokenSeconds).map(|m| &m.percentiles);
         let each = find(Metric::TimePerOutputTokenSeconds).map(|m| &m.percentiles);
         let time = |value: Option<f64>| {
@@ -191,7 +191,7 @@ pub fn render_row(driven: &Driven) -> String {
     let output = find(Metric::OutputTokensPerSecond).map(|figure| (&figure.value, &figure.ci95));
     let mut said = match output {
         Some((Ok(value), Ok(ci95))) => {
-            let share = width(ci95.relative_half_width(*value));
+            let share = format::half_width(ci95.relative_half_width(*value));
             vec![format!("{} output tokens/s, 95% ± {share}", figure(*value, 4))]
         }
         Some((Ok(value), Err(_))) => vec![format!("{} output tokens/s", figure(*value, 4))],

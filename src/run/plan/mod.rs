@@ -7,10 +7,12 @@ pub mod fits;
 pub mod limits;
 pub mod ranges;
 pub mod rows;
+mod time;
 
 pub use fits::{Fits, Load};
 pub use limits::{Limits, Tier};
 pub use rows::{Row, RowKind};
+pub use time::{Estimate, whole};
 
 use serde::Serialize;
 
@@ -18,7 +20,6 @@ use crate::base::failure::{Class, Classed};
 use crate::base::units::Bytes;
 use crate::engine::MemoryEstimate;
 use crate::model::header::Header;
-use crate::run::estimate::Estimate;
 
 /// Why a plan cannot be made.
 #[derive(Debug, thiserror::Error)]

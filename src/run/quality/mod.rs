@@ -46,7 +46,7 @@ pub enum Error {
         /// What differs.
         reason: String,
     },
-    /// A figure that is no number (exit code 12).
+    /// A figure that is not finite (exit code 12).
     #[error(
         "chunk {chunk}: the logits after token {position} on engine {engine} contain NaN or infinity; the weights are damaged, or the engine is wrong: try another with --engine"
     )]

@@ -7,7 +7,7 @@ use crate::record::{Check, ROOFLINE, Validity, Verdict};
 use crate::run::validity::{self, Machine};
 use crate::workload::Stopped;
 
-use super::rows::Off;
+use super::row::Off;
 use super::{Driven, Finished};
 
 /// Share of the requests that may fail.

@@ -17,8 +17,8 @@ use crate::record::Metric;
 use crate::run::measure::serving::Figure;
 use crate::workload::{self, Stopped};
 
-use super::rows::{self, Length};
-use super::{Driven, Error, Job, Level, PlannedRow, Told};
+use super::row::{self, Driven, Job, Length, Told};
+use super::{Error, Level, PlannedRow};
 
 /// Smallest number of requests of a probe: if this many are all good, the interval of their share is above 94%.
 const FEWEST: u32 = 64;
@@ -296,7 +296,7 @@ where
         let number = self.driven;
         self.driven += 1;
         (self.tell)(Told::Begins { row: &row, number: (number, number + 1), time: None });
-        let (driven, stopped) = rows::drive(self.job, self.served_by, &row, number, length)?;
+        let (driven, stopped) = row::drive(self.job, self.served_by, &row, number, length)?;
         (self.tell)(Told::Over(&driven));
         self.rows.push(driven);
         self.stopped = stopped;

@@ -10,8 +10,8 @@ use crate::engine::{Demand, Device, Launches, MemoryEstimate, Options};
 use crate::model::Model;
 use crate::run::demand;
 use crate::run::engines::{self, Kind};
-use crate::run::estimate::{Estimate, Looked};
-use crate::run::plan::{self, Fits, Plan, PlannedRow, Row, rows};
+use crate::run::estimate::Looked;
+use crate::run::plan::{self, Estimate, Fits, Plan, PlannedRow, Row, rows};
 use crate::run::runner::{self, LeftOut};
 
 use super::{Batch, Content, Error, Place, Ready, Resolved, RunRequest, Session};

@@ -31,5 +31,5 @@ pub(super) fn run(evidence: &Evidence<'_>) -> Check {
     if found.worst_share <= TOLERANCE && found.worst_choice.is_none_or(|short| short <= 2.0 * TOLERANCE) {
         return check(name, Verdict::Valid, text);
     }
-    check(name, Verdict::Invalid, format!("{text}; more than {:.0}% is no rounding", TOLERANCE * 100.0))
+    check(name, Verdict::Invalid, format!("{text}; more than {:.0}% is not rounding", TOLERANCE * 100.0))
 }

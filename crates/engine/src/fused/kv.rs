@@ -52,8 +52,8 @@ impl FromStr for KvType {
 
     fn from_str(text: &str) -> Result<Self, String> {
         Self::ALL.into_iter().find(|kind| kind.label() == text).ok_or_else(|| {
-            let known = Self::ALL.map(Self::label).join(" and ");
-            format!("`{text}` is no format of this engine's KV cache; it has {known}")
+            let known = Self::ALL.map(Self::label).join(", ");
+            format!("unknown KV cache type `{text}`; supported: {known}")
         })
     }
 }

@@ -183,7 +183,7 @@ impl<S: Store> Weights<S> {
     /// Reads every tensor of `file` into `store`, and says to `progress` which share of the matrices is done.
     ///
     /// # Errors
-    /// [`Error::Load`] when reading fails or a weight is no number, [`Error::Interrupted`] through the reader.
+    /// [`Error::Load`] when reading fails or a weight is not finite, [`Error::Interrupted`] through the reader.
     pub(super) fn load(
         reader: Box<dyn ReadSeek + Send>,
         file: &Gguf,
@@ -442,13 +442,13 @@ fn needed(network: &Network, role: Role) -> Result<&'static Tensor, Error> {
 
 /// A tensor that no kernel takes.
 pub(super) fn no_kernel(name: &str) -> Error {
-    unsupported(format!("use tensor `{name}`"), "its shape or type is no matrix of this engine")
+    unsupported(format!("use tensor `{name}`"), "the engine has no kernel for a matrix of its shape and type")
 }
 
 fn no_number(name: &str, kind: TensorType, element: u64) -> Error {
     not_loaded(format!(
-        "tensor `{name}` holds a weight that is no number (element {element}, {} of type {kind}): the file was \
-         converted badly or is damaged, fetch or convert it again",
+        "tensor `{name}` has a weight that is not finite (element {element}, {} of type {kind}): the file is \
+         damaged or was converted badly; download or convert it again",
         if kind.block_elements() > 1 { "in a block's scale" } else { "itself" },
     ))
 }

@@ -15,7 +15,7 @@ mod quantization;
 mod scan;
 mod spec;
 mod tensors;
-mod value;
+pub(crate) mod value;
 pub mod write;
 
 #[cfg(test)]

@@ -8,7 +8,8 @@ use std::path::Path;
 
 use super::quantization::quantization;
 use super::value::{Metadata, Value};
-use crate::{Error, Experts, Header, ModelSpec, TensorInfo, architecture, tokenizer};
+use crate::tokenizer::vocabulary;
+use crate::{Error, Experts, Header, ModelSpec, TensorInfo, architecture};
 
 /// No dimension of a known model is a hundredth of this; products of three stay far below 2^64.
 const MAX_DIMENSION: u64 = 1 << 24;
@@ -50,7 +51,7 @@ pub(super) fn header(metadata: &Metadata, tensors: Vec<TensorInfo>, path: &Path)
         has_tokenizer: false,
     };
     header.has_rope_factors = header.tensor("rope_freqs.weight").is_some();
-    header.has_tokenizer = tokenizer::usable(metadata) == Ok(true);
+    header.has_tokenizer = vocabulary::usable(metadata) == Ok(true);
     Ok(header)
 }
 

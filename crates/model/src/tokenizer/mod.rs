@@ -12,11 +12,11 @@ mod json;
 mod pre;
 #[cfg(test)]
 mod tests;
-mod vocabulary;
+pub(crate) mod vocabulary;
 
 use std::path::{Path, PathBuf};
 
-pub use vocabulary::usable;
+use vocabulary::Special;
 
 use super::gguf::{self, Gguf};
 use super::{Error, Model, Source};
@@ -28,14 +28,6 @@ pub struct Tokenizer {
     special: Special,
     /// The file it came from, for messages.
     path: PathBuf,
-}
-
-/// The tokens that mean no text, and whether the model expects one in front.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-struct Special {
-    bos: Option<u32>,
-    eos: Option<u32>,
-    adds_bos: bool,
 }
 
 impl Tokenizer {

@@ -15,9 +15,16 @@ use tokenizers::models::bpe::{BPE, Vocab};
 use tokenizers::normalizers::{NormalizerWrapper, Prepend, Replace, Sequence as Normalizers};
 use tokenizers::{AddedToken, Tokenizer};
 
-use super::Special;
 use super::pre::{self, Pre};
-use crate::gguf::{Array, Metadata, Value};
+use crate::gguf::value::{Array, Metadata, Value};
+
+/// The tokens that mean no text, and whether the model expects one in front.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Special {
+    pub(super) bos: Option<u32>,
+    pub(super) eos: Option<u32>,
+    pub(super) adds_bos: bool,
+}
 
 /// What `SentencePiece` writes for a space.
 const SPACE: &str = "▁";
@@ -44,7 +51,7 @@ enum Kind {
 ///
 /// # Errors
 /// The reason why a vocabulary that is there cannot be used.
-pub fn usable(metadata: &Metadata) -> Result<bool, String> {
+pub(crate) fn usable(metadata: &Metadata) -> Result<bool, String> {
     kind(metadata).map(|kind| kind.is_some())
 }
 

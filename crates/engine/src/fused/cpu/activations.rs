@@ -17,7 +17,7 @@
 use std::ops::Range;
 
 use super::bits::FOURS;
-use super::isa::Isa;
+use super::isa::{EIGHT, Isa, SIXTEEN};
 use super::lanes::{LANES, Lanes, for_each_isa};
 use super::pack::BLOCK;
 
@@ -27,11 +27,6 @@ pub(super) const BLOCK_BYTES: usize = BLOCK + 4 * NUMBERS;
 const NUMBERS: usize = 6;
 /// Words a block of one token takes in a tile.
 const BLOCK_WORDS: usize = BLOCK_BYTES / 4;
-
-/// Tokens of the widest tile whose fours lie side by side.
-pub(super) const EIGHT: usize = 8;
-/// Tokens of a tile whose quants lie row by row.
-pub(super) const SIXTEEN: usize = 16;
 
 /// The widths of the tiles that `tokens` are cut into, at most `widest`, the widest first, with each one's first token.
 pub(super) fn tiles(tokens: usize, widest: usize) -> impl Iterator<Item = (usize, usize)> {

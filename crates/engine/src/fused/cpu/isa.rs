@@ -5,7 +5,10 @@ use std::str::FromStr;
 
 use crate::base::sys;
 
-use super::activations::{EIGHT, SIXTEEN};
+/// Tokens of the widest tile of activations whose fours lie side by side.
+pub(super) const EIGHT: usize = 8;
+/// Tokens of a tile whose quants lie row by row.
+pub(super) const SIXTEEN: usize = 16;
 
 /// A set of instructions that there are kernels for, from the fewest on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

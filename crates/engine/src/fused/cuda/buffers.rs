@@ -8,7 +8,6 @@ use crate::fused::rotary::Angles;
 use crate::hardware::cuda::{DevicePlace, Fault, Memory, Pinned, Queue};
 use crate::{LogitsWanted, PAGE_POSITIONS, StepBatch};
 
-use super::graphs::Bucket;
 use super::launch::{Halves, Rows, Sorted, Tokens, part_bytes};
 
 /// Rows of logits that are computed at once: more would need memory in proportion to the vocabulary.
@@ -90,6 +89,18 @@ pub(super) struct Buffers {
     found: Pinned,
     /// Rows of the step that logits are wanted of, with the sequence that a token is chosen for.
     pub(super) wanted: Vec<(usize, Option<usize>)>,
+}
+
+/// The shape that a decode step is brought to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Bucket {
+    /// Its tokens. Those beyond the step's own are at position 0 of a page that is nobody's.
+    pub(super) tokens: usize,
+    /// Pages that hold what any of them sees, rounded up to parts of attention.
+    pub(super) pages_seen: usize,
+    /// Words of the list of pages, with that page.
+    pub(super) page_words: usize,
+    pub(super) spare_page: u32,
 }
 
 /// Where the parts lie, and how many rows each has: all that the launches of a step depend on.

@@ -13,7 +13,7 @@ use crate::hardware::cuda::{Fault, Recorded};
 use crate::{Launches, LogitsWanted, StepBatch, StepOutput, StepSequence};
 
 use super::CudaEngine;
-use super::buffers::{Parts, pages_of};
+use super::buffers::{Bucket, Parts, pages_of};
 use super::launch::{Kernels, PART, replay};
 use super::pass;
 
@@ -21,18 +21,6 @@ use super::pass;
 const MOST_TOKENS: usize = 256;
 /// Recordings that are kept; the oldest goes first.
 const MOST_RECORDED: usize = 64;
-
-/// The shape that a decode step is brought to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Bucket {
-    /// Its tokens. Those beyond the step's own are at position 0 of a page that is nobody's.
-    pub(super) tokens: usize,
-    /// Pages that hold what any of them sees, rounded up to parts of attention.
-    pub(super) pages_seen: usize,
-    /// Words of the list of pages, with that page.
-    pub(super) page_words: usize,
-    pub(super) spare_page: u32,
-}
 
 /// What was recorded, or why nothing is.
 #[derive(Debug)]

@@ -40,7 +40,7 @@ fn available() -> Vec<(Kernel, usize, &'static str)> {
         use std::arch::is_x86_feature_detected as has;
         if crate::base::sys::matrix_registers() {
             // SAFETY: the processor has AMX and the system grants its registers, as was just asked.
-            found.push((|a, b| unsafe { amx(a, b) }, TILE * TILE * 64, "amx"));
+            found.push((|a, b| unsafe { amx(a, b) }, TILE * TILE * 64 / STEPS_EACH, "amx"));
         }
         if has!("avx512vnni") && has!("avx512f") {
             // SAFETY: the processor has AVX-512F and its VNNI, as was just detected.
@@ -65,6 +65,10 @@ fn available() -> Vec<(Kernel, usize, &'static str)> {
 /// Rows and columns of a tile register's sums; each is of 64 products.
 #[cfg(target_arch = "x86_64")]
 const TILE: usize = 16;
+
+/// Steps of a chain that one of its instructions counts as, since it takes as long.
+#[cfg(target_arch = "x86_64")]
+const STEPS_EACH: usize = 16;
 
 /// Products of matrices in tile registers, which the compiler knows by assembly alone.
 ///
@@ -115,7 +119,7 @@ unsafe fn amx(a: i8, b: i8) -> i32 {
             columns = in(reg) columns.as_ptr(),
             sums = in(reg) sums.0.as_mut_ptr(),
             row = in(reg) 64usize,
-            steps = inout(reg) STEPS * CHAINS / 4 => _,
+            steps = inout(reg) STEPS * CHAINS / 4 / STEPS_EACH => _,
             options(nostack),
         );
     }

@@ -12,8 +12,9 @@
 
 use crate::model::TensorType;
 
-use super::super::activations::{BLOCK_BYTES, EIGHT, numbers, tiles};
+use super::super::activations::{BLOCK_BYTES, numbers, tiles};
 use super::super::bits::PLANE;
+use super::super::isa::EIGHT;
 use super::super::lanes::Lanes;
 use super::super::pack::{BLOCK, Layout, ROWS, chunk_bytes};
 use super::formats::{

@@ -18,7 +18,8 @@ use std::ops::Range;
 
 use crate::model::TensorType;
 
-use super::super::activations::{EIGHT, tiles};
+use super::super::activations::tiles;
+use super::super::isa::EIGHT;
 use super::super::lanes::{LANES, Lanes, ask_as, for_each_isa};
 use super::super::pack::ROWS;
 use super::super::prefetch::{Prefetch, hint};

@@ -54,9 +54,12 @@ pub(super) struct Input {
 }
 
 impl Input {
-    /// The tokens from `first` on, which must begin a tile of the narrower ones, for a matrix of `columns`.
+    /// The tokens from `first` on, for a matrix of `columns`.
+    ///
+    /// # Safety
+    /// `first` must be among the tokens, or their number, and begin a tile.
     unsafe fn after(self, first: usize, columns: usize) -> Self {
-        // SAFETY: the tokens are among these.
+        // SAFETY: by this method's contract.
         unsafe {
             let tiles = self.tiles.add(packed_bytes(first, columns));
             let rows = self.rows.add(first * self.stride);
@@ -74,8 +77,11 @@ pub(super) struct Output {
 
 impl Output {
     /// The rows from that of token `first` on.
+    ///
+    /// # Safety
+    /// `first` must be among the tokens, or their number.
     unsafe fn after(self, first: usize) -> Self {
-        // SAFETY: the token is among these.
+        // SAFETY: by this method's contract.
         unsafe { Self { first: self.first.add(first * self.stride), ..self } }
     }
 }

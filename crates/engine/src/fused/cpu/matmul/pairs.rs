@@ -24,8 +24,9 @@
 
 use crate::model::TensorType;
 
-use super::super::activations::{BLOCK_BYTES, EIGHT, numbers, tiles};
+use super::super::activations::{BLOCK_BYTES, numbers, tiles};
 use super::super::bits::{FOURS, PLANE, SUPER, fp4_above, iq4_above};
+use super::super::isa::EIGHT;
 use super::super::lanes::Lanes;
 use super::super::pack::{BLOCK, HALVES, Layout, ROWS, chunk_bytes};
 use super::registers::{

@@ -5,8 +5,9 @@ use half::f16;
 use crate::model::TensorType;
 use crate::model::quantize::{mxfp4_half_scale, unpack_iq4_scale, unpack_q3_scale, unpack_scale};
 
-use super::super::activations::{BLOCK_BYTES, EIGHT, numbers, tiles};
+use super::super::activations::{BLOCK_BYTES, numbers, tiles};
 use super::super::bits::{FOURS, PLANE, SUPER, fp4_above, from_planes, iq4_above, quant_bits};
+use super::super::isa::EIGHT;
 use super::super::pack::{BLOCK, HALVES, Layout, ROWS, chunk_bytes};
 use super::{Input, Output};
 

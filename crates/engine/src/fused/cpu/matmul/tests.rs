@@ -6,9 +6,9 @@ use crate::model::TensorType;
 use crate::model::quantize::dequantize;
 
 use super::super::activations::tests::{here, random};
-use super::super::activations::{SIXTEEN, Slot, packed_bytes, quantize};
+use super::super::activations::{Slot, packed_bytes, quantize};
 use super::super::arena::Arena;
-use super::super::isa::Isa;
+use super::super::isa::{Isa, SIXTEEN};
 use super::super::pack::tests::{KINDS, random_rows};
 use super::super::pack::{Layout, ROWS, is_quantized};
 use super::{Form, Input, Output, Weights, amx, dots, multiply, registers, split, split_bytes};
@@ -104,7 +104,7 @@ fn with(
             let row = x[token * columns..].as_ptr();
             // SAFETY: lengths as asked for.
             unsafe {
-                split(isa.min(Isa::detect()), row, 0..columns, (token, tokens), columns, parts.as_mut_ptr())
+                split(isa.min(Isa::detect()), row, 0..columns, (token, tokens), columns, parts.as_mut_ptr());
             };
         }
     }

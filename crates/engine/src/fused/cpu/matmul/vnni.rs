@@ -15,7 +15,8 @@ use std::arch::x86_64::*;
 
 use crate::model::TensorType;
 
-use super::super::activations::{BLOCK_BYTES, EIGHT, numbers, tiles};
+use super::super::activations::{BLOCK_BYTES, numbers, tiles};
+use super::super::isa::EIGHT;
 use super::super::pack::{BLOCK, Layout, ROWS};
 use super::registers::{Ahead, Whole};
 use super::{Input, Output, dots};

@@ -17,8 +17,9 @@ use std::ops::Range;
 
 use crate::model::TensorType;
 
-use super::super::super::activations::{BLOCK_BYTES, SIXTEEN};
+use super::super::super::activations::BLOCK_BYTES;
 use super::super::super::bits::PLANE;
+use super::super::super::isa::SIXTEEN;
 use super::super::super::lanes::Lanes;
 use super::super::super::pack::{BLOCK, Layout, ROWS, chunk_bytes};
 use super::super::formats::{

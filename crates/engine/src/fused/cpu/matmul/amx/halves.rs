@@ -8,6 +8,7 @@
 //! # Safety of this module
 //! That of [`multiply`](super::super::multiply): the groups lie within the matrix, their rows within the output, and the
 //! parts are those of all tokens. Besides, the processor must have what `T` needs.
+#![allow(clippy::cast_ptr_alignment, reason = "groups are aligned to 64 bytes")]
 #![allow(clippy::needless_range_loop, reason = "several arrays of registers are walked side by side")]
 
 use std::mem::MaybeUninit;
@@ -15,9 +16,8 @@ use std::ops::Range;
 
 use crate::model::TensorType;
 
-use super::super::super::activations::SIXTEEN;
 use super::super::super::bits::PLANE;
-use super::super::super::isa::Isa;
+use super::super::super::isa::{Isa, SIXTEEN};
 use super::super::super::lanes::Lanes;
 use super::super::super::pack::{BLOCK, ROWS};
 use super::super::registers::Wide;

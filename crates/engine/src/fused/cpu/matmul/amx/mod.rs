@@ -15,7 +15,7 @@ mod plain;
 #[cfg(target_arch = "x86_64")]
 mod registers;
 
-use super::super::activations::SIXTEEN;
+use super::super::isa::SIXTEEN;
 use super::registers::Dots;
 
 pub(in crate::fused::cpu) use halves::{split, split_bytes};

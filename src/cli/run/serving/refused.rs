@@ -3,7 +3,7 @@
 use crate::base::failure::Usage;
 use crate::hardware::device::DeviceRequest;
 
-use super::super::run::flags::RunArgs;
+use super::super::flags::RunArgs;
 use super::args::ServingArgs;
 
 fn first(given: &[(bool, &str, &str)]) -> Result<(), Usage> {

@@ -6,9 +6,9 @@ use clap::{Args, ValueEnum};
 
 use crate::base::units::Seconds;
 
-use super::super::values::list::{List, list};
-use super::super::values::share;
-use super::super::values::time::time;
+use super::super::super::values::list::{List, list};
+use super::super::super::values::share;
+use super::super::super::values::time::time;
 
 /// What the load is and how the server is asked.
 #[derive(Debug, Args)]

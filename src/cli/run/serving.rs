@@ -24,10 +24,10 @@ use crate::run::serving::{self, Asked, Error, Hardware, Job, Local, Named, Plan,
 use crate::run::session::{self, Session, Watch as _};
 use crate::workload::{self, Lengths, Stopped};
 
-use super::run::flags::{RunArgs, RunEngine};
-use super::run::{show, steps};
-use super::values::list::List;
-use super::{Output, exit};
+use super::super::values::list::List;
+use super::super::{Output, exit};
+use super::flags::{RunArgs, RunEngine};
+use super::{show, steps};
 
 use args::ServingArgs;
 
@@ -85,7 +85,7 @@ pub(super) fn run_here(
     Plan::resolve(asked.clone())?;
     let interrupt = sys::Interrupt::install()?;
     session::limit_threads(args.threads)?;
-    let request = args.request(super::typed(argv))?;
+    let request = args.request(super::super::typed(argv))?;
     let catalog = catalog()?;
     let session = Session::begin(&request, &catalog, &interrupt)?;
     let default_lengths = (!session.place.on_gpu()).then_some(LENGTHS_ON_A_PROCESSOR);
@@ -217,7 +217,7 @@ pub(super) fn run(
     let record = serving::seal(
         &finished,
         Sealing {
-            argv: without_headers(super::typed(argv)),
+            argv: without_headers(super::super::typed(argv)),
             plan: &plan,
             created,
             subject: serving::subject(

@@ -7,7 +7,7 @@ use crate::hardware::telemetry::choose::{self as choosing, Chosen, PowerRequest}
 use crate::hardware::telemetry::{Rate, Recorder};
 use crate::run::serving::{Hardware, Server};
 
-use super::super::run::flags::RunArgs;
+use super::super::flags::RunArgs;
 
 /// The sensors of the server's devices, or why none are read.
 pub(super) fn choose(
