@@ -164,8 +164,10 @@ mod tests {
         }
         if let Some((rounds, name)) = &peaks.narrow {
             let ratio = best(rounds) / best(&peaks.flops);
-            // Narrower numbers go at least as fast; more than eight times the lanes there are not.
-            assert!((0.8..10.0).contains(&ratio), "{name}: {ratio} {peaks:?}");
+            // Narrower numbers are at least as fast. A register has at most eight times the lanes; AMX adds 1,024 products a
+            // cycle where two units of AVX-512 add 32.
+            let most = if *name == "amx" { 80.0 } else { 10.0 };
+            assert!((0.8..most).contains(&ratio), "{name}: {ratio} {peaks:?}");
         }
         // A multiplication takes less time than eight bytes from memory on every machine there is.
         assert!(best(&peaks.flops) > best(&peaks.read) / 8.0, "{peaks:?}");
