@@ -3,10 +3,11 @@
 //! A block is 32 neighbouring elements of one token with one scale, as llama.cpp's `Q8_0`. The blocks of the 8, 4, 2
 //! or 1 tokens of a *tile* lie together, four elements of each token side by side, so that a kernel walks one stream
 //! and broadcasts from it. Where the processor multiplies matrices (AMX), the widest tiles are of 16 tokens, and each
-//! token's 32 quants lie together, as those instructions take a matrix row by row. With each block go its scale and its sum times what the weights' formats need: quants
-//! without sign are off by 8, 32 or 128, and starting the accumulator at minus that times the sum costs nothing; minima
-//! are multiplied with the sum itself. Without VNNI pairs of products are added in 16 bits, so for 32 the start value is
-//! there for each 16 elements as two numbers of 16 bits, for the first and the second pair of every four.
+//! token's 32 quants lie together, as those instructions take a matrix row by row. With each block go its scale and
+//! its sum times what the weights' formats need: quants without sign are off by 8, 32 or 128, and starting the
+//! accumulator at minus that times the sum costs nothing; minima are multiplied with the sum itself. Without VNNI
+//! pairs of products are added in 16 bits, so for 32 the start value is there for each 16 elements as two numbers of
+//! 16 bits, for the first and the second pair of every four.
 #![allow(clippy::cast_ptr_alignment, reason = "every access through them is unaligned")]
 #![allow(
     clippy::inline_always,

@@ -140,8 +140,8 @@ impl Pass<'_> {
     ///
     /// # Safety
     /// That of this module. Before the last barrier each token's row must have been written to `rows` and made ready
-    /// ([`ready`](Self::ready)) for these matrices; `out` must have a place for the groups of all matrices, which only this call of
-    /// each thread writes.
+    /// ([`ready`](Self::ready)) for these matrices; `out` must have a place for the groups of all matrices, which
+    /// only this call of each thread writes.
     pub(super) unsafe fn multiply(
         &self,
         matrices: &[Matrix],

@@ -30,7 +30,7 @@ use super::super::registers::{Dots, Wide};
 use super::super::{Input, Output, Weights};
 use super::{Shape, Tiles, Work};
 
-/// Blocks of a panel, whole super-blocks, and its groups: what the first two caches hold beside the activations.
+/// Blocks of a panel, whole super-blocks, and its groups: 192 KiB, which the second cache holds next to the activations.
 const BLOCKS: usize = 64;
 const GROUPS: usize = 4;
 /// Bytes of a block of a tile of activations.

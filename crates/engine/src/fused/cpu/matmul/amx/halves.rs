@@ -256,17 +256,23 @@ impl Part {
         // SAFETY: the panel, the activations and the output have these blocks, tiles and groups, by this module's contract.
         unsafe {
             let sums = |tile: usize, group: usize| self.to.add(tile * SIXTEEN * self.stride + group * ROWS);
+            // The sums of a tile of tokens and a group, each in its register.
+            macro_rules! each {
+                ($method:ident) => {
+                    tiles.$method::<0>(sums(0, 0).cast(), stride);
+                    if TWO_GROUPS {
+                        tiles.$method::<1>(sums(0, 1).cast(), stride);
+                    }
+                    if TWO_TILES {
+                        tiles.$method::<2>(sums(1, 0).cast(), stride);
+                    }
+                    if TWO_TILES && TWO_GROUPS {
+                        tiles.$method::<3>(sums(1, 1).cast(), stride);
+                    }
+                };
+            }
             if self.more {
-                tiles.load::<0>(sums(0, 0).cast(), stride);
-                if TWO_GROUPS {
-                    tiles.load::<1>(sums(0, 1).cast(), stride);
-                }
-                if TWO_TILES {
-                    tiles.load::<2>(sums(1, 0).cast(), stride);
-                }
-                if TWO_TILES && TWO_GROUPS {
-                    tiles.load::<3>(sums(1, 1).cast(), stride);
-                }
+                each!(load);
             } else {
                 tiles.zero::<0>();
                 tiles.zero::<1>();
@@ -299,16 +305,7 @@ impl Part {
                     }
                 }
             }
-            tiles.store::<0>(sums(0, 0).cast(), stride);
-            if TWO_GROUPS {
-                tiles.store::<1>(sums(0, 1).cast(), stride);
-            }
-            if TWO_TILES {
-                tiles.store::<2>(sums(1, 0).cast(), stride);
-            }
-            if TWO_TILES && TWO_GROUPS {
-                tiles.store::<3>(sums(1, 1).cast(), stride);
-            }
+            each!(store);
         }
     }
 }
