@@ -382,7 +382,7 @@ impl<'t> Client<'t> {
             } else if past(exchange.progress, patience.stall) {
                 Failure::new(Ending::Stalled, format!("no token for {}", seconds(patience.stall)))
             } else if past(exchange.started, patience.request) {
-                Failure::new(Ending::TimedOut, format!("not over after {}", seconds(patience.request)))
+                Failure::new(Ending::TimedOut, format!("not done after {}", seconds(patience.request)))
             } else {
                 continue;
             };

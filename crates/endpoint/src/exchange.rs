@@ -156,10 +156,14 @@ impl Exchange {
         // Most events are whole and like the one before.
         while self.done.is_none()
             && self.answer.splitter.is_between_events()
-            && let Some((chunk, rest)) = self.answer.reader.event(data)
+            && let Some((bytes, rest)) = self.answer.reader.event(data)
         {
             self.answer.events += 1;
-            self.chunk(&chunk, at, request.0, target, log)?;
+            if bytes > 0 {
+                log.delivered(request.0, at, Part::Answer, Amount::Bytes(bytes));
+                self.answer.deliveries += 1;
+                self.progress = at;
+            }
             data = rest;
         }
         if data.is_empty() {

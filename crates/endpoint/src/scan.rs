@@ -223,40 +223,45 @@ impl Reader {
     }
 
     fn alike<'a>(&self, bytes: &'a [u8]) -> Option<Chunk<'a>> {
-        let (chunk, rest) = self.prefix_alike(bytes)?;
-        rest.is_empty().then_some(chunk)
+        let (text, rest) = self.text_alike(bytes)?;
+        let model = match &self.model {
+            Some(place) => {
+                let begin = if place.start < self.text.start {
+                    place.start
+                } else {
+                    place.start - self.text.len() + text.raw.len()
+                };
+                Some(plain(&bytes[begin..begin + place.len()])?)
+            }
+            None => None,
+        };
+        rest.is_empty().then_some(Chunk { text, model, is_chunk: true, ..Chunk::default() })
     }
 
-    /// An event at the front of `bytes` that is one line of data like that of the chunk before, and what follows it. The line
-    /// needs no end to be looked for: all of it but the text is known, and the text has no line break.
-    pub(crate) fn event<'a>(&self, bytes: &'a [u8]) -> Option<(Chunk<'a>, &'a [u8])> {
-        let (chunk, rest) = self.prefix_alike(bytes.strip_prefix(b"data: ")?)?;
-        Some((chunk, rest.strip_prefix(b"\n\n")?))
+    /// Bytes of text in an event at the front of `bytes` that is one line of data like that of the chunk before, and what
+    /// follows it. The line needs no end to be looked for: all of it but the text is known, its model too, and the text has no
+    /// line break.
+    pub(crate) fn event<'a>(&self, bytes: &'a [u8]) -> Option<(u32, &'a [u8])> {
+        let (text, rest) = self.text_alike(bytes.strip_prefix(b"data: ")?)?;
+        Some((text.bytes, rest.strip_prefix(b"\n\n")?))
     }
 
-    /// A chunk at the front of `bytes`, and what follows it.
-    fn prefix_alike<'a>(&self, bytes: &'a [u8]) -> Option<(Chunk<'a>, &'a [u8])> {
+    /// The text of a chunk at the front of `bytes`, and what follows the chunk.
+    fn text_alike<'a>(&self, bytes: &'a [u8]) -> Option<(Text<'a>, &'a [u8])> {
         if self.before.is_empty() {
             return None;
         }
         let rest = bytes.strip_prefix(&self.before[..self.text.start])?;
         let length = plain_bytes(rest);
         let behind = rest[length..].strip_prefix(&self.before[self.text.end..])?;
-        let plain = |raw: &'a [u8]| {
-            let raw = std::str::from_utf8(raw).ok()?;
-            Some(Text { raw, bytes: u32::try_from(raw.len()).ok()? })
-        };
-        let model = match &self.model {
-            Some(place) if place.start < self.text.start => Some(plain(&bytes[place.clone()])?),
-            Some(place) => {
-                let begin = place.start - self.text.end + self.text.start + length;
-                Some(plain(&bytes[begin..begin + place.len()])?)
-            }
-            None => None,
-        };
-        let text = plain(&rest[..length])?;
-        Some((Chunk { text, model, is_chunk: true, ..Chunk::default() }, behind))
+        Some((plain(&rest[..length])?, behind))
     }
+}
+
+/// A text without escapes.
+fn plain(raw: &[u8]) -> Option<Text<'_>> {
+    let raw = std::str::from_utf8(raw).ok()?;
+    Some(Text { raw, bytes: u32::try_from(raw.len()).ok()? })
 }
 
 fn choice<'a>(scan: &mut Scanner<'a>, chunk: &mut Chunk<'a>) -> Scan<()> {

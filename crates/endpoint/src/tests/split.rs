@@ -110,8 +110,16 @@ fn alike(events: &[Vec<u8>]) {
         for variant in variants {
             // As an event of one line, with another after it: read in place, or left to the splitter.
             let stream = [b"data: ", &variant[..], b"\n\ndata: {}\n\n"].concat();
-            if let Some((chunk, rest)) = reader.event(&stream) {
-                assert_eq!((Ok(chunk), rest), (scan::chunk(&variant), &b"data: {}\n\n"[..]));
+            if let Some((bytes, rest)) = reader.event(&stream) {
+                let chunk = scan::chunk(&variant).expect("what is like a chunk is one");
+                let text_alone = scan::Chunk {
+                    text: chunk.text,
+                    model: chunk.model,
+                    is_chunk: true,
+                    ..scan::Chunk::default()
+                };
+                assert_eq!((bytes, rest), (chunk.text.bytes, &b"data: {}\n\n"[..]));
+                assert_eq!(chunk, text_alone, "nothing but a text is passed over");
             }
             assert_eq!(reader.read(&variant), scan::chunk(&variant), "{}", String::from_utf8_lossy(&variant));
         }
