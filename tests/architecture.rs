@@ -294,6 +294,7 @@ fn unsafe_code_stands_only_behind_its_door() {
         "crates/hardware/src/cuda/library.rs",
         "crates/hardware/src/cuda/load.rs",
         "crates/hardware/src/cuda/nvrtc.rs",
+        "crates/hardware/src/cuda/peaks.rs",
         "crates/hardware/src/cuda/pinned.rs",
         "crates/hardware/src/cuda/queue.rs",
         "crates/hardware/src/device/peaks/flops.rs",

@@ -122,7 +122,7 @@ fn a_model_is_measured_on_a_gpu_by_our_own_kernels() {
     let on_processor = record(&FakeCuda::new(&card(1)), &["--device", "cpu", "--power", "none"]);
     for (more, launches) in [
         (&["--device", "cuda"][..], "are CUDA graphs"),
-        (&["--no-graphs"], "without CUDA graphs: as asked"),
+        (&["--no-graphs"], "without CUDA graphs: as requested"),
         (&["--debug-kernels"], "without CUDA graphs: each is waited for"),
     ] {
         let on_gpu = record(&FakeCuda::new(&card(1)), more);
@@ -135,6 +135,15 @@ fn a_model_is_measured_on_a_gpu_by_our_own_kernels() {
         assert!(on_gpu["quality"]["greedy"]["tokens"].is_array(), "{}", on_gpu["quality"]);
         let (of_gpu, of_processor) = (&on_gpu["quality"]["greedy"], &on_processor["quality"]["greedy"]);
         assert_eq!(of_gpu["tokens"][0], of_processor["tokens"][0]);
+        let peaks = &on_gpu["environment"]["peaks"];
+        assert_eq!(peaks["flops_instruction_set"], "mma.sync f16", "{}", on_gpu["environment"]);
+        for rate in ["read", "write", "copy"].map(|kind| format!("{kind}_bytes_per_second")) {
+            assert!(peaks[&rate].as_f64() > Some(0.0), "{peaks}");
+        }
+        assert!(peaks["fp8_flops_per_second"].as_f64() > Some(0.0), "{peaks}");
+        let checks = on_gpu["validity"]["checks"].as_array().expect("checks");
+        let roofline = checks.iter().find(|check| check["name"] == "roofline").expect("a check");
+        assert_eq!(roofline["verdict"], "valid", "{roofline}");
     }
 }
 

@@ -7,7 +7,8 @@
 
 use crate::base::units::Seconds;
 use crate::base::{clock, sys};
-use crate::hardware::device::peaks::{self, CpuPeaks};
+use crate::engine::Device;
+use crate::hardware::device::peaks::{self, DevicePeaks};
 use crate::model::Model;
 
 use super::demand;
@@ -43,7 +44,7 @@ pub struct Pace {
 
 impl Pace {
     /// Of this model in the engine of that name on processors with these peaks.
-    pub fn new(model: &Model, engine: &str, kv_type: &str, peaks: &CpuPeaks) -> Self {
+    pub fn new(model: &Model, engine: &str, kv_type: &str, peaks: &DevicePeaks) -> Self {
         let header = &model.header;
         let demand = demand::model_demand(header, kv_type);
         let ceiling = ceiling(peaks);
@@ -121,9 +122,9 @@ impl Pace {
 /// What the machine can do, looked at before anything is loaded.
 #[derive(Debug)]
 pub struct Looked {
-    /// The processors' peaks; `None` where they are measured after the run, since memory taken for them could
-    /// not be told from the model's.
-    pub peaks: Option<Result<CpuPeaks, String>>,
+    /// The device's peaks; `None` where they are measured after the run, since memory taken for them could not be told from the
+    /// model's, or since a fault of a GPU's would end the run.
+    pub peaks: Option<Result<DevicePeaks, String>>,
     /// How long work takes by them.
     pub pace: Result<Pace, String>,
     /// How long looking took.
@@ -132,12 +133,10 @@ pub struct Looked {
 
 impl Looked {
     /// Measures the processors, unless a GPU computes.
-    pub fn at(plan: &Plan, model: &Model, on_gpu: bool) -> Self {
+    pub fn at(plan: &Plan, model: &Model, device: Device) -> Self {
         let begin = clock::now();
-        let peaks = if on_gpu {
-            Some(Err("the GPU's peaks are not measured beforehand".to_owned()))
-        } else if sys::reset_peak_memory() {
-            let peaks = measure_peaks(plan);
+        let peaks = if device == Device::Cpu && sys::reset_peak_memory() {
+            let peaks = measure_peaks(plan, device);
             // Their arrays are gone, and the model's memory counts from here.
             sys::reset_peak_memory();
             Some(peaks)
@@ -148,27 +147,30 @@ impl Looked {
         let pace = match &peaks {
             Some(Ok(peaks)) => Ok(Pace::new(model, &plan.engine, kv_type, peaks)),
             Some(Err(reason)) => Err(reason.clone()),
-            None => Err("this system's peaks are measured after the run".to_owned()),
+            None => Err("the device's peaks are measured after the run".to_owned()),
         };
         Self { peaks, pace, seconds: clock::now().since(begin) }
     }
 }
 
-/// The peaks with as many threads as the plan has.
+/// The peaks of the device, of processors with as many threads as the plan has.
 ///
 /// # Errors
-/// As [`peaks::measure`].
-pub fn measure_peaks(plan: &Plan) -> Result<CpuPeaks, String> {
-    peaks::measure(plan.threads.unwrap_or_else(sys::logical_cpus))
+/// As [`peaks::measure`] and [`peaks::measure_gpu`].
+pub fn measure_peaks(plan: &Plan, device: Device) -> Result<DevicePeaks, String> {
+    match device {
+        Device::Cpu => peaks::measure(plan.threads.unwrap_or_else(sys::logical_cpus)),
+        Device::Cuda(ordinal) => peaks::measure_gpu(ordinal),
+    }
 }
 
-/// What these processors do at most.
-pub(super) fn ceiling(peaks: &CpuPeaks) -> Ceiling {
+/// What the device does at most.
+pub(super) fn ceiling(peaks: &DevicePeaks) -> Ceiling {
     Ceiling {
         read: peaks::best(&peaks.read),
         flops: peaks::best(&peaks.flops),
         narrow: peaks.narrow.as_ref().map_or(0.0, |(rounds, _)| peaks::best(rounds)),
-        cache: peaks::last_level_cache(),
+        cache: peaks.cache,
     }
 }
 
@@ -256,22 +258,22 @@ mod tests {
             (
                 Some(12.4),
                 Some(60.0),
-                "takes about 18 s: 3 s to load the model, 13 s to measure it (1 min 0 s at most, --max-time), 2 s for the machine itself",
+                "takes about 18 s: 3 s to load the model, 13 s to measure it (1 min 0 s at most, --max-time), 2 s to measure the machine",
             ),
             (
                 Some(400.0),
                 Some(30.0),
-                "takes about 35 s: 3 s to load the model, 30 s to measure it (--max-time), 2 s for the machine itself",
+                "takes about 35 s: 3 s to load the model, 30 s to measure it (--max-time), 2 s to measure the machine",
             ),
             (
                 None,
                 Some(30.0),
-                "takes about 35 s: 3 s to load the model, 30 s to measure it (--max-time), 2 s for the machine itself",
+                "takes about 35 s: 3 s to load the model, 30 s to measure it (--max-time), 2 s to measure the machine",
             ),
             (
                 Some(1200.0),
                 None,
-                "takes about 20 min 5 s: 3 s to load the model, 20 min 0 s to measure it, 2 s for the machine itself",
+                "takes about 20 min 5 s: 3 s to load the model, 20 min 0 s to measure it, 2 s to measure the machine",
             ),
         ] {
             assert_eq!(estimate(measuring, most).to_string(), said);

@@ -119,10 +119,10 @@ impl std::fmt::Display for UnusedGpu {
     }
 }
 
-/// What the processors did at most, measured behind the run: the best of several rounds.
+/// What the device that computed can do at most: the best of several rounds, measured next to the run.
 #[derive(Debug, Clone, PartialEq, known::Serialize, known::Deserialize, known::JsonSchema)]
 pub struct Peaks {
-    /// Threads that worked at once: the engine's number.
+    /// Threads that worked at once, the engine's number; of a GPU its multiprocessors.
     pub threads: usize,
     /// Bytes per second read from memory.
     pub read_bytes_per_second: f64,
@@ -130,16 +130,19 @@ pub struct Peaks {
     pub write_bytes_per_second: f64,
     /// Bytes per second copied, read and written bytes counted once.
     pub copy_bytes_per_second: f64,
-    /// Single-precision operations per second.
+    /// Operations per second: in single precision, on a GPU's tensor cores of f16 with sums in single precision.
     pub flops_per_second: f64,
-    /// Instruction set that did them.
+    /// Instructions that did them: `avx512f`, `avx2+fma`, `portable`, `mma.sync f16`.
     pub flops_instruction_set: String,
-    /// Operations on 8-bit numbers per second: what quantized weights are multiplied with.
+    /// Operations on 8-bit integers per second: what quantized weights are multiplied with on processors.
     #[serde(default)]
     pub narrow_operations_per_second: Known<f64>,
     /// Instruction set that did them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub narrow_instruction_set: Option<String>,
+    /// Operations on 8-bit floating-point numbers per second, on GPUs that have them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fp8_flops_per_second: Option<f64>,
     /// Bytes of the arrays.
     pub array_bytes: u64,
     /// Every round of read, write, copy and arithmetic.

@@ -5,11 +5,13 @@
 //!               operations = batch × (2 × weights in matrices, of experts those used, + 4 × layers × heads × head size × positions)
 //! prompt        bytes = weights − embedding of its own − experts not reached + batch × (depth + P) × KV bytes of a position
 //!               operations = batch × (2 × P × body + 2 × head + 4 × layers × heads × head size × P × (depth + P ÷ 2))
-//! MBU = bytes ÷ (seconds × read bandwidth)         MFU = operations ÷ (seconds × single-precision peak)
+//! MBU = bytes ÷ (seconds × read bandwidth)         MFU = operations ÷ (seconds × FLOPS peak)
 //! ```
 //!
 //! Of the `count` experts of a block a token uses `used`; T tokens reach count × (1 − (1 − used ÷ count)^T) when the
 //! router spreads them evenly, and `used` at least, which is what the guard takes.
+//!
+//! The FLOPS peak is single precision on processors, f16 with single-precision sums on tensor cores.
 //!
 //! What must be moved is a lower bound: activations, padding and unpacking come on top, weights count as they are
 //! stored and once per prompt however many steps it takes, and blocks with a sliding window see no more than that.
@@ -78,7 +80,7 @@ impl ExpertDemand {
 pub struct Ceiling {
     /// Bytes per second from memory.
     pub read: f64,
-    /// Single-precision operations per second.
+    /// Operations per second: single precision, or f16 on tensor cores.
     pub flops: f64,
     /// Operations on 8-bit numbers per second; 0 where there are no such instructions.
     pub narrow: f64,
@@ -108,9 +110,9 @@ pub struct Utilization {
     pub bandwidth: Option<f64>,
     /// Share of it that not even a cache full of the right bytes explains: what the guard looks at.
     pub beyond_cache: f64,
-    /// Share of the single-precision peak; above 1 is possible with narrower numbers.
+    /// Share of the FLOPS peak; above 1 is possible with narrower numbers.
     pub compute: f64,
-    /// Share of the fastest arithmetic there is, 8-bit or single precision: what the guard looks at.
+    /// Share of the fastest arithmetic there is, 8-bit included: what the guard looks at.
     pub fastest_compute: f64,
 }
 
@@ -202,7 +204,7 @@ pub fn measurements(row: &Utilization) -> Vec<Measurement> {
         one(
             Metric::ModelFlopsUtilization,
             Ok(row.compute),
-            "operations ÷ (seconds × single-precision peak measured here)",
+            "operations ÷ (seconds × FLOPS peak measured here)",
         ),
     ]
 }

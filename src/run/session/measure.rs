@@ -111,9 +111,10 @@ impl Ready<'_> {
             other_device: session.sensors.as_ref().is_ok_and(|chosen| chosen.other_device),
         });
         let usage = sys::usage();
+        let measure_peaks = || estimate::measure_peaks(plan, session.place.device);
         let peaks = self.looked.peaks.clone().unwrap_or_else(|| {
-            watch.busy("measuring what the processors can do at most");
-            estimate::measure_peaks(plan)
+            watch.busy("measuring the device's peak performance");
+            measure_peaks()
         });
         watch.clear();
 
@@ -142,6 +143,7 @@ impl Ready<'_> {
                 settings: self.settings.named(),
                 host,
                 peaks,
+                measure_peaks: &measure_peaks,
                 sensors,
             },
         )?;

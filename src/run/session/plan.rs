@@ -203,7 +203,7 @@ impl<'a> Planned<'a> {
     /// Measures what the processors can do at most, which takes about a second, and tells from that how long the run
     /// will take.
     pub fn estimate(self) -> Estimated<'a> {
-        let looked = Looked::at(&self.plan, &self.resolved.model, self.session.place.on_gpu());
+        let looked = Looked::at(&self.plan, &self.resolved.model, self.session.place.device);
         self.estimated(looked)
     }
 

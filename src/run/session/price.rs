@@ -40,7 +40,7 @@ impl Hour<'_> {
                 format!("the catalog has no row for `{name}`; give the rent with --price-per-hour USD")
             }
             Err(reason) => format!(
-                "which GPU this is is not known ({reason}); name it with --gpu, or give the rent with --price-per-hour USD"
+                "this GPU is not known ({reason}); name it with --gpu, or give the rent with --price-per-hour USD"
             ),
         })?;
         cost::gpu_price(catalog, row, today)

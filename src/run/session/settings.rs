@@ -26,7 +26,7 @@ impl Settings {
         let flag = if request.lock_clocks.is_some() { "--lock-clocks" } else { "--power-limit" };
         let gpu = chosen.and_then(Chosen::gpu).ok_or_else(|| {
             choose::Error::Absent(format!(
-                "{flag}: no GPU is measured by this run; it takes one that computes, or --power nvml[:GPU]"
+                "{flag}: this run measures no GPU; compute on one, or name one with --power nvml[:GPU]"
             ))
         })?;
         for watts in &request.power_limits {

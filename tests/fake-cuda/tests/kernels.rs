@@ -31,6 +31,68 @@ fn the_products_load_gives_its_sums() {
     }
 }
 
+/// What `kernels/peaks.cu` is timed for is what it does: every byte once a pass, every product once an iteration.
+#[test]
+fn peaks_are_of_the_work_that_is_counted() {
+    let source = include_str!("../../../kernels/peaks.cu");
+    for architecture in ["compute_80", "compute_89", "compute_90a", "compute_120a"] {
+        let Some(text) = ptx(source, architecture) else { return };
+        // More words than threads, and not a multiple of them.
+        let (blocks, threads, count, passes) = (2, 64, 300usize, 3u32);
+        let (lanes, all) = (blocks * threads, count as u32);
+        let run = |kernel: &str, args: &mut [Arg<'_>]| {
+            let run = Run::new(&text, kernel).blocks(blocks as u32, threads as u32);
+            run.go(args).unwrap_or_else(|fault| panic!("{architecture}, {kernel}: {fault}"))
+        };
+        let bytes_of = |numbers: &[u32]| numbers.iter().flat_map(|n| n.to_le_bytes()).collect::<Vec<u8>>();
+        let numbers: Vec<u32> = (0..all * 4).map(|n| n.wrapping_mul(2_654_435_761)).collect();
+        let (mut from, mut to, mut sums) = (bytes_of(&numbers), vec![0; count * 16], vec![0; lanes * 4]);
+
+        let args = &mut [Arg::Bytes(&mut from), Arg::Bytes(&mut sums), Arg::U32(all), Arg::U32(passes)];
+        let summary = run("read_words", args);
+        assert_eq!(summary.global.bytes, (count * 16 * passes as usize + lanes * 4) as u64, "{architecture}");
+        for (thread, sum) in words(&sums).into_iter().enumerate() {
+            let word = |at: usize| {
+                (numbers[4 * at] ^ numbers[4 * at + 1])
+                    .wrapping_add(numbers[4 * at + 2] ^ numbers[4 * at + 3])
+            };
+            let want = (thread..count).step_by(lanes).map(word).fold(0, u32::wrapping_add);
+            assert_eq!(sum, want.wrapping_mul(passes), "{architecture}, thread {thread}");
+        }
+        let args = &mut [Arg::Bytes(&mut from), Arg::Bytes(&mut to), Arg::U32(all), Arg::U32(passes)];
+        let summary = run("copy_words", args);
+        assert_eq!(summary.global.bytes, (2 * count * 16 * passes as usize) as u64, "{architecture}");
+        assert_eq!(from, to, "{architecture}");
+        let summary = run("write_words", &mut [Arg::Bytes(&mut to), Arg::U32(all), Arg::U32(passes)]);
+        assert_eq!(summary.global.bytes, (count * 16 * passes as usize) as u64, "{architecture}");
+        let last = (0..count).flat_map(|word| [passes - 1, (word % lanes) as u32].repeat(2));
+        assert_eq!(words(&to), last.collect::<Vec<_>>(), "{architecture}");
+
+        let products = [
+            ("multiply_halves", "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32"),
+            ("multiply_bytes", "mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32"),
+            ("multiply_eights", "mma.sync.aligned.m16n8k32.row.col.f32.e4m3.e4m3.f32"),
+        ];
+        for (kernel, instruction) in products {
+            if kernel == "multiply_eights" && architecture == "compute_80" {
+                continue;
+            }
+            let mut once = vec![0; lanes * 4];
+            let summary = run(kernel, &mut [Arg::Bytes(&mut once), Arg::U32(1)]);
+            assert_eq!(summary.by_name[instruction], (lanes / 32) as u64 * 8, "{architecture}");
+            let summary = run(kernel, &mut [Arg::Bytes(&mut sums), Arg::U32(passes)]);
+            assert_eq!(
+                summary.by_name[instruction],
+                (lanes / 32) as u64 * 8 * u64::from(passes),
+                "{architecture}"
+            );
+            let (once, sums) = (floats(&once), floats(&sums));
+            assert!(sums.iter().all(|sum| sum.is_finite()) && sums.iter().any(|sum| *sum != 0.0), "{kernel}");
+            assert!(once != sums, "{architecture}, {kernel}: iterations add up");
+        }
+    }
+}
+
 const CALLS: &str = r#"
 __constant__ float table[16] = {1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16};
 struct P { unsigned long long a; int b; float c[3]; unsigned char d; };

@@ -13,6 +13,7 @@ use cudarc::nvrtc::Ptx;
 use super::driver::{Driver, reason};
 use super::queue::Function;
 use super::{Architecture, Form, Places};
+use crate::base::units::Bytes;
 
 /// A GPU with a context on it.
 #[derive(Debug, Clone)]
@@ -91,6 +92,12 @@ impl Device {
             multiprocessors: number(multiprocessors),
             context,
         })
+    }
+
+    /// The L2 cache, the largest that it has, if the driver says.
+    pub fn l2_cache(&self) -> Option<Bytes> {
+        let bytes = self.context.attribute(sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_L2_CACHE_SIZE);
+        bytes.ok().and_then(|bytes| u64::try_from(bytes).ok()).filter(|bytes| *bytes > 0).map(Bytes::new)
     }
 
     /// Newest CUDA that the driver runs: its major version.

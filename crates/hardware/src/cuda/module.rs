@@ -23,6 +23,10 @@ pub struct Kernel {
 pub const LOAD: Kernel =
     Kernel { name: "load.cu", source: include_str!("../../../../kernels/load.cu"), headers: &[] };
 
+/// What a GPU does at most.
+pub const PEAKS: Kernel =
+    Kernel { name: "peaks.cu", source: include_str!("../../../../kernels/peaks.cu"), headers: &[] };
+
 const BASE: (&str, &str) = ("base.cuh", include_str!("../../../../kernels/base.cuh"));
 const KINDS: (&str, &str) = ("kinds.cuh", include_str!("../../../../kernels/kinds.cuh"));
 const BLOCKS: (&str, &str) = ("blocks.cuh", include_str!("../../../../kernels/blocks.cuh"));

@@ -10,7 +10,7 @@ use std::ptr;
 
 use super::find::Library;
 use super::library::Opened;
-use super::{Architecture, Form, Kernel};
+use super::{Architecture, Device, Form, Kernel, Kind, Places};
 
 type Program = *mut c_void;
 type Status = c_int;
@@ -76,6 +76,20 @@ impl Nvrtc {
         let number = |value: c_int| u32::try_from(value).unwrap_or_default();
         let nvrtc = Self { functions, path: path.clone(), version: (number(major), number(minor)) };
         nvrtc.check(status).map(|()| nvrtc)
+    }
+
+    /// The one that compiles for this machine's driver.
+    ///
+    /// # Errors
+    /// A reason for people: no driver, no library of a CUDA that the driver runs, or as [`open`](Self::open).
+    pub fn of_driver(places: &Places) -> Result<Self, String> {
+        let newest = Device::newest_cuda(places)?;
+        let library = places.find(Kind::Nvrtc, Some(newest)).ok_or_else(|| {
+            format!(
+                "libnvrtc for CUDA {newest}, which compiles the kernels, was not found; see `bench doctor`"
+            )
+        })?;
+        Self::open(&library)
     }
 
     /// The file it was loaded from.

@@ -7,7 +7,7 @@ use std::sync::Mutex;
 
 use serde::Serialize;
 
-use super::module::{ATTENTION, LAYER, LOAD, MATRIX, OPTIONS, TENSOR};
+use super::module::{ATTENTION, LAYER, LOAD, MATRIX, OPTIONS, PEAKS, TENSOR};
 use super::{Architecture, Form, Kernel, Nvrtc};
 
 /// Types of matrices that there are kernels for.
@@ -95,7 +95,12 @@ fn variants() -> Vec<Variant> {
         threads: THREADS,
     });
     let plain = |kernel| Variant { kernel, defines: Vec::new(), name: String::new(), threads: THREADS };
-    matrices.into_iter().chain(tensor).chain(attention).chain([plain(LAYER), plain(LOAD)]).collect()
+    matrices
+        .into_iter()
+        .chain(tensor)
+        .chain(attention)
+        .chain([plain(LAYER), plain(LOAD), plain(PEAKS)])
+        .collect()
 }
 
 /// Compiles every kernel for these architectures, several at a time.
@@ -207,7 +212,7 @@ impl FromStr for Architecture {
             .chars()
             .filter(|c| *c != '.')
             .collect();
-        let wrong = || format!("`{text}`: expected a compute capability from 8.0 on, such as sm_90a or 9.0");
+        let wrong = || format!("`{text}`: expected compute capability 8.0 or higher, such as sm_90a or 9.0");
         let number: u32 = digits.parse().map_err(|_| wrong())?;
         let found = Self { major: number / 10, minor: number % 10 };
         if (8..100).contains(&found.major) { Ok(found) } else { Err(wrong()) }

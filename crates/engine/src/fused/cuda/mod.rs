@@ -18,7 +18,7 @@ pub(super) mod tests;
 
 use crate::base::env;
 use crate::base::sys::Interrupt;
-use crate::hardware::cuda::{Architecture, Device, Fault, Kind, Memory, Nvrtc, Places};
+use crate::hardware::cuda::{Architecture, Device, Fault, Memory, Nvrtc, Places};
 use crate::model::gguf::Gguf;
 use crate::model::{Header, Model, TensorInfo, TensorType};
 use crate::{Capabilities, Demand, Error, Options, StepBatch, StepEngine, StepLimits, StepOutput};
@@ -77,17 +77,11 @@ fn open(ordinal: usize) -> Result<(Device, Nvrtc), Error> {
     let device = Device::numbered(&places, ordinal).map_err(Error::NoDevice)?;
     if device.architecture < OLDEST {
         return Err(Error::NoDevice(format!(
-            "{} has compute capability {}.{}, and the engine `{NAME}` has kernels from {}.{} on; take --device cpu",
+            "{} has compute capability {}.{}, and the engine `{NAME}` needs {}.{} or higher; use --device cpu",
             device.name, device.architecture.major, device.architecture.minor, OLDEST.major, OLDEST.minor
         )));
     }
-    let newest = Device::newest_cuda(&places).map_err(Error::NoDevice)?;
-    let library = places.find(Kind::Nvrtc, Some(newest)).ok_or_else(|| {
-        Error::NoDevice(format!(
-            "libnvrtc for CUDA {newest} is not here, and kernels are compiled by it; see `bench doctor`"
-        ))
-    })?;
-    let nvrtc = Nvrtc::open(&library).map_err(Error::NoDevice)?;
+    let nvrtc = Nvrtc::of_driver(&places).map_err(Error::NoDevice)?;
     Ok((device, nvrtc))
 }
 
@@ -107,7 +101,7 @@ impl CudaEngine {
         if let Some(isa) = options.isa {
             return Err(super::unsupported(
                 format!("compute with {isa} on a GPU"),
-                "it is an instruction set of processors; leave out `--isa`, or take `--device cpu`",
+                "it is a CPU instruction set; leave out `--isa`, or use `--device cpu`",
             ));
         }
         kv::check(network.head_size, options.kv_type)?;
@@ -116,7 +110,7 @@ impl CudaEngine {
         let kinds = kinds(&file.header);
         let how = (options.kv_type, options.launches);
         let mut kernels = Kernels::new((&device, &nvrtc), &cache_folder, &network, how, &kinds)
-            .map_err(|reason| not_loaded(format!("the kernels cannot be made ready: {reason}")))?;
+            .map_err(|reason| not_loaded(format!("the kernels cannot be prepared: {reason}")))?;
         let reader = model.open_gguf(interrupt).map_err(|error| unreadable(&error))?;
         // Before weights are laid out: no other kernels can multiply by what is in fragments.
         let matrices = file.header.tensors.iter().filter(|tensor| is_matrix(tensor));
@@ -134,7 +128,7 @@ impl CudaEngine {
         let checked = check::all(&kernels, &network, &weights, layout).map_err(|wrong| match wrong {
             check::Wrong::Device(fault) => not_done("the check of its kernels", fault),
             check::Wrong::Kernel(reason) => not_loaded(format!(
-                "{} computes wrongly: {reason}; look at it with `bench doctor`, or take --device cpu",
+                "{} gives wrong results: {reason}; check it with `bench doctor`, or use --device cpu",
                 device.name
             )),
         })?;
@@ -157,7 +151,7 @@ impl CudaEngine {
                 engine: NAME,
                 what: format!("a KV cache of {positions} positions"),
                 reason: format!(
-                    "{} MiB are left on the GPU after the weights; lower --depth, -p or -n, or take a smaller model",
+                    "{} MiB are left on the GPU after the weights; lower --depth, -p or -n, or use a smaller model",
                     free >> 20
                 ),
             });
@@ -206,7 +200,7 @@ fn choices(kernels: &Kernels, plain: &[TensorType], nvrtc: &str) -> Vec<String> 
     }
     let dropped = kernels.dropped().iter();
     said.extend(dropped.map(|dropped| {
-        format!("{} for {} is not used, it computes wrongly: {}", dropped.name, dropped.kind, dropped.why)
+        format!("{} for {} is not used: its results are wrong: {}", dropped.name, dropped.kind, dropped.why)
     }));
     said
 }

@@ -1,20 +1,26 @@
-//! The peak rates of this machine's processors, measured during the run: the ceiling for all figures.
+//! The peak rates of the device that computes, measured during the run: the ceiling for all figures.
 //!
-//! Data sheets are no ceiling for a slice of a shared machine. Dedicated threads, each pinned to one processor that this
-//! process may use, do nothing but read, write, copy or multiply; the best of several rounds counts, since any
-//! disturbance only lowers a round. Takes about a second.
+//! Data sheets are no ceiling for a slice of a shared machine, or for a GPU whose clocks are held back. Dedicated threads, each
+//! pinned to one processor that this process may use, do nothing but read, write, copy or multiply; a GPU does the same in
+//! kernels of its own (`gpu`). The best of several rounds counts, since any disturbance only lowers a round. Takes about a
+//! second.
 
 mod bandwidth;
 mod flops;
+mod gpu;
 mod narrow;
+
+use std::convert::Infallible;
 
 use crate::base::units::Bytes;
 use crate::base::{clock, memory, sys};
 
-/// The processors' peaks.
+pub use gpu::measure as measure_gpu;
+
+/// A device's peaks.
 #[derive(Debug, Clone, PartialEq)]
-pub struct CpuPeaks {
-    /// Number of concurrent threads.
+pub struct DevicePeaks {
+    /// Number of concurrent threads; of a GPU its multiprocessors.
     pub threads: usize,
     /// Bytes per second read, each round.
     pub read: Vec<f64>,
@@ -22,14 +28,18 @@ pub struct CpuPeaks {
     pub write: Vec<f64>,
     /// Bytes per second copied, read and written bytes counted once.
     pub copy: Vec<f64>,
-    /// Single-precision operations per second, a fused multiply-add counted as two.
+    /// Operations per second, a multiply-add counted as two: in single precision, on a GPU of f16 with single-precision sums.
     pub flops: Vec<f64>,
-    /// Instruction set used: `avx512f`, `avx2+fma`, `portable`.
+    /// Instructions used: `avx512f`, `avx2+fma`, `portable`, `mma.sync f16`.
     pub instruction_set: &'static str,
-    /// 8-bit operations per second and their instruction set, if the processor has such instructions.
+    /// 8-bit integer operations per second and their instructions, if the device has them.
     pub narrow: Option<(Vec<f64>, &'static str)>,
-    /// Total size of the threads' arrays, in bytes.
+    /// 8-bit floating-point operations per second, on GPUs that have them.
+    pub fp8: Option<Vec<f64>>,
+    /// Total size of the threads' arrays, in bytes; on a GPU of one.
     pub bytes: Bytes,
+    /// Largest cache.
+    pub cache: Bytes,
 }
 
 /// The best of several rounds.
@@ -45,27 +55,33 @@ const PATIENCE: usize = 4;
 /// At least `least` rounds, and more until the two best agree: a peak measured while others use the machine is too low,
 /// and would make a true figure look impossible.
 fn rounds(least: usize, mut round: impl FnMut() -> f64) -> Vec<f64> {
+    let Ok(found) = rounds_or(least, || Ok::<_, Infallible>(round()));
+    found
+}
+
+/// [`rounds`] that can fail.
+fn rounds_or<E>(least: usize, mut round: impl FnMut() -> Result<f64, E>) -> Result<Vec<f64>, E> {
     let mut found: Vec<f64> = Vec::new();
     while found.len() < least * PATIENCE {
-        found.push(round());
+        found.push(round()?);
         let mut sorted = found.clone();
         sorted.sort_by(|a, b| b.total_cmp(a));
         if found.len() >= least && sorted.get(1).is_some_and(|second| *second >= sorted[0] * (1.0 - AGREE)) {
             break;
         }
     }
-    found
+    Ok(found)
 }
 
-/// Measures with `threads` threads.
+/// Measures the processors with `threads` threads.
 ///
 /// # Errors
 /// A sentence if the machine has too little free memory.
-pub fn measure(threads: usize) -> Result<CpuPeaks, String> {
+pub fn measure(threads: usize) -> Result<DevicePeaks, String> {
     let bytes = array_bytes(threads)?;
     let bandwidth = bandwidth::measure(threads, bytes);
     let (flops, instruction_set) = flops::measure(threads);
-    Ok(CpuPeaks {
+    Ok(DevicePeaks {
         threads,
         read: bandwidth.read,
         write: bandwidth.write,
@@ -73,14 +89,15 @@ pub fn measure(threads: usize) -> Result<CpuPeaks, String> {
         flops,
         instruction_set,
         narrow: narrow::measure(threads),
+        fp8: None,
         bytes: Bytes::new((bytes * threads) as u64),
+        cache: last_level_cache(),
     })
 }
 
-impl CpuPeaks {
-    /// Measures again and keeps all rounds: any disturbance only lowers a round.
-    pub fn measure_again(&mut self) {
-        let Ok(again) = measure(self.threads) else { return };
+impl DevicePeaks {
+    /// Adds the rounds of another measurement: any disturbance only lowers a round.
+    pub fn add(&mut self, again: Self) {
         self.read.extend(again.read);
         self.write.extend(again.write);
         self.copy.extend(again.copy);
@@ -88,11 +105,14 @@ impl CpuPeaks {
         if let (Some((rounds, _)), Some((more, _))) = (&mut self.narrow, again.narrow) {
             rounds.extend(more);
         }
+        if let (Some(rounds), Some(more)) = (&mut self.fp8, again.fp8) {
+            rounds.extend(more);
+        }
     }
 }
 
 /// The cache size that the arrays must exceed; on a slice of a machine it is shared with other processors.
-pub fn last_level_cache() -> Bytes {
+fn last_level_cache() -> Bytes {
     sys::last_level_cache().unwrap_or(Bytes::new(64 << 20))
 }
 

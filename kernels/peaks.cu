@@ -1,0 +1,120 @@
+// What a GPU does at most: its memory read, written and copied, and tensor cores fed from registers. Nothing of a model is in
+// here; the figures are the ceiling that a model's are held against.
+
+// Words of 16 bytes that a thread has under way at once, so that loads wait for the memory and not for each other.
+static constexpr unsigned int under_way = 8;
+// Products that don't wait for one another; more than a scheduler has to hide.
+static constexpr int chains = 8;
+
+static __device__ unsigned int threads() { return gridDim.x * blockDim.x; }
+static __device__ unsigned int thread() { return blockIdx.x * blockDim.x + threadIdx.x; }
+
+// Reads `words` words of 16 bytes `passes` times. The sum of a thread is stored, so that no load can be left out.
+extern "C" __global__ void read_words(const uint4 *from, unsigned int *sums, unsigned int words, unsigned int passes) {
+    unsigned int sum = 0;
+    for (unsigned int pass = 0; pass < passes; ++pass) {
+#pragma unroll under_way
+        for (unsigned int word = thread(); word < words; word += threads()) {
+            uint4 value = from[word];
+            sum += (value.x ^ value.y) + (value.z ^ value.w);
+        }
+    }
+    sums[thread()] = sum;
+}
+
+// Writes them.
+extern "C" __global__ void write_words(uint4 *to, unsigned int words, unsigned int passes) {
+    for (unsigned int pass = 0; pass < passes; ++pass) {
+        uint4 value = {pass, thread(), pass, thread()};
+#pragma unroll under_way
+        for (unsigned int word = thread(); word < words; word += threads()) to[word] = value;
+    }
+}
+
+// Copies them.
+extern "C" __global__ void copy_words(const uint4 *from, uint4 *to, unsigned int words, unsigned int passes) {
+    for (unsigned int pass = 0; pass < passes; ++pass) {
+#pragma unroll under_way
+        for (unsigned int word = thread(); word < words; word += threads()) to[word] = from[word];
+    }
+}
+
+// Bits that differ from lane to lane, since operands that are all alike draw less power than a model's.
+static __device__ unsigned int bits(unsigned int number) {
+    unsigned int mixed = (thread() * 8 + number) * 2654435761u;
+    return mixed ^ (mixed >> 15);
+}
+
+// f16 between 1/2 and 1 of either sign, two to a word: sums wander, and stay finite for as long as a launch may take.
+static __device__ unsigned int two_halves(unsigned int number) { return (bits(number) & 0x83ff83ffu) | 0x38003800u; }
+
+// The same in e4m3, four to a word.
+static __device__ unsigned int four_eights(unsigned int number) { return (bits(number) & 0x87878787u) | 0x30303030u; }
+
+// `iterations` times 8 products of 16 × 16 by 16 × 8 a warp, 4,096 operations each, f16 with sums in single precision.
+extern "C" __global__ void multiply_halves(float *sums, unsigned int iterations) {
+    float sum[chains][4] = {};
+    unsigned int a[4], b[2];
+#pragma unroll
+    for (int word = 0; word < 4; ++word) a[word] = two_halves(word);
+#pragma unroll
+    for (int word = 0; word < 2; ++word) b[word] = two_halves(4 + word);
+    for (unsigned int iteration = 0; iteration < iterations; ++iteration) {
+#pragma unroll
+        for (int c = 0; c < chains; ++c) {
+            asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+                         : "+f"(sum[c][0]), "+f"(sum[c][1]), "+f"(sum[c][2]), "+f"(sum[c][3])
+                         : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+        }
+    }
+    float all = 0.0f;
+#pragma unroll
+    for (int c = 0; c < chains; ++c) all += sum[c][0] + sum[c][1] + sum[c][2] + sum[c][3];
+    sums[thread()] = all;
+}
+
+// The same with 8-bit integers, 16 × 32 by 32 × 8: 8,192 operations each.
+extern "C" __global__ void multiply_bytes(float *sums, unsigned int iterations) {
+    int sum[chains][4] = {};
+    unsigned int a[4], b[2];
+#pragma unroll
+    for (int word = 0; word < 4; ++word) a[word] = bits(word);
+#pragma unroll
+    for (int word = 0; word < 2; ++word) b[word] = bits(4 + word);
+    for (unsigned int iteration = 0; iteration < iterations; ++iteration) {
+#pragma unroll
+        for (int c = 0; c < chains; ++c) {
+            asm volatile("mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+                         : "+r"(sum[c][0]), "+r"(sum[c][1]), "+r"(sum[c][2]), "+r"(sum[c][3])
+                         : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+        }
+    }
+    int all = 0;
+#pragma unroll
+    for (int c = 0; c < chains; ++c) all += sum[c][0] ^ sum[c][1] ^ sum[c][2] ^ sum[c][3];
+    sums[thread()] = (float)all;
+}
+
+#if __CUDA_ARCH__ >= 890
+// The same with 8-bit floating-point numbers (e4m3), which compute capability 8.9 began with.
+extern "C" __global__ void multiply_eights(float *sums, unsigned int iterations) {
+    float sum[chains][4] = {};
+    unsigned int a[4], b[2];
+#pragma unroll
+    for (int word = 0; word < 4; ++word) a[word] = four_eights(word);
+#pragma unroll
+    for (int word = 0; word < 2; ++word) b[word] = four_eights(4 + word);
+    for (unsigned int iteration = 0; iteration < iterations; ++iteration) {
+#pragma unroll
+        for (int c = 0; c < chains; ++c) {
+            asm volatile("mma.sync.aligned.m16n8k32.row.col.f32.e4m3.e4m3.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+                         : "+f"(sum[c][0]), "+f"(sum[c][1]), "+f"(sum[c][2]), "+f"(sum[c][3])
+                         : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+        }
+    }
+    float all = 0.0f;
+#pragma unroll
+    for (int c = 0; c < chains; ++c) all += sum[c][0] + sum[c][1] + sum[c][2] + sum[c][3];
+    sums[thread()] = all;
+}
+#endif
