@@ -1,17 +1,19 @@
 //! infercost: what a million tokens of this model cost on the hardware in front of you.
 //!
-//! Data flows one way; each module imports only those above it (`docs/architecture.md`).
+//! Data flows one way; each room imports only those above it (`docs/architecture.md`). The first nine are crates under
+//! `crates/`, here under their short names.
 //!
 //! ```text
 //! configs/ + flags ─► plan ─► model ─► engine
 //!                                        │ step and token events
 //!                     runner ────────────┤
 //!                                        ▼
-//!                     measure ─► validity ─► cost ─► record (JSON) ─► report ─► cli
+//!                     measure ─► validity ─► cost ─► seal ─► record (JSON) ─► report ─► cli
 //! ```
 //!
-//! Start reading at [`run::session`] (a run from what was asked to a sealed record), then [`run::runner`] (the loop
-//! that measures), [`engine`] (the contract of an engine) and [`record`] (the contract with any reader of a record).
+//! Start reading at `cli::run` (`bench run`: from flags to what is printed) and [`run::session`] (from what was asked to
+//! a sealed record), then [`run::runner`] (the loop that measures), [`engine`] (the contract of an engine) and [`record`]
+//! (the contract with any reader of a record).
 
 // Units, statistics, the clock, events, and the doors to environment and system.
 pub use infercost_base as base;

@@ -71,7 +71,7 @@ fn an_update_is_shown_before_it_is_taken() {
     assert!(again["written"].is_null() && again["written_reason"].is_string());
     let older =
         bench.json(&["catalog", "update", "--observed", "2026-01-01", "--from", &file, "--yes", "--json"]);
-    assert_eq!(older["written_reason"], "nothing to take");
+    assert_eq!(older["written_reason"], "nothing to import");
 }
 
 #[test]

@@ -560,7 +560,7 @@ fn a_part_of_a_gpu_has_no_price_of_a_whole_one() {
     for gpu in ["a100", "l4"] {
         let ran = bench.run(&["import", path, "--gpu", gpu, "-o", "-"]);
         assert_eq!(ran.code, 2, "{}", ran.stderr);
-        assert!(ran.stderr.contains("--price-per-hour USD gives the rent"), "{}", ran.stderr);
+        assert!(ran.stderr.contains("--price-per-hour USD sets the rent"), "{}", ran.stderr);
     }
     let path = bench.file("k80.json", of("Tesla K80").as_bytes());
     let ran = bench.run(&["import", path.to_str().expect("a path"), "--gpu", "a100", "-o", "-"]);

@@ -18,7 +18,7 @@ pub(super) struct Cli {
 /// How to say it. In a help text they come after the command's own flags.
 #[derive(Debug, Clone, Args)]
 pub(super) struct OutputArgs {
-    /// Machine output on stdout and nothing else; human output goes to stderr
+    /// Print only JSON on stdout; human output goes to stderr
     #[arg(long, global = true, display_order = 900)]
     pub(super) json: bool,
     /// Say less: no progress, no notes
@@ -61,7 +61,7 @@ pub(super) enum Command {
     Doctor(super::doctor::DoctorArgs),
     /// Compile the GPU kernels without a GPU, or check what they compute on one
     Kernels(super::kernels::KernelsArgs),
-    /// How fast prices of a class of models fall, and when a use case pays
+    /// How fast prices of a class of models fall, and when a use case pays off
     Forecast(Box<super::forecast::ForecastArgs>),
     /// Write records in another tool's format: llama-bench's rows, vLLM's keys
     Export(super::export::ExportArgs),

@@ -46,7 +46,7 @@ enum What {
         #[arg(long, value_name = "N", requires = "export")]
         seed: Option<u64>,
     },
-    /// Prices: rents of GPUs, API tokens, virtual machines, electricity
+    /// Prices: GPU rents, API tokens, virtual machines, electricity
     Prices(prices::PricesArgs),
     /// Import prices from your own copies of public price files; shows the changes first
     Update(update::UpdateArgs),

@@ -152,12 +152,7 @@ pub(super) fn scenario(args: &CompareArgs, record: &Record, catalog: &Catalog) -
     if !args.hour.owned()
         && let (Ok(price), true) = (&rent.value, args.hour.price_per_hour.is_empty())
     {
-        cost::check_age(
-            "the price of the hour",
-            price.observed.as_deref(),
-            days(args.max_age),
-            clock::today(),
-        )?;
+        cost::check_age("the hourly price", price.observed.as_deref(), days(args.max_age), clock::today())?;
     }
     let mut scenario = hour(&args.hour, rent, &kwh, Some(record))?;
     scenario.utilization = Chosen::flag(args.utilization, "--utilization", 1.0, "as measured: always busy");

@@ -34,23 +34,23 @@ pub(super) struct CostArgs {
     #[command(flatten)]
     hour: HourArgs,
     /// Share of the time the engine is busy [default: 100%]
-    #[arg(long, value_name = "SHARE", value_parser = share::above_zero, allow_hyphen_values = true, help_heading = "Use")]
+    #[arg(long, value_name = "SHARE", value_parser = share::above_zero, allow_hyphen_values = true, help_heading = "Load and mix")]
     utilization: Option<f64>,
     /// Input tokens per output token in the blended figure [default: 3:1]
-    #[arg(long, value_name = "RATIO", value_parser = number::blend, allow_hyphen_values = true, help_heading = "Use")]
+    #[arg(long, value_name = "RATIO", value_parser = number::blend, allow_hyphen_values = true, help_heading = "Load and mix")]
     blend: Option<f64>,
     /// Share of prompt tokens found in the prefix cache [default: 0]
-    #[arg(long, value_name = "SHARE", value_parser = share::from_zero, allow_hyphen_values = true, help_heading = "Use")]
+    #[arg(long, value_name = "SHARE", value_parser = share::from_zero, allow_hyphen_values = true, help_heading = "Load and mix")]
     cached: Option<f64>,
     /// Cost of a cached prompt token, as a share of a computed one [default: 0]
-    #[arg(long, value_name = "SHARE", value_parser = share::from_zero, requires = "cached", allow_hyphen_values = true, help_heading = "Use")]
+    #[arg(long, value_name = "SHARE", value_parser = share::from_zero, requires = "cached", allow_hyphen_values = true, help_heading = "Load and mix")]
     cached_cost_share: Option<f64>,
     /// Split a server's total into input and output at this price ratio of output to input; an allocation, not a
     /// measurement
-    #[arg(long, value_name = "RATIO", value_parser = number::above_zero, allow_hyphen_values = true, help_heading = "Use")]
+    #[arg(long, value_name = "RATIO", value_parser = number::above_zero, allow_hyphen_values = true, help_heading = "Load and mix")]
     price_ratio: Option<f64>,
     /// Treat the records as runs of one server with different input:output ratios
-    #[arg(long, help_heading = "Use")]
+    #[arg(long, help_heading = "Load and mix")]
     together: bool,
 
     /// Gross margin at this selling price, USD per million tokens, `0.60` or `INPUT,OUTPUT`
@@ -62,7 +62,7 @@ pub(super) struct CostArgs {
     /// Tokens per second needed for this price per million
     #[arg(long, value_name = "USD", value_parser = money::usd_above_zero, allow_hyphen_values = true, help_heading = "Questions")]
     target: Option<Decimal>,
-    /// Price a published speed; without a record
+    /// Price a published speed, without a record
     #[arg(long, value_name = "X", value_parser = number::above_zero, conflicts_with = "records", allow_hyphen_values = true, help_heading = "Questions")]
     tokens_per_second: Option<f64>,
     /// API to compare with, besides those that serve this model: `provider/model`, or a model for all its hosts;
@@ -78,9 +78,9 @@ pub(super) struct CostArgs {
     /// The model to buy: a catalog id, or its name at APIs
     #[arg(long, value_name = "NAME", help_heading = "A month")]
     model: Option<String>,
-    /// Without a record: the catalog's rent of this GPU, for --target, --tokens-per-second, or the tokens/s that beat each
+    /// Without a record: the catalog's rent for this GPU, for --target, --tokens-per-second, or the tokens/s that beat each
     /// bill
-    #[arg(long, value_name = "ID", conflicts_with_all = ["price_per_hour", "purchase"], help_heading = "The hour")]
+    #[arg(long, value_name = "ID", conflicts_with_all = ["price_per_hour", "purchase"], help_heading = "Hourly price")]
     gpu: Option<String>,
     /// Refuse prices last seen longer ago than this
     #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u32), allow_hyphen_values = true, help_heading = "Questions")]
@@ -198,7 +198,7 @@ pub(super) fn price_again<'a>(
     let kwh = cost::kwh_price(args.hour.electricity(), catalog)?;
     let scenario = scenario(args, record_price(&args.hour, record), &kwh, Some(record))?;
     if let Basis::Rent(Chosen { value: Ok(price), origin: Origin::Record, .. }) = &scenario.basis {
-        cost::check_age("the price of the hour", price.observed.as_deref(), days(args.max_age), today)?;
+        cost::check_age("the hourly price", price.observed.as_deref(), days(args.max_age), today)?;
     }
     let target = args.target.and_then(|usd| usd.to_f64());
     let mut view =

@@ -19,7 +19,7 @@ pub(super) struct DoctorArgs {
     /// NVML library to load instead of the system's
     #[arg(long, value_name = "PATH")]
     nvml_library: Option<PathBuf>,
-    /// Measure the GPU's power sensor: its period, step and window (45 s; the GPU works meanwhile)
+    /// Measure the GPU's power sensor: its period, step and window (takes 45 s and loads the GPU)
     #[arg(long)]
     calibrate_power: bool,
 }

@@ -28,7 +28,7 @@ pub(super) struct ExportArgs {
 enum ExportFormat {
     /// llama-bench's JSON rows, one list for all records
     LlamaBench,
-    /// `vllm bench serve`'s key names, an object a line
+    /// `vllm bench serve`'s key names, one object per line
     Vllm,
 }
 

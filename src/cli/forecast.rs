@@ -67,7 +67,7 @@ pub(super) struct ForecastArgs {
     /// Margin: the share of the value that must remain
     #[arg(long, value_name = "SHARE", value_parser = share::margin, allow_hyphen_values = true, default_value = "0", help_heading = "Use case", requires = "value_per_task")]
     margin: f64,
-    /// API to pay at today, `provider/model` [default: the cheapest of the class]
+    /// API to use today, `provider/model` [default: the cheapest of the class]
     #[arg(long, value_name = "ID", help_heading = "Use case")]
     api: Option<String>,
     /// Use even records whose figures are invalid

@@ -191,7 +191,7 @@ fn gpu_layers(asked: &mut Asked, value: &str) -> Result<(), String> {
 
 fn main_gpu(asked: &mut Asked, value: &str) -> Result<(), String> {
     let number: u32 =
-        value.parse().map_err(|_| "expected the number of one GPU, as of `--device cuda:0`".to_owned())?;
+        value.parse().map_err(|_| "expected the number of one GPU, as in `--device cuda:0`".to_owned())?;
     // On a CPU llama.cpp does not look at it.
     if asked.device.as_ref().is_none_or(|(_, device)| device != "cpu") {
         asked.device = Some(("-mg", format!("cuda:{number}")));
@@ -205,7 +205,11 @@ fn llama_device(asked: &mut Asked, value: &str) -> Result<(), String> {
         ("auto", _) => return Ok(()),
         ("none", _) => "cpu".to_owned(),
         (_, Some(number)) => format!("cuda:{number}"),
-        _ => return Err("expected none, auto or one of CUDA0, CUDA1 …; ours is `--device cuda:0`".to_owned()),
+        _ => {
+            return Err(
+                "expected none, auto or one of CUDA0, CUDA1 …; here it is `--device cuda:0`".to_owned()
+            );
+        }
     };
     asked.device = Some(("-dev", device));
     Ok(())

@@ -16,41 +16,41 @@ use crate::record::{Price, Record};
 #[derive(Debug, Args)]
 pub(super) struct HourArgs {
     /// Rent, USD per hour [default: the record's own price]; without a record, also a list: `2.00,2.49`
-    #[arg(long, visible_alias = "hourly-cost", value_name = "USD", value_parser = money::per_hour, value_delimiter = ',', conflicts_with = "purchase", allow_hyphen_values = true, help_heading = "The hour")]
+    #[arg(long, visible_alias = "hourly-cost", value_name = "USD", value_parser = money::per_hour, value_delimiter = ',', conflicts_with = "purchase", allow_hyphen_values = true, help_heading = "Hourly price")]
     pub(super) price_per_hour: Vec<Decimal>,
     /// GPUs that the record ran on; --price-per-hour, --purchase and --watts are then per GPU [default: 1, prices
     /// are for the whole machine]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000), allow_hyphen_values = true, help_heading = "The hour")]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000), allow_hyphen_values = true, help_heading = "Hourly price")]
     pub(super) gpus: Option<u32>,
     /// Other costs per hour for the whole deployment: staff, storage, spares
-    #[arg(long, value_name = "USD", value_parser = money::usd, allow_hyphen_values = true, help_heading = "The hour")]
+    #[arg(long, value_name = "USD", value_parser = money::usd, allow_hyphen_values = true, help_heading = "Hourly price")]
     pub(super) overhead_per_hour: Option<Decimal>,
     /// Purchase price of an owned machine, including everything bought with it
-    #[arg(long, value_name = "USD", value_parser = money::usd_above_zero, requires = "years", allow_hyphen_values = true, help_heading = "The hour")]
+    #[arg(long, value_name = "USD", value_parser = money::usd_above_zero, requires = "years", allow_hyphen_values = true, help_heading = "Hourly price")]
     purchase: Option<Decimal>,
     /// Years in use
-    #[arg(long, value_name = "N", value_parser = number::above_zero, requires = "purchase", allow_hyphen_values = true, help_heading = "The hour")]
+    #[arg(long, value_name = "N", value_parser = number::above_zero, requires = "purchase", allow_hyphen_values = true, help_heading = "Hourly price")]
     years: Option<f64>,
     /// Resale value at the end: USD, or a share of the purchase price [default: 0]
-    #[arg(long, value_name = "USD|%", value_parser = money::residual, requires = "purchase", allow_hyphen_values = true, help_heading = "The hour")]
+    #[arg(long, value_name = "USD|%", value_parser = money::residual, requires = "purchase", allow_hyphen_values = true, help_heading = "Hourly price")]
     residual: Option<Residual>,
     /// Interest per year [default: 10%]
-    #[arg(long, value_name = "SHARE", value_parser = share::interest, requires = "purchase", allow_hyphen_values = true, help_heading = "The hour")]
+    #[arg(long, value_name = "SHARE", value_parser = share::interest, requires = "purchase", allow_hyphen_values = true, help_heading = "Hourly price")]
     interest: Option<f64>,
-    /// Colocation (space, cooling, network), USD per provisioned kW and month [default: 0]
-    #[arg(long, value_name = "USD", value_parser = money::usd, requires = "provisioned_kw", requires = "purchase", allow_hyphen_values = true, help_heading = "The hour")]
+    /// Colocation (space, cooling, network), USD/month per provisioned kW [default: 0]
+    #[arg(long, value_name = "USD", value_parser = money::usd, requires = "provisioned_kw", requires = "purchase", allow_hyphen_values = true, help_heading = "Hourly price")]
     colocation: Option<Decimal>,
     /// Provisioned power, not average draw
-    #[arg(long, value_name = "KW", value_parser = number::above_zero, requires = "colocation", allow_hyphen_values = true, help_heading = "The hour")]
+    #[arg(long, value_name = "KW", value_parser = number::above_zero, requires = "colocation", allow_hyphen_values = true, help_heading = "Hourly price")]
     provisioned_kw: Option<f64>,
     /// Power drawn, including the host [default: what the record measured, the device alone]
-    #[arg(long, value_name = "W", value_parser = number::above_zero, requires = "purchase", allow_hyphen_values = true, help_heading = "The hour")]
+    #[arg(long, value_name = "W", value_parser = number::above_zero, requires = "purchase", allow_hyphen_values = true, help_heading = "Hourly price")]
     watts: Option<f64>,
     /// Power usage effectiveness of the building [default: 1.54 if owned, 1 if rented]
-    #[arg(long, value_name = "X", value_parser = number::pue, allow_hyphen_values = true, help_heading = "The hour")]
+    #[arg(long, value_name = "X", value_parser = number::pue, allow_hyphen_values = true, help_heading = "Hourly price")]
     pue: Option<f64>,
     /// Electricity: USD per kWh, or a row of `bench catalog prices electricity` [default: us-commercial]
-    #[arg(long, value_name = "ID|USD", value_parser = money::electricity, allow_hyphen_values = true, help_heading = "The hour")]
+    #[arg(long, value_name = "ID|USD", value_parser = money::electricity, allow_hyphen_values = true, help_heading = "Hourly price")]
     electricity: Option<String>,
 }
 
@@ -122,7 +122,7 @@ pub(super) fn hour(
                 provisioned_kw: args.provisioned_kw.unwrap_or_default(),
             },
             residual: Chosen::flag(args.residual.map(|_| ()), "--residual", (), "no resale value"),
-            interest: Chosen::flag(args.interest.map(|_| ()), "--interest", (), "a usual cost of capital"),
+            interest: Chosen::flag(args.interest.map(|_| ()), "--interest", (), "a typical cost of capital"),
         },
         _ => Basis::Rent(rent),
     };

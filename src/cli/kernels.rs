@@ -28,8 +28,8 @@ pub(super) struct KernelsArgs {
 #[derive(Debug, Subcommand)]
 enum What {
     /// Compile every kernel and report its registers, spills and shared memory; exit 1 if one doesn't compile or
-    /// spills. Needs NVRTC. With --device, run every kernel on a GPU and compare it with the processor; exit 1 if
-    /// one computes wrongly
+    /// spills. Needs NVRTC. With --device, run every kernel on a GPU and compare its results with the CPU's; exit 1
+    /// if any is wrong
     Check(CheckArgs),
 }
 

@@ -48,7 +48,7 @@ pub(super) struct QualityArgs {
     /// auto, cpu, cuda or cuda:N
     #[arg(long, value_name = "DEVICE", default_value = "auto", help_heading = "Where")]
     device: DeviceRequest,
-    /// Threads that compute on the CPU [default: the physical cores]
+    /// Compute threads on the CPU [default: the physical cores]
     #[arg(short, long, value_name = "N", value_parser = threads, allow_negative_numbers = true, help_heading = "Where")]
     threads: Option<u16>,
     /// Limit `fused` to an instruction set: portable, avx2, avx512, avx512vnni or amx [default: the best available]

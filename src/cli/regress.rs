@@ -34,7 +34,7 @@ enum What {
     /// Run two programs, or any two commands, alternately on this machine: FAIL (exit 10), PASS (0), INCONCLUSIVE
     /// (11) or INCOMPARABLE (12)
     Gate(gate::GateArgs),
-    /// The same verdict from existing records
+    /// The gate's verdict from existing records
     Check(CheckArgs),
     /// Find where a folder's figures changed, and between which commits; exit 10 on an unacknowledged slowdown, 11 if
     /// there are too few points to tell
@@ -47,14 +47,14 @@ enum What {
 
 #[derive(Debug, Args)]
 struct CheckArgs {
-    /// Baseline and candidate, each a folder of records or of another tool's results, or a file of several runs; one
+    /// Baseline and candidate, each a folder of records or of another tool's results, or a file of several runs; a
     /// gate's folder has both
     #[arg(value_name = "PATH", num_args = 1..=2, required_unless_present_any = ["baseline", "candidate"])]
     folders: Vec<PathBuf>,
     /// Records of the baseline, or a folder of them
     #[arg(long, value_name = "RECORD", num_args = 1.., requires = "candidate", conflicts_with = "folders")]
     baseline: Vec<PathBuf>,
-    /// Records of the candidate, the first to be compared with the baseline's first, and so on
+    /// Records of the candidate, paired in order with the baseline's
     #[arg(long, value_name = "RECORD", num_args = 1.., requires = "baseline", conflicts_with = "folders")]
     candidate: Vec<PathBuf>,
     #[command(flatten)]
@@ -95,7 +95,7 @@ fn url(text: &str) -> Result<String, String> {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "For CI")]
 struct Exports {
-    /// Append Markdown: a comment, or `$GITHUB_STEP_SUMMARY`
+    /// Append Markdown for a comment or `$GITHUB_STEP_SUMMARY`
     #[arg(long, value_name = "FILE")]
     markdown: Option<PathBuf>,
     /// Print `::error` and `::warning` lines for GitHub

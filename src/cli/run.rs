@@ -55,7 +55,7 @@ pub(super) fn run(
     if !args.dry_run {
         planned.check_memory()?;
     }
-    bar.spin("measuring what the processors can do at most");
+    bar.spin("measuring the processors' peak performance");
     let estimated = planned.estimate();
     bar.clear();
     show::plan(args, estimated.plan(), session.place.available, output)?;

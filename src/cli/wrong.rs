@@ -237,9 +237,17 @@ fn unknown_flag(cli: &Command, path: &str, flag: &str, near: &str) -> String {
         }
         [_, ..] if at_top => format!("{flag} needs a command before it: {}", of.join(" or ")),
         [_, ..] if bare.starts_with("--") => {
-            format!("unknown flag {flag} for `{path}`; it is a flag of {}", of.join(" and "))
+            format!("unknown flag {flag} for `{path}`; it is a flag of {}", listed(&of))
         }
         _ => format!("unknown flag {flag} for `{path}`; `{path} --help` lists its flags"),
+    }
+}
+
+/// `a`, `a and b`, `a, b and c`.
+fn listed(names: &[String]) -> String {
+    match names {
+        [others @ .., last] if !others.is_empty() => format!("{} and {last}", others.join(", ")),
+        names => names.concat(),
     }
 }
 

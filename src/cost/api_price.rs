@@ -54,7 +54,7 @@ pub(super) fn standard(price: &ApiPrice, input_tokens: u64, today: Date) -> Aske
     let mut asked = if let Some(tier) = price.tier_at(input_tokens) {
         notes.push(format!("its price above {} input tokens", tier.above_input_tokens));
         if let Some(change) = change.filter(|change| change.date <= today) {
-            notes.push(format!("that price is of before the change on {}", change.date));
+            notes.push(format!("that price predates the change on {}", change.date));
         }
         Asked {
             input: tier.input,
@@ -70,12 +70,12 @@ pub(super) fn standard(price: &ApiPrice, input_tokens: u64, today: Date) -> Aske
         }
         match change {
             Some(change) if change.date <= today => {
-                notes.push(format!("the price announced for {} on", change.date));
+                notes.push(format!("the price announced from {} on", change.date));
                 (input, output) = (change.input, change.output);
             }
             Some(change) => {
                 notes.push(format!(
-                    "from {} on {} input, {} output",
+                    "from {} on ${} input, ${} output",
                     change.date, change.input, change.output
                 ));
             }

@@ -305,7 +305,7 @@ fn above_one(figures: &[FigureRatio]) -> Option<String> {
     let name = Metric::ModelFlopsUtilization.to_string();
     let above = |figure: &FigureRatio| figure.metric == name && figure.baseline.max(figure.other) > 1.0;
     figures.iter().any(above).then(|| {
-        format!("{name} is above 1 where the engine computes in narrower numbers than the single-precision peak it is a share of")
+        format!("{name} is above 1 where the engine computes in narrower numbers: it is a share of the single-precision peak")
     })
 }
 

@@ -18,6 +18,9 @@ use super::assumption::Assumption;
 use super::compare_api::{CompareError, NOT_CACHED, SECONDS_PER_MONTH};
 use super::owned::HOURS_PER_MONTH;
 
+/// How a note on a price for long prompts ends.
+const LONG_PROMPTS: &str = "have a different price";
+
 /// The tokens of a month and who may be asked for them.
 #[derive(Debug, Clone, Copy)]
 pub struct Asked<'a> {
@@ -154,7 +157,7 @@ pub fn month(asked: &Asked<'_>, machine: Option<&Machine>, catalog: &Catalog) ->
     }
     bills.sort_by(|a, b| a.usd_per_month.total_cmp(&b.usd_per_month));
     let mut notes = Vec::new();
-    if bills.iter().any(|bill| bill.notes.iter().any(|note| note.ends_with("cost another price"))) {
+    if bills.iter().any(|bill| bill.notes.iter().any(|note| note.ends_with(LONG_PROMPTS))) {
         notes.push("requests are assumed to be short: prices for long prompts are not included".to_owned());
     }
     let known = |bill: &&Bill| bill.tier == Tier::Standard && bill.cached_input_usd_per_million.is_some();
@@ -170,7 +173,7 @@ pub fn month(asked: &Asked<'_>, machine: Option<&Machine>, catalog: &Catalog) ->
         machine_usd_per_month: machine.map(|machine| usd(&machine.price.usd_per_hour) * HOURS_PER_MONTH),
         price: machine
             .map(|machine| machine.price.clone())
-            .ok_or("no machine was named; --gpu ID or --price-per-hour USD does")
+            .ok_or("no machine; name one with --gpu ID or --price-per-hour USD")
             .into(),
         utilization: machine.map_or(1.0, |machine| machine.utilization),
         bills,
@@ -192,7 +195,7 @@ fn bill(
         notes.push(format!("its fee of ${} a request is not included", fee.normalize()));
     }
     if let Some(long) = price.long_context_tiers.iter().map(|tier| tier.above_input_tokens).min() {
-        notes.push(format!("prompts above {long} input tokens have a different price"));
+        notes.push(format!("prompts above {long} input tokens {LONG_PROMPTS}"));
     }
     if price.deprecated {
         notes.push("the provider is withdrawing it".to_owned());

@@ -158,7 +158,7 @@ fn served(measurements: &[Measurement]) -> Vec<Served<'_>> {
     cells.into_iter().filter_map(rates).collect()
 }
 
-/// The fit at the price of the hour.
+/// The fit at the hourly price.
 fn separation((batch, depth): (u32, u32), cells: usize, fit: &Fitted, rate: &Rate) -> Separation {
     let usd = 1e6 * rate.usd_per_second(None);
     let figure = |value: f64, ci95: [f64; 2]| times(Figure { value, ci95: Some(ci95) }, usd);

@@ -120,7 +120,7 @@ pub(super) fn turned_round(
         )
     };
     Some(format!(
-        "another cell is on the other side of that price: {}, {}; the verdict is about the first",
+        "cells fall on both sides of that price: {}, {}; the verdict is about the first",
         figures(here, row, own),
         figures(&cell, &other, !own)
     ))

@@ -450,9 +450,12 @@ pub fn instruction_sets() -> Vec<&'static str> {
 /// Whether Linux lists `flag` for the first processor (`amx_int8`); std knows some features by name only
 /// in its nightly form.
 pub fn has_cpu_flag(flag: &str) -> bool {
-    let text = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let line = text.lines().find(|line| line.starts_with("flags"));
-    line.is_some_and(|line| line.split_whitespace().any(|word| word == flag))
+    static FLAGS: OnceLock<String> = OnceLock::new();
+    let flags = FLAGS.get_or_init(|| {
+        let text = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+        text.lines().find(|line| line.starts_with("flags")).unwrap_or_default().to_owned()
+    });
+    flags.split_whitespace().any(|word| word == flag)
 }
 
 /// Whether this process may use the registers of matrices (AMX, with products of bytes and of bfloat16): the processor

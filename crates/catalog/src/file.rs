@@ -120,7 +120,7 @@ fn explain(text: &str, at: usize, message: &str) -> String {
         let kind = if message.starts_with("unknown field") { "field" } else { "value" };
         return match nearest(unknown, known.iter().copied()).first() {
             Some(name) => format!("unknown {kind} `{unknown}` (did you mean `{name}`?)"),
-            None => format!("unknown {kind} `{unknown}`; known are {}", known.join(", ")),
+            None => format!("unknown {kind} `{unknown}`; known: {}", known.join(", ")),
         };
     }
     let start = text[..at].rfind('\n').map_or(0, |end| end + 1);

@@ -40,19 +40,18 @@ pub(super) fn refusal(names: &[String], base: Option<&str>) -> Option<String> {
     if has("adapter_config.json") && weights.iter().all(|name| name.starts_with("adapter")) {
         let base = base.map_or_else(String::new, |base| format!(", {}", base.escape_debug()));
         return Some(format!(
-            "this is a LoRA adapter (adapter_config.json is there), not a model; give the base model{base}, which runs as fast as with the adapter merged in"
+            "this is a LoRA adapter (it has adapter_config.json), not a model; give the base model{base}, which runs as fast as with the adapter merged in"
         ));
     }
     if has("model_index.json") {
         return Some(
-            "this is a pipeline for pictures or film (model_index.json is there), not a language model"
+            "this is a pipeline for images or video (model_index.json is there), not a language model"
                 .to_owned(),
         );
     }
     if has("modules.json") || has("config_sentence_transformers.json") {
         return Some(
-            "this is an embedding model of sentence-transformers (modules.json), which turns a text into a vector and \
-             writes none; give a causal language model"
+            "this is an embedding model of sentence-transformers (modules.json), which turns text into vectors, not more text; give a causal language model"
                 .to_owned(),
         );
     }
@@ -72,18 +71,18 @@ pub(super) fn refusal(names: &[String], base: Option<&str>) -> Option<String> {
         (
             &[".bin", ".pt", ".pth", ".ckpt"][..],
             "PyTorch weights",
-            "take the model as safetensors or GGUF, or convert it with convert_hf_to_gguf.py",
+            "get the model as safetensors or GGUF, or convert it with convert_hf_to_gguf.py",
         ),
-        (&[".onnx", ".onnx_data"], "an ONNX model", "take the model as safetensors or GGUF"),
+        (&[".onnx", ".onnx_data"], "an ONNX model", "get the model as safetensors or GGUF"),
         (
             &[".h5", ".msgpack", ".tflite"],
             "weights of TensorFlow or Flax",
-            "take the model as safetensors or GGUF",
+            "get the model as safetensors or GGUF",
         ),
         (
             &[".npz", ".mlmodel", ".mlpackage"],
             "weights of MLX or Core ML",
-            "take the model as safetensors or GGUF",
+            "get the model as safetensors or GGUF",
         ),
     ] {
         if let Some(first) = with(ends).first() {

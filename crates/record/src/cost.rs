@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::{Cell, Unknown};
 use crate::base::known::{self, Known};
 
-/// What a million tokens cost at the price of the hour.
+/// What a million tokens cost at the hourly price.
 #[derive(Debug, Clone, PartialEq, known::Serialize, known::Deserialize, known::JsonSchema)]
 pub struct Cost {
     /// The price of the hour; `null` when none is known.

@@ -142,8 +142,15 @@ impl Lengths {
     }
 }
 
+/// What is wrong, without the line and column that serde counts from the start of this one line.
+fn without_place(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    text.split_once(" at line ").map_or(text.clone(), |(what, _)| what.to_owned())
+}
+
 fn lengths_of(line: &[u8]) -> Result<Asked, String> {
-    let value: Value = serde_json::from_slice(line).map_err(|error| format!("not JSON ({error})"))?;
+    let value: Value =
+        serde_json::from_slice(line).map_err(|error| format!("not JSON ({})", without_place(&error)))?;
     let length = |names: [&str; 2]| {
         let found = names.iter().find_map(|name| Some((*name, value.get(name)?)));
         let (name, value) = found.ok_or_else(|| format!("no {} (nor {})", names[0], names[1]))?;

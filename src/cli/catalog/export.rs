@@ -26,7 +26,7 @@ pub(super) fn export(
 ) -> anyhow::Result<(String, Value)> {
     let request = Request::parse(name)?;
     let Request::Synthetic { preset, quant } = &request else {
-        let reason = "only synthetic models can be exported, such as synthetic:llama-3.2-1b:q4_k_m; others already are files";
+        let reason = "only synthetic models can be exported, such as synthetic:llama-3.2-1b:q4_k_m; others are already files";
         return Err(model::Error::BadName { name: name.to_owned(), reason: reason.to_owned() }.into());
     };
     let row = catalog.model(preset)?;

@@ -102,7 +102,7 @@ pub(super) fn gpus(rows: &[&Gpu]) -> String {
         ]
     });
     table(&header, body)
-        + "\nBF16 and FP8 are dense TFLOPS; ~ is computed, not printed by the maker.\n\
+        + "\nBF16 and FP8 are dense TFLOPS; ~ is computed, not a published value.\n\
            `bench catalog show ID` prints every field with its sources.\n"
 }
 
@@ -117,7 +117,7 @@ pub(super) fn models(rows: &[&ModelRow], catalog: &Catalog) -> String {
         vec![row.id.clone(), format!("{billions:.2}"), hosts.to_string(), owner.to_owned(), quantizations]
     });
     table(&["id", "10^9>", "APIs>", "GGUF by", "known files"], body)
-        + "\n10^9 counts weights. `--model ID:QUANT` takes any file of the GGUF repository,\n\
+        + "\n10^9: billion weights. `--model ID:QUANT` takes any file of the GGUF repository,\n\
            `--model synthetic:ID:QUANT` only the shape. `bench catalog show ID` prints all.\n"
 }
 
@@ -157,7 +157,7 @@ pub(super) fn rental(rows: &[&Rental], default: Option<(&Gpu, Option<RentalPrice
     }
     let mut text = table(&["rent of a GPU", "USD/h>", "terms", "seen", "trust", SOURCE], body);
     if rows.iter().any(|row| row.dated().is_some_and(|day| age_days(day, today) > FRESH_DAYS)) {
-        let old = format!("old: seen more than {FRESH_DAYS} days ago, history and no quote");
+        let old = format!("old: seen more than {FRESH_DAYS} days ago; history, not a quote");
         text = format!("{text}\n{old}\n");
     } else if !rows.is_empty() {
         text.push('\n');
@@ -210,7 +210,7 @@ pub(super) fn api(rows: &[&ApiPrice], today: Date) -> String {
     if rows.is_empty() {
         return text;
     }
-    text += "\nbatch: share of the other price, input and output 3:1.";
+    text += "\nbatch: share of the standard price, blended 3:1.";
     if rows.iter().any(|row| row.is_stale(today)) {
         text = format!("{text} old: more than {API_PRICE_STALE_AFTER_DAYS} days.");
     }

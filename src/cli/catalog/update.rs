@@ -73,7 +73,7 @@ pub(super) fn run(args: &UpdateArgs, config: Option<&Path>, output: &Output) -> 
     }
     let (written, reason) = if taken == 0 {
         let reason =
-            if held > 0 { "nothing was written: everything is held back" } else { "nothing to take" };
+            if held > 0 { "nothing was written: everything is held back" } else { "nothing to import" };
         (None, Some(reason.to_owned()))
     } else if args.yes || (!output.json && agreed(taken, &folder)?) {
         (Some(update::write::write(&diff, &folder)?), None)
@@ -139,7 +139,7 @@ fn shown(offers: &[Offer], diff: &Diff, accept: bool, output: &Output) -> String
             Dated::Flag => "by --observed",
             Dated::Name => "from the file's name; --observed DATE overrides it",
             Dated::Modified => {
-                "the file's modification time: the file has no date itself, and copying changes this one; --observed DATE says when the prices were seen"
+                "the file's modification time, which copying changes: the file itself has no date; --observed DATE says when the prices were seen"
             }
         };
         line(&style.strong(&format!(

@@ -82,12 +82,7 @@ fn rents(args: &CostArgs, catalog: &Catalog) -> anyhow::Result<Vec<Chosen<Result
     if let Some(id) = &args.gpu {
         let price = cost::gpu_price(catalog, catalog.gpu(id)?, clock::today());
         let price = price.map_err(|reason| usage(&format!("--gpu {id}"), &reason))?;
-        cost::check_age(
-            "the price of the hour",
-            price.observed.as_deref(),
-            days(args.max_age),
-            clock::today(),
-        )?;
+        cost::check_age("the hourly price", price.observed.as_deref(), days(args.max_age), clock::today())?;
         return Ok(vec![Chosen {
             source: price.source.clone(),
             observed: price.observed.clone().into_option(),

@@ -89,7 +89,7 @@ pub(super) fn calibration(examination: &Examination, style: Style) -> String {
 
 fn rows(found: &Calibration) -> Vec<(String, String)> {
     let unknown =
-        |reason: Option<&str>| reason.map_or_else(|| "null".to_owned(), |reason| format!("null: {reason}"));
+        |reason: Option<&str>| reason.map_or("unknown".to_owned(), |reason| format!("unknown: {reason}"));
     let seconds = |seconds: f64| Seconds::new(seconds).to_string();
     let time = |time: &Known<f64>| time.map_or_else(|| unknown(time.reason()), seconds);
     let sensor = &found.sensor;

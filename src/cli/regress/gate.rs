@@ -20,13 +20,13 @@ use super::{Exports, Rules, publish, reader};
 
 #[derive(Debug, Args)]
 pub(super) struct GateArgs {
-    /// Baseline command, whose result `bench import` reads: llama-bench, `vllm bench serve`, `bench run --json -o -`
+    /// Baseline command, with a result `bench import` reads: llama-bench, `vllm bench serve`, `bench run --json -o -`
     #[arg(long, value_name = "CMD", requires = "candidate_command", conflicts_with_all = ["baseline", "candidate"], help_heading = "Two commands")]
     baseline_command: Option<String>,
     /// Candidate command
     #[arg(long, value_name = "CMD", requires = "baseline_command", conflicts_with_all = ["baseline", "candidate"], help_heading = "Two commands")]
     candidate_command: Option<String>,
-    /// The file that the commands write their result into [default: their stdout]
+    /// File to which the commands write their result [default: their stdout]
     #[arg(long, value_name = "FILE", requires = "baseline_command", help_heading = "Two commands")]
     result: Option<PathBuf>,
     /// Baseline server; both get the load given after `--` (flags of `bench run --url`), alternately
@@ -50,7 +50,7 @@ pub(super) struct GateArgs {
     /// Pairs at the second look, taken if the first is inconclusive [default: twice --pairs]
     #[arg(long, value_name = "K", value_parser = clap::value_parser!(u16).range(2..), allow_negative_numbers = true)]
     max_pairs: Option<u16>,
-    /// Time limit of one replicate; its process group is then killed, and the replicate retried once
+    /// Time limit of a replicate, after which its process group is killed and it is retried once
     #[arg(long, value_name = "TIME", value_parser = time, default_value = "10m")]
     timeout: Seconds,
     /// Total time to wait for a quiet machine and repeat disturbed replicates; those still disturbed are kept and widen

@@ -60,7 +60,7 @@ pub(in crate::cli) struct RunArgs {
     /// auto, cpu, cuda or cuda:N
     #[arg(long, value_name = "DEVICE", default_value = "auto", help_heading = "Where")]
     pub(in crate::cli) device: DeviceRequest,
-    /// Threads that compute on the CPU [default: the physical cores]
+    /// Compute threads on the CPU [default: the physical cores]
     #[arg(short, long, value_name = "N", value_parser = threads, allow_negative_numbers = true, help_heading = "Where")]
     pub(in crate::cli) threads: Option<u16>,
 
@@ -85,7 +85,7 @@ pub(in crate::cli) struct RunArgs {
     /// Lock the GPU's clocks at MHZ or at its default application clock; restored at the end; needs root
     #[arg(long, value_name = "MHZ", num_args = 0..=1, default_missing_value = "default", value_parser = clock, allow_negative_numbers = true, help_heading = "Where")]
     pub(in crate::cli) lock_clocks: Option<LockClocks>,
-    /// Power limit of the GPU, restored at the end; several make one record each: `350,500,700`; needs root
+    /// Power limit of the GPU, restored at the end; one record per limit: `350,500,700`; needs root
     #[arg(long, value_name = "W", value_delimiter = ',', value_parser = watts, allow_negative_numbers = true, help_heading = "Where")]
     pub(in crate::cli) power_limit: Vec<Watts>,
 
@@ -95,10 +95,10 @@ pub(in crate::cli) struct RunArgs {
     /// Stop a row when its 95% interval is this tight [default: 2%]
     #[arg(long, value_name = "SHARE", value_parser = share::above_zero, allow_hyphen_values = true, help_heading = "How long")]
     pub(in crate::cli) precision: Option<f64>,
-    /// Limit on measuring time of the whole run: `60s`, `5m` [default: 60s; under load 40s a row]
+    /// Limit on the whole run's measuring time: `60s`, `5m` [default: 60s; under load 40s a row]
     #[arg(long, value_name = "TIME", value_parser = time, allow_hyphen_values = true, help_heading = "How long")]
     pub(in crate::cli) max_time: Option<Seconds>,
-    /// Named lengths: smoke (at most 60 s), nightly (5 trials of 20 s a row), publish (600 s a row)
+    /// Preset length: smoke (at most 60 s), nightly (5 trials of 20 s a row), publish (600 s a row)
     #[arg(long, value_enum, value_name = "TIER", help_heading = "How long")]
     pub(in crate::cli) tier: Option<TierName>,
     /// Seed of prompts and synthetic weights

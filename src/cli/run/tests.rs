@@ -69,7 +69,7 @@ fn an_engine_that_fails_in_its_last_row_leaves_the_rows_before_it() {
     assert_eq!(complete.verdict, Verdict::Invalid);
     assert_eq!(
         complete.evidence,
-        "the run failed while warming up pp8 b4: engine failing failed in a step: the device fell off the bus; 4 rows of figures before it"
+        "the run failed while warming up pp8 b4: engine failing failed in a step: the device fell off the bus; 4 rows measured before that"
     );
     assert_eq!((record.command.interrupted, record.validity.no_ceiling()), (None, Some("not needed here")));
     assert_eq!(exit::code(&error), 1);

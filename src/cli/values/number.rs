@@ -51,7 +51,7 @@ pub(in crate::cli) fn tokens(text: &str) -> Result<f64, String> {
     let factors = [('k', 1e3), ('m', 1e6), ('b', 1e9), ('t', 1e12)];
     let text = text.trim().to_lowercase().replace(['_', ','], "");
     let found = factors.iter().find_map(|(unit, factor)| Some(finite(text.strip_suffix(*unit)?)? * factor));
-    let unread = || "a number of tokens is such as `20M` or `2.5B`".to_owned();
+    let unread = || "expected tokens, such as `20M` or `2.5B`".to_owned();
     let count = found.or_else(|| finite(&text)).ok_or_else(unread)?;
     if (1.0..=MOST_TOKENS).contains(&count) {
         Ok(count)
@@ -70,7 +70,7 @@ pub(in crate::cli) fn tokens_of_a_call(text: &str) -> Result<f64, String> {
 
 /// Tokens of a call, in and out: `3000,500`.
 pub(in crate::cli) fn call(text: &str) -> Result<(f64, f64), String> {
-    let wrong = || "a use case is its tokens in and out, such as `3000,500`".to_owned();
+    let wrong = || "expected tokens in and out, such as `3000,500`".to_owned();
     let (input, output) = text.split_once(',').ok_or_else(wrong)?;
     tokens_of_a_call(input).and_then(|input| Ok((input, tokens_of_a_call(output)?))).map_err(|_| wrong())
 }

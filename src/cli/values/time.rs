@@ -6,7 +6,7 @@ use crate::base::units::Seconds;
 
 /// A time: `90`, `60s`, `5m`, `1h 30m`; at least a tenth of a second.
 pub(in crate::cli) fn time(text: &str) -> Result<Seconds, String> {
-    let wrong = || "the shortest time is a tenth of a second; examples: `60s`, `5m` or `1h 30m`".to_owned();
+    let wrong = || "expected a time from 0.1 s to a week, such as `60s`, `5m` or `1h 30m`".to_owned();
     let seconds = match text.trim().parse::<f64>() {
         Ok(seconds) => seconds,
         Err(_) => text.parse::<jiff::SignedDuration>().map_err(|_| wrong())?.as_secs_f64(),

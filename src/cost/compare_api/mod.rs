@@ -281,7 +281,7 @@ pub fn compare(
             .counted
             .copied()
             .ok_or_else(|| {
-                "no text was counted; --text FILE --tokenizer FILE --api-tokenizer FILE does".to_owned()
+                "no text was counted; give --text, --tokenizer and --api-tokenizer FILE".to_owned()
             })
             .into(),
         quality: models.into_iter().map(|model| quality_note(model, catalog)).collect(),

@@ -55,7 +55,7 @@ pub fn milestone(catalog: &Catalog, class: &Class) -> Result<Milestone, String> 
             "two output prices of one provider, no interval; GPT-4o mini's {} is {}, {} of the {} ({})",
             class.benchmark.to_uppercase(),
             score.percent,
-            if score.percent < class.at_least { "below the gate" } else { "past the gate" },
+            if score.percent < class.at_least { "below the threshold" } else { "above the threshold" },
             class.name,
             class.at_least
         ),
@@ -124,7 +124,7 @@ mod tests {
         assert_eq!((found.from_usd_per_million, found.to_usd_per_million), (60.0, 0.6));
         assert_eq!((found.from, found.to), (date(2023, 3, 14), date(2024, 7, 18)));
         assert!((found.factor - 100.0).abs() < 1e-9 && found.months == 16 && found.holds);
-        assert!(found.caveat.contains("82, below the gate"), "{}", found.caveat);
+        assert!(found.caveat.contains("82, below the threshold"), "{}", found.caveat);
     }
 
     #[test]

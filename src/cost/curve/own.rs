@@ -106,7 +106,7 @@ impl Own {
             output,
             utilization: cost.utilization,
             price: cost.price.as_ref().map_or_else(
-                || "the hour's price is not in the record".to_owned(),
+                || "the hourly price is not in the record".to_owned(),
                 |price| format!("{} USD per hour, {}", price.usd_per_hour.normalize(), price.source),
             ),
         })

@@ -95,7 +95,8 @@ fn tails(records: &[[&Record; 2]]) -> Vec<Pairs> {
         for (tail, pick) in tails {
             let figure = |record: &Record| {
                 let mut all = record.measurements.iter();
-                let measured = all.find(|m| m.metric == METRIC && m.cell.as_ref() == Some(cell))?;
+                let measured =
+                    all.find(|m| m.metric == METRIC && m.cell.as_ref().is_some_and(|own| alike(own, cell)))?;
                 pick(measured).filter(|value| *value > 0.0)
             };
             let values: Option<Vec<[f64; 2]>> =
@@ -176,7 +177,7 @@ fn two_servers(a: &Record, b: &Record) -> Option<String> {
     let (a, b) = served_by(a).zip(served_by(b))?;
     (a.url != b.url).then(|| {
         format!(
-            "two servers, {} and {}: where they do not run on one machine, what is found may be the machines'",
+            "two servers, {} and {}: unless both run on one machine, a difference may be due to the machines",
             a.url, b.url
         )
     })
@@ -266,4 +267,30 @@ pub(super) fn same_clocks<'a>(records: impl IntoIterator<Item = &'a Record>) -> 
         ));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_of_a_load_are_alike_by_their_rate_and_nearly_equal_lengths() {
+        let served = |prompt_tokens, rate| Cell {
+            prompt_tokens,
+            output_tokens: 128,
+            batch: 64,
+            depth: 0,
+            phase: Phase::Serving,
+            requests_per_second: rate,
+        };
+        assert!(alike(&served(512, Some(2.0)), &served(520, Some(2.0))));
+        assert!(!alike(&served(512, Some(2.0)), &served(512, Some(4.0))), "another rate");
+        assert!(!alike(&served(512, Some(2.0)), &served(512, None)), "no rate");
+        assert!(!alike(&served(512, Some(2.0)), &served(600, Some(2.0))), "other lengths");
+        let prompts = |prompt_tokens| Cell { phase: Phase::Prefill, ..served(prompt_tokens, None) };
+        assert!(
+            alike(&prompts(512), &prompts(512)) && !alike(&prompts(512), &prompts(520)),
+            "exact elsewhere"
+        );
+    }
 }

@@ -55,7 +55,7 @@ pub fn markdown(result: &GateResult) -> String {
     if let Some(disturbed) = result.disturbed.as_ref().filter(|found| found.is_told()) {
         let [a, b] = disturbed.replicates;
         text.push_str(&format!(
-            "\nOthers on the box disturbed {a} replicates of A and {b} of B, which were kept; the intervals are {:.1}% wider to either side.\n",
+            "\nOther load on the machine disturbed {a} replicates of A and {b} of B; they were kept, and each bound is {:.1}% wider.\n",
             disturbed.width.exp_m1() * 100.0
         ));
     }

@@ -33,7 +33,7 @@ pub fn prometheus(result: &GateResult) -> String {
         };
         (0..findings.len()).map(|index| (labels(index), figure(index))).collect()
     };
-    let help = "How much more time, or energy where the metric is one, the candidate takes, as a share of the baseline's.";
+    let help = "How much more time (or energy) the candidate takes, as a share of the baseline's.";
     family("infercost_gate_slowdown_ratio", help, &of(&|index| findings[index].slowdown));
     family(
         "infercost_gate_slowdown_ratio_low",
@@ -47,12 +47,12 @@ pub fn prometheus(result: &GateResult) -> String {
     );
     family(
         "infercost_gate_margin_ratio",
-        "Slowdown that is tolerated, in the same unit: a margin of 5% is 0.0526.",
+        "Tolerated slowdown, in the same unit: a margin of 5% is 0.0526.",
         &of(&|index| findings[index].margin_slowdown),
     );
     family(
         "infercost_gate_pair_sd_ratio",
-        "Noise of the box: standard deviation of the pairs' logarithms.",
+        "Machine noise: standard deviation of the pairs' log ratios.",
         &of(&|index| findings[index].pair_sd),
     );
     text

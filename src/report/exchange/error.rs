@@ -72,7 +72,7 @@ pub enum Error {
         tool: String,
     },
     /// A flag contradicts the file (exit code 2).
-    #[error("{}: the file says {said}, but {flag} says {given}; {flag} is for what a file does not state: omit it (--price-per-hour USD gives the rent of what ran), or fix the file if it is wrong", path.display())]
+    #[error("{}: the file says {said}, but {flag} says {given}; {flag} is for what a file does not state: omit it (--price-per-hour USD sets the rent), or fix the file if it is wrong", path.display())]
     Contradicted {
         /// The file.
         path: PathBuf,

@@ -259,7 +259,7 @@ pub(super) struct Formula {
 /// The method of a figure over the whole run.
 const OVER_THE_RUN: &str = "over the whole run, ramp-up and drain included; the tool's own figure";
 /// The method of a mean over requests.
-const OVER_REQUESTS: &str = "mean over the requests that came to their end; the tool's own figure";
+const OVER_REQUESTS: &str = "mean over the requests that completed; the tool's own figure";
 
 impl Formula {
     pub(super) const fn new(metric: Metric, id: &'static str, method: &'static str) -> Self {

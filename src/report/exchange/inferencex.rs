@@ -186,7 +186,7 @@ fn one(at: &At<'_>) -> Result<Foreign, NoCell> {
         workload: ForeignWorkload {
             kind: "serving",
             rows: vec![serving_row(&cell, "")],
-            tokens: Some("random; lengths as asked for".to_owned()),
+            tokens: Some("random; lengths as requested".to_owned()),
             ..ForeignWorkload::default()
         },
         measurements,

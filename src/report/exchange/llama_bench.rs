@@ -180,7 +180,7 @@ fn setup(at: &At<'_>) -> Result<Foreign, Error> {
             kind: "shapes",
             rows: Vec::new(),
             tokens: Some("random".to_owned()),
-            sampling: Some("none: a test feeds random tokens and leaves choosing out".to_owned()),
+            sampling: Some("none: a test feeds random tokens and samples nothing".to_owned()),
             prefix_cache: Some(false),
         },
         notes,

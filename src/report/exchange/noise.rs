@@ -3,7 +3,7 @@
 //! A line is noise if no JSON can begin there, or only JSON that no benchmark writes. A line that looks like a broken row
 //! is not noise: a row that cannot be read must be an error, never be skipped.
 
-use super::json::{self, Fields, Node, get};
+use super::json::{self, Fields, Node, RESULT_FIELDS, get};
 
 /// What begins at a position between two values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,32 +15,6 @@ pub(super) enum Start {
     /// A log line.
     Noise,
 }
-
-/// Fields of which the rows of every format have at least one, and log lines none.
-const FAMILIAR: [&str; 22] = [
-    "n_prompt",
-    "n_gen",
-    "avg_ns",
-    "pp",
-    "tg",
-    "t_pp",
-    "t_tg",
-    "completed",
-    "request_throughput",
-    "output_throughput",
-    "total_token_throughput",
-    "elapsed_time",
-    "total_num_tokens",
-    "avg_latency",
-    "benchmarks",
-    "aiperf_version",
-    "infmax_model_prefix",
-    "input_config",
-    "performance",
-    "tput_per_gpu",
-    "hw",
-    "isl",
-];
 
 /// What begins with these bytes.
 pub(super) fn start(ahead: &[u8]) -> Start {
@@ -95,7 +69,7 @@ pub(super) fn other_element(line: &[u8]) -> bool {
 /// Whether a line that looks like an object is a log line: it is not JSON, and has none of a row's names.
 pub(super) fn broken_object(line: &[u8]) -> bool {
     let Ok(line) = std::str::from_utf8(line) else { return false };
-    if FAMILIAR.iter().any(|name| line.contains(&format!("\"{name}\""))) {
+    if RESULT_FIELDS.iter().any(|name| line.contains(&format!("\"{name}\""))) {
         return false;
     }
     matches!(json::values(line).next(), Some(Err(broken)) if !broken.cut)
@@ -105,7 +79,7 @@ pub(super) fn broken_object(line: &[u8]) -> bool {
 pub(super) fn row_within(line: &[u8]) -> Option<usize> {
     let known = |rest: &[u8]| {
         let text = String::from_utf8_lossy(rest);
-        FAMILIAR.iter().filter(|name| text.contains(&format!("\"{name}\""))).count() >= 3
+        RESULT_FIELDS.iter().filter(|name| text.contains(&format!("\"{name}\""))).count() >= 3
     };
     if !known(line) {
         return None;
@@ -117,7 +91,7 @@ pub(super) fn row_within(line: &[u8]) -> Option<usize> {
 
 /// Whether an object does not belong to a benchmark.
 pub(super) fn unfamiliar(fields: &Fields) -> bool {
-    !FAMILIAR.iter().any(|name| get(fields, name).is_some())
+    !RESULT_FIELDS.iter().any(|name| get(fields, name).is_some())
 }
 
 /// Whether an object is a structured log line.

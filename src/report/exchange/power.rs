@@ -42,7 +42,7 @@ const BY_TOKEN: [(&str, Formula); 4] = [
         Formula::new(
             Metric::JoulesPerRequest,
             "inferencex.joules_per_successful_query",
-            "energy of the whole run ÷ requests that came to their end; the tool's own figure",
+            "energy of the whole run ÷ requests that completed; the tool's own figure",
         ),
     ),
 ];

@@ -88,7 +88,7 @@ fn no_row(record: &Record, cell: &Cell) -> String {
     }
     let mut of_the_cell = record.measurements.iter().filter(|m| m.cell.as_ref() == Some(cell));
     let rate = of_the_cell.find(|m| tokens(&m.metric, cell).is_some());
-    rate.and_then(|m| m.value.reason()).unwrap_or("it has no rate that llama-bench has").to_owned()
+    rate.and_then(|m| m.value.reason()).unwrap_or("it has no rate known to llama-bench").to_owned()
 }
 
 /// What all rows have in common: the original fields if the record was imported from llama-bench, else the record's.

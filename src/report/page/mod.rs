@@ -92,7 +92,9 @@ fn summary(page: &mut String, lines: &[(Line, Vec<Point>)]) {
         return;
     }
     all.sort_by(|a, b| b.2.to[1].cmp(&a.2.to[1]));
-    page.push_str("<table><tr><th>slower by</th><th>last before</th><th>first after</th><th>of</th></tr>\n");
+    page.push_str(
+        "<table><tr><th>slower by</th><th>last before</th><th>first after</th><th>metric</th></tr>\n",
+    );
     for (number, line, change) in all {
         let [from, to] = [&change.from, &change.to].map(place);
         let row = format!(

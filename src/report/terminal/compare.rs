@@ -85,9 +85,7 @@ pub fn render_compare_api(record: &Record, view: &View, style: Style) -> String 
     }
     out.line(format_args!(
         "{}",
-        style.dim(
-            "busy, a month: the utilization, and the tokens a month, from which this machine is cheaper;"
-        )
+        style.dim("busy, a month: utilization and tokens a month above which this machine is cheaper;")
     ));
     let capacity = tokens(here.capacity_tokens_per_month);
     let starred = if view.rows.iter().all(|row| row.same_model) { "" } else { "; * another model" };
@@ -97,7 +95,7 @@ pub fn render_compare_api(record: &Record, view: &View, style: Style) -> String 
     ));
     if let Some(counted) = *view.counted {
         let text = format!(
-            "{} characters are {} tokens here and {} there; prices of another model are for the text of a million of our tokens",
+            "{} characters are {} tokens here and {} there; other models' prices are for the text of a million tokens here",
             counted.characters, counted.own_tokens, counted.api_tokens
         );
         for text in wrap(&text, 78) {

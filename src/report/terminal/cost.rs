@@ -28,7 +28,7 @@ pub fn render_cost_view(view: &View, style: Style) -> String {
     cells(&mut out, &view.cost.cells, view.cost.utilization, style);
     separation(&mut out, view, style);
     if let Some(figure) = view.usd_per_million_computed_input_tokens {
-        out.line(format_args!("input is per prompt token; per computed one {}", usd(figure.value)));
+        out.line(format_args!("input is per prompt token; per computed token {}", usd(figure.value)));
     }
     if let Some(margin) = &view.margin {
         self::margin(&mut out, margin, view.cost.utilization, style);
@@ -41,7 +41,7 @@ pub fn render_cost_view(view: &View, style: Style) -> String {
         if let Some(distance) = view.distance {
             let measured = number(distance.measured_tokens_per_second);
             let reached = percent(distance.reached);
-            out.line(format_args!("  measured {measured} tokens/s, input and output alike: {reached} of it"));
+            out.line(format_args!("  measured {measured} tokens/s, input plus output: {reached} of that"));
         }
     }
     sensitivities(&mut out, &view.sensitivity, style);
@@ -81,7 +81,7 @@ pub fn render_priced(rows: &[PricedRow<'_>], style: Style) -> String {
             out.line(format_args!("          {}", style.dim(&text)));
         }
     }
-    out.line(format_args!("{}", style.dim("-v prints each in full; -o md and --json have them, too")));
+    out.line(format_args!("{}", style.dim("-v prints each in full; -o md and --json have them too")));
     out.into_text()
 }
 
@@ -89,7 +89,7 @@ pub fn render_priced(rows: &[PricedRow<'_>], style: Style) -> String {
 pub fn render_hours(hours: &[HourView], style: Style) -> String {
     let mut out = Page::default();
     if let Some(first) = hours.iter().find_map(|hour| hour.target.as_ref()) {
-        let head = format!("tokens/s, while busy, that make a million cost {}", usd(first.usd_per_million));
+        let head = format!("tokens/s while busy at which a million costs {}", usd(first.usd_per_million));
         out.line(format_args!("{}", style.strong(&head)));
         let columns =
             |texts: Vec<String>| texts.iter().fold(String::new(), |line, text| line + &format!("{text:>11}"));
@@ -118,7 +118,7 @@ pub fn render_hours(hours: &[HourView], style: Style) -> String {
             percent(published.utilization)
         ));
     }
-    let about = "for the tokens you count: all of them, or output alone, whose price then includes the input";
+    let about = "counting all tokens, or output alone (whose price then includes the input)";
     out.line(format_args!("{}", style.dim(about)));
     if let Some(first) = hours.first() {
         // A price that was typed is in the table; what else was assumed is the same for each.
@@ -199,7 +199,7 @@ fn separation(out: &mut Page, view: &View, style: Style) {
     if let Some(reason) = together.and_then(|cell| cell.usd_per_million_input_tokens.reason()) {
         for text in wrap(
             &format!(
-                "input and output: {reason}; several mixes in one record or with --together, or --price-ratio to allocate"
+                "input and output: {reason}; measure several mixes (one record or --together), or allocate by --price-ratio"
             ),
             78,
         ) {
@@ -222,7 +222,7 @@ fn margin(out: &mut Page, margin: &Margin, utilization: f64, style: Style) {
     let mix = significant(margin.input_to_output, 3);
     let (brings, costs) = (usd(margin.revenue_usd_per_million), usd(margin.cost_usd_per_million.value));
     let busy = percent(utilization);
-    out.line(format_args!("  at {mix}:1 and {busy} busy a million brings {brings} and costs {costs}"));
+    out.line(format_args!("  at {mix}:1 and {busy} busy, a million sells for {brings} and costs {costs}"));
     let estimate = |name: &str, found: Estimate| {
         format!("  {name:<22} {:>8}   {}", percent(found.value), range(found.ci95, percent))
     };
@@ -231,7 +231,7 @@ fn margin(out: &mut Page, margin: &Margin, utilization: f64, style: Style) {
     if let Some(u) = *margin.break_even_utilization {
         out.line(format_args!("{}", estimate("break-even utilization", u)));
         if u.value > 1.0 {
-            out.line(format_args!("  {}", style.bad("above 100%: no load pays for it")));
+            out.line(format_args!("  {}", style.bad("above 100%: no load breaks even")));
         }
     } else if let Some(reason) = margin.break_even_utilization.reason() {
         out.line(format_args!("  {}", style.bad(reason)));
@@ -291,7 +291,7 @@ fn sensitivities(out: &mut Page, rows: &[Sensitivity], style: Style) {
     }
     out.line(format_args!(
         "\n{}",
-        style.strong("What each assumption does to a million tokens at the cell's mix")
+        style.strong("How each assumption moves the cost per million at the cell's mix")
     ));
     for row in rows {
         let trials = row.trials.iter().map(|trial| {

@@ -34,7 +34,7 @@ pub fn render_forecast(found: &Forecast, style: Style) -> String {
             &mut out,
             style,
             &format!(
-                "{} in {}, {}{undated}; {}, {} busy: a cost, not a price, and next to the curve, not in it",
+                "{} in {}, {}{undated}; {}, {} busy: a cost, not a price, so not part of the curve",
                 own.model,
                 own.record,
                 own.date,
@@ -49,7 +49,7 @@ pub fn render_forecast(found: &Forecast, style: Style) -> String {
             let known = format!("{} is below the threshold of the {}", own.model, found.class.name);
             let why = own.in_class.reason().unwrap_or(&known);
             for text in
-                wrap(&format!("{why}: its cost is not for the same quality as the prices of the curve"), 74)
+                wrap(&format!("{why}: its cost and the curve's prices may be for different quality"), 74)
             {
                 out.line(format_args!("    {}", style.warn(&text)));
             }
@@ -67,7 +67,7 @@ pub fn render_forecast(found: &Forecast, style: Style) -> String {
         &mut out,
         style,
         &format!(
-            "left out of {} prices: {} without a published score, {} below the threshold, {} of reasoning models, {} of low trust",
+            "of {} prices, left out: {} without a published score, {} below the threshold, {} of reasoning models, {} of low trust",
             found.points.len()
                 + excluded.without_score
                 + excluded.below_gate
@@ -180,7 +180,7 @@ fn rate(out: &mut Page, found: &Forecast, style: Style) {
     if let Some(low) = found.record_lows.last() {
         let ratio = found.today.as_ref().map_or(String::new(), |today| {
             format!(
-                ", {}× the curve's price of today",
+                ", {}× the curve's price today",
                 significant(low.usd_per_million / today.usd_per_million, 3)
             )
         });
@@ -225,7 +225,7 @@ fn checks(out: &mut Page, found: &Forecast, style: Style) {
     if let Some(held) = &*found.held_out {
         let verdict = if held.within { style.good("within") } else { style.bad("outside") };
         out.line(format_args!(
-            "  {verdict}: the last low, {}, predicted by the {} before it {} days ahead",
+            "  {verdict}: the last low, {}, predicted from the {} before it, {} days ahead",
             usd(held.usd_per_million),
             held.n,
             held.days_ahead
@@ -262,11 +262,7 @@ fn claim(out: &mut Page, found: &Forecast, test: &ClaimTest, style: Style) {
         parts.push(format!("predicted for that day {}, {}", usd(price.usd_per_million), prediction(price)));
     }
     if let Some(probability) = *test.probability {
-        parts.push(format!(
-            "probability {} if the model of the fit holds, n = {}",
-            percent(probability),
-            test.n
-        ));
+        parts.push(format!("probability {} if the fitted model holds, n = {}", percent(probability), test.n));
     }
     if let (Some(low), Some(factor)) = (&*test.lowest_so_far, *test.factor_to_go)
         && factor > 1.0
@@ -291,7 +287,7 @@ fn claim(out: &mut Page, found: &Forecast, test: &ClaimTest, style: Style) {
         ));
     }
     if let Some(day) = &*test.reached {
-        parts.push(format!("the curve is there {}", when(day)));
+        parts.push(format!("the curve gets there {}", when(day)));
     }
     note(out, style, &parts.join("; "));
 }
@@ -319,7 +315,7 @@ fn use_case(out: &mut Page, found: &Forecast, case: &UseCaseForecast, style: Sty
         let changed = cached.is_some_and(|usd| usd < standing.basis.input_usd_per_million);
         if asked.cached_share > 0.0 && !changed {
             let reason = cached.reason();
-            let reason = reason.unwrap_or("its price of cached input is that of other input");
+            let reason = reason.unwrap_or("its cached input costs the same as other input");
             for text in wrap(&format!("--cached changes nothing here: {reason}"), 74) {
                 out.line(format_args!("    {}", style.warn(&text)));
             }
@@ -366,11 +362,11 @@ fn use_case(out: &mut Page, found: &Forecast, case: &UseCaseForecast, style: Sty
     }
     match case.day.as_result() {
         Ok(day) => {
-            for text in wrap(&format!("the curve of the class is low enough {}", when(day)), 74) {
+            for text in wrap(&format!("the class's curve is low enough {}", when(day)), 74) {
                 out.line(format_args!("    {}", style.strong(&text)));
             }
             if day.earliest.is_some_and(|day| day < found.as_of) {
-                note(out, style, "the part of the interval before today did not come true");
+                note(out, style, "the interval's days before today are already ruled out");
             }
             if day.years_beyond_data.is_some_and(|years| years > 1.0) {
                 note(

@@ -42,13 +42,13 @@ pub fn render_kernels(entries: &[Entry], seconds: Seconds, style: Style) -> Stri
         let cells = columns(cells);
         out.line(format_args!("{kernel:<17} {variant:<13}{cells}"));
     }
-    out.line(format_args!("{}", style.dim("registers of a thread / blocks resident on a multiprocessor")));
+    out.line(format_args!("{}", style.dim("registers per thread / resident blocks per multiprocessor")));
     let spilling: Vec<&Entry> = entries.iter().filter(|entry| entry.spills()).collect();
     for entry in &spilling {
         out.line(format_args!(
             "{}",
             style.bad(&format!(
-                "! {} ({}) on {} spills: {} bytes stored and {} loaded a thread",
+                "! {} ({}) on {} spills: {} bytes stored, {} loaded per thread",
                 entry.kernel,
                 entry.variant,
                 entry.architecture,
@@ -79,7 +79,7 @@ pub fn render_checked(checked: &[CheckedKernel], gpu: &str, seconds: Seconds, st
     out.line(format_args!("{}", style.dim(&header)));
     for line in checked {
         let result = match &line.wrong {
-            None => style.good("right"),
+            None => style.good("correct"),
             Some(wrong) => style.bad(&format!("wrong: {wrong}")),
         };
         out.line(format_args!(
@@ -88,7 +88,7 @@ pub fn render_checked(checked: &[CheckedKernel], gpu: &str, seconds: Seconds, st
         ));
     }
     let wrong = checked.iter().filter(|line| line.wrong.is_some()).count();
-    let verdict = if wrong == 0 { "all right".to_owned() } else { format!("{wrong} wrong") };
+    let verdict = if wrong == 0 { "all correct".to_owned() } else { format!("{wrong} wrong") };
     out.line(format_args!("{} on {gpu} in {:.0} s, {verdict}", count(checked.len(), "check"), seconds.get()));
     out.into_text()
 }

@@ -90,7 +90,7 @@ pub(in crate::report) fn legend(view: &View) -> Vec<String> {
     let mut said = vec![
         format!("${hour} an hour, {} a month: {}", usd(month), price.label),
         format!(
-            "tokens/s, input and output alike, above which a machine is cheaper: kept {busy} busy all month, or for this \
+            "tokens/s (input plus output) above which a machine is cheaper: kept {busy} busy all month, or for this \
              month's tokens alone ({busy} busy at most)"
         ),
     ];
@@ -104,7 +104,7 @@ pub(in crate::report) fn legend(view: &View) -> Vec<String> {
         ));
     }
     if let Some(most) = some.iter().map(|(_, beat)| beat.machines).max().filter(|most| *most > 1) {
-        said.push(format!("the bill pays for up to {}; each serves its part", count(most, "machine")));
+        said.push(format!("the bill pays for up to {}; they share the tokens", count(most, "machine")));
     }
     if let Some((bill, beat)) = view.bills.first().and_then(|bill| Some((bill, bill.to_beat.as_ref()?))) {
         said.push(format!(

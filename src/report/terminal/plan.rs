@@ -25,7 +25,7 @@ pub fn render_plan(plan: &Plan, available: Option<Bytes>) -> String {
         line("row", format!("{:<24} {} of memory", row.label, row.memory_bytes));
     }
     if plan.grow_batch {
-        line("batch", "doubles until throughput stops rising or memory ends".into());
+        line("batch", "doubles until throughput stops rising or memory is full".into());
     }
     for (name, bytes) in &plan.memory.parts {
         line("memory", format!("{bytes:<12} {name}", bytes = bytes.to_string()));
@@ -60,7 +60,7 @@ pub fn render_plan(plan: &Plan, available: Option<Bytes>) -> String {
             line("", format!("{:<24} about {trial} a trial{left_out}", row.label));
         }
         if let Some(reason) = estimate.measuring_seconds.reason() {
-            line("", format!("the time of the rows is unknown: {reason}"));
+            line("", format!("how long the rows take is unknown: {reason}"));
         }
     }
     line("seed", plan.seed.to_string());

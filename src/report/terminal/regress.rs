@@ -84,7 +84,7 @@ fn kept(disturbed: &Disturbed, result: &GateResult) -> String {
         some if some >= 0.05 => {
             format!("each bound is {some:.1}% wider, since one side was disturbed more")
         }
-        _ => "both sides lost about the same".to_owned(),
+        _ => "both sides about equally".to_owned(),
     };
     format!("{lost}; {price}")
 }

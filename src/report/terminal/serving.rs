@@ -79,7 +79,7 @@ pub(super) fn table(out: &mut Page, serving: &Serving, measurements: &[Measureme
     }
     out.line(format_args!(
         "{}",
-        style.dim("tokens per second in the steady window; times from when a request was due")
+        style.dim("tokens per second in the steady window; times start when a request is due")
     ));
     for row in &serving.rows {
         let mut say = |text: String| {
@@ -178,7 +178,7 @@ pub(super) fn apart(out: &mut Page, cost: &Cost, style: Style) {
     let priced = cost.price.is_some() && cost.usd_per_million_total_tokens.is_some();
     let Some(reason) = cost.usd_per_million_input_tokens.reason().filter(|_| priced) else { return };
     let text = format!(
-        "input and output apart: {reason}. Several mixes at one concurrency: -p 128,512,2048 -n 32,128,512 --max-concurrency 32"
+        "input and output: {reason}. Run several mixes at one concurrency: -p 128,512,2048 -n 32,128,512 --max-concurrency 32"
     );
     for text in wrap(&text, 76) {
         out.line(format_args!("  {}", style.dim(&text)));
@@ -224,7 +224,7 @@ pub fn render_serving_plan(plan: &Plan, url: &str) -> String {
     }
     if plan.find_share.is_some() {
         let most = plan.max_time_seconds.map_or_else(String::new, |time| format!(", {time} in all at most"));
-        out.line(format_args!("rows at rates that the search finds{most}"));
+        out.line(format_args!("rows at rates the search chooses{most}"));
         return out.into_text();
     }
     let each = match (plan.max_time_seconds, plan.row_seconds, plan.num_prompts) {

@@ -155,7 +155,7 @@ fn finish(
     Measurement {
         ci95: interval
             .map(|interval| [interval.low, interval.high])
-            .ok_or_else(|| format!("{n} trial(s); an interval takes two"))
+            .ok_or_else(|| format!("{n} trial(s); an interval needs two"))
             .into(),
         n,
         samples,

@@ -139,7 +139,7 @@ pub fn check_context(rows: &[Row], header: &Header) -> Result<(), Error> {
 
 /// What helps when a row needs more memory than there is.
 pub const ROW_WAY_OUT: &str =
-    "take a smaller model or a smaller quantization, lower --batch or --depth, or free memory";
+    "use a smaller model or a smaller quantization, lower --batch or --depth, or free memory";
 
 /// Checks that the machine can hold the memory estimated for `what`.
 ///

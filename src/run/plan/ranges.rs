@@ -16,7 +16,7 @@ pub fn parse(text: &str) -> Result<Vec<u32>, String> {
             Some((first, rest)) => expand(part, first, rest, &mut values)?,
         }
         if values.len() > MOST {
-            return Err(format!("`{text}` stands for more than {MOST} values"));
+            return Err(format!("`{text}` has more than {MOST} values"));
         }
     }
     Ok(values)
@@ -36,13 +36,13 @@ fn expand(part: &str, first: &str, rest: &str, values: &mut Vec<u32>) -> Result<
     }
     if (multiply && (step < 2 || value == 0)) || (!multiply && step == 0) {
         return Err(format!(
-            "the range `{part}` never reaches its end: a factor is at least 2 from a start above 0, a step at least 1"
+            "the range `{part}` never reaches its end: a factor needs 2 or more and a start above 0; a step, 1 or more"
         ));
     }
     while value <= last {
         values.push(value);
         if values.len() > MOST {
-            return Err(format!("the range `{part}` stands for more than {MOST} values"));
+            return Err(format!("the range `{part}` has more than {MOST} values"));
         }
         let next = if multiply { value.checked_mul(step) } else { value.checked_add(step) };
         let Some(next) = next else { break };

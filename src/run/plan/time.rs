@@ -44,7 +44,7 @@ impl std::fmt::Display for Estimate {
         if self.grows {
             f.write_str(", more while batches grow")?;
         }
-        write!(f, ", {} for the machine itself", whole(self.machine_seconds))
+        write!(f, ", {} to measure the machine", whole(self.machine_seconds))
     }
 }
 

@@ -87,7 +87,7 @@ pub fn read(path: &Path) -> Result<(String, TextInfo), Error> {
     Ok((text, info))
 }
 
-const NO_REFERENCE: &str = "no reference was named; --reference MODEL or --reference-engine ENGINE does";
+const NO_REFERENCE: &str = "no reference; name one with --reference MODEL or --reference-engine ENGINE";
 
 /// What all steps share.
 pub struct Scoring<'a> {
@@ -270,7 +270,7 @@ impl Scoring<'_> {
                 let others = other.encode(text, other.adds_bos())?;
                 if others != tokens {
                     let same = tokens.iter().zip(&others).take_while(|(one, other)| one == other).count();
-                    return Err(differ(format!("their tokens of this text differ from token {same} on")));
+                    return Err(differ(format!("they tokenize this text differently from token {same} on")));
                 }
             }
         }
@@ -294,7 +294,7 @@ impl Scoring<'_> {
         let estimated = MemoryEstimate { parts };
         let Some(available) = self.place.available else { return Ok(()) };
         let what = format!("a context of {}", self.request.context);
-        let way_out = "take a smaller model or reference, lower --ctx-size, or free memory";
+        let way_out = "use a smaller model or reference, lower --ctx-size, or free memory";
         plan::check_memory(&what, &estimated, available, &self.place.short, way_out)
     }
 

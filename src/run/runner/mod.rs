@@ -52,7 +52,7 @@ pub enum Error {
     },
     /// Not one trial of any row fits into the time (exit code 1).
     #[error(
-        "no row fits into --max-time {}: {}; give --max-time {} for one trial of each, lower -p, -n, -d or -b, or take a smaller model",
+        "no row fits into --max-time {}: {}; give --max-time {} for one trial of each, lower -p, -n, -d or -b, or use a smaller model",
         seconds(*max_time),
         rows.iter().map(|row| format!("{} takes about {}", row.row.label(), row.trial)).collect::<Vec<_>>().join(", "),
         time_for(rows)

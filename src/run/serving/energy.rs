@@ -14,7 +14,7 @@ use super::{Driven, Finished};
 
 const UNKNOWN: Unknowns = Unknowns {
     windows: "no row has a steady window",
-    sensor: "sensors are watched on an idle device, and a server's may be busy; bench doctor --calibrate-power does it",
+    sensor: "sensors are calibrated on an idle device, and a server's may be busy; use bench doctor --calibrate-power",
 };
 
 /// Puts the energy of a load together: of each device that served it, added up.

@@ -116,7 +116,7 @@ impl<'a> Local<'a> {
     /// [`planning::Error::Memory`].
     pub fn check_memory(&self) -> Result<(), planning::Error> {
         const WAY_OUT: &str =
-            "lower --max-concurrency, -p or -n, take a smaller model or quantization, or free memory";
+            "lower --max-concurrency, -p or -n, use a smaller model or quantization, or free memory";
         let Some(available) = self.session.place.available else { return Ok(()) };
         let what =
             format!("a load with {} in flight", crate::base::text::count(self.most_at_once, "request"));
@@ -214,7 +214,7 @@ impl<'a> Local<'a> {
             return Ok(Vec::new());
         }
         let stop = content.tokenizer.as_ref().map_err(Clone::clone).and_then(|tokenizer| {
-            tokenizer.eos().ok_or_else(|| "the model's tokenizer names no token that ends a text".to_owned())
+            tokenizer.eos().ok_or_else(|| "the model's tokenizer has no end-of-text token".to_owned())
         });
         let reason = |reason| {
             crate::base::failure::Usage::new("--ignore-eos=false", format!("{reason}; leave it out"))
@@ -324,7 +324,7 @@ fn process(load: Seconds) -> Vec<Measurement> {
         measure::of_process(
             Metric::ModelLoadSeconds,
             Ok(load.get()),
-            "from the first byte read to an engine that can step",
+            "from the first byte read until the engine is ready",
         ),
         measure::of_process(
             Metric::PeakMemoryBytes,

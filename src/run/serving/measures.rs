@@ -51,7 +51,7 @@ fn samples(figure: &Figure) -> Samples {
     let unit = if figure.percentiles.is_empty() { "a block of the window" } else { "a request" };
     let mut samples = Samples::inline(format!("{}, {unit}", figure.metric.unit()), Vec::new());
     let why = if figure.samples.len() > MOST_SAMPLES {
-        format!("{} samples, of which none is kept past {MOST_SAMPLES}", figure.samples.len())
+        format!("{} samples; above {MOST_SAMPLES} none are kept", figure.samples.len())
     } else if figure.samples.is_empty() && figure.n > 0 {
         "not kept individually".to_owned()
     } else {

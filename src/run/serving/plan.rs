@@ -373,7 +373,7 @@ fn shapes(asked: &Asked) -> Result<Vec<Option<(u32, u32)>>, Usage> {
     }
     shapes.extend(joint);
     if shapes.iter().any(|(prompt, output)| *prompt == 0 || *output == 0) {
-        let reason = "a request of a load has at least one token of each";
+        let reason = "a load's requests need at least one token of each";
         return Err(Usage::new("-p and -n", reason));
     }
     Ok(shapes.into_iter().map(Some).collect())
@@ -458,7 +458,7 @@ mod tests {
                 Asked { find_share: Some(0.9), goals: some_goal(), rates: vec![1.0], ..asked() },
                 "--request-rate: --find max-rate finds the rate",
             ),
-            (Asked { output_tokens: vec![0], ..asked() }, "-p and -n: a request of a load"),
+            (Asked { output_tokens: vec![0], ..asked() }, "-p and -n: a load's requests need"),
             (Asked { max_time: Some(Seconds::new(2.0)), ..asked() }, "--max-time 2.00 s: 3 rows share it"),
         ] {
             let said = labels(wrong).expect_err(words);

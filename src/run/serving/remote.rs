@@ -63,7 +63,7 @@ pub fn subject(
         prompting: server.prompting(),
         ignore_eos: server.target.ignore_eos,
         prefix_cache: Err(
-            "it is up to the server; no two prompts start the same, and serving.rows[].cached_share has what it found"
+            "it is up to the server; no two prompts start the same, and serving.rows[].cached_share has the hits"
                 .to_owned(),
         ),
         measurements: Vec::new(),
@@ -136,7 +136,7 @@ pub fn price(
             cost::of_gpus(cost::gpu_price(catalog, row, today)?, count)
         }
         all => Err(format!(
-            "this machine has {}, and which of them the server uses is not known; say how many with --gpus",
+            "this machine has {}, and it is not known which the server uses; say how many with --gpus",
             text::count(all.len(), "GPU")
         )),
     }

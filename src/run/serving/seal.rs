@@ -100,7 +100,7 @@ pub fn seal(finished: &Finished, s: Sealing<'_>) -> Result<Record, catalog::Erro
         engine: subject.engine,
         workload,
         telemetry: Known::unknown(
-            "no steps of an engine were metered one by one; what a client did stands in serving.rows[].client",
+            "engine steps were not metered one by one; what the client did is in serving.rows[].client",
         ),
         energy,
         cost,
@@ -196,7 +196,7 @@ fn search_of(search: &Search) -> record::Search {
 fn cold_start_of(cold: &ColdStart, price: Option<&Price>) -> record::ColdStart {
     let first = cold.first_token.ok_or("the first request had no token");
     let usd = first.and_then(|time| {
-        let price = price.and_then(|price| price.usd_per_hour.to_f64()).ok_or("the hour has no price")?;
+        let price = price.and_then(|price| price.usd_per_hour.to_f64()).ok_or("no hourly price")?;
         Ok(price * time.get() / 3600.0)
     });
     record::ColdStart {

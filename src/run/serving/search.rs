@@ -181,7 +181,7 @@ where
     Error: From<E>,
 {
     fn search(&mut self) -> Result<Result<Bracket, String>, Error> {
-        const NO_TIME: &str = "the run ended before; --max-time gives it more time";
+        const NO_TIME: &str = "the run ended first; --max-time gives it more time";
         let Some(alone) = self.alone()? else { return Ok(Err(NO_TIME.to_owned())) };
         let mut rate = match alone {
             Ok(rate) => round(rate * ABOVE_ALONE),
@@ -217,11 +217,7 @@ where
         }
         let why = |what: &str| {
             let over = self.stopped.is_some() || self.is_over(rate);
-            if over {
-                NO_TIME.to_owned()
-            } else {
-                format!("no rate that was tried {what} the goals for certain")
-            }
+            if over { NO_TIME.to_owned() } else { format!("no rate that was tried clearly {what} the goals") }
         };
         let Some(kept) = kept else { return Ok(Err(why("kept"))) };
         Ok(Ok((kept, missed.ok_or_else(|| why("missed")))))

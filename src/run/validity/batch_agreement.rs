@@ -14,14 +14,14 @@ pub(super) fn run(evidence: &Evidence<'_>) -> Check {
             let ended = "the run ended before a batch was compared with single sequences";
             return unmade(name, evidence.agreement_skipped.unwrap_or(ended));
         }
-        return check(name, Verdict::Valid, "no batch ran: there is nothing to disagree".into());
+        return check(name, Verdict::Valid, "no batch ran: there is nothing to compare".into());
     };
     let choice = found.worst_choice.map_or_else(
         || "outputs not compared, the engine takes no prompts in batches".to_owned(),
         |short| format!("the batch's outputs at most {:.3}% below the best alone", short * 100.0),
     );
     let text = format!(
-        "{} of the {} sequences of a batch run alone: the same greedy choice in {}, logits off by at most {:.3}% of their standard deviation, {choice}",
+        "{} of a batch's {} sequences rerun alone: the same greedy choice in {}, logits off by at most {:.3}% of their standard deviation, {choice}",
         found.sequences,
         found.batch,
         found.same_choice,

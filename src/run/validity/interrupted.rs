@@ -17,7 +17,7 @@ pub(super) fn run(evidence: &Evidence<'_>) -> Check {
         }
         Some(stopped) => {
             let rows = count(evidence.rows.len(), "row");
-            check("run_complete", Verdict::Invalid, format!("{stopped}; {rows} of figures before it"))
+            check("run_complete", Verdict::Invalid, format!("{stopped}; {rows} measured before that"))
         }
     }
 }

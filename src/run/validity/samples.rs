@@ -13,7 +13,7 @@ pub(super) fn run(evidence: &Evidence<'_>) -> Check {
     let cut = labels(evidence.rows, |row| row.cut);
     if !cut.is_empty() {
         let text = format!(
-            "the last trial of {} was cut when the time was over, since it took so much longer than those before: they may be the fast ones; raise --max-time",
+            "the last trial of {} took so much longer than those before that the time limit cut it: those may be the fast ones; raise --max-time",
             cut.join(", ")
         );
         return check(name, Verdict::Suspect, text);

@@ -18,7 +18,7 @@ pub(super) fn run(evidence: &Evidence<'_>) -> Check {
     if drifting.is_empty() {
         let unseen = labels(evidence.rows, |row| drifts(row).is_none());
         if unseen.len() == evidence.rows.len() {
-            return unmade(name, format!("no row has the {FEWEST} trials that a trend takes"));
+            return unmade(name, format!("no row has the {FEWEST} trials that a trend needs"));
         }
         let unsettled = labels(evidence.rows, |row| !row.steady).len();
         let too_few = if unseen.is_empty() {

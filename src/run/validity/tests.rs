@@ -164,7 +164,7 @@ fn a_failure_is_told_with_where_it_came_and_what_it_was() {
     assert_eq!(verdict, Verdict::Invalid);
     assert_eq!(
         evidence,
-        "the run failed while warming up tg32 b256: engine toy failed in a step: out of luck; 2 rows of figures before it"
+        "the run failed while warming up tg32 b256: engine toy failed in a step: out of luck; 2 rows measured before that"
     );
     let (verdict, evidence) = said("run_complete", &rows, |e| e.growth_ended = Some("no memory at b64"));
     assert!(verdict == Verdict::Valid && evidence.contains("no memory at b64"), "{evidence}");

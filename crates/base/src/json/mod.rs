@@ -17,6 +17,32 @@ pub use parse::{Limits, Parser, Stop};
 pub use source::{Source, text_of_utf16};
 pub use table::Table;
 
+/// Fields of which the rows of every benchmark that we import have at least one, and neither log lines nor price lists have any.
+pub const RESULT_FIELDS: [&str; 22] = [
+    "n_prompt",
+    "n_gen",
+    "avg_ns",
+    "pp",
+    "tg",
+    "t_pp",
+    "t_tg",
+    "completed",
+    "request_throughput",
+    "output_throughput",
+    "total_token_throughput",
+    "elapsed_time",
+    "total_num_tokens",
+    "avg_latency",
+    "benchmarks",
+    "aiperf_version",
+    "infmax_model_prefix",
+    "input_config",
+    "performance",
+    "tput_per_gpu",
+    "hw",
+    "isl",
+];
+
 /// Where and why a text is not JSON.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("line {line}: {reason}")]

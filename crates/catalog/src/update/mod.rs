@@ -34,7 +34,7 @@ use sha2::{Digest as _, Sha256};
 pub use self::error::Error;
 use self::intake::Intake;
 pub use self::intake::{Filter, Refused};
-use crate::base::json::{self, Node, get};
+use crate::base::json::{self, Node, RESULT_FIELDS, get};
 use crate::base::text::shown;
 use crate::{ApiPrice, Catalog, Rental};
 
@@ -272,7 +272,7 @@ fn with_catalog_names(intake: &mut Intake<'_>, catalog: &Catalog) -> Vec<ApiPric
             rows.push(row);
         } else {
             let value = format!("\"{}\"", shown(&row.source_model_id));
-            let reason = format!("comes twice for {}; the first one is used", row.provider);
+            let reason = format!("occurs twice for {}; the first is used", row.provider);
             intake.refuse(
                 api.line,
                 &row.source_model_id,
@@ -421,9 +421,7 @@ fn foreign_form(bytes: &[u8]) -> Option<String> {
 
 /// Whether an object has fields of a benchmark result or of a record.
 fn is_result(fields: &[(Box<str>, Node)]) -> bool {
-    ["avg_ns", "output_throughput", "tput_per_gpu", "benchmarks", "t_pp", "avg_latency", "measurements"]
-        .iter()
-        .any(|name| get(fields, name).is_some())
+    RESULT_FIELDS.iter().chain(&["measurements"]).any(|name| get(fields, name).is_some())
 }
 
 fn csv_format(text: &str) -> Option<(Format, &'static rents::Columns)> {

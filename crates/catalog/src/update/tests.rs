@@ -380,7 +380,7 @@ fn an_id_that_comes_twice_is_one_model() {
     let models: Vec<&str> = offer.api.iter().map(|row| row.model.as_str()).collect();
     assert_eq!(models, ["b"]);
     assert_eq!(offer.refused.len(), 1);
-    assert_eq!(offer.refused[0].sentence(), "`id` \"a/b\" comes twice for openrouter; the first one is used");
+    assert_eq!(offer.refused[0].sentence(), "`id` \"a/b\" occurs twice for openrouter; the first is used");
 }
 
 #[test]
@@ -418,6 +418,15 @@ fn what_is_no_price_file_says_what_was_seen() {
     ] {
         let error = offer_of("f.json", text.as_bytes(), &options()).expect_err(text).to_string();
         assert!(error.starts_with("f.json") && error.contains(expected), "{text}: {error}");
+    }
+    let results = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/data/exchange");
+    let results = std::fs::read_dir(results).expect("the samples of importers");
+    for path in results.map(|entry| entry.expect("an entry").path()) {
+        if path.extension().is_some_and(|ending| ending == "json") {
+            let bytes = std::fs::read(&path).expect("a sample");
+            let error = offer_of("f.json", &bytes, &options()).expect_err("not prices").to_string();
+            assert!(error.contains("import results with `bench import FILE`"), "{}: {error}", path.display());
+        }
     }
     let error = offer_of("f.json", b"{\n\"a\": \xff}", &options()).expect_err("bytes").to_string();
     assert!(error.starts_with("f.json:2: it is not UTF-8 or UTF-16 text"), "{error}");

@@ -330,7 +330,7 @@ impl<S: Store> Loader<'_, S> {
     fn find(&self, name: &str) -> Result<TensorInfo, Error> {
         let tensor = self.header.tensor(name).cloned();
         tensor.ok_or_else(|| {
-            not_loaded(format!("tensor `{name}` is missing: the file is not whole, fetch it again"))
+            not_loaded(format!("tensor `{name}` is missing: the file is incomplete, fetch it again"))
         })
     }
 

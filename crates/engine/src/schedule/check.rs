@@ -122,7 +122,7 @@ impl Bounds {
             let sum: Vec<String> = parts.map(|(tokens, what)| format!("{tokens} of {what}")).collect();
             return Err(self.unsupported(
                 format!("run a sequence of {positions} positions ({}){name}", sum.join(" + ")),
-                format!("the model goes to {} here; ask for fewer tokens", self.max_context),
+                format!("the limit here is {}; ask for fewer tokens", self.max_context),
             ));
         }
         Ok(positions)

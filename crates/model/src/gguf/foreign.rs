@@ -18,8 +18,8 @@ const MARKS: &[(&[u8], &str)] = &[
     (b"nsgg", "a saved session of llama.cpp, not a model; give the model's GGUF file"),
     (b"qsgg", "a saved sequence of llama.cpp, not a model; give the model's GGUF file"),
     (b"MZqFpD", "a llamafile, a program with weights in it; give the GGUF file it was made from"),
-    (b"\x89HDF", "HDF5 weights of Keras; take the model as GGUF or safetensors"),
-    (b"\x93NUMPY", "a NumPy array; take the model as GGUF or safetensors"),
+    (b"\x89HDF", "HDF5 weights of Keras; get the model as GGUF or safetensors"),
+    (b"\x93NUMPY", "a NumPy array; get the model as GGUF or safetensors"),
     (b"\x1f\x8b", "a gzip archive; unpack it first"),
     (b"\x28\xb5\x2f\xfd", "a zstd archive; unpack it first"),
     (b"\xfd7zXZ", "an xz archive; unpack it first"),
@@ -30,7 +30,7 @@ const MARKS: &[(&[u8], &str)] = &[
 ];
 
 const TORCH: &str =
-    "a PyTorch checkpoint; take the model as safetensors, or convert it with convert_hf_to_gguf.py";
+    "a PyTorch checkpoint; get the model as safetensors, or convert it with convert_hf_to_gguf.py";
 
 fn kind(start: &[u8]) -> String {
     if let Some((_, what)) = MARKS.iter().find(|(mark, _)| start.starts_with(mark)) {
@@ -46,10 +46,10 @@ fn kind(start: &[u8]) -> String {
         return TORCH.to_owned();
     }
     if is_onnx(start) {
-        return "an ONNX model; take the model as GGUF or safetensors".to_owned();
+        return "an ONNX model; get the model as GGUF or safetensors".to_owned();
     }
     if start.get(4..8) == Some(b"TFL3") {
-        return "a TensorFlow Lite model; take the model as GGUF or safetensors".to_owned();
+        return "a TensorFlow Lite model; get the model as GGUF or safetensors".to_owned();
     }
     if start.get(257..262) == Some(b"ustar") {
         return "a tar archive; unpack it first".to_owned();

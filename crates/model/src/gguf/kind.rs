@@ -97,7 +97,7 @@ fn identify(metadata: &Metadata, tensors: &[TensorInfo]) -> Option<Found> {
         let because = match (kind, lora) {
             ("adapter", _) => by_type(),
             (_, Some(tensor)) => format!("it holds tensor `{}`", tensor.name),
-            _ => "adapter.type is there".to_owned(),
+            _ => "it has adapter.type".to_owned(),
         };
         let base = text("general.base_model.0.name").map_or_else(
             || {
@@ -116,14 +116,14 @@ fn identify(metadata: &Metadata, tensors: &[TensorInfo]) -> Option<Found> {
         let because = if kind == "mmproj" { by_type() } else { by_architecture() };
         let instead = "give the language model's own GGUF file, which is next to this one";
         return found(
-            "a multimodal projector (mmproj), which turns pictures or sound into embeddings",
+            "a multimodal projector (mmproj), which turns images or audio into embeddings",
             because,
             instead,
         );
     }
     let imatrix = metadata.get("imatrix.chunk_count").or(metadata.get("imatrix.datasets")).is_some();
     if kind == "imatrix" || imatrix {
-        let because = if kind == "imatrix" { by_type() } else { "imatrix.chunk_count is there".to_owned() };
+        let because = if kind == "imatrix" { by_type() } else { "it has imatrix.chunk_count".to_owned() };
         let instead = "give the model that was quantized with it";
         return found("an importance matrix (imatrix), statistics for quantizing a model", because, instead);
     }
@@ -160,7 +160,7 @@ fn of_architecture(metadata: &Metadata, architecture: &str) -> Option<Found> {
     let lower = architecture.to_ascii_lowercase();
     let causal = "give a causal language model, whose tokens have a price";
     if PAINTERS.contains(&lower.as_str()) {
-        return found("a diffusion model for pictures or film", by_architecture(), causal);
+        return found("a diffusion model for images or video", by_architecture(), causal);
     }
     if DIFFUSERS.contains(&lower.as_str()) || metadata.get("diffusion.shift_logits").is_some() {
         let because = if DIFFUSERS.contains(&lower.as_str()) {
@@ -168,7 +168,7 @@ fn of_architecture(metadata: &Metadata, architecture: &str) -> Option<Found> {
         } else {
             "diffusion.shift_logits is there".to_owned()
         };
-        return found("a diffusion model for text, which does not write token after token", because, causal);
+        return found("a diffusion model for text, which does not generate token by token", because, causal);
     }
     if ["eagle", "medusa", "mtp", "dflash"].iter().any(|mark| lower.contains(mark)) {
         let instead = "give the model it drafts for, or a whole small model";
@@ -177,7 +177,7 @@ fn of_architecture(metadata: &Metadata, architecture: &str) -> Option<Found> {
     let pooling = metadata.get(&key("pooling_type")).and_then(Value::as_u64).filter(|pooling| *pooling > 0);
     if pooling == Some(4) {
         let because = format!("{} = 4", key("pooling_type"));
-        return found("a reranker, which scores texts and writes none", because, causal);
+        return found("a reranker, which scores text but generates none", because, causal);
     }
     if let Some(pooling) = pooling {
         let because = format!("{} = {pooling}", key("pooling_type"));
@@ -192,13 +192,13 @@ fn of_architecture(metadata: &Metadata, architecture: &str) -> Option<Found> {
     }
     if matches!(metadata.get(&key("attention.causal")), Some(Value::Bool(false))) {
         let because = format!("{} = false", key("attention.causal"));
-        return found("an encoder, which sees a text as a whole and writes none", because, causal);
+        return found("an encoder, which reads text whole and generates none", because, causal);
     }
     if lower == "t5" {
         return found("an encoder with a decoder", by_architecture(), causal);
     }
     if lower.starts_with("wavtokenizer") || lower == "whisper" {
-        return found("a model for sound", by_architecture(), causal);
+        return found("an audio model", by_architecture(), causal);
     }
     None
 }
@@ -312,7 +312,7 @@ mod tests {
             (&[("general.architecture", text("eagle3"))], "the draft head of a model"),
             (&[("general.architecture", text("qwen35-mtp"))], "the draft head of a model"),
             (&[("general.architecture", text("t5"))], "an encoder with a decoder"),
-            (&[("general.architecture", text("wavtokenizer-dec"))], "a model for sound"),
+            (&[("general.architecture", text("wavtokenizer-dec"))], "an audio model"),
         ];
         for (keys, what) in cases {
             refused(&with(keys), &[what, "not a language model; give "]);

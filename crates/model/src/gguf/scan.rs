@@ -207,8 +207,7 @@ impl<'a, R: Read> Scan<'a, R> {
         if byte <= 1 {
             return Ok(());
         }
-        Err(self
-            .bad(format!("{what} is a truth value of {byte}, and only 0 and 1 are: the header is corrupted")))
+        Err(self.bad(format!("{what} is a boolean of value {byte}, not 0 or 1: the header is corrupted")))
     }
 
     /// Appends the next `count` bytes to `bytes`.

@@ -81,7 +81,7 @@ fn spec(keys: &Keys<'_>, tensors: &[TensorInfo]) -> Result<ModelSpec, Error> {
     };
     if u64::from(heads) * u64::from(head_size) > MAX_DIMENSION {
         return Err(
-            keys.bad("attention.key_length", format!("makes {heads} heads of {head_size}, no model's size"))
+            keys.bad("attention.key_length", format!("gives {heads} heads of {head_size}: too large"))
         );
     }
     let embedding = tensors.iter().find(|tensor| tensor.name == "token_embd.weight").ok_or_else(|| {
@@ -269,7 +269,7 @@ impl<'a> Keys<'a> {
         let Some(value) = self.metadata.get(&format!("{}.{key}", self.architecture)) else { return Ok(None) };
         match value.as_f64() {
             Some(number) if number.is_finite() && number > 0.0 => Ok(Some(number)),
-            _ => Err(self.bad(key, format!("is {value}, expected a fraction above zero"))),
+            _ => Err(self.bad(key, format!("is {value}, expected a number above zero"))),
         }
     }
 }

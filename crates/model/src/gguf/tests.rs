@@ -144,7 +144,7 @@ fn bad_files() -> Vec<(&'static str, Vec<u8>, &'static [&'static str])> {
         (
             "truth value 2",
             patch(with("flag", Some(Value::Bool(true))), "flag", 4, &[2]),
-            &["`flag`", "truth value of 2"],
+            &["`flag`", "boolean of value 2"],
         ),
         (
             "array of 2^64",

@@ -47,13 +47,13 @@ value_types! {
     I16 = 3, "a 16-bit signed number", 2;
     U32 = 4, "a 32-bit number", 4;
     I32 = 5, "a 32-bit signed number", 4;
-    F32 = 6, "a 32-bit fraction", 4;
-    Bool = 7, "a truth value", 1;
+    F32 = 6, "a 32-bit float", 4;
+    Bool = 7, "a boolean", 1;
     String = 8, "a string", 8;
     Array = 9, "an array", 12;
     U64 = 10, "a 64-bit number", 8;
     I64 = 11, "a 64-bit signed number", 8;
-    F64 = 12, "a 64-bit fraction", 8;
+    F64 = 12, "a 64-bit float", 8;
 }
 
 /// One metadata value.

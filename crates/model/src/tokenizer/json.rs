@@ -32,7 +32,7 @@ pub(super) fn file(path: &Path, rows: u32) -> Result<Option<Tokenizer>, Error> {
     let tokens = inner.get_vocab(true);
     if let Some((token, id)) = tokens.iter().find(|(_, id)| **id >= rows) {
         return Err(bad(format!(
-            "token `{}` has the number {id} and the embedding {rows} rows: it belongs to another model",
+            "token `{}` has id {id}, but the embedding has {rows} rows: it belongs to another model",
             token.escape_debug()
         )));
     }
@@ -59,7 +59,7 @@ fn check_merges(document: &Value) -> Result<(), String> {
         let union = pair.and_then(|(left, right)| Some(format!("{left}{}", right.strip_prefix(prefix)?)));
         if !union.is_some_and(|union| vocab.contains_key(&union)) {
             return Err(format!(
-                "merge {rank} ({merge}) does not make a token of two tokens: fetch the file again"
+                "merge {rank} ({merge}) does not join two tokens into one: fetch the file again"
             ));
         }
     }

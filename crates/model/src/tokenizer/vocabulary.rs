@@ -204,7 +204,7 @@ fn byte_pairs(words: &Words, metadata: &Metadata, pre: Pre) -> Result<Tokenizer,
             }
             _ => {
                 return Err(format!(
-                    "merge {rank} (`{}`) does not make a token of two tokens: the vocabulary is corrupted",
+                    "merge {rank} (`{}`) does not join two tokens into one: the vocabulary is corrupted",
                     String::from_utf8_lossy(bytes).escape_debug()
                 ));
             }
@@ -235,7 +235,7 @@ fn pieces(words: &Words, metadata: &Metadata) -> Result<Tokenizer, String> {
         .fractions()
         .filter(|scores| scores.len() == words.texts.len() && scores.iter().all(|score| !score.is_nan()))
         .ok_or_else(|| {
-            format!("`tokenizer.ggml.scores` is not one fraction for each of {} tokens", words.texts.len())
+            format!("`tokenizer.ggml.scores` is not one float for each of {} tokens", words.texts.len())
         })?;
     let mergeable = |id: u32| {
         let kind = words.types[id as usize];
@@ -264,7 +264,7 @@ fn pieces(words: &Words, metadata: &Metadata) -> Result<Tokenizer, String> {
         }
         if bytes > MOST_MERGED {
             return Err(format!(
-                "its first {id} tokens are made of each other in {} ways, more than any language's: \
+                "its first {id} tokens combine in {} ways, more than in any language: \
                  the vocabulary is corrupted",
                 merges.len()
             ));

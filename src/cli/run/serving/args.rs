@@ -12,7 +12,7 @@ use super::super::super::values::time::time;
 
 /// What the load is and how the server is asked.
 #[derive(Debug, Args)]
-#[command(next_help_heading = "Load, on the engine here or with --url on a server")]
+#[command(next_help_heading = "Load, on the local engine or a server (--url)")]
 pub(in crate::cli) struct ServingArgs {
     /// Measure the OpenAI-compatible server at this address (vLLM, SGLang, TensorRT-LLM, llama-server, a managed API)
     /// instead of an engine in this process: `http://localhost:8000`; /v1 is added if there is no path

@@ -86,7 +86,7 @@ fn of_a_server(args: &ServingArgs) -> Result<(), Usage> {
 
 /// Refuses what is for a load.
 pub(super) fn without_a_load(args: &ServingArgs) -> Result<(), Usage> {
-    const LOAD: &str = "it is for a load; start one with --max-concurrency N or --request-rate R on the engine here, or with --url http://localhost:8000 on a server";
+    const LOAD: &str = "it is for a load; start one with --max-concurrency N or --request-rate R on the local engine, or on a server with --url http://localhost:8000";
     of_a_server(args)?;
     first(&[
         (args.burstiness.is_some(), "--burstiness", LOAD),

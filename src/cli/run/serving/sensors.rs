@@ -49,13 +49,13 @@ pub(super) fn choose(
             Ok(Ok(sensors))
         }
         (_, None) => Ok(Err(format!(
-            "this machine has {here}, and how many of them the server uses is not known; say it with --gpus, or read one with --power nvml:GPU"
+            "this machine has {here}, and it is not known how many the server uses; say so with --gpus, or read one with --power nvml:GPU"
         ))),
         (all, Some(used)) if all.len() < used as usize => {
             Ok(Err(format!("the server uses {used} GPUs, but this machine has {}", all.len())))
         }
         (_, Some(used)) => Ok(Err(format!(
-            "this machine has {here}, and which {used} of them the server uses is not known; read one with --power nvml:GPU"
+            "this machine has {here}, and it is not known which {used} the server uses; read one with --power nvml:GPU"
         ))),
     }
 }

@@ -64,7 +64,7 @@ fn telescoped(points: &[(Tick, f64)], span: Span) -> Result<Joules, String> {
     let length = span.to.nanos() - span.from.nanos();
     let whole = length / AVERAGED_NS;
     if whole == 0 {
-        return Err("the window is shorter than the second that the sensor averages".to_owned());
+        return Err("the window is shorter than the second the sensor averages over".to_owned());
     }
     let mut joules = 0.0;
     for second in 0..whole {

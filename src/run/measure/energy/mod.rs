@@ -308,7 +308,7 @@ fn shared(
         Err(_) => whole,
     };
     if busy <= Joules::ZERO {
-        return Err("the device took no more than when it idles".to_owned());
+        return Err("the device drew no more than when idle".to_owned());
     }
     // Just after a step a device draws more than when it idles: a third of the time between is left uncertain.
     let open = between.get() / window.get() / if idle.is_ok() { 3.0 } else { 1.0 };

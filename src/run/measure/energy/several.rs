@@ -45,7 +45,7 @@ pub fn sum(windows: &[EnergyWindow]) -> Option<EnergyWindow> {
         counter_joules: add(|window| &window.counter_joules, &scaled),
         integral_joules: add(|window| &window.integral_joules, &scaled),
         mean_watts: add(|window| &window.mean_watts, &|_| 1.0),
-        peak_watts: Known::unknown("the peaks of several GPUs need not come at once"),
+        peak_watts: Known::unknown("the peaks of several GPUs need not coincide"),
         throttled_share: of_all(windows, |window| &window.throttled_share, f64::max),
         power_capped_share: of_all(windows, |window| &window.power_capped_share, f64::max),
         celsius: of_all(windows, |window| &window.celsius, |a, b| [a[0].max(b[0]), a[1].max(b[1])]),

@@ -110,7 +110,7 @@ impl Figure {
     fn distribution(metric: Metric, samples: &[f64]) -> Self {
         let n = samples.len();
         let none = || "no request has it".to_owned();
-        let few = || format!("{n} requests; an interval takes two");
+        let few = || format!("{n} requests; an interval needs two");
         let mut sorted = samples.to_vec();
         sorted.sort_by(f64::total_cmp);
         let percentile = |q| Percentile {

@@ -111,7 +111,7 @@ fn full_house(requests: &[Request], concurrency: u32, measured: Span) -> Result<
 fn plateau(requests: &[&Request], measured: Span) -> Result<Span, String> {
     let n = requests.len();
     if n < 2 * BLOCKS {
-        return Err(format!("{n} requests completed, and a steady state on a schedule takes {}", 2 * BLOCKS));
+        return Err(format!("{n} requests completed, and a steady state on a schedule needs {}", 2 * BLOCKS));
     }
     let medians = block_medians(requests, BLOCKS);
     if medians.len() < BLOCKS {
@@ -150,7 +150,7 @@ fn stands_still(requests: &[&Request]) -> Result<(), String> {
     let blocks = BLOCKS.min(requests.len() / 2);
     if blocks < BLOCKS / 2 {
         let due = count(requests.len(), "request");
-        return Err(format!("{due} completed of those due in the window, and a steady state takes {BLOCKS}"));
+        return Err(format!("{due} due in the window completed, and a steady state needs {BLOCKS}"));
     }
     match drift(&block_medians(requests, blocks)) {
         Some(drift) if drift.abs() >= DRIFT => Err(format!("the time per token {}", changed(drift))),

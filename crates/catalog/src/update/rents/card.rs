@@ -32,7 +32,6 @@ const NOISE: [&str; 18] = [
     "gpu",
     "ac",
 ];
-const SIZES: [&str; 12] = ["16", "24", "32", "40", "48", "80", "94", "96", "141", "180", "186", "288"];
 
 /// Why no card could be identified.
 #[derive(Debug, Clone, PartialEq)]
@@ -63,7 +62,7 @@ impl Named {
             }
         }
         // `H100NVL`, `A10080GB`: written without a separator.
-        while let Some((rest, size)) = shorter(&named.core) {
+        while let Some((rest, size)) = shorter(catalog, &named.core) {
             if first(catalog, &rest).is_none() && first(catalog, &named.core).is_some() {
                 break;
             }
@@ -205,20 +204,19 @@ fn is_form(token: &str) -> bool {
 }
 
 /// A name without the memory or form factor at its end, and that memory.
-fn shorter(core: &str) -> Option<(String, Option<f64>)> {
+fn shorter(catalog: &Catalog, core: &str) -> Option<(String, Option<f64>)> {
     for form in ["pcie", "sxm5", "sxm4", "sxm2", "sxm", "nvl"] {
         if let Some(rest) = core.strip_suffix(form).filter(|rest| !rest.is_empty()) {
             return Some((rest.to_owned(), None));
         }
     }
-    for size in SIZES {
-        for unit in ["gb", "g"] {
-            if let Some(rest) = core.strip_suffix(&format!("{size}{unit}")).filter(|rest| rest.len() > 1) {
-                return Some((rest.to_owned(), size.parse().ok()));
-            }
-        }
-    }
-    None
+    let bare = ["gb", "g"].iter().find_map(|unit| core.strip_suffix(unit))?;
+    // Digits of the name may precede the size (`a10080gb`): it is the largest that some card has, so `b200180gb` isn't 80 GB.
+    let sizes = catalog.gpus.iter().filter_map(|gpu| {
+        let rest = bare.strip_suffix(&gpu.memory_gb.to_string()).filter(|rest| rest.len() > 1)?;
+        Some((rest.to_owned(), gpu.memory_gb))
+    });
+    sizes.max_by(|(_, a), (_, b)| a.total_cmp(b)).map(|(rest, size)| (rest, Some(size)))
 }
 
 /// The first GPU that matches a name.
@@ -264,6 +262,8 @@ mod tests {
         assert_eq!(identify("RTXPRO6000-WK", "x", &[96.0]), sure("rtx-pro-6000-blackwell-96gb"));
         assert_eq!(identify("A10080GB", "x_sxm4", &[]), sure("a100-sxm4-80gb"));
         assert_eq!(identify("GB200", "GB200 NVL72", &[186.0]), sure("gb200-186gb"));
+        assert_eq!(identify("MI300X192GB", "x", &[]), sure("mi300x-192gb"));
+        assert_eq!(identify("B200180GB", "x", &[]), sure("b200-180gb"));
         assert_eq!(identify("A10G", "g5.xlarge", &[22.4]), sure("a10g-24gb"));
         assert_eq!(identify("L40S_PCIE", "L40Sx8_x", &[48.0]), sure("l40s-48gb"));
         let not = |text: &str| Err(NoMatch::Card(text.to_owned()));

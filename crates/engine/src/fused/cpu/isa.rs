@@ -53,7 +53,7 @@ impl Isa {
     /// The best one that it has, in words.
     pub fn check(self) -> Result<(), String> {
         let best = Self::detect();
-        if self > best { Err(format!("this processor has {best} at most")) } else { Ok(()) }
+        if self > best { Err(format!("this processor only has {best}")) } else { Ok(()) }
     }
 
     /// Its name in flags and records.

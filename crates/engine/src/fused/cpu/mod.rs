@@ -76,7 +76,7 @@ impl CpuEngine {
         isa.check().map_err(|reason| {
             super::unsupported(
                 format!("compute with {isa}"),
-                format!("{reason}; leave out `--isa`, or ask for less"),
+                format!("{reason}; omit `--isa`, or name a lower one"),
             )
         })?;
         kv_check(network.head_size, options.kv_type)?;
@@ -85,7 +85,7 @@ impl CpuEngine {
         let store = Packed::new(&file.header)?;
         let weights = Weights::load(reader, file, &network, store, progress)?;
         let mut pool = Pool::new(threads)
-            .map_err(|error| not_loaded(format!("the system gives no {threads} threads ({error})")))?;
+            .map_err(|error| not_loaded(format!("cannot start {threads} threads ({error})")))?;
         let asked = trial::choose(isa, &weights, &mut pool, threads);
         let positions = options.max_positions.unwrap_or(network.context_length).min(network.context_length);
         let batch = options.max_batch.unwrap_or(1);
@@ -98,7 +98,7 @@ impl CpuEngine {
         let pages = batch.saturating_mul(positions.div_ceil(PAGE_POSITIONS));
         let no_memory = |error: &dyn std::fmt::Display| {
             not_loaded(format!(
-                "the system gives no memory for a KV cache of {batch} sequences of {positions} positions ({error}); \
+                "cannot allocate memory for a KV cache of {batch} sequences of {positions} positions ({error}); \
                  lower --batch or --depth"
             ))
         };
@@ -115,9 +115,8 @@ impl CpuEngine {
         let tokens = TOKENS_PER_STEP.max(batch);
         let kinds = weights.blocks.iter().flat_map(matrices).map(|matrix| matrix.layout.kind);
         let split = kinds.into_iter().any(|kind| Form::of(isa, kind) == Form::Parts);
-        let buffers = Buffers::new(&network, tokens as usize, threads, split).map_err(|error| {
-            not_loaded(format!("the system gives no memory for a step's buffers ({error})"))
-        })?;
+        let buffers = Buffers::new(&network, tokens as usize, threads, split)
+            .map_err(|error| not_loaded(format!("cannot allocate memory for a step's buffers ({error})")))?;
         Ok(Self {
             capabilities: Capabilities {
                 engine: NAME,

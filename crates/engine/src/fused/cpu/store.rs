@@ -107,7 +107,7 @@ impl Packed {
     /// [`Error::Load`] when the system has no memory.
     pub(super) fn new(header: &Header) -> Result<Self, Error> {
         let arena = Arena::new(packed_bytes(header))
-            .map_err(|error| not_loaded(format!("the system gives no memory for the weights ({error})")))?;
+            .map_err(|error| not_loaded(format!("cannot allocate memory for the weights ({error})")))?;
         Ok(Self { arena })
     }
 

@@ -39,7 +39,7 @@ impl Graphs {
     pub(super) fn new(launches: Launches, batch: u32, positions: u32, spare_page: u32) -> Self {
         let off = match launches {
             Launches::Graphs => None,
-            Launches::Single => Some("as asked"),
+            Launches::Single => Some("as requested"),
             Launches::Watched => Some("each is waited for"),
         };
         Self {

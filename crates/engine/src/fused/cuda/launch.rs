@@ -162,7 +162,7 @@ fn within(kernel: &str, holds: &[bool]) -> Result<(), Fault> {
         return Ok(());
     }
     Err(Fault::Failed(format!(
-        "kernel {kernel} is given less memory than it works on; this is a fault of this program"
+        "kernel {kernel} is given less memory than it works on; this is a bug in bench"
     )))
 }
 

@@ -11,7 +11,7 @@ use super::store::{Form, Matrix, in_fragments};
 use crate::Launches;
 use crate::base::env;
 use crate::fused::KvType;
-use crate::fused::network::Network;
+use crate::fused::network::{MATRIX_TYPES, Network};
 use crate::fused::weights::Shape;
 use crate::hardware::cuda::Memory;
 use crate::model::quantize::{Distribution, Weights, dequantize};
@@ -25,6 +25,11 @@ const TOKENS: usize = 67;
 /// Rounding an activation to f16 moves it by at most 2^-12 of itself; of many, in all directions, much less is left. In parts
 /// of the sum of the products' sizes.
 const TOLERANCE: f64 = 1e-4;
+
+/// Types that there are kernels for tensor cores for.
+pub(in crate::fused) fn tensor_types() -> impl Iterator<Item = TensorType> {
+    MATRIX_TYPES.into_iter().filter(|kind| Layout::of(*kind).is_some())
+}
 
 /// Kernels for matrices of one type.
 fn kernels(kind: TensorType) -> Kernels {

@@ -40,7 +40,7 @@ impl Keys<'_> {
         let Some(value) = self.get(key) else { return Ok(None) };
         match value.as_f64().filter(|number| number.is_finite() && *number >= 0.0) {
             Some(number) => Ok(Some(number).filter(|number| *number > 0.0)),
-            None => Err(self.odd(key, value, "a fraction that is not negative")),
+            None => Err(self.odd(key, value, "a non-negative number")),
         }
     }
 
@@ -106,7 +106,7 @@ impl Keys<'_> {
         for key in ["final_logit_softcapping", "attn_logit_softcapping"] {
             if let Some(bound) = self.fraction(key)? {
                 return Err(unsupported(
-                    format!("bend logits by `{}.{key}` = {bound}", self.architecture),
+                    format!("cap logits at `{}.{key}` = {bound}", self.architecture),
                     format!("no published model of an architecture that it knows does; {WAY_OUT}"),
                 ));
             }
@@ -138,7 +138,7 @@ impl Keys<'_> {
         if let Some((key, _)) = other.into_iter().find(|(_, there)| *there) {
             return Err(unsupported(
                 format!("mix experts as `{}.{key}` says", self.architecture),
-                format!("it knows a softmax over those that a token goes through; {WAY_OUT}"),
+                format!("it knows a softmax over a token's chosen experts; {WAY_OUT}"),
             ));
         }
         Ok(Some(Experts { count: experts.count as usize, used: experts.used as usize, biases }))
@@ -172,7 +172,7 @@ impl Keys<'_> {
                 for (name, usual) in others {
                     let key = format!("rope.scaling.{name}");
                     let Some(value) = self.get(&key) else { continue };
-                    let value = value.as_f64().ok_or_else(|| self.odd(&key, value, "a fraction"))?;
+                    let value = value.as_f64().ok_or_else(|| self.odd(&key, value, "a number"))?;
                     if (value - usual).abs() > f64::EPSILON {
                         return Err(unsupported(
                             format!("scale positions with `{}.{key}` = {value}", self.architecture),

@@ -14,9 +14,10 @@ use super::serving;
 use super::{ALL, POSITIONS, ROUNDED_TOLERANCE, TYPES, distance, greedy, iq4, mxfp4, open, tiny, tokens};
 use crate::base::env;
 use crate::base::sys::Interrupt;
-use crate::fused::cuda::tests::products;
+use crate::fused::cuda::tests::{products, tensor_types};
+use crate::fused::network::MATRIX_TYPES;
 use crate::fused::{KvType, gpu_back_end, load};
-use crate::hardware::cuda::{Kind, Places};
+use crate::hardware::cuda::{Kind, Places, survey};
 use crate::model::{Header, Model, Source, TensorType};
 use crate::schedule::{Request, Scheduled, ServeOptions};
 use crate::{Device, Engine, Launches, Options, SequencePlan};
@@ -24,21 +25,6 @@ use infercost_testing::Tiny;
 
 /// How far logits may be from f64 where activations are rounded to f16.
 const HALVED_TOLERANCE: f64 = 3e-3;
-
-/// Types that there are kernels for tensor cores for.
-const TENSOR_TYPES: [TensorType; 11] = [
-    TensorType::Q4_K,
-    TensorType::Q5_K,
-    TensorType::Q6_K,
-    TensorType::Q4_0,
-    TensorType::Q8_0,
-    TensorType::MXFP4,
-    TensorType::Q4_1,
-    TensorType::Q5_0,
-    TensorType::Q5_1,
-    TensorType::F16,
-    TensorType::BF16,
-];
 
 const CARD: &str = "card h100-sxm5-80gb\n";
 const INSIDE: &str = "fused::tests::cuda::inside";
@@ -124,7 +110,7 @@ fn inside() {
 }
 
 fn of_label(label: &str) -> TensorType {
-    TENSOR_TYPES.into_iter().find(|kind| kind.label() == label).expect("a type for tensor cores")
+    tensor_types().find(|kind| kind.label() == label).expect("a type for tensor cores")
 }
 
 fn typed(dtype: &str) -> GgmlDType {
@@ -175,7 +161,8 @@ fn logits_of(architecture: &'static str) {
         let expected = Reference::with_cache(&path, KvType::F16).logits(&prompt);
         let found = distance(&logits(&mut *gpu(&path, &header), &prompt), &expected);
         eprintln!("{architecture} {what}: {found:.5}");
-        let on_tensor_cores = header.tensors.iter().any(|tensor| TENSOR_TYPES.contains(&tensor.dtype));
+        let on_tensor_cores =
+            header.tensors.iter().any(|tensor| tensor_types().any(|kind| kind == tensor.dtype));
         let tolerance = match (on_tensor_cores, shape.experts.is_some()) {
             (false, _) => ROUNDED_TOLERANCE,
             (true, false) => HALVED_TOLERANCE,
@@ -461,8 +448,19 @@ fn a_driver_that_records_no_graph_launches_kernels_one_by_one() {
 }
 
 #[test]
+fn the_survey_compiles_every_type_that_the_engine_takes() {
+    let sorted = |mut names: Vec<&'static str>| {
+        names.sort_unstable();
+        names
+    };
+    let labels = |types: &mut dyn Iterator<Item = TensorType>| sorted(types.map(TensorType::label).collect());
+    assert_eq!(sorted(survey::MATRIX_TYPES.to_vec()), labels(&mut MATRIX_TYPES.into_iter()));
+    assert_eq!(sorted(survey::TENSOR_TYPES.to_vec()), labels(&mut tensor_types()));
+}
+
+#[test]
 fn products_on_tensor_cores_are_those_of_f64_and_the_same_in_every_batch() {
-    for kind in TENSOR_TYPES {
+    for kind in tensor_types() {
         check(&format!("products {kind}"));
     }
 }
@@ -559,7 +557,7 @@ fn a_kernel_that_computes_wrongly_is_found_when_a_model_is_loaded() {
         assert!(!planted.is_empty(), "no code of {entry} in the cache");
         let wrong = once();
         assert!(
-            wrong.contains("reason: ") && wrong.contains(&format!("computes wrongly: {says}")),
+            wrong.contains("reason: ") && wrong.contains(&format!("gives wrong results: {says}")),
             "{wrong}"
         );
         for (file, text) in planted {
@@ -597,7 +595,7 @@ fn a_kernel_for_tensor_cores_that_computes_wrongly_is_dropped_by_name() {
         assert_eq!(planted.len(), 1, "one file has {entry}");
         let wrong = once();
         assert!(wrong.contains(&format!(" without {entry} for Q4_K")), "{wrong}");
-        assert!(wrong.contains(&format!("{entry} for Q4_K is not used, it computes wrongly: ")), "{wrong}");
+        assert!(wrong.contains(&format!("{entry} for Q4_K is not used: its results are wrong: ")), "{wrong}");
         assert_eq!(wrong.contains("tensor cores, activations"), kept, "{wrong}");
         for (file, text) in planted {
             fs::write(file, text).expect("the code as it was");

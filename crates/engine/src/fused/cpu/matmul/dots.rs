@@ -41,7 +41,8 @@ pub(super) unsafe fn multiply<W: Enabled>(layout: &Layout, group: *const u8, inp
             TensorType::Q3_K => tiles_of::<W, Q3_K>(layout, group, input, to),
             TensorType::IQ4_NL => tiles_of::<W, IQ4_NL>(layout, group, input, to),
             TensorType::IQ4_XS => tiles_of::<W, IQ4_XS>(layout, group, input, to),
-            _ => tiles_of::<W, Q5_0>(layout, group, input, to),
+            TensorType::Q5_0 => tiles_of::<W, Q5_0>(layout, group, input, to),
+            other => unreachable!("no kernel for {other}"),
         }
     }
 }

@@ -50,7 +50,8 @@ unsafe fn groups_of<V: Lanes>(weights: Weights, groups: Range<usize>, input: Inp
         match weights.layout.kind {
             TensorType::F32 => groups_in::<V, F32>(weights, groups, input, output),
             TensorType::F16 => groups_in::<V, F16>(weights, groups, input, output),
-            _ => groups_in::<V, BF16>(weights, groups, input, output),
+            TensorType::BF16 => groups_in::<V, BF16>(weights, groups, input, output),
+            other => unreachable!("no kernel for {other}"),
         }
     }
 }

@@ -58,7 +58,8 @@ pub(super) unsafe fn multiply<W: Enabled>(layout: &Layout, group: *const u8, inp
             TensorType::Q5_1 => tiles_of::<W, Blocks<5, true>>(layout, group, input, to),
             TensorType::Q8_0 => tiles_of::<W, Blocks<8, false>>(layout, group, input, to),
             TensorType::MXFP4 => tiles_of::<W, Floats>(layout, group, input, to),
-            _ => tiles_of::<W, Blocks<4, false>>(layout, group, input, to),
+            TensorType::Q4_0 => tiles_of::<W, Blocks<4, false>>(layout, group, input, to),
+            other => unreachable!("no kernel for {other}"),
         }
     }
 }

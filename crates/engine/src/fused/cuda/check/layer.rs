@@ -70,7 +70,7 @@ fn halved(kernels: &Kernels, network: &Network) -> Result<(), Wrong> {
         for (both, one) in of_both.iter().zip(&of_one) {
             let count = one.place().bytes() / 4;
             if scratch.words(both.place(), count)? != scratch.words(one.place(), count)? {
-                return Err(Wrong::Kernel(format!("its kernel {what} gives other halves than halve")));
+                return Err(Wrong::Kernel(format!("its kernels {what} and halve give different f16 values")));
             }
         }
         Ok(())
@@ -194,7 +194,7 @@ fn choice(kernels: &Kernels, (count, used): (usize, usize), width: usize) -> Res
     let found = scratch.words(chosen.place(), pairs)?;
     if found.iter().zip(&expected).any(|(found, expected)| *found as usize != *expected) {
         return Err(Wrong::Kernel(format!(
-            "its kernel choose takes the experts {found:?} where {expected:?} are right"
+            "its kernel choose picks experts {found:?} instead of {expected:?}"
         )));
     }
     near("choose", &scratch.floats(shares.place(), pairs)?, &weights, TOLERANCE)?;
@@ -232,7 +232,7 @@ fn largest(kernels: &Kernels, count: usize) -> Result<(), Wrong> {
         return Ok(());
     }
     Err(Wrong::Kernel(format!(
-        "its kernel largest gives token {} with {} where {first} with 2 is right, and {} for a row that is not finite",
+        "its kernel largest gives token {} with {} instead of {first} with 2, and {} for a row that is not finite",
         found[0], values[0], values[1]
     )))
 }

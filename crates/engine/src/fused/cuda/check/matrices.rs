@@ -142,7 +142,7 @@ pub(super) fn compare(kernels: &Kernels, matrix: &Matrix) -> Result<(), Wrong> {
                 let near = (f64::from(found) - expected).abs() <= TOLERANCE * size;
                 if !near {
                     return Err(Wrong::Kernel(format!(
-                        "its kernel for {} gives {found} where {expected} is right (row {}, {tokens} tokens)",
+                        "its kernel for {} gives {found} instead of {expected} (row {}, {tokens} tokens)",
                         matrix.kind,
                         first + row
                     )));

@@ -142,7 +142,7 @@ fn near(kernel: &str, found: &[f32], expected: &[f64], tolerance: f64) -> Result
         let near = (f64::from(*found) - expected).abs() <= tolerance * (1.0 + expected.abs());
         if !near {
             return Err(Wrong::Kernel(format!(
-                "its kernel {kernel} gives {found} where {expected} is right (element {index})"
+                "its kernel {kernel} gives {found} instead of {expected} (element {index})"
             )));
         }
     }

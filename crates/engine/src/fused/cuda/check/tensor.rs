@@ -188,7 +188,7 @@ fn first_wrong<'a>(
         let near = (f64::from(*found) - expected).abs() <= TOLERANCE * size;
         (!near).then(|| {
             format!(
-                "it gives {found} where {expected} is right (row {}, token {}, {columns} columns)",
+                "it gives {found} instead of {expected} (row {}, token {}, {columns} columns)",
                 index % rows,
                 index / rows
             )

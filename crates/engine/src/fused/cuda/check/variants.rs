@@ -116,7 +116,7 @@ fn kernels(
 ) -> Result<Kernels, Error> {
     let how = (kv_type, Launches::Watched);
     Kernels::new(device, &env::cache_folder(), network, how, kinds)
-        .map_err(|reason| crate::fused::not_loaded(format!("the kernels cannot be made ready: {reason}")))
+        .map_err(|reason| crate::fused::not_loaded(format!("the kernels cannot be prepared: {reason}")))
 }
 
 /// What was computed wrongly; a device that fails ends the checks.

@@ -52,12 +52,12 @@ pub(in super::super) unsafe fn multiply<T: Tiles>(
         ($($kind:ident),*) => {
             match weights.layout.kind {
                 $(TensorType::$kind => T::enabled(Panels::<$kind> { weights, groups, input, output }),)*
-                _ => T::enabled(Panels::<Q8_0> { weights, groups, input, output }),
+                other => unreachable!("no kernel for {other}"),
             }
         };
     }
     // SAFETY: matrix, input and output are as the module asks, and the processor has what `T` needs.
-    unsafe { of!(Q4_0, Q4_1, Q5_0, Q5_1, Q2_K, Q3_K, Q4_K, Q5_K, Q6_K, MXFP4, IQ4_NL, IQ4_XS) };
+    unsafe { of!(Q4_0, Q4_1, Q5_0, Q5_1, Q2_K, Q3_K, Q4_K, Q5_K, Q6_K, Q8_0, MXFP4, IQ4_NL, IQ4_XS) };
 }
 
 /// A block of sixteen rows: signed quants of a byte, and what their products are multiplied with.
