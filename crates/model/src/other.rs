@@ -45,7 +45,7 @@ pub(super) fn refusal(names: &[String], base: Option<&str>) -> Option<String> {
     }
     if has("model_index.json") {
         return Some(
-            "this is a pipeline for images or video (model_index.json is there), not a language model"
+            "this is a pipeline for images or video (it has model_index.json), not a language model"
                 .to_owned(),
         );
     }
@@ -129,7 +129,7 @@ mod tests {
         check(&["adapter_config.json", "adapter_model.safetensors"], Some("a LoRA adapter"));
         check(&["adapter_config.json", "adapter_model.bin"], Some("a LoRA adapter"));
         check(&["config.json", "adapter_config.json", "adapter_model.safetensors"], Some("a LoRA adapter"));
-        check(&["model_index.json", "vae/config.json"], Some("pipeline for pictures"));
+        check(&["model_index.json", "vae/config.json"], Some("pipeline for images"));
         check(&["config.json", "model.safetensors", "modules.json"], Some("embedding model"));
         check(
             &["config.json", "pytorch_model-00001-of-00002.bin"],

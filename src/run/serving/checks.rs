@@ -197,7 +197,8 @@ fn usage(rows: &[Driven]) -> Check {
         let matters = |number: usize| number as f64 > MOST_OFF * with_usage as f64;
         let prompt = matters(prompt)
             .then(|| format!("the server's count differs from what was sent in {prompt} prompts"));
-        let usage = matters(usage).then(|| format!("the server's count differs from what arrived in {usage} answers"));
+        let usage = matters(usage)
+            .then(|| format!("the server's count differs from what arrived in {usage} answers"));
         let all: Vec<String> = prompt.into_iter().chain(usage).collect();
         (!all.is_empty()).then(|| all.join(", "))
     });
@@ -409,8 +410,13 @@ mod tests {
                 "b: 2.0% of the prompt tokens",
             ),
             (|d| d.off.prompt = 1, "usage_agrees", Verdict::Valid, "in 199 of 200 requests"),
-            (|d| d.off.prompt = 2, "usage_agrees", Verdict::Suspect, "differs from what was sent in 2 prompts"),
-            (|d| d.off.usage = 2, "usage_agrees", Verdict::Suspect, "counts 2 answers differently"),
+            (
+                |d| d.off.prompt = 2,
+                "usage_agrees",
+                Verdict::Suspect,
+                "differs from what was sent in 2 prompts",
+            ),
+            (|d| d.off.usage = 2, "usage_agrees", Verdict::Suspect, "what arrived in 2 answers"),
             (|d| d.generated = Some(3300), "foreign_requests", Verdict::Valid, "28 were for others"),
             (
                 |d| d.generated = Some(3000),

@@ -40,7 +40,7 @@ impl Refused {
         match value.as_str() {
             "" | "nothing" => format!("`{field}` {reason}"),
             value => {
-                let verbs = ["contradicts ", "repeats ", "has ", "makes ", "comes ", "names "];
+                let verbs = ["contradicts ", "repeats ", "has ", "makes ", "occurs ", "names "];
                 if verbs.iter().any(|verb| reason.starts_with(verb)) {
                     return format!("`{field}` {value} {reason}");
                 }

@@ -343,6 +343,10 @@ fn json_format(root: &Node) -> Option<Format> {
         _ => None,
     };
     let Some(fields) = root.fields() else { return of_list(root) };
+    // A result may have a part with `models` in it, as models.dev's providers do.
+    if is_result(fields) {
+        return None;
+    }
     if let Some(format) = get(fields, "data").and_then(of_list).filter(|format| *format == Format::OpenRouter)
     {
         return Some(format);

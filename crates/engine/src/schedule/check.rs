@@ -198,7 +198,7 @@ mod tests {
         assert_eq!(of(320, 1), Ok(()));
         let full = of(320, 2).unwrap_err();
         assert!(full.contains("321 positions (request 1 of 2)") && full.contains("320 positions;"), "{full}");
-        assert!(of(400, 2).unwrap_err().contains("goes to 400"));
+        assert!(of(400, 2).unwrap_err().contains("the limit here is 400"));
         assert!(of(0, 2).unwrap_err().contains("without a token (request 1 of 2)"));
     }
 }

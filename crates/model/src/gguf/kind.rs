@@ -305,7 +305,7 @@ mod tests {
                 "an embedding model, which turns a text into a vector (llama.pooling_type = 3)",
             ),
             (&[("llama.pooling_type", Value::U32(4))], "a reranker"),
-            (&[("llama.attention.causal", Value::Bool(false))], "an encoder, which sees a text as a whole"),
+            (&[("llama.attention.causal", Value::Bool(false))], "an encoder, which reads text whole"),
             (&[("general.architecture", text("flux"))], "a diffusion model for pictures"),
             (&[("general.architecture", text("llada"))], "a diffusion model for text"),
             (&[("diffusion.shift_logits", Value::Bool(true))], "a diffusion model for text"),

@@ -80,9 +80,10 @@ fn spec(keys: &Keys<'_>, tensors: &[TensorInfo]) -> Result<ModelSpec, Error> {
         }
     };
     if u64::from(heads) * u64::from(head_size) > MAX_DIMENSION {
-        return Err(
-            keys.bad("attention.key_length", format!("gives {heads} heads of {head_size}: too large"))
-        );
+        return Err(keys.bad(
+            "attention.key_length",
+            format!("gives {heads} heads of {head_size}, larger than any model's"),
+        ));
     }
     let embedding = tensors.iter().find(|tensor| tensor.name == "token_embd.weight").ok_or_else(|| {
         Error::unusable(

@@ -283,7 +283,7 @@ fn bad_files() -> Vec<(&'static str, Vec<u8>, &'static [&'static str])> {
         (
             "huge heads",
             with("llama.attention.key_length", Some(Value::U32(1 << 24))),
-            &["key_length` makes 4 heads"],
+            &["key_length` gives 4 heads"],
         ),
         ("no width", with("llama.embedding_length", None), &["`llama.embedding_length` is missing"]),
         (

@@ -235,7 +235,7 @@ fn a_tokenizer_json_beside_the_weights_is_used() {
 fn a_tokenizer_json_that_lies_is_refused() {
     let folder = json_folder(r#"["a b"]"#);
     let message = json::in_folder(folder.path(), 3).unwrap_err().to_string();
-    assert!(message.contains("`ab` has the number 3") && message.contains("3 rows"), "{message}");
+    assert!(message.contains("`ab` has id 3") && message.contains("3 rows"), "{message}");
     let folder = json_folder(r#"["ab ab"]"#);
     let message = json::in_folder(folder.path(), 4).unwrap_err().to_string();
     assert!(message.contains("tokenizer.json: merge 0"), "{message}");

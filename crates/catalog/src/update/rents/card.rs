@@ -263,7 +263,7 @@ mod tests {
         assert_eq!(identify("A10080GB", "x_sxm4", &[]), sure("a100-sxm4-80gb"));
         assert_eq!(identify("GB200", "GB200 NVL72", &[186.0]), sure("gb200-186gb"));
         assert_eq!(identify("MI300X192GB", "x", &[]), sure("mi300x-192gb"));
-        assert_eq!(identify("B200180GB", "x", &[]), sure("b200-180gb"));
+        assert_eq!(identify("B200180GB", "x", &[]), sure("b200-sxm-180gb"));
         assert_eq!(identify("A10G", "g5.xlarge", &[22.4]), sure("a10g-24gb"));
         assert_eq!(identify("L40S_PCIE", "L40Sx8_x", &[48.0]), sure("l40s-48gb"));
         let not = |text: &str| Err(NoMatch::Card(text.to_owned()));
