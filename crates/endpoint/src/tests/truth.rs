@@ -314,7 +314,10 @@ impl<S: Write> Reply<'_, S> {
     }
 
     fn event(&self, text: Option<&str>, finish: Option<&str>) -> String {
-        let choice = if self.asked.path.ends_with("/chat/completions") {
+        let is_chat = self.asked.path.ends_with("/chat/completions");
+        // Some clients tell the kinds of chunks by this name.
+        let object = if is_chat { "chat.completion.chunk" } else { "text_completion" };
+        let choice = if is_chat {
             let delta = text.map_or(json!({}), |text| json!({"content": text}));
             json!({"index": 0, "delta": delta, "logprobs": null, "finish_reason": finish})
         } else {
@@ -322,7 +325,7 @@ impl<S: Write> Reply<'_, S> {
             let logprobs = json!({"text": ["not this"], "token_logprobs": [-0.5]});
             json!({"index": 0, "logprobs": logprobs, "text": text.unwrap_or(""), "finish_reason": finish})
         };
-        let chunk = json!({"id": "1", "object": "chunk", "created": 1, "model": self.model, "choices": [choice], "usage": null});
+        let chunk = json!({"id": "1", "object": object, "created": 1, "model": self.model, "choices": [choice], "usage": null});
         format!("data: {chunk}\n\n")
     }
 
