@@ -46,19 +46,19 @@ static __device__ unsigned int bits(unsigned int number) {
 }
 
 // f16 between 1/2 and 1 of either sign, two to a word: sums wander, and stay finite for as long as a launch may take.
-static __device__ unsigned int two_halves(unsigned int number) { return (bits(number) & 0x83ff83ffu) | 0x38003800u; }
+static __device__ unsigned int two_f16(unsigned int number) { return (bits(number) & 0x83ff83ffu) | 0x38003800u; }
 
 // The same in e4m3, four to a word.
-static __device__ unsigned int four_eights(unsigned int number) { return (bits(number) & 0x87878787u) | 0x30303030u; }
+static __device__ unsigned int four_fp8(unsigned int number) { return (bits(number) & 0x87878787u) | 0x30303030u; }
 
 // `iterations` times 8 products of 16 × 16 by 16 × 8 a warp, 4,096 operations each, f16 with sums in single precision.
-extern "C" __global__ void multiply_halves(float *sums, unsigned int iterations) {
+extern "C" __global__ void multiply_f16(float *sums, unsigned int iterations) {
     float sum[chains][4] = {};
     unsigned int a[4], b[2];
 #pragma unroll
-    for (int word = 0; word < 4; ++word) a[word] = two_halves(word);
+    for (int word = 0; word < 4; ++word) a[word] = two_f16(word);
 #pragma unroll
-    for (int word = 0; word < 2; ++word) b[word] = two_halves(4 + word);
+    for (int word = 0; word < 2; ++word) b[word] = two_f16(4 + word);
     for (unsigned int iteration = 0; iteration < iterations; ++iteration) {
 #pragma unroll
         for (int c = 0; c < chains; ++c) {
@@ -74,7 +74,7 @@ extern "C" __global__ void multiply_halves(float *sums, unsigned int iterations)
 }
 
 // The same with 8-bit integers, 16 × 32 by 32 × 8: 8,192 operations each.
-extern "C" __global__ void multiply_bytes(float *sums, unsigned int iterations) {
+extern "C" __global__ void multiply_int8(float *sums, unsigned int iterations) {
     int sum[chains][4] = {};
     unsigned int a[4], b[2];
 #pragma unroll
@@ -97,13 +97,13 @@ extern "C" __global__ void multiply_bytes(float *sums, unsigned int iterations) 
 
 #if __CUDA_ARCH__ >= 890
 // The same with 8-bit floating-point numbers (e4m3), which compute capability 8.9 began with.
-extern "C" __global__ void multiply_eights(float *sums, unsigned int iterations) {
+extern "C" __global__ void multiply_fp8(float *sums, unsigned int iterations) {
     float sum[chains][4] = {};
     unsigned int a[4], b[2];
 #pragma unroll
-    for (int word = 0; word < 4; ++word) a[word] = four_eights(word);
+    for (int word = 0; word < 4; ++word) a[word] = four_fp8(word);
 #pragma unroll
-    for (int word = 0; word < 2; ++word) b[word] = four_eights(4 + word);
+    for (int word = 0; word < 2; ++word) b[word] = four_fp8(4 + word);
     for (unsigned int iteration = 0; iteration < iterations; ++iteration) {
 #pragma unroll
         for (int c = 0; c < chains; ++c) {

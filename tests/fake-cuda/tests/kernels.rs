@@ -69,12 +69,12 @@ fn peaks_are_of_the_work_that_is_counted() {
         assert_eq!(words(&to), last.collect::<Vec<_>>(), "{architecture}");
 
         let products = [
-            ("multiply_halves", "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32"),
-            ("multiply_bytes", "mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32"),
-            ("multiply_eights", "mma.sync.aligned.m16n8k32.row.col.f32.e4m3.e4m3.f32"),
+            ("multiply_f16", "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32"),
+            ("multiply_int8", "mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32"),
+            ("multiply_fp8", "mma.sync.aligned.m16n8k32.row.col.f32.e4m3.e4m3.f32"),
         ];
         for (kernel, instruction) in products {
-            if kernel == "multiply_eights" && architecture == "compute_80" {
+            if kernel == "multiply_fp8" && architecture == "compute_80" {
                 continue;
             }
             let mut once = vec![0; lanes * 4];

@@ -40,11 +40,11 @@ pub enum Work {
     /// Bytes copied, read and written bytes counted once.
     Copy,
     /// Operations on f16, with sums in single precision.
-    Halves,
+    F16,
     /// Operations on 8-bit integers.
-    Bytes,
+    Int8,
     /// Operations on 8-bit floating-point numbers.
-    Eights,
+    Fp8,
 }
 
 /// A GPU with arrays for it to work on.
@@ -54,9 +54,9 @@ pub struct Bench {
     read: Function,
     write: Function,
     copy: Function,
-    halves: Function,
-    bytes: Function,
-    eights: Option<Function>,
+    f16: Function,
+    int8: Function,
+    fp8: Option<Function>,
     from: Memory,
     to: Memory,
     sums: Memory,
@@ -83,14 +83,14 @@ impl Bench {
             Ok((arrays(FIRST)?, queue.alloc(threads as usize * size_of::<f32>())?, queue.free()? as u64))
         };
         let ((from, to), sums, free) = prepared().map_err(|fault| fault.to_string())?;
-        let fp8 = (device.architecture.major, device.architecture.minor) >= FIRST_WITH_FP8;
+        let has_fp8 = (device.architecture.major, device.architecture.minor) >= FIRST_WITH_FP8;
         let mut bench = Self {
             read: module.function("read_words")?,
             write: module.function("write_words")?,
             copy: module.function("copy_words")?,
-            halves: module.function("multiply_halves")?,
-            bytes: module.function("multiply_bytes")?,
-            eights: fp8.then(|| module.function("multiply_eights")).transpose()?,
+            f16: module.function("multiply_f16")?,
+            int8: module.function("multiply_int8")?,
+            fp8: has_fp8.then(|| module.function("multiply_fp8")).transpose()?,
             multiprocessors: device.multiprocessors,
             queue,
             from,
@@ -131,8 +131,8 @@ impl Bench {
     }
 
     /// Whether the GPU computes with 8-bit floating-point numbers.
-    pub fn has_eights(&self) -> bool {
-        self.eights.is_some()
+    pub fn has_fp8(&self) -> bool {
+        self.fp8.is_some()
     }
 
     /// Bytes or operations per second, once.
@@ -166,8 +166,8 @@ impl Bench {
         let products = warps * CHAINS * OPERATIONS;
         match work {
             Work::Read | Work::Write | Work::Copy => self.array_bytes().get() as f64,
-            Work::Halves => products,
-            Work::Bytes | Work::Eights => products * NARROWER,
+            Work::F16 => products,
+            Work::Int8 | Work::Fp8 => products * NARROWER,
         }
     }
 
@@ -182,9 +182,9 @@ impl Bench {
             Work::Read => (&self.read, MEMORY_BLOCKS, vec![from, sums, words, times]),
             Work::Write => (&self.write, MEMORY_BLOCKS, vec![from, words, times]),
             Work::Copy => (&self.copy, MEMORY_BLOCKS, vec![from, to, words, times]),
-            Work::Halves => (&self.halves, PRODUCT_BLOCKS, vec![sums, times]),
-            Work::Bytes => (&self.bytes, PRODUCT_BLOCKS, vec![sums, times]),
-            Work::Eights => (self.eights.as_ref().ok_or_else(absent)?, PRODUCT_BLOCKS, vec![sums, times]),
+            Work::F16 => (&self.f16, PRODUCT_BLOCKS, vec![sums, times]),
+            Work::Int8 => (&self.int8, PRODUCT_BLOCKS, vec![sums, times]),
+            Work::Fp8 => (self.fp8.as_ref().ok_or_else(absent)?, PRODUCT_BLOCKS, vec![sums, times]),
         };
         let grid = Grid { blocks: [self.multiprocessors * blocks, 1, 1], threads: THREADS };
         let begin = clock::now();

@@ -24,10 +24,10 @@ pub fn measure(ordinal: usize) -> Result<DevicePeaks, String> {
         read: rounds(Work::Read)?,
         write: rounds(Work::Write)?,
         copy: rounds(Work::Copy)?,
-        flops: rounds(Work::Halves)?,
+        flops: rounds(Work::F16)?,
         instruction_set: "mma.sync f16",
-        narrow: Some((rounds(Work::Bytes)?, "mma.sync s8")),
-        fp8: bench.has_eights().then(|| rounds(Work::Eights)).transpose()?,
+        narrow: Some((rounds(Work::Int8)?, "mma.sync s8")),
+        fp8: bench.has_fp8().then(|| rounds(Work::Fp8)).transpose()?,
         bytes: bench.array_bytes(),
         cache: bench.cache(),
     })
