@@ -306,7 +306,7 @@ mod tests {
             ),
             (&[("llama.pooling_type", Value::U32(4))], "a reranker"),
             (&[("llama.attention.causal", Value::Bool(false))], "an encoder, which reads text whole"),
-            (&[("general.architecture", text("flux"))], "a diffusion model for pictures"),
+            (&[("general.architecture", text("flux"))], "a diffusion model for images"),
             (&[("general.architecture", text("llada"))], "a diffusion model for text"),
             (&[("diffusion.shift_logits", Value::Bool(true))], "a diffusion model for text"),
             (&[("general.architecture", text("eagle3"))], "the draft head of a model"),
