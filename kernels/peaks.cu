@@ -45,76 +45,62 @@ static __device__ unsigned int bits(unsigned int number) {
     return mixed ^ (mixed >> 15);
 }
 
-// f16 between 1/2 and 1 of either sign, two to a word: sums wander, and stay finite for as long as a launch may take.
-static __device__ unsigned int two_f16(unsigned int number) { return (bits(number) & 0x83ff83ffu) | 0x38003800u; }
-
-// The same in e4m3, four to a word.
-static __device__ unsigned int four_fp8(unsigned int number) { return (bits(number) & 0x87878787u) | 0x30303030u; }
-
-// `iterations` times 8 products of 16 × 16 by 16 × 8 a warp, 4,096 operations each, f16 with sums in single precision.
-extern "C" __global__ void multiply_f16(float *sums, unsigned int iterations) {
-    float sum[chains][4] = {};
-    unsigned int a[4], b[2];
-#pragma unroll
-    for (int word = 0; word < 4; ++word) a[word] = two_f16(word);
-#pragma unroll
-    for (int word = 0; word < 2; ++word) b[word] = two_f16(4 + word);
-    for (unsigned int iteration = 0; iteration < iterations; ++iteration) {
-#pragma unroll
-        for (int c = 0; c < chains; ++c) {
-            asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
-                         : "+f"(sum[c][0]), "+f"(sum[c][1]), "+f"(sum[c][2]), "+f"(sum[c][3])
-                         : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
-        }
+// What a product takes and how it is done: 16 × 16 by 16 × 8, 4,096 operations, f16 with sums in single precision.
+struct F16 {
+    typedef float Sum;
+    // Two between 1/2 and 1 of either sign: sums wander, and stay finite for as long as a launch may take.
+    static __device__ unsigned int operand(unsigned int number) { return (bits(number) & 0x83ff83ffu) | 0x38003800u; }
+    static __device__ void multiply(Sum (&sum)[4], const unsigned int (&a)[4], const unsigned int (&b)[2]) {
+        asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+                     : "+f"(sum[0]), "+f"(sum[1]), "+f"(sum[2]), "+f"(sum[3])
+                     : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
     }
-    float all = 0.0f;
-#pragma unroll
-    for (int c = 0; c < chains; ++c) all += sum[c][0] + sum[c][1] + sum[c][2] + sum[c][3];
-    sums[thread()] = all;
-}
+};
 
-// The same with 8-bit integers, 16 × 32 by 32 × 8: 8,192 operations each.
-extern "C" __global__ void multiply_int8(float *sums, unsigned int iterations) {
-    int sum[chains][4] = {};
-    unsigned int a[4], b[2];
-#pragma unroll
-    for (int word = 0; word < 4; ++word) a[word] = bits(word);
-#pragma unroll
-    for (int word = 0; word < 2; ++word) b[word] = bits(4 + word);
-    for (unsigned int iteration = 0; iteration < iterations; ++iteration) {
-#pragma unroll
-        for (int c = 0; c < chains; ++c) {
-            asm volatile("mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
-                         : "+r"(sum[c][0]), "+r"(sum[c][1]), "+r"(sum[c][2]), "+r"(sum[c][3])
-                         : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
-        }
+// 8-bit integers, 16 × 32 by 32 × 8: 8,192 operations.
+struct Int8 {
+    typedef int Sum;
+    static __device__ unsigned int operand(unsigned int number) { return bits(number); }
+    static __device__ void multiply(Sum (&sum)[4], const unsigned int (&a)[4], const unsigned int (&b)[2]) {
+        asm volatile("mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+                     : "+r"(sum[0]), "+r"(sum[1]), "+r"(sum[2]), "+r"(sum[3])
+                     : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
     }
-    int all = 0;
-#pragma unroll
-    for (int c = 0; c < chains; ++c) all += sum[c][0] ^ sum[c][1] ^ sum[c][2] ^ sum[c][3];
-    sums[thread()] = (float)all;
-}
+};
 
 #if __CUDA_ARCH__ >= 890
-// The same with 8-bit floating-point numbers (e4m3), which compute capability 8.9 began with.
-extern "C" __global__ void multiply_fp8(float *sums, unsigned int iterations) {
-    float sum[chains][4] = {};
+// 8-bit floating-point numbers (e4m3), which compute capability 8.9 began with; as many operations.
+struct Fp8 {
+    typedef float Sum;
+    static __device__ unsigned int operand(unsigned int number) { return (bits(number) & 0x87878787u) | 0x30303030u; }
+    static __device__ void multiply(Sum (&sum)[4], const unsigned int (&a)[4], const unsigned int (&b)[2]) {
+        asm volatile("mma.sync.aligned.m16n8k32.row.col.f32.e4m3.e4m3.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+                     : "+f"(sum[0]), "+f"(sum[1]), "+f"(sum[2]), "+f"(sum[3])
+                     : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+    }
+};
+#endif
+
+// `iterations` times 8 products a warp, whose operands stay in registers.
+template <class Product> static __device__ void multiply(float *sums, unsigned int iterations) {
+    typename Product::Sum sum[chains][4] = {};
     unsigned int a[4], b[2];
 #pragma unroll
-    for (int word = 0; word < 4; ++word) a[word] = four_fp8(word);
+    for (int word = 0; word < 4; ++word) a[word] = Product::operand(word);
 #pragma unroll
-    for (int word = 0; word < 2; ++word) b[word] = four_fp8(4 + word);
+    for (int word = 0; word < 2; ++word) b[word] = Product::operand(4 + word);
     for (unsigned int iteration = 0; iteration < iterations; ++iteration) {
 #pragma unroll
-        for (int c = 0; c < chains; ++c) {
-            asm volatile("mma.sync.aligned.m16n8k32.row.col.f32.e4m3.e4m3.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
-                         : "+f"(sum[c][0]), "+f"(sum[c][1]), "+f"(sum[c][2]), "+f"(sum[c][3])
-                         : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
-        }
+        for (int c = 0; c < chains; ++c) Product::multiply(sum[c], a, b);
     }
     float all = 0.0f;
 #pragma unroll
-    for (int c = 0; c < chains; ++c) all += sum[c][0] + sum[c][1] + sum[c][2] + sum[c][3];
+    for (int c = 0; c < chains; ++c) all += (float)sum[c][0] + (float)sum[c][1] + (float)sum[c][2] + (float)sum[c][3];
     sums[thread()] = all;
 }
+
+extern "C" __global__ void multiply_f16(float *sums, unsigned int iterations) { multiply<F16>(sums, iterations); }
+extern "C" __global__ void multiply_int8(float *sums, unsigned int iterations) { multiply<Int8>(sums, iterations); }
+#if __CUDA_ARCH__ >= 890
+extern "C" __global__ void multiply_fp8(float *sums, unsigned int iterations) { multiply<Fp8>(sums, iterations); }
 #endif

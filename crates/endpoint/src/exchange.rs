@@ -160,9 +160,7 @@ impl Exchange {
         {
             self.answer.events += 1;
             if bytes > 0 {
-                log.delivered(request.0, at, Part::Answer, Amount::Bytes(bytes));
-                self.answer.deliveries += 1;
-                self.progress = at;
+                self.deliver(request.0, at, Part::Answer, Amount::Bytes(bytes), log);
             }
             data = rest;
         }
@@ -248,11 +246,15 @@ impl Exchange {
             self.answer.finish = Some(reason(finish));
         }
         if let Some((part, amount)) = delivery(chunk) {
-            log.delivered(slot, at, part, amount);
-            self.answer.deliveries += 1;
-            self.progress = at;
+            self.deliver(slot, at, part, amount, log);
         }
         Ok(())
+    }
+
+    fn deliver(&mut self, slot: InFlight, at: Tick, part: Part, amount: Amount, log: &mut RequestLog) {
+        log.delivered(slot, at, part, amount);
+        self.answer.deliveries += 1;
+        self.progress = at;
     }
 
     /// The connection is closed: whether the answer was complete anyway. `why` says how it closed.
