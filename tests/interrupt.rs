@@ -50,6 +50,29 @@ fn a_signal_at_any_moment_leaves_whole_records_or_none() {
     }
 }
 
+/// As a script starts what it puts in the background: Ctrl-C is meant for what is in front.
+#[test]
+fn ctrl_c_stays_ignored_where_it_was() {
+    let bench = Bench::new();
+    let mut command = std::process::Command::new("sh");
+    command.args(["-c", "trap '' INT; exec \"$@\"", "sh", env!("CARGO_BIN_EXE_bench")]);
+    command.args(["run", "--model", SMALL, "-p", "8", "-n", "4", "--max-time", "2s"]);
+    let plain = bench.command(&[]);
+    command.env_clear().envs(plain.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    command.current_dir(bench.folder()).stdout(Stdio::null()).stderr(Stdio::null());
+    let mut child = command.spawn().expect("the program starts");
+    std::thread::sleep(Duration::from_millis(700));
+    assert_eq!(child.try_wait().expect("its state"), None, "it ended too soon");
+    signal(&child, "INT");
+    let status = child.wait().expect("it ends");
+    assert_ne!(status.code(), Some(130));
+    let records = bench.records();
+    assert_eq!(records.len(), 1);
+    let text = std::fs::read_to_string(&records[0]).expect("a record");
+    let record: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    assert_eq!(record["command"]["interrupted"], serde_json::Value::Null);
+}
+
 #[test]
 fn loading_a_large_model_can_be_interrupted() {
     let args = ["run", "--model", "synthetic:llama-3.2-1b:q8_0", "-p", "8", "-n", "4"];

@@ -23,6 +23,13 @@ pub(crate) struct Ran {
     pub(crate) stderr: String,
 }
 
+/// Whether this process was started with SIGINT ignored, as by a shell in the background: its children inherit that.
+fn ctrl_c_is_ignored() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask & 0b10 != 0)
+}
+
 impl Bench {
     pub(crate) fn new() -> Self {
         Self { folder: tempfile::tempdir().expect("a temporary folder") }
@@ -35,7 +42,11 @@ impl Bench {
 
     /// The program with its arguments, ready to start.
     pub(crate) fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_bench"));
+        let program = env!("CARGO_BIN_EXE_bench");
+        let mut command = Command::new(if ctrl_c_is_ignored() { "env" } else { program });
+        if ctrl_c_is_ignored() {
+            command.args(["--default-signal=INT", program]);
+        }
         command
             .args(args)
             .current_dir(self.folder())

@@ -121,9 +121,11 @@ fn a_signal_puts_the_settings_back() {
 #[expect(clippy::exit, reason = "the code is what the other process looks at")]
 #[allow(unsafe_code, reason = "std cannot set a signal back to its default")]
 fn hold(library: &Path, looks: bool) {
-    // Under `nohup` SIGHUP comes ignored, and the program leaves that as it is.
-    // SAFETY: no other thread of this process changes how signals are handled.
-    unsafe { libc::signal(libc::SIGHUP, libc::SIG_DFL) };
+    // Under `nohup`, or in a shell's background, they come ignored, and the program leaves that as it is.
+    for signal in [libc::SIGHUP, libc::SIGINT, libc::SIGQUIT] {
+        // SAFETY: no other thread of this process changes how signals are handled.
+        unsafe { libc::signal(signal, libc::SIG_DFL) };
+    }
     let interrupt = Interrupt::install().expect("handlers");
     let library = nvml::open(Some(library)).expect("the fake library");
     let gpu = nvml::select(library, &Wanted::Index(0)).expect("its GPU");

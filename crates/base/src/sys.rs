@@ -20,7 +20,8 @@ use super::units::{Bytes, Seconds};
 /// The first Ctrl-C (SIGINT) or SIGTERM sets the flag, which workers check between two steps. A second
 /// signal ends the process at once, in case a worker does not check, and so does the loss of the
 /// terminal (SIGHUP) or SIGQUIT; what the process has changed on the machine is restored first
-/// ([`undo`]). A further signal meanwhile ends the process without waiting.
+/// ([`undo`]). A further signal meanwhile ends the process without waiting. Signals that were ignored when the process started stay
+/// ignored, but for SIGTERM.
 #[derive(Debug, Clone, Default)]
 pub struct Interrupt {
     asked: Arc<AtomicUsize>,
@@ -47,8 +48,9 @@ impl Interrupt {
             (SIGQUIT, 131, &at_once),
         ];
         for (signal, code, told) in signals {
-            if signal == SIGHUP && is_ignored(signal) {
-                continue; // `nohup` asked for that.
+            // As `nohup` asks for hang-ups, and a shell for what the keyboard sends to what it starts in the background.
+            if signal != SIGTERM && is_ignored(signal) {
+                continue;
             }
             // Order matters: the thread reads the number after the wake-up.
             signal_hook::flag::register_conditional_shutdown(signal, code, Arc::clone(&ending))?;
