@@ -343,7 +343,7 @@ fn missing(path: &str, arguments: &str) -> String {
     }
     let needed: Vec<String> =
         arguments.split(", ").map(|one| one.replace(['<', '>'], "").replace("...", "")).collect();
-    format!("`{path}` needs {}; `{path} --help` says more", needed.join(" and "))
+    format!("`{path}` needs {}; `{path} --help` says more", listed(&needed))
 }
 
 fn conflict(path: &str, argument: &str, prior: &str) -> String {
@@ -356,7 +356,7 @@ fn conflict(path: &str, argument: &str, prior: &str) -> String {
         [one] if argument == "MODEL" && one == "--model" || argument == "--model" && one == "MODEL" => {
             "the model is given twice, with --model and without; give it once".to_owned()
         }
-        several => format!("{argument} cannot be used with {}; leave one out", several.join(" and ")),
+        several => format!("{argument} cannot be used with {}; leave one out", listed(several)),
     }
 }
 
