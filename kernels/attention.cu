@@ -1,10 +1,12 @@
-// Keys and values in pages of 64 positions, and attention over them. HEAD is the number of elements of a head, a multiple
-// of 16; EIGHT_BITS is 1 for a cache of q8_0, where it is one of 32. The cache lies as on the CPU (crates/engine/src/fused/
-// kv.rs): the part of a page for a layer and a KV head is its keys transposed, [HEAD][64], its values, [64][HEAD], and in
-// q8_0 the f16 scales of the keys' blocks of 32, [HEAD / 32][64], and of the values'. Sums are in single precision, page
-// after page and part after part from the first that a token sees: the same bits in every batch and every cut of a prompt.
+// Heads rotated, keys and values in pages of 64 positions, and attention over them. HEAD is the number of elements of a head, a
+// multiple of 16; EIGHT_BITS is 1 for a cache of q8_0, where it is one of 32; GROUP is 1, 2, 4 or 8 query heads that read keys
+// and values together. The cache lies as on the CPU (`fused/kv.rs` of the engine): the part of a page for a layer and a KV
+// head is its keys transposed, [HEAD][64], its values, [64][HEAD], and in q8_0 the f16 scales of the keys' blocks of 32,
+// [HEAD / 32][64], and of the values'. Sums are in single precision, page after page and part after part from the first that
+// a token sees: the same bits in every batch and every cut of a prompt.
 
 #include "base.cuh"
+#include "halves.cuh"
 
 static constexpr u32 PAGE = 64;
 static constexpr u32 BLOCKS = HEAD / 32;
@@ -31,35 +33,64 @@ static __device__ __forceinline__ void eight_bits(float value, i8 &quant, float 
 }
 #endif
 
-// Puts each token's keys and values, which follow one another in its row after the queries, into its slot. Token t has
-// position positions[t], in page pages[first_page[t] + position / 64]. Grid: kv_heads, tokens.
+// A row of each token has its queries, keys and values, one head after the other. Every head gets its part of `bias`; a query
+// and a key are normed by their weights, and rotated by their position: each where that is given. Queries are then multiplied
+// by `scale` and written back; keys and values go to the token's slot of the cache. `angles` are cosines and sines in turn,
+// [positions][pairs]; a pair are two neighbours, or an element and the one `pairs` after it. Token t has position
+// positions[t], in page pages[first_page[t] + position / 64]. Grid: heads + 2 * kv_heads, tokens.
 extern "C" __global__ void __launch_bounds__(THREADS)
-append(const float *keys, const float *values, u32 stride, const u32 *positions, const u32 *first_page, const u32 *pages,
-       u8 *cache, u32 layers, u32 layer, u32 kv_heads) {
-    u32 head = blockIdx.x, token = blockIdx.y, position = positions[token], slot = position % PAGE;
-    const float *key = keys + (u64)token * stride + head * HEAD;
-    const float *value = values + (u64)token * stride + head * HEAD;
-    u8 *part = part_of(cache, pages[first_page[token] + position / PAGE], layers, layer, kv_heads, head);
+place_heads(float *rows, u32 stride, u32 heads, const float *bias, const float *query_norm, const float *key_norm, float epsilon,
+            const float *angles, u32 pairs, u32 neighbours, float scale, const u32 *positions, const u32 *first_page,
+            const u32 *pages, u8 *cache, u32 layers, u32 layer, u32 kv_heads) {
+    __shared__ float element[HEAD], room[WARPS];
+    u32 head = blockIdx.x, token = blockIdx.y, position = positions[token];
+    bool query = head < heads, value = head >= heads + kv_heads;
+    float *row = rows + (u64)token * stride + head * HEAD;
+    for (u32 i = threadIdx.x; i < HEAD; i += THREADS) element[i] = bias ? row[i] + bias[head * HEAD + i] : row[i];
+    const float *norm = query ? query_norm : value ? nullptr : key_norm;
+    if (norm) {
+        float squares = 0.0f;
+        for (u32 i = threadIdx.x; i < HEAD; i += THREADS) squares = fmaf(element[i], element[i], squares);
+        float by = 1.0f / sqrtf(block_sum(squares, room) / (float)HEAD + epsilon);
+        for (u32 i = threadIdx.x; i < HEAD; i += THREADS) element[i] = element[i] * by * norm[i];
+    }
+    __syncthreads();
+    if (!value) {
+        float by = query ? scale : 1.0f;
+        const float *of_position = angles + (u64)position * pairs * 2;
+        for (u32 pair = threadIdx.x; pair < pairs; pair += THREADS) {
+            u32 first = neighbours ? 2 * pair : pair, second = neighbours ? first + 1 : pair + pairs;
+            float a = element[first], b = element[second];
+            float cosine = of_position[2 * pair], sine = of_position[2 * pair + 1];
+            element[first] = (a * cosine - b * sine) * by;
+            element[second] = (a * sine + b * cosine) * by;
+        }
+        for (u32 i = 2 * pairs + threadIdx.x; i < HEAD; i += THREADS) element[i] *= by;
+        __syncthreads();
+    }
+    if (query) {
+        for (u32 i = threadIdx.x; i < HEAD; i += THREADS) row[i] = element[i];
+        return;
+    }
+    u32 kv_head = (head - heads) % kv_heads, slot = position % PAGE;
+    u8 *part = part_of(cache, pages[first_page[token] + position / PAGE], layers, layer, kv_heads, kv_head);
+    // From one element of a head to the next, and the first: keys lie transposed.
+    u32 step = value ? 1 : PAGE, first = value ? PAGE * HEAD + slot * HEAD : slot;
 #if EIGHT_BITS
-    i8 *to_keys = (i8 *)part, *to_values = to_keys + PAGE * HEAD;
+    i8 *to = (i8 *)part + first;
+    u16 *scales = value ? scales_of_values(part) : scales_of_keys(part);
     u32 lane = threadIdx.x % 32;
     for (u32 block = threadIdx.x / 32; block < BLOCKS; block += WARPS) {
         u32 i = block * 32 + lane;
         i8 quant;
-        float scale;
-        eight_bits(key[i], quant, scale);
-        to_keys[i * PAGE + slot] = quant;
-        if (lane == 0) scales_of_keys(part)[block * PAGE + slot] = to_f16(scale);
-        eight_bits(value[i], quant, scale);
-        to_values[slot * HEAD + i] = quant;
-        if (lane == 0) scales_of_values(part)[block * PAGE + slot] = to_f16(scale);
+        float unit;
+        eight_bits(element[i], quant, unit);
+        to[i * step] = quant;
+        if (lane == 0) scales[block * PAGE + slot] = to_f16(unit);
     }
 #else
-    u16 *to_keys = (u16 *)part, *to_values = to_keys + PAGE * HEAD;
-    for (u32 i = threadIdx.x; i < HEAD; i += THREADS) {
-        to_keys[i * PAGE + slot] = to_f16(key[i]);
-        to_values[slot * HEAD + i] = to_f16(value[i]);
-    }
+    u16 *to = (u16 *)part + first;
+    for (u32 i = threadIdx.x; i < HEAD; i += THREADS) to[i * step] = to_f16(element[i]);
 #endif
 }
 
@@ -88,75 +119,162 @@ static constexpr u32 PART = 8;
 // A part's result: its largest score, the sum of its shares, and the mixed values.
 static constexpr u32 STATE = HEAD + 2;
 
-// Attention of one query head of one token to one part of the positions that it sees: with a `window` the last so many, its
-// own among them, else all. Queries are scaled. Softmax as a running largest score and sum (Milakov and Gimelshein, 2018).
-// Grid: heads, tokens from number `first_token` on, parts. Results: [tokens][heads][parts][STATE].
-extern "C" __global__ void __launch_bounds__(THREADS)
-attend(const float *queries, u32 stride, const u32 *positions, const u32 *first_page, const u32 *pages, u8 *cache,
-       u32 layers, u32 layer, u32 kv_heads, u32 group, u32 window, u32 first_token, float *results) {
-    __shared__ float query[HEAD], halves[2][PAGE], shares[PAGE];
-    u32 head = blockIdx.x, token = first_token + blockIdx.y, thread = threadIdx.x, lane = thread % 32;
+// What each query head of a block has at one place of shared memory.
+template <u32 HEADS> static __device__ __forceinline__ void load_group(float to[HEADS], const float *from) {
+    if constexpr (HEADS >= 4) {
+#pragma unroll
+        for (u32 n = 0; n < HEADS; n += 4) {
+            float4 four = *(const float4 *)(from + n);
+            to[n] = four.x;
+            to[n + 1] = four.y;
+            to[n + 2] = four.z;
+            to[n + 3] = four.w;
+        }
+    } else {
+#pragma unroll
+        for (u32 n = 0; n < HEADS; ++n) to[n] = from[n];
+    }
+}
+
+// Attention of HEADS query heads, which have one KV head, of one token to one part of the positions that it sees: with a
+// `window` the last so many, its own among them, else all. A key or value is read once for all of them; each head's sums are
+// those that it would have alone. Queries are scaled. Softmax as a running largest score and sum (Milakov and Gimelshein,
+// 2018). Grid: kv_heads * (group / HEADS rounded up), tokens from number `first_token` on, parts. Results:
+// [tokens][heads][parts][STATE].
+template <u32 HEADS>
+static __device__ __forceinline__ void attend_heads(const float *queries, u32 stride, const u32 *positions, const u32 *first_page,
+                                                    const u32 *pages, u8 *cache, u32 layers, u32 layer, u32 kv_heads, u32 group,
+                                                    u32 window, u32 first_token, float *results) {
+    __shared__ __align__(16) float query[HEAD][HEADS], shares[PAGE][HEADS], befores[HEADS];
+    __shared__ float halves[2][HEADS][PAGE];
+    u32 blocks = gridDim.x / kv_heads, kv_head = blockIdx.x / blocks, first_head = blockIdx.x % blocks * HEADS;
+    u32 heads = min(group - first_head, HEADS), token = first_token + blockIdx.y;
+    u32 thread = threadIdx.x, lane = thread % 32, warp = thread / 32;
     u32 position = positions[token];
     u32 first = window && position >= window ? position + 1 - window : 0;
     u32 begin = max(first / PAGE, blockIdx.z * PART), end = min(position / PAGE + 1, blockIdx.z * PART + PART);
-    float *result = results + (((u64)blockIdx.y * gridDim.x + head) * gridDim.z + blockIdx.z) * STATE;
+    first_head += kv_head * group;
+    float *result = results + (((u64)blockIdx.y * kv_heads * group + first_head) * gridDim.z + blockIdx.z) * STATE;
+    // From one head's result to the next one's.
+    u32 step = gridDim.z * STATE;
     if (begin >= end) {
         // The token sees nothing of this part: a sum of zero says so.
-        if (thread == 0) result[1] = 0.0f;
+        if (thread < heads) result[thread * step + 1] = 0.0f;
         return;
     }
-    for (u32 i = thread; i < HEAD; i += THREADS) query[i] = queries[(u64)token * stride + head * HEAD + i];
-    float largest = minus_infinity(), sum = 0.0f;
-    float mixed[MINE];
+    const float *of_token = queries + (u64)token * stride + first_head * HEAD;
+    for (u32 i = thread; i < HEAD; i += THREADS)
 #pragma unroll
-    for (u32 m = 0; m < MINE; ++m) mixed[m] = 0.0f;
+        // Those beyond the last head are computed and not written.
+        for (u32 n = 0; n < HEADS; ++n) query[i][n] = of_token[min(n, heads - 1) * HEAD + i];
+    // Of the heads whose scores this warp takes.
+    constexpr u32 OF_WARP = (HEADS + WARPS - 1) / WARPS;
+    float largest[OF_WARP], sum[OF_WARP], mixed[MINE][HEADS];
+#pragma unroll
+    for (u32 w = 0; w < OF_WARP; ++w) {
+        largest[w] = minus_infinity();
+        sum[w] = 0.0f;
+    }
+#pragma unroll
+    for (u32 m = 0; m < MINE; ++m)
+#pragma unroll
+        for (u32 n = 0; n < HEADS; ++n) mixed[m][n] = 0.0f;
     __syncthreads();
     for (u32 page = begin; page < end; ++page) {
-        u8 *part = part_of(cache, pages[first_page[token] + page], layers, layer, kv_heads, head / group);
+        u8 *part = part_of(cache, pages[first_page[token] + page], layers, layer, kv_heads, kv_head);
         // Slots that the token sees; the others may never have been written.
         u32 from = page == first / PAGE ? first % PAGE : 0, to = page == position / PAGE ? position % PAGE + 1 : PAGE;
         // Two threads have a key, a half of its elements each.
         u32 slot = thread % PAGE, half = thread / PAGE;
-        float score = 0.0f;
+        float score[HEADS] = {};
         if (slot >= from && slot < to)
-            for (u32 i = half * (HEAD / 2); i < (half + 1) * (HEAD / 2); ++i)
-                score = fmaf(query[i], key_at(part, i, slot), score);
-        halves[half][slot] = score;
+            for (u32 i = half * (HEAD / 2); i < (half + 1) * (HEAD / 2); ++i) {
+                float key = key_at(part, i, slot), of[HEADS];
+                load_group<HEADS>(of, query[i]);
+#pragma unroll
+                for (u32 n = 0; n < HEADS; ++n) score[n] = fmaf(of[n], key, score[n]);
+            }
+#pragma unroll
+        for (u32 n = 0; n < HEADS; ++n) halves[half][n][slot] = score[n];
         __syncthreads();
-        // Every warp alike.
-        u32 other = lane + 32;
-        float a = lane >= from && lane < to ? halves[0][lane] + halves[1][lane] : minus_infinity();
-        float b = other >= from && other < to ? halves[0][other] + halves[1][other] : minus_infinity();
-        float most = fmaxf(largest, warp_max(fmaxf(a, b)));
-        a = expf(a - most);
-        b = expf(b - most);
-        float before = expf(largest - most);
-        sum = fmaf(sum, before, warp_sum(a + b));
-        largest = most;
-        if (thread < 32) {
-            shares[lane] = a;
-            shares[other] = b;
+        // A warp a head.
+#pragma unroll
+        for (u32 w = 0; w < OF_WARP; ++w) {
+            u32 n = w * WARPS + warp, other = lane + 32;
+            if (n >= HEADS) continue;
+            float a = lane >= from && lane < to ? halves[0][n][lane] + halves[1][n][lane] : minus_infinity();
+            float b = other >= from && other < to ? halves[0][n][other] + halves[1][n][other] : minus_infinity();
+            float most = fmaxf(largest[w], warp_max(fmaxf(a, b)));
+            a = expf(a - most);
+            b = expf(b - most);
+            float before = expf(largest[w] - most);
+            sum[w] = fmaf(sum[w], before, warp_sum(a + b));
+            largest[w] = most;
+            shares[lane][n] = a;
+            shares[other][n] = b;
+            if (lane == 0) befores[n] = before;
         }
         __syncthreads();
+        float before[HEADS];
+        load_group<HEADS>(before, befores);
 #pragma unroll
         for (u32 m = 0; m < MINE; ++m) {
             u32 i = thread + m * THREADS;
             if (i >= HEAD) continue;
-            float mine = mixed[m] * before;
-            for (u32 s = from; s < to; ++s) mine = fmaf(shares[s], value_at(part, s, i), mine);
-            mixed[m] = mine;
+#pragma unroll
+            for (u32 n = 0; n < HEADS; ++n) mixed[m][n] *= before[n];
+            for (u32 s = from; s < to; ++s) {
+                float value = value_at(part, s, i), share[HEADS];
+                load_group<HEADS>(share, shares[s]);
+#pragma unroll
+                for (u32 n = 0; n < HEADS; ++n) mixed[m][n] = fmaf(share[n], value, mixed[m][n]);
+            }
         }
         // The next scores go to `halves`, which nobody reads any more; `shares` is written after the next barrier.
     }
-    if (thread == 0) {
-        result[0] = largest;
-        result[1] = sum;
+#pragma unroll
+    for (u32 w = 0; w < OF_WARP; ++w) {
+        u32 n = w * WARPS + warp;
+        if (lane == 0 && n < heads) {
+            result[n * step] = largest[w];
+            result[n * step + 1] = sum[w];
+        }
     }
 #pragma unroll
     for (u32 m = 0; m < MINE; ++m) {
         u32 i = thread + m * THREADS;
-        if (i < HEAD) result[2 + i] = mixed[m];
+#pragma unroll
+        for (u32 n = 0; n < HEADS; ++n)
+            if (i < HEAD && n < heads) result[n * step + 2 + i] = mixed[m][n];
     }
+}
+
+// GROUP heads at once, for steps that fill a device with blocks of them. Four blocks a multiprocessor: with a higher goal the
+// compiler spills.
+extern "C" __global__ void __launch_bounds__(THREADS, 4)
+attend(const float *queries, u32 stride, const u32 *positions, const u32 *first_page, const u32 *pages, u8 *cache, u32 layers,
+       u32 layer, u32 kv_heads, u32 group, u32 window, u32 first_token, float *results) {
+    attend_heads<GROUP>(queries, stride, positions, first_page, pages, cache, layers, layer, kv_heads, group, window, first_token,
+                        results);
+}
+
+// One at a time, for steps that do not.
+extern "C" __global__ void __launch_bounds__(THREADS)
+attend_one(const float *queries, u32 stride, const u32 *positions, const u32 *first_page, const u32 *pages, u8 *cache, u32 layers,
+           u32 layer, u32 kv_heads, u32 group, u32 window, u32 first_token, float *results) {
+    attend_heads<1>(queries, stride, positions, first_page, pages, cache, layers, layer, kv_heads, group, window, first_token,
+                    results);
+}
+
+// Takes a part's largest score and the sum of its shares to those of the parts before it: their values count `before`, those of
+// the part `share`.
+static __device__ __forceinline__ void take_part(float score, float of_part, float &largest, float &sum, float &before,
+                                                 float &share) {
+    float most = fmaxf(largest, score);
+    before = expf(largest - most);
+    share = expf(score - most);
+    sum = fmaf(of_part, share, sum * before);
+    largest = most;
 }
 
 // Puts the parts of each token and head together, in their order. `sinks` are scores without a key, one for each head, where
@@ -171,12 +289,9 @@ combine(const float *results, u32 parts, const float *sinks, u32 first_token, fl
 #pragma unroll
     for (u32 m = 0; m < MINE; ++m) mixed[m] = 0.0f;
     for (u32 part = 0; part < parts; ++part, result += STATE) {
-        float of_part = result[1];
+        float of_part = result[1], before, share;
         if (of_part == 0.0f) continue;
-        float most = fmaxf(largest, result[0]);
-        float before = expf(largest - most), share = expf(result[0] - most);
-        sum = fmaf(of_part, share, sum * before);
-        largest = most;
+        take_part(result[0], of_part, largest, sum, before, share);
 #pragma unroll
         for (u32 m = 0; m < MINE; ++m) {
             u32 i = threadIdx.x + m * THREADS;
@@ -188,4 +303,46 @@ combine(const float *results, u32 parts, const float *sinks, u32 first_token, fl
         u32 i = threadIdx.x + m * THREADS;
         if (i < HEAD) out[(u64)(first_token + blockIdx.y) * out_stride + head * HEAD + i] = mixed[m] / sum;
     }
+}
+
+// The same for all heads of a token, of a context of FEW_PARTS at most, and `halve` of its row. First what each part counts, a
+// thread a head; then the values, so that many are on their way at once. Grid: tokens from number `first_token` on, blocks of
+// HALVING threads; MOST_HEADS at most.
+static constexpr u32 FEW_PARTS = 8, MOST_HEADS = 128;
+
+extern "C" __global__ void __launch_bounds__(HALVING)
+combine_halve(const float *__restrict__ results, u32 parts, const float *sinks, u32 first_token, float *__restrict__ out,
+              u32 out_stride, u32 heads, u16 *halves, u32 stride, u16 *block_sums, float *factors) {
+    __shared__ float room[HALVING / 32], sums[MOST_HEADS], befores[MOST_HEADS][FEW_PARTS], shares[MOST_HEADS][FEW_PARTS];
+    u32 token = first_token + blockIdx.x;
+    const float *of_token = results + (u64)blockIdx.x * heads * parts * STATE;
+    float *row = out + (u64)token * out_stride;
+    for (u32 head = threadIdx.x; head < heads; head += HALVING) {
+        float largest = sinks ? sinks[head] : minus_infinity();
+        float sum = sinks ? 1.0f : 0.0f;
+        for (u32 part = 0; part < parts; ++part) {
+            const float *result = of_token + (head * parts + part) * STATE;
+            // Of a part of which the token sees nothing there is nothing else to read.
+            float of_part = result[1], before = 0.0f, share = -1.0f;
+            if (of_part != 0.0f) take_part(result[0], of_part, largest, sum, before, share);
+            befores[head][part] = before;
+            shares[head][part] = share;
+        }
+        sums[head] = sum;
+    }
+    __syncthreads();
+#pragma unroll 4
+    for (u32 element = threadIdx.x; element < heads * HEAD; element += HALVING) {
+        u32 head = element / HEAD;
+        const float *value = of_token + head * parts * STATE + 2 + element % HEAD;
+        float mixed = 0.0f;
+        for (u32 part = 0; part < parts; ++part, value += STATE) {
+            float share = shares[head][part];
+            // A share that is no number must show.
+            if (!(share < 0.0f)) mixed = fmaf(*value, share, mixed * befores[head][part]);
+        }
+        row[element] = mixed / sums[head];
+    }
+    __syncthreads();
+    halve_row(row, heads * HEAD, {halves, stride, block_sums, factors}, token, room);
 }

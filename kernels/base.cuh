@@ -99,6 +99,19 @@ static __device__ __forceinline__ uint4 load_once(const void *from) {
     return all;
 }
 
+// Starts to copy sixteen bytes to shared memory, past the registers and the L1. PTX ISA, "cp.async".
+static __device__ __forceinline__ void copy_ahead(void *to, const void *from) {
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"((u32)__cvta_generic_to_shared(to)), "l"(from) : "memory");
+}
+
+// Ends a group of such copies, which may be none.
+static __device__ __forceinline__ void copies_end() { asm volatile("cp.async.commit_group;" ::: "memory"); }
+
+// Waits for this thread's copies, but for those of the last `COUNT` groups.
+template <u32 COUNT> static __device__ __forceinline__ void await_copies() {
+    asm volatile("cp.async.wait_group %0;" ::"n"(COUNT) : "memory");
+}
+
 // sums += a * b, for 16 rows, 8 columns and a depth of 16 in f16. In lane 4 g + t: a[0] has row g at depths 2 t and 2 t + 1,
 // a[1] row g + 8, a[2] and a[3] the same 8 deeper; b0 has column g at depths 2 t and 2 t + 1, b1 8 deeper; sums[0] and
 // sums[1] are row g, columns 2 t and 2 t + 1, sums[2] and sums[3] row g + 8. PTX ISA, "mma.m16n8k16 with floating point type".

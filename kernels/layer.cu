@@ -1,8 +1,9 @@
-// What lies between the matrices: norms, rotation, activations, sums, the choice of experts and of tokens. All in single
+// What lies between the matrices and attention: norms, activations, sums, the choice of experts and of tokens. All in single
 // precision, all rows independent of each other: a token's results are the same bits in every batch. Each reads and writes
 // its rows once or twice; none multiplies by a weight matrix.
 
 #include "base.cuh"
+#include "halves.cuh"
 
 // Root mean square norm of `columns` elements, times `weight`. Row (x, y) of the grid begins at in + y * in_stride +
 // x * columns, or at in + rows[y] * in_stride + x * columns where rows are given, and goes to out + y * out_stride +
@@ -34,24 +35,6 @@ add_bias(float *to, u32 stride, const float *bias, const u32 *chosen, u32 column
 extern "C" __global__ void __launch_bounds__(THREADS) add(float *to, const float *from, u32 count) {
     u32 i = blockIdx.x * THREADS + threadIdx.x;
     if (i < count) to[i] += from[i];
-}
-
-// Rotates the heads of each token by its position, and multiplies all elements of each by `scale`. `angles` are cosines and
-// sines in turn, [positions][pairs]; a pair are two neighbours, or an element and the one `pairs` after it.
-// Grid: heads, tokens.
-extern "C" __global__ void __launch_bounds__(THREADS)
-rotate(float *heads, u32 stride, u32 head_size, const u32 *positions, const float *angles, u32 pairs, u32 neighbours,
-       float scale) {
-    float *head = heads + (u64)blockIdx.y * stride + blockIdx.x * head_size;
-    const float *of_position = angles + (u64)positions[blockIdx.y] * pairs * 2;
-    for (u32 pair = threadIdx.x; pair < pairs; pair += THREADS) {
-        u32 first = neighbours ? 2 * pair : pair, second = neighbours ? first + 1 : pair + pairs;
-        float a = head[first], b = head[second];
-        float cosine = of_position[2 * pair], sine = of_position[2 * pair + 1];
-        head[first] = (a * cosine - b * sine) * scale;
-        head[second] = (a * sine + b * cosine) * scale;
-    }
-    for (u32 i = 2 * pairs + threadIdx.x; i < head_size; i += THREADS) head[i] *= scale;
 }
 
 // What the activation makes of a gate and `up`. `kind` is 0 for gate * sigmoid(gate) * up, 1 for gelu(gate) * up in the tanh
@@ -190,86 +173,30 @@ mix(float *to, const float *from, const float *shares, const float *bias, const 
     to[(u64)blockIdx.y * columns + column] = sum;
 }
 
-// Rows of activations for the tensor cores: each times the power of two that brings its largest size to between 512 and
-// 1024, in f16; the factor that undoes it; and the sums of its blocks of 32 as they were rounded. A block's sum stays below
-// 32,768, so none of them is too large for f16, whatever the row is. A number that is none stays none. Beyond `columns` there
-// are zeros up to `stride`, a multiple of 256. For each 256 columns there are eight sums in f16 and eight of what they lack.
-// Many threads, since a step of one token has one block.
-static constexpr u32 HALVING = 512;
-
-// Where they go.
-struct Halves {
-    u16 *halves;
-    u32 stride;
-    u16 *block_sums;
-    float *factors;
-};
-
-// Row blockIdx.x, by a block of HALVING threads; `room` has a place for each of its warps.
-static __device__ __forceinline__ void halve_row(const float *from, u32 columns, const Halves &room_of, float *room) {
-    float most = 0.0f;
-    for (u32 k = threadIdx.x * 4; k < columns; k += HALVING * 4) {
-        float4 a = *(const float4 *)(from + k);
-        most = fmaxf(most, fmaxf(fmaxf(fabsf(a.x), fabsf(a.y)), fmaxf(fabsf(a.z), fabsf(a.w))));
-    }
-    most = warp_max(most);
-    if (threadIdx.x % 32 == 0) room[threadIdx.x / 32] = most;
-    __syncthreads();
-#pragma unroll
-    for (u32 warp = 0; warp < HALVING / 32; ++warp) most = fmaxf(most, room[warp]);
-    // Its exponent, not so small that a power of two here has none.
-    u32 exponent = max(__float_as_uint(most) >> 23, 10u);
-    float factor = __uint_as_float((263 - exponent) << 23);
-    if (threadIdx.x == 0) room_of.factors[blockIdx.x] = __uint_as_float((exponent - 9) << 23);
-    u32 stride = room_of.stride;
-    u16 *to = room_of.halves + (u64)blockIdx.x * stride;
-    u16 *sums = room_of.block_sums + (u64)blockIdx.x * (stride / 16);
-    // Whole warps, since 32 lanes have 256 columns; four lanes have a block.
-    for (u32 k = threadIdx.x * 8; k < stride; k += HALVING * 8) {
-        float4 a = make_float4(0.0f, 0.0f, 0.0f, 0.0f), b = a;
-        if (k < columns) {
-            a = *(const float4 *)(from + k);
-            b = *(const float4 *)(from + k + 4);
-        }
-        float x[8] = {a.x, a.y, a.z, a.w, b.x, b.y, b.z, b.w}, sum = 0.0f;
-        u32 bits[8];
-#pragma unroll
-        for (u32 i = 0; i < 8; ++i) {
-            bits[i] = to_f16(x[i] * factor);
-            sum += from_f16((u16)bits[i]);
-        }
-        *(uint4 *)(to + k) = make_uint4(bits[0] | bits[1] << 16, bits[2] | bits[3] << 16, bits[4] | bits[5] << 16,
-                                        bits[6] | bits[7] << 16);
-        sum += __shfl_xor_sync(ALL_LANES, sum, 1);
-        sum += __shfl_xor_sync(ALL_LANES, sum, 2);
-        if (threadIdx.x % 4 == 0) {
-            u32 at = k / 256 * 16 + k % 256 / 32;
-            u16 rounded = to_f16(sum);
-            sums[at] = rounded;
-            sums[at + 8] = to_f16(sum - from_f16(rounded));
-        }
-    }
-}
-
 // Grid: rows, blocks of HALVING threads, as of those below.
 extern "C" __global__ void __launch_bounds__(HALVING)
 halve(const float *in, u32 in_stride, u32 columns, u16 *halves, u32 stride, u16 *block_sums, float *factors) {
     __shared__ float room[HALVING / 32];
-    halve_row(in + (u64)blockIdx.x * in_stride, columns, {halves, stride, block_sums, factors}, room);
+    halve_row(in + (u64)blockIdx.x * in_stride, columns, {halves, stride, block_sums, factors}, blockIdx.x, room);
 }
 
-// `rms_norm` of whole rows, and `halve` of what it gives.
+// `rms_norm` of whole rows, and `halve` of what it gives. Where `more` is given, its row is first added to that of `in`, which
+// keeps the sum; both have one stride, and no `rows` are given then.
 extern "C" __global__ void __launch_bounds__(HALVING)
-norm_halve(const float *in, u32 in_stride, const u32 *rows, const float *weight, u32 columns, float epsilon, float *out,
-           u32 out_stride, u16 *halves, u32 stride, u16 *block_sums, float *factors) {
+norm_halve(float *in, u32 in_stride, const u32 *rows, const float *more, const float *weight, u32 columns, float epsilon,
+           float *out, u32 out_stride, u16 *halves, u32 stride, u16 *block_sums, float *factors) {
     __shared__ float room[2][HALVING / 32];
-    const float *from = in + (u64)(rows ? rows[blockIdx.x] : blockIdx.x) * in_stride;
+    float *from = in + (u64)(rows ? rows[blockIdx.x] : blockIdx.x) * in_stride;
     float *to = out + (u64)blockIdx.x * out_stride, squares = 0.0f;
+    if (more) {
+        more += (u64)blockIdx.x * in_stride;
+        for (u32 i = threadIdx.x; i < columns; i += HALVING) from[i] += more[i];
+    }
     for (u32 i = threadIdx.x; i < columns; i += HALVING) squares = fmaf(from[i], from[i], squares);
     float scale = 1.0f / sqrtf(block_sum<HALVING / 32>(squares, room[0]) / (float)columns + epsilon);
     for (u32 i = threadIdx.x; i < columns; i += HALVING) to[i] = from[i] * scale * weight[i];
     __syncthreads();
-    halve_row(to, columns, {halves, stride, block_sums, factors}, room[1]);
+    halve_row(to, columns, {halves, stride, block_sums, factors}, blockIdx.x, room[1]);
 }
 
 // `activate` of rows that lie one behind the other, and `halve` of what it gives.
@@ -284,7 +211,7 @@ activate_halve(float *gate, const float *up, u32 columns, u32 kind, u16 *halves,
                                           activated(g.w, u.w, kind));
     }
     __syncthreads();
-    halve_row(to, columns, {halves, stride, block_sums, factors}, room);
+    halve_row(to, columns, {halves, stride, block_sums, factors}, blockIdx.x, room);
 }
 
 // The largest of each row's logits and its place, the first of equal ones; infinite when any of them is not finite.

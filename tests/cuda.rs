@@ -214,8 +214,12 @@ fn the_kit_runs_to_its_end_through_the_stand_in() {
     let has = |kernel: &str, variant: &str| {
         kernels.iter().any(|line| line["kernel"] == kernel && line["variant"] == variant)
     };
-    assert!(has("multiply_segments", "MXFP4 tensor") && has("multiply_64", "Q4_K tensor"), "{device}");
-    assert!(has("append, attend, combine", "head 64 q8_0") && has("embed", "IQ4_XS"), "{device}");
+    assert!(has("multiply_segments", "MXFP4 tensor") && has("multiply_staged", "Q4_K tensor"), "{device}");
+    assert!(
+        has("place_heads, attend_one, attend, combine, combine_halve", "head 64 q8_0")
+            && has("embed", "IQ4_XS"),
+        "{device}"
+    );
 }
 
 #[test]

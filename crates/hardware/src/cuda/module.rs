@@ -28,6 +28,7 @@ pub const PEAKS: Kernel =
     Kernel { name: "peaks.cu", source: include_str!("../../../../kernels/peaks.cu"), headers: &[] };
 
 const BASE: (&str, &str) = ("base.cuh", include_str!("../../../../kernels/base.cuh"));
+const HALVES: (&str, &str) = ("halves.cuh", include_str!("../../../../kernels/halves.cuh"));
 const KINDS: (&str, &str) = ("kinds.cuh", include_str!("../../../../kernels/kinds.cuh"));
 const BLOCKS: (&str, &str) = ("blocks.cuh", include_str!("../../../../kernels/blocks.cuh"));
 
@@ -45,16 +46,20 @@ pub const TENSOR: Kernel = Kernel {
     headers: &[BASE, KINDS, ("fragments.cuh", include_str!("../../../../kernels/fragments.cuh"))],
 };
 
-/// The KV cache and attention over it, for heads of `HEAD` elements and a cache of f16 or, with `EIGHT_BITS=1`, `q8_0`.
+/// Rotation, the KV cache and attention over it, for heads of `HEAD` elements, `GROUP` of them at once, and a cache of f16 or, with
+/// `EIGHT_BITS=1`, `q8_0`.
 pub const ATTENTION: Kernel = Kernel {
     name: "attention.cu",
     source: include_str!("../../../../kernels/attention.cu"),
-    headers: &[BASE],
+    headers: &[BASE, HALVES],
 };
 
 /// What lies between matrices and attention.
-pub const LAYER: Kernel =
-    Kernel { name: "layer.cu", source: include_str!("../../../../kernels/layer.cu"), headers: &[BASE] };
+pub const LAYER: Kernel = Kernel {
+    name: "layer.cu",
+    source: include_str!("../../../../kernels/layer.cu"),
+    headers: &[BASE, HALVES],
+};
 
 /// Options for every kernel: a plain function is a device function, and the log says registers and spills.
 pub(super) const OPTIONS: &[&str] = &["--std=c++17", "-default-device", "--ptxas-options=-v"];

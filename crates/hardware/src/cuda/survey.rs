@@ -90,7 +90,8 @@ fn variants() -> Vec<Variant> {
     let caches = caches.filter(|(head, eight_bits)| *eight_bits == 0 || head % EIGHT_BIT_BLOCK == 0);
     let attention = caches.map(|(head, eight_bits)| Variant {
         kernel: ATTENTION,
-        defines: vec![format!("-DHEAD={head}"), format!("-DEIGHT_BITS={eight_bits}")],
+        // The most heads at once, which take the most registers.
+        defines: vec![format!("-DHEAD={head}"), format!("-DEIGHT_BITS={eight_bits}"), "-DGROUP=8".to_owned()],
         name: format!("head {head} {}", if eight_bits == 1 { "q8_0" } else { "f16" }),
         threads: THREADS,
     });

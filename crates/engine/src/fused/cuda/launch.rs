@@ -23,9 +23,7 @@ use crate::model::TensorType;
 use super::fragments::Layout;
 use super::store::{Form, Matrix, Vector};
 
-pub(super) use attention::{PART, part_bytes};
-#[cfg(test)]
-pub(super) use tensor::MOST_TILES;
+pub(super) use attention::{Attention, PART, part_bytes};
 use tensor::OfFragments;
 pub(super) use tensor::{Dropped, EXPERTS, Halves, Input, PRODUCTS, SEGMENTS, Sorted};
 
@@ -84,8 +82,18 @@ pub(super) struct Turn {
     pub(super) angles: DevicePlace,
     pub(super) pairs: usize,
     pub(super) pairing: Pairing,
-    /// What is rotated is multiplied by this.
+    /// Queries are multiplied by this.
     pub(super) scale: f32,
+}
+
+/// What a block does to its heads before they are rotated.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct OfHeads {
+    /// For all of a row.
+    pub(super) bias: Option<Vector>,
+    pub(super) query_norm: Option<Vector>,
+    pub(super) key_norm: Option<Vector>,
+    pub(super) epsilon: f32,
 }
 
 /// The kernels of one type of matrices.
@@ -112,13 +120,14 @@ pub(super) struct Kernels {
     matrices: Vec<OfKind>,
     /// Kernels for tensor cores that are not used.
     dropped: Vec<Dropped>,
-    append: Function,
+    place_heads: Function,
     attend: Function,
+    attend_one: Function,
     combine: Function,
+    combine_halve: Function,
     norm: Function,
     add_bias: Function,
     add: Function,
-    rotate: Function,
     activate: Function,
     halve: Function,
     norm_halve: Function,
@@ -166,7 +175,8 @@ fn within(kernel: &str, holds: &[bool]) -> Result<(), Fault> {
     )))
 }
 
-/// The first arguments of a kernel that norms `columns` elements of each of `heads` heads of `count` rows.
+/// The arguments of a kernel that norms `columns` elements of each of `heads` heads of `count` rows: where from, and how and
+/// where to.
 fn norm_arguments(
     kernel: &str,
     (input, which): (Rows, Option<DevicePlace>),
@@ -174,7 +184,7 @@ fn norm_arguments(
     (count, heads, columns): (usize, usize, usize),
     epsilon: f32,
     output: Rows,
-) -> Result<[Argument; 8], Fault> {
+) -> Result<([Argument; 3], [Argument; 5]), Fault> {
     let inputs = if which.is_some() { 1 } else { count };
     within(
         kernel,
@@ -185,16 +195,16 @@ fn norm_arguments(
             which.is_none_or(|which| words(which, count)),
         ],
     )?;
-    Ok([
-        place(input),
-        number(input.stride),
-        Argument::Place(which.unwrap_or(DevicePlace::NULL)),
-        Argument::Place(weight.place),
-        number(columns),
-        Argument::Float(epsilon),
-        place(output),
-        number(output.stride),
-    ])
+    Ok((
+        [place(input), number(input.stride), Argument::Place(which.unwrap_or(DevicePlace::NULL))],
+        [
+            Argument::Place(weight.place),
+            number(columns),
+            Argument::Float(epsilon),
+            place(output),
+            number(output.stride),
+        ],
+    ))
 }
 
 fn words(place: DevicePlace, count: usize) -> bool {
@@ -247,7 +257,11 @@ impl Kernels {
         let eight_bits = u8::from(kv_type == KvType::Q8_0);
         let attention = upload(
             ATTENTION,
-            &[format!("-DHEAD={}", network.head_size), format!("-DEIGHT_BITS={eight_bits}")],
+            &[
+                format!("-DHEAD={}", network.head_size),
+                format!("-DEIGHT_BITS={eight_bits}"),
+                format!("-DGROUP={}", attention::together(network.heads / network.kv_heads.max(1))),
+            ],
         )?;
         let layer = upload(LAYER, &[])?;
         let queue = Queue::new(device, launches == Launches::Watched);
@@ -258,13 +272,14 @@ impl Kernels {
             hash: Module::hash(&modules),
             matrices,
             dropped: Vec::new(),
-            append: attention.function("append")?,
+            place_heads: attention.function("place_heads")?,
             attend: attention.function("attend")?,
+            attend_one: attention.function("attend_one")?,
             combine: attention.function("combine")?,
+            combine_halve: attention.function("combine_halve")?,
             norm: layer.function("rms_norm")?,
             add_bias: layer.function("add_bias")?,
             add: layer.function("add")?,
-            rotate: layer.function("rotate")?,
             activate: layer.function("activate")?,
             halve: layer.function("halve")?,
             norm_halve: layer.function("norm_halve")?,
@@ -372,9 +387,9 @@ impl Kernels {
         epsilon: f32,
         output: Rows,
     ) -> Result<(), Fault> {
-        let arguments =
+        let (from, how) =
             norm_arguments("rms_norm", (input, which), weight, (count, heads, columns), epsilon, output)?;
-        self.launch(&self.norm, grid(heads, count), &arguments)
+        self.launch(&self.norm, grid(heads, count), &[&from[..], &how].concat())
     }
 
     /// Adds a bias to `columns` elements of each row: the one, or the one that `chosen` names.
@@ -411,38 +426,6 @@ impl Kernels {
         within("add", &[words(to, count), words(from, count)])?;
         let arguments = [Argument::Place(to), Argument::Place(from), number(count)];
         self.launch(&self.add, grid(count.div_ceil(THREADS as usize), 1), &arguments)
-    }
-
-    /// Rotates `heads` heads of each token by its position.
-    pub(super) fn rotate(
-        &self,
-        rows: Rows,
-        (heads, head_size): (usize, usize),
-        tokens: &Tokens,
-        turn: Turn,
-    ) -> Result<(), Fault> {
-        within(
-            "rotate",
-            &[
-                rows.hold(tokens.count, heads * head_size),
-                2 * turn.pairs <= head_size,
-                words(tokens.positions, tokens.count),
-            ],
-        )?;
-        self.launch(
-            &self.rotate,
-            grid(heads, tokens.count),
-            &[
-                place(rows),
-                number(rows.stride),
-                number(head_size),
-                Argument::Place(tokens.positions),
-                Argument::Place(turn.angles),
-                number(turn.pairs),
-                number(usize::from(turn.pairing == Pairing::Neighbours)),
-                Argument::Float(turn.scale),
-            ],
-        )
     }
 
     /// The activation of `count` neighbouring gates and ups, into the gates.

@@ -45,6 +45,8 @@ pub const OLDEST_CAPABILITY: (u32, u32) = (8, 0);
 const OLDEST: Architecture = Architecture { major: OLDEST_CAPABILITY.0, minor: OLDEST_CAPABILITY.1 };
 /// The driver's context, code and its own reserve; assumed, and taken off what is free.
 const CONTEXT: u64 = 512 << 20;
+/// What a record says of a kernel that is dropped; `scripts/gpu/selfcheck` looks for it.
+const NOT_USED: &str = "is not used: its results are wrong";
 /// What the device keeps free when pages are taken.
 const SPARE: usize = 64 << 20;
 
@@ -199,9 +201,9 @@ fn choices(kernels: &Kernels, plain: &[TensorType], nvrtc: &str) -> Vec<String> 
         said.push(format!("tensor cores, activations in f16: matrices of {}", labels(&tensor)));
     }
     let dropped = kernels.dropped().iter();
-    said.extend(dropped.map(|dropped| {
-        format!("{} for {} is not used: its results are wrong: {}", dropped.name, dropped.kind, dropped.why)
-    }));
+    said.extend(
+        dropped.map(|dropped| format!("{} for {} {NOT_USED}: {}", dropped.name, dropped.kind, dropped.why)),
+    );
     said
 }
 

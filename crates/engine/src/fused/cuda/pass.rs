@@ -11,7 +11,7 @@ use crate::{LogitsWanted, StepBatch, StepOutput};
 
 use super::CudaEngine;
 use super::buffers::{Buffers, LOGIT_ROWS, Parts};
-use super::launch::{CacheOf, Input, Kernels, Turn};
+use super::launch::{Attention, CacheOf, Input, Kernels, OfHeads, Rows, Turn};
 use super::store::{Block, Experts, Feed, Matrix, Vector, Weights};
 
 /// Feeds a batch.
@@ -81,91 +81,97 @@ impl Pass<'_> {
 
     fn layers(&self) -> Result<(), Fault> {
         let Parts { tokens, residual, .. } = &self.parts;
-        self.kernels.embed(&self.weights.embedding, tokens, self.network.embedding_scale, *residual)?;
+        let (network, kernels) = (self.network, self.kernels);
+        kernels.embed(&self.weights.embedding, tokens, network.embedding_scale, *residual)?;
+        let mut more = None;
         for (layer, block) in self.weights.blocks.iter().enumerate() {
-            self.attention(layer, block)?;
-            match &block.feed {
-                Feed::Dense { gate_up, down } => self.feed_forward(block, gate_up, down)?,
-                Feed::Experts(experts) => self.expert_layer(block, experts)?,
-            }
+            let attended = self.attention(layer, block, more)?;
+            more = match &block.feed {
+                Feed::Dense { gate_up, down } => Some(self.feed_forward(block, gate_up, down, attended)?),
+                Feed::Experts(experts) => {
+                    self.expert_layer(block, experts, attended)?;
+                    None
+                }
+            };
         }
-        Ok(())
+        let add = |more: Rows| kernels.add(residual.place, more.place, tokens.count * network.width);
+        more.map_or(Ok(()), add)
     }
 
-    /// The residual stream, normed, for these matrices.
+    /// The residual stream, to which `more` is added, normed for these matrices.
     fn norm<'a>(
         &self,
         weight: Vector,
+        more: Option<Rows>,
         matrices: impl IntoIterator<Item = &'a Matrix>,
     ) -> Result<Input, Fault> {
         let Parts { tokens, residual, normed, halves, .. } = self.parts;
         let (shape, how) = ((tokens.count, self.network.width), (weight, self.network.norm_epsilon));
-        self.kernels.normed_input(residual, None, how, shape, (normed, halves), matrices)
+        self.kernels.normed_input(residual, (None, more), how, shape, (normed, halves), matrices)
     }
 
-    fn attention(&self, layer: usize, block: &Block) -> Result<(), Fault> {
+    /// Gives what is to be added to the residual stream, as the next two do: whoever norms it next does that.
+    fn attention(&self, layer: usize, block: &Block, more: Option<Rows>) -> Result<Rows, Fault> {
         let Self { network, kernels, .. } = self;
         let Parts { tokens, qkv, attended, attention, out, halves, .. } = self.parts;
-        let (size, count) = (network.head_size, tokens.count);
-        let (queries, keys) = (network.heads * size, network.kv_heads * size);
-        let input = self.norm(block.attention_norm, &block.qkv)?;
+        let (heads, size, count) = (network.heads, network.head_size, tokens.count);
+        let (queries, keys) = (heads * size, network.kv_heads * size);
+        let input = self.norm(block.attention_norm, more, &block.qkv)?;
         let [of_queries, of_keys, of_values] = &block.qkv;
         let to = [(of_queries, 0), (of_keys, queries), (of_values, queries + keys)];
         kernels.multiply_together(&to.map(|(matrix, column)| (matrix, qkv.column(column))), input, count)?;
-        if let Some(bias) = block.qkv_bias {
-            kernels.add_bias(qkv, bias, None, (count, queries + 2 * keys))?;
-        }
-        let of_keys = qkv.column(queries);
-        for (rows, heads, norm) in
-            [(qkv, network.heads, block.query_norm), (of_keys, network.kv_heads, block.key_norm)]
-        {
-            if let Some(norm) = norm {
-                kernels.norm(rows, None, norm, (count, heads, size), network.norm_epsilon, rows)?;
-            }
-        }
         let of_layer = network.layers[layer];
         let (angles, pairs) = self.angles[of_layer.rotation];
         let pairing = network.rotations[of_layer.rotation].pairing;
         let turn = Turn { angles, pairs, pairing, scale: network.attention_scale };
-        kernels.rotate(qkv, (network.heads, size), &tokens, turn)?;
-        kernels.rotate(of_keys, (network.kv_heads, size), &tokens, Turn { scale: 1.0, ..turn })?;
         let cache = CacheOf { layout: self.layout, place: self.cache, layer };
-        kernels.append(of_keys, &tokens, cache)?;
-        let seen = (network.heads, of_layer.window);
-        kernels.attend(qkv, seen, &tokens, (cache, attention), block.sinks, attended)?;
-        let input = kernels.input(attended, (count, queries), halves, [&block.output])?;
+        let of_heads = OfHeads {
+            bias: block.qkv_bias,
+            query_norm: block.query_norm,
+            key_norm: block.key_norm,
+            epsilon: network.norm_epsilon,
+        };
+        kernels.place_heads((qkv, heads), of_heads, turn, &tokens, cache)?;
+        let (window, sinks) = (of_layer.window, block.sinks);
+        let of = Attention { queries: qkv, heads, window, cache, results: attention, sinks, alone: None };
+        let input = kernels.attended_input(of, &tokens, (attended, halves), [&block.output])?;
         kernels.multiply(&block.output, input, count, out)?;
         if let Some(bias) = block.output_bias {
             kernels.add_bias(out, bias, None, (count, network.width))?;
         }
-        self.add_output(block.post_attention_norm)
+        self.output(block.post_attention_norm)
     }
 
-    /// Adds what a matrix gave to the residual stream, normed first where the model does that.
-    fn add_output(&self, norm: Option<Vector>) -> Result<(), Fault> {
-        let Parts { tokens, residual, out, .. } = self.parts;
-        let width = self.network.width;
+    /// What a matrix gave, normed where the model does that.
+    fn output(&self, norm: Option<Vector>) -> Result<Rows, Fault> {
+        let Parts { tokens, out, .. } = self.parts;
         if let Some(norm) = norm {
-            let shape = (tokens.count, 1, width);
+            let shape = (tokens.count, 1, self.network.width);
             self.kernels.norm(out, None, norm, shape, self.network.norm_epsilon, out)?;
         }
-        self.kernels.add(residual.place, out.place, tokens.count * width)
+        Ok(out)
     }
 
-    fn feed_forward(&self, block: &Block, gate_up: &[Matrix; 2], down: &Matrix) -> Result<(), Fault> {
+    fn feed_forward(
+        &self,
+        block: &Block,
+        gate_up: &[Matrix; 2],
+        down: &Matrix,
+        more: Rows,
+    ) -> Result<Rows, Fault> {
         let Parts { tokens, gate, up, out, halves, .. } = self.parts;
         let (kernels, count) = (self.kernels, tokens.count);
-        let input = self.norm(block.feed_norm, gate_up)?;
+        let input = self.norm(block.feed_norm, Some(more), gate_up)?;
         let [of_gates, of_ups] = gate_up;
         kernels.multiply_together(&[(of_gates, gate), (of_ups, up)], input, count)?;
         let shape = (count, self.network.feed_forward);
         let input = kernels.activated_input(self.network.activation, (gate, up), shape, halves, [down])?;
         kernels.multiply(down, input, count, out)?;
-        self.add_output(block.post_feed_norm)
+        self.output(block.post_feed_norm)
     }
 
     /// The feed-forward layer of a mixture: each token's pairs with its experts, one after the other.
-    fn expert_layer(&self, block: &Block, experts: &Experts) -> Result<(), Fault> {
+    fn expert_layer(&self, block: &Block, experts: &Experts, more: Rows) -> Result<(), Fault> {
         let Some(shape) = self.network.experts else { return Ok(()) };
         let Parts { tokens, residual, gate, up, out, router, chosen, shares, halves, sorted, .. } =
             self.parts;
@@ -174,7 +180,7 @@ impl Pass<'_> {
         let pairs = count * shape.used;
         let biases = experts.biases.as_ref();
         let [gates, ups] = &experts.gate_up;
-        let input = self.norm(block.feed_norm, [&experts.router, &gates.first, &ups.first])?;
+        let input = self.norm(block.feed_norm, Some(more), [&experts.router, &gates.first, &ups.first])?;
         kernels.multiply(&experts.router, input, count, router)?;
         if let Some(biases) = biases {
             kernels.add_bias(router, biases.router, None, (count, shape.count))?;
@@ -203,7 +209,8 @@ impl Pass<'_> {
         let which = wanted.skip(first * 4);
         let (shape, head) = ((count, self.network.width), &self.weights.head);
         let how = (self.weights.output_norm, self.network.norm_epsilon);
-        let input = kernels.normed_input(residual, Some(which), how, shape, (last, halves), [head])?;
+        let input =
+            kernels.normed_input(residual, (Some(which), None), how, shape, (last, halves), [head])?;
         kernels.multiply(head, input, count, logits)?;
         kernels.largest(logits.place, (count, vocabulary), places.skip(first * 4), values.skip(first * 4))?;
         if let Some(kept) = kept {

@@ -5,7 +5,7 @@ use half::f16;
 
 use super::check;
 use super::fragments::Layout;
-use super::launch::{Halves, Kernels, MOST_TILES, PRODUCTS, Rows};
+use super::launch::{Halves, Kernels, PRODUCTS, Rows};
 use super::open;
 use super::store::{Form, Matrix, in_fragments};
 use crate::Launches;
@@ -25,6 +25,12 @@ const TOKENS: usize = 67;
 /// Rounding an activation to f16 moves it by at most 2^-12 of itself; of many, in all directions, much less is left. In parts
 /// of the sum of the products' sizes.
 const TOLERANCE: f64 = 1e-4;
+
+#[test]
+fn the_kit_finds_a_dropped_kernel_in_a_record() {
+    let kit = include_str!("../../../../../scripts/gpu/selfcheck");
+    assert!(kit.contains(&format!("[^\"]* {}[^\"]*", super::NOT_USED)));
+}
 
 /// Types that there are kernels for tensor cores for.
 pub(in crate::fused) fn tensor_types() -> impl Iterator<Item = TensorType> {
@@ -62,8 +68,8 @@ fn sample(kernels: &Kernels, kind: TensorType, columns: usize) -> Sample {
     Sample { matrix, weights: dequantize(kind, &blocks).unwrap(), _memory: memory }
 }
 
-/// What the device gives for these activations, with the kernel for so many tokens at once and so many tiles in a block.
-fn multiply(kernels: &Kernels, sample: &Sample, input: &[f32], with: Option<(usize, usize)>) -> Vec<f32> {
+/// What the device gives for these activations, with the kernel of this name and so many tiles in a block.
+fn multiply(kernels: &Kernels, sample: &Sample, input: &[f32], with: Option<(&str, usize)>) -> Vec<f32> {
     let (columns, queue) = (sample.matrix.columns, kernels.queue());
     let tokens = input.len() / columns;
     let sent = queue.alloc(input.len() * 4).unwrap();
@@ -116,10 +122,10 @@ pub(in crate::fused) fn products(kind: TensorType) {
         let found = multiply(&kernels, &sample, &input, None);
         near(&what, &sample, &input, &found, TOLERANCE);
         // The same bits in every kernel, and alone.
-        for (most, name) in PRODUCTS {
-            for tiles in if name == PRODUCTS[0].1 { &[1, 2][..] } else { &MOST_TILES[..] } {
-                let other = multiply(&kernels, &sample, &input, Some((most, *tiles)));
-                assert_eq!(other, found, "{what}, {name}, {tiles} tiles");
+        for product in PRODUCTS {
+            for tiles in product.tiles {
+                let other = multiply(&kernels, &sample, &input, Some((product.name, *tiles)));
+                assert_eq!(other, found, "{what}, {}, {tiles} tiles", product.name);
             }
         }
         for tokens in [1, 2, 8, 9, 33] {

@@ -76,12 +76,16 @@ fn child(case: &str, script: &str, keeps: impl Fn(&str) -> bool, cache: Option<&
 }
 
 /// What a case found, which must end well.
-#[allow(clippy::print_stderr, reason = "docs/engine.md states the distances: run it with --nocapture")]
 fn check(case: &str) {
+    check_on(CARD, case);
+}
+
+#[allow(clippy::print_stderr, reason = "docs/engine.md states the distances: run it with --nocapture")]
+fn check_on(card: &str, case: &str) {
     if !can_compile() {
         return;
     }
-    let output = child(case, CARD, |_| true, None);
+    let output = child(case, card, |_| true, None);
     let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success() && out.contains("1 passed"), "{case}: {:?}\n{out}{err}", output.status);
     eprintln!("{err}");
@@ -97,6 +101,7 @@ fn inside() {
         ["cuts", architecture, dtype] => cuts_of(named(architecture), typed(dtype)),
         ["products", kind] => products(of_label(kind)),
         ["long", architecture] => long_of(named(architecture)),
+        ["groups", heads, kv_heads] => groups_of(heads.parse().unwrap(), kv_heads.parse().unwrap()),
         ["eight-bits", architecture] => eight_bits_of(named(architecture)),
         ["preempted"] => preempted(),
         ["graphs", architecture, dtype] => graphs_of(named(architecture), typed(dtype)),
@@ -235,6 +240,18 @@ fn long_of(architecture: &'static str) {
     for context in [511, 512] {
         assert_eq!(greedy_from(context), whole, "{architecture}, context {context}");
     }
+}
+
+/// Heads in groups that no block has whole: the last of several blocks of a group has fewer, or all of one are fewer.
+fn groups_of(heads: usize, kv_heads: usize) {
+    let shape = Tiny { width: 64, feed_forward: 64, heads, kv_heads, ..small("gpt-oss", GgmlDType::F32) };
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("tiny.gguf");
+    let header = shape.write(&path);
+    let prompt = tokens(70, 4);
+    let found = logits(&mut *gpu(&path, &header), &prompt);
+    let found = distance(&found, &Reference::with_cache(&path, KvType::F16).logits(&prompt));
+    assert!(found < ROUNDED_TOLERANCE, "{heads} heads, {kv_heads} of keys: {found}");
 }
 
 fn eight_bits_of(architecture: &'static str) {
@@ -378,16 +395,43 @@ fn batches_chunks_and_pages_change_no_bit() {
     }
 }
 
+/// A card that even small matrices and batches fill.
+fn small_card() -> String {
+    CARD.replace('\n', " multiprocessors=1\n")
+}
+
+/// On a card that small matrices fill, steps of many tokens stage their activations. A load of 16 bytes a lane takes
+/// four wavefronts of shared memory, and more where lanes ask for the same bank.
+#[test]
+fn steps_of_many_tokens_stage_their_activations_and_change_no_bit() {
+    if !can_compile() {
+        return;
+    }
+    let log = logged_case("cuts llama Q4K", &small_card());
+    let staged = logged(&log, "launch multiply_staged ");
+    // 139 tokens, which no check at load has.
+    let of_step: Vec<&&str> = staged.iter().filter(|line| line.contains("grid=[3, ")).collect();
+    assert!(!of_step.is_empty(), "{staged:?}");
+    // A warp loads 64 columns of 64 tokens with 16 loads; the matrices of a layer have 256 columns, and the last one 512.
+    for (number, line) in of_step.iter().enumerate() {
+        let field = |name: &str| line.split(name).nth(1).and_then(|rest| rest.split([' ', ',']).next());
+        let whole = |name: &str| field(name).and_then(|text| text.parse::<u64>().ok()).expect(name);
+        let chunks = if number % 4 == 3 { 8 } else { 4 };
+        let blocks = 3 * whole("grid=[3, ");
+        assert_eq!(whole("wavefronts="), blocks * chunks * 8 * 16 * 4, "{line}");
+    }
+}
+
 /// Lines of the driver's log that begin with this.
 fn logged<'a>(log: &'a str, start: &str) -> Vec<&'a str> {
     log.lines().filter(|line| line.starts_with(start)).collect()
 }
 
-/// Runs a case with a log of the driver's, which it gives.
-fn logged_case(case: &str) -> String {
+/// Runs a case on such a card with a log of the driver's, which it gives.
+fn logged_case(case: &str, card: &str) -> String {
     let folder = tempfile::tempdir().expect("a folder");
     let log = folder.path().join("log");
-    let output = child(case, &format!("{CARD}log {}\n", log.display()), |_| true, None);
+    let output = child(case, &format!("{card}log {}\n", log.display()), |_| true, None);
     let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success() && out.contains("1 passed"), "{case}: {:?}\n{out}{err}", output.status);
     fs::read_to_string(log).expect("a log")
@@ -401,7 +445,7 @@ fn decode_steps_are_graphs_that_change_no_bit() {
     // The check at load, and all steps of each batch but the prompt's, each batch twice; a graph for each size of batch.
     let steps = 1 + 2 * BATCHES.len() * (DECODED as usize - 1);
     for case in ["llama Q4_0", "gpt-oss Q4_0", "qwen2 F32"] {
-        let log = logged_case(&format!("graphs {case}"));
+        let log = logged_case(&format!("graphs {case}"), CARD);
         let (made, replayed) = (logged(&log, "instantiate "), logged(&log, "graph "));
         assert_eq!((made.len(), replayed.len()), (BATCHES.len(), steps), "{case}: {made:?}");
         // Two layers of a dozen kernels, and a copy at either end.
@@ -409,7 +453,7 @@ fn decode_steps_are_graphs_that_change_no_bit() {
         assert!(made.iter().all(|line| nodes(line).is_some_and(|nodes| nodes > 24)), "{case}: {made:?}");
     }
     // Positions 509 to 511, and 512 to 513 with two parts.
-    let log = logged_case("parts");
+    let log = logged_case("parts", CARD);
     assert_eq!((logged(&log, "instantiate ").len(), logged(&log, "graph ").len()), (2, 1 + 5), "{log}");
 }
 
@@ -462,6 +506,13 @@ fn the_survey_compiles_every_type_that_the_engine_takes() {
 fn products_on_tensor_cores_are_those_of_f64_and_the_same_in_every_batch() {
     for kind in tensor_types() {
         check(&format!("products {kind}"));
+    }
+}
+
+#[test]
+fn heads_in_groups_of_any_size_attend_as_in_f64() {
+    for case in ["3 3", "6 2", "7 1", "10 1", "18 2"] {
+        check_on(&small_card(), &format!("groups {case}"));
     }
 }
 
@@ -542,6 +593,7 @@ fn a_kernel_that_computes_wrongly_is_found_when_a_model_is_loaded() {
     for (entry, from, to, says) in [
         ("multiply_many", "shfl.sync.bfly", "shfl.sync.up", "its kernel for Q8_0"),
         ("rms_norm", "shfl.sync.bfly", "shfl.sync.up", "its kernel rms_norm"),
+        ("place_heads", "shfl.sync.bfly", "shfl.sync.up", "its kernel place_heads"),
         ("attend", "shfl.sync.bfly", "shfl.sync.up", "its kernel attend"),
     ] {
         let mut planted = Vec::new();
@@ -549,10 +601,12 @@ fn a_kernel_that_computes_wrongly_is_found_when_a_model_is_loaded() {
             let file = found.expect("an entry").path();
             let code = fs::read(&file).expect("code");
             let Ok(text) = String::from_utf8(code) else { continue };
-            if text.contains(&format!(".entry {entry}")) && text.contains(from) {
-                fs::write(&file, text.replace(from, to)).expect("other code");
-                planted.push((file, text));
-            }
+            let Some(at) = text.find(&format!(".entry {entry}(")) else { continue };
+            let end = text[at + 1..].find(".entry ").map_or(text.len(), |next| at + 1 + next);
+            let changed = text[at..end].replace(from, to);
+            assert_ne!(changed, text[at..end]);
+            fs::write(&file, [&text[..at], &changed, &text[end..]].concat()).expect("other code");
+            planted.push((file, text));
         }
         assert!(!planted.is_empty(), "no code of {entry} in the cache");
         let wrong = once();
@@ -582,7 +636,7 @@ fn a_kernel_for_tensor_cores_that_computes_wrongly_is_dropped_by_name() {
     let right = once();
     assert!(right.contains("tensor cores, activations in f16: matrices of Q4_K"), "{right}");
     assert!(!right.contains("without"), "{right}");
-    for (entry, kept) in [("multiply_64", true), ("multiply_8", false)] {
+    for (entry, kept) in [("multiply_64", true), ("multiply_staged", true), ("multiply_8", false)] {
         let mut planted = Vec::new();
         for found in fs::read_dir(cache.path().join("infercost/cubins")).expect("a cache") {
             let file = found.expect("an entry").path();

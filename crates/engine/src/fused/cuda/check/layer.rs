@@ -1,8 +1,8 @@
-//! The kernels between matrices and attention: norms, sums, rotation, activation, the choice of experts and of tokens.
+//! The kernels between matrices and attention: norms, sums, activation, the choice of experts and of tokens.
 
-use crate::fused::network::{Activation, Network, Pairing};
+use crate::fused::network::{Activation, Network};
 
-use super::super::launch::{Kernels, Rows, Turn};
+use super::super::launch::{Kernels, Rows};
 use super::super::store::Vector;
 use super::{Scratch, Wrong, near, numbers};
 
@@ -16,7 +16,6 @@ const TOLERANCE: f64 = 1e-5;
 pub(super) fn check(kernels: &Kernels, network: &Network) -> Result<(), Wrong> {
     norms(kernels, network)?;
     sums(kernels, network.width)?;
-    rotations(kernels, network)?;
     activation(kernels, network.activation)?;
     halved(kernels, network)?;
     if let Some(experts) = network.experts {
@@ -30,7 +29,7 @@ fn widened(numbers: &[f32]) -> Vec<f64> {
 }
 
 /// What a norm makes of `row`.
-fn normed(row: &[f32], weight: &[f32], epsilon: f32) -> Vec<f64> {
+pub(super) fn normed(row: &[f32], weight: &[f32], epsilon: f32) -> Vec<f64> {
     let squares: f64 = widened(row).iter().map(|x| x * x).sum();
     let scale = (squares / row.len() as f64 + f64::from(epsilon)).sqrt().recip();
     widened(row).iter().zip(widened(weight)).map(|(x, w)| x * scale * w).collect()
@@ -76,11 +75,17 @@ fn halved(kernels: &Kernels, network: &Network) -> Result<(), Wrong> {
         Ok(())
     };
     let vector = Vector { place: weights.place() };
-    kernels.norm_halve(from, None, vector, (2, width), network.norm_epsilon, (to, halves))?;
-    let expected: Vec<f64> =
-        input.chunks(width).flat_map(|row| normed(row, &weight[..width], network.norm_epsilon)).collect();
-    near("norm_halve", &scratch.floats(to.place, 2 * width)?, &expected, TOLERANCE)?;
-    same("norm_halve")?;
+    let (epsilon, added) = (network.norm_epsilon, numbers(17, 2 * width));
+    let sent_more = scratch.send(&added)?;
+    let sums: Vec<f32> = input.iter().zip(&added).map(|(a, b)| a + b).collect();
+    for (more, row) in [(None, &input), (Some(Rows { place: sent_more.place(), stride: width }), &sums)] {
+        kernels.norm_halve((from, None, more), vector, (2, width), epsilon, (to, halves))?;
+        let expected: Vec<f64> =
+            row.chunks(width).flat_map(|row| normed(row, &weight[..width], epsilon)).collect();
+        near("norm_halve", &scratch.floats(to.place, 2 * width)?, &expected, TOLERANCE)?;
+        near("norm_halve", &scratch.floats(from.place, 2 * width)?, &widened(row), TOLERANCE)?;
+        same("norm_halve")?;
+    }
 
     kernels.queue().write(&input, to.place)?;
     kernels.activate_halve(network.activation, (to.place, weights.place()), (2, width), halves)?;
@@ -105,43 +110,6 @@ fn sums(kernels: &Kernels, columns: usize) -> Result<(), Wrong> {
     let of_rows = widened(&[&right[columns..], &right[..columns]].concat());
     expected.iter_mut().zip(of_rows).for_each(|(sum, bias)| *sum += bias);
     near("add_bias", &scratch.floats(rows.place, 2 * columns)?, &expected, TOLERANCE)
-}
-
-/// Two heads of three tokens, with all pairs of a head and with fewer.
-fn rotations(kernels: &Kernels, network: &Network) -> Result<(), Wrong> {
-    const SCALE: f32 = 0.75;
-    let (scratch, size) = (Scratch(kernels.queue()), network.head_size);
-    let (stride, positions) = (2 * size, [4u32, 0, 2]);
-    for (pairing, pairs) in [(Pairing::Neighbours, size / 2), (Pairing::Halves, size / 4)] {
-        let input = numbers(6, positions.len() * stride);
-        let angles: Vec<f32> = numbers(7, 5 * pairs).iter().flat_map(|x| [x.cos(), x.sin()]).collect();
-        let (sent, table) = (scratch.send(&input)?, scratch.send(&angles)?);
-        let tokens = scratch.tokens(&positions, &positions, &positions, &positions, 1)?;
-        let rows = Rows { place: sent.place(), stride };
-        let turn = Turn { angles: table.place(), pairs, pairing, scale: SCALE };
-        kernels.rotate(rows, (2, size), &tokens.tokens, turn)?;
-        let mut expected = widened(&input);
-        for (token, position) in positions.iter().enumerate() {
-            for head in expected[token * stride..(token + 1) * stride].chunks_mut(size) {
-                for pair in 0..pairs {
-                    let at = (*position as usize * pairs + pair) * 2;
-                    let [cosine, sine] = [angles[at], angles[at + 1]].map(f64::from);
-                    let [first, second] = match pairing {
-                        Pairing::Neighbours => [2 * pair, 2 * pair + 1],
-                        Pairing::Halves => [pair, pair + pairs],
-                    };
-                    let (a, b) = (head[first], head[second]);
-                    head[first] = a * cosine - b * sine;
-                    head[second] = a * sine + b * cosine;
-                }
-                for element in head.iter_mut() {
-                    *element *= f64::from(SCALE);
-                }
-            }
-        }
-        near("rotate", &scratch.floats(rows.place, input.len())?, &expected, TOLERANCE)?;
-    }
-    Ok(())
 }
 
 fn activation(kernels: &Kernels, activation: Activation) -> Result<(), Wrong> {

@@ -42,7 +42,7 @@ pub(super) fn all(
 ) -> Result<Vec<TensorType>, Wrong> {
     let checked = matrices::check(kernels, weights)?;
     layer::check(kernels, network)?;
-    attention::check(kernels, network.heads, layout)?;
+    attention::check(kernels, network, layout)?;
     Ok(checked)
 }
 

@@ -17,9 +17,11 @@ use super::{Scratch, numbers};
 
 /// Rows of whole tiles that are compared; those of a last tile that is not whole come on top.
 const WHOLE: usize = 32;
-/// Tokens for each kernel and tiles of a block: each number of tiles, and once more tokens than it takes at once.
-const TOKENS: [&[(usize, usize)]; 3] =
-    [&[(1, 1), (6, 2)], &[(27, 1), (9, 2), (9, 4)], &[(67, 1), (50, 2), (50, 4)]];
+/// Rows for blocks of eight tiles: a whole block, a tile of the next one and a part of another.
+const MANY: usize = 128 + 16 + 5;
+/// Tokens for each of [`PRODUCTS`] and tiles of a block: each number of tiles, and once more tokens than it takes at once.
+const TOKENS: [&[(usize, usize)]; PRODUCTS.len()] =
+    [&[(1, 1), (9, 1), (6, 2)], &[(35, 1), (9, 2), (9, 4)], &[(67, 1), (50, 2), (50, 4)], &[(67, 8)]];
 /// The experts of a single token's pairs, and of pairs of which one expert has more than a segment's and one none.
 const ALONE: [u32; 3] = [1, 0, 1];
 const TOGETHER: [u32; 11] = [2, 0, 2, 2, 2, 0, 2, 2, 2, 2, 2];
@@ -36,10 +38,11 @@ pub(in crate::fused::cuda) fn check(kernels: &mut Kernels, shapes: &[Shape]) -> 
     for shape in shapes {
         // No more rows than show whether a tile that is not whole is one, and three experts for many.
         let rows = if shape.rows > WHOLE { WHOLE + (shape.rows - 1) % 16 + 1 } else { shape.rows };
-        let shape = Shape { rows, count: shape.count.min(3), ..*shape };
-        if !done.contains(&shape) {
-            of_shape(kernels, shape)?;
-            done.push(shape);
+        let few = Shape { rows, count: shape.count.min(3), ..*shape };
+        let many = Shape { rows: shape.rows.min(MANY), count: 1, ..*shape };
+        if !done.contains(&few) {
+            of_shape(kernels, few, many)?;
+            done.push(few);
         }
     }
     Ok(())
@@ -52,16 +55,19 @@ struct Sample {
     _memory: Memory,
 }
 
-fn of_shape(kernels: &mut Kernels, shape: Shape) -> Result<(), Fault> {
+/// On matrices of few rows, and for blocks of many tiles of many.
+fn of_shape(kernels: &mut Kernels, shape: Shape, many: Shape) -> Result<(), Fault> {
     let Some(sample) = sample(kernels, shape)? else { return Ok(()) };
-    for ((most, name), tokens) in PRODUCTS.into_iter().zip(TOKENS) {
+    for (of, tokens) in PRODUCTS.into_iter().zip(TOKENS) {
+        let large = if of.tiles[0] > 4 { self::sample(kernels, many)? } else { None };
+        let (sample, shape) = large.as_ref().map_or((&sample, shape), |large| (large, many));
         for (tokens, tiles) in tokens {
-            if !kernels.in_fragments().contains(&shape.kind) {
-                return Ok(());
-            }
-            if let Some(why) = product(kernels, &sample, shape, *tokens, (most, *tiles))? {
-                kernels.drop_kernel(shape.kind, name, why);
+            // With other columns it may have been wrong already.
+            if !kernels.uses(shape.kind, of.name) {
                 break;
+            }
+            if let Some(why) = product(kernels, sample, shape, *tokens, (of.name, *tiles))? {
+                kernels.drop_kernel(shape.kind, of.name, why);
             }
         }
     }
@@ -95,13 +101,13 @@ fn sample(kernels: &Kernels, shape: Shape) -> Result<Option<Sample>, Fault> {
     Ok(Some(Sample { stack: Stack { first, count }, weights, _memory: memory }))
 }
 
-/// Why the kernel for so many tokens at once is wrong with so many tiles in a block, if it is.
+/// Why the kernel of this name is wrong with so many tiles in a block, if it is.
 fn product(
     kernels: &Kernels,
     sample: &Sample,
     shape: Shape,
     tokens: usize,
-    with: (usize, usize),
+    with: (&str, usize),
 ) -> Result<Option<String>, Fault> {
     let scratch = Scratch(kernels.queue());
     let input = exact(tokens * shape.columns);

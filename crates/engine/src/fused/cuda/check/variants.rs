@@ -67,7 +67,7 @@ pub(in crate::fused) fn all(
     let mut done: Vec<(usize, usize, usize, KvType)> = Vec::new();
     for (_, network) in models {
         let variant = format!("{:?}, width {}", network.activation, network.width);
-        let checks = "norms, sums, rotation, activation, experts' choice, largest";
+        let checks = "norms, sums, activation, experts' choice, largest";
         stopped(interrupt)?;
         let of_layer = kernels((&device, &nvrtc), network, KvType::F16, &[])?;
         let heads = format!("heads of {}", network.head_size);
@@ -93,10 +93,10 @@ pub(in crate::fused) fn all(
                 kv_type,
             };
             each(CheckedKernel {
-                kernel: "append, attend, combine".to_owned(),
+                kernel: "place_heads, attend_one, attend, combine, combine_halve".to_owned(),
                 variant: format!("head {} {}", network.head_size, kv_type.label()),
                 shape: format!("{} heads of queries, {} of keys", network.heads, network.kv_heads),
-                wrong: wrong(attention::check(&of_heads, network.heads, layout))?,
+                wrong: wrong(attention::check(&of_heads, network, layout))?,
             });
         }
     }
@@ -157,13 +157,13 @@ fn on_tensor_cores(
     if !kernels.in_fragments().contains(&shape.kind) {
         return Ok(());
     }
-    let before = kernels.dropped().len();
     tensor::check(kernels, &[shape])
         .map_err(|fault| not_done("the check of its kernels for tensor cores", fault))?;
     let variant = format!("{} tensor", shape.kind);
     let of_experts = [EXPERTS, SEGMENTS].into_iter().filter(|_| shape.count > 1);
-    let dropped: Vec<&Dropped> = kernels.dropped()[before..].iter().collect();
-    for name in PRODUCTS.into_iter().map(|(_, name)| name).chain(of_experts) {
+    // What was dropped at another width is not checked again.
+    let dropped: Vec<&Dropped> = kernels.dropped().iter().filter(|of| of.kind == shape.kind).collect();
+    for name in PRODUCTS.into_iter().map(|product| product.name).chain(of_experts) {
         let why = dropped.iter().find(|dropped| dropped.name == name).map(|dropped| dropped.why.clone());
         each(line(name, &variant, shape, why));
     }

@@ -1,43 +1,107 @@
-//! The KV cache and attention over it.
+//! Heads, the KV cache and attention over it.
 
 use crate::fused::kv::KvLayout;
+use crate::fused::network::Pairing;
 use crate::hardware::cuda::{Argument, DevicePlace, Fault, Grid};
 
-use super::super::store::Vector;
-use super::{CacheOf, Kernels, Rows, Tokens, grid, number, optional, place, within, words};
+use super::super::store::{Matrix, Vector};
+use super::tensor::{HALVING, Input, in_fragments};
+use super::{
+    CacheOf, Halves, Kernels, OfHeads, Rows, THREADS, Tokens, Turn, grid, number, optional, place, within,
+    words,
+};
 
 /// Pages of a part of attention, as in `attention.cu`.
 pub(in crate::fused::cuda) const PART: usize = 8;
 
+/// Parts of a context and heads at most for which one block puts all of a token's heads together, as in `attention.cu`. With
+/// more parts a block for each head should make up for the launch that it costs; that was never measured.
+const FEW_PARTS: usize = 8;
+const MOST_HEADS: usize = 128;
+
+/// Query heads that read keys and values together, of so many that have one KV head: what `attention.cu` is compiled for.
+pub(super) fn together(group: usize) -> usize {
+    [1, 2, 4].into_iter().find(|together| group <= *together).unwrap_or(8)
+}
+
+/// Attention of a step.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::fused::cuda) struct Attention {
+    /// Rotated and scaled, `heads` heads a row.
+    pub(in crate::fused::cuda) queries: Rows,
+    pub(in crate::fused::cuda) heads: usize,
+    pub(in crate::fused::cuda) window: Option<u32>,
+    pub(in crate::fused::cuda) cache: CacheOf,
+    /// Where the parts of a context are kept until they are put together, so many tokens at a time as it has room for.
+    pub(in crate::fused::cuda) results: DevicePlace,
+    pub(in crate::fused::cuda) sinks: Option<Vector>,
+    /// Whether each block has one head, or as many as it can; what suits the device where `None`. They give the same bits.
+    pub(in crate::fused::cuda) alone: Option<bool>,
+}
+
 impl Kernels {
-    /// Puts the tokens' keys and values into the cache; each row has its keys first and its values behind them.
-    pub(in crate::fused::cuda) fn append(
+    /// Finishes the tokens' heads, `heads` of queries and then those of keys and of values in each row, and puts keys and values
+    /// into the cache.
+    pub(in crate::fused::cuda) fn place_heads(
         &self,
-        keys: Rows,
+        (rows, heads): (Rows, usize),
+        of: OfHeads,
+        turn: Turn,
         tokens: &Tokens,
         cache: CacheOf,
     ) -> Result<(), Fault> {
         let KvLayout { kv_heads, head_size, .. } = cache.layout;
-        let values = keys.column(kv_heads * head_size);
-        within("append", &[values.hold(tokens.count, kv_heads * head_size), known(tokens)])?;
-        self.launch(
-            &self.append,
-            grid(kv_heads, tokens.count),
-            &[&[place(keys), place(values), number(keys.stride)][..], &of_cache(tokens, cache)].concat(),
-        )
+        let all = heads + 2 * kv_heads;
+        let norms = [of.query_norm, of.key_norm];
+        within(
+            "place_heads",
+            &[
+                rows.hold(tokens.count, all * head_size),
+                2 * turn.pairs <= head_size,
+                of.bias.is_none_or(|bias| words(bias.place, all * head_size)),
+                norms.iter().flatten().all(|norm| words(norm.place, head_size)),
+                known(tokens),
+            ],
+        )?;
+        let own = [
+            place(rows),
+            number(rows.stride),
+            number(heads),
+            optional(of.bias),
+            optional(of.query_norm),
+            optional(of.key_norm),
+            Argument::Float(of.epsilon),
+            Argument::Place(turn.angles),
+            number(turn.pairs),
+            number(usize::from(turn.pairing == Pairing::Neighbours)),
+            Argument::Float(turn.scale),
+        ];
+        let arguments = [&own[..], &of_cache(tokens, cache)].concat();
+        self.launch(&self.place_heads, grid(all, tokens.count), &arguments)
     }
 
-    /// Attention of `heads` query heads of each token over what it sees of the cache; `results` is where the parts of a
-    /// context are kept until they are put together, so many tokens at a time as it has room for.
+    /// What attention gives, for these matrices.
+    pub(in crate::fused::cuda) fn attended_input<'a>(
+        &self,
+        of: Attention,
+        tokens: &Tokens,
+        (output, halves): (Rows, Halves),
+        matrices: impl IntoIterator<Item = &'a Matrix>,
+    ) -> Result<Input, Fault> {
+        let halves = in_fragments(matrices).then_some(halves);
+        self.attend(of, tokens, (output, halves))?;
+        Ok(Input { rows: output, halves })
+    }
+
+    /// Attention of each token's query heads over what it sees of the cache, and the same in half precision where that is
+    /// wanted.
     pub(in crate::fused::cuda) fn attend(
         &self,
-        queries: Rows,
-        (heads, window): (usize, Option<u32>),
+        of: Attention,
         tokens: &Tokens,
-        (cache, results): (CacheOf, DevicePlace),
-        sinks: Option<Vector>,
-        output: Rows,
+        (output, halves): (Rows, Option<Halves>),
     ) -> Result<(), Fault> {
+        let Attention { queries, heads, window, cache, results, sinks, alone } = of;
         let KvLayout { kv_heads, head_size, .. } = cache.layout;
         let columns = heads * head_size;
         let parts = parts(tokens.pages_seen);
@@ -47,24 +111,30 @@ impl Kernels {
             &[
                 queries.hold(tokens.count, columns),
                 output.hold(tokens.count, columns),
+                halves.is_none_or(|halves| halves.hold(tokens.count, columns) && columns % 8 == 0),
                 sinks.is_none_or(|sinks| words(sinks.place, heads)),
                 known(tokens),
                 at_once > 0,
             ],
         )?;
+        let at_end = halves.filter(|_| parts <= FEW_PARTS && heads <= MOST_HEADS);
         for first in (0..tokens.count).step_by(at_once) {
             let count = at_once.min(tokens.count - first);
-            let whole = grid(heads, count);
-            let [x, y, _] = whole.blocks;
+            let group = heads / kv_heads;
+            let of_groups = kv_heads * group.div_ceil(together(group));
+            // A block takes longer, the more heads it has: that pays where the device is full.
+            let alone = alone.unwrap_or(of_groups * count * parts < self.multiprocessors);
+            let (function, x) = if alone { (&self.attend_one, heads) } else { (&self.attend, of_groups) };
+            let [x, y, _] = grid(x, count).blocks;
             let blocks = [x, y, u32::try_from(parts).unwrap_or(u32::MAX)];
             self.launch(
-                &self.attend,
-                Grid { blocks, ..whole },
+                function,
+                Grid { blocks, threads: THREADS },
                 &[
                     &[place(queries), number(queries.stride)][..],
                     &of_cache(tokens, cache),
                     &[
-                        number(heads / kv_heads),
+                        number(group),
                         Argument::Number(window.unwrap_or(0)),
                         number(first),
                         Argument::Place(results),
@@ -72,20 +142,26 @@ impl Kernels {
                 ]
                 .concat(),
             )?;
-            self.launch(
-                &self.combine,
-                whole,
-                &[
-                    Argument::Place(results),
-                    number(parts),
-                    optional(sinks),
-                    number(first),
-                    place(output),
-                    number(output.stride),
-                ],
-            )?;
+            let to_combine = [
+                Argument::Place(results),
+                number(parts),
+                optional(sinks),
+                number(first),
+                place(output),
+                number(output.stride),
+            ];
+            if let Some(halves) = at_end {
+                let grid = Grid { threads: HALVING, ..grid(count, 1) };
+                let arguments = [&to_combine[..], &[number(heads)], &halves.arguments(columns)].concat();
+                self.launch(&self.combine_halve, grid, &arguments)?;
+            } else {
+                self.launch(&self.combine, grid(heads, count), &to_combine)?;
+            }
         }
-        Ok(())
+        match halves {
+            Some(halves) if at_end.is_none() => self.halve(output, (tokens.count, columns), halves),
+            _ => Ok(()),
+        }
     }
 }
 

@@ -9,8 +9,8 @@ use super::super::fragments::ROWS as TILE;
 use super::super::store::{Form, Matrix, Stack, Vector};
 use super::{Kernels, Rows, WARPS, grid, kind_of, norm_arguments, number, place, within, words};
 
-/// Threads of a block that makes a row in half precision, as in `layer.cu`.
-const HALVING: u32 = 512;
+/// Threads of a block that makes a row in half precision, as in `halves.cuh`.
+pub(super) const HALVING: u32 = 512;
 /// Slices of a tile of a matrix in fragments, each of which a warp sums, as in `tensor.cu`.
 const SLICES: usize = 8;
 /// Columns that rows in half precision are whole multiples of, and of which there is a group of sums.
@@ -21,7 +21,7 @@ fn of_warps(warps: usize, x: usize, y: usize) -> Grid {
     Grid { threads: u32::try_from(32 * warps).unwrap_or(u32::MAX), ..grid(x, y) }
 }
 
-/// Room for rows of activations in half precision, as `layer.cu` makes them.
+/// Room for rows of activations in half precision, as `halves.cuh` has them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::fused::cuda) struct Halves {
     pub(in crate::fused::cuda) elements: DevicePlace,
@@ -37,7 +37,7 @@ impl Halves {
     }
 
     /// As kernels take them, for rows of `columns` columns.
-    fn arguments(self, columns: usize) -> [Argument; 4] {
+    pub(super) fn arguments(self, columns: usize) -> [Argument; 4] {
         [
             Argument::Place(self.elements),
             number(columns.next_multiple_of(PADDED)),
@@ -46,7 +46,7 @@ impl Halves {
         ]
     }
 
-    fn hold(self, rows: usize, columns: usize) -> bool {
+    pub(super) fn hold(self, rows: usize, columns: usize) -> bool {
         let sizes = Self::sizes(rows, columns);
         [self.elements, self.block_sums, self.factors]
             .iter()
@@ -62,10 +62,11 @@ pub(in crate::fused::cuda) struct Input {
     pub(super) halves: Option<Halves>,
 }
 
-/// The kernels for tensor cores of one type: for so many tokens at most, ascending.
+/// The kernels for tensor cores of one type.
 #[derive(Debug)]
 pub(super) struct OfFragments {
-    products: Vec<(usize, Function)>,
+    /// Those of [`PRODUCTS`] that compute rightly, in its order.
+    products: Vec<(Product, Function)>,
     experts: Function,
     /// Unless it computes wrongly.
     segments: Option<Function>,
@@ -78,7 +79,7 @@ impl OfFragments {
     /// What the driver says.
     pub(super) fn new(module: &Module) -> Result<Self, String> {
         let products: Result<Vec<_>, String> =
-            PRODUCTS.iter().map(|(most, name)| Ok((*most, module.function(name)?))).collect();
+            PRODUCTS.iter().map(|product| Ok((*product, module.function(product.name)?))).collect();
         Ok(Self {
             products: products?,
             experts: module.function(EXPERTS)?,
@@ -89,11 +90,29 @@ impl OfFragments {
 
 /// Matrices that a kernel for tensor cores takes at once.
 const TOGETHER: usize = 3;
-/// Kernels for tensor cores by the tokens that they take at once.
-pub(in crate::fused::cuda) const PRODUCTS: [(usize, &str); 3] =
-    [(8, "multiply_8"), (32, "multiply_32"), (64, "multiply_64")];
-/// Tiles that a block of those for many tokens may have.
-pub(in crate::fused::cuda) const MOST_TILES: [usize; 3] = [4, 2, 1];
+
+/// A kernel for products on tensor cores.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::fused::cuda) struct Product {
+    pub(in crate::fused::cuda) name: &'static str,
+    /// Tokens that it takes at once.
+    pub(in crate::fused::cuda) tokens: usize,
+    /// Tiles that a block of it may have, most first.
+    pub(in crate::fused::cuda) tiles: &'static [usize],
+}
+
+/// They give the same bits. [`SMALL`] is what there is at least.
+pub(in crate::fused::cuda) const PRODUCTS: [Product; 4] = [
+    SMALL,
+    Product { name: "multiply_32", tokens: 32, tiles: &[4, 2, 1] },
+    Product { name: "multiply_64", tokens: 64, tiles: &[4, 2, 1] },
+    STAGED,
+];
+/// Tokens for which half the work of a kernel for 64 would be for none.
+const SHORT: usize = 32;
+const SMALL: Product = Product { name: "multiply_8", tokens: 8, tiles: &[2, 1] };
+/// Takes its activations from shared memory; each of its warps sums a tile of its own.
+const STAGED: Product = Product { name: "multiply_staged", tokens: 64, tiles: &[SLICES] };
 /// Those of experts: for a pair at once, and for all pairs of an expert.
 pub(in crate::fused::cuda) const EXPERTS: &str = "multiply_experts";
 pub(in crate::fused::cuda) const SEGMENTS: &str = "multiply_segments";
@@ -138,7 +157,7 @@ pub(in crate::fused::cuda) struct Dropped {
 }
 
 /// Whether one of them is in fragments.
-fn in_fragments<'a>(matrices: impl IntoIterator<Item = &'a Matrix>) -> bool {
+pub(super) fn in_fragments<'a>(matrices: impl IntoIterator<Item = &'a Matrix>) -> bool {
     matrices.into_iter().any(|matrix| matrix.form != Form::Rows)
 }
 
@@ -153,23 +172,24 @@ impl Kernels {
         &self.dropped
     }
 
+    /// Whether the one of [`PRODUCTS`] with this name is used for a type.
+    pub(in crate::fused::cuda) fn uses(&self, kind: TensorType, name: &str) -> bool {
+        let tensor = self.of(kind).ok().and_then(|of| of.tensor.as_ref());
+        tensor.is_some_and(|tensor| tensor.products.iter().any(|(product, _)| product.name == name))
+    }
+
     /// Uses one of the kernels for tensor cores no more. Without the one for the fewest tokens, or the one of experts, the
     /// type's matrices stay in the blocks of the file.
     pub(in crate::fused::cuda) fn drop_kernel(&mut self, kind: TensorType, name: &'static str, why: String) {
         self.dropped.push(Dropped { kind, name, why });
         let Some(of) = self.matrices.iter_mut().find(|of| of.kind == kind) else { return };
+        let Some(tensor) = &mut of.tensor else { return };
         if name == SEGMENTS {
-            if let Some(tensor) = &mut of.tensor {
-                tensor.segments = None;
-            }
-            return;
-        }
-        let Some((most, _)) = PRODUCTS[1..].iter().find(|(_, product)| *product == name) else {
+            tensor.segments = None;
+        } else if name == SMALL.name || name == EXPERTS {
             of.tensor = None;
-            return;
-        };
-        if let Some(tensor) = &mut of.tensor {
-            tensor.products.retain(|(of, _)| of != most);
+        } else {
+            tensor.products.retain(|(product, _)| product.name != name);
         }
     }
 
@@ -188,22 +208,27 @@ impl Kernels {
         Ok(Input { rows, halves })
     }
 
-    /// The same of rows that are normed first.
+    /// The same of rows that are normed first: those that `which` names, or all with `more` added to them first. `input` keeps
+    /// the sums.
     pub(in crate::fused::cuda) fn normed_input<'a>(
         &self,
         input: Rows,
-        which: Option<DevicePlace>,
+        (which, more): (Option<DevicePlace>, Option<Rows>),
         (weight, epsilon): (Vector, f32),
         (count, columns): (usize, usize),
         (output, halves): (Rows, Halves),
         matrices: impl IntoIterator<Item = &'a Matrix>,
     ) -> Result<Input, Fault> {
         let halves = in_fragments(matrices).then_some(halves);
-        match halves {
-            Some(halves) => {
-                self.norm_halve(input, which, weight, (count, columns), epsilon, (output, halves))?;
+        if let Some(halves) = halves {
+            let from = (input, which, more);
+            self.norm_halve(from, weight, (count, columns), epsilon, (output, halves))?;
+        } else {
+            if let Some(more) = more {
+                within("add", &[input.stride == columns, more.stride == columns])?;
+                self.add(input.place, more.place, count * columns)?;
             }
-            None => self.norm(input, which, weight, (count, 1, columns), epsilon, output)?,
+            self.norm(input, which, weight, (count, 1, columns), epsilon, output)?;
         }
         Ok(Input { rows: output, halves })
     }
@@ -253,17 +278,21 @@ impl Kernels {
         self.launch(function, grid, &[own, &halves.arguments(columns)].concat())
     }
 
-    /// [`norm`](Self::norm) of whole rows, and [`halve`](Self::halve) of what it gives.
+    /// [`norm`](Self::norm) of whole rows, to which `more` is added first, and [`halve`](Self::halve) of what it gives.
     pub(in crate::fused::cuda) fn norm_halve(
         &self,
-        input: Rows,
-        which: Option<DevicePlace>,
+        (input, which, more): (Rows, Option<DevicePlace>, Option<Rows>),
         weight: Vector,
         (count, columns): (usize, usize),
         epsilon: f32,
         (output, halves): (Rows, Halves),
     ) -> Result<(), Fault> {
-        let own = norm_arguments("norm_halve", (input, which), weight, (count, 1, columns), epsilon, output)?;
+        let (from, how) =
+            norm_arguments("norm_halve", (input, which), weight, (count, 1, columns), epsilon, output)?;
+        let fits = |more: Rows| which.is_none() && more.stride == input.stride && more.hold(count, columns);
+        within("norm_halve", &[more.is_none_or(fits)])?;
+        let more = Argument::Place(more.map_or(DevicePlace::NULL, |more| more.place));
+        let own = [&from[..], &[more], &how].concat();
         self.launch_halving(("norm_halve", &self.norm_halve), &own, (count, columns), halves)
     }
 
@@ -291,26 +320,19 @@ impl Kernels {
         self.of(kind)?.tensor.as_ref().ok_or_else(missing)
     }
 
-    /// [`multiply`](Self::multiply) by up to three matrices in fragments of one type and width, into rows of one stride, with
-    /// the kernel for at most so many tokens at once and so many tiles in a block of it, or the smallest that takes all tokens
-    /// with as many tiles as leave a block for most multiprocessors.
+    /// [`multiply`](Self::multiply) by up to three matrices in fragments of one type and width, into rows of one stride: with
+    /// the kernel of this name and so many tiles in a block of it, or those that suit the tokens and the device.
     pub(in crate::fused::cuda) fn multiply_fragments(
         &self,
         of: &[(&Matrix, Rows)],
         halves: Option<Halves>,
-        (tokens, most): (usize, Option<(usize, usize)>),
+        (tokens, with): (usize, Option<(&str, usize)>),
     ) -> Result<(), Fault> {
         let Some(((Matrix { kind, columns, form: Form::Fragments(layout), .. }, to), halves)) =
             of.first().copied().zip(halves)
         else {
             return Err(Fault::Failed("a matrix in fragments is given no halves".to_owned()));
         };
-        let products = &self.tensor(*kind)?.products;
-        // The first that takes all of them, else the last.
-        let wanted = most.map_or(tokens, |(most, _)| most);
-        let found = products.iter().find(|(most, _)| *most >= wanted).or(products.last());
-        let (each, function) =
-            found.ok_or_else(|| Fault::Failed(format!("no kernel was kept for matrices of {kind}")))?;
         let alike = |(matrix, rows): &(&Matrix, Rows)| {
             (matrix.kind, matrix.columns, matrix.form) == (*kind, *columns, Form::Fragments(*layout))
                 && rows.stride == to.stride
@@ -321,22 +343,18 @@ impl Kernels {
             "multiply in fragments",
             &[of.len() <= TOGETHER, of.iter().all(alike), halves.hold(tokens, *columns), tokens > 0],
         )?;
-        let (small, groups) = (*each == PRODUCTS[0].0, tokens.div_ceil(*each));
         let blocks_of =
             |tiles: usize| -> usize { of.iter().map(|(matrix, _)| matrix.rows.div_ceil(TILE * tiles)).sum() };
-        let tiles = match most {
-            Some((_, tiles)) => tiles,
-            // Two tiles share the activations of several tokens; with one token more blocks matter more.
-            None if small => 1 + usize::from(tokens > 1),
-            // Activations come from the second cache once for the tiles of a block. No fewer blocks than three quarters of the
-            // multiprocessors, each of which holds one.
-            None => {
-                let enough = |tiles: &usize| 4 * blocks_of(*tiles) * groups >= 3 * self.multiprocessors;
-                MOST_TILES.into_iter().find(enough).unwrap_or(1)
+        let products = &self.tensor(*kind)?.products;
+        let found = match with {
+            Some((name, tiles)) => {
+                products.iter().find(|(product, _)| product.name == name).map(|of| (of, tiles))
             }
+            None => self.suited(products, tokens, blocks_of),
         };
-        let blocks = blocks_of(tiles);
-        let (warps, warps_of_tile) = if small { (SLICES * tiles, SLICES) } else { (SLICES, SLICES / tiles) };
+        let ((product, function), tiles) =
+            found.ok_or_else(|| Fault::Failed(format!("no kernel was kept for matrices of {kind}")))?;
+        let (blocks, groups) = (blocks_of(tiles), tokens.div_ceil(product.tokens));
         let nothing = [Argument::Place(DevicePlace::NULL), number(0), Argument::Place(DevicePlace::NULL)];
         let mut arguments = Vec::new();
         for (matrix, rows) in of {
@@ -348,10 +366,43 @@ impl Kernels {
         arguments.push(number(layout.units(*columns)));
         arguments.extend(halves.arguments(*columns));
         arguments.extend([number(to.stride), number(tokens)]);
-        if !small {
-            arguments.push(number(warps_of_tile));
+        let grid = match *product {
+            SMALL => of_warps(SLICES * tiles, blocks, groups),
+            // Blocks that read the same weights are neighbours.
+            STAGED => of_warps(SLICES, groups, blocks),
+            _ => {
+                arguments.push(number(SLICES / tiles));
+                of_warps(SLICES, blocks, groups)
+            }
+        };
+        self.launch(function, grid, &arguments)
+    }
+
+    /// The kernel that takes all these tokens at once, or as many as there is one for; and the tiles of a block, of which
+    /// `blocks_of` says how many there are.
+    fn suited<'a>(
+        &self,
+        products: &'a [(Product, Function)],
+        tokens: usize,
+        blocks_of: impl Fn(usize) -> usize,
+    ) -> Option<(&'a (Product, Function), usize)> {
+        let direct = || products.iter().filter(|(product, _)| *product != STAGED);
+        let found = direct().find(|(product, _)| product.tokens >= tokens).or(direct().next_back())?;
+        // Activations come from the second cache once for the tiles of a block. No fewer blocks than three quarters of the
+        // multiprocessors, each of which holds one.
+        let enough = |(product, _): &&(Product, Function), tiles: usize| {
+            4 * blocks_of(tiles) * tokens.div_ceil(product.tokens) >= 3 * self.multiprocessors
+        };
+        let staged = products.iter().find(|(product, _)| *product == STAGED);
+        if let Some(staged) = staged.filter(|of| tokens > SHORT && enough(of, SLICES)) {
+            return Some((staged, SLICES));
         }
-        self.launch(function, of_warps(warps, blocks, groups), &arguments)
+        if found.0 == SMALL {
+            // Two tiles share the activations of several tokens; with one token more blocks matter more.
+            return Some((found, 1 + usize::from(tokens > 1)));
+        }
+        let tiles = found.0.tiles.iter().copied().find(|tiles| enough(&found, *tiles));
+        Some((found, tiles.unwrap_or(1)))
     }
 
     /// Pairs for experts of these matrices, of which there are `experts`: in the order of their experts too, where several tokens
