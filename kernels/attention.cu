@@ -249,8 +249,8 @@ static __device__ __forceinline__ void attend_heads(const float *queries, u32 st
     }
 }
 
-// GROUP heads at once, for steps that fill a device with blocks of them. Four blocks a multiprocessor: with a higher goal the
-// compiler spills.
+// GROUP heads at once, for steps that fill a device with blocks of them. Four blocks a multiprocessor, here and below: with a
+// higher goal of its own the compiler spills.
 extern "C" __global__ void __launch_bounds__(THREADS, 4)
 attend(const float *queries, u32 stride, const u32 *positions, const u32 *first_page, const u32 *pages, u8 *cache, u32 layers,
        u32 layer, u32 kv_heads, u32 group, u32 window, u32 first_token, float *results) {
@@ -259,7 +259,7 @@ attend(const float *queries, u32 stride, const u32 *positions, const u32 *first_
 }
 
 // One at a time, for steps that do not.
-extern "C" __global__ void __launch_bounds__(THREADS)
+extern "C" __global__ void __launch_bounds__(THREADS, 4)
 attend_one(const float *queries, u32 stride, const u32 *positions, const u32 *first_page, const u32 *pages, u8 *cache, u32 layers,
            u32 layer, u32 kv_heads, u32 group, u32 window, u32 first_token, float *results) {
     attend_heads<1>(queries, stride, positions, first_page, pages, cache, layers, layer, kv_heads, group, window, first_token,
