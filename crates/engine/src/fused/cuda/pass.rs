@@ -110,7 +110,7 @@ impl Pass<'_> {
         self.kernels.normed_input(residual, (None, more), how, shape, (normed, halves), matrices)
     }
 
-    /// Gives what is to be added to the residual stream, as the next two do: whoever norms it next does that.
+    /// Returns what the next [`norm`](Self::norm) is to add to the residual stream, as `feed_forward` does.
     fn attention(&self, layer: usize, block: &Block, more: Option<Rows>) -> Result<Rows, Fault> {
         let Self { network, kernels, .. } = self;
         let Parts { tokens, qkv, attended, attention, out, halves, .. } = self.parts;

@@ -127,12 +127,7 @@ fn halved(
         [scratch.halves(rows.0, rows.1)?, scratch.halves(rows.0, rows.1)?];
     kernels.halve(to, rows, again)?;
     kernels.attend(of, tokens, (to, Some(halves)))?;
-    let mut same = scratch.floats(to.place, found.len())? == found;
-    for (both, one) in of_both.iter().zip(&of_one) {
-        let count = one.place().bytes() / 4;
-        same &= scratch.words(both.place(), count)? == scratch.words(one.place(), count)?;
-    }
-    if same {
+    if scratch.floats(to.place, found.len())? == found && scratch.same(&of_both, &of_one)? {
         Ok(())
     } else {
         Err(Wrong::Kernel("its kernels combine_halve and halve give different values".to_owned()))

@@ -66,13 +66,10 @@ fn halved(kernels: &Kernels, network: &Network) -> Result<(), Wrong> {
     let [(halves, of_both), (again, of_one)] = [scratch.halves(2, width)?, scratch.halves(2, width)?];
     let same = |what: &str| -> Result<(), Wrong> {
         kernels.halve(to, (2, width), again)?;
-        for (both, one) in of_both.iter().zip(&of_one) {
-            let count = one.place().bytes() / 4;
-            if scratch.words(both.place(), count)? != scratch.words(one.place(), count)? {
-                return Err(Wrong::Kernel(format!("its kernels {what} and halve give different f16 values")));
-            }
+        if scratch.same(&of_both, &of_one)? {
+            return Ok(());
         }
-        Ok(())
+        Err(Wrong::Kernel(format!("its kernels {what} and halve give different f16 values")))
     };
     let vector = Vector { place: weights.place() };
     let (epsilon, added) = (network.norm_epsilon, numbers(17, 2 * width));

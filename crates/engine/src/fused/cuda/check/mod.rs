@@ -76,6 +76,17 @@ impl Scratch<'_> {
         Ok((Halves { elements, block_sums, factors }, memory))
     }
 
+    /// Whether two rooms for rows in half precision hold the same bits.
+    fn same(&self, one: &[Memory; 3], other: &[Memory; 3]) -> Result<bool, Fault> {
+        for (one, other) in one.iter().zip(other) {
+            let count = one.place().bytes() / 4;
+            if self.words(one.place(), count)? != self.words(other.place(), count)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
     /// Room for pairs in the order of their experts.
     fn sorted(&self, pairs: usize, experts: usize) -> Result<(Sorted, [Memory; 2]), Fault> {
         let [slots, segments] = Sorted::sizes(pairs, experts).map(|bytes| self.0.alloc(bytes));
