@@ -1,9 +1,9 @@
 // Heads rotated, keys and values in pages of 64 positions, and attention over them. HEAD is the number of elements of a head, a
-// multiple of 16; EIGHT_BITS is 1 for a cache of q8_0, where it is one of 32; GROUP is 1, 2, 4 or 8 query heads that read keys
-// and values together. The cache lies as on the CPU (`fused/kv.rs` of the engine): the part of a page for a layer and a KV
-// head is its keys transposed, [HEAD][64], its values, [64][HEAD], and in q8_0 the f16 scales of the keys' blocks of 32,
-// [HEAD / 32][64], and of the values'. Sums are in single precision, page after page and part after part from the first that
-// a token sees: the same bits in every batch and every cut of a prompt.
+// multiple of 16; EIGHT_BITS is 1 for a cache of q8_0, where it is one of 32. The cache lies as on the CPU (`fused/kv.rs` of the
+// engine): the part of a page for a layer and a KV head is its keys transposed, [HEAD][64], its values, [64][HEAD], and in q8_0
+// the f16 scales of the keys' blocks of 32, [HEAD / 32][64], and of the values'. Products are on tensor cores, with queries and
+// shares as two f16 each, and sums in single precision, in an order that depends on the position alone: the same bits in every
+// batch and every cut of a prompt.
 
 #include "base.cuh"
 #include "halves.cuh"
@@ -94,177 +94,428 @@ place_heads(float *rows, u32 stride, u32 heads, const float *bias, const float *
 #endif
 }
 
-static __device__ __forceinline__ float key_at(u8 *part, u32 i, u32 slot) {
-#if EIGHT_BITS
-    return (float)((i8 *)part)[i * PAGE + slot] * from_f16(scales_of_keys(part)[i / 32 * PAGE + slot]);
-#else
-    return from_f16(((u16 *)part)[i * PAGE + slot]);
-#endif
-}
-
-static __device__ __forceinline__ float value_at(u8 *part, u32 slot, u32 i) {
-#if EIGHT_BITS
-    float quant = (float)((i8 *)part)[PAGE * HEAD + slot * HEAD + i];
-    return quant * from_f16(scales_of_values(part)[i / 32 * PAGE + slot]);
-#else
-    return from_f16(((u16 *)part)[PAGE * HEAD + slot * HEAD + i]);
-#endif
-}
-
-// Elements of a head that a thread mixes at most.
-static constexpr u32 MINE = (HEAD + THREADS - 1) / THREADS;
 // Pages of a part of a context: parts are computed at the same time, and put together by `combine`. Where they begin depends
 // on the position alone.
 static constexpr u32 PART = 8;
 // A part's result: its largest score, the sum of its shares, and the mixed values.
 static constexpr u32 STATE = HEAD + 2;
+// Rows of a tile, which are query heads of one or several tokens.
+static constexpr u32 ROWS = 16;
+// A tile has four warps, SHARERS of which split the positions of a part. A warp has no registers for the sums of a large head:
+// there OWNERS warps compute the same scores, and each has OWN elements of the values.
+static constexpr u32 OWNERS = HEAD > 256 && HEAD % 128 == 0 ? 4 : HEAD > 128 && HEAD % 64 == 0 ? 2 : 1;
+static constexpr u32 SHARERS = WARPS / OWNERS, OWN = HEAD / OWNERS;
+// Tiles of a block for prompts, whose queries must fit in shared memory; as in `launch/attention.rs` of the engine.
+static constexpr u32 OF_PROMPT = HEAD > 256 ? 1 : 2;
+// Positions that a warp takes at once, and how many neighbours among them are columns of one lane.
+static constexpr u32 SLOTS = 32, OF_LANE = SLOTS / 8;
+// Shares are multiplied by this on their way to f16, so that small ones keep their bits. In a cache of q8_0 they are multiplied by
+// the values' scale too, and f16 holds that for values of up to 127 * 65504 / SHARES, twice what a cache of f16 does.
+static constexpr float SHARES = 64.0f;
 
-// What each query head of a block has at one place of shared memory.
-template <u32 HEADS> static __device__ __forceinline__ void load_group(float to[HEADS], const float *from) {
-    if constexpr (HEADS >= 4) {
-#pragma unroll
-        for (u32 n = 0; n < HEADS; n += 4) {
-            float4 four = *(const float4 *)(from + n);
-            to[n] = four.x;
-            to[n + 1] = four.y;
-            to[n + 2] = four.z;
-            to[n + 3] = four.w;
-        }
+// A number as f16 and what that lacks, of each of a pair: together 22 bits, which is nearly single precision.
+static __device__ __forceinline__ void two_halves(float a, float b, u32 &most, u32 &rest) {
+    u32 of_a = to_f16(a), of_b = to_f16(b);
+    most = of_a | of_b << 16;
+    rest = (u32)to_f16(a - from_f16((u16)of_a)) | (u32)to_f16(b - from_f16((u16)of_b)) << 16;
+}
+
+template <u32 WORDS> static __device__ __forceinline__ void load_words(u32 to[WORDS], const u8 *from) {
+    if constexpr (WORDS == 4) {
+        uint4 all = *(const uint4 *)from;
+        to[0] = all.x;
+        to[1] = all.y;
+        to[2] = all.z;
+        to[3] = all.w;
+    } else if constexpr (WORDS == 2) {
+        uint2 all = *(const uint2 *)from;
+        to[0] = all.x;
+        to[1] = all.y;
     } else {
-#pragma unroll
-        for (u32 n = 0; n < HEADS; ++n) to[n] = from[n];
+        to[0] = *(const u32 *)from;
     }
 }
 
-// Attention of HEADS query heads, which have one KV head, of one token to one part of the positions that it sees: with a
-// `window` the last so many, its own among them, else all. A key or value is read once for all of them; each head's sums are
-// those that it would have alone. Queries are scaled. Softmax as a running largest score and sum (Milakov and Gimelshein,
-// 2018). Grid: kv_heads * (group / HEADS rounded up), tokens from number `first_token` on, parts. Results:
-// [tokens][heads][parts][STATE].
-template <u32 HEADS>
-static __device__ __forceinline__ void attend_heads(const float *queries, u32 stride, const u32 *positions, const u32 *first_page,
-                                                    const u32 *pages, u8 *cache, u32 layers, u32 layer, u32 kv_heads, u32 group,
-                                                    u32 window, u32 first_token, float *results) {
-    __shared__ __align__(16) float query[HEAD][HEADS], shares[PAGE][HEADS], befores[HEADS];
-    __shared__ float halves[2][HEADS][PAGE];
-    u32 blocks = gridDim.x / kv_heads, kv_head = blockIdx.x / blocks, first_head = blockIdx.x % blocks * HEADS;
-    u32 heads = min(group - first_head, HEADS), token = first_token + blockIdx.y;
-    u32 thread = threadIdx.x, lane = thread % 32, warp = thread / 32;
-    u32 position = positions[token];
-    u32 first = window && position >= window ? position + 1 - window : 0;
-    u32 begin = max(first / PAGE, blockIdx.z * PART), end = min(position / PAGE + 1, blockIdx.z * PART + PART);
+// Element `j` of what a lane has of two rows, as a pair of f16.
+static __device__ __forceinline__ u32 pair_of(const u32 *a, const u32 *b, u32 j) {
+#if EIGHT_BITS
+    // A byte with its highest bit turned is the integer and 128 more; as the last bits of an f16 from 1024 on it counts ones.
+    u32 bytes = __byte_perm(a[j / 4], b[j / 4], j % 4 | (4 + j % 4) << 8);
+    return add_pair((bytes & 0x00ff00ffu) ^ 0x64806480u, 0xe480e480u);
+#else
+    return __byte_perm(a[j / 2], b[j / 2], j % 2 ? 0x7632 : 0x5410);
+#endif
+}
+
+// sums += (most + rest) * b, of 16 depths; b is COLUMNS neighbours of rows of the cache, of which `rows` are this lane's: its
+// two depths, and the two 8 deeper, from its first column on. Lane 4 g + t has columns g * COLUMNS / 8 and so on, and column
+// j of `multiply_add` number n is column j * COLUMNS / 8 + n: any order does, if sums are read in the same one.
+template <u32 COLUMNS>
+static __device__ __forceinline__ void multiply_rows(float (*sums)[4], const u32 most[4], const u32 rest[4],
+                                                     const u8 *const rows[4]) {
+    constexpr u32 WORDS = COLUMNS / 8 * CELL / 4;
+    u32 words[4][WORDS];
+#pragma unroll
+    for (u32 row = 0; row < 4; ++row) load_words<WORDS>(words[row], rows[row]);
+#pragma unroll
+    for (u32 j = 0; j < COLUMNS / 8; ++j) {
+        u32 b0 = pair_of(words[0], words[1], j), b1 = pair_of(words[2], words[3], j);
+        multiply_add(sums[j], most, b0, b1);
+        multiply_add(sums[j], rest, b0, b1);
+    }
+}
+
+// Where an element of a row's mixed values lies: so that the lanes that write at once, eight rows and elements 8 or 16 apart, write
+// to different banks.
+static __device__ __forceinline__ float *mixed_at(u32 *room, u32 row, u32 element) {
+    return (float *)room + row * HEAD + (element ^ row % 8 ^ (element >> 2 & 8));
+}
+
+// What a tile's row sees of its sequence: positions from `first` to before `end`.
+struct Seen {
+    u32 first, end;
+};
+
+static __device__ __forceinline__ Seen seen_from(u32 position, u32 window) {
+    return {window && position >= window ? position + 1 - window : 0, position + 1};
+}
+
+#if EIGHT_BITS
+// The scales of a block of this lane's keys of SLOTS from `slot` on: first those of sums[0], then of sums[1].
+static __device__ __forceinline__ void scales_at(float to[2 * OF_LANE], u8 *part, u32 block, u32 slot) {
+    u32 words[OF_LANE];
+    const u16 *from = scales_of_keys(part) + block * PAGE + slot + threadIdx.x % 4 * 2 * OF_LANE;
+#pragma unroll
+    for (u32 four = 0; four < OF_LANE; four += 4) load_words<4>(words + four, (const u8 *)from + 4 * four);
+#pragma unroll
+    for (u32 i = 0; i < OF_LANE; ++i) {
+        to[2 * i] = from_f16((u16)words[i]);
+        to[2 * i + 1] = from_f16((u16)(words[i] >> 16));
+    }
+}
+#endif
+
+// Scores of a tile's queries, as fragments in `queries`, with the keys of SLOTS positions from `slot` on.
+static __device__ __forceinline__ void score_keys(float scores[OF_LANE][4], const u32 *queries, u8 *part, u32 slot) {
+    u32 lane = threadIdx.x % 32, t = lane % 4;
+    constexpr u32 ROW = PAGE * CELL;
+    const u8 *keys = part + 2 * t * ROW + (slot + lane / 4 * OF_LANE) * CELL;
+    const uint4 *fragments = (const uint4 *)queries + lane;
+#if EIGHT_BITS
+    constexpr u32 AT_ONCE = 2;
+#else
+    constexpr u32 AT_ONCE = 1;
+#endif
+#pragma unroll 4
+    for (u32 step = 0; step < HEAD / 16; step += AT_ONCE) {
+#if EIGHT_BITS
+        float sums[OF_LANE][4] = {};
+#else
+        float(*sums)[4] = scores;
+#endif
+#pragma unroll
+        for (u32 one = step; one < step + AT_ONCE; ++one) {
+            uint4 first = fragments[64 * one], second = fragments[64 * one + 32];
+            const u32 most[4] = {first.x, first.y, first.z, first.w}, rest[4] = {second.x, second.y, second.z, second.w};
+            const u8 *row = keys + 16 * one * ROW;
+            const u8 *const rows[4] = {row, row + ROW, row + 8 * ROW, row + 9 * ROW};
+            multiply_rows<SLOTS>(sums, most, rest, rows);
+        }
+#if EIGHT_BITS
+        float scales[2 * OF_LANE];
+        scales_at(scales, part, step / 2, slot);
+#pragma unroll
+        for (u32 j = 0; j < OF_LANE; ++j)
+#pragma unroll
+            for (u32 i = 0; i < 4; ++i) scores[j][i] = fmaf(sums[j][i], scales[i % 2 * OF_LANE + j], scores[j][i]);
+#endif
+    }
+}
+
+// Shares of 16 positions as fragments.
+struct Fragments {
+    u32 most[4], rest[4];
+
+    // Of `multiply_add` number 2 s of the scores (`a`) and of the one after it (`b`).
+    __device__ __forceinline__ Fragments(const float a[4], const float b[4]) {
+#pragma unroll
+        for (u32 i = 0; i < 4; ++i) {
+            // The first row and the second, at the first depths, then at those 8 deeper.
+            u32 from = i % 2 * 2 + i / 2;
+            two_halves(SHARES * a[from], SHARES * b[from], most[i], rest[i]);
+        }
+    }
+};
+
+// mixed += shares * values, of COLUMNS elements from `first` on; `rows` are where this lane's begin, in bytes.
+template <u32 COLUMNS>
+static __device__ __forceinline__ void mix_columns(float mixed[OWN / 8][4], const Fragments &shares, const u8 *values, u32 first,
+                                                   const u32 rows[4]) {
+    values += (first + threadIdx.x % 32 / 4 * (COLUMNS / 8)) * CELL;
+    const u8 *const at[4] = {values + rows[0], values + rows[1], values + rows[2], values + rows[3]};
+    multiply_rows<COLUMNS>(mixed + first / 8, shares.most, shares.rest, at);
+}
+
+// The same with all of this warp's elements, from `element` on, of SLOTS positions from `slot` on. Values from slot `end` on are
+// not there, and their shares are zero: the last that is there is read in their place.
+static __device__ __forceinline__ void mix_values(float mixed[OWN / 8][4], const float shares[OF_LANE][4], u8 *part, u32 element,
+                                                  u32 slot, u32 end) {
+    const u8 *values = part + (PAGE * HEAD + element) * CELL;
+    u32 first_slot = slot + threadIdx.x % 4 * 2 * OF_LANE;
+#pragma unroll
+    for (u32 s = 0; s < OF_LANE / 2; ++s) {
+        const u32 slots[2] = {first_slot + 2 * s, first_slot + 2 * s + OF_LANE};
+        u32 rows[4];
+#pragma unroll
+        for (u32 row = 0; row < 4; ++row) rows[row] = min(slots[row / 2] + row % 2, end - 1) * (HEAD * CELL);
+        const float *a = shares[2 * s], *b = shares[2 * s + 1];
+#if EIGHT_BITS
+#pragma unroll
+        for (u32 block = 0; block < OWN / 32; ++block) {
+            const u16 *scales = scales_of_values(part) + (element / 32 + block) * PAGE;
+            float of_a[4], of_b[4];
+#pragma unroll
+            for (u32 i = 0; i < 4; ++i) {
+                u32 at = slots[i % 2], both = *(const u32 *)(scales + at);
+                // A scale that is not there may be none.
+                of_a[i] = at < end ? a[i] * from_f16((u16)both) : 0.0f;
+                of_b[i] = at + 1 < end ? b[i] * from_f16((u16)(both >> 16)) : 0.0f;
+            }
+            mix_columns<32>(mixed, Fragments(of_a, of_b), values, 32 * block, rows);
+        }
+#else
+        const Fragments fragments(a, b);
+#pragma unroll
+        for (u32 first = 0; first + 64 <= OWN; first += 64) mix_columns<64>(mixed, fragments, values, first, rows);
+        if constexpr (OWN % 64 >= 32) mix_columns<32>(mixed, fragments, values, OWN / 64 * 64, rows);
+        if constexpr (OWN % 32 >= 16) mix_columns<16>(mixed, fragments, values, OWN - 16, rows);
+#endif
+    }
+}
+
+// The element, of the warp's own, whose sums[0] or sums[1] this lane has of `multiply_add` number n of `mix_values`.
+static __device__ __forceinline__ u32 element_of(u32 n, u32 which) {
+    u32 first = n / 8 * 64, j = n % 8, of_lane = 8;
+    if (EIGHT_BITS || first + 64 > OWN) {
+        bool last = !EIGHT_BITS && OWN % 32 >= 16 && n * 8 >= OWN - 16;
+        of_lane = last ? 2 : 4;
+        first = last ? OWN - 16 : n / 4 * 32;
+        j = n - first / 8;
+    }
+    return first + (threadIdx.x % 4 * 2 + which) * of_lane + j;
+}
+
+// Queries of this row as fragments: brought to between 512 and 1024 by a power of two, which is undone by what this gives.
+static __device__ __forceinline__ float place_query(u32 *fragments, const float *query, u32 row) {
+    constexpr u32 PAIRS = (HEAD / 2 + 31) / 32;
+    u32 lane = threadIdx.x % 32;
+    float2 pairs[PAIRS];
+    float most = 0.0f;
+#pragma unroll
+    for (u32 n = 0; n < PAIRS; ++n) {
+        u32 k = 2 * (n * 32 + lane);
+        pairs[n] = query && k < HEAD ? *(const float2 *)(query + k) : make_float2(0.0f, 0.0f);
+        most = fmaxf(most, fmaxf(fabsf(pairs[n].x), fabsf(pairs[n].y)));
+    }
+    // Its exponent, not so small that a power of two here has none.
+    u32 exponent = max(__float_as_uint(warp_max(most)) >> 23, 10u);
+    float factor = __uint_as_float((263 - exponent) << 23);
+#pragma unroll
+    for (u32 n = 0; n < PAIRS; ++n) {
+        u32 k = 2 * (n * 32 + lane);
+        if (k >= HEAD) continue;
+        u32 *to = fragments + k / 16 * 256 + (row % 8 * 4 + k % 8 / 2) * 4 + row / 8 + k % 16 / 8 * 2;
+        two_halves(pairs[n].x * factor, pairs[n].y * factor, to[0], to[128]);
+    }
+    return __uint_as_float((exponent - 9) << 23);
+}
+
+// What scores are compared with before they are exponents: the largest, or where a row sees nothing yet zero, so that all shares
+// are zero and none is no number.
+static __device__ __forceinline__ float base_of(float largest) { return largest == minus_infinity() ? 0.0f : largest; }
+
+// A running softmax of two rows of a lane (Milakov and Gimelshein, 2018).
+struct Running {
+    float largest[2], sum[2], mixed[OWN / 8][4];
+
+    __device__ __forceinline__ Running() : largest{minus_infinity(), minus_infinity()}, sum{}, mixed{} {}
+
+    // Takes SLOTS positions of a page from `slot` on, and of their values OWN elements from `element` on. `position` is that of the
+    // page's first slot, `factors` undo what was done to the rows' queries, and `end` is the first slot that none of the tile's
+    // rows sees. What a row does not see counts zero times its value: a value that is not finite makes all rows of its sequence
+    // in the tile none, and the engine says of the step that it is not finite.
+    __device__ __forceinline__ void take(const u32 *queries, const float factors[2], const Seen rows[2], u8 *part, u32 element,
+                                         u32 position, u32 slot, u32 end) {
+        float shares[OF_LANE][4] = {};
+        score_keys(shares, queries, part, slot);
+        u32 first = position + slot + threadIdx.x % 4 * 2 * OF_LANE;
+        float most[2] = {largest[0], largest[1]};
+#pragma unroll
+        for (u32 j = 0; j < OF_LANE; ++j)
+#pragma unroll
+            for (u32 i = 0; i < 4; ++i) {
+                u32 at = first + i % 2 * OF_LANE + j;
+                bool seen = at >= rows[i / 2].first && at < rows[i / 2].end;
+                shares[j][i] = seen ? __fmul_rn(shares[j][i], factors[i / 2]) : minus_infinity();
+                most[i / 2] = fmaxf(most[i / 2], shares[j][i]);
+            }
+        float before[2], more[2] = {};
+#pragma unroll
+        for (u32 row = 0; row < 2; ++row) {
+            most[row] = fmaxf(most[row], __shfl_xor_sync(ALL_LANES, most[row], 1));
+            most[row] = fmaxf(most[row], __shfl_xor_sync(ALL_LANES, most[row], 2));
+            before[row] = expf(largest[row] - base_of(most[row]));
+            largest[row] = most[row];
+            most[row] = base_of(most[row]);
+        }
+#pragma unroll
+        for (u32 j = 0; j < OF_LANE; ++j)
+#pragma unroll
+            for (u32 i = 0; i < 4; ++i) {
+                shares[j][i] = expf(shares[j][i] - most[i / 2]);
+                more[i / 2] += shares[j][i];
+            }
+#pragma unroll
+        for (u32 row = 0; row < 2; ++row) sum[row] = fmaf(sum[row], before[row], more[row]);
+#pragma unroll
+        for (u32 n = 0; n < OWN / 8; ++n)
+#pragma unroll
+            for (u32 i = 0; i < 4; ++i) mixed[n][i] *= before[i / 2];
+        mix_values(mixed, shares, part, element, slot, end);
+    }
+};
+
+// Attention of a block's heads, which have one KV head, of one or several tokens to one part of the positions that each sees:
+// with a `window` the last so many, its own among them, else all. Heads and tokens are the rows of TILES tiles; sequences take
+// turns. As long as all is finite, what a row gets does not depend on the other rows: it is the same bits in every batch and every
+// TILES. Queries are scaled. Grid: kv_heads * (group / (TILES * ROWS) rounded up), tokens from `first_token` to before `end_token`
+// by `together`, parts. Results: [tokens][heads][parts][STATE].
+template <u32 TILES>
+static __device__ __forceinline__ void attend_rows(const float *queries, u32 stride, const u32 *positions, const u32 *first_page,
+                                                   const u32 *pages, u8 *cache, u32 layers, u32 layer, u32 kv_heads, u32 group,
+                                                   u32 window, u32 first_token, u32 end_token, u32 together, float *results) {
+    // A tile's queries as fragments, and later its mixed values.
+    __shared__ __align__(16) u32 room[TILES][ROWS * HEAD];
+    __shared__ float of_rows[TILES][ROWS];
+    __shared__ float2 states[TILES][SHARERS][ROWS];
+    u32 blocks = gridDim.x / kv_heads, kv_head = blockIdx.x / blocks, first_head = blockIdx.x % blocks * TILES * ROWS;
+    u32 heads = min(group - first_head, TILES * ROWS);
     first_head += kv_head * group;
-    float *result = results + (((u64)blockIdx.y * kv_heads * group + first_head) * gridDim.z + blockIdx.z) * STATE;
-    // From one head's result to the next one's.
-    u32 step = gridDim.z * STATE;
-    if (begin >= end) {
-        // The token sees nothing of this part: a sum of zero says so.
-        if (thread < heads) result[thread * step + 1] = 0.0f;
-        return;
-    }
-    const float *of_token = queries + (u64)token * stride + first_head * HEAD;
-    for (u32 i = thread; i < HEAD; i += THREADS)
+    u32 lane = threadIdx.x % 32, warp = threadIdx.x / 32, tile = warp / WARPS;
+    u32 sharer = warp % SHARERS, element = warp / SHARERS % OWNERS * OWN;
+    u32 token = first_token + blockIdx.y * together;
+    end_token = min(end_token, token + together);
+    for (u32 next; token < end_token; token = next) {
+        // Tokens of one sequence, a lane each, and what any of them sees.
+        u32 mine = min(token + lane, end_token - 1), sequence = first_page[token];
+        u32 others = __ballot_sync(ALL_LANES, token + lane >= end_token || first_page[mine] != sequence);
+        next = others ? token + __ffs((int)others) - 1 : token + 32;
+        Seen all = seen_from(positions[min(mine, next - 1)], window);
 #pragma unroll
-        // Those beyond the last head are computed and not written.
-        for (u32 n = 0; n < HEADS; ++n) query[i][n] = of_token[min(n, heads - 1) * HEAD + i];
-    // Of the heads whose scores this warp takes.
-    constexpr u32 OF_WARP = (HEADS + WARPS - 1) / WARPS;
-    float largest[OF_WARP], sum[OF_WARP], mixed[MINE][HEADS];
+        for (u32 step = 16; step > 0; step /= 2) {
+            all.first = min(all.first, __shfl_xor_sync(ALL_LANES, all.first, step));
+            all.end = max(all.end, __shfl_xor_sync(ALL_LANES, all.end, step));
+        }
+        u32 rows = (next - token) * heads;
+        auto result = [&](u32 row) {
+            u32 of_token = (token - first_token + row / heads) * kv_heads * group + first_head + row % heads;
+            return results + ((u64)of_token * gridDim.z + blockIdx.z) * STATE;
+        };
+        u32 begin = max(all.first / PAGE, blockIdx.z * PART), end = min((all.end - 1) / PAGE + 1, blockIdx.z * PART + PART);
+        if (begin >= end) {
+            // They see nothing of this part: a sum of zero says so.
+            if (threadIdx.x < rows) result(threadIdx.x)[1] = 0.0f;
+            continue;
+        }
 #pragma unroll
-    for (u32 w = 0; w < OF_WARP; ++w) {
-        largest[w] = minus_infinity();
-        sum[w] = 0.0f;
-    }
-#pragma unroll
-    for (u32 m = 0; m < MINE; ++m)
-#pragma unroll
-        for (u32 n = 0; n < HEADS; ++n) mixed[m][n] = 0.0f;
-    __syncthreads();
-    for (u32 page = begin; page < end; ++page) {
-        u8 *part = part_of(cache, pages[first_page[token] + page], layers, layer, kv_heads, kv_head);
-        // Slots that the token sees; the others may never have been written.
-        u32 from = page == first / PAGE ? first % PAGE : 0, to = page == position / PAGE ? position % PAGE + 1 : PAGE;
-        // Two threads have a key, a half of its elements each.
-        u32 slot = thread % PAGE, half = thread / PAGE;
-        float score[HEADS] = {};
-        if (slot >= from && slot < to)
-            for (u32 i = half * (HEAD / 2); i < (half + 1) * (HEAD / 2); ++i) {
-                float key = key_at(part, i, slot), of[HEADS];
-                load_group<HEADS>(of, query[i]);
-#pragma unroll
-                for (u32 n = 0; n < HEADS; ++n) score[n] = fmaf(of[n], key, score[n]);
-            }
-#pragma unroll
-        for (u32 n = 0; n < HEADS; ++n) halves[half][n][slot] = score[n];
-        __syncthreads();
-        // A warp a head.
-#pragma unroll
-        for (u32 w = 0; w < OF_WARP; ++w) {
-            u32 n = w * WARPS + warp, other = lane + 32;
-            if (n >= HEADS) continue;
-            float a = lane >= from && lane < to ? halves[0][n][lane] + halves[1][n][lane] : minus_infinity();
-            float b = other >= from && other < to ? halves[0][n][other] + halves[1][n][other] : minus_infinity();
-            float most = fmaxf(largest[w], warp_max(fmaxf(a, b)));
-            a = expf(a - most);
-            b = expf(b - most);
-            float before = expf(largest[w] - most);
-            sum[w] = fmaf(sum[w], before, warp_sum(a + b));
-            largest[w] = most;
-            shares[lane][n] = a;
-            shares[other][n] = b;
-            if (lane == 0) befores[n] = before;
+        for (u32 n = 0; n < ROWS / WARPS; ++n) {
+            u32 row = warp % WARPS + n * WARPS, number = tile * ROWS + row;
+            const float *query = queries + (u64)(token + number / heads) * stride + (first_head + number % heads) * HEAD;
+            float factor = place_query(room[tile], number < rows ? query : nullptr, row);
+            if (lane == 0) of_rows[tile][row] = factor;
         }
         __syncthreads();
-        float before[HEADS];
-        load_group<HEADS>(before, befores);
+        Running running;
+        Seen seen[2];
+        float factors[2];
 #pragma unroll
-        for (u32 m = 0; m < MINE; ++m) {
-            u32 i = thread + m * THREADS;
-            if (i >= HEAD) continue;
+        for (u32 which = 0; which < 2; ++which) {
+            u32 row = lane / 4 + 8 * which, number = tile * ROWS + row;
+            seen[which] = number < rows ? seen_from(positions[token + number / heads], window) : Seen{0, 0};
+            factors[which] = of_rows[tile][row];
+        }
+        // Turns of SLOTS positions. Which are this warp's depends on the positions alone.
+        constexpr u32 TURNS = PAGE / SLOTS;
+        u32 first_turn = max(all.first / SLOTS, begin * TURNS);
+        for (u32 turn = first_turn + (sharer - first_turn) % SHARERS; turn < end * TURNS && tile * ROWS < rows; turn += SHARERS) {
+            u32 page = turn / TURNS, slot = turn % TURNS * SLOTS;
+            if (page * PAGE + slot >= all.end) break;
+            u8 *part = part_of(cache, pages[sequence + page], layers, layer, kv_heads, kv_head);
+            running.take(room[tile], factors, seen, part, element, page * PAGE, slot, min(all.end - page * PAGE, PAGE));
+        }
 #pragma unroll
-            for (u32 n = 0; n < HEADS; ++n) mixed[m][n] *= before[n];
-            for (u32 s = from; s < to; ++s) {
-                float value = value_at(part, s, i), share[HEADS];
-                load_group<HEADS>(share, shares[s]);
+        for (u32 which = 0; which < 2; ++which) {
+            running.sum[which] += __shfl_xor_sync(ALL_LANES, running.sum[which], 1);
+            running.sum[which] += __shfl_xor_sync(ALL_LANES, running.sum[which], 2);
+            if (lane % 4 == 0 && element == 0)
+                states[tile][sharer][lane / 4 + 8 * which] = make_float2(running.largest[which], running.sum[which]);
+        }
+        // Nobody reads queries any more.
+        __syncthreads();
 #pragma unroll
-                for (u32 n = 0; n < HEADS; ++n) mixed[m][n] = fmaf(share[n], value, mixed[m][n]);
+        for (u32 which = 0; which < 2; ++which) {
+            u32 row = lane / 4 + 8 * which;
+            float largest = minus_infinity(), sum = 0.0f;
+#pragma unroll
+            for (u32 of = 0; of < SHARERS; ++of) largest = fmaxf(largest, states[tile][of][row].x);
+            float base = base_of(largest);
+#pragma unroll
+            for (u32 of = 0; of < SHARERS; ++of) sum = fmaf(states[tile][of][row].y, expf(states[tile][of][row].x - base), sum);
+            factors[which] = expf(running.largest[which] - base) * (1.0f / SHARES);
+            if (warp % WARPS == 0 && lane % 4 == 0 && tile * ROWS + row < rows) {
+                float *to = result(tile * ROWS + row);
+                to[0] = largest;
+                to[1] = sum;
             }
         }
-        // The next scores go to `halves`, which nobody reads any more; `shares` is written after the next barrier.
-    }
+        // One warp after the other, so that the order of the sum is always the same.
+        for (u32 of = 0; of < SHARERS; ++of) {
+            if (sharer == of)
 #pragma unroll
-    for (u32 w = 0; w < OF_WARP; ++w) {
-        u32 n = w * WARPS + warp;
-        if (lane == 0 && n < heads) {
-            result[n * step] = largest[w];
-            result[n * step + 1] = sum[w];
+                for (u32 n = 0; n < OWN / 8; ++n)
+#pragma unroll
+                    for (u32 i = 0; i < 4; ++i) {
+                        float *to = mixed_at(room[tile], lane / 4 + i / 2 * 8, element + element_of(n, i % 2));
+                        *to = fmaf(running.mixed[n][i], factors[i / 2], of == 0 ? 0.0f : *to);
+                    }
+            __syncthreads();
         }
-    }
-#pragma unroll
-    for (u32 m = 0; m < MINE; ++m) {
-        u32 i = thread + m * THREADS;
-#pragma unroll
-        for (u32 n = 0; n < HEADS; ++n)
-            if (i < HEAD && n < heads) result[n * step + 2 + i] = mixed[m][n];
+        for (u32 row = warp; row < rows; row += TILES * WARPS) {
+            float *to = result(row) + 2;
+            for (u32 i = lane; i < HEAD; i += 32) to[i] = *mixed_at(room[0], row, i);
+        }
+        __syncthreads();
     }
 }
 
-// GROUP heads at once, for steps that fill a device with blocks of them. Four blocks a multiprocessor, here and below: with a
-// higher goal of its own the compiler spills.
-extern "C" __global__ void __launch_bounds__(THREADS, 4)
-attend(const float *queries, u32 stride, const u32 *positions, const u32 *first_page, const u32 *pages, u8 *cache, u32 layers,
-       u32 layer, u32 kv_heads, u32 group, u32 window, u32 first_token, float *results) {
-    attend_heads<GROUP>(queries, stride, positions, first_page, pages, cache, layers, layer, kv_heads, group, window, first_token,
-                        results);
-}
-
-// One at a time, for steps that do not.
-extern "C" __global__ void __launch_bounds__(THREADS, 4)
+// For steps of one token of each sequence.
+extern "C" __global__ void __launch_bounds__(THREADS, 2)
 attend_one(const float *queries, u32 stride, const u32 *positions, const u32 *first_page, const u32 *pages, u8 *cache, u32 layers,
-           u32 layer, u32 kv_heads, u32 group, u32 window, u32 first_token, float *results) {
-    attend_heads<1>(queries, stride, positions, first_page, pages, cache, layers, layer, kv_heads, group, window, first_token,
-                    results);
+           u32 layer, u32 kv_heads, u32 group, u32 window, u32 first_token, u32 end_token, u32 together, float *results) {
+    attend_rows<1>(queries, stride, positions, first_page, pages, cache, layers, layer, kv_heads, group, window, first_token,
+                   end_token, together, results);
 }
+
+// For prompts. With two tiles in a block the second finds keys and values in the L1.
+extern "C" __global__ void __launch_bounds__(OF_PROMPT * THREADS, 1)
+attend(const float *queries, u32 stride, const u32 *positions, const u32 *first_page, const u32 *pages, u8 *cache, u32 layers,
+       u32 layer, u32 kv_heads, u32 group, u32 window, u32 first_token, u32 end_token, u32 together, float *results) {
+    attend_rows<OF_PROMPT>(queries, stride, positions, first_page, pages, cache, layers, layer, kv_heads, group, window,
+                           first_token, end_token, together, results);
+}
+
+// Elements of a head that a thread puts together at most.
+static constexpr u32 MINE = (HEAD + THREADS - 1) / THREADS;
 
 // Takes a part's largest score and the sum of its shares to those of the parts before it: their values count `before`, those of
 // the part `share`.

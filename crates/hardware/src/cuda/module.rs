@@ -46,8 +46,8 @@ pub const TENSOR: Kernel = Kernel {
     headers: &[BASE, KINDS, ("fragments.cuh", include_str!("../../../../kernels/fragments.cuh"))],
 };
 
-/// Rotation, the KV cache and attention over it, for heads of `HEAD` elements, `GROUP` of them at once, and a cache of f16 or, with
-/// `EIGHT_BITS=1`, `q8_0`.
+/// Rotation, the KV cache and attention over it, for heads of `HEAD` elements and a cache of f16 or, with `EIGHT_BITS=1`,
+/// `q8_0`.
 pub const ATTENTION: Kernel = Kernel {
     name: "attention.cu",
     source: include_str!("../../../../kernels/attention.cu"),

@@ -18,8 +18,8 @@ pub const MATRIX_TYPES: [&str; 16] = [
 /// Those that there are kernels for tensor cores for.
 pub const TENSOR_TYPES: [&str; 11] =
     ["Q4_K", "Q5_K", "Q6_K", "Q4_0", "Q8_0", "MXFP4", "Q4_1", "Q5_0", "Q5_1", "F16", "BF16"];
-/// Head sizes of the models in the catalog.
-const HEAD_SIZES: [u32; 5] = [64, 80, 96, 128, 256];
+/// Head sizes of the models in the catalog, and the largest that there may be.
+const HEAD_SIZES: [u32; 6] = [64, 80, 96, 128, 256, 512];
 /// Those of caches in `q8_0`, whose blocks have 32 elements.
 const EIGHT_BIT_BLOCK: u32 = 32;
 /// Generations that are surveyed when none is named: A100, RTX 3090, L4 and RTX 4090, H100, B200, RTX 5090.
@@ -69,8 +69,10 @@ struct Variant {
     threads: u32,
 }
 
-/// Threads of a block of the tensor cores' kernels, and of all others.
+/// Threads of a block of the kernels that multiply on tensor cores, of some by name, and of all others.
 const TENSOR_THREADS: u32 = 256;
+const THREADS_OF: [(&str, u32); 5] =
+    [("attend", 256), ("halve", 512), ("norm_halve", 512), ("activate_halve", 512), ("combine_halve", 512)];
 const THREADS: u32 = 128;
 
 fn variants() -> Vec<Variant> {
@@ -90,8 +92,7 @@ fn variants() -> Vec<Variant> {
     let caches = caches.filter(|(head, eight_bits)| *eight_bits == 0 || head % EIGHT_BIT_BLOCK == 0);
     let attention = caches.map(|(head, eight_bits)| Variant {
         kernel: ATTENTION,
-        // The most heads at once, which take the most registers.
-        defines: vec![format!("-DHEAD={head}"), format!("-DEIGHT_BITS={eight_bits}"), "-DGROUP=8".to_owned()],
+        defines: vec![format!("-DHEAD={head}"), format!("-DEIGHT_BITS={eight_bits}")],
         name: format!("head {head} {}", if eight_bits == 1 { "q8_0" } else { "f16" }),
         threads: THREADS,
     });
@@ -172,8 +173,9 @@ fn entries(log: &str, variant: &Variant, architecture: Architecture) -> Vec<Entr
         if let Some(registers) = before(line, " registers") {
             entry.registers = registers;
             entry.shared_bytes = before(line, " bytes smem").unwrap_or(0);
-            entry.blocks_per_multiprocessor =
-                blocks(architecture, variant.threads, registers, entry.shared_bytes);
+            let of_kernel = THREADS_OF.iter().find(|(kernel, _)| *kernel == entry.kernel);
+            let threads = of_kernel.map_or(variant.threads, |(_, threads)| *threads);
+            entry.blocks_per_multiprocessor = blocks(architecture, threads, registers, entry.shared_bytes);
         }
     }
     found

@@ -227,7 +227,10 @@ impl Buffers {
         self.to_device.fill(&self.sent)?;
         let words = bucket.map_or(self.sent.len(), |bucket| pages + bucket.page_words);
         let pages_seen = bucket.map_or(last / PAGE + 1, |bucket| bucket.pages_seen);
-        Ok(self.parts(network, count, (pages, words), pages_seen))
+        let apart = batch.sequences.iter().take_while(|sequence| sequence.token_count == 1).count();
+        // Those that only fill a bucket count as the others.
+        let apart = if apart == fed { count } else { apart };
+        Ok(self.parts(network, (count, apart), (pages, words), pages_seen))
     }
 
     /// Where a step's logits lie, the first wanted row in front.
@@ -265,7 +268,7 @@ impl Buffers {
     fn parts(
         &self,
         network: &Network,
-        count: usize,
+        (count, apart): (usize, usize),
         (pages, words): (usize, usize),
         pages_seen: usize,
     ) -> Parts {
@@ -281,6 +284,7 @@ impl Buffers {
                 first_page: sent(2 * count),
                 pages: sent(pages),
                 pages_seen,
+                apart,
             },
             sent: words,
             wanted_count: self.wanted.len(),

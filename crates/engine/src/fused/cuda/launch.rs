@@ -65,6 +65,8 @@ pub(super) struct Tokens {
     pub(super) pages: DevicePlace,
     /// Pages that hold all positions that any of them sees.
     pub(super) pages_seen: usize,
+    /// So many in front are each of a sequence of its own.
+    pub(super) apart: usize,
 }
 
 /// The cache of one layer.
@@ -257,11 +259,7 @@ impl Kernels {
         let eight_bits = u8::from(kv_type == KvType::Q8_0);
         let attention = upload(
             ATTENTION,
-            &[
-                format!("-DHEAD={}", network.head_size),
-                format!("-DEIGHT_BITS={eight_bits}"),
-                format!("-DGROUP={}", attention::together(network.heads / network.kv_heads.max(1))),
-            ],
+            &[format!("-DHEAD={}", network.head_size), format!("-DEIGHT_BITS={eight_bits}")],
         )?;
         let layer = upload(LAYER, &[])?;
         let queue = Queue::new(device, launches == Launches::Watched);

@@ -129,7 +129,7 @@ impl Scratch<'_> {
         ];
         let [ids, of_positions, first_page, pages] = [0, 1, 2, 3].map(|part: usize| memory[part].place());
         let count = positions.len();
-        let tokens = Tokens { count, ids, positions: of_positions, first_page, pages, pages_seen };
+        let tokens = Tokens { count, ids, positions: of_positions, first_page, pages, pages_seen, apart: 0 };
         Ok(Sent { tokens, _memory: memory })
     }
 }

@@ -1,5 +1,7 @@
 //! Heads, the KV cache and attention over it.
 
+use std::ops::Range;
+
 use crate::fused::kv::KvLayout;
 use crate::fused::network::Pairing;
 use crate::hardware::cuda::{Argument, DevicePlace, Fault, Grid};
@@ -19,10 +21,10 @@ pub(in crate::fused::cuda) const PART: usize = 8;
 const FEW_PARTS: usize = 8;
 const MOST_HEADS: usize = 128;
 
-/// Query heads that read keys and values together, of so many that have one KV head: what `attention.cu` is compiled for.
-pub(super) fn together(group: usize) -> usize {
-    [1, 2, 4].into_iter().find(|together| group <= *together).unwrap_or(8)
-}
+/// Rows of a tile of attention, as in `attention.cu`: a block of `attend_one` has one tile, of one token's heads, and a block of
+/// `attend` two, of several tokens', if its heads are not larger than this.
+const ROWS: usize = 16;
+const MOST_OF_TWO: usize = 256;
 
 /// Attention of a step.
 #[derive(Debug, Clone, Copy)]
@@ -35,7 +37,7 @@ pub(in crate::fused::cuda) struct Attention {
     /// Where the parts of a context are kept until they are put together, so many tokens at a time as it has room for.
     pub(in crate::fused::cuda) results: DevicePlace,
     pub(in crate::fused::cuda) sinks: Option<Vector>,
-    /// Whether each block has one head, or as many as it can; what suits the device where `None`. They give the same bits.
+    /// Whether each block has one token, or as many as it can; what suits each token where `None`.
     pub(in crate::fused::cuda) alone: Option<bool>,
 }
 
@@ -101,11 +103,12 @@ impl Kernels {
         tokens: &Tokens,
         (output, halves): (Rows, Option<Halves>),
     ) -> Result<(), Fault> {
-        let Attention { queries, heads, window, cache, results, sinks, alone } = of;
-        let KvLayout { kv_heads, head_size, .. } = cache.layout;
+        let Attention { queries, heads, cache, results, sinks, alone, .. } = of;
+        let head_size = cache.layout.head_size;
         let columns = heads * head_size;
         let parts = parts(tokens.pages_seen);
-        let at_once = results.bytes() / part_bytes(heads, head_size, tokens.pages_seen);
+        let of_token = part_bytes(heads, head_size, tokens.pages_seen);
+        let at_once = results.bytes() / of_token;
         within(
             "attend",
             &[
@@ -118,30 +121,13 @@ impl Kernels {
             ],
         )?;
         let at_end = halves.filter(|_| parts <= FEW_PARTS && heads <= MOST_HEADS);
+        let apart = alone.map_or(tokens.apart, |alone| if alone { tokens.count } else { 0 });
         for first in (0..tokens.count).step_by(at_once) {
             let count = at_once.min(tokens.count - first);
-            let group = heads / kv_heads;
-            let of_groups = kv_heads * group.div_ceil(together(group));
-            // A block takes longer, the more heads it has: that pays where the device is full.
-            let alone = alone.unwrap_or(of_groups * count * parts < self.multiprocessors);
-            let (function, x) = if alone { (&self.attend_one, heads) } else { (&self.attend, of_groups) };
-            let [x, y, _] = grid(x, count).blocks;
-            let blocks = [x, y, u32::try_from(parts).unwrap_or(u32::MAX)];
-            self.launch(
-                function,
-                Grid { blocks, threads: THREADS },
-                &[
-                    &[place(queries), number(queries.stride)][..],
-                    &of_cache(tokens, cache),
-                    &[
-                        number(group),
-                        Argument::Number(window.unwrap_or(0)),
-                        number(first),
-                        Argument::Place(results),
-                    ],
-                ]
-                .concat(),
-            )?;
+            let middle = apart.clamp(first, first + count);
+            self.attend_to(of, tokens, first..middle, results, true)?;
+            let rest = results.skip((middle - first) * of_token);
+            self.attend_to(of, tokens, middle..first + count, rest, false)?;
             let to_combine = [
                 Argument::Place(results),
                 number(parts),
@@ -162,6 +148,47 @@ impl Kernels {
             Some(halves) if at_end.is_none() => self.halve(output, (tokens.count, columns), halves),
             _ => Ok(()),
         }
+    }
+
+    /// The parts of some tokens' attention, into `results` from its begin on: a block a token, or several of one sequence.
+    fn attend_to(
+        &self,
+        of: Attention,
+        tokens: &Tokens,
+        which: Range<usize>,
+        results: DevicePlace,
+        alone: bool,
+    ) -> Result<(), Fault> {
+        if which.is_empty() {
+            return Ok(());
+        }
+        let KvLayout { kv_heads, head_size, .. } = of.cache.layout;
+        let group = of.heads / kv_heads;
+        let (function, tiles) = match alone {
+            true => (&self.attend_one, 1),
+            false => (&self.attend, if head_size > MOST_OF_TWO { 1 } else { 2 }),
+        };
+        let rows = tiles as usize * ROWS;
+        let together = if alone { 1 } else { rows / group.min(rows) };
+        let [x, y, _] = grid(kv_heads * group.div_ceil(rows), which.len().div_ceil(together)).blocks;
+        let blocks = [x, y, u32::try_from(parts(tokens.pages_seen)).unwrap_or(u32::MAX)];
+        self.launch(
+            function,
+            Grid { blocks, threads: tiles * THREADS },
+            &[
+                &[place(of.queries), number(of.queries.stride)][..],
+                &of_cache(tokens, of.cache),
+                &[
+                    number(group),
+                    Argument::Number(of.window.unwrap_or(0)),
+                    number(which.start),
+                    number(which.end),
+                    number(together),
+                    Argument::Place(results),
+                ],
+            ]
+            .concat(),
+        )
     }
 }
 
