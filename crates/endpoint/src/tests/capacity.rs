@@ -89,7 +89,7 @@ fn bare(address: SocketAddr) -> f64 {
 }
 
 #[test]
-#[ignore = "a measurement: cargo test -p infercost-endpoint --lib -- --ignored --nocapture an_event_is_read"]
+#[ignore = "a measurement: cargo test --release -p infercost-endpoint --lib -- --ignored --nocapture an_event_is_read"]
 fn how_fast_an_event_is_read() {
     let event = event();
     let (mut splitter, mut reader) = (crate::sse::Splitter::default(), crate::scan::Reader::default());
@@ -115,7 +115,7 @@ fn how_fast_an_event_is_read() {
 }
 
 #[test]
-#[ignore = "a measurement: cargo test -p infercost-endpoint --lib -- --ignored --nocapture an_event_costs"]
+#[ignore = "a measurement: cargo test --release -p infercost-endpoint --lib -- --ignored --nocapture an_event_costs"]
 fn what_an_event_costs_next_to_a_bare_loop() {
     for a_write in [1, 16] {
         for _ in 0..3 {

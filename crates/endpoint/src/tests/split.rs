@@ -299,7 +299,7 @@ fn random_streams_cut_anywhere_are_read_as_serde_json_reads_them() {
 }
 
 #[test]
-#[ignore = "takes minutes: cargo test -p infercost-endpoint --lib -- --ignored --nocapture a_million"]
+#[ignore = "takes minutes: cargo test --release -p infercost-endpoint --lib -- --ignored --nocapture a_million"]
 fn a_million_random_streams_are_read_as_serde_json_reads_them() {
     let cases = run(1_000_000);
     println!("{cases} streams agree with serde_json");
