@@ -50,16 +50,33 @@ fn a_signal_at_any_moment_leaves_whole_records_or_none() {
     }
 }
 
+/// A command that starts the program, by another one.
+fn started_by(bench: &Bench, starter: &[&str]) -> std::process::Command {
+    let mut command = std::process::Command::new(starter[0]);
+    command.args(&starter[1..]).arg(env!("CARGO_BIN_EXE_bench"));
+    let plain = bench.command(&[]);
+    command.env_clear().envs(plain.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    command.current_dir(bench.folder()).stdout(Stdio::null()).stderr(Stdio::null());
+    command
+}
+
+/// `timeout` signals the program and then the group that both are in.
+#[test]
+fn what_a_timeout_ends_is_kept() {
+    for name in ["INT", "TERM"] {
+        let bench = Bench::new();
+        let status = started_by(&bench, &["timeout", "-s", name, "3"]).args(LONG).status();
+        assert_eq!(status.expect("the program starts").code(), Some(124));
+        assert_eq!(bench.records().len(), 1, "{name}");
+    }
+}
+
 /// As a script starts what it puts in the background: Ctrl-C is meant for what is in front.
 #[test]
 fn ctrl_c_stays_ignored_where_it_was() {
     let bench = Bench::new();
-    let mut command = std::process::Command::new("sh");
-    command.args(["-c", "trap '' INT; exec \"$@\"", "sh", env!("CARGO_BIN_EXE_bench")]);
+    let mut command = started_by(&bench, &["sh", "-c", "trap '' INT; exec \"$@\"", "sh"]);
     command.args(["run", "--model", SMALL, "-p", "8", "-n", "4", "--max-time", "2s"]);
-    let plain = bench.command(&[]);
-    command.env_clear().envs(plain.get_envs().filter_map(|(name, value)| Some((name, value?))));
-    command.current_dir(bench.folder()).stdout(Stdio::null()).stderr(Stdio::null());
     let mut child = command.spawn().expect("the program starts");
     std::thread::sleep(Duration::from_millis(700));
     assert_eq!(child.try_wait().expect("its state"), None, "it ended too soon");

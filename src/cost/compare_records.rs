@@ -147,7 +147,7 @@ pub fn compare(baseline: Side<'_>, other: Side<'_>, across: &[String]) -> Result
     let mut dollars = dollars(baseline.cost, other.cost);
     if metrics.is_empty() && dollars.is_empty() {
         return Err(Error::Incomparable(format!(
-            "{} and {} have no figure in common: no cell of prompt tokens, output tokens, batch and depth is in both",
+            "{} and {} have no figure in common: no row has the same prompt and output tokens, batch or requests in flight, request rate and depth in both",
             baseline.record.id, other.record.id
         )));
     }

@@ -93,8 +93,8 @@ fn whatever_the_phase_clocks_and_limit_are_put_back() {
 #[test]
 fn a_second_signal_puts_back_too() {
     let (exit, log, _) =
-        signalled("synthetic:llama-3.2-1b:q8_0", &["INT", "INT"], Duration::from_millis(2500));
-    assert_eq!(exit, 130);
+        signalled("synthetic:llama-3.2-1b:q8_0", &["INT", "QUIT"], Duration::from_millis(2500));
+    assert_eq!(exit, 131);
     assert!(restored(&log), "{log:?}");
 }
 

@@ -83,7 +83,7 @@ fn flags_of_a_server_and_of_trials_have_no_place_in_a_load_here() {
     for (flag, words) in [
         (&["--chat"][..], "--chat: it is for a server"),
         (&["--gpus", "2"], "--gpus: the engine in this process uses one GPU"),
-        (&["-b", "4"], "--batch: a load has requests in flight instead"),
+        (&["-b", "4"], "--batch: a load has no batch"),
         (&["--power-limit", "350,500"], "--power-limit: a load makes one record; give one limit"),
         (&["--precision", "1%"], "--precision: a load has no trials"),
         (&["--engine", "candle"], "engine candle cannot serve requests that come and go"),

@@ -12,14 +12,15 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
+use super::clock;
 use super::undo;
 use super::units::{Bytes, Seconds};
 
 /// Whether the user asked to stop, and by which signal.
 ///
 /// The first Ctrl-C (SIGINT) or SIGTERM sets the flag, which workers check between two steps. A second
-/// signal ends the process at once, in case a worker does not check, and so does the loss of the
-/// terminal (SIGHUP) or SIGQUIT; what the process has changed on the machine is restored first
+/// signal ends the process at once, in case a worker does not check, unless it comes with the first ([`TOGETHER`]); and so
+/// does the loss of the terminal (SIGHUP) or SIGQUIT; what the process has changed on the machine is restored first
 /// ([`undo`]). A further signal meanwhile ends the process without waiting. Signals that were ignored when the process started stay
 /// ignored, but for SIGTERM.
 #[derive(Debug, Clone, Default)]
@@ -28,6 +29,10 @@ pub struct Interrupt {
     /// The interrupt of the whole, if this one is for a part.
     whole: Option<Arc<AtomicUsize>>,
 }
+
+/// Signals within this time are one request: `timeout` sends one to its child and one to the child's group, and a supervisor may
+/// do so too.
+const TOGETHER: Seconds = Seconds::new(0.5);
 
 impl Interrupt {
     /// Installs the handlers, and a thread that ends the process when it must end at once: changes to the
@@ -59,11 +64,12 @@ impl Interrupt {
         }
         let asked = Arc::clone(&flag.asked);
         let wait = move || {
-            let mut seen = 0;
+            let mut first = None;
             while woken.read_exact(&mut [0]).is_ok() {
-                seen += 1;
+                let now = clock::now();
+                let since_first = now.since(*first.get_or_insert(now));
                 let code = match at_once.load(Ordering::SeqCst) {
-                    0 if seen < 2 => continue,
+                    0 if since_first < TOGETHER => continue,
                     0 => asked.load(Ordering::SeqCst),
                     code => code,
                 };

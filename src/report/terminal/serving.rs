@@ -3,7 +3,7 @@
 use crate::base::text::{count, printable};
 use crate::base::units::{Seconds, figure, significant};
 use crate::record::serving::{ColdStart, Goals, Search, ServedRow};
-use crate::record::{Cost, Measurement, Metric, Serving};
+use crate::record::{Cell, Cost, Measurement, Metric, Serving};
 use crate::report::format::{self, shorten, wrap};
 use crate::run::serving::{Driven, Plan};
 
@@ -47,7 +47,7 @@ fn cold_start(out: &mut Page, cold: &ColdStart, style: Style) {
 pub(super) fn table(out: &mut Page, serving: &Serving, measurements: &[Measurement], style: Style) {
     let header = format!(
         "{:<NAME$} {:>9} {:>6} {:>9} {:>8} {:>8} {:>8} {:>6}",
-        "row", "output/s", "95% ±", "total/s", "TTFT p50", "p95", "TPOT p50", "failed"
+        "row", "output/s", "95% ±", "total/s", "TTFT p50", "TTFT p95", "TPOT p50", "failed"
     );
     out.line(format_args!("\n{}", style.dim(&header)));
     for row in &serving.rows {
@@ -178,11 +178,26 @@ pub(super) fn apart(out: &mut Page, cost: &Cost, style: Style) {
     let priced = cost.price.is_some() && cost.usd_per_million_total_tokens.is_some();
     let Some(reason) = cost.usd_per_million_input_tokens.reason().filter(|_| priced) else { return };
     let text = format!(
-        "input and output: {reason}. Run several mixes at one concurrency: -p 128,512,2048 -n 32,128,512 --max-concurrency 32"
+        "input and output: {reason}. {}",
+        headline.map_or_else(String::new, |cell| mixes(&cell.cell))
     );
     for text in wrap(&text, 76) {
         out.line(format_args!("  {}", style.dim(&text)));
     }
+}
+
+/// What gives input and output a price each: mixes of about the length that was measured, one mostly input, one mostly output.
+fn mixes(cell: &Cell) -> String {
+    let Cell { prompt_tokens: input, output_tokens: output, batch, .. } = *cell;
+    let less = |tokens: u32| (tokens / 4).max(1);
+    let (more_input, more_output) = (input.saturating_mul(2), output.saturating_mul(2));
+    let in_flight = if batch == 0 { 8 } else { batch };
+    format!(
+        "Measure three mixes at one concurrency: --pg {more_input},{} --pg {input},{output} --pg {},{more_output} \
+         --max-concurrency {in_flight}; or split the cost by a ratio: bench cost RECORD --price-ratio 4",
+        less(output),
+        less(input)
+    )
 }
 
 /// A row that is over, in a line.

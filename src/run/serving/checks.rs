@@ -254,7 +254,7 @@ fn late(rows: &[Driven]) -> Check {
         let over = |lag: Option<f64>| lag.is_some_and(|lag| lag > bound);
         (over(row.send_lag) || over(row.receive_lag)).then(|| {
             format!(
-                "p99 send lag {}, read lag {}, at most {}",
+                "p99 send lag {}, read lag {}, allowed {}",
                 seen(row.send_lag),
                 seen(row.receive_lag),
                 Seconds::new(bound)
@@ -262,7 +262,10 @@ fn late(rows: &[Driven]) -> Check {
         })
     });
     if !wrong.is_empty() {
-        let text = format!("the client was late: {}; give it its own processor or machine", wrong.join("; "));
+        let text = format!(
+            "the client was late: {}; give the client a processor or machine of its own",
+            wrong.join("; ")
+        );
         return check(name, Verdict::Suspect, text);
     }
     let most = |of: fn(&Driven) -> Option<f64>| rows.iter().filter_map(of).reduce(f64::max);

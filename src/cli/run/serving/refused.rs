@@ -26,7 +26,11 @@ fn with_a_load(args: &RunArgs) -> Result<(), Usage> {
             "--output",
             "llama-bench's rows cannot hold the figures of a load; give a folder, FILE.json or `-`",
         ),
-        (args.batch.is_some(), "--batch", "a load has requests in flight instead: --max-concurrency 1,8,32"),
+        (
+            args.batch.is_some(),
+            "--batch",
+            "a load has no batch; leave it out, and limit the requests in flight with --max-concurrency",
+        ),
         (
             !args.depth.is_empty(),
             "--depth",

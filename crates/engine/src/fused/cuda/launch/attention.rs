@@ -164,10 +164,8 @@ impl Kernels {
         }
         let KvLayout { kv_heads, head_size, .. } = of.cache.layout;
         let group = of.heads / kv_heads;
-        let (function, tiles) = match alone {
-            true => (&self.attend_one, 1),
-            false => (&self.attend, if head_size > MOST_OF_TWO { 1 } else { 2 }),
-        };
+        let function = if alone { &self.attend_one } else { &self.attend };
+        let tiles = if alone || head_size > MOST_OF_TWO { 1 } else { 2 };
         let rows = tiles as usize * ROWS;
         let together = if alone { 1 } else { rows / group.min(rows) };
         let [x, y, _] = grid(kv_heads * group.div_ceil(rows), which.len().div_ceil(together)).blocks;
