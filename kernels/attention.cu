@@ -206,7 +206,7 @@ static __device__ __forceinline__ void score_keys(float scores[OF_LANE][4], cons
 #else
     constexpr u32 AT_ONCE = 1;
 #endif
-#pragma unroll 4
+#pragma unroll (HEAD > 256 ? 1 : 4)
     for (u32 step = 0; step < HEAD / 16; step += AT_ONCE) {
 #if EIGHT_BITS
         float sums[OF_LANE][4] = {};
