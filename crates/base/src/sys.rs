@@ -19,7 +19,7 @@ use super::units::{Bytes, Seconds};
 /// Whether the user asked to stop, and by which signal.
 ///
 /// The first Ctrl-C (SIGINT) or SIGTERM sets the flag, which workers check between two steps. A second
-/// signal ends the process at once, in case a worker does not check, unless it comes with the first ([`TOGETHER`]); and so
+/// signal ends the process at once, in case a worker does not check, unless it comes within half a second of the first; so
 /// does the loss of the terminal (SIGHUP) or SIGQUIT; what the process has changed on the machine is restored first
 /// ([`undo`]). A further signal meanwhile ends the process without waiting. Signals that were ignored when the process started stay
 /// ignored, but for SIGTERM.
