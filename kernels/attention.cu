@@ -305,7 +305,7 @@ static __device__ __forceinline__ u32 element_of(u32 n, u32 which) {
     return first + (threadIdx.x % 4 * 2 + which) * of_lane + j;
 }
 
-// Queries of this row as fragments: brought to between 512 and 1024 by a power of two, which is undone by what this gives.
+// Queries of this row as fragments, times the power of two that suits them; what this gives undoes it.
 static __device__ __forceinline__ float place_query(u32 *fragments, const float *query, u32 row) {
     constexpr u32 PAIRS = (HEAD / 2 + 31) / 32;
     u32 lane = threadIdx.x % 32;
@@ -317,17 +317,15 @@ static __device__ __forceinline__ float place_query(u32 *fragments, const float 
         pairs[n] = query && k < HEAD ? *(const float2 *)(query + k) : make_float2(0.0f, 0.0f);
         most = fmaxf(most, fmaxf(fabsf(pairs[n].x), fabsf(pairs[n].y)));
     }
-    // Its exponent, not so small that a power of two here has none.
-    u32 exponent = max(__float_as_uint(warp_max(most)) >> 23, 10u);
-    float factor = __uint_as_float((263 - exponent) << 23);
+    const Power power(warp_max(most));
 #pragma unroll
     for (u32 n = 0; n < PAIRS; ++n) {
         u32 k = 2 * (n * 32 + lane);
         if (k >= HEAD) continue;
         u32 *to = fragments + k / 16 * 256 + (row % 8 * 4 + k % 8 / 2) * 4 + row / 8 + k % 16 / 8 * 2;
-        two_halves(pairs[n].x * factor, pairs[n].y * factor, to[0], to[128]);
+        two_halves(pairs[n].x * power.to, pairs[n].y * power.to, to[0], to[128]);
     }
-    return __uint_as_float((exponent - 9) << 23);
+    return power.back;
 }
 
 // What scores are compared with before they are exponents: the largest, or where a row sees nothing yet zero, so that all shares

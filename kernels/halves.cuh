@@ -13,6 +13,18 @@ struct Halves {
     float *factors;
 };
 
+// The power of two that brings the largest size of some numbers to between 512 and 1024, and the one that undoes it.
+struct Power {
+    float to, back;
+
+    __device__ __forceinline__ explicit Power(float most) {
+        // Its exponent, not so small that a power of two here has none.
+        u32 exponent = max(__float_as_uint(most) >> 23, 10u);
+        to = __uint_as_float((263 - exponent) << 23);
+        back = __uint_as_float((exponent - 9) << 23);
+    }
+};
+
 // Row number `row` of them, made of `from` by a block of HALVING threads; `room` has a place for each of its warps.
 static __device__ __forceinline__ void halve_row(const float *from, u32 columns, const Halves &out, u32 row, float *room) {
     float most = 0.0f;
@@ -25,10 +37,8 @@ static __device__ __forceinline__ void halve_row(const float *from, u32 columns,
     __syncthreads();
 #pragma unroll
     for (u32 warp = 0; warp < HALVING / 32; ++warp) most = fmaxf(most, room[warp]);
-    // Its exponent, not so small that a power of two here has none.
-    u32 exponent = max(__float_as_uint(most) >> 23, 10u);
-    float factor = __uint_as_float((263 - exponent) << 23);
-    if (threadIdx.x == 0) out.factors[row] = __uint_as_float((exponent - 9) << 23);
+    const Power power(most);
+    if (threadIdx.x == 0) out.factors[row] = power.back;
     u32 stride = out.stride;
     u16 *to = out.halves + (u64)row * stride;
     u16 *sums = out.block_sums + (u64)row * (stride / 16);
@@ -43,7 +53,7 @@ static __device__ __forceinline__ void halve_row(const float *from, u32 columns,
         u32 bits[8];
 #pragma unroll
         for (u32 i = 0; i < 8; ++i) {
-            bits[i] = to_f16(x[i] * factor);
+            bits[i] = to_f16(x[i] * power.to);
             sum += from_f16((u16)bits[i]);
         }
         *(uint4 *)(to + k) = make_uint4(bits[0] | bits[1] << 16, bits[2] | bits[3] << 16, bits[4] | bits[5] << 16,
